@@ -1,0 +1,37 @@
+# make reproduce | test | help. Nothing is needed beforehand but Python 3.11, make and a compiler.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: help reproduce report test lint format clean
+.DEFAULT_GOAL := help
+
+help:     ## list the commands
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+reproduce: $(READY)   ## everything at laptop scale: tables, figures, claims and the HTML report in results/laptop
+	snakemake --profile laptop all
+	@$(MAKE) --no-print-directory results/laptop/report.html
+
+results/laptop/report.html: results/laptop/claims.md
+	snakemake --profile laptop all --report $@
+
+test: $(READY)   ## the tests
+	pytest -n 2
+
+lint: $(READY)   ## format and lint checks
+	ruff check && ruff format --check && snakefmt --check Snakefile workflow && snakemake --lint && codespell
+
+format: $(READY) ## apply the formatters
+	ruff check --fix; ruff format; snakefmt Snakefile workflow
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("unmask needs Python 3.11 or newer: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,cluster]'
+	touch $@
+
+clean:    ## remove results, logs and the environment
+	rm -rf results/laptop results/smoke logs benchmarks .snakemake $(VENV)

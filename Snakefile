@@ -1,0 +1,58 @@
+# unmask: reinforcement learning for masked diffusion language models, from config.yaml to tables, figures and claims.
+#
+#   snakemake --profile laptop all            every table and figure of the laptop scale
+#   snakemake --profile laptop main           one experiment of config.yaml
+#   snakemake --profile laptop results/laptop/runs/dmpo/sudoku/default/seed-0/adapter      one run
+#   snakemake --profile slurm -n all          what the papers' scale would run
+import sys
+
+from snakemake.exceptions import WorkflowError
+
+
+configfile: f"{workflow.basedir}/config.yaml"
+
+
+sys.path.insert(0, f"{workflow.basedir}/src")
+from unmask.grid import expand
+from unmask.mistakes import ConfigError
+
+try:
+    GRID = expand(config)
+except ConfigError as mistakes:
+    raise WorkflowError(str(mistakes)) from None
+
+SRC = f"{workflow.basedir}/src"
+# Jobs find the scripts through $SRC, so a clone may be moved and `--directory` works without rerunning anything.
+shell.prefix(f"set -euo pipefail; SRC={SRC!r}; ")
+
+
+wildcard_constraints:
+    scale=GRID.scale,
+    run="|".join(map(re.escape, GRID.runs)),
+    model="|".join(map(re.escape, GRID.models)),
+    task="|".join(map(re.escape, GRID.datasets)),
+    evaluation="|".join(map(re.escape, GRID.evaluations)),
+    experiment="|".join(map(re.escape, GRID.experiments)),
+
+
+rule all:
+    """Every experiment that the scale asks for, and what the papers' claims come to."""
+    input:
+        [path for name in GRID.wanted for path in GRID.artifacts(name)],
+        f"results/{GRID.scale}/claims.md",
+    default_target: True
+
+
+for name in GRID.experiments:
+
+    rule:
+        name:
+            name
+        input:
+            GRID.artifacts(name),
+
+
+include: "workflow/rules/prepare.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/report.smk"

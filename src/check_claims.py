@@ -1,0 +1,33 @@
+"""Test the papers' claims on the scores of a scale.
+
+python src/check_claims.py workflow/resources/claims.yaml results/laptop/scores/main.csv --scale laptop --claims out.md
+"""
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+from unmask.claims import Claim, check, markdown
+from unmask.files import writing
+
+
+def main() -> None:
+    """Write claims.md; a claim whose experiment has no scores here is listed as not tested."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("resource", type=Path)
+    parser.add_argument("scores", type=Path, nargs="+")
+    parser.add_argument("--scale", required=True)
+    parser.add_argument("--claims", type=Path, required=True)
+    args = parser.parse_args()
+    scores = {file.stem: pd.read_csv(file) for file in args.scores}
+    claims = [Claim(**entry) for entry in yaml.safe_load(args.resource.read_text(encoding="utf-8"))]
+    text = markdown([check(claim, scores.get(claim.experiment)) for claim in claims], args.scale)
+    with writing(args.claims) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,34 @@
+"""Make or fetch a task's examples and write its three splits.
+
+python src/prepare_dataset.py results/laptop/data/sudoku/spec.yaml results/laptop/data/sudoku
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+from unmask.data import write_rows
+from unmask.manifest import write_manifest
+from unmask.spec import DataSpec
+from unmask.tasks import load
+
+
+def main() -> None:
+    """Write train.parquet, validation.parquet, test.parquet and manifest.json."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("spec", type=Path)
+    parser.add_argument("folder", type=Path)
+    args = parser.parse_args()
+    began = time.monotonic()
+    spec = DataSpec.read(args.spec)
+    splits = load(spec.task, spec.settings).splits()
+    files = [args.folder / f"{split}.parquet" for split in splits]
+    for file, rows in zip(files, splits.values(), strict=True):
+        write_rows(file, rows)
+    rows = {split: len(examples) for split, examples in splits.items()}
+    write_manifest(args.folder / "manifest.json", spec, {}, files, began, rows=rows)
+    print(f"{spec.task}: " + ", ".join(f"{n} {split}" for split, n in rows.items()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""Draw one figure of an experiment as PDF and PNG.
+
+python src/render_figure.py training_curves --scores main.csv --metrics …/metrics.csv … --pdf out.pdf --png out.png
+"""
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+
+from unmask.figures import FIGURES
+from unmask.files import writing
+from unmask.spec import Run
+
+
+def main() -> None:
+    """Write both files."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("figure", choices=FIGURES)
+    parser.add_argument("--scores", type=Path, required=True)
+    parser.add_argument("--metrics", type=Path, nargs="*", default=[])
+    parser.add_argument("--pdf", type=Path, required=True)
+    parser.add_argument("--png", type=Path, required=True)
+    args = parser.parse_args()
+    metrics = pd.concat([read_metrics(file) for file in args.metrics]) if args.metrics else pd.DataFrame()
+    drawn = FIGURES[args.figure](pd.read_csv(args.scores), metrics)
+    for path in (args.pdf, args.png):
+        with writing(path) as temporary:
+            drawn.savefig(temporary, format=path.suffix[1:])
+
+
+def read_metrics(file: Path) -> pd.DataFrame:
+    """A run's metrics with the names of what was trained, read from the spec beside them."""
+    run = Run.read(file.with_name("spec.yaml"))
+    return pd.read_csv(file).assign(method=run.method, task=run.task, variant=run.variant, seed=run.seed)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+"""Set an experiment's scores as Markdown, LaTeX and CSV.
+
+python src/render_table.py results/laptop/scores/main.csv --question "…" --md main.md --tex main.tex --csv main.csv
+"""
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+
+from unmask import tables
+from unmask.files import writing
+from unmask.scores import over_seeds
+
+
+def main() -> None:
+    """Write the three files."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("scores", type=Path)
+    parser.add_argument("--question", required=True)
+    parser.add_argument("--md", type=Path, required=True)
+    parser.add_argument("--tex", type=Path, required=True)
+    parser.add_argument("--csv", type=Path, required=True)
+    args = parser.parse_args()
+    cells = over_seeds(pd.read_csv(args.scores))
+    texts = {
+        args.md: tables.markdown(cells, args.scores.stem, args.question),
+        args.tex: tables.latex(cells, args.scores.stem, args.question),
+        args.csv: cells.to_csv(index=False),
+    }
+    for path, text in texts.items():
+        with writing(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    print(texts[args.md])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""Train one policy from its spec, resuming from the newest checkpoint if there is one.
+
+python src/train_policy.py results/laptop/runs/dmpo/sudoku/default/seed-0/spec.yaml --weights …/weights
+--data results/laptop/data/sudoku/train.parquet --adapter …/adapter --metrics …/metrics.csv --manifest …
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from unmask import methods, tasks
+from unmask.data import read_examples
+from unmask.files import remove, writing
+from unmask.manifest import identity, write_manifest
+from unmask.models.policy import Policy
+from unmask.spec import Run
+from unmask.trainer import Trainer
+
+
+def main() -> None:
+    """Write the adapter, metrics.csv and, last, the manifest; then drop the checkpoints."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("spec", type=Path)
+    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--adapter", type=Path, required=True)
+    parser.add_argument("--metrics", type=Path, required=True)
+    parser.add_argument("--manifest", type=Path, required=True)
+    args = parser.parse_args()
+    began = time.monotonic()
+    if not torch.cuda.is_available():
+        torch.set_num_threads(1)  # the same sums in the same order on any machine
+    run = Run.read(args.spec)
+    inputs = {"weights": args.weights, "data": args.data}
+    checkpoints = args.adapter.parent / "checkpoints"
+    trainer = Trainer(
+        run=run,
+        policy=Policy.load(args.weights),
+        method=methods.load(run.method, run.method_settings),
+        task=tasks.load(run.task, run.task_settings),
+        examples=read_examples(args.data),
+        folder=checkpoints,
+        identity=identity(run, inputs),
+    )
+    metrics = trainer.train()
+    with writing(args.adapter) as temporary:
+        trainer.policy.save(temporary)
+    with writing(args.metrics) as temporary:
+        pd.DataFrame(metrics).to_csv(temporary, index=False)
+    seconds_training = round(sum(row["seconds"] for row in metrics), 1)
+    write_manifest(args.manifest, run, inputs, [args.adapter], began, seed=run.seed, seconds_training=seconds_training)
+    remove(checkpoints)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""Figures: each is a function of scores and metrics that returns a matplotlib figure.
+
+Bands and bars are 95 % intervals over seeds. A method has the same colour in every figure and is labelled at its line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import matplotlib
+import numpy as np
+import pandas as pd
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from unmask.names import method_colour, method_name, sampler_name, task_name
+from unmask.scores import interval, over_seeds
+
+plt.rcParams.update({
+    "font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": "#e8e8e8",
+    "grid.linewidth": 0.8, "axes.axisbelow": True, "axes.titlesize": 10, "axes.titleweight": "bold",
+    "axes.titlelocation": "left", "lines.linewidth": 1.8, "figure.dpi": 160, "savefig.bbox": "tight",
+    "pdf.fonttype": 42,
+})  # fmt: skip
+
+
+def accuracy_by_length(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
+    """Strict accuracy against generation length; a row of panels a task, a panel a step mode."""
+    cells = over_seeds(scores)
+    tasks, samplers = list(cells["task"].unique()), list(cells["sampler"].unique())
+    figure, axes = _panels(len(tasks), len(samplers))
+    for i, task in enumerate(tasks):
+        for j, sampler in enumerate(samplers):
+            ax = axes[i, j]
+            panel = cells[(cells["task"] == task) & (cells["sampler"] == sampler)]
+            ends = []
+            for (method, variant), line in panel.groupby(["method", "variant"], sort=False):
+                y = 100 * line[["strict", "strict_low", "strict_high"]].to_numpy()
+                _line(ax, line["length"].to_numpy(), y, method)
+                ends.append((line["length"].iloc[-1], y[-1, 0], method, variant))
+            _labels(ax, ends)
+            ax.set(title=f"{task_name(task)}, {sampler_name(sampler)}", ylim=(0, 101), xticks=panel["length"].unique())
+            ax.set_xlabel("generation length (tokens)")
+            if j == 0:
+                ax.set_ylabel("right answers (%)")
+    return figure
+
+
+def training_curves(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
+    """Mean reward of the rollouts against gradient updates; a panel a task."""
+    tasks = list(metrics["task"].unique())
+    figure, axes = _panels(1, len(tasks))
+    for ax, task in zip(axes[0], tasks, strict=True):
+        ends = []
+        for (method, variant), runs in metrics[metrics["task"] == task].groupby(["method", "variant"], sort=False):
+            by_step = runs.groupby("step")["reward"].apply(lambda r: pd.Series(interval(r.to_numpy())))
+            y = by_step.unstack().to_numpy()
+            _line(ax, by_step.unstack().index.to_numpy(), y, method, marker="")
+            ends.append((runs["step"].max(), y[-1, 0], method, variant))
+        _labels(ax, ends)
+        ax.set(title=task_name(task), xlabel="gradient updates", ylim=(0, 1.01))
+    axes[0, 0].set_ylabel("mean reward of rollouts")
+    return figure
+
+
+FIGURES = {f.__name__: f for f in (accuracy_by_length, training_curves)}
+
+
+def _panels(rows: int, columns: int) -> tuple[Figure, np.ndarray]:
+    return plt.subplots(
+        rows, columns, figsize=(3.9 * columns + 0.6, 2.9 * rows), squeeze=False, layout="constrained", sharey="row"
+    )
+
+
+def _line(ax: Axes, x: np.ndarray, y: np.ndarray, method: str, marker: str = "o") -> None:
+    """A line of means y[:, 0] with its band from y[:, 1] to y[:, 2]."""
+    colour = method_colour(method)
+    ax.plot(x, y[:, 0], color=colour, marker=marker, markersize=4)
+    ax.fill_between(x, y[:, 1], y[:, 2], color=colour, alpha=0.15, linewidth=0)
+
+
+def _labels(ax: Axes, ends: Iterable[tuple[float, float, str, str]]) -> None:
+    """Names at the right ends of the lines, moved apart until they do not overlap."""
+    ends = sorted(ends, key=lambda end: end[1])
+    low, high = ax.get_ylim()
+    gap = 0.075 * (max(high, ends[-1][1]) - low)
+    heights: list[float] = []
+    for _, y, _, _ in ends:
+        heights.append(max(y, heights[-1] + gap) if heights else y)
+    for (x, _, method, variant), height in zip(ends, heights, strict=True):
+        ax.annotate(
+            method_name(method, variant), (x, height), xytext=(6, 0), textcoords="offset points",
+            va="center", color=method_colour(method), fontsize=8.5, annotation_clip=False,
+        )  # fmt: skip

@@ -1,0 +1,177 @@
+"""Surrogates of log π_θ(o | q) for masked diffusion models: pure functions of a model, responses and mask draws.
+
+The likelihood of a response is an average over all orders in which its tokens may be unmasked, which nobody can compute
+for long responses. Each paper scores tokens with a few forward passes on chosen, partly masked copies instead. The
+copies are drawn first, as data, so that the current, the old and the reference policy can be scored on the same ones.
+
+Shapes: B responses, P prompt tokens, L response tokens, K masked copies. `prompt` [B, P] with `prompt_mask` [B, P]
+(False on left padding), `response` [B, L].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def token_log_probs(
+    model: nn.Module, prompt: Tensor, prompt_mask: Tensor, noisy: Tensor, response: Tensor, scored: Tensor
+) -> Tensor:
+    """Log π_θ(response_d | prompt, noisy) [B, L] where `scored` [B, L] is True, 0 elsewhere.
+
+    One forward pass; the head is applied only at the scored positions.
+    """
+    length = response.shape[1]
+    attention = None if bool(prompt_mask.all()) else F.pad(prompt_mask, (0, length), value=True)
+    hidden = model.hidden_states(torch.cat((prompt, noisy), dim=1), attention, slice(prompt.shape[1], None))
+    found = model.log_probs(hidden[scored]).gather(1, response[scored][:, None])[:, 0]
+    return torch.zeros(response.shape, dtype=found.dtype, device=found.device).masked_scatter(scored, found)
+
+
+# --- negative ELBO ----------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Copies:
+    """K masked copies of each response, and the weight of each copy in the ELBO."""
+
+    masked: Tensor  # [B, K, L] bool
+    weight: Tensor  # [B, K]
+
+
+def draw_copies(
+    shape: tuple[int, int, int],
+    scheme: Literal["uniform", "bernoulli"],
+    generator: torch.Generator,
+    antithetic: bool = True,
+) -> Copies:
+    """Mask draws for `shape` (B, K, L); with `antithetic`, copies 2j and 2j + 1 mask complementary sets.
+
+    `uniform` [DMPO, eq. for the ELBO]: a uniform subset of uniform size m, weight L/m. Antithetic pairs draw m from
+    {0..L} and weigh by (L + 1)/m: then a set and its complement have the same law, and the estimate stays unbiased.
+    `bernoulli` [released DMPO code]: λ ~ U(0.1, 1), each token iid with probability λ, weight L/m. Biased, but less
+    noisy at small m. An empty copy weighs nothing.
+    """
+    rows, copies, length = shape
+    drawn = (rows, copies // 2 if antithetic else copies, length)
+    if antithetic and copies % 2:
+        raise ValueError(f"antithetic copies come in pairs, not {copies}")
+    noise = torch.rand(drawn, generator=generator, device=generator.device)
+    share = torch.rand(drawn[:2], generator=generator, device=generator.device)[..., None]
+    if scheme == "uniform":
+        size = (share * (length + 1)).long() if antithetic else (share * length).long() + 1
+        masked = noise.argsort(-1).argsort(-1) < size
+        total = length + 1 if antithetic else length
+    else:
+        masked = noise < 0.1 + 0.9 * share
+        total = length
+    if antithetic:
+        masked = torch.stack((masked, ~masked), dim=2).flatten(1, 2)
+    count = masked.sum(-1)
+    return Copies(masked, torch.where(count > 0, total / count.clamp(min=1), 0.0))
+
+
+def denoising(model: nn.Module, prompt: Tensor, prompt_mask: Tensor, response: Tensor, copies: Copies) -> Tensor:
+    """The ELBO of each masked copy [B, K]: weight · Σ_{d masked} log π_θ(o_d | q, õ)."""
+    k = copies.masked.shape[1]
+    masked = copies.masked.flatten(0, 1)
+    repeated = response.repeat_interleave(k, 0)
+    noisy = repeated.masked_fill(masked, model.config.mask_token_id)
+    scores = token_log_probs(
+        model, prompt.repeat_interleave(k, 0), prompt_mask.repeat_interleave(k, 0), noisy, repeated, masked
+    )
+    return scores.sum(-1).view(-1, k) * copies.weight
+
+
+def elbo(model: nn.Module, prompt: Tensor, prompt_mask: Tensor, response: Tensor, copies: Copies) -> Tensor:
+    """Monte-Carlo ELBO [B] ≤ log π_θ(o | q), the mean over the copies."""
+    return denoising(model, prompt, prompt_mask, response, copies).mean(1)
+
+
+# --- mean field -------------------------------------------------------------------------------------------------------
+
+
+def draw_prompt_drop(prompt_mask: Tensor, probability: float, generator: torch.Generator) -> Tensor:
+    """Prompt tokens to hide [B, P], each iid with `probability`; never padding."""
+    noise = torch.rand(prompt_mask.shape, generator=generator, device=generator.device)
+    return (noise < probability) & prompt_mask
+
+
+def mean_field(model: nn.Module, prompt: Tensor, prompt_mask: Tensor, response: Tensor, prompt_drop: Tensor) -> Tensor:
+    """Log π_θ(o_d | q') [B, L]: the response fully masked, the prompt with `prompt_drop` masked [d1, section 3.2]."""
+    mask_id = model.config.mask_token_id
+    everywhere = torch.ones_like(response, dtype=torch.bool)
+    hidden_response = torch.full_like(response, mask_id)
+    hidden_prompt = prompt.masked_fill(prompt_drop, mask_id)
+    return token_log_probs(model, hidden_prompt, prompt_mask, hidden_response, response, everywhere)
+
+
+# --- coupled ----------------------------------------------------------------------------------------------------------
+
+
+def draw_coupled(shape: tuple[int, int], generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Mask rates t ~ U(0.2, 0.8) [B] and the tokens of the first pass of each pair [B, L], iid masked with rate t."""
+    rate = 0.2 + 0.6 * torch.rand(shape[0], generator=generator, device=generator.device)
+    return rate, torch.rand(shape, generator=generator, device=generator.device) < rate[:, None]
+
+
+def coupled(
+    model: nn.Module, prompt: Tensor, prompt_mask: Tensor, response: Tensor, rate: Tensor, first: Tensor
+) -> Tensor:
+    """½ [log π_θ(o_d | q) + w_d · log π_θ(o_d | q, pair)] for each token [B, L] [DiffuCoder, section 4].
+
+    The pair masks `first` [B, L] and its complement, so each token is scored in exactly one of the two passes; w_d is
+    1/t where `first` masks the token and 1/(1 − t) elsewhere.
+    """
+    mask_id = model.config.mask_token_id
+    full = mean_field(model, prompt, prompt_mask, response, torch.zeros_like(prompt, dtype=torch.bool))
+    pair = sum(
+        token_log_probs(model, prompt, prompt_mask, response.masked_fill(masked, mask_id), response, masked)
+        for masked in (first, ~first)
+    )
+    weight = torch.where(first, 1 / rate[:, None], 1 / (1 - rate[:, None]))
+    return 0.5 * (full + weight * pair)
+
+
+# --- along the trajectory of the sampler -----------------------------------------------------------------------------
+
+
+def draw_stage(nfe: Tensor, generator: torch.Generator) -> Tensor:
+    """τ ~ U{0..T − 1} [B], a denoising step of each response, T = `nfe` [B]."""
+    noise = torch.rand(nfe.shape, generator=generator, device=generator.device)
+    return (noise * nfe).long()
+
+
+def two_stage(
+    model: nn.Module, prompt: Tensor, prompt_mask: Tensor, response: Tensor, step: Tensor, tau: Tensor
+) -> Tensor:
+    """Two-stage mean field [B, L] [DiFFPO, 2-MF]: one forward on the masked response, one on the latent z_τ.
+
+    z_τ is what the sampler saw at step τ: tokens committed before it. Those are scored without any token given, all
+    others given z_τ. At τ = 0 this is the mean field.
+    """
+    mask_id = model.config.mask_token_id
+    early = step < tau[:, None]
+    nothing = torch.full_like(response, mask_id)
+    first = token_log_probs(model, prompt, prompt_mask, nothing, response, early)
+    return first + token_log_probs(model, prompt, prompt_mask, response.masked_fill(~early, mask_id), response, ~early)
+
+
+def trajectory(
+    model: nn.Module, prompt: Tensor, prompt_mask: Tensor, response: Tensor, step: Tensor, counted: Tensor
+) -> Tensor:
+    """Exact log-probability of each counted token given what was committed before its step [B, L]; T forward passes.
+
+    Its sum is log p_θ(o | q; σ) for the order σ in which the sampler unmasked, if it committed one token a step.
+    """
+    mask_id = model.config.mask_token_id
+    total = torch.zeros(response.shape, device=response.device)
+    for now in range(int(step[counted.bool()].max()) + 1):
+        scored = (step == now) & counted.bool()
+        seen = response.masked_fill(step >= now, mask_id)
+        total = total + token_log_probs(model, prompt, prompt_mask, seen, response, scored)
+    return total

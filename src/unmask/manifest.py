@@ -1,0 +1,71 @@
+"""manifest.json: written last, it says that a piece of work is done and what it was made of."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+from unmask.files import sha256, writing
+from unmask.spec import Spec
+
+SOURCE = Path(__file__).parent
+PACKAGES = ("torch", "transformers", "peft", "tokenizers", "safetensors", "numpy", "pandas", "pyarrow", "snakemake")
+
+
+def identity(spec: Spec, inputs: dict[str, Path]) -> str:
+    """One word for all that decides a result: the spec and the content of the inputs."""
+    return "-".join([spec.digest, *(f"{name}:{sha256(path)[:12]}" for name, path in sorted(inputs.items()))])
+
+
+def write_manifest(
+    path: Path, spec: Spec, inputs: dict[str, Path], outputs: list[Path], began: float, **more: Any
+) -> None:
+    """Write the manifest of work begun at monotonic time `began`; `more` is what the step wants remembered."""
+    import torch
+
+    cuda = torch.cuda.is_available()
+    content = {
+        "spec": spec.digest,
+        "inputs": {name: sha256(file) for name, file in inputs.items()},
+        "outputs": {file.name: sha256(file) for file in outputs},
+        **more,
+        "source": sha256_of_source(),
+        "git": git_state(),
+        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "python": platform.python_version(),
+        "device": torch.cuda.get_device_name() if cuda else f"cpu ({platform.machine()})",
+        "seconds": round(time.monotonic() - began, 1),
+        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "slurm_job": os.environ.get("SLURM_JOB_ID"),
+    }
+    with writing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def sha256_of_source() -> str:
+    """Hash of the library's code, to tell runs made by other code."""
+    import hashlib
+
+    digest = hashlib.sha256()
+    for file in sorted(SOURCE.rglob("*.py")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def git_state() -> dict[str, Any] | None:
+    """Commit and whether the tree differs from it; None outside a git checkout."""
+
+    def ask(*words: str) -> str:
+        return subprocess.run(["git", "-C", str(SOURCE), *words], capture_output=True, text=True, check=True).stdout
+
+    try:
+        return {"commit": ask("rev-parse", "HEAD").strip(), "dirty": bool(ask("status", "--porcelain", "-uno"))}
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -1,0 +1,121 @@
+"""A policy: a base model, its tokenizer and what training changes, an adapter or every weight.
+
+The adapter is PEFT's LoRA, saved so that `peft.PeftModel.from_pretrained` loads it on the same base model. The reference
+policy is a snapshot of the trained parameters: of their beginning (a fresh adapter is the base model), or of a later
+moment when a method re-synchronises it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast
+from transformers.utils import logging
+
+from unmask.models.llada import LladaForMaskedDiffusion
+
+logging.disable_progress_bar()
+
+
+@dataclass
+class Policy:
+    """π_θ with its tokenizer; `adapter` is PEFT's wrapper of `model` when LoRA is trained."""
+
+    model: LladaForMaskedDiffusion
+    tokenizer: PreTrainedTokenizerFast
+    adapter: Any = None
+    snapshot: dict[str, Tensor] | None = None  # the reference policy's values of the trained parameters
+
+    @classmethod
+    def load(cls, folder: Path, trained: Path | None = None) -> Policy:
+        """The base model in `folder`, with what a run trained on top of it if `trained` is given."""
+        folder = Path(folder)
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+        if trained is not None and (Path(trained) / "config.json").exists():
+            model = LladaForMaskedDiffusion.from_pretrained(trained, local_files_only=True)
+            return cls(model.eval(), tokenizer)
+        model = LladaForMaskedDiffusion.from_pretrained(folder, local_files_only=True).eval()
+        if trained is None:
+            return cls(model, tokenizer)
+        from peft import PeftModel
+
+        return cls(model, tokenizer, PeftModel.from_pretrained(model, trained))
+
+    def make_trainable(self, *, rank: int, alpha: int, dropout: float, targets: list[str], seed: int) -> None:
+        """Add a LoRA adapter, or free every weight when the rank is 0. What is there now becomes the reference.
+
+        A policy that was loaded with a trained adapter goes on training that adapter.
+        """
+        if rank == 0:
+            self.model.requires_grad_(True)
+        elif self.adapter is not None:
+            self.adapter.set_requires_grad("default", True)
+        else:
+            from peft import LoraConfig, get_peft_model
+
+            config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=targets)
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                self.adapter = get_peft_model(self.model, config)
+        self.set_reference()
+
+    def trainable(self) -> dict[str, torch.nn.Parameter]:
+        """The parameters that training changes, by name."""
+        return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+
+    def set_reference(self) -> None:
+        """Make the policy as it is now the reference."""
+        self.snapshot = {name: p.detach().clone() for name, p in self.trainable().items()}
+
+    @contextlib.contextmanager
+    def reference(self) -> Iterator[None]:
+        """Within the block, `model` is the reference π_ref."""
+        held = {name: p.data for name, p in self.trainable().items()}
+        self._point_to(self.snapshot)
+        try:
+            yield
+        finally:
+            self._point_to(held)
+
+    def _point_to(self, values: dict[str, Tensor]) -> None:
+        for name, parameter in self.trainable().items():
+            parameter.data = values[name]
+
+    def save(self, folder: Path) -> None:
+        """Write the adapter in PEFT's format, or the whole model when every weight was trained."""
+        (self.adapter or self.model).save_pretrained(folder)
+
+    @property
+    def eot(self) -> int:
+        """Id of the end of text, which also pads."""
+        return self.tokenizer.eos_token_id
+
+    def prompt_ids(self, messages: list[dict[str, str]], prefill: str) -> list[int]:
+        """Token ids of a conversation in the model's chat template, with the beginning of the answer given."""
+        text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        return self.tokenizer(text + prefill, add_special_tokens=False).input_ids
+
+    def pad(self, prompts: list[list[int]]) -> tuple[Tensor, Tensor]:
+        """Left-padded ids [B, P] and the mask [B, P] that is False on padding."""
+        width = max(map(len, prompts))
+        ids = torch.tensor([[self.eot] * (width - len(p)) + p for p in prompts], device=self.model.device)
+        mask = torch.tensor([[False] * (width - len(p)) + [True] * len(p) for p in prompts], device=self.model.device)
+        return ids, mask
+
+    def responses(self, texts: list[str], length: int) -> Tensor:
+        """Token ids [B, length] of given responses, padded with end of text. Raises ValueError if one is too long."""
+        ids = self.tokenizer(texts, add_special_tokens=False).input_ids
+        for text, tokens in zip(texts, ids, strict=True):
+            if len(tokens) > length:
+                raise ValueError(f"a demonstration has {len(tokens)} tokens, more than {length}: {text!r}")
+        return torch.tensor([t + [self.eot] * (length - len(t)) for t in ids], device=self.model.device)
+
+    def texts(self, responses: Tensor) -> list[str]:
+        """The responses [B, L] as text, special tokens included: scoring rules look at them."""
+        return self.tokenizer.batch_decode(responses, skip_special_tokens=False)

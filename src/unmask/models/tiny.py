@@ -1,0 +1,53 @@
+"""The embedded default: LLaDA in miniature, with a character-level tokenizer, trained from scratch on a laptop.
+
+It has the architecture, the file format and the contract of the 8B model (mask token, end of text as padding, tags for
+reasoning and answer), so that every step of the workflow runs on it unchanged.
+"""
+
+from __future__ import annotations
+
+import torch
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from unmask.models.llada import LladaConfig, LladaForMaskedDiffusion
+
+MASK, EOT = "<|mdm_mask|>", "<|endoftext|>"
+TAGS = ("<reasoning>", "</reasoning>", "<answer>", "</answer>")
+CHARACTERS = "0123456789+-*/()=,:;. abcdefghijklmnopqrstuvwxyz"
+CHAT_TEMPLATE = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
+
+
+def build_tokenizer() -> PreTrainedTokenizerFast:
+    """One token a character, and one for each tag; the end of text also pads."""
+    vocabulary = {token: i for i, token in enumerate((MASK, EOT, *TAGS, *CHARACTERS))}
+    core = Tokenizer(models.WordLevel(vocabulary, unk_token=None))
+    core.pre_tokenizer = pre_tokenizers.Split(Regex("."), behavior="isolated")
+    core.decoder = decoders.Fuse()
+    core.add_special_tokens([MASK, EOT])
+    core.add_tokens(list(TAGS))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, mask_token=MASK, eos_token=EOT, pad_token=EOT)
+    tokenizer.chat_template = CHAT_TEMPLATE
+    return tokenizer
+
+
+def build_model(
+    *, hidden_size: int, layers: int, heads: int, mlp_size: int, rope_theta: float, vocabulary: int, seed: int
+) -> LladaForMaskedDiffusion:
+    """A randomly initialised model; the same seed gives the same weights."""
+    config = LladaConfig(
+        vocab_size=vocabulary,
+        hidden_size=hidden_size,
+        intermediate_size=mlp_size,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        rope_parameters={"rope_type": "default", "rope_theta": rope_theta},
+        rms_norm_eps=1e-5,
+        max_position_embeddings=1024,
+        mask_token_id=0,
+        bos_token_id=None,
+        eos_token_id=1,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return LladaForMaskedDiffusion(config)

@@ -1,0 +1,40 @@
+"""How methods, tasks and samplers are called and coloured in tables and figures: the same everywhere.
+
+Colours are those of Okabe and Ito, which readers with colour-vision deficiencies can tell apart. A method that is not
+listed is called by its own name and drawn in grey.
+"""
+
+METHODS = {
+    "base": ("Base", "#000000"),
+    "sft": ("SFT", "#999999"),
+    "diffu_grpo": ("diffu-GRPO", "#E69F00"),
+    "d1": ("d1", "#D55E00"),
+    "coupled_grpo": ("coupled-GRPO", "#009E73"),
+    "dmpo": ("DMPO", "#0072B2"),
+    "diffpo": ("DiFFPO", "#CC79A7"),
+}
+TASKS = {"sudoku": "Sudoku", "countdown": "Countdown", "gsm8k": "GSM8K", "math500": "MATH500"}
+SAMPLERS = {"top1": "one token a step", "top2": "two tokens a step"}
+
+
+def method_name(method: str, variant: str = "default") -> str:
+    """`dmpo`, `baseline~none` -> `DMPO (baseline none)`."""
+    name = METHODS.get(method, (method, ""))[0]
+    if variant == "default":
+        return name
+    return f"{name} ({', '.join(part.replace('~', ' ').replace('_', ' ') for part in variant.split('+'))})"
+
+
+def method_colour(method: str) -> str:
+    """The colour of a method."""
+    return METHODS.get(method, ("", "#666666"))[1]
+
+
+def task_name(task: str) -> str:
+    """`sudoku` -> `Sudoku`."""
+    return TASKS.get(task, task)
+
+
+def sampler_name(sampler: str) -> str:
+    """`top1` -> `one token a step`."""
+    return SAMPLERS.get(sampler, sampler)

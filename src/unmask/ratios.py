@@ -1,0 +1,67 @@
+"""What the GRPO family shares: token log-probabilities under the old, reference and new policy, and the clipped loss.
+
+A method brings `draw`, the random masks of one update, and `score`, its surrogate on them. The same masks serve the
+old, the reference and the new policy, so that the ratio compares like with like.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from unmask.methods import Rows
+from unmask.models.policy import Policy
+from unmask.objectives import clipped_loss, k3
+from unmask.rollout import Rollouts
+from unmask.seeding import Seeds
+
+Draw = Callable[[Rollouts, torch.Generator], Rows]
+Score = Callable[[nn.Module, Rollouts, Rows], Tensor]
+EACH = "each."  # marks tensors [B, updates, …] that hold a value for each update of the buffer
+
+
+def prepare_ratios(
+    policy: Policy, rollouts: Rollouts, updates: int, seeds: Seeds, draw: Draw, score: Score, advantage: Tensor
+) -> Rows:
+    """Masks, and old and reference log-probabilities on them, for each update of a buffer."""
+    device = rollouts.response.device
+    noise = [draw(rollouts, seeds.generator("noise", update, device=device)) for update in range(updates)]
+    old = [_score_all(score, policy.model, rollouts, rows) for rows in noise]
+    with policy.reference():
+        reference = [_score_all(score, policy.model, rollouts, rows) for rows in noise]
+    fixed = {EACH + name: torch.stack([rows[name] for rows in noise], 1) for name in noise[0]}
+    return fixed | {
+        EACH + "old": torch.stack(old, 1),
+        EACH + "reference": torch.stack(reference, 1),
+        "advantage": advantage,
+        "token_weight": rollouts.counted / rollouts.counted.sum(),
+        "kl": ((old[0] - reference[0]) * rollouts.counted).sum(1),
+    }
+
+
+def at_update(fixed: Rows, update: int) -> Rows:
+    """The values of one update."""
+    return {name.removeprefix(EACH): rows[:, update] for name, rows in fixed.items() if name.startswith(EACH)}
+
+
+def ratio_loss(
+    new: Tensor,
+    rollouts: Rollouts,
+    fixed: Rows,
+    fresh: Rows,
+    clip: float,
+    kl_penalty: float,
+    weight: Tensor | float = 1.0,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Σ_d weight_d · clipped loss + β · k3, as a mean over the tokens of the buffer up to the first end of text [b]."""
+    per_token, clipped = clipped_loss(new, fresh["old"], fixed["advantage"][:, None], clip)
+    per_token = weight * per_token + kl_penalty * k3(new, fresh["reference"])
+    share = (clipped * rollouts.counted).sum(1) / rollouts.counted.sum(1)
+    return (per_token * fixed["token_weight"]).sum(1), {"kl": fixed["kl"], "clipped": share}
+
+
+def _score_all(score: Score, model: nn.Module, rollouts: Rollouts, noise: Rows) -> Tensor:
+    names = list(noise)
+    return rollouts.map(lambda part, *rows: score(model, part, dict(zip(names, rows, strict=True))), *noise.values())

@@ -1,0 +1,145 @@
+"""Rollouts: prompts -> responses -> rewards, and the record that every surrogate and loss works from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unmask.models.policy import Policy
+from unmask.samplers.decode import Completions, decode
+from unmask.seeding import Seeds
+from unmask.tasks import Example, Task
+
+
+@dataclass
+class Rollouts:
+    """A buffer of B = prompts × G responses, the G responses of one prompt next to each other."""
+
+    prompt: Tensor  # [B, P] ids, left-padded
+    prompt_mask: Tensor  # [B, P] False on padding
+    response: Tensor  # [B, L] ids
+    step: Tensor  # [B, L] forward pass that committed each token
+    log_prob: Tensor  # [B, L] behaviour log-probability at the sampling temperature
+    log_prob_t1: Tensor  # [B, L] the same at temperature 1
+    nfe: Tensor  # [B] forward passes spent
+    reward: Tensor  # [B]
+    correct: Tensor  # [B] 1.0 where the strict protocol calls the response right
+    counted: Tensor  # [B, L] 1.0 up to and including the first end of text
+    group_size: int  # G
+    buffer_rows: int  # B of the whole buffer, also in a part of it
+    rows_per_forward: int  # memory bound of one forward pass
+
+    def __len__(self) -> int:
+        return len(self.reward)
+
+    @property
+    def length(self) -> int:
+        """L, tokens of a response."""
+        return self.response.shape[1]
+
+    @property
+    def inputs(self) -> tuple[Tensor, Tensor, Tensor]:
+        """What every surrogate takes: prompt, prompt mask and response."""
+        return self.prompt, self.prompt_mask, self.response
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The tensors by name, for a checkpoint."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {name: value for name, value in values.items() if isinstance(value, Tensor)}
+
+    def part(self, rows: slice) -> Rollouts:
+        """Some rows of the buffer."""
+        return replace(self, **{name: value[rows] for name, value in self.tensors().items()})
+
+    def parts(self) -> Iterator[slice]:
+        """Slices of at most `rows_per_forward` rows that cover the buffer."""
+        for start in range(0, len(self), self.rows_per_forward):
+            yield slice(start, min(start + self.rows_per_forward, len(self)))
+
+    @torch.no_grad()
+    def map(self, function: Callable[..., Tensor], *rows: Tensor) -> Tensor:
+        """function(rollouts, *rows) over parts of the buffer that fit in memory, joined again; no gradients."""
+        return torch.cat([function(self.part(part), *(x[part] for x in rows)) for part in self.parts()])
+
+
+@dataclass(frozen=True)
+class RolloutSettings:
+    """How a buffer is filled."""
+
+    group_size: int
+    length: int
+    block_length: int
+    sampler: dict[str, Any]
+    temperature: float
+    rows_per_forward: int
+    dropout: bool
+
+
+def roll_out(policy: Policy, task: Task, examples: list[Example], settings: RolloutSettings, seeds: Seeds) -> Rollouts:
+    """G responses to each example, sampled from the policy and rewarded by the task."""
+    repeated = [example for example in examples for _ in range(settings.group_size)]
+    prompt, prompt_mask = _prompts(policy, task, repeated)
+    # No dropout, unless the released code's is asked for: the recorded probabilities are those of the policy itself.
+    policy.model.train(settings.dropout)
+    made = decode(
+        policy.model,
+        prompt,
+        prompt_mask,
+        length=settings.length,
+        block_length=settings.block_length,
+        sampler=settings.sampler,
+        temperature=settings.temperature,
+        eot=policy.eot,
+        generator=seeds.generator("sampler", device=prompt.device),
+    )
+    return _rewarded(policy, task, repeated, prompt, prompt_mask, made, settings)
+
+
+def as_rollouts(
+    policy: Policy, task: Task, examples: list[Example], texts: list[str], settings: RolloutSettings
+) -> Rollouts:
+    """Given responses in place of sampled ones: committed at step 0 with probability 1, at no forward passes."""
+    prompt, prompt_mask = _prompts(policy, task, examples)
+    response = policy.responses(texts, settings.length)
+    zeros = torch.zeros(response.shape, device=response.device)
+    made = Completions(response, zeros.long(), zeros, zeros, zeros[:, 0].long())
+    return _rewarded(policy, task, examples, prompt, prompt_mask, made, settings)
+
+
+def _prompts(policy: Policy, task: Task, examples: list[Example]) -> tuple[Tensor, Tensor]:
+    return policy.pad([policy.prompt_ids(task.messages(example), task.prefill) for example in examples])
+
+
+def _rewarded(
+    policy: Policy,
+    task: Task,
+    examples: list[Example],
+    prompt: Tensor,
+    prompt_mask: Tensor,
+    made: Completions,
+    settings: RolloutSettings,
+) -> Rollouts:
+    texts = policy.texts(made.response)
+    rewards = [sum(task.reward(text, example).values()) for text, example in zip(texts, examples, strict=True)]
+    correct = [task.grade(text, example).strict for text, example in zip(texts, examples, strict=True)]
+    return Rollouts(
+        prompt=prompt,
+        prompt_mask=prompt_mask,
+        **{f.name: getattr(made, f.name) for f in fields(made)},
+        reward=torch.tensor(rewards, dtype=torch.float32, device=prompt.device),
+        correct=torch.tensor(correct, dtype=torch.float32, device=prompt.device),
+        counted=counted_tokens(made.response, policy.eot),
+        group_size=settings.group_size,
+        buffer_rows=len(examples),
+        rows_per_forward=settings.rows_per_forward,
+    )
+
+
+def counted_tokens(response: Tensor, eot: int) -> Tensor:
+    """1.0 up to and including the first end of text [B, L], 0.0 after it."""
+    ended = (response == eot).long().cumsum(1)
+    return ((ended == 0) | ((ended == 1) & (response == eot))).float()

@@ -1,0 +1,46 @@
+"""From samples to scores: means over a run's samples, then over seeds, with intervals.
+
+The unit of statistics is the seed (for models made here, a seed has its own base model): a run's accuracy is one
+number, and the interval says where the mean over seeds lies. Samples of one run are not independent draws of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+RUN = ["method", "task", "variant", "seed", "sampler", "length"]
+CELL = ["task", "sampler", "method", "variant", "length"]
+PROTOCOLS = ("published", "strict")
+
+
+def collect(samples: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """One row for each run, sampler and length: mean grades and costs over `n` samples."""
+    frame = pd.concat(samples, ignore_index=True)
+    means = frame.groupby(RUN, sort=False)[[*PROTOCOLS, "nfe", "tokens", "seconds"]].mean()
+    counts = frame.groupby(RUN, sort=False).size().rename("n")
+    return means.join(counts).reset_index()
+
+
+def over_seeds(scores: pd.DataFrame) -> pd.DataFrame:
+    """One row for each cell of a table: mean, `low`, `high` of each protocol over the seeds, mean NFE, and counts."""
+    rows = []
+    for key, group in scores.groupby(CELL, sort=False):
+        row = dict(zip(CELL, key, strict=True))
+        for protocol in PROTOCOLS:
+            mean, low, high = interval(group[protocol].to_numpy())
+            row |= {protocol: mean, f"{protocol}_low": low, f"{protocol}_high": high}
+        rows.append(row | {"nfe": group["nfe"].mean(), "seeds": len(group), "n": int(group["n"].iloc[0])})
+    return pd.DataFrame(rows)
+
+
+def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float, float]:
+    """Mean and the ends of Student's t interval for it; the ends are NaN for fewer than two values."""
+    mean = float(np.mean(values))
+    if len(values) < 2:
+        return mean, float("nan"), float("nan")
+    half = stats.t.ppf((1 + level) / 2, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
+    return mean, mean - float(half), mean + float(half)

@@ -1,0 +1,101 @@
+"""Frozen settings of one piece of work: a run, a base model or a dataset. Written to spec.yaml, read by its step.
+
+A spec holds every value that decides the result, so any step repeats by hand from its spec.yaml, and a change of one
+hyper-parameter changes the specs that have it and no others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from unmask.files import writing
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What all specs can do."""
+
+    def to_json(self) -> str:
+        """One line, the same for equal specs."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @property
+    def digest(self) -> str:
+        """Twelve hexadecimal digits that name this spec."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:12]
+
+    def write(self, path: Path) -> None:
+        """Write spec.yaml, whole or not at all."""
+        with writing(path) as temporary:
+            temporary.write_text(yaml.safe_dump(asdict(self), sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+    @classmethod
+    def read(cls, path: Path) -> Spec:
+        """Read a spec.yaml; raises ValueError that names the file and the keys that are wrong."""
+        try:
+            values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+            return cls(**values)
+        except (OSError, TypeError, yaml.YAMLError) as error:
+            raise ValueError(f"{path}: not a {cls.__name__}: {error}. Delete it and run snakemake again.") from error
+
+
+@dataclass(frozen=True)
+class DataSpec(Spec):
+    """A task's examples in three splits."""
+
+    task: str
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ModelSpec(Spec):
+    """A base model: made here (for one task and seed) or published."""
+
+    name: str
+    source: str
+    settings: dict[str, Any]
+    task: str | None = None
+    task_settings: dict[str, Any] | None = None
+    seed: int | None = None
+    block_length: int | None = None
+    lengths: list[int] | None = None
+
+
+@dataclass(frozen=True)
+class Run(Spec):
+    """One training: method × task × variant × seed. Its address is `name`."""
+
+    name: str
+    method: str
+    task: str
+    variant: str
+    seed: int
+    model: str
+    training: dict[str, Any]
+    method_settings: dict[str, Any]
+    task_settings: dict[str, Any]
+    sampler: dict[str, Any]
+    block_length: int
+
+    @property
+    def trains(self) -> bool:
+        """Whether the run has a training of its own; the base model has none."""
+        return self.method != "base"
+
+
+@dataclass(frozen=True)
+class EvaluationSpec(Spec):
+    """How a run's policy is examined: every length with every sampler."""
+
+    name: str
+    samplers: dict[str, dict[str, Any]]
+    lengths: list[int]
+    block_length: int
+    temperature: float
+    rows_per_batch: int

@@ -1,0 +1,193 @@
+"""The one training loop: fill a buffer with rollouts, take F gradient steps on it, repeat.
+
+    for each buffer:   rollouts = method.collect(…);  fixed = method.prepare(rollouts)
+      for each update: fresh = method.refresh(…);  loss = Σ method.loss(part of the buffer);  step
+
+The gradient is summed over parts of the buffer that fit in memory, which changes nothing but rounding.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unmask.checkpoint import Checkpoint
+from unmask.methods import Method, Rows
+from unmask.models.policy import Policy
+from unmask.progress import Progress
+from unmask.rollout import Rollouts, RolloutSettings
+from unmask.seeding import Seeds
+from unmask.settings import Training
+from unmask.spec import Run
+from unmask.tasks import Example, Task
+
+
+@dataclass
+class Trainer:
+    """A training in progress. `train` is its whole interface."""
+
+    run: Run
+    policy: Policy
+    method: Method
+    task: Task
+    examples: list[Example]
+    folder: Path  # of checkpoints
+    identity: str  # of all that decides the result: spec, data, base model
+
+    def __post_init__(self) -> None:
+        self.settings = Training(**self.run.training)
+        self.seeds = Seeds(("train", self.run.seed))
+        self.updates = self.settings.buffers * self.settings.updates_per_buffer
+        self.metrics: list[dict[str, Any]] = []
+
+    def train(self) -> list[dict[str, Any]]:
+        """Train to the end, from the newest checkpoint if there is one. Returns the metrics, one row an update."""
+        s = self.settings
+        self.policy.make_trainable(
+            rank=s.lora_rank,
+            alpha=s.lora_alpha,
+            dropout=s.lora_dropout,
+            targets=s.lora_targets,
+            seed=self.seeds.number("adapter"),
+        )
+        parameters = self.policy.trainable()
+        optimizer = torch.optim.AdamW(
+            parameters.values(), s.learning_rate, (s.adam_beta1, s.adam_beta2), weight_decay=s.weight_decay
+        )
+        start, rollouts, fixed = self._resume(parameters, optimizer)
+        progress = Progress(self.run.name, self.updates, start)
+        for update in range(start, self.updates):
+            began = time.monotonic()
+            buffer, inner = divmod(update, s.updates_per_buffer)
+            if inner == 0:
+                seeds = self.seeds.child("buffer", buffer)
+                rollouts = self.method.collect(
+                    self.policy, self.task, self._prompts(buffer), self._rollout_settings(), seeds
+                )
+                fixed = self.method.prepare(self.policy, rollouts, s.updates_per_buffer, seeds)
+            row = self._step(update, rollouts, fixed, parameters, optimizer)
+            row["seconds"] = round(time.monotonic() - began, 3)
+            self.metrics.append(row)
+            progress.show(update + 1, reward=row["reward"], loss=row["loss"])
+            if (update + 1) % s.checkpoint_every == 0:
+                self._checkpoint(update + 1, parameters, optimizer, rollouts, fixed)
+        return self.metrics
+
+    def _step(
+        self,
+        update: int,
+        rollouts: Rollouts,
+        fixed: Rows,
+        parameters: dict[str, Tensor],
+        optimizer: torch.optim.Optimizer,
+    ) -> dict[str, Any]:
+        """One update; returns its row of metrics."""
+        inner = update % self.settings.updates_per_buffer
+        seeds = self.seeds.child("update", update)
+        fresh = self.method.refresh(self.policy, rollouts, fixed, inner, seeds)
+        torch.manual_seed(seeds.number("dropout"))
+        self.policy.model.train()
+        total, sums = 0.0, {}
+        for part in rollouts.parts():
+            rows, metrics = self.method.loss(self.policy, rollouts.part(part), take(fixed, part), take(fresh, part))
+            rows.sum().backward()
+            total += rows.detach().sum()
+            for key, value in metrics.items():
+                sums[key] = sums.get(key, 0.0) + value.detach().sum()
+        norm = torch.nn.utils.clip_grad_norm_(parameters.values(), self.settings.gradient_clip)
+        for group in optimizer.param_groups:
+            group["lr"] = self.settings.learning_rate * schedule(update, self.updates, self.settings)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        return {
+            "step": update + 1,
+            "reward": rollouts.reward.mean().item(),
+            "accuracy": rollouts.correct.mean().item(),
+            "loss": float(total),
+            "grad_norm": norm.item(),
+            "nfe": rollouts.nfe.float().mean().item(),
+            "tokens": rollouts.counted.sum(1).mean().item(),
+            **{key: (value / len(rollouts)).item() for key, value in sums.items()},
+        }
+
+    def _prompts(self, buffer: int) -> list[Example]:
+        """The training examples of a buffer: the split is shuffled anew for each pass over it."""
+        size, count = self.settings.prompts_per_buffer, len(self.examples)
+        chosen = []
+        for position in range(buffer * size, (buffer + 1) * size):
+            epoch, index = divmod(position, count)
+            order = torch.randperm(count, generator=self.seeds.generator("epoch", epoch))
+            chosen.append(self.examples[order[index]])
+        return chosen
+
+    def _rollout_settings(self) -> RolloutSettings:
+        s = self.settings
+        return RolloutSettings(
+            group_size=s.group_size,
+            length=s.generation_length,
+            block_length=self.run.block_length,
+            sampler=self.run.sampler,
+            temperature=s.temperature,
+            rows_per_forward=s.rows_per_forward,
+            dropout=s.rollout_dropout,
+        )
+
+    # --- checkpoints --------------------------------------------------------------------------------------------------
+
+    def _checkpoint(
+        self, step: int, parameters: Rows, optimizer: torch.optim.Optimizer, rollouts: Rollouts, fixed: Rows
+    ) -> None:
+        groups = {"rollouts": rollouts.tensors(), "fixed": fixed, "reference": self.policy.snapshot}
+        tensors = {f"{kind}.{name}": value for kind, values in groups.items() for name, value in values.items()}
+        state = Checkpoint(step, dict(parameters), optimizer.state_dict(), tensors, self.metrics)
+        state.save(self.folder, self.identity)
+
+    def _resume(self, parameters: Rows, optimizer: torch.optim.Optimizer) -> tuple[int, Any, Any]:
+        """(updates done, the buffer in use, what is fixed for it); (0, None, None) at the beginning."""
+        state = Checkpoint.newest(self.folder, self.identity)
+        if state is None:
+            return 0, None, None
+        with torch.no_grad():
+            for name, parameter in parameters.items():
+                parameter.copy_(state.parameters[name])
+        optimizer.load_state_dict(state.optimizer)
+        self.metrics = state.metrics
+        saved = {kind: dict(unprefixed(state.buffer, kind)) for kind in ("rollouts", "fixed", "reference")}
+        self.policy.snapshot = saved["reference"]
+        s, rows = self.settings, len(saved["rollouts"]["reward"])
+        rollouts = Rollouts(
+            **saved["rollouts"], group_size=s.group_size, buffer_rows=rows, rows_per_forward=s.rows_per_forward
+        )
+        print(f"{self.run.name}: resumed after update {state.step}", flush=True)
+        return state.step, rollouts, saved["fixed"]
+
+
+def take(rows: Rows, part: slice) -> Rows:
+    """Some rows of each tensor."""
+    return {key: value[part] for key, value in rows.items()}
+
+
+def unprefixed(tensors: dict[str, Tensor], kind: str) -> Iterator[tuple[str, Tensor]]:
+    """The tensors whose dotted name begins with `kind`, without it."""
+    for name, value in tensors.items():
+        head, _, tail = name.partition(".")
+        if head == kind:
+            yield tail, value
+
+
+def schedule(update: int, updates: int, settings: Training) -> float:
+    """Factor on the learning rate: linear warm-up, then constant, or a cosine down to a tenth."""
+    warmup = math.ceil(settings.warmup * updates)
+    if update < warmup:
+        return (update + 1) / warmup
+    if settings.schedule == "constant":
+        return 1.0
+    done = (update - warmup) / max(1, updates - warmup)
+    return 0.1 + 0.9 * (1 + math.cos(math.pi * done)) / 2

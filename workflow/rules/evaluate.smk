@@ -1,0 +1,54 @@
+# REQUIRED INPUTS:  results/{scale}/runs/{run}/spec.yaml, adapter (none for the base model)
+#                   results/{scale}/evaluations/{evaluation}/spec.yaml
+#                   results/{scale}/data/{task}/test.parquet
+# OUTPUTS:          results/{scale}/runs/{run}/samples-{evaluation}.parquet
+#                   results/{scale}/scores/{experiment}.csv
+
+
+rule evaluate_policy:
+    """Examine one run on the test split, at all lengths and samplers of one evaluation."""
+    input:
+        spec="results/{scale}/runs/{run}/spec.yaml",
+        evaluation="results/{scale}/evaluations/{evaluation}/spec.yaml",
+        weights=lambda w: f"results/{w.scale}/models/{GRID.runs[w.run].model}/weights",
+        adapter=lambda w: GRID.adapter(w.run),
+        data=lambda w: f"results/{w.scale}/data/{GRID.runs[w.run].task}/test.parquet",
+    output:
+        samples="results/{scale}/runs/{run}/samples-{evaluation}.parquet",
+    log:
+        "logs/evaluate_policy/{scale}/{run}/{evaluation}.log",
+    benchmark:
+        "benchmarks/evaluate_policy/{scale}/{run}/{evaluation}.tsv"
+    conda:
+        "../../envs/train.yaml"
+    params:
+        adapter=lambda w, input: ["--adapter", input.adapter] if input.get("adapter") else [],
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+        python $SRC/evaluate_policy.py {input.spec:q} \
+            --evaluation {input.evaluation:q} \
+            --weights {input.weights:q} \
+            {params.adapter:q} \
+            --data {input.data:q} \
+            --samples {output.samples:q}
+        """
+
+
+rule collect_scores:
+    """Average the samples of an experiment's runs: one row for each run, length and sampler."""
+    input:
+        script=f"{SRC}/collect_scores.py",
+        samples=lambda w: GRID.samples(w.experiment),
+    output:
+        scores="results/{scale}/scores/{experiment}.csv",
+    log:
+        "logs/collect_scores/{scale}/{experiment}.log",
+    conda:
+        "../../envs/analysis.yaml"
+    localrule: True
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+        python {input.script:q} {input.samples:q} --scores {output.scores:q}
+        """

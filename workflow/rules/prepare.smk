@@ -1,0 +1,68 @@
+# REQUIRED INPUTS:  none (config.yaml, through GRID)
+# OUTPUTS:          results/{scale}/{item}/spec.yaml
+#                   results/{scale}/data/{task}/{train,validation,test}.parquet, manifest.json
+#                   results/{scale}/models/{model}/weights, manifest.json
+
+
+rule write_spec:
+    """Freeze the settings of a run, model, dataset or evaluation; only a change of these rewrites the file."""
+    output:
+        "results/{scale}/{item}/spec.yaml",
+    wildcard_constraints:
+        item="|".join(map(re.escape, GRID.specs)),
+    localrule: True
+    params:
+        kind=lambda w: type(GRID.specs[w.item]).__name__,
+        values=lambda w: GRID.specs[w.item].to_json(),
+    shell:
+        r"""
+        python $SRC/write_spec.py {params.kind} {params.values:q} {output:q}
+        """
+
+
+rule prepare_dataset:
+    """Make or fetch the examples of a task and split them."""
+    input:
+        spec="results/{scale}/data/{task}/spec.yaml",
+    output:
+        "results/{scale}/data/{task}/train.parquet",
+        "results/{scale}/data/{task}/validation.parquet",
+        "results/{scale}/data/{task}/test.parquet",
+        "results/{scale}/data/{task}/manifest.json",
+    log:
+        "logs/prepare_dataset/{scale}/{task}.log",
+    benchmark:
+        "benchmarks/prepare_dataset/{scale}/{task}.tsv"
+    conda:
+        "../../envs/train.yaml"
+    params:
+        folder=lambda w, output: os.path.dirname(output[0]),
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+        python $SRC/prepare_dataset.py {input.spec:q} {params.folder:q}
+        """
+
+
+rule prepare_model:
+    """Provide a base model: train a tiny one from scratch, or check a published one."""
+    input:
+        spec="results/{scale}/models/{model}/spec.yaml",
+        data=lambda w: GRID.model_data(w.model),
+    output:
+        weights=directory("results/{scale}/models/{model}/weights"),
+        manifest="results/{scale}/models/{model}/manifest.json",
+    log:
+        "logs/prepare_model/{scale}/{model}.log",
+    benchmark:
+        "benchmarks/prepare_model/{scale}/{model}.tsv"
+    conda:
+        "../../envs/train.yaml"
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+        python $SRC/prepare_model.py {input.spec:q} \
+            --weights {output.weights:q} \
+            --data {input.data:q} \
+            --manifest {output.manifest:q}
+        """

@@ -1,0 +1,98 @@
+# REQUIRED INPUTS:  results/{scale}/scores/{experiment}.csv
+#                   results/{scale}/runs/{run}/metrics.csv
+# OUTPUTS:          results/{scale}/tables/{experiment}.{md,tex,csv}
+#                   results/{scale}/figures/{experiment}/{figure}.{pdf,png}
+#                   results/{scale}/claims.md
+
+
+rule render_table:
+    """Set an experiment's scores as a table: means over seeds with 95 % intervals."""
+    input:
+        script=f"{SRC}/render_table.py",
+        library=f"{SRC}/unmask/tables.py",
+        scores="results/{scale}/scores/{experiment}.csv",
+    output:
+        md=report(
+            "results/{scale}/tables/{experiment}.md",
+            caption="../report/table.rst",
+            category="Tables",
+            labels={"experiment": "{experiment}"},
+        ),
+        tex="results/{scale}/tables/{experiment}.tex",
+        csv=report(
+            "results/{scale}/tables/{experiment}.csv",
+            caption="../report/table.rst",
+            category="Tables",
+            labels={"experiment": "{experiment}"},
+        ),
+    log:
+        "logs/render_table/{scale}/{experiment}.log",
+    conda:
+        "../../envs/analysis.yaml"
+    localrule: True
+    params:
+        question=lambda w: GRID.experiments[w.experiment].question,
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+        python {input.script:q} {input.scores:q} \
+            --question {params.question:q} \
+            --md {output.md:q} \
+            --tex {output.tex:q} \
+            --csv {output.csv:q}
+        """
+
+
+rule render_figure:
+    """Draw one figure of an experiment as PDF and PNG."""
+    input:
+        script=f"{SRC}/render_figure.py",
+        library=f"{SRC}/unmask/figures.py",
+        scores="results/{scale}/scores/{experiment}.csv",
+        metrics=lambda w: GRID.metrics(w.experiment),
+    output:
+        pdf="results/{scale}/figures/{experiment}/{figure}.pdf",
+        png=report(
+            "results/{scale}/figures/{experiment}/{figure}.png",
+            caption="../report/{figure}.rst",
+            category="Figures",
+            labels={"experiment": "{experiment}", "figure": "{figure}"},
+        ),
+    log:
+        "logs/render_figure/{scale}/{experiment}/{figure}.log",
+    conda:
+        "../../envs/analysis.yaml"
+    localrule: True
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+        python {input.script:q} {wildcards.figure} \
+            --scores {input.scores:q} \
+            --metrics {input.metrics:q} \
+            --pdf {output.pdf:q} \
+            --png {output.png:q}
+        """
+
+
+rule check_claims:
+    """Test the papers' claims on the scores at hand."""
+    input:
+        script=f"{SRC}/check_claims.py",
+        claims=f"{workflow.basedir}/workflow/resources/claims.yaml",
+        scores=lambda w: [f"results/{w.scale}/scores/{name}.csv" for name in GRID.wanted],
+    output:
+        report(
+            "results/{scale}/claims.md",
+            caption="../report/claims.rst",
+            category="Claims",
+        ),
+    log:
+        "logs/check_claims/{scale}.log",
+    conda:
+        "../../envs/analysis.yaml"
+    localrule: True
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+        python {input.script:q} {input.claims:q} {input.scores:q} --scale {wildcards.scale} --claims {output:q}
+        """

@@ -1,0 +1,35 @@
+# REQUIRED INPUTS:  results/{scale}/runs/{run}/spec.yaml
+#                   results/{scale}/models/{model}/weights
+#                   results/{scale}/data/{task}/train.parquet
+# OUTPUTS:          results/{scale}/runs/{run}/adapter, metrics.csv, manifest.json
+
+
+rule train_policy:
+    """Train one policy and write its adapter, metrics and manifest.
+
+    The folder checkpoints/ beside the adapter is no declared output, so a failed job leaves it and the next resumes.
+    """
+    input:
+        spec="results/{scale}/runs/{run}/spec.yaml",
+        weights=lambda w: f"results/{w.scale}/models/{GRID.runs[w.run].model}/weights",
+        data=lambda w: f"results/{w.scale}/data/{GRID.runs[w.run].task}/train.parquet",
+    output:
+        adapter=directory("results/{scale}/runs/{run}/adapter"),
+        metrics="results/{scale}/runs/{run}/metrics.csv",
+        manifest="results/{scale}/runs/{run}/manifest.json",
+    log:
+        "logs/train_policy/{scale}/{run}.log",
+    benchmark:
+        "benchmarks/train_policy/{scale}/{run}.tsv"
+    conda:
+        "../../envs/train.yaml"
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+        python $SRC/train_policy.py {input.spec:q} \
+            --weights {input.weights:q} \
+            --data {input.data:q} \
+            --adapter {output.adapter:q} \
+            --metrics {output.metrics:q} \
+            --manifest {output.manifest:q}
+        """
