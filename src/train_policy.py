@@ -25,6 +25,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("spec", type=Path)
     parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--start", type=Path, help="the adapter to go on training, for a run that starts from another")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--adapter", type=Path, required=True)
     parser.add_argument("--metrics", type=Path, required=True)
@@ -34,12 +35,12 @@ def main() -> None:
     if not torch.cuda.is_available():
         torch.set_num_threads(1)  # the same sums in the same order on any machine
     run = Run.read(args.spec)
-    inputs = {"weights": args.weights, "data": args.data}
+    inputs = {"weights": args.weights, "data": args.data, **({"start": args.start} if args.start else {})}
     checkpoints = args.adapter.parent / "checkpoints"
     trainer = Trainer(
         run=run,
-        policy=Policy.load(args.weights),
-        method=methods.load(run.method, run.method_settings),
+        policy=Policy.load(args.weights, args.start),
+        method=methods.load(run.algorithm, run.method_settings),
         task=tasks.load(run.task, run.task_settings),
         examples=read_examples(args.data),
         folder=checkpoints,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from unmask.mistakes import check
-from unmask.settings import Config, ScratchModel, Training, normalise, settings_of
+from unmask.settings import NOT_SETTINGS, Config, ScratchModel, Training, normalise, settings_of
 from unmask.spec import DataSpec, EvaluationSpec, ModelSpec, Run, Spec
 
 
@@ -60,9 +60,9 @@ class Grid:
         trained = [run for run in self.experiments[experiment].runs if self.runs[run].trains]
         return [f"results/{self.scale}/runs/{run}/metrics.csv" for run in trained]
 
-    def adapter(self, run: str) -> list[str]:
-        """What a run trains; nothing for the base model."""
-        return [f"results/{self.scale}/runs/{run}/adapter"] if self.runs[run].trains else []
+    def adapter(self, run: str | None) -> list[str]:
+        """What a run trains; nothing for the base model and for no run."""
+        return [f"results/{self.scale}/runs/{run}/adapter"] if run and self.runs[run].trains else []
 
     def model_data(self, model: str) -> list[str]:
         """Splits that a base model made here is trained and measured on."""
@@ -88,7 +88,10 @@ def expand(raw: dict[str, Any]) -> Grid:
         )
     for name, experiment in config.experiments.items():
         runs = _runs(config, experiment)
-        for run in runs:
+        starts = [
+            _run(config, config.methods[r.method]["start_from"], r.task, r.seed, {}) for r in runs if r.start_from
+        ]
+        for run in starts + runs:
             grid.runs[run.name] = run
             grid.models.setdefault(run.model, _model(config, run))
         grid.experiments[name] = Experiment(
@@ -102,7 +105,7 @@ def _runs(config: Config, experiment: Any) -> list[Run]:
     scale = config.scales[config.scale]
     found: dict[str, Run] = {}
     for method in experiment.methods:
-        known = settings_of(method).model_fields
+        known = settings_of(_algorithm(config, method)).model_fields
         axes = {key: values for key, values in experiment.grid.items() if key in known}
         for task, values, seed in itertools.product(
             experiment.tasks or scale.tasks, itertools.product(*axes.values()), scale.seeds
@@ -114,16 +117,19 @@ def _runs(config: Config, experiment: Any) -> list[Run]:
 
 def _run(config: Config, method: str, task: str, seed: int, choice: dict[str, Any]) -> Run:
     scale = config.scales[config.scale]
-    default = _settings(config.model_dump(), config.scale, method, task)
+    default = _settings(config, method, task)
     changed = {key: value for key, value in choice.items() if default[key] != value}
     variant = "+".join(f"{key}~{value}" for key, value in sorted(changed.items())) or "default"
     values = default | changed
     training = {key: values[key] for key in Training.model_fields}
     own = {key: value for key, value in values.items() if key not in Training.model_fields}
     scratch = isinstance(config.models[scale.model], ScratchModel)
+    start = config.methods[method].get("start_from")
     return Run(
         name=f"{method}/{task}/{variant}/seed-{seed}",
         method=method,
+        algorithm=_algorithm(config, method),
+        start_from=_run(config, start, task, seed, {}).name if start else None,
         task=task,
         variant=variant,
         seed=seed,
@@ -150,15 +156,20 @@ def _model(config: Config, run: Run) -> ModelSpec:
     )
 
 
-def _settings(raw: dict[str, Any], scale: str, method: str, task: str) -> dict[str, Any]:
-    """All settings of a method, the later the stronger: training, scale, method, scale's method, each by task."""
-    at_scale = raw["scales"][scale]
-    layers = [raw["training"], at_scale.get("training", {})]
-    for block in (raw["methods"].get(method, {}), at_scale.get("methods", {}).get(method, {})):
-        plain = {key: value for key, value in block.items() if key != "by_task"}
-        layers += [plain, block.get("by_task", {}).get(task, {})]
-    return {key: value for layer in layers for key, value in layer.items()}
+def _algorithm(config: Config, method: str) -> str:
+    """The file of a method: its own name, unless it is another algorithm under other settings."""
+    return config.methods[method].get("algorithm", method)
+
+
+def _settings(config: Config, method: str, task: str) -> dict[str, Any]:
+    """All settings of a method, the later the stronger: of trainings, then of the method; of all, fidelity, scale."""
+    overrides = config.fidelities[config.fidelity], config.scales[config.scale]
+    layers = [config.training, *(block.training for block in overrides)]
+    for block in (config.methods[method], *(block.methods.get(method, {}) for block in overrides)):
+        layers += [block, block.get("by_task", {}).get(task, {})]
+    return {key: value for layer in layers for key, value in layer.items() if key not in NOT_SETTINGS}
 
 
 def _task_settings(config: Config, task: str) -> dict[str, Any]:
-    return config.tasks[task] | config.scales[config.scale].task_settings.get(task, {})
+    layers = [config.tasks, config.fidelities[config.fidelity].task_settings, config.scales[config.scale].task_settings]
+    return {key: value for layer in layers for key, value in layer.get(task, {}).items()}

@@ -10,6 +10,7 @@ from typing import Any
 
 from unmask.settings import (
     LIBRARY,
+    NOT_SETTINGS,
     Block,
     Config,
     Training,
@@ -49,17 +50,24 @@ def _wrong_names(raw: dict[str, Any]) -> list[str]:
         found.extend(unknown(str(name), known, where) for name in names if name not in known)
 
     methods, tasks, samplers = (_block(raw, key) for key in ("methods", "tasks", "samplers"))
-    look([raw.get("scale")], _block(raw, "scales"), "scale")
-    look(list(methods), _files("methods"), "methods")
+    look(_given(raw, "scale"), _block(raw, "scales"), "scale")
+    look(_given(raw, "fidelity"), _block(raw, "fidelities"), "fidelity")
     look(list(tasks), _files("tasks"), "tasks")
+    for name, method in methods.items():
+        look(
+            [_algorithm(raw, name)], _files("methods"), f"methods.{name}" if _given(method, "algorithm") else "methods"
+        )
+        trained = [m for m in methods if not _given(methods[m], "start_from") and _algorithm(raw, m) != "base"]
+        look(_given(method, "start_from"), trained, f"methods.{name}.start_from")
     for name, evaluation in _block(raw, "evaluations").items():
         look(_items(evaluation, "samplers"), samplers, f"evaluations.{name}.samplers")
+    for where, block in _overrides(raw):
+        look(list(_block(block, "methods")), methods, f"{where}.methods")
+        look(list(_block(block, "task_settings")), tasks, f"{where}.task_settings")
     for name, scale in _block(raw, "scales").items():
         look(_given(scale, "model"), _block(raw, "models"), f"scales.{name}.model")
         look(_items(scale, "tasks"), tasks, f"scales.{name}.tasks")
         look(_items(scale, "experiments"), _block(raw, "experiments"), f"scales.{name}.experiments")
-        look(list(_block(scale, "methods")), methods, f"scales.{name}.methods")
-        look(list(_block(scale, "task_settings")), tasks, f"scales.{name}.task_settings")
     for name, experiment in _block(raw, "experiments").items():
         look(_items(experiment, "methods"), methods, f"experiments.{name}.methods")
         look(_items(experiment, "tasks"), tasks, f"experiments.{name}.tasks")
@@ -69,56 +77,73 @@ def _wrong_names(raw: dict[str, Any]) -> list[str]:
     return found
 
 
+def _overrides(raw: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The blocks that override others: fidelities and scales."""
+    for kind in ("fidelities", "scales"):
+        for name, block in _block(raw, kind).items():
+            yield f"{kind}.{name}", block
+
+
 def _layers(raw: dict[str, Any]) -> Iterator[tuple[str, Any, type[Block]]]:
     """Every block of settings: where it stands, its values and what it may hold."""
     yield "training", raw.get("training"), Training
-    yield from _method_layers(_block(raw, "methods"), "methods")
-    for task, values in _block(raw, "tasks").items():
-        if task in _files("tasks"):
-            yield f"tasks.{task}", values, declared_settings("tasks", task)
-    for name, scale in _block(raw, "scales").items():
-        yield f"scales.{name}.training", _block(scale, "training"), Training
-        yield from _method_layers(_block(scale, "methods"), f"scales.{name}.methods")
-        for task, values in _block(scale, "task_settings").items():
-            if task in _files("tasks"):
-                yield f"scales.{name}.task_settings.{task}", values, declared_settings("tasks", task)
+    yield from _method_layers(raw, _block(raw, "methods"), "methods")
+    yield from _task_layers(_block(raw, "tasks"), "tasks")
+    for where, block in _overrides(raw):
+        yield f"{where}.training", _block(block, "training"), Training
+        yield from _method_layers(raw, _block(block, "methods"), f"{where}.methods")
+        yield from _task_layers(_block(block, "task_settings"), f"{where}.task_settings")
     for name, experiment in _block(raw, "experiments").items():
-        methods = [m for m in _items(experiment, "methods") if m in _files("methods")]
-        for key, choices in _block(experiment, "grid").items():
-            owners = [m for m in methods if key in settings_of(m).model_fields] or methods
-            for choice in choices if isinstance(choices, list) else []:
-                for method in owners[:1]:
-                    yield f"experiments.{name}.grid", {key: choice}, settings_of(method)
+        yield from _grid_layers(raw, experiment, f"experiments.{name}.grid")
 
 
-def _method_layers(blocks: dict[str, Any], where: str) -> Iterator[tuple[str, Any, type[Block]]]:
+def _method_layers(raw: dict[str, Any], blocks: dict[str, Any], where: str) -> Iterator[tuple[str, Any, type[Block]]]:
     for method, values in blocks.items():
-        if method in _files("methods") and isinstance(values, dict):
-            yield f"{where}.{method}", {k: v for k, v in values.items() if k != "by_task"}, settings_of(method)
+        if _algorithm(raw, method) in _files("methods") and isinstance(values, dict):
+            block = settings_of(_algorithm(raw, method))
+            yield f"{where}.{method}", {k: v for k, v in values.items() if k not in NOT_SETTINGS}, block
             for task, by_task in _block(values, "by_task").items():
-                yield f"{where}.{method}.by_task.{task}", by_task, settings_of(method)
+                yield f"{where}.{method}.by_task.{task}", by_task, block
+
+
+def _task_layers(blocks: dict[str, Any], where: str) -> Iterator[tuple[str, Any, type[Block]]]:
+    for task, values in blocks.items():
+        if task in _files("tasks"):
+            yield f"{where}.{task}", values, declared_settings("tasks", task)
+
+
+def _grid_layers(raw: dict[str, Any], experiment: Any, where: str) -> Iterator[tuple[str, Any, type[Block]]]:
+    """Each choice of each axis, checked against a method that has the setting (the first if none has)."""
+    algorithms = [_algorithm(raw, m) for m in _items(experiment, "methods") if _algorithm(raw, m) in _files("methods")]
+    for key, choices in _block(experiment, "grid").items():
+        owners = [a for a in algorithms if key in settings_of(a).model_fields] or algorithms
+        if owners and isinstance(choices, list):
+            yield from ((where, {key: choice}, settings_of(owners[0])) for choice in choices)
 
 
 def _missing(raw: dict[str, Any]) -> list[str]:
     """Settings that no layer gives, for the methods and tasks of the scale in use."""
-    name = raw.get("scale")
-    scale = _block(_block(raw, "scales"), str(name))
-    common = {*_block(raw, "training"), *_block(scale, "training")}
+    in_use = [
+        _block(_block(raw, "fidelities"), str(raw.get("fidelity"))),
+        _block(_block(raw, "scales"), str(raw.get("scale"))),
+    ]
+    common = set().union(_block(raw, "training"), *(_block(block, "training") for block in in_use))
     found: list[str] = []
-    for method in _files("methods") & set(_block(raw, "methods")):
-        given = common | {*_block(_block(raw, "methods"), method), *_block(_block(scale, "methods"), method)}
-        for key in settings_of(method).model_fields.keys() - given:
-            where = "training" if key in Training.model_fields else f"methods.{method}"
-            found.append(f"{where}.{key}: missing; add it")
-    for task in _files("tasks") & set(_items(scale, "tasks")) & set(_block(raw, "tasks")):
-        given = {*_block(_block(raw, "tasks"), task), *_block(_block(scale, "task_settings"), task)}
-        for key in declared_settings("tasks", task).model_fields.keys() - given:
+    for method in _block(raw, "methods"):
+        if (algorithm := _algorithm(raw, method)) in _files("methods"):
+            blocks = [_block(_block(block, "methods"), method) for block in (raw, *in_use)]
+            for key in settings_of(algorithm).model_fields.keys() - common.union(*blocks):
+                where = "training" if key in Training.model_fields else f"methods.{method}"
+                found.append(f"{where}.{key}: missing; add it")
+    for task in _files("tasks") & set(_items(in_use[1], "tasks")) & set(_block(raw, "tasks")):
+        blocks = [_block(_block(raw, "tasks"), task), *(_block(_block(b, "task_settings"), task) for b in in_use)]
+        for key in declared_settings("tasks", task).model_fields.keys() - set().union(*blocks):
             found.append(f"tasks.{task}.{key}: missing; add it")
     return sorted(found)
 
 
 def _wrong_lengths(raw: dict[str, Any]) -> list[str]:
-    """Lengths that cannot be decoded block by block."""
+    """Lengths that cannot be decoded block by block; a general length is held against the scale in use."""
     found: list[str] = []
 
     def look(lengths: list[Any], block: Any, where: str) -> None:
@@ -128,16 +153,19 @@ def _wrong_lengths(raw: dict[str, Any]) -> list[str]:
                     near = max(1, round(length / block)) * block
                     found.append(f"{where}: {length} is not a multiple of block_length {block}; try {near}")
 
-    for name, scale in _block(raw, "scales").items():
+    scales = _block(raw, "scales")
+    for name, scale in scales.items():
         look(_items(scale, "lengths"), scale.get("block_length"), f"scales.{name}.lengths")
-        of_scale = [layer for layer in _layers(raw) if layer[0].startswith(f"scales.{name}.")]
-        for where, values, _ in of_scale:
-            look(_given(values, "generation_length"), scale.get("block_length"), f"{where}.generation_length")
-    in_use = _block(_block(raw, "scales"), str(raw.get("scale")))
     for where, values, _ in _layers(raw):
-        if not where.startswith("scales."):
-            look(_given(values, "generation_length"), in_use.get("block_length"), f"{where}.generation_length")
+        kind, _, rest = where.partition(".")
+        scale = _block(scales, rest.partition(".")[0] if kind == "scales" else str(raw.get("scale")))
+        look(_given(values, "generation_length"), scale.get("block_length"), f"{where}.generation_length")
     return found
+
+
+def _algorithm(raw: dict[str, Any], method: str) -> str:
+    """The file of a method: its own name unless its block names another."""
+    return str((_given(_block(_block(raw, "methods"), method), "algorithm") or [method])[0])
 
 
 def _files(folder: str) -> set[str]:

@@ -26,6 +26,9 @@ NonNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
 
+# Keys of a method's block that are not settings: the file it runs, the method it starts from, values by task.
+NOT_SETTINGS = ("algorithm", "start_from", "by_task")
+
 # The words an annotation in a method's or task's file may use.
 ANNOTATIONS = {
     "int": int, "float": float, "str": str, "bool": bool, "list": list, "Literal": Literal,
@@ -123,7 +126,15 @@ class Evaluation(Block):
     rows_per_batch: Count
 
 
-class Scale(Block):
+class Overrides(Block):
+    """Values that replace the general ones."""
+
+    training: dict[str, Any] = Field(default={}, description="overrides of `training`")
+    methods: dict[Name, dict[str, Any]] = Field(default={}, description="overrides of `methods`")
+    task_settings: dict[Name, dict[str, Any]] = Field(default={}, description="overrides of `tasks`")
+
+
+class Scale(Overrides):
     """The size at which all experiments run."""
 
     model: Name
@@ -132,9 +143,6 @@ class Scale(Block):
     block_length: Count = Field(description="tokens of a block of semi-autoregressive decoding")
     lengths: list[Count] = Field(min_length=1, description="generation lengths at evaluation, multiples of the block")
     experiments: list[Name] = Field(min_length=1, description="what the target `all` makes")
-    training: dict[str, Any] = Field(default={}, description="overrides of `training`")
-    methods: dict[Name, dict[str, Any]] = Field(default={}, description="overrides of `methods`")
-    task_settings: dict[Name, dict[str, Any]] = Field(default={}, description="overrides of `tasks`")
 
 
 class Experiment(Block):
@@ -152,12 +160,14 @@ class Config(Block):
     """The whole of config.yaml."""
 
     scale: Name
+    fidelity: Name
     training: dict[str, Any]
     samplers: dict[Name, TopK]
     evaluations: dict[Name, Evaluation]
     methods: dict[Name, dict[str, Any]]
     tasks: dict[Name, dict[str, Any]]
     models: dict[Name, Annotated[ScratchModel | HubModel | LocalModel, Field(discriminator="source")]]
+    fidelities: dict[Name, Overrides]
     scales: dict[Name, Scale]
     experiments: dict[Name, Experiment]
 

@@ -69,10 +69,15 @@ class ModelSpec(Spec):
 
 @dataclass(frozen=True)
 class Run(Spec):
-    """One training: method × task × variant × seed. Its address is `name`."""
+    """One training: method × task × variant × seed. Its address is `name`.
+
+    `algorithm` is the file in methods/ that the method runs; `start_from` is the run whose adapter it goes on training.
+    """
 
     name: str
     method: str
+    algorithm: str
+    start_from: str | None
     task: str
     variant: str
     seed: int
@@ -86,7 +91,7 @@ class Run(Spec):
     @property
     def trains(self) -> bool:
         """Whether the run has a training of its own; the base model has none."""
-        return self.method != "base"
+        return self.algorithm != "base"
 
 
 @dataclass(frozen=True)

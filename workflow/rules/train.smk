@@ -12,6 +12,7 @@ rule train_policy:
     input:
         spec="results/{scale}/runs/{run}/spec.yaml",
         weights=lambda w: f"results/{w.scale}/models/{GRID.runs[w.run].model}/weights",
+        start=lambda w: GRID.adapter(GRID.runs[w.run].start_from),
         data=lambda w: f"results/{w.scale}/data/{GRID.runs[w.run].task}/train.parquet",
     output:
         adapter=directory("results/{scale}/runs/{run}/adapter"),
@@ -23,11 +24,14 @@ rule train_policy:
         "benchmarks/train_policy/{scale}/{run}.tsv"
     conda:
         "../../envs/train.yaml"
+    params:
+        start=lambda w, input: ["--start", input.start] if input.get("start") else [],
     shell:
         r"""
         exec &> >(tee {log:q})
         python $SRC/train_policy.py {input.spec:q} \
             --weights {input.weights:q} \
+            {params.start:q} \
             --data {input.data:q} \
             --adapter {output.adapter:q} \
             --metrics {output.metrics:q} \

@@ -1,0 +1,86 @@
+"""Where an answer stands in a response: boxes, tags and the end of the text.
+
+Everything here takes time linear in the text, because models write a megabyte of brackets now and then.
+"""
+
+from __future__ import annotations
+
+import re
+
+END = re.compile(r"<\|eot_id\|>|<\|endoftext\|>")
+
+
+def cut(text: str) -> str:
+    """The text up to the first token that ends it."""
+    return END.split(text, maxsplit=1)[0]
+
+
+def between(text: str, start: str, end: str) -> str | None:
+    """What stands between the first `start` and the next `end`, None if there is no such pair."""
+    _, found, rest = text.partition(start)
+    inside, closed, _ = rest.partition(end)
+    return inside if found and closed else None
+
+
+def answer_text(text: str) -> str | None:
+    """What stands in the first pair of answer tags, without surrounding white space."""
+    found = between(text, "<answer>", "</answer>")
+    return None if found is None else found.strip()
+
+
+def simple_boxes(text: str) -> list[str]:
+    r"""The contents of all `\boxed{…}` in order, each up to the first closing brace on its line."""
+    found = []
+    for line in text.split("\n"):
+        _, opened, rest = line.partition("\\boxed{")
+        while opened:
+            inside, closed, rest = rest.partition("}")
+            if not closed:
+                break
+            found.append(inside)
+            _, opened, rest = rest.partition("\\boxed{")
+    return found
+
+
+def last_box(text: str) -> str | None:
+    r"""The content of the last box, as the papers' scripts find it (methods.md §9).
+
+    `\boxed ` with a space wins and runs up to a `$`; else the last `\boxed`, else the last `\fbox`, to its matching
+    brace; without a macro the whole text; None if the brace is never closed. Only a `\boxed{…}` wrapper is taken off.
+    """
+    if "\\boxed " in text:
+        return text.rpartition("\\boxed ")[2].partition("$")[0]
+    start = next((found for macro in ("\\boxed", "\\fbox") if (found := text.rfind(macro)) >= 0), None)
+    if start is None:
+        return text
+    end = closing_brace(text, start)
+    if end is None:
+        return None
+    box = text[start : end + 1]
+    return box[len("\\boxed{") : -1] if box.startswith("\\boxed{") else box
+
+
+def closing_brace(text: str, start: int) -> int | None:
+    """Where the first brace opened at or after `start` is closed, None if it never is."""
+    depth = 0
+    for brace in re.finditer(r"[{}]", text[start:]):
+        depth += 1 if brace.group() == "{" else -1
+        if depth == 0 and brace.group() == "}":
+            return start + brace.start()
+    return None
+
+
+def final_answer(text: str) -> str | None:
+    """What a careful reader takes for the answer: the last box of the last answer tag, or of the text without one.
+
+    The text counts up to its end token. An answer tag need not be closed. Without a tag and a box there is no answer.
+    """
+    text = cut(text)
+    _, tagged, inside = text.rpartition("<answer>")
+    place = inside.partition("</answer>")[0] if tagged else text
+    start = place.rfind("\\boxed")
+    if start < 0:
+        return place.strip() if tagged else None
+    opening = re.compile(r"\\boxed\s*\{").match(place, start)
+    end = closing_brace(place, start)
+    return place[opening.end() : end].strip() if opening and end is not None else None

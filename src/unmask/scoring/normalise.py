@@ -1,0 +1,95 @@
+r"""The string normaliser behind the published MATH500 scores (methods.md §9).
+
+It knows no mathematics: two answers are equal if they are the same string after a fixed list of rewritings. When a
+rewriting cannot be done to either side (`\frac` at the end, `x/2`, two units), the raw strings are compared.
+"""
+
+from __future__ import annotations
+
+import re
+
+LONGEST = 10_000  # characters; a longer answer is compared as it is
+REMOVED_FIRST = ("\n", "\\!")
+RENAMED = (("\\\\", "\\"), ("tfrac", "frac"), ("dfrac", "frac"))
+REMOVED = ("\\left", "\\right", "^{\\circ}", "^\\circ", "\\$")
+
+
+class NotNormal(ValueError):
+    """The answer has a form that the rewritings cannot handle."""
+
+
+def same(answer: str, gold: str) -> bool:
+    """Whether two answers are equal in the sense of the published scores."""
+    try:
+        return normal(answer) == normal(gold)
+    except NotNormal:
+        return answer == gold
+
+
+def normal(text: str) -> str:
+    """The normal form of a LaTeX answer; the order of the rewritings matters."""
+    if len(text) > LONGEST:
+        raise NotNormal(text[:40])
+    for piece in REMOVED_FIRST:
+        text = text.replace(piece, "")
+    for old, new in RENAMED:
+        text = text.replace(old, new)
+    for piece in REMOVED:
+        text = text.replace(piece, "")
+    text = _without_unit(text).replace("\\%", "").replace(" .", " 0.").replace("{.", "{0.")
+    if text.startswith("."):
+        text = "0" + text
+    text = _braced_roots(_without_name(text)).replace(" ", "")
+    text = _braced_fractions(text)
+    return _as_fraction("\\frac{1}{2}" if text == "0.5" else text)
+
+
+def _without_unit(text: str) -> str:
+    r"""Cut `\text{ …` off the right."""
+    parts = text.split("\\text{ ")
+    if len(parts) > 2:
+        raise NotNormal("two units")
+    return parts[0]
+
+
+def _without_name(text: str) -> str:
+    """`k=5` -> `5`: one equals sign with at most two characters before it."""
+    parts = text.split("=")
+    return parts[1] if len(parts) == 2 and len(parts[0]) <= 2 else text
+
+
+def _braced_roots(text: str) -> str:
+    r"""`\sqrt3` -> `\sqrt{3}`."""
+    first, *others = text.split("\\sqrt")
+    if "" in others:
+        raise NotNormal("a root of nothing")
+    return first + "".join("\\sqrt" + (p if p[0] == "{" else f"{{{p[0]}}}{p[1:]}") for p in others)
+
+
+def _braced_fractions(text: str) -> str:
+    r"""`\frac12` and `\frac1{72}` -> `\frac{1}{2}` and `\frac{1}{72}`; left alone if one has only a numerator."""
+    first, *others = text.split("\\frac")
+    done = first
+    for part in others:
+        if not part:
+            raise NotNormal("a fraction of nothing")
+        if part[0] == "{":
+            done += "\\frac" + part
+        elif len(part) < 2:
+            return text
+        elif part[1] == "{":
+            done += f"\\frac{{{part[0]}}}{part[1:]}"
+        else:
+            done += f"\\frac{{{part[0]}}}{{{part[1]}}}{part[2:]}"
+    return done
+
+
+def _as_fraction(text: str) -> str:
+    r"""`3/4` -> `\frac{3}{4}`; a slash between anything but whole numbers cannot be handled."""
+    parts = text.split("/")
+    if len(parts) != 2:
+        return text
+    if not all(re.fullmatch(r"\s*[+-]?\d+(_\d+)*\s*", part) for part in parts):
+        raise NotNormal("not a fraction of whole numbers")
+    plain = all(re.fullmatch(r"0|-?[1-9][0-9]*", part, re.ASCII) for part in parts)
+    return f"\\frac{{{parts[0]}}}{{{parts[1]}}}" if plain else text
