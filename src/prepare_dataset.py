@@ -4,11 +4,13 @@ python src/prepare_dataset.py results/laptop/data/sudoku/spec.yaml results/lapto
 """
 
 import argparse
+import sys
 import time
 from pathlib import Path
 
 from unmask.data import write_rows
 from unmask.manifest import write_manifest
+from unmask.sources import local_files
 from unmask.spec import DataSpec
 from unmask.tasks import load
 
@@ -21,12 +23,16 @@ def main() -> None:
     args = parser.parse_args()
     began = time.monotonic()
     spec = DataSpec.read(args.spec)
-    splits = load(spec.task, spec.settings).splits()
+    try:
+        splits = load(spec.task, spec.settings).splits()
+    except ValueError as error:
+        sys.exit(f"tasks.{spec.task}: {error}")
     files = [args.folder / f"{split}.parquet" for split in splits]
     for file, rows in zip(files, splits.values(), strict=True):
         write_rows(file, rows)
     rows = {split: len(examples) for split, examples in splits.items()}
-    write_manifest(args.folder / "manifest.json", spec, {}, files, began, rows=rows)
+    inputs = local_files(spec.settings)
+    write_manifest(args.folder / "manifest.json", spec, inputs, files, began, rows=rows, settings=spec.settings)
     print(f"{spec.task}: " + ", ".join(f"{n} {split}" for split, n in rows.items()))
 
 

@@ -33,6 +33,8 @@ def main() -> None:
     began = time.monotonic()
     torch.set_num_threads(1)  # the same sums in the same order on any machine
     spec = ModelSpec.read(args.spec)
+    if spec.source != "scratch":
+        raise SystemExit(f"{spec.name}: loading published checkpoints is not built yet; use --profile laptop")
     task = tasks.load(spec.task, spec.task_settings)
     seeds = Seeds(("pretrain", spec.task, spec.seed))
     tokenizer = build_tokenizer()

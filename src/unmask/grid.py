@@ -10,8 +10,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from unmask.mistakes import check
-from unmask.settings import NOT_SETTINGS, Config, ScratchModel, Training, normalise, settings_of
-from unmask.spec import DataSpec, EvaluationSpec, ModelSpec, Run, Spec
+from unmask.settings import (
+    NOT_SETTINGS,
+    Config,
+    ScratchModel,
+    Training,
+    declared_settings,
+    normalise,
+    settings_of,
+)
+from unmask.spec import DataSpec, EvaluationSpec, ModelSpec, Run, Spec, ToySpec
 
 
 @dataclass(frozen=True)
@@ -31,6 +39,7 @@ class Grid:
 
     scale: str
     wanted: list[str]  # experiments of the target `all`
+    exact_toy: ToySpec
     runs: dict[str, Run] = field(default_factory=dict)
     models: dict[str, ModelSpec] = field(default_factory=dict)
     datasets: dict[str, DataSpec] = field(default_factory=dict)
@@ -41,7 +50,8 @@ class Grid:
     def specs(self) -> dict[str, Spec]:
         """Every spec by the folder it is written to, below results/{scale}."""
         kinds = {"runs": self.runs, "models": self.models, "data": self.datasets, "evaluations": self.evaluations}
-        return {f"{kind}/{name}": spec for kind, specs in kinds.items() for name, spec in specs.items()}
+        named = {f"{kind}/{name}": spec for kind, specs in kinds.items() for name, spec in specs.items()}
+        return named | {"exact_toy": self.exact_toy}
 
     def artifacts(self, experiment: str) -> list[str]:
         """Tables and figures of an experiment."""
@@ -78,7 +88,7 @@ def expand(raw: dict[str, Any]) -> Grid:
     check(raw)
     config = Config.model_validate(raw)
     scale = config.scales[config.scale]
-    grid = Grid(config.scale, scale.experiments)
+    grid = Grid(config.scale, scale.experiments, _exact_toy(config))
     for task in scale.tasks:
         grid.datasets[task] = DataSpec(task, _task_settings(config, task))
     for name, evaluation in config.evaluations.items():
@@ -154,6 +164,19 @@ def _model(config: Config, run: Run) -> ModelSpec:
     return ModelSpec(
         run.model, source, settings, run.task, run.task_settings, run.seed, scale.block_length, scale.lengths
     )
+
+
+def _exact_toy(config: Config) -> ToySpec:
+    """The exact laboratory's experiment; a curve's settings are its method's, then the toy's, then its own."""
+    settings = config.exact_toy.model_dump() | config.scales[config.scale].exact_toy
+    overrides, changes = settings.pop("methods"), settings.pop("curves")
+    curves = {}
+    for name, change in changes.items():
+        method = change["method"]
+        values = config.methods[method] | overrides.get(method, {}) | change
+        known = declared_settings("methods", _algorithm(config, method)).model_fields
+        curves[name] = {"method": method, "settings": {key: values[key] for key in known}}
+    return ToySpec(settings, curves)
 
 
 def _algorithm(config: Config, method: str) -> str:

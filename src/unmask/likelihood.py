@@ -143,7 +143,7 @@ def coupled(
 def draw_stage(nfe: Tensor, generator: torch.Generator) -> Tensor:
     """τ ~ U{0..T − 1} [B], a denoising step of each response, T = `nfe` [B]."""
     noise = torch.rand(nfe.shape, generator=generator, device=generator.device)
-    return (noise * nfe).long()
+    return torch.minimum((noise * nfe).long(), (nfe - 1).clamp(min=0))  # the product may round up to T
 
 
 def two_stage(
@@ -164,14 +164,14 @@ def two_stage(
 def trajectory(
     model: nn.Module, prompt: Tensor, prompt_mask: Tensor, response: Tensor, step: Tensor, counted: Tensor
 ) -> Tensor:
-    """Exact log-probability of each counted token given what was committed before its step [B, L]; T forward passes.
+    """Exact log-probability of each `counted` token [B, L] given what was committed before its step; T forward passes.
 
     Its sum is log p_θ(o | q; σ) for the order σ in which the sampler unmasked, if it committed one token a step.
     """
     mask_id = model.config.mask_token_id
     total = torch.zeros(response.shape, device=response.device)
-    for now in range(int(step[counted.bool()].max()) + 1):
-        scored = (step == now) & counted.bool()
+    for now in range(int(step[counted].max()) + 1):
+        scored = (step == now) & counted
         seen = response.masked_fill(step >= now, mask_id)
         total = total + token_log_probs(model, prompt, prompt_mask, seen, response, scored)
     return total

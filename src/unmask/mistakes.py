@@ -13,6 +13,7 @@ from unmask.settings import (
     NOT_SETTINGS,
     Block,
     Config,
+    ExactToy,
     Training,
     declared_settings,
     optional,
@@ -74,6 +75,10 @@ def _wrong_names(raw: dict[str, Any]) -> list[str]:
         look(_given(experiment, "evaluation"), _block(raw, "evaluations"), f"experiments.{name}.evaluation")
     for where, values, _ in _layers(raw):
         look(_given(values, "sampler"), samplers, f"{where}.sampler")
+    toy = _block(raw, "exact_toy")
+    look(list(_block(toy, "methods")), methods, "exact_toy.methods")
+    for name, curve in _block(toy, "curves").items():
+        look(_given(curve, "method") or ["(none)"], methods, f"exact_toy.curves.{name}.method")
     return found
 
 
@@ -95,6 +100,7 @@ def _layers(raw: dict[str, Any]) -> Iterator[tuple[str, Any, type[Block]]]:
         yield from _task_layers(_block(block, "task_settings"), f"{where}.task_settings")
     for name, experiment in _block(raw, "experiments").items():
         yield from _grid_layers(raw, experiment, f"experiments.{name}.grid")
+    yield from _toy_layers(raw)
 
 
 def _method_layers(raw: dict[str, Any], blocks: dict[str, Any], where: str) -> Iterator[tuple[str, Any, type[Block]]]:
@@ -119,6 +125,17 @@ def _grid_layers(raw: dict[str, Any], experiment: Any, where: str) -> Iterator[t
         owners = [a for a in algorithms if key in settings_of(a).model_fields] or algorithms
         if owners and isinstance(choices, list):
             yield from ((where, {key: choice}, settings_of(owners[0])) for choice in choices)
+
+
+def _toy_layers(raw: dict[str, Any]) -> Iterator[tuple[str, Any, type[Block]]]:
+    toy = _block(raw, "exact_toy")
+    yield from _method_layers(raw, _block(toy, "methods"), "exact_toy.methods")
+    for name, curve in _block(toy, "curves").items():
+        for method in _given(curve, "method"):
+            changes = {key: value for key, value in curve.items() if key != "method"}
+            yield from _method_layers(raw, {method: changes}, f"exact_toy.curves.{name}")
+    for name, scale in _block(raw, "scales").items():
+        yield f"scales.{name}.exact_toy", _block(scale, "exact_toy"), ExactToy
 
 
 def _missing(raw: dict[str, Any]) -> list[str]:
@@ -155,7 +172,7 @@ def _wrong_lengths(raw: dict[str, Any]) -> list[str]:
 
     scales = _block(raw, "scales")
     for name, scale in scales.items():
-        look(_items(scale, "lengths"), scale.get("block_length"), f"scales.{name}.lengths")
+        look(_items(scale, "lengths"), _block(scales, name).get("block_length"), f"scales.{name}.lengths")
     for where, values, _ in _layers(raw):
         kind, _, rest = where.partition(".")
         scale = _block(scales, rest.partition(".")[0] if kind == "scales" else str(raw.get("scale")))

@@ -37,7 +37,7 @@ def k3(new: Tensor, reference: Tensor) -> Tensor:
 
 
 def clamped_importance(surrogate_old: Tensor, behaviour: Tensor, clamp: float) -> Tensor:
-    """min(C, π_sur,old / π_true,old) per token [DiFFPO]: from the tokens the sampler drew to those the surrogate would."""
+    """min(C, π_sur,old / π_true,old) per token [DiFFPO]: from tokens the sampler drew to those the surrogate would."""
     return (surrogate_old - behaviour).exp().clamp(max=clamp)
 
 

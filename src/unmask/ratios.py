@@ -41,9 +41,10 @@ def prepare_ratios(
     }
 
 
-def at_update(fixed: Rows, update: int) -> Rows:
-    """The values of one update."""
-    return {name.removeprefix(EACH): rows[:, update] for name, rows in fixed.items() if name.startswith(EACH)}
+def at_update(fixed: Rows, update: int | Tensor) -> Rows:
+    """The values of one update, or of one for each row [B]."""
+    every = torch.arange(len(fixed["advantage"]))
+    return {name.removeprefix(EACH): rows[every, update] for name, rows in fixed.items() if name.startswith(EACH)}
 
 
 def ratio_loss(

@@ -20,7 +20,7 @@ class Rollouts:
     """A buffer of B = prompts × G responses, the G responses of one prompt next to each other."""
 
     prompt: Tensor  # [B, P] ids, left-padded
-    prompt_mask: Tensor  # [B, P] False on padding
+    prompt_mask: Tensor  # [B, P] False on padding, unless the released codes' unmasked padding is asked for
     response: Tensor  # [B, L] ids
     step: Tensor  # [B, L] forward pass that committed each token
     log_prob: Tensor  # [B, L] behaviour log-probability at the sampling temperature
@@ -77,12 +77,13 @@ class RolloutSettings:
     temperature: float
     rows_per_forward: int
     dropout: bool
+    mask_padding: bool
 
 
 def roll_out(policy: Policy, task: Task, examples: list[Example], settings: RolloutSettings, seeds: Seeds) -> Rollouts:
     """G responses to each example, sampled from the policy and rewarded by the task."""
     repeated = [example for example in examples for _ in range(settings.group_size)]
-    prompt, prompt_mask = _prompts(policy, task, repeated)
+    prompt, prompt_mask = _prompts(policy, task, repeated, settings)
     # No dropout, unless the released code's is asked for: the recorded probabilities are those of the policy itself.
     policy.model.train(settings.dropout)
     made = decode(
@@ -103,15 +104,16 @@ def as_rollouts(
     policy: Policy, task: Task, examples: list[Example], texts: list[str], settings: RolloutSettings
 ) -> Rollouts:
     """Given responses in place of sampled ones: committed at step 0 with probability 1, at no forward passes."""
-    prompt, prompt_mask = _prompts(policy, task, examples)
+    prompt, prompt_mask = _prompts(policy, task, examples, settings)
     response = policy.responses(texts, settings.length)
     zeros = torch.zeros(response.shape, device=response.device)
     made = Completions(response, zeros.long(), zeros, zeros, zeros[:, 0].long())
     return _rewarded(policy, task, examples, prompt, prompt_mask, made, settings)
 
 
-def _prompts(policy: Policy, task: Task, examples: list[Example]) -> tuple[Tensor, Tensor]:
-    return policy.pad([policy.prompt_ids(task.messages(example), task.prefill) for example in examples])
+def _prompts(policy: Policy, task: Task, examples: list[Example], settings: RolloutSettings) -> tuple[Tensor, Tensor]:
+    prompt, mask = policy.pad([policy.prompt_ids(task.messages(example), task.prefill) for example in examples])
+    return prompt, mask if settings.mask_padding else torch.ones_like(mask)
 
 
 def _rewarded(

@@ -29,17 +29,45 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
 # Keys of a method's block that are not settings: the file it runs, the method it starts from, values by task.
 NOT_SETTINGS = ("algorithm", "start_from", "by_task")
 
-# The words an annotation in a method's or task's file may use.
-ANNOTATIONS = {
-    "int": int, "float": float, "str": str, "bool": bool, "list": list, "Literal": Literal,
-    "Count": Count, "Whole": Whole, "Positive": Positive, "NonNegative": NonNegative, "Share": Share,
-}  # fmt: skip
-
 
 class Block(BaseModel):
     """A block of the configuration: unknown keys and wrong types are errors."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class HubData(Block):
+    """A split of a data set on the Hugging Face hub, at a pinned commit."""
+
+    source: Literal["hub"]
+    repository: str
+    subset: str = Field(description="the data set's configuration; `default` where it has only one")
+    split: str
+    revision: str = Field(description="commit, 40 hexadecimal digits")
+
+
+class LocalData(Block):
+    """A file of examples: JSON lines, CSV or parquet."""
+
+    source: Literal["local"]
+    path: str = Field(description="the file, or a folder with one train.* or test.* in it")
+
+
+class GeneratedData(Block):
+    """Examples made by the task itself."""
+
+    source: Literal["generated"]
+
+
+Stored = Annotated[HubData | LocalData, Field(discriminator="source")]
+Source = Annotated[HubData | LocalData | GeneratedData, Field(discriminator="source")]
+
+# The words an annotation in a method's or task's file may use.
+ANNOTATIONS = {
+    "int": int, "float": float, "str": str, "bool": bool, "list": list, "Literal": Literal,
+    "Count": Count, "Whole": Whole, "Positive": Positive, "NonNegative": NonNegative, "Share": Share,
+    "Stored": Stored, "Source": Source,
+}  # fmt: skip
 
 
 class Training(Block):
@@ -64,6 +92,8 @@ class Training(Block):
     lora_dropout: Share
     lora_targets: list[str] = Field(description="names of the projections that get an adapter")
     rollout_dropout: bool = Field(description="adapter dropout also while sampling, as in the released codes")
+    mask_padding: bool = Field(description="hide left padding from attention; the released codes do not")
+    resync_every: Whole = Field(description="buffers after which the reference becomes the current policy; 0 is never")
     rows_per_forward: Count = Field(description="responses in one forward and backward pass; memory, not result")
     checkpoint_every: Count = Field(description="updates between two checkpoints")
 
@@ -76,18 +106,30 @@ class TopK(Block):
     score: Literal["confidence", "random"]
 
 
+class RandomOrder(Block):
+    """Commit one position of the active block at every step, in uniformly random order (ROAR in DMPO)."""
+
+    rule: Literal["random_order"]
+
+
+Sampler = Annotated[TopK | RandomOrder, Field(discriminator="rule")]
+
+
 class Pretraining(Block):
     """How a model made here learns its language: masked denoising on a mixture of demonstrations."""
 
-    right_share: Share = Field(description="share of right demonstrations; the others take a plausible shortcut")
+    right_first: Share = Field(description="share of the updates, at the beginning, with right demonstrations only")
+    right_share: Share = Field(description="share of right demonstrations after that; the others take a shortcut")
     demonstrations: Count = Field(description="distinct demonstrations to train on")
     batch_size: Count
-    learning_rate: Positive
+    learning_rate: Positive = Field(description="of AdamW, for embeddings, head and norms")
+    muon_learning_rate: Positive = Field(description="of Muon, for the matrices of the body")
     adam_beta2: Share
     weight_decay: NonNegative
     updates: Count
+    competence: Share = Field(description="lowest mean validation reward after the right demonstrations alone")
     gate: list[Share] = Field(
-        min_length=2, max_length=2, description="lowest and highest mean reward on validation prompts of a usable base"
+        min_length=2, max_length=2, description="lowest and highest mean validation reward of the finished base"
     )
 
 
@@ -143,6 +185,7 @@ class Scale(Overrides):
     block_length: Count = Field(description="tokens of a block of semi-autoregressive decoding")
     lengths: list[Count] = Field(min_length=1, description="generation lengths at evaluation, multiples of the block")
     experiments: list[Name] = Field(min_length=1, description="what the target `all` makes")
+    exact_toy: dict[str, Any] = Field(default={}, description="overrides of `exact_toy`")
 
 
 class Experiment(Block):
@@ -156,13 +199,32 @@ class Experiment(Block):
     figures: list[Name] = Field(default=[], description="functions in src/unmask/figures.py")
 
 
+class ExactToy(Block):
+    """The experiment of the exact laboratory: distribution matching against reward maximisation, enumerated."""
+
+    vocabulary: Count = Field(description="V, tokens")
+    length: Count = Field(description="L, positions; there are V^L responses")
+    modes: Count = Field(description="random responses that earn 1; all others earn 0")
+    alpha: Positive = Field(description="temperature of the target p*, which the curves are held against")
+    reference_scale: NonNegative = Field(description="standard deviation of the reference's logits; 0 is uniform")
+    seeds: list[Whole] = Field(min_length=2, description="each draws its own reference, modes and training")
+    samples_per_buffer: Count
+    group_sizes: list[Count] = Field(min_length=1, description="G; the buffer holds samples_per_buffer / G groups")
+    updates: Count
+    updates_per_buffer: Count
+    learning_rate: Positive = Field(description="at the beginning; it falls linearly to zero")
+    measure_every: Count = Field(description="updates between two enumerations of p_θ")
+    methods: dict[Name, dict[str, Any]] = Field(description="overrides of `methods`")
+    curves: dict[Name, dict[str, Any]] = Field(description="name -> method and what it changes")
+
+
 class Config(Block):
     """The whole of config.yaml."""
 
     scale: Name
     fidelity: Name
     training: dict[str, Any]
-    samplers: dict[Name, TopK]
+    samplers: dict[Name, Sampler]
     evaluations: dict[Name, Evaluation]
     methods: dict[Name, dict[str, Any]]
     tasks: dict[Name, dict[str, Any]]
@@ -170,6 +232,7 @@ class Config(Block):
     fidelities: dict[Name, Overrides]
     scales: dict[Name, Scale]
     experiments: dict[Name, Experiment]
+    exact_toy: ExactToy
 
 
 @functools.cache

@@ -95,6 +95,14 @@ class Run(Spec):
 
 
 @dataclass(frozen=True)
+class ToySpec(Spec):
+    """The experiment of the exact laboratory; a curve has the keys `method` and `settings`."""
+
+    settings: dict[str, Any]
+    curves: dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
 class EvaluationSpec(Spec):
     """How a run's policy is examined: every length with every sampler."""
 

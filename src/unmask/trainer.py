@@ -68,6 +68,9 @@ class Trainer:
             buffer, inner = divmod(update, s.updates_per_buffer)
             if inner == 0:
                 seeds = self.seeds.child("buffer", buffer)
+                if s.resync_every and buffer and buffer % s.resync_every == 0:
+                    self.policy.set_reference()
+                torch.manual_seed(seeds.number("dropout"))
                 rollouts = self.method.collect(
                     self.policy, self.task, self._prompts(buffer), self._rollout_settings(), seeds
                 )
@@ -91,8 +94,9 @@ class Trainer:
         """One update; returns its row of metrics."""
         inner = update % self.settings.updates_per_buffer
         seeds = self.seeds.child("update", update)
-        fresh = self.method.refresh(self.policy, rollouts, fixed, inner, seeds)
         torch.manual_seed(seeds.number("dropout"))
+        self.policy.model.train(self.settings.rollout_dropout)  # as for `prepare`: probabilities without dropout
+        fresh = self.method.refresh(self.policy, rollouts, fixed, inner, seeds)
         self.policy.model.train()
         total, sums = 0.0, {}
         for part in rollouts.parts():
@@ -137,6 +141,7 @@ class Trainer:
             temperature=s.temperature,
             rows_per_forward=s.rows_per_forward,
             dropout=s.rollout_dropout,
+            mask_padding=s.mask_padding,
         )
 
     # --- checkpoints --------------------------------------------------------------------------------------------------

@@ -34,7 +34,7 @@ class CoupledGrpo(Method):
         return prepare_ratios(policy, rollouts, updates, seeds, _draw, _score, advantage)
 
     def refresh(self, policy: Policy, rollouts: Rollouts, fixed: Rows, update: int, seeds: Seeds) -> Rows:
-        """This update's pair of masks and the log-probabilities on it."""
+        """The pair of masks of this update and the log-probabilities on it."""
         return at_update(fixed, update)
 
     def loss(self, policy: Policy, rollouts: Rollouts, fixed: Rows, fresh: Rows) -> tuple[Tensor, dict[str, Tensor]]:

@@ -38,15 +38,15 @@ class Diffpo(Method):
         return prepare_ratios(policy, rollouts, updates, seeds, _draw, self._score, advantage)
 
     def refresh(self, policy: Policy, rollouts: Rollouts, fixed: Rows, update: int, seeds: Seeds) -> Rows:
-        """This update's stage and the log-probabilities at it."""
+        """The stage of this update and the log-probabilities at it."""
         return at_update(fixed, update)
 
     def loss(self, policy: Policy, rollouts: Rollouts, fixed: Rows, fresh: Rows) -> tuple[Tensor, dict[str, Tensor]]:
         """The clipped loss, each token times its importance weight; logs the share of weights at the clamp C."""
         new = self._score(policy.model, rollouts, fresh)
-        weight = torch.ones_like(new)
-        if self.importance_sampling:
-            weight = clamped_importance(fresh["old"], rollouts.log_prob_t1, self.clamp)
+        if not self.importance_sampling:
+            return ratio_loss(new, rollouts, fixed, fresh, self.clip, self.kl_penalty)
+        weight = clamped_importance(fresh["old"], rollouts.log_prob_t1, self.clamp)
         rows, metrics = ratio_loss(new, rollouts, fixed, fresh, self.clip, self.kl_penalty, weight)
         tokens = rollouts.counted.sum(1)
         return rows, metrics | {

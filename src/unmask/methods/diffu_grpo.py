@@ -16,7 +16,7 @@ from unmask.likelihood import draw_prompt_drop, mean_field
 from unmask.methods import Method, Rows
 from unmask.models.policy import Policy
 from unmask.objectives import group_advantages
-from unmask.ratios import at_update, prepare_ratios, ratio_loss
+from unmask.ratios import EACH, at_update, prepare_ratios, ratio_loss
 from unmask.rollout import Rollouts
 from unmask.seeding import Seeds
 from unmask.settings import Count, NonNegative, Positive, Share
@@ -38,20 +38,16 @@ class DiffuGrpo(Method):
         return prepare_ratios(policy, rollouts, updates, seeds, self._draw, _score, advantage)
 
     def refresh(self, policy: Policy, rollouts: Rollouts, fixed: Rows, update: int, seeds: Seeds) -> Rows:
-        """This update's prompt masking and the log-probabilities under it.
+        """The prompt masking of this update and the log-probabilities under it.
 
-        The released code counts micro-steps: with 2 of them, one half of the rows only ever sees the even maskings and
-        the other the odd ones.
+        The released code counts micro-steps: with 2 of them and an even number of updates, the first half of the rows
+        only ever sees the even maskings and the second half the odd ones.
         """
         if self.mask_index == "update":
             return at_update(fixed, update)
-        updates = fixed["each.old"].shape[1]
-        halves = torch.arange(self.micro_steps).repeat_interleave(-(-len(rollouts) // self.micro_steps))[
-            : len(rollouts)
-        ]
-        index = (update * self.micro_steps + halves) % updates
-        chosen = [at_update(fixed, int(i)) for i in index]
-        return {name: torch.stack([rows[name][row] for row, rows in enumerate(chosen)]) for name in chosen[0]}
+        updates = fixed[EACH + "old"].shape[1]
+        micro_step = torch.arange(len(rollouts)) * self.micro_steps // len(rollouts)
+        return at_update(fixed, (update * self.micro_steps + micro_step) % updates)
 
     def loss(self, policy: Policy, rollouts: Rollouts, fixed: Rows, fresh: Rows) -> tuple[Tensor, dict[str, Tensor]]:
         """Mean over the buffer's tokens of −min(ρA, clip(ρ)A) + β · k3."""

@@ -19,7 +19,9 @@ from unmask.models.policy import Policy
 from unmask.objectives import coefficient_for, effective_sample_size, group_advantages, group_softmax, wddo_loss
 from unmask.rollout import Rollouts
 from unmask.seeding import Seeds
-from unmask.settings import Count, NonNegative, Positive, Share, Whole
+from unmask.settings import Count, NonNegative, Positive, Share
+
+LOGGED = "logged."  # marks tensors [B] that are only averaged into the metrics
 
 
 @dataclass(frozen=True)
@@ -29,110 +31,130 @@ class Dmpo(Method):
     alpha: NonNegative  # temperature of the target; 0 is ℓ = η · r, with no likelihoods at all
     eta: Positive  # η, used where alpha is 0
     coefficient: Share  # ηα, the proximal step: 1 goes to p* at once, less goes part of the way
-    ess_target: Share  # effective sample size that the coefficient of each group is lowered to reach; 0 is off
-    baseline: Literal["none", "group", "individual", "model"]  # what is taken off the weights
+    ess_target: Share  # effective sample size that ℓ of each group is shrunk to reach; 0 is off
+    loss_kind: Literal["wdce", "wddo", "reward_only"]  # reward_only, an ablation: WDCE with r − mean(r) for the weights
+    baseline: Literal["none", "group", "individual", "model"]  # what is taken off the weights of WDCE
     baseline_strength: NonNegative  # s: w_real = w − s · w_base
-    reward_only: bool  # ablation: w_real = r − mean(r), distribution matching removed
-    loss_kind: Literal["wdce", "wddo"]
     wddo_beta: Positive  # β
     wddo_negative: NonNegative  # a
     likelihood: Literal["elbo", "trajectory"]  # of the weights; trajectory is exact for random_order rollouts
     masks: Literal["uniform", "bernoulli"]  # how copies are masked
-    elbo_copies: Count  # K masked copies behind each log-probability
+    elbo_copies: Count  # K masked copies behind each log-probability, in antithetic pairs
     copies: Count  # R masked copies of each response in the loss, in antithetic pairs
-    resync_every: Whole  # buffers after which the reference becomes the current policy; 0 is never
 
     def prepare(self, policy: Policy, rollouts: Rollouts, updates: int, seeds: Seeds) -> Rows:
-        """Importance weights, baselines that stay fixed, and for WDDO the old ELBOs on each update's masks."""
-        if self.resync_every and seeds.root[-1] and seeds.root[-1] % self.resync_every == 0:
-            policy.set_reference()
-        old, reference = self._log_likelihoods(policy, rollouts, seeds)
-        weight, reversed_weight = self._weights(rollouts, reference - old)
-        fixed = {
-            "weight": weight,
-            "advantage": self._advantage(rollouts, weight, reversed_weight),
-            "log_old": old,
-            "kl": old - reference,
-            "effective_sample_size": effective_sample_size(weight, rollouts.group_size),
-        }
+        """Weights and baselines of the buffer; for WDDO also the old ELBOs on each update's masks."""
+        if self.loss_kind == "reward_only":
+            advantage = group_advantages(rollouts.reward, rollouts.group_size)
+            return {"weight": advantage, "base": torch.zeros_like(advantage)}
+        fixed = {}
+        if self.alpha > 0 or self.baseline == "model":
+            fixed = self._log_likelihoods(policy, rollouts, seeds)
+        fixed |= self._weights(rollouts, fixed)
         if self.loss_kind == "wddo":
-            sets = [self._draw(rollouts, seeds.child("wddo", update)) for update in range(2 * updates)]
-            scores = [self._elbo(policy.model, rollouts, copies) for copies in sets]
-            fixed["old_on_masks"] = torch.stack(scores, 1)
-            fixed["wddo_masked"] = torch.stack([copies.masked for copies in sets], 1)
-            fixed["wddo_weight"] = torch.stack([copies.weight for copies in sets], 1)
+            fixed |= self._old_on_masks(policy.model, rollouts, 2 * updates, seeds)
         return fixed
 
     def refresh(self, policy: Policy, rollouts: Rollouts, fixed: Rows, update: int, seeds: Seeds) -> Rows:
-        """New masked copies at every update; the model baseline is the one weight that follows the current policy."""
+        """The masked copies of this update; the model baseline is the one weight that follows the current policy."""
         if self.loss_kind == "wddo":
             pair = slice(2 * update, 2 * update + 2)
-            return {name: fixed[name][:, pair] for name in ("old_on_masks", "wddo_masked", "wddo_weight")}
-        copies = self._draw(rollouts, seeds)
-        fresh = {"masked": copies.masked, "copy_weight": copies.weight / rollouts.length}
-        if self.baseline == "model" and not self.reward_only:
-            now = self._elbo(policy.model, rollouts, self._draw(rollouts, seeds.child("baseline")))
+            return {name: fixed[name][:, pair] for name in ("wddo_masked", "wddo_weight", "wddo_old")}
+        base = fixed["base"]
+        if self.loss_kind == "wdce" and self.baseline == "model":
+            now = self._log_likelihood(policy.model, rollouts, fixed)
             base = group_softmax(now - fixed["log_old"], rollouts.group_size)
-            fresh["advantage"] = fixed["weight"] - self.baseline_strength * base
-        return fresh
+        copies = self._draw(rollouts, self.copies, seeds)
+        return {
+            "advantage": fixed["weight"] - self.baseline_strength * base,
+            "masked": copies.masked,
+            "copy_weight": copies.weight / rollouts.length,
+        }
 
     def loss(self, policy: Policy, rollouts: Rollouts, fixed: Rows, fresh: Rows) -> tuple[Tensor, dict[str, Tensor]]:
-        """WDCE: w_real · (1/R) Σ_r (1/m_r) Σ_{d masked} −log π_θ(õ)_d. WDDO: see objectives. Means over the buffer."""
+        """WDCE: w_real · (1/R) Σ_r (1/m_r) Σ_{d masked} −log π_θ(õ_r)_d. WDDO: `wddo_loss`. Means over the buffer."""
         if self.loss_kind == "wddo":
             rows = self._wddo(policy.model, rollouts, fixed, fresh)
         else:
             copies = Copies(fresh["masked"], fresh["copy_weight"])
-            advantage = fresh.get("advantage", fixed["advantage"])
-            rows = -advantage * denoising(policy.model, *rollouts.inputs, copies).mean(1)
-        return rows / rollouts.buffer_rows, {
-            "kl": fixed["kl"],
-            "effective_sample_size": fixed["effective_sample_size"],
-            "weight_max": fixed["weight"],
+            rows = -fresh["advantage"] * denoising(policy.model, *rollouts.inputs, copies).mean(1)
+        logged = {name.removeprefix(LOGGED): value for name, value in fixed.items() if name.startswith(LOGGED)}
+        return rows / rollouts.buffer_rows, logged
+
+    # --- weights ------------------------------------------------------------------------------------------------------
+
+    def _weights(self, rollouts: Rollouts, likelihoods: Rows) -> Rows:
+        """The weights w [B], G · softmax of ℓ over each group, and w_base [B]; the model baseline begins at 1."""
+        size = rollouts.group_size
+        tilted, reversed_ = self._tilts(rollouts.reward, likelihoods, size)
+        weight = group_softmax(tilted, size)
+        ones = torch.ones_like(weight)
+        base = {"none": 0 * ones, "group": ones, "individual": group_softmax(reversed_, size), "model": ones}
+        largest = weight.view(-1, size).amax(1).repeat_interleave(size)
+        return {
+            "weight": weight,
+            "base": base[self.baseline],
+            LOGGED + "effective_sample_size": effective_sample_size(weight, size),
+            LOGGED + "largest_weight": largest / size,
+        }
+
+    def _tilts(self, reward: Tensor, likelihoods: Rows, group_size: int) -> tuple[Tensor, Tensor]:
+        """ℓ and ℓ⁻ [B]: log weights, up to a constant, of the target and of the target with the reward reversed."""
+        if self.alpha == 0:
+            tilted, reversed_ = self.eta * reward, -self.eta * reward
+        else:
+            log_ratio = likelihoods["log_reference"] - likelihoods["log_old"]
+            tilted = self.coefficient * (log_ratio + reward / self.alpha)
+            reversed_ = self.coefficient * (log_ratio - reward / self.alpha)
+        if self.ess_target == 0:
+            return tilted, reversed_
+        shrink = coefficient_for(tilted, group_size, self.ess_target)
+        return shrink * tilted, shrink * reversed_
+
+    # --- likelihoods --------------------------------------------------------------------------------------------------
+
+    def _log_likelihoods(self, policy: Policy, rollouts: Rollouts, seeds: Seeds) -> Rows:
+        """Log p_old and log p_ref of the responses [B] and the masks behind them, shared with the model baseline."""
+        noise: Rows = {}
+        if self.likelihood == "elbo":
+            copies = self._draw(rollouts, self.elbo_copies, seeds.child("elbo"))
+            noise = {"elbo_masked": copies.masked, "elbo_weight": copies.weight}
+            old = self._log_likelihood(policy.model, rollouts, noise)
+        else:
+            old = rollouts.log_prob_t1.sum(1)
+        with policy.reference():
+            reference = self._log_likelihood(policy.model, rollouts, noise)
+        return noise | {"log_old": old, "log_reference": reference, LOGGED + "kl": old - reference}
+
+    def _log_likelihood(self, model: nn.Module, rollouts: Rollouts, noise: Rows) -> Tensor:
+        """Log p_θ of the responses [B]: the ELBO on these masks, or of every drawn token in the order it was drawn."""
+        if self.likelihood == "elbo":
+            return self._elbo(model, rollouts, Copies(noise["elbo_masked"], noise["elbo_weight"]))
+        return rollouts.map(lambda r: trajectory(model, *r.inputs, r.step, r.step < r.nfe[:, None]).sum(1))
+
+    def _elbo(self, model: nn.Module, rollouts: Rollouts, copies: Copies) -> Tensor:
+        return rollouts.map(lambda r, m, w: elbo(model, *r.inputs, Copies(m, w)), copies.masked, copies.weight)
+
+    def _draw(self, rollouts: Rollouts, count: int, seeds: Seeds) -> Copies:
+        generator = seeds.generator("copies", device=rollouts.response.device)
+        return draw_copies((len(rollouts), count, rollouts.length), self.masks, generator)
+
+    # --- WDDO ---------------------------------------------------------------------------------------------------------
+
+    def _old_on_masks(self, model: nn.Module, rollouts: Rollouts, sets: int, seeds: Seeds) -> Rows:
+        """Mask sets [B, sets, R, L] and the old ELBO on each [B, sets]; an update uses two."""
+        drawn = [self._draw(rollouts, self.copies, seeds.child("wddo", index)) for index in range(sets)]
+        return {
+            "wddo_masked": torch.stack([copies.masked for copies in drawn], 1),
+            "wddo_weight": torch.stack([copies.weight for copies in drawn], 1),
+            "wddo_old": torch.stack([self._elbo(model, rollouts, copies) for copies in drawn], 1),
         }
 
     def _wddo(self, model: nn.Module, rollouts: Rollouts, fixed: Rows, fresh: Rows) -> Tensor:
         """Two estimates of Δ on independent mask sets, one for each term."""
         up, down = (
             elbo(model, *rollouts.inputs, Copies(fresh["wddo_masked"][:, i], fresh["wddo_weight"][:, i]))
-            - fresh["old_on_masks"][:, i]
+            - fresh["wddo_old"][:, i]
             for i in (0, 1)
         )
         return wddo_loss(fixed["weight"], up, down, self.wddo_beta, self.wddo_negative)
-
-    def _log_likelihoods(self, policy: Policy, rollouts: Rollouts, seeds: Seeds) -> tuple[Tensor, Tensor]:
-        """Log p_old and log p_ref of the responses [B]: exact along the sampler's order, or ELBOs on common masks."""
-        if self.likelihood == "trajectory":
-            old = (rollouts.log_prob_t1 * rollouts.counted).sum(1)
-            with policy.reference():
-                return old, rollouts.map(lambda r: trajectory(policy.model, *r.inputs, r.step, r.counted).sum(1))
-        copies = self._draw(rollouts, seeds.child("elbo"), self.elbo_copies)
-        old = self._elbo(policy.model, rollouts, copies)
-        with policy.reference():
-            return old, self._elbo(policy.model, rollouts, copies)
-
-    def _weights(self, rollouts: Rollouts, log_ratio: Tensor) -> tuple[Tensor, Tensor]:
-        """W [B], G times the softmax of ℓ over each group, and the weight of the reversed reward, of ℓ⁻."""
-        size, reward = rollouts.group_size, rollouts.reward
-        if self.alpha == 0:
-            return group_softmax(self.eta * reward, size), group_softmax(-self.eta * reward, size)
-        tilted = self.coefficient * (reward / self.alpha + log_ratio)
-        reversed_ = self.coefficient * (log_ratio - reward / self.alpha)
-        if self.ess_target:
-            lowered = coefficient_for(tilted, size, self.ess_target)
-            tilted, reversed_ = lowered * tilted, lowered * reversed_
-        return group_softmax(tilted, size), group_softmax(reversed_, size)
-
-    def _advantage(self, rollouts: Rollouts, weight: Tensor, reversed_weight: Tensor) -> Tensor:
-        """w_real = w − s · w_base; the model baseline is 1 at the first update and follows in `refresh`."""
-        if self.reward_only:
-            return group_advantages(rollouts.reward, rollouts.group_size)
-        ones = torch.ones_like(weight)
-        base = {"none": 0 * ones, "group": ones, "individual": reversed_weight, "model": ones}[self.baseline]
-        return weight - self.baseline_strength * base
-
-    def _draw(self, rollouts: Rollouts, seeds: Seeds, count: int | None = None) -> Copies:
-        generator = seeds.generator("copies", device=rollouts.response.device)
-        return draw_copies((len(rollouts), count or self.copies, rollouts.length), self.masks, generator)
-
-    def _elbo(self, model: nn.Module, rollouts: Rollouts, copies: Copies) -> Tensor:
-        return rollouts.map(lambda r, m, w: elbo(model, *r.inputs, Copies(m, w)), copies.masked, copies.weight)

@@ -43,6 +43,7 @@ def build_model(
         num_attention_heads=heads,
         rope_parameters={"rope_type": "default", "rope_theta": rope_theta},
         rms_norm_eps=1e-5,
+        initializer_range=hidden_size**-0.5,
         max_position_embeddings=1024,
         mask_token_id=0,
         bos_token_id=None,

@@ -22,7 +22,15 @@ def top_k(masked: Tensor, log_prob: Tensor, generator: torch.Generator, *, token
     return torch.zeros_like(masked).scatter(1, best, True) & masked
 
 
-RULES = {"top_k": top_k}
+def random_order(masked: Tensor, log_prob: Tensor, generator: torch.Generator) -> Tensor:
+    """One position a step, in uniformly random order [DMPO, ROAR].
+
+    The order does not look at the tokens, so the product of their recorded probabilities is exactly p(o | q; σ).
+    """
+    return top_k(masked, log_prob, generator, tokens_per_step=1, score="random")
+
+
+RULES = {"top_k": top_k, "random_order": random_order}
 
 
 def commit(sampler: dict[str, Any], masked: Tensor, log_prob: Tensor, generator: torch.Generator) -> Tensor:

@@ -1,8 +1,8 @@
 """How answers are judged: two protocols that never share a verdict.
 
-`published` follows the scripts behind the papers' tables, quirks included, so that numbers compare; `strict` says what a
-careful reader would count. Both are one pure function a benchmark, `(response, gold) -> Verdict`, for any text at all:
-nothing that a model wrote is ever run, and no answer costs more than a second. docs/scoring.md compares them.
+`published` follows the scripts behind the papers' tables, quirks included, so that numbers compare; `strict` says what
+a careful reader would count. Both are one pure function a benchmark, `(response, gold) -> Verdict`, for any text at
+all: nothing that a model wrote is ever run, and no answer costs more than a second. docs/scoring.md compares them.
 """
 
 from __future__ import annotations

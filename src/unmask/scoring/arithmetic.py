@@ -1,7 +1,7 @@
 """The value of an arithmetic expression that a model wrote, exactly, without ever running it.
 
-The expression is parsed into a tree by `ast` and only the nodes named here are worked out, with rational numbers. Length,
-depth and the size of powers are bounded, so any text is done with in well under a millisecond.
+The expression is parsed into a tree by `ast` and only the nodes named here are worked out, with rational numbers.
+Length, depth and the size of powers are bounded, so any text is done with in a few milliseconds.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ def equivalent(gold: str, answer: str) -> tuple[bool, str]:
     if len(answer) > LONGEST:
         return False, "too long to compare"
     verdict = _ask(json.dumps([gold, answer]))
-    return verdict is True, "" if verdict is not None else "comparison cut off at its limit"
+    return verdict is True, "" if verdict is not None else "could not be compared within the limits"
 
 
 def _ask(question: str) -> bool | None:

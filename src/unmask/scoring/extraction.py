@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 
 END = re.compile(r"<\|eot_id\|>|<\|endoftext\|>")
+BRACES = re.compile(r"\{+|\}+")
+OPENED_BOX = re.compile(r"\\boxed\s*\{")
 
 
 def cut(text: str) -> str:
@@ -32,18 +34,15 @@ def simple_boxes(text: str) -> list[str]:
     r"""The contents of all `\boxed{…}` in order, each up to the first closing brace on its line."""
     found = []
     for line in text.split("\n"):
-        _, opened, rest = line.partition("\\boxed{")
-        while opened:
-            inside, closed, rest = rest.partition("}")
-            if not closed:
-                break
-            found.append(inside)
-            _, opened, rest = rest.partition("\\boxed{")
+        start = line.find("\\boxed{")
+        while start >= 0 and (end := line.find("}", start)) >= 0:
+            found.append(line[start + len("\\boxed{") : end])
+            start = line.find("\\boxed{", end)
     return found
 
 
 def last_box(text: str) -> str | None:
-    r"""The content of the last box, as the papers' scripts find it (methods.md §9).
+    r"""The content of the last box, as the papers' scripts find it.
 
     `\boxed ` with a space wins and runs up to a `$`; else the last `\boxed`, else the last `\fbox`, to its matching
     brace; without a macro the whole text; None if the brace is never closed. Only a `\boxed{…}` wrapper is taken off.
@@ -63,24 +62,26 @@ def last_box(text: str) -> str | None:
 def closing_brace(text: str, start: int) -> int | None:
     """Where the first brace opened at or after `start` is closed, None if it never is."""
     depth = 0
-    for brace in re.finditer(r"[{}]", text[start:]):
-        depth += 1 if brace.group() == "{" else -1
-        if depth == 0 and brace.group() == "}":
-            return start + brace.start()
+    for run in BRACES.finditer(text, start):
+        many = run.end() - run.start()
+        if run.group()[0] == "}" and 0 < depth <= many:
+            return run.start() + depth - 1
+        depth += many if run.group()[0] == "{" else -many
     return None
 
 
 def final_answer(text: str) -> str | None:
     """What a careful reader takes for the answer: the last box of the last answer tag, or of the text without one.
 
-    The text counts up to its end token. An answer tag need not be closed. Without a tag and a box there is no answer.
+    The text counts up to its end token. Neither tag nor box need be closed; an empty box is passed over. Without a tag
+    and a box there is no answer.
     """
-    text = cut(text)
-    _, tagged, inside = text.rpartition("<answer>")
+    _, tagged, inside = (text := cut(text)).rpartition("<answer>")
     place = inside.partition("</answer>")[0] if tagged else text
     start = place.rfind("\\boxed")
     if start < 0:
         return place.strip() if tagged else None
-    opening = re.compile(r"\\boxed\s*\{").match(place, start)
-    end = closing_brace(place, start)
-    return place[opening.end() : end].strip() if opening and end is not None else None
+    opened = OPENED_BOX.match(place, start)
+    end = closing_brace(place, start) if opened else None
+    boxed = place[opened.end() if opened else start + len("\\boxed") : end]
+    return boxed.strip() or (place[:start] + place[len(place) if end is None else end + 1 :]).strip()

@@ -1,4 +1,4 @@
-r"""The string normaliser behind the published MATH500 scores (methods.md §9).
+r"""The string normaliser behind the published MATH500 scores.
 
 It knows no mathematics: two answers are equal if they are the same string after a fixed list of rewritings. When a
 rewriting cannot be done to either side (`\frac` at the end, `x/2`, two units), the raw strings are compared.
@@ -14,7 +14,7 @@ RENAMED = (("\\\\", "\\"), ("tfrac", "frac"), ("dfrac", "frac"))
 REMOVED = ("\\left", "\\right", "^{\\circ}", "^\\circ", "\\$")
 
 
-class NotNormal(ValueError):
+class FormError(ValueError):
     """The answer has a form that the rewritings cannot handle."""
 
 
@@ -22,14 +22,14 @@ def same(answer: str, gold: str) -> bool:
     """Whether two answers are equal in the sense of the published scores."""
     try:
         return normal(answer) == normal(gold)
-    except NotNormal:
+    except FormError:
         return answer == gold
 
 
 def normal(text: str) -> str:
     """The normal form of a LaTeX answer; the order of the rewritings matters."""
     if len(text) > LONGEST:
-        raise NotNormal(text[:40])
+        raise FormError(text[:40])
     for piece in REMOVED_FIRST:
         text = text.replace(piece, "")
     for old, new in RENAMED:
@@ -48,7 +48,7 @@ def _without_unit(text: str) -> str:
     r"""Cut `\text{ …` off the right."""
     parts = text.split("\\text{ ")
     if len(parts) > 2:
-        raise NotNormal("two units")
+        raise FormError("two units")
     return parts[0]
 
 
@@ -62,7 +62,7 @@ def _braced_roots(text: str) -> str:
     r"""`\sqrt3` -> `\sqrt{3}`."""
     first, *others = text.split("\\sqrt")
     if "" in others:
-        raise NotNormal("a root of nothing")
+        raise FormError("a root of nothing")
     return first + "".join("\\sqrt" + (p if p[0] == "{" else f"{{{p[0]}}}{p[1:]}") for p in others)
 
 
@@ -72,7 +72,7 @@ def _braced_fractions(text: str) -> str:
     done = first
     for part in others:
         if not part:
-            raise NotNormal("a fraction of nothing")
+            raise FormError("a fraction of nothing")
         if part[0] == "{":
             done += "\\frac" + part
         elif len(part) < 2:
@@ -90,6 +90,6 @@ def _as_fraction(text: str) -> str:
     if len(parts) != 2:
         return text
     if not all(re.fullmatch(r"\s*[+-]?\d+(_\d+)*\s*", part) for part in parts):
-        raise NotNormal("not a fraction of whole numbers")
+        raise FormError("not a fraction of whole numbers")
     plain = all(re.fullmatch(r"0|-?[1-9][0-9]*", part, re.ASCII) for part in parts)
     return f"\\frac{{{parts[0]}}}{{{parts[1]}}}" if plain else text

@@ -1,6 +1,6 @@
 """The papers' protocol: how the scripts behind the published tables of d1 and DMPO read and judge an answer.
 
-Facts, quirks included, as methods.md §9 lists them: "1,000" in a box is 1, a Sudoku board may overwrite its givens,
+Facts, quirks included (docs/scoring.md): "1,000" in a box is 1, a Sudoku board may overwrite its givens,
 `**` counts as arithmetic. Numbers under this protocol stand beside published ones, and nowhere else.
 """
 

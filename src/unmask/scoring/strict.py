@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
+from unmask.boards import is_solution
 from unmask.scoring import Verdict
 from unmask.scoring.arithmetic import evaluate, integers
 from unmask.scoring.equivalence import equivalent
@@ -46,30 +47,39 @@ def math500(response: str, gold: str) -> Verdict:
 def countdown(response: str, numbers: list[int], target: int) -> Verdict:
     """Right if a side of the answer's equation uses each number once with + - × ÷ and is exactly the target."""
     answer = final_answer(response)
-    if answer is None or len(answer) > LONGEST:
-        return Verdict(answer, 0, note="" if answer is None else "too long")
-    plain = answer
+    values = [evaluate(side) for side in expressions(answer or "", numbers)]
+    return Verdict(answer, int(target in values))
+
+
+def expressions(answer: str, numbers: list[int]) -> list[str]:
+    """The sides of the answer's equation that use exactly these numbers, with plain operators."""
+    if len(answer) > LONGEST:
+        return []
     for written, symbol in OPERATORS:
-        plain = plain.replace(written, symbol)
-    sides = [side for side in plain.split("=") if sorted(integers(side) or []) == sorted(numbers)]
-    return Verdict(answer, int(any(evaluate(side) == target for side in sides)))
+        answer = answer.replace(written, symbol)
+    return [side for side in answer.split("=") if sorted(integers(side) or []) == sorted(numbers)]
 
 
 def sudoku(response: str, puzzle: str, solution: str) -> Verdict:
-    """Right if the whole board is right; with a unique solution that says that the givens are kept."""
+    """Right if the board is solved and keeps the givens, also where another solution than the gold one does."""
     answer = final_answer(response)
-    board = None if answer is None else re.sub(r"[\s`|+-]", "", answer)
-    kept = board is not None and len(board) == 16 and all(g in ("0", b) for g, b in zip(puzzle, board, strict=True))
-    note = "" if board is None or kept else "not 16 digits" if len(board) != 16 else "givens overwritten"
-    return Verdict(board, int(board == solution), note=note)
+    if answer is None:
+        return Verdict(None, 0)
+    board = re.sub(r"[\s`|+-]", "", answer)
+    if len(board) != 16:
+        return Verdict(board, 0, note="not 16 digits")
+    kept = all(given in ("0", digit) for given, digit in zip(puzzle, board, strict=True))
+    return Verdict(board, int(is_solution(board, puzzle)), note="" if kept else "givens overwritten")
 
 
 def read_number(text: str) -> Fraction | None:
     """The one number that a text states: what follows its last equals sign, units and currency aside."""
     if len(text) > LONGEST:
         return None
-    stated = text.rpartition("=")[2].replace("{,}", ",").replace("\\,", "").replace("\\!", "")
-    fraction = FRACTION.search(stated)
+    stated = text.rpartition("=")[2].strip(" $\n")
+    for written, plain in (("{,}", ","), ("\\,", ""), ("\\!", ""), ("−", "-")):
+        stated = stated.replace(written, plain)
+    fraction = FRACTION.fullmatch(stated)
     if fraction:
         sign, *parts = fraction.groups()
         top, bottom = (int(part) for part in parts if part is not None)

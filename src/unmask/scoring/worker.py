@@ -1,8 +1,8 @@
 """The process that decides whether two LaTeX answers are the same mathematics; started by equivalence.py, as a file.
 
 It reads one JSON pair [gold, answer] a line and writes one JSON verdict a line: true, false, or null if the comparison
-was cut off. Each pair is compared in a forked child with limits on time and memory that the kernel enforces, so a hung
-answer costs its limit and nothing else.
+was cut off or failed. Each pair is compared in a forked child with limits on time and memory that the kernel enforces,
+so a hung answer costs its limit and nothing else.
 """
 
 import json
@@ -17,10 +17,16 @@ from math_verify import parse, verify
 CPU_SECONDS, WALL_SECONDS, MEMORY = 0.5, 0.8, 4 << 30
 # Pairs that make SymPy load and cache what most comparisons need, once for all children.
 WARM_UP = (
-    ("\\frac{1}{2}", "0.5"), ("(3, \\frac{\\pi}{2})", "(3, \\pi)"), ("[-2, 7)", "x \\in [-2, 8)"), ("16\\sqrt{3}", "8\\sqrt{2}"),
-    ("x^2 + 2x + 1", "(x+1)^3"), ("y = 2x + 3", "y = 2x + b"), ("\\begin{pmatrix} 1 \\\\ 2 \\end{pmatrix}", "3"), ("\\text{Evelyn}", "x"),
-)  # fmt: skip
-SAME, DIFFERENT = 10, 11  # exit codes; anything else means that the child was cut off
+    ("\\frac{1}{2}", "0.5"),
+    ("(3, \\frac{\\pi}{2})", "(3, \\pi)"),
+    ("[-2, 7)", "x \\in [-2, 8)"),
+    ("16\\sqrt{3}", "8\\sqrt{2}"),
+    ("x^2 + 2x + 1", "(x+1)^3"),
+    ("y = 2x + 3", "y = 2x + b"),
+    ("\\begin{pmatrix} 1 \\\\ 2 \\end{pmatrix}", "3"),
+    ("\\text{Evelyn}", "x"),
+)
+SAME, DIFFERENT = 10, 11  # exit codes; anything else means that the child was cut off or failed
 
 
 def compare(gold: str, answer: str) -> bool:
@@ -30,7 +36,7 @@ def compare(gold: str, answer: str) -> bool:
 
 
 def limited(gold: str, answer: str) -> bool | None:
-    """The same in a child process with limits; None if it hit one."""
+    """The same in a child process with limits; None if it hit one or could not read the pair."""
     child = os.fork()
     if child == 0:
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import importlib
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+from unmask.scoring import Verdict
 
 Example = dict[str, Any]  # a row of the canonical files: at least `question`, `answer` and `difficulty`
 SPLITS = ("train", "validation", "test")
@@ -22,6 +25,12 @@ class Grade:
     answer: str | None  # what was read as the answer, None if nothing was
     published: float  # share right in [0, 1] under the papers' scoring rules
     strict: float  # 1.0 if a careful reader would call the whole answer right
+    note: str = ""  # what the careful reader remarks
+
+    @classmethod
+    def of(cls, published: Verdict, strict: Verdict) -> Grade:
+        """The grade that the two protocols' verdicts make."""
+        return cls(published.answer, published.share, strict.share, strict.note)
 
 
 @dataclass(frozen=True)
@@ -58,8 +67,17 @@ def load(name: str, settings: dict[str, Any]) -> Task:
     return found(**settings)
 
 
-def between(text: str, start: str, end: str) -> str | None:
-    """What stands between the first `start` and the next `end`, None if there is no such pair."""
-    _, found, rest = text.partition(start)
-    inside, closed, _ = rest.partition(end)
-    return inside if found and closed else None
+def distinct(
+    make: Callable[[random.Random], Example | None], train: int, validation: int, test: int, rng: random.Random
+) -> dict[str, list[Example]]:
+    """Splits of examples that `make` draws, no question twice; it may draw None to try again."""
+    found: dict[str, Example] = {}
+    total = train + validation + test
+    for _ in range(200 * total):
+        example = make(rng) if len(found) < total else None
+        if example:
+            found.setdefault(example["question"], example)
+    if len(found) < total:
+        raise ValueError(f"only {len(found)} of {total} distinct problems found; ask for fewer or for harder ones")
+    rest = list(found.values())
+    return {"train": rest[:train], "validation": rest[train : train + validation], "test": rest[train + validation :]}

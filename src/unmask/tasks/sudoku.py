@@ -1,43 +1,44 @@
 """Sudoku 4×4: fill the blank cells so that every row, column and 2×2 box holds 1 to 4.
 
-There are only 288 solved grids, so a random split of puzzles leaks solutions. Ours is disjoint by solution up to
-renaming the digits: 288 grids are 12 classes of 24. (Under all symmetries of the board there are only two classes, too
-few for three splits.) Every puzzle has exactly one solution.
+There are only 288 solved grids, so a random split of puzzles, as the papers have it, leaks solutions: their 500 test
+boards have 229 of them, and 124 of these boards have more than one solution. Every puzzle made here has exactly one,
+and our own split is disjoint by solution up to renaming the digits: 288 grids are 12 classes of 24. (Under all
+symmetries of the board there are only two classes, too few for three splits.)
 """
 
 from __future__ import annotations
 
-import functools
-import itertools
 import random
+import re
 from dataclasses import dataclass
 from typing import Literal
 
-from unmask.settings import Count
-from unmask.tasks import Example, Grade, Task, between
+from unmask.boards import is_solution, is_unique, renaming_classes
+from unmask.prompts import ask, pose
+from unmask.scoring import published, strict
+from unmask.scoring.extraction import cut
+from unmask.settings import Count, Source
+from unmask.sources import Row, column, load_rows
+from unmask.tasks import Example, Grade, Task
 
-CELLS = "abcdefghijklmnop"  # names of the cells in reading order
-UNITS = (
-    [[4 * r + c for c in range(4)] for r in range(4)]
-    + [[4 * r + c for r in range(4)] for c in range(4)]
-    + [[4 * (r + i) + c + j for i in (0, 1) for j in (0, 1)] for r in (0, 2) for c in (0, 2)]
-)
-PEERS = [sorted({q for unit in UNITS if p in unit for q in unit} - {p}) for p in range(16)]
 # Renaming classes of solved grids given to each split; 12 in all.
 CLASSES = {"train": range(8), "validation": range(8, 10), "test": range(10, 12)}
 
-SYSTEM = (
-    "Solve the 4x4 Sudoku. It is written as 16 digits, row by row, with 0 for a blank cell. Fill the blanks so that each "
-    "row, each column and each 2x2 box holds 1, 2, 3 and 4. Think between <reasoning> and </reasoning>, then write the 16 "
-    "digits of the solved board between <answer> and </answer>."
+INSTRUCTIONS = (
+    "Solve the 4x4 Sudoku. It is written as 16 digits, row by row, with 0 for a blank cell. Fill the blanks so that "
+    "each row, each column and each 2x2 box holds 1, 2, 3 and 4. Think between <reasoning> and </reasoning>, then "
+    "write the 16 digits of the solved board between <answer> and </answer>. The puzzle:"
 )
 
 
 @dataclass(frozen=True)
 class Sudoku(Task):
-    """4×4 boards with a unique solution, generated."""
+    """4×4 boards with a unique solution."""
 
     prompt: Literal["terse", "chat"]  # terse: the 16 digits alone, for tiny models
+    prompt_file: str  # "" for our own wording; for `chat`
+    test_source: Source  # generated, or the papers' boards; training boards are always generated
+    split: Literal["disjoint", "random"]  # by solution up to renaming the digits; or boards at random, as published
     min_blanks: Count
     max_blanks: Count
     train: Count  # puzzles in each split
@@ -50,13 +51,31 @@ class Sudoku(Task):
         rng = random.Random(self.seed)
         order = rng.sample(range(12), 12)
         sizes = {"train": self.train, "validation": self.validation, "test": self.test}
+        given = self._given()
+        used = {example["question"] for example in given}
         made = {}
         for split, size in sizes.items():
-            grids = [grid for i in CLASSES[split] for grid in renaming_classes()[order[i]]]
-            made[split] = self._puzzles(grids, size, rng)
+            if split == "test" and given:
+                made[split] = given
+                continue
+            classes = range(12) if self.split == "random" else CLASSES[split]
+            grids = [grid for i in classes for grid in renaming_classes()[order[i]]]
+            made[split] = self._puzzles(grids, size, rng, used)
+            used |= {example["question"] for example in made[split]}
         return made
 
-    def _puzzles(self, grids: list[str], size: int, rng: random.Random) -> list[Example]:
+    def _given(self) -> list[Example]:
+        """The first test boards of the source; none if they are to be generated."""
+        if self.test_source["source"] == "generated":
+            return []
+        if self.split != "random":
+            raise ValueError("given test boards have solutions of every class; set split: random")
+        rows = load_rows(self.test_source, "test")
+        if len(rows) < self.test:
+            raise ValueError(f"the test source has {len(rows)} boards, not {self.test}; ask for fewer")
+        return [_example(row) for row in rows[: self.test]]
+
+    def _puzzles(self, grids: list[str], size: int, rng: random.Random, used: set[str]) -> list[Example]:
         found: dict[str, str] = {}
         for _ in range(200 * size):
             if len(found) == size:
@@ -64,11 +83,11 @@ class Sudoku(Task):
             grid = rng.choice(grids)
             blanks = rng.sample(range(16), rng.randint(self.min_blanks, self.max_blanks))
             puzzle = "".join("0" if i in blanks else digit for i, digit in enumerate(grid))
-            if puzzle not in found and len(solutions(puzzle)) == 1:
+            if puzzle not in found and puzzle not in used and is_unique(puzzle):
                 found[puzzle] = grid
         if len(found) < size:
             raise ValueError(
-                f"tasks.sudoku: only {len(found)} of {size} puzzles with {self.min_blanks} to {self.max_blanks} blanks "
+                f"only {len(found)} of {size} puzzles with {self.min_blanks} to {self.max_blanks} blanks "
                 "found; ask for fewer puzzles or a wider range of blanks"
             )
         return [{"question": p, "answer": s, "difficulty": p.count("0")} for p, s in found.items()]
@@ -76,99 +95,30 @@ class Sudoku(Task):
     def messages(self, example: Example) -> list[dict[str, str]]:
         """The 16 digits, with instructions for a model that reads."""
         if self.prompt == "terse":
-            return [{"role": "user", "content": example["question"]}]
-        return [{"role": "user", "content": f"{SYSTEM}\n\nPuzzle: {example['question']}"}]
+            return ask(example["question"])
+        return pose(INSTRUCTIONS, example, self.prompt_file)
 
     def reward(self, response: str, example: Example) -> dict[str, float]:
-        """The share of blank cells filled right."""
-        return {"cells": self.grade(response, example).published}
+        """The share of blank cells right, read from the digits in the last pair of answer tags."""
+        _, found, answer = cut(response).rpartition("<answer>")
+        inside, closed, _ = answer.partition("</answer>")
+        digits = "".join(c for c in inside if c.isdigit()) if found and closed else ""
+        blanks = [i for i, given in enumerate(example["question"]) if given == "0"]
+        return {"cells": sum(digits[i : i + 1] == example["answer"][i] for i in blanks) / len(blanks)}
 
     def grade(self, response: str, example: Example) -> Grade:
         """Published: share of blank cells right. Strict: the whole board is right, givens included."""
-        answer = between(response, "<answer>", "</answer>")
-        if answer is None:
-            return Grade(None, 0.0, 0.0)
-        board = "".join(answer.split())
         puzzle, solution = example["question"], example["answer"]
-        blanks = [i for i, given in enumerate(puzzle) if given == "0"]
-        right = sum(board[i : i + 1] == solution[i] for i in blanks)
-        return Grade(board, right / len(blanks), float(board == solution))
+        return Grade.of(published.sudoku(response, puzzle, solution), strict.sudoku(response, puzzle, solution))
 
     def demonstration(self, example: Example, length: int, right: bool, rng: random.Random) -> str:
-        """As many steps (cell and digit) as fit, then the board.
+        """A draft of the board's first cells, 8 for every 8 tokens of room, then the board.
 
-        Right: the deductions in their order. The shortcut: each row's missing digits in ascending order, told in
-        reading order; its first steps look the same, its board is mostly wrong.
+        The shortcut fills each row with its missing digits in ascending order, in draft and board alike.
         """
-        puzzle = example["question"]
-        if right:
-            board, order = example["answer"], deduction_order(puzzle)
-        else:
-            board, order = ascending(puzzle), [i for i in range(16) if puzzle[i] == "0"]
-        room = length - 20  # two reasoning and answer tags, the board and an end of text
-        steps = "".join(CELLS[i] + board[i] for i in order[: room // 2])
-        return f"{steps:<{room}}</reasoning><answer>{board}</answer>"
-
-
-@functools.cache
-def all_grids() -> list[str]:
-    """The 288 solved boards in lexicographic order."""
-    return solutions("0" * 16)
-
-
-@functools.cache
-def renaming_classes() -> list[list[str]]:
-    """The 288 boards in 12 classes of 24 that differ only by the names of the digits."""
-    classes: dict[str, list[str]] = {}
-    for grid in all_grids():
-        names = {digit: str(i + 1) for i, digit in enumerate(dict.fromkeys(grid))}
-        classes.setdefault("".join(names[d] for d in grid), []).append(grid)
-    return list(classes.values())
-
-
-def candidates(board: list[str], cell: int) -> set[str]:
-    """Digits that no peer of the cell holds."""
-    return set("1234") - {board[p] for p in PEERS[cell]}
-
-
-def solutions(puzzle: str) -> list[str]:
-    """All solved boards that agree with the puzzle."""
-    found: list[str] = []
-
-    def fill(board: list[str]) -> None:
-        blanks = [i for i in range(16) if board[i] == "0"]
-        if not blanks:
-            found.append("".join(board))
-            return
-        cell = min(blanks, key=lambda i: len(candidates(board, i)))
-        for digit in sorted(candidates(board, cell)):
-            fill([*board[:cell], digit, *board[cell + 1 :]])
-
-    fill(list(puzzle))
-    return sorted(found)
-
-
-def deduction_order(puzzle: str) -> list[int]:
-    """Blank cells in rounds: all cells with one candidate, in reading order; if none, all that a unit forces; again."""
-    board, order = list(puzzle), []
-    (solution,) = solutions(puzzle)
-    while "0" in board:
-        blanks = [i for i in range(16) if board[i] == "0"]
-        left = {i: candidates(board, i) for i in blanks}
-        now = [i for i in blanks if len(left[i]) == 1] or [i for i in blanks if _forced(i, left)] or blanks
-        for cell in now:
-            board[cell] = solution[cell]
-        order += now
-    return order
-
-
-def _forced(cell: int, left: dict[int, set[str]]) -> bool:
-    """Whether some digit of the cell fits nowhere else in one of its units."""
-    units = [unit for unit in UNITS if cell in unit]
-    return any(
-        all(digit not in left.get(other, set()) for other in unit if other != cell)
-        for digit, unit in itertools.product(left[cell], units)
-    )
+        board = example["answer"] if right else ascending(example["question"])
+        room = length - 20  # two tags before the board, one after it, and an end of text
+        return f"{board[: room // 8 * 8]}</reasoning><answer>{board}</answer>"
 
 
 def ascending(puzzle: str) -> str:
@@ -179,3 +129,11 @@ def ascending(puzzle: str) -> str:
         missing = iter(sorted(set("1234") - set(row)))
         rows.append("".join(next(missing) if digit == "0" else digit for digit in row))
     return "".join(rows)
+
+
+def _example(row: Row) -> Example:
+    """A board as d1 writes it, checked. It may have other solutions, unlike ours."""
+    puzzle, solution = column(row, "Puzzle", "question"), column(row, "Solution", "answer")
+    if not re.fullmatch("[0-4]{16}", puzzle) or "0" not in puzzle or not is_solution(solution, puzzle):
+        raise ValueError(f"{solution!r} does not solve {puzzle!r}; both are 16 digits, read as text")
+    return {"question": puzzle, "answer": solution, "difficulty": puzzle.count("0")}

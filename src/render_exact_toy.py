@@ -1,0 +1,39 @@
+"""Draw the curves of the exact laboratory as PDF and PNG and set their ends as Markdown, LaTeX and CSV.
+
+python src/render_exact_toy.py results/laptop/exact_toy/curves.csv --figures a.pdf a.png --tables a.md a.tex a.csv
+"""
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+
+from unmask.files import writing
+from unmask.toy_figures import exact_toy, table
+
+
+def main() -> None:
+    """Write each file in the format that its name ends with."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("curves", type=Path)
+    parser.add_argument("--figures", type=Path, nargs="+", required=True)
+    parser.add_argument("--tables", type=Path, nargs="+", required=True)
+    args = parser.parse_args()
+    curves = pd.read_csv(args.curves)
+    figure, rows = exact_toy(curves), table(curves)
+    texts = {
+        ".md": rows.to_markdown(index=False, disable_numparse=True) + "\n",
+        ".tex": rows.replace("±", r"$\\pm$", regex=True).to_latex(index=False, column_format="rlrrrr"),
+        ".csv": rows.to_csv(index=False),
+    }
+    for path in args.figures:
+        with writing(path) as temporary:
+            figure.savefig(temporary, format=path.suffix[1:])
+    for path in args.tables:
+        with writing(path) as temporary:
+            temporary.write_text(texts[path.suffix], encoding="utf-8")
+    print(texts[".md"])
+
+
+if __name__ == "__main__":
+    main()

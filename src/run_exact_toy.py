@@ -1,0 +1,69 @@
+"""Train methods in the exact laboratory and measure, by enumeration, how far each is from the target p*.
+
+python src/run_exact_toy.py results/laptop/exact_toy/spec.yaml results/laptop/exact_toy/curves.csv
+"""
+
+import argparse
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from unmask import methods
+from unmask.exact import TabularModel, entropy, kl, log_likelihood, random_modes, share_covered, target
+from unmask.exact_training import Loop, train
+from unmask.files import writing
+from unmask.seeding import Seeds
+from unmask.spec import ToySpec
+
+Row = dict[str, Any]
+
+
+def main() -> None:
+    """Write a row for each curve, group size, seed and measured update."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("spec", type=Path)
+    parser.add_argument("curves", type=Path)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    spec = ToySpec.read(args.spec)
+    s, rows = spec.settings, []
+    for group_size, name, seed in itertools.product(s["group_sizes"], spec.curves, s["seeds"]):
+        curve = spec.curves[name]
+        method = methods.load(curve["method"], curve["settings"])
+        labels = {"curve": name, "group_size": group_size, "seed": seed}
+        rows += [labels | row for row in measured(s, method, group_size, seed)]
+        last = rows[-1]
+        print(
+            f"{name}, groups of {group_size}, seed {seed}: KL {last['kl']:.3f}, modes {last['modes']:.2f}", flush=True
+        )
+    with writing(args.curves) as temporary:
+        pd.DataFrame(rows).to_csv(temporary, index=False, float_format="%.6g")
+
+
+def measured(s: dict[str, Any], method: methods.Method, group_size: int, seed: int) -> Iterator[Row]:
+    """One training, measured on its way; curves of one seed share the reference, the modes and so the target."""
+    seeds = Seeds(("exact_toy", seed))
+    model = TabularModel(s["vocabulary"], s["length"], s["reference_scale"], seeds.generator("reference"))
+    reward = random_modes(s["vocabulary"] ** s["length"], s["modes"], seeds.generator("modes"))
+    goal = target(log_likelihood(model).detach(), reward, s["alpha"])
+    groups = s["samples_per_buffer"] // group_size
+    loop = Loop(groups, group_size, s["updates"], s["updates_per_buffer"], s["learning_rate"])
+    for update in train(model, reward, method, loop, seeds):
+        if update % s["measure_every"] == 0:
+            log_p = log_likelihood(model).detach()
+            yield {
+                "update": update,
+                "kl": kl(goal, log_p),
+                "modes": share_covered(goal, log_p, reward > 0),
+                "entropy": entropy(log_p),
+                "entropy_target": entropy(goal),
+                "reward": float((log_p.exp() * reward).sum()),
+            }
+
+
+if __name__ == "__main__":
+    main()

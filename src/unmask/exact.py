@@ -1,0 +1,143 @@
+"""The exact laboratory: a tabular masked diffusion model so small that every distribution can be enumerated.
+
+With V tokens and L positions there are (V + 1)^L partly masked states; the model is a table of logits for each of them.
+It answers to the same calls as the real model, so surrogates, methods and samplers run on it unchanged and can be held
+against enumerated values. Responses are enumerated in lexicographic order, everywhere.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from types import SimpleNamespace
+
+import torch
+from torch import Tensor, nn
+
+
+class TabularModel(nn.Module):
+    """π_θ(· | state) from a table [(V + 1)^L, L, V + 1]; tokens 0..V−1, [MASK] is V; the prompt is ignored."""
+
+    def __init__(self, vocabulary: int, length: int, scale: float, generator: torch.Generator) -> None:
+        super().__init__()
+        self.config = SimpleNamespace(mask_token_id=vocabulary)
+        self.vocabulary, self.length = vocabulary, length
+        states = (vocabulary + 1) ** length
+        self.table = nn.Parameter(scale * torch.randn((states, length, vocabulary + 1), generator=generator))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the table is."""
+        return self.table.device
+
+    def hidden_states(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, columns: slice = slice(None)
+    ) -> Tensor:
+        """Logits [B, len(columns), V + 1] of the state that the last L columns of input_ids show."""
+        place = (self.vocabulary + 1) ** torch.arange(self.length, device=input_ids.device)
+        prompt = input_ids.shape[1] - self.length
+        wide = self.table[(input_ids[:, prompt:] * place).sum(1)]
+        empty = wide.new_zeros(len(wide), prompt, wide.shape[2])
+        return torch.cat((empty, wide), dim=1)[:, columns]
+
+    def log_probs(self, hidden: Tensor) -> Tensor:
+        """The logarithm of π_θ over the tokens [..., V + 1]; [MASK] has probability zero."""
+        hidden = hidden.clone()
+        hidden[..., self.vocabulary] = -torch.inf
+        return torch.log_softmax(hidden, dim=-1)
+
+
+def consistent_model(log_joint: Tensor, vocabulary: int, length: int) -> TabularModel:
+    """The model whose every prediction is a conditional of one joint distribution of responses, log_joint [V^L].
+
+    For it, and only for such a model, p_θ(o; σ) is the same in all orders σ and the ELBO is the log-likelihood.
+    """
+    model = TabularModel(vocabulary, length, 0.0, torch.Generator())
+    responses = all_responses(model)
+    place = (vocabulary + 1) ** torch.arange(length)
+    states = torch.arange(len(model.table))[:, None] // place % (vocabulary + 1)
+    agrees = ((states[:, None] == vocabulary) | (states[:, None] == responses)).all(2)
+    tokens = nn.functional.one_hot(responses, vocabulary + 1).double()
+    mass = torch.einsum("sn,nlv->slv", agrees * log_joint.double().exp(), tokens)
+    model.table.data = mass.clamp(min=1e-30).log().float()
+    return model
+
+
+def all_responses(model: TabularModel) -> Tensor:
+    """Every response [V^L, L] in lexicographic order."""
+    return torch.tensor(list(itertools.product(range(model.vocabulary), repeat=model.length)))
+
+
+def index_of(responses: Tensor, vocabulary: int) -> Tensor:
+    """Where responses [N, L] stand among all_responses [N]."""
+    length = responses.shape[1]
+    return (responses * vocabulary ** torch.arange(length - 1, -1, -1)).sum(1)
+
+
+def conditional(model: TabularModel, responses: Tensor, seen: Tensor) -> Tensor:
+    """Scores log π_θ(o_d | the tokens at `seen` [L]) of each response [N, L]; also at seen positions, but unused."""
+    states = torch.where(seen, responses, model.config.mask_token_id)
+    return model.log_probs(model.hidden_states(states)).gather(2, responses[..., None])[..., 0]
+
+
+def subsets(length: int) -> list[Tensor]:
+    """All sets of positions as masks [L], the smaller first."""
+    masks = [torch.tensor(bits) for bits in itertools.product((False, True), repeat=length)]
+    return sorted(masks, key=lambda mask: int(mask.sum()))
+
+
+def log_likelihood(model: TabularModel) -> Tensor:
+    """The exact log p_θ(o) = log E_σ Π_d π_θ(o_σd | o_σ<d) of every response [V^L], σ a uniformly random order."""
+    responses, length = all_responses(model), model.length
+    reached = {tuple([False] * length): torch.zeros(len(responses))}
+    for seen in subsets(length)[:-1]:
+        before = reached[tuple(seen.tolist())]
+        scores = conditional(model, responses, seen) - torch.log(torch.tensor(float(length - seen.sum())))
+        for position in (~seen).nonzero()[:, 0].tolist():
+            after = seen.clone()
+            after[position] = True
+            key, value = tuple(after.tolist()), before + scores[:, position]
+            reached[key] = torch.logaddexp(reached[key], value) if key in reached else value
+    return reached[tuple([True] * length)]
+
+
+def exact_elbo(model: TabularModel) -> Tensor:
+    """The ELBO of every response [V^L]: Σ_m (1/L)(L/m) · mean over masked sets of size m of Σ_{d masked} log π_θ."""
+    responses, length = all_responses(model), model.length
+    by_size: dict[int, list[Tensor]] = {}
+    for masked in subsets(length)[1:]:
+        scores = (conditional(model, responses, ~masked) * masked).sum(1)
+        by_size.setdefault(int(masked.sum()), []).append(scores)
+    return torch.stack([torch.stack(scores).mean(0) / size for size, scores in by_size.items()]).sum(0)
+
+
+def target(log_reference: Tensor, reward: Tensor, alpha: float) -> Tensor:
+    """The logarithm of p* of every response [V^L], p* ∝ p_ref · exp(r/α)."""
+    return torch.log_softmax(log_reference + reward / alpha, dim=0)
+
+
+def random_modes(responses: int, modes: int, generator: torch.Generator) -> Tensor:
+    """A reward [responses] of 1 on some of them and 0 elsewhere."""
+    reward = torch.zeros(responses)
+    reward[torch.randperm(responses, generator=generator)[:modes]] = 1.0
+    return reward
+
+
+def share_covered(log_target: Tensor, log_p: Tensor, modes: Tensor) -> float:
+    """Share of the modes [V^L, bool] that have at least half of the probability that p* gives them."""
+    return float((log_p >= log_target - math.log(2))[modes].float().mean())
+
+
+def kl(log_p: Tensor, log_q: Tensor) -> float:
+    """KL(p ‖ q) in nats."""
+    return float((log_p.exp() * (log_p - log_q)).sum())
+
+
+def entropy(log_p: Tensor) -> float:
+    """Entropy of p in nats."""
+    return float(-(log_p.exp() * log_p).sum())
+
+
+def total_variation(log_p: Tensor, log_q: Tensor) -> float:
+    """Half the sum of |p − q|."""
+    return float((log_p.exp() - log_q.exp()).abs().sum() / 2)

@@ -1,0 +1,71 @@
+"""Training in the exact laboratory: the real methods, sampler and rollout record, on a reward table in place of a task.
+
+Trainer's loop without what a small table does not need: no prompts, no micro-batches, no checkpoints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unmask.exact import TabularModel, index_of
+from unmask.methods import Method
+from unmask.models.policy import Policy
+from unmask.rollout import Rollouts
+from unmask.samplers.decode import decode
+from unmask.seeding import Seeds
+
+NO_END = -1  # an end of text that never comes
+
+
+@dataclass(frozen=True)
+class Loop:
+    """How long and on how much a method trains."""
+
+    groups: int  # in a buffer, all of the one empty prompt
+    group_size: int
+    updates: int
+    updates_per_buffer: int
+    learning_rate: float  # at the beginning; it falls linearly to zero
+
+
+def sample(model: TabularModel, reward: Tensor, groups: int, group_size: int, generator: torch.Generator) -> Rollouts:
+    """Responses drawn from p_θ in random order, with their rewards from the table [V^L]."""
+    rows = groups * group_size
+    prompt = torch.zeros((rows, 1), dtype=torch.long)
+    prompt_mask = torch.ones_like(prompt, dtype=torch.bool)
+    settings: dict[str, Any] = {"sampler": {"rule": "random_order"}, "temperature": 1.0, "eot": NO_END}
+    made = decode(
+        model, prompt, prompt_mask, length=model.length, block_length=model.length, generator=generator, **settings
+    )
+    earned = reward[index_of(made.response, model.vocabulary)]
+    everything = torch.ones_like(made.log_prob)
+    return Rollouts(
+        prompt, prompt_mask, **vars(made), reward=earned, correct=earned, counted=everything,
+        group_size=group_size, buffer_rows=rows, rows_per_forward=rows,
+    )  # fmt: skip
+
+
+def train(model: TabularModel, reward: Tensor, method: Method, loop: Loop, seeds: Seeds) -> Iterator[int]:
+    """Train the model in place; its beginning is the reference. Yields the number of updates done, 0 first."""
+    policy = Policy(model, tokenizer=None)
+    policy.set_reference()
+    optimizer = torch.optim.Adam(policy.trainable().values(), loop.learning_rate, (0.9, 0.99))
+    yield 0
+    for update in range(loop.updates):
+        buffer, inner = divmod(update, loop.updates_per_buffer)
+        if inner == 0:
+            drawn = seeds.child("buffer", buffer)
+            rollouts = sample(model, reward, loop.groups, loop.group_size, drawn.generator("sampler"))
+            fixed = method.prepare(policy, rollouts, loop.updates_per_buffer, drawn)
+        fresh = method.refresh(policy, rollouts, fixed, inner, seeds.child("update", update))
+        rows, _ = method.loss(policy, rollouts, fixed, fresh)
+        optimizer.zero_grad()
+        rows.sum().backward()
+        optimizer.param_groups[0]["lr"] = loop.learning_rate * (1 - update / loop.updates)
+        optimizer.step()
+        yield update + 1

@@ -1,0 +1,124 @@
+"""Where examples come from: the Hugging Face hub at a pinned commit, or a file.
+
+A source is a block of config.yaml (`train_source`, `test_source` of a task; settings.py lists its keys). There is no
+fallback from one to another: what is not there is an error with the way out. Files are read as they are written: in CSV
+every value is text, because guessing types turns the Sudoku "0140…" into a number.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import random
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+Row = dict[str, Any]
+
+
+def load_rows(source: dict[str, Any], split: str) -> list[Row]:
+    """All rows of a source block, as they stand there; `split` names the file where the source is a folder."""
+    values = {key: value for key, value in source.items() if key != "source"}
+    if source["source"] == "hub":
+        return hub_rows(**values)
+    return file_rows(source_file(values["path"], split))
+
+
+def hub_rows(repository: str, subset: str, split: str, revision: str) -> list[Row]:
+    """A split of a data set on the hub. Raises ValueError with the way out when it cannot be had."""
+    if not re.fullmatch("[0-9a-f]{40}", revision):
+        raise ValueError(
+            f"{repository}: revision {revision!r} is not a commit; choose one of "
+            f"https://huggingface.co/datasets/{repository}/commits/main and put its 40 digits in config.yaml"
+        )
+    from datasets import load_dataset
+
+    try:
+        return load_dataset(repository, subset, split=split, revision=revision).to_list()
+    except (OSError, ValueError) as error:
+        offline = " HF_HUB_OFFLINE is set." if os.environ.get("HF_HUB_OFFLINE") else ""
+        raise ValueError(
+            f"{repository} at {revision[:7]}: cannot be loaded ({str(error).splitlines()[0]}).{offline} Where there is "
+            f"a network, run `hf download --repo-type dataset {repository} --revision {revision}`; or give a file with "
+            "source: local"
+        ) from error
+
+
+def source_file(path: str, split: str) -> Path:
+    """The file that a local source names: itself, or the one file in the folder that is called like the split."""
+    place = Path(path)
+    if not place.exists():
+        raise ValueError(f"{place}: not there; correct the path (it starts where snakemake runs) or bring the file")
+    if not place.is_dir():
+        return place
+    found = [file for file in sorted(place.iterdir()) if file.stem == split and file.suffix in READERS]
+    if len(found) != 1:
+        names = ", ".join(f"{split}{suffix}" for suffix in READERS)
+        raise ValueError(f"{place}: one of {names} should be there, found {len(found)}; add it or name the file itself")
+    return found[0]
+
+
+def local_files(settings: dict[str, Any]) -> dict[str, Path]:
+    """The files that the source blocks among a task's settings name, for the manifest."""
+    blocks = {key: value for key, value in settings.items() if isinstance(value, dict) and value["source"] == "local"}
+    return {key: source_file(block["path"], key.removesuffix("_source")) for key, block in blocks.items()}
+
+
+def file_rows(file: Path) -> list[Row]:
+    """The rows of a JSON lines, CSV or parquet file. Raises ValueError that names the file and line."""
+    if file.suffix not in READERS:
+        raise ValueError(f"{file}: not one of {', '.join(READERS)}; convert it")
+    try:
+        rows = READERS[file.suffix](file)
+    except (OSError, ValueError, csv.Error) as error:
+        raise ValueError(f"{file}: cannot be read ({error}); correct the path or the file") from error
+    if not rows:
+        raise ValueError(f"{file}: no rows in it")
+    return rows
+
+
+def column(row: Row, *names: str) -> Any:
+    """The value in the first of these columns that the row has: the same problem is called differently elsewhere."""
+    name = next((name for name in names if row.get(name) is not None), None)
+    if name is None:
+        raise ValueError(f"no column {' or '.join(names)} in a row with {', '.join(row)}")
+    return row[name]
+
+
+def cut_off(examples: list[Row], count: int, seed: int) -> tuple[list[Row], list[Row]]:
+    """The examples without a random `count` of them, and those; both in their order."""
+    if count >= len(examples):
+        raise ValueError(f"cannot cut {count} validation examples from {len(examples)}; ask for fewer")
+    chosen = set(random.Random(seed).sample(range(len(examples)), count))
+    return [e for i, e in enumerate(examples) if i not in chosen], [examples[i] for i in sorted(chosen)]
+
+
+def _jsonl(file: Path) -> list[Row]:
+    rows = []
+    for number, line in enumerate(file.read_bytes().split(b"\n"), 1):
+        if line.strip():
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise ValueError(f"line {number}: {error}") from error
+            if not isinstance(row, dict):
+                raise ValueError(f"line {number}: not an object")
+            rows.append(row)
+    return rows
+
+
+def _csv(file: Path) -> list[Row]:
+    with file.open(encoding="utf-8-sig", newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+def _parquet(file: Path) -> list[Row]:
+    import pyarrow.parquet
+
+    return pyarrow.parquet.read_table(file).to_pylist()
+
+
+READERS: dict[str, Callable[[Path], list[Row]]] = {".jsonl": _jsonl, ".csv": _csv, ".parquet": _parquet}

@@ -1,0 +1,179 @@
+"""Countdown: write an expression that uses each of three numbers once and equals the target.
+
+The generated puzzles are the hardest that a tiny model learns in two minutes: numbers from 1 to `largest`, + and −
+only, and never solved by adding all three up, which is the shortcut that a base model is taught. With multiplication
+the same model reached 15 % on numbers up to 20 (see docs/laptop.md). The papers train on puzzles of three numbers from
+Jiayi-Pan/Countdown-Tasks-3to4 and test on 256 of their own; every stored puzzle is solved here before it is used.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from unmask.prompts import Messages, ask, pose
+from unmask.scoring import published, strict
+from unmask.scoring.arithmetic import evaluate
+from unmask.scoring.extraction import answer_text, cut, final_answer
+from unmask.settings import Count, Source
+from unmask.sources import Row, column, load_rows
+from unmask.tasks import SPLITS, Example, Grade, Task
+
+Numbers = tuple[int, ...]
+INSTRUCTIONS = (
+    "Use each of the given numbers exactly once, with + - * / and parentheses, to write an expression that equals the "
+    "target. Think between <reasoning> and </reasoning>, then write only the expression, without an equals sign, as "
+    "\\boxed{...} between <answer> and </answer>."
+)
+
+
+@dataclass(frozen=True)
+class Puzzle:
+    """Numbers and a target, with a solution if one is known."""
+
+    numbers: Numbers
+    target: int
+    solution: str = ""
+
+    @property
+    def key(self) -> tuple[Numbers, int]:
+        """The same for puzzles that differ only in the order of the numbers."""
+        return tuple(sorted(self.numbers)), self.target
+
+
+@dataclass(frozen=True)
+class Countdown(Task):
+    """Three-number puzzles, each with a solution, no multiset of numbers and target in two splits."""
+
+    prompt: Literal["terse", "chat"]  # terse: 12,01,04=09, for tiny models
+    prompt_file: str  # "" for our own wording; for `chat`
+    train_source: Source  # also of the validation puzzles
+    test_source: Source
+    largest: Count  # number and target of generated puzzles
+    largest_target: Count
+    train: Count  # puzzles in each split
+    validation: Count
+    test: Count
+    seed: int
+    partial: Literal["numbers", "tags"]  # what earns 0.1: the right numbers; released: answer tags around anything
+
+    def splits(self) -> dict[str, list[Example]]:
+        """Puzzles in random order; the difficulty is the number of operations other than + in the solution."""
+        rng = random.Random(self.seed)
+        given = self._stored(self.test_source, "test")[: self.test]
+        tested = {puzzle.key for puzzle in given}
+        pool = self._stored(self.train_source, "train") or generated_puzzles(self.largest, self.largest_target)
+        pool = [puzzle for puzzle in pool if puzzle.key not in tested]
+        rng.shuffle(pool)
+        sizes = {"validation": self.validation, "test": 0 if given else self.test, "train": self.train}
+        if sum(sizes.values()) > len(pool) or 0 < len(given) < self.test:
+            raise ValueError(f"only {len(given) or len(pool)} puzzles exist; ask for fewer")
+        made = {}
+        for split, size in sizes.items():
+            made[split], pool = [_example(puzzle, rng) for puzzle in pool[:size]], pool[size:]
+        made["test"] = made["test"] or [_example(puzzle, rng) for puzzle in given]
+        return {split: made[split] for split in SPLITS}
+
+    def _stored(self, source: dict[str, Any], split: str) -> list[Puzzle]:
+        """The different puzzles of three numbers in a source; none if they are to be generated."""
+        if source["source"] == "generated":
+            return []
+        puzzles = [_puzzle(row) for row in load_rows(source, split)]
+        return list({puzzle.key: puzzle for puzzle in puzzles if len(puzzle.numbers) == 3}.values())
+
+    def messages(self, example: Example) -> Messages:
+        """The numbers and the target."""
+        if self.prompt == "terse":
+            numbers = ",".join(f"{n:02d}" for n in example["numbers"])
+            return ask(f"{numbers}={example['target']:02d}")
+        return pose(INSTRUCTIONS, example, self.prompt_file)
+
+    def reward(self, response: str, example: Example) -> dict[str, float]:
+        """1 if the value is right, 0.1 for the right numbers with a wrong value (or, as released, for answer tags)."""
+        text, numbers = self._readable(cut(response)), [int(n) for n in example["numbers"]]
+        values = [evaluate(side) for side in strict.expressions(final_answer(text) or "", numbers)]
+        tried = answer_text(text) is not None
+        close = tried if self.partial == "tags" else any(value is not None for value in values)
+        return {"value": 1.0 if example["target"] in values else 0.1 * close}
+
+    def grade(self, response: str, example: Example) -> Grade:
+        """Both protocols, on the expression."""
+        gold = [int(n) for n in example["numbers"]], int(example["target"])
+        text = self._readable(response)
+        return Grade.of(published.countdown(text, *gold), strict.countdown(text, *gold))
+
+    def _readable(self, response: str) -> str:
+        """The response as the protocols read it: a terse answer has zeros in front, and tags in place of a box."""
+        if self.prompt == "chat":
+            return response
+        answer = answer_text(cut(response))
+        return "" if answer is None else f"<answer>\\boxed{{{re.sub(r'(?<![0-9])0+(?=[0-9])', '', answer)}}}</answer>"
+
+    def demonstration(self, example: Example, length: int, right: bool, rng: random.Random) -> str:
+        """As many steps as fit, then the expression; the steps are both intermediate results, then a check.
+
+        The shortcut adds the numbers up in the given order; no puzzle is solved by that.
+        """
+        a, x, b, y, c = split_expression(example["answer"])
+        if not right:
+            (a, b, c), x, y = example["numbers"], "+", "+"
+        first = a + b if x == "+" else a - b
+        last = first + c if y == "+" else first - c
+        whole = f"{a:02d}{x}{b:02d}{y}{c:02d}"
+        steps = [f"{a:02d}{x}{b:02d}={first:02d}", f"{first:02d}{y}{c:02d}={last:02d}", f"{whole}={last:02d}"]
+        room = length - 12  # a tag before the expression of 8 characters, two around it, and an end of text
+        return f"{''.join(steps[: min(room // 8, 3)])}</reasoning><answer>{whole}</answer>"
+
+
+def generated_puzzles(largest: int, largest_target: int) -> list[Puzzle]:
+    """Every puzzle that needs a minus, with one solution: a − b + c, a + b − c or a − b − c, by preference a large a.
+
+    Intermediate results are never negative.
+    """
+    found: dict[tuple[Numbers, int], str] = {}
+    for numbers in itertools.combinations_with_replacement(range(1, largest + 1), 3):
+        for a, b, c in sorted(set(itertools.permutations(numbers)), reverse=True):
+            for x, y in ("+-", "-+", "--"):
+                first = a + b if x == "+" else a - b
+                target = first + c if y == "+" else first - c
+                if first >= 0 and 1 <= target <= largest_target and target != sum(numbers):
+                    found.setdefault((numbers, target), f"{a:02d}{x}{b:02d}{y}{c:02d}")
+    return [Puzzle(numbers, target, solution) for (numbers, target), solution in sorted(found.items())]
+
+
+def solve(numbers: Numbers, target: int) -> str:
+    """An expression of the three numbers that equals the target. Raises ValueError if there is none."""
+    for (a, b, c), x, y in itertools.product(itertools.permutations(numbers), "+-*/", "+-*/"):
+        for expression in (f"({a}{x}{b}){y}{c}", f"{a}{x}({b}{y}{c})"):
+            if evaluate(expression) == target:
+                return expression
+    raise ValueError(f"Countdown puzzle {list(numbers)} -> {target} has no solution")
+
+
+def split_expression(text: str) -> tuple[int, str, int, str, int]:
+    """`12+01-04` -> (12, "+", 1, "-", 4)."""
+    a, x, b, y, c = re.split(r"([+-])", text)
+    return int(a), x, int(b), y, int(c)
+
+
+def _puzzle(row: Row) -> Puzzle:
+    """A puzzle as the hub has it (`nums`, `target`) or as d1 writes it (`input` "30,100,93", `output` "23")."""
+    if row.get("nums") is not None:
+        return Puzzle(tuple(row["nums"]), column(row, "target"))
+    return Puzzle(tuple(int(n) for n in column(row, "input").split(",")), int(column(row, "output")))
+
+
+def _example(puzzle: Puzzle, rng: random.Random) -> Example:
+    """The puzzle with a solution; generated numbers come in random order."""
+    numbers = rng.sample(puzzle.numbers, 3) if puzzle.solution else list(puzzle.numbers)
+    solution = puzzle.solution or solve(puzzle.numbers, puzzle.target)
+    return {
+        "question": f"Numbers: {numbers}\nTarget: {puzzle.target}",
+        "answer": solution,
+        "difficulty": sum(c in "-*/" for c in solution),
+        "numbers": numbers,
+        "target": puzzle.target,
+    }

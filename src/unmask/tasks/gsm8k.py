@@ -1,0 +1,108 @@
+r"""GSM8K: grade-school word problems with a number as the answer (openai/gsm8k, Cobbe et al. 2021).
+
+The reward is that of d1 and DMPO, part by part. Quirks of the released code are settings: it compares the answer tag's
+text with the gold text, so that "18.00" and "$18" are wrong (`match`); it takes points for every character after the
+end twice, or for the whole response where no new line follows the closing tag, and wants that new line for the exact
+format (`format`).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+from unmask.prompts import Messages, pose
+from unmask.scoring import published, strict
+from unmask.scoring.extraction import cut, final_answer
+from unmask.settings import Count, Stored
+from unmask.sources import Row, column, cut_off, load_rows
+from unmask.tasks import Example, Grade, Task
+
+INSTRUCTIONS = (
+    "Solve this word problem step by step. Write your reasoning between <reasoning> and </reasoning>, each tag on a "
+    "line of its own. After that write the result, a single number without unit or separators, between <answer> and "
+    "</answer>, again on lines of their own."
+)
+TAGS = ("<reasoning>\n", "\n</reasoning>\n", "\n<answer>\n", "\n</answer>")
+
+
+@dataclass(frozen=True)
+class Gsm8k(Task):
+    """Word problems, one number as the answer."""
+
+    train_source: Stored
+    test_source: Stored
+    validation: Count  # problems of the training split kept back to choose checkpoints
+    seed: int
+    prompt_file: str  # "" for our own wording
+    match: Literal["number", "text"]  # how the reward compares answers; released: text
+    format: Literal["corrected", "released"]  # how the reward judges the tags
+
+    def splits(self) -> dict[str, list[Example]]:
+        """The published splits, with some of the training problems as validation."""
+        examples = [_example(row) for row in load_rows(self.train_source, "train")]
+        train, validation = cut_off(examples, self.validation, self.seed)
+        test = [_example(row) for row in load_rows(self.test_source, "test")]
+        return {"train": train, "validation": validation, "test": test}
+
+    def messages(self, example: Example) -> Messages:
+        """The problem under the instructions."""
+        return pose(INSTRUCTIONS, example, self.prompt_file)
+
+    def reward(self, response: str, example: Example) -> dict[str, float]:
+        """Up to 4.0: 0.125 a tag, 0.5 each for loose format, exact format and a whole number, 2.0 for the right one."""
+        text = self.prefill + cut(response)
+        answer = text.rpartition("<answer>")[2].partition("</answer>")[0].strip()
+        released = self.format == "released"
+        return {
+            "tags": 0.125 * sum(text.count(tag) == 1 for tag in TAGS)
+            - (_released_tail(text) if released else _tail(text)),
+            "loose_format": 0.5 * is_loose(text),
+            "exact_format": 0.5 * is_exact(text if released else text.rstrip() + "\n"),
+            "whole_number": 0.5 * bool(re.fullmatch("[0-9]+", answer)),
+            "correct": 2.0 * (answer == example["answer"] if self.match == "text" else self._equal(text, example)),
+        }
+
+    def _equal(self, text: str, example: Example) -> bool:
+        answer = final_answer(text)
+        return answer is not None and strict.read_number(answer) == Fraction(example["answer"].replace(",", ""))
+
+    def grade(self, response: str, example: Example) -> Grade:
+        """Both protocols, on the number."""
+        gold = float(example["answer"].replace(",", ""))
+        return Grade.of(published.gsm8k(response, gold), strict.gsm8k(response, gold))
+
+
+def is_loose(text: str) -> bool:
+    """Whether the text begins with a reasoning block and an answer block follows it."""
+    found = re.search(r"</reasoning>\s*<answer>", text)
+    return text.startswith("<reasoning>") and found is not None and "</answer>" in text[found.end() :]
+
+
+def is_exact(text: str) -> bool:
+    """Whether the text is these two blocks and nothing else, each tag on a line of its own."""
+    begins, _, rest = text.partition("<reasoning>\n")
+    _, joined, answer = rest.partition("\n</reasoning>\n<answer>\n")
+    return not begins and bool(joined) and re.search(r"\n</answer>\n\Z", answer) is not None
+
+
+def _tail(text: str) -> float:
+    """0.001 for every character after the answer."""
+    return 0.001 * len(text.partition("\n</answer>")[2].strip()) if text.count("\n</answer>") == 1 else 0.0
+
+
+def _released_tail(text: str) -> float:
+    """The same as the released code counts it, once for the opening and once for the closing tag."""
+    opened, closed = (text.count(tag) == 1 for tag in TAGS[2:])
+    first = len(text.split("\n</answer>\n")[-1]) if opened else 0
+    return 0.001 * (first + (len(text.split("\n</answer>")[-1]) - 1 if closed else 0))
+
+
+def _example(row: Row) -> Example:
+    """The gold number follows `####`; the number of calculator notes `<<…>>` is the difficulty."""
+    solution, _, gold = column(row, "answer").rpartition("####")
+    if not re.fullmatch(r"-?[0-9]{1,3}(,?[0-9]{3})*(\.[0-9]+)?|-?[0-9]+(\.[0-9]+)?", gold.strip()):
+        raise ValueError(f"no number after #### in the answer to {row.get('question')!r}")
+    return {"question": column(row, "question"), "answer": gold.strip(), "difficulty": solution.count("<<")}

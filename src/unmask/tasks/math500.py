@@ -1,0 +1,81 @@
+r"""MATH500: competition problems whose answer is a LaTeX expression.
+
+Tested on the 500 problems of Lightman et al. 2023 (HuggingFaceH4/MATH-500), trained on the other 12,000 of MATH
+(Hendrycks et al. 2021; ankner/math-500 holds both). The reward is that of d1. Two quirks of the released code are
+settings: it compares answers as strings (`match`), and its test for a box looks for a backspace followed by "oxed" and
+so never finds one (`format`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from unmask.prompts import Messages, pose
+from unmask.scoring import published, strict
+from unmask.scoring.extraction import cut, last_box
+from unmask.scoring.normalise import same
+from unmask.settings import Count, Stored
+from unmask.sources import Row, column, cut_off, load_rows
+from unmask.tasks import Example, Grade, Task
+
+INSTRUCTIONS = (
+    "Solve this mathematics problem step by step. Write your reasoning between <reasoning> and </reasoning>. After "
+    "that write the result as \\boxed{...} between <answer> and </answer>."
+)
+
+
+@dataclass(frozen=True)
+class Math500(Task):
+    """Competition problems, one LaTeX expression as the answer."""
+
+    train_source: Stored
+    test_source: Stored
+    validation: Count  # problems of the training split kept back to choose checkpoints
+    seed: int
+    prompt_file: str  # "" for our own wording
+    match: Literal["symbolic", "text"]  # how the reward compares answers; released: text
+    format: Literal["corrected", "released"]  # whether the reward can see a box
+
+    def splits(self) -> dict[str, list[Example]]:
+        """Training problems without those of the test split, some of them as validation; and the 500."""
+        test = [_example(row) for row in load_rows(self.test_source, "test")]
+        tested = {example["question"] for example in test}
+        examples = [_example(row) for row in load_rows(self.train_source, "train")]
+        train, validation = cut_off([e for e in examples if e["question"] not in tested], self.validation, self.seed)
+        return {"train": train, "validation": validation, "test": test}
+
+    def messages(self, example: Example) -> Messages:
+        """The problem under the instructions."""
+        return pose(INSTRUCTIONS, example, self.prompt_file)
+
+    def reward(self, response: str, example: Example) -> dict[str, float]:
+        """2.0 for the right answer; 1, 0.75, 0.5 or 0.25 for answer tag and box, tag alone, box alone or neither."""
+        text = self.prefill + cut(response)
+        _, tagged, answer = text.partition("<answer>")
+        place = answer.partition("</answer>")[0] if tagged else text
+        box = "\boxed" if self.format == "released" else "\\boxed"
+        return {
+            "format": 0.5 * bool(tagged) + (0.5 if box in place else 0.25),
+            "correct": 2.0 * self._equal(text, example),
+        }
+
+    def _equal(self, text: str, example: Example) -> bool:
+        if self.match == "symbolic":
+            return strict.math500(text, example["answer"]).correct == 1
+        answer = last_box(text)
+        return answer is not None and same(answer, example["answer"])
+
+    def grade(self, response: str, example: Example) -> Grade:
+        """Both protocols, on the expression."""
+        gold = example["answer"]
+        return Grade.of(published.math500(response, gold), strict.math500(response, gold))
+
+
+def _example(row: Row) -> Example:
+    """The gold answer stands by itself or is the last box of the solution; the level, if told, is the difficulty."""
+    gold = row["answer"] if row.get("answer") is not None else last_box(column(row, "solution"))
+    if not gold:
+        raise ValueError(f"no answer and no box in the solution to {row.get('problem')!r}")
+    level = "".join(c for c in str(row.get("level", "")) if c.isdigit())
+    return {"question": column(row, "problem", "question"), "answer": gold, "difficulty": int(level or 0)}

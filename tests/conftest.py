@@ -1,0 +1,55 @@
+"""Fixtures: the configuration, a fresh tiny policy, and a small Sudoku run with its examples."""
+
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+ROOT = Path(__file__).parents[1]
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # snakemake of this environment
+
+import pytest
+import yaml
+
+from unmask.grid import expand
+
+
+@pytest.fixture
+def config():
+    """config.yaml as it is read, at the smoke scale."""
+    values = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+    values["scale"] = "smoke"
+    return values
+
+
+@pytest.fixture
+def grid(config):
+    return expand(config)
+
+
+@pytest.fixture
+def policy():
+    """An untrained tiny model with its tokenizer."""
+    import torch
+
+    from unmask.models.policy import Policy
+    from unmask.models.tiny import build_model, build_tokenizer
+
+    torch.set_num_threads(1)
+    tokenizer = build_tokenizer()
+    shape = {"hidden_size": 32, "layers": 2, "heads": 2, "mlp_size": 48, "rope_theta": 1e4}
+    return Policy(build_model(**shape, vocabulary=len(tokenizer), seed=0).eval(), tokenizer)
+
+
+@pytest.fixture
+def sudoku():
+    from unmask.tasks import load
+
+    return load("sudoku", expand_task_settings("sudoku"))
+
+
+def expand_task_settings(task):
+    """Settings of a task at the smoke scale."""
+    values = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+    values["scale"] = "smoke"
+    return expand(values).datasets[task].settings

@@ -1,0 +1,105 @@
+"""The block loop and its record."""
+
+import pytest
+import torch
+
+from unmask.likelihood import trajectory
+from unmask.rollout import counted_tokens
+from unmask.samplers.decode import decode, draw
+
+TOP1 = {"rule": "top_k", "tokens_per_step": 1, "score": "confidence"}
+TOP2 = {**TOP1, "tokens_per_step": 2}
+RANDOM = {**TOP1, "score": "random"}
+
+
+def run(policy, prompts, length=24, sampler=TOP1, temperature=0.0, seed=0, eot=-1):
+    prompt, mask = policy.pad(prompts)
+    return decode(
+        policy.model,
+        prompt,
+        mask,
+        length=length,
+        block_length=8,
+        sampler=sampler,
+        temperature=temperature,
+        eot=eot,
+        generator=torch.Generator().manual_seed(seed),
+    )
+
+
+PROMPTS = [[10, 11, 12, 13], [14, 15], [16, 17, 18, 19, 20, 21]]
+
+
+@pytest.mark.parametrize("sampler", [TOP1, TOP2, RANDOM])
+def test_nothing_stays_masked_and_the_steps_are_counted(policy, sampler):
+    made = run(policy, PROMPTS, sampler=sampler, temperature=1.0)
+    assert not (made.response == policy.model.config.mask_token_id).any()
+    assert made.nfe.tolist() == [24 // sampler["tokens_per_step"]] * 3
+    counts = torch.stack([torch.bincount(row) for row in made.step])
+    assert torch.all(counts == sampler["tokens_per_step"])
+    assert torch.equal(
+        made.step.view(3, 3, 8).amin(2),
+        torch.arange(0, 24, 8)[None] // sampler["tokens_per_step"] + 0 * made.nfe[:, None],
+    )
+
+
+def test_greedy_rows_do_not_depend_on_their_batch(policy):
+    together = run(policy, PROMPTS).response
+    for i, prompt in enumerate(PROMPTS):
+        assert torch.equal(run(policy, [prompt]).response[0], together[i])
+    assert torch.equal(run(policy, PROMPTS[::-1]).response.flip(0), together)
+
+
+def test_greedy_equals_a_plain_loop(policy):
+    made = run(policy, PROMPTS[:1])
+    mask_id = policy.model.config.mask_token_id
+    ids = torch.tensor([PROMPTS[0] + [mask_id] * 24])
+    for start in range(4, 28, 8):
+        for _ in range(8):
+            logits = policy.model(ids)[0].double()
+            logits[:, mask_id] = -torch.inf
+            confidence, token = logits.softmax(-1).max(-1)
+            open_ = [d for d in range(start, start + 8) if ids[0, d] == mask_id]
+            best = max(open_, key=lambda d: confidence[d])
+            ids[0, best] = token[best]
+    assert torch.equal(made.response[0], ids[0, 4:])
+
+
+def test_recorded_log_probabilities_are_those_of_the_trajectory(policy):
+    prompt, mask = policy.pad(PROMPTS)
+    made = run(policy, PROMPTS, sampler=TOP2, temperature=1.0)
+    with torch.no_grad():
+        again = trajectory(policy.model, prompt, mask, made.response, made.step, torch.ones(3, 24, dtype=torch.bool))
+    torch.testing.assert_close(made.log_prob_t1, again, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(made.log_prob, made.log_prob_t1)
+
+
+def test_a_row_stops_after_the_block_with_its_end_of_text(policy):
+    free = run(policy, PROMPTS)
+    eot = int(free.response[0, 3])
+    made = run(policy, PROMPTS, eot=eot)
+    for row in range(3):
+        ended = (free.response[row] == eot).nonzero()
+        blocks = 3 if len(ended) == 0 else int(ended[0]) // 8 + 1
+        assert made.nfe[row] == 8 * blocks
+        assert torch.equal(made.response[row, : 8 * blocks], free.response[row, : 8 * blocks])
+        assert torch.all(made.response[row, 8 * blocks :] == eot)
+        assert torch.all(made.step[row, 8 * blocks :] == made.nfe[row])
+
+
+def test_counted_tokens_end_with_the_first_end_of_text():
+    response = torch.tensor([[5, 1, 7, 1], [5, 6, 7, 8], [1, 1, 1, 1]])
+    assert counted_tokens(response, eot=1).tolist() == [[1, 1, 0, 0], [1, 1, 1, 1], [1, 0, 0, 0]]
+
+
+def test_draws_follow_the_softmax():
+    log_probs = torch.log_softmax(torch.tensor([0.0, 1.0, 2.0, -1.0]), -1)
+    generator = torch.Generator().manual_seed(0)
+    for temperature in (1.0, 0.5):
+        tokens, at_temperature, at_one = draw(log_probs.expand(40000, -1), temperature, generator)
+        expected = torch.softmax(log_probs / temperature, -1)
+        counts = torch.bincount(tokens, minlength=4)
+        chi_square = float(((counts - 40000 * expected) ** 2 / (40000 * expected)).sum())
+        assert chi_square < 16.27  # 99.9 % point for 3 degrees of freedom
+        torch.testing.assert_close(at_temperature, expected.log()[tokens])
+        torch.testing.assert_close(at_one, log_probs[tokens])

@@ -1,0 +1,79 @@
+"""Advantages, weights and losses against numbers worked out by hand."""
+
+import math
+
+import pytest
+import torch
+from torch import tensor
+from torch.testing import assert_close
+
+from unmask.objectives import (
+    clamped_importance,
+    clipped_loss,
+    coefficient_for,
+    effective_sample_size,
+    group_advantages,
+    group_softmax,
+    k3,
+    leave_one_out_advantages,
+    wddo_loss,
+)
+
+
+def test_advantages_are_taken_within_groups():
+    reward = tensor([1.0, 0.0, 0.5, 0.5, 2.0, 4.0, 0.0, 0.0])
+    assert_close(group_advantages(reward, 4), tensor([0.5, -0.5, 0.0, 0.0, 0.5, 2.5, -1.5, -1.5]))
+    assert_close(leave_one_out_advantages(reward[:4], 4), tensor([2 / 3, -2 / 3, 0.0, 0.0]))
+    alone = reward[0] - reward[1:4].mean()
+    assert_close(leave_one_out_advantages(reward, 4)[0], alone)
+
+
+def test_clipped_loss_takes_the_pessimistic_branch():
+    new, old = tensor([1.5, 0.5, 1.5, 0.5]).log(), torch.zeros(4)
+    advantage = tensor([2.0, 2.0, -2.0, -2.0])
+    loss, clipped = clipped_loss(new, old, advantage, 0.2)
+    assert_close(loss, tensor([-2.4, -1.0, 3.0, 1.6]))
+    assert clipped.tolist() == [True, False, False, True]
+
+
+def test_k3_is_its_formula():
+    new, reference = tensor([0.75, 0.25]).log(), tensor([0.5, 0.5]).log()
+    expected = tensor([2 / 3 - math.log(2 / 3) - 1, 2 - math.log(2) - 1])
+    assert_close(k3(new, reference), expected)
+    mean = (tensor([0.75, 0.25]) * k3(new, reference)).sum()  # its expectation under `new` is KL(new ‖ reference)
+    assert_close(mean, tensor(0.75 * math.log(1.5) + 0.25 * math.log(0.5)))
+
+
+def test_importance_weights_are_one_where_surrogate_is_behaviour_and_clamped_above():
+    surrogate = tensor([0.5, 0.5, 0.5]).log()
+    assert_close(clamped_importance(surrogate, tensor([0.5, 0.1, 1.0]).log(), 2.0), tensor([1.0, 2.0, 0.5]))
+
+
+def test_group_softmax_has_mean_one_in_each_group():
+    logits = tensor([math.log(3.0), 0.0, 5.0, 5.0])
+    assert_close(group_softmax(logits, 2), tensor([1.5, 0.5, 1.0, 1.0]))
+
+
+def test_effective_sample_size_of_even_and_of_one_sided_weights():
+    weight = tensor([1.0, 1.0, 1.0, 1.0, 4.0, 0.0, 0.0, 0.0, 3.0, 1.0, 0.0, 0.0])
+    expected = tensor([1.0, 0.25, 16 / 10 / 4]).repeat_interleave(4)
+    assert_close(effective_sample_size(weight, 4), expected)
+
+
+def test_the_coefficient_hits_the_target_or_stays_one():
+    logits = torch.cat((tensor([10.0, 0.0, -3.0, 1.0]), tensor([0.1, 0.0, 0.0, 0.1])))
+    coefficient = coefficient_for(logits, 4, 0.5)
+    reached = effective_sample_size(group_softmax(coefficient * logits, 4), 4)
+    assert_close(reached[:4], torch.full((4,), 0.5), atol=1e-4, rtol=0)
+    assert torch.all(coefficient[4:] == 1)
+    assert torch.all(coefficient[:4] < 0.3)
+
+
+def test_wddo_value_and_minimum():
+    up, down = tensor([math.log(3.0)]), tensor([0.0])
+    expected = -(1.5 * math.log(0.75) + 2.0 * math.log(0.5))
+    assert float(wddo_loss(tensor([1.5]), up, down, 1.0, 2.0)) == pytest.approx(expected)
+    ratio = torch.linspace(-3, 3, 6001)
+    for weight in (0.2, 1.0, 4.0):  # least at p_θ / p_old = w
+        loss = wddo_loss(torch.full_like(ratio, weight), ratio, ratio, 1.0, 1.0)
+        assert float(ratio[loss.argmin()]) == pytest.approx(math.log(weight), abs=2e-3)

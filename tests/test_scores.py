@@ -1,0 +1,101 @@
+"""Scores, tables and claims on planted numbers."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from unmask import claims, tables
+from unmask.scores import collect, interval, over_seeds
+
+
+def samples(method, seed, right, length=24):
+    return pd.DataFrame({
+        "method": method, "task": "sudoku", "variant": "default", "seed": seed, "sampler": "top1", "length": length,
+        "published": right, "strict": right, "nfe": 10, "tokens": 20, "seconds": 0.1,
+    })  # fmt: skip
+
+
+@pytest.fixture()
+def scores():
+    """Base: 20, 30, 40 %; DMPO: 70, 80, 90 %; ten samples a run."""
+    return collect([
+        samples(method, seed, [1.0] * (count + seed) + [0.0] * (10 - count - seed))
+        for method, count in (("base", 2), ("dmpo", 7))
+        for seed in range(3)
+    ])  # fmt: skip
+
+
+def test_collect_averages_each_run(scores):
+    assert len(scores) == 6
+    assert scores["n"].tolist() == [10] * 6
+    assert scores[scores["method"] == "dmpo"]["strict"].tolist() == pytest.approx([0.7, 0.8, 0.9])
+
+
+def test_interval_is_students():
+    values = np.array([0.2, 0.3, 0.4])
+    expected = stats.t.interval(0.95, 2, loc=0.3, scale=stats.sem(values))
+    assert interval(values) == pytest.approx((0.3, *expected))
+    assert math.isnan(interval(np.array([0.5]))[1])
+
+
+def test_over_seeds_has_a_row_a_cell(scores):
+    cells = over_seeds(scores)
+    assert cells["seeds"].tolist() == [3, 3]
+    assert cells["strict"].tolist() == pytest.approx([0.3, 0.8])
+
+
+def test_markdown_table(scores):
+    text = tables.markdown(over_seeds(scores), "main", "Which?")
+    assert "## Sudoku, one token a step, both scoring rules" in text
+    assert "| Base     | 30.0 ± 24.8 | 10.0  |" in text
+    assert "| DMPO     | 80.0 ± 24.8 | 10.0  |" in text
+    assert "mean over 3 seeds" in text
+
+
+def test_published_and_strict_scores_stand_in_blocks_of_their_own(scores):
+    scores["published"] += 0.1
+    headings = [heading for heading, _ in tables.blocks(over_seeds(scores))]
+    assert headings == ["Sudoku, one token a step, published scoring", "Sudoku, one token a step, strict scoring"]
+
+
+def test_latex_table_compiles_by_eye(scores):
+    text = tables.latex(over_seeds(scores), "main", "Which?")
+    assert r"\begin{tabular}{lrr}" in text
+    assert r"DMPO & 80.0 $\pm$ 24.8 & 10.0 \\" in text
+
+
+def claim(better, worse, task="sudoku"):
+    return claims.Claim("c", "s", "main", task, better, worse, "strict")
+
+
+def test_claims_get_each_verdict(scores):
+    found = claims.check(claim("dmpo", "base"), scores)
+    assert (found.verdict, found.seeds) == ("supported", 3)
+    assert found.effect == pytest.approx(0.5)
+    assert claims.check(claim("base", "dmpo"), scores).verdict == "not supported"
+    noisy = scores.copy()
+    noisy.loc[noisy["method"] == "dmpo", "strict"] = [0.0, 0.3, 0.9]
+    assert claims.check(claim("dmpo", "base"), noisy).verdict == "inconclusive"
+
+
+def test_a_claim_without_scores_is_not_tested(scores):
+    assert claims.check(claim("dmpo", "d1"), scores).verdict == "not tested"
+    assert claims.check(claim("dmpo", "base"), None).verdict == "not tested"
+    assert "not tested" in claims.markdown([claims.check(claim("dmpo", "d1"), scores)], "laptop")
+
+
+def test_figures_are_drawn_from_planted_numbers(scores):
+    from unmask.figures import FIGURES
+
+    metrics = pd.DataFrame([
+        {"method": "dmpo", "task": "sudoku", "variant": "default", "seed": seed, "step": step, "reward": 0.1 * step}
+        for seed in range(3)
+        for step in range(1, 4)
+    ])  # fmt: skip
+    for draw in FIGURES.values():
+        figure = draw(scores, metrics)
+        line = figure.axes[0].lines[-1]
+        assert line.get_ydata()[-1] == pytest.approx(80.0 if draw.__name__ == "accuracy_by_length" else 0.3)

@@ -1,0 +1,215 @@
+"""Data from files and from copies of hub repositories, and what is said when they are not there."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from unmask.sources import column, cut_off, file_rows, load_rows, local_files, source_file
+from unmask.tasks import load
+
+ROOT = Path(__file__).parents[1]
+DATA = ROOT.parent / "shared" / "data"
+needs_data = pytest.mark.skipif(not DATA.exists(), reason="no ../shared/data")
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+STORED = {"validation": 1, "seed": 0, "prompt_file": "", "format": "corrected"}
+
+
+def local(path):
+    return {"source": "local", "path": str(path)}
+
+
+def hub(repository, subset="default", split="train", revision=COMMIT):
+    return {"source": "hub", "repository": str(repository), "subset": subset, "split": split, "revision": revision}
+
+
+def gsm8k(train, test, **more):
+    return load("gsm8k", {"train_source": train, "test_source": test, "match": "number"} | STORED | more)
+
+
+def math500(train, test, **more):
+    return load("math500", {"train_source": train, "test_source": test, "match": "text"} | STORED | more)
+
+
+def write_parquet(rows, file):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame(rows).to_parquet(file)
+
+
+@needs_data
+def test_gsm8k_loads_and_all_golds_parse():
+    splits = gsm8k(local(DATA / "gsm8k"), local(DATA / "gsm8k" / "test.jsonl"), validation=256).splits()
+    assert {split: len(examples) for split, examples in splits.items()} == {
+        "train": 7217,
+        "validation": 256,
+        "test": 1319,
+    }
+    golds = [float(e["answer"].replace(",", "")) for examples in splits.values() for e in examples]
+    assert len(golds) == 8792
+    assert len({e["question"] for examples in splits.values() for e in examples}) > 8780
+
+
+@needs_data
+def test_every_gsm8k_gold_answer_is_right_under_strict():
+    task = gsm8k(local(DATA / "gsm8k"), local(DATA / "gsm8k"))
+    for example in task.splits()["test"]:
+        assert task.grade(f"<answer>{example['answer']}</answer>", example).strict == 1.0
+
+
+@needs_data
+def test_math500_test_loads_and_golds_are_right_under_published():
+    rows = load_rows(local(DATA / "math500"), "test")
+    assert len(rows) == 500
+    task = math500(local(DATA / "math500"), local(DATA / "math500"))
+    for row in rows:
+        example = {"question": row["problem"], "answer": row["answer"]}
+        assert task.reward(f"<answer>\\boxed{{{row['answer']}}}</answer>", example) == {"format": 1.0, "correct": 2.0}
+
+
+@needs_data
+def test_sudoku_test_boards_load_as_text():
+    settings = {"prompt": "chat", "prompt_file": "", "test_source": local(DATA / "sudoku"), "split": "random",
+                "min_blanks": 4, "max_blanks": 11, "train": 500, "validation": 50, "test": 500, "seed": 0}  # fmt: skip
+    splits = load("sudoku", settings).splits()
+    assert len(splits["test"]) == 500
+    assert all(len(e["question"]) == 16 for e in splits["test"])
+    assert not {e["question"] for e in splits["test"]} & {e["question"] for e in splits["train"] + splits["validation"]}
+    with pytest.raises(ValueError, match="set split: random"):
+        load("sudoku", settings | {"split": "disjoint"}).splits()
+    with pytest.raises(ValueError, match="has 500 boards, not 501"):
+        load("sudoku", settings | {"test": 501}).splits()
+
+
+@needs_data
+def test_every_countdown_test_puzzle_is_solvable_and_kept_from_training(tmp_path):
+    rows = [{"nums": [2, 3, n], "target": 6 + n} for n in range(2, 30)] + [{"nums": [1, 2, 3, 4], "target": 10}]
+    given = load_rows(local(DATA / "countdown"), "test")
+    rows += [
+        {"nums": [int(n) for n in row["input"].split(",")][::-1], "target": int(row["output"])} for row in given[:9]
+    ]
+    write_parquet(rows, tmp_path / "train.parquet")
+    settings = {"prompt": "chat", "prompt_file": "", "train_source": local(tmp_path), "largest": 9, "largest_target": 9,
+                "test_source": local(DATA / "countdown"), "train": 20, "validation": 8, "test": 256, "seed": 0,
+                "partial": "numbers"}  # fmt: skip
+    task = load("countdown", settings)
+    splits = task.splits()
+    assert {split: len(examples) for split, examples in splits.items()} == {"train": 20, "validation": 8, "test": 256}
+    for example in splits["test"] + splits["train"]:  # its answer is a solution, so there is one
+        grade = task.grade(f"<answer>\\boxed{{{example['answer']}}}</answer>", example)
+        assert (grade.published, grade.strict) == (1.0, 1.0)
+    assert {e["target"] - e["numbers"][2] for e in splits["train"]} == {6}
+    with pytest.raises(ValueError, match="ask for fewer"):
+        load("countdown", settings | {"train": 21}).splits()
+
+
+def test_an_unsolvable_puzzle_is_refused(tmp_path):
+    write_parquet([{"nums": [1, 1, 1], "target": 99}], tmp_path / "test.parquet")
+    settings = {"prompt": "chat", "prompt_file": "", "train_source": {"source": "generated"}, "largest": 9,
+                "test_source": local(tmp_path), "largest_target": 9, "train": 2, "validation": 2, "test": 1, "seed": 0,
+                "partial": "numbers"}  # fmt: skip
+    with pytest.raises(ValueError, match=r"\[1, 1, 1\] -> 99 has no solution"):
+        load("countdown", settings).splits()
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet"])
+def test_file_layouts(tmp_path, kind):
+    rows = [{"question": f"é\u2028{i}", "answer": f"so\n#### {i}"} for i in range(4)]
+    file = tmp_path / f"train.{kind}"
+    if kind == "jsonl":
+        file.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "\n\n", encoding="utf-8")
+    elif kind == "csv":
+        pd.DataFrame(rows).to_csv(file, index=False)
+    else:
+        write_parquet(rows, file)
+    assert file_rows(file) == rows
+    assert load_rows(local(tmp_path), "train") == rows
+    assert len(gsm8k(local(tmp_path), local(file)).splits()["train"]) == 3
+
+
+def test_csv_values_stay_text(tmp_path):
+    (tmp_path / "test.csv").write_text("\ufeffPuzzle,Solution\n0140,0001\n", encoding="utf-8")
+    assert load_rows(local(tmp_path), "test") == [{"Puzzle": "0140", "Solution": "0001"}]
+
+
+def test_hub_layouts(tmp_path, monkeypatch):
+    """Folders as the hub has them; load_dataset takes them by the same path as the network's."""
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    questions = [{"question": f"q{i}", "answer": f"<<1+1=2>>\n#### {i},000"} for i in range(5)]
+    write_parquet(questions, tmp_path / "gsm8k/main/train-00000-of-00001.parquet")
+    write_parquet(questions[:2], tmp_path / "gsm8k/main/test-00000-of-00001.parquet")
+    (tmp_path / "gsm8k/README.md").write_text(
+        "---\nconfigs:\n- config_name: main\n  data_files:\n  - split: train\n    path: main/train-*\n"
+        "  - split: test\n    path: main/test-*\n---\n"
+    )
+    splits = gsm8k(hub(tmp_path / "gsm8k", "main"), hub(tmp_path / "gsm8k", "main", "test")).splits()
+    assert {split: len(examples) for split, examples in splits.items()} == {"train": 4, "validation": 1, "test": 2}
+    assert splits["test"][1] == {"question": "q1", "answer": "1,000", "difficulty": 1}
+
+    problems = [
+        {"problem": f"p{i}", "solution": rf"thus \boxed{{\frac{{{i}}}{{7}}}}.", "level": "Level 3"} for i in range(5)
+    ]
+    write_parquet(problems, tmp_path / "math/data/train-00000-of-00001.parquet")
+    (tmp_path / "math-500").mkdir()
+    test = {"problem": "p0", "solution": "", "answer": "0", "subject": "Algebra", "level": 2, "unique_id": "x"}
+    (tmp_path / "math-500/test.jsonl").write_text(json.dumps(test))
+    splits = math500(hub(tmp_path / "math"), hub(tmp_path / "math-500", split="test")).splits()
+    assert [len(examples) for examples in splits.values()] == [3, 1, 1]  # p0 is tested, so it is not trained on
+    assert splits["train"][0]["answer"].startswith(r"\frac")
+    assert (splits["train"][0]["difficulty"], splits["test"][0]["difficulty"]) == (3, 2)
+
+
+def test_a_revision_that_is_no_commit_is_refused():
+    with pytest.raises(
+        ValueError, match=r"'main' is not a commit; choose one of https://huggingface\.co/datasets/a/b/"
+    ):
+        load_rows(hub("a/b", revision="main"), "train")
+
+
+def test_offline_the_hub_says_the_way_out_at_once(tmp_path):
+    code = f"from unmask.sources import load_rows; load_rows({hub('openai/gsm8k', 'main')!r}, 'train')"
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=60)
+    last = done.stderr.strip().splitlines()[-1]
+    assert "openai/gsm8k at 0123456: cannot be loaded" in last
+    assert "HF_HUB_OFFLINE is set" in last
+    assert "hf download --repo-type dataset openai/gsm8k" in last
+
+
+def test_what_is_wrong_with_a_file_is_said(tmp_path):
+    with pytest.raises(ValueError, match=r"one of train.jsonl, train.csv, train.parquet should be there, found 0"):
+        source_file(str(tmp_path), "train")
+    for name, content, said in [
+        ("a.jsonl", '{"a": 1}\n{', "line 2"),
+        ("b.jsonl", "", "no rows"),
+        ("e.jsonl", "{}\n[1]", "line 2: not an object"),
+        ("c.parquet", "x", "cannot be read"),
+        ("d.txt", "x", "not one of .jsonl"),
+    ]:
+        (tmp_path / name).write_text(content)
+        with pytest.raises(ValueError, match=said) as error:
+            file_rows(tmp_path / name)
+        assert name in str(error.value)
+    with pytest.raises(ValueError, match="cannot be read"):
+        file_rows(tmp_path / "nowhere.jsonl")
+    with pytest.raises(ValueError, match="no column a or b in a row with c"):
+        column({"c": 1}, "a", "b")
+
+
+def test_validation_is_cut_by_seed():
+    rows = [{"question": str(i)} for i in range(100)]
+    rest, cut = cut_off(rows, 10, 0)
+    assert (len(rest), len(cut)) == (90, 10)
+    assert cut_off(rows, 10, 0) == (rest, cut)
+    assert cut_off(rows, 10, 1) != (rest, cut)
+    with pytest.raises(ValueError, match="cannot cut 100 validation examples from 100"):
+        cut_off(rows, 100, 0)
+
+
+def test_local_files_are_found_for_the_manifest(tmp_path):
+    (tmp_path / "train.csv").write_text("a\n1\n")
+    settings = {"train_source": local(tmp_path), "test_source": {"source": "generated"}, "seed": 0}
+    assert local_files(settings) == {"train_source": tmp_path / "train.csv"}

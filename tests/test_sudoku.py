@@ -1,0 +1,87 @@
+"""The Sudoku task: its 288 grids, splits, puzzles, rewards and demonstrations."""
+
+import itertools
+import random
+
+import pytest
+
+from unmask.boards import UNITS, all_grids, renaming_classes, solutions
+from unmask.tasks.sudoku import ascending, deduction_order
+
+
+def test_there_are_288_grids_in_12_classes_of_24():
+    assert len(set(all_grids())) == 288
+    assert all(sorted(grid[i] for i in unit) == list("1234") for grid in all_grids() for unit in UNITS)
+    assert [len(c) for c in renaming_classes()] == [24] * 12
+
+
+def test_under_all_symmetries_there_are_only_two_classes():
+    """Why the split is up to renaming only: two classes cannot make three disjoint splits."""
+    swaps = [(1, 0, 2, 3), (0, 1, 3, 2), (2, 3, 0, 1)]
+    moves = [[4 * p[i // 4] + i % 4 for i in range(16)] for p in swaps]
+    moves += [[4 * (i % 4) + i // 4 for i in range(16)]]  # transpose; with row moves it gives the column moves
+    class_of = {grid: i for i, members in enumerate(renaming_classes()) for grid in members}
+    joined = {i: i for i in range(12)}
+
+    def root(i):
+        return i if joined[i] == i else root(joined[i])
+
+    for grid, move in itertools.product(all_grids(), moves):
+        joined[root(class_of["".join(grid[i] for i in move)])] = root(class_of[grid])
+    assert len({root(i) for i in range(12)}) == 2
+
+
+def test_splits_share_no_solution_up_to_renaming(sudoku):
+    class_of = {grid: i for i, members in enumerate(renaming_classes()) for grid in members}
+    found = {split: {class_of[e["answer"]] for e in examples} for split, examples in sudoku.splits().items()}
+    for one, other in itertools.combinations(found.values(), 2):
+        assert not one & other
+
+
+def test_every_puzzle_has_one_solution_and_the_asked_blanks(sudoku):
+    for examples in sudoku.splits().values():
+        questions = [e["question"] for e in examples]
+        assert len(set(questions)) == len(questions)
+        for example in examples:
+            assert solutions(example["question"]) == [example["answer"]]
+            assert sudoku.min_blanks <= example["difficulty"] == example["question"].count("0") <= sudoku.max_blanks
+
+
+PUZZLE = {"question": "1230042100430302", "answer": "1234342121434312", "difficulty": 6}
+
+
+@pytest.mark.parametrize(
+    ("response", "cells", "board"),
+    [
+        ("</reasoning><answer>1234342121434312</answer><|endoftext|>", 1.0, 1.0),
+        ("<answer>1234342121434312</answer>", 1.0, 1.0),
+        ("<answer>1234342112431342</answer>", 2 / 6, 0.0),
+        ("<answer>2234342121434312</answer>", 1.0, 0.0),  # a given overwritten: all blanks right, the board wrong
+        ("<answer></answer>", 0.0, 0.0),
+        ("", 0.0, 0.0),
+    ],
+)
+def test_reward_is_the_share_of_blanks_and_strict_the_whole_board(sudoku, response, cells, board):
+    grade = sudoku.grade(response, PUZZLE)
+    assert grade.published == pytest.approx(cells)
+    assert grade.strict == board
+    assert sum(sudoku.reward(response, PUZZLE).values()) == pytest.approx(cells)
+
+
+def test_demonstrations_fit_and_are_right_or_shortcuts(sudoku, policy):
+    rng = random.Random(0)
+    for length, example in itertools.product((24, 32, 48), sudoku.splits()["train"]):
+        for right in (True, False):
+            text = sudoku.demonstration(example, length, right, rng)
+            assert len(policy.tokenizer(text).input_ids) == length - 1  # and an end of text
+            assert sudoku.grade(text, example).strict == float(
+                right or ascending(example["question"]) == example["answer"]
+            )
+
+
+def test_each_deduction_follows_from_the_board_before_it():
+    board = list("1230042100430302")
+    for cell in deduction_order("".join(board)):
+        assert len(solutions("".join(board))) == 1
+        board[cell] = PUZZLE["answer"][cell]
+    assert "".join(board) == PUZZLE["answer"]

@@ -1,0 +1,120 @@
+"""The trainer: a killed training resumes to the same weights, bit for bit; rewards move the policy."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from unmask import methods
+from unmask.data import write_rows
+from unmask.grid import expand
+from unmask.trainer import Trainer, schedule
+
+SOURCE = Path(__file__).parents[1] / "src"
+
+
+@pytest.fixture
+def job(config, policy, sudoku, tmp_path):
+    """A run of some 24 updates with its base model and data on disk; `start(name)` begins it in a process."""
+    config["scales"]["smoke"]["training"] |= {
+        "buffers": 8,
+        "updates_per_buffer": 3,
+        "checkpoint_every": 2,
+        "lora_dropout": 0.1,
+    }
+    run = expand(config).runs["dmpo/sudoku/default/seed-0"]
+    run.write(tmp_path / "spec.yaml")
+    policy.model.save_pretrained(tmp_path / "weights")
+    policy.tokenizer.save_pretrained(tmp_path / "weights")
+    write_rows(tmp_path / "train.parquet", sudoku.splits()["train"])
+
+    def start(name):
+        out = tmp_path / name
+        out.mkdir(exist_ok=True)
+        command = [
+            sys.executable, SOURCE / "train_policy.py", tmp_path / "spec.yaml", "--weights", tmp_path / "weights",
+            "--data", tmp_path / "train.parquet", "--adapter", out / "adapter", "--metrics", out / "metrics.csv",
+            "--manifest", out / "manifest.json",
+        ]  # fmt: skip
+        return out, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    return start
+
+
+def finish(process):
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    return output
+
+
+def test_killed_and_resumed_equals_uninterrupted(job):
+    whole, process = job("whole")
+    finish(process)
+    killed, process = job("killed")
+    for _ in range(2):  # kill it twice, each time after a new checkpoint
+        before = set(killed.glob("checkpoints/step-*"))
+        while not set(killed.glob("checkpoints/step-*")) - before and process.poll() is None:
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+        assert not (killed / "manifest.json").exists()
+        _, process = job("killed")
+    assert "resumed after update" in finish(process)
+    one, other = (load_file(out / "adapter" / "adapter_model.safetensors") for out in (whole, killed))
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert not (killed / "checkpoints").exists()
+    table = [
+        [line.split(",")[:7] for line in (out / "metrics.csv").read_text().splitlines()] for out in (whole, killed)
+    ]
+    assert table[0] == table[1]
+
+
+def trainer(config, policy, sudoku, folder, method="dmpo", identity="x", **training):
+    config["scales"]["smoke"]["training"] |= training
+    config["experiments"]["main"]["methods"] = [method]
+    run = expand(config).runs[f"{method}/sudoku/default/seed-0"]
+    algorithm = methods.load(run.algorithm, run.method_settings)
+    return Trainer(run, policy, algorithm, sudoku, sudoku.splits()["train"], folder, identity)
+
+
+def test_checkpoints_of_other_work_are_not_resumed_from(config, policy, sudoku, tmp_path, capsys):
+    trainer(config, policy, sudoku, tmp_path, identity="x").train()
+    assert list(tmp_path.glob("step-*"))
+    fresh = trainer(config, policy, sudoku, tmp_path, identity="y")
+    assert fresh._resume({}, None) == (0, None, None)
+    assert "left by other settings" in capsys.readouterr().out
+
+
+def test_the_micro_batch_size_does_not_change_the_gradient(config, sudoku, tmp_path):
+    from tests.conftest import expand_task_settings  # noqa: F401
+
+    norms = {}
+    for rows in (3, 64):
+        from unmask.models.policy import Policy
+        from unmask.models.tiny import build_model, build_tokenizer
+
+        tokenizer = build_tokenizer()
+        shape = {"hidden_size": 32, "layers": 2, "heads": 2, "mlp_size": 48, "rope_theta": 1e4}
+        policy = Policy(build_model(**shape, vocabulary=len(tokenizer), seed=0), tokenizer)
+        one = trainer(config, policy, sudoku, tmp_path / str(rows), rows_per_forward=rows, checkpoint_every=1000)
+        norms[rows] = [row["grad_norm"] for row in one.train()]
+    assert norms[3] == pytest.approx(norms[64], rel=1e-4)
+
+
+def test_schedule_warms_up_and_falls_to_a_tenth(grid):
+    from unmask.settings import Training
+
+    values = next(iter(grid.runs.values())).training
+    cosine = Training(**{**values, "schedule": "cosine", "warmup": 0.1})
+    factors = [schedule(update, 100, cosine) for update in range(100)]
+    assert factors[0] == pytest.approx(0.1)
+    assert max(factors) == factors[10] == 1.0
+    assert factors[-1] == pytest.approx(0.1, abs=0.01)
+    assert schedule(99, 100, Training(**{**values, "schedule": "constant", "warmup": 0.0})) == 1.0

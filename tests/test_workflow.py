@@ -1,0 +1,92 @@
+"""The workflow itself, at the smoke scale: it runs to the end, then has nothing to do, and remakes what is deleted."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def snakemake(folder, *words, profile="smoke"):
+    command = ["snakemake", "--profile", str(ROOT / "workflow/profiles" / profile), "-s", str(ROOT / "Snakefile")]
+    command += ["--directory", str(folder), *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=900)
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A folder in which the main experiment has run at the smoke scale, shared by the tests of this file."""
+    folder = tmp_path_factory.mktemp("workflow")
+    code, output = snakemake(folder, "main", "results/smoke/claims.md")
+    assert code == 0, output
+    return folder
+
+
+def test_main_makes_tables_figures_and_claims(finished):
+    results = finished / "results/smoke"
+    for name in ("tables/main.md", "tables/main.tex", "tables/main.csv", "claims.md", "scores/main.csv"):
+        assert (results / name).stat().st_size > 0
+    for figure in ("accuracy_by_length", "training_curves"):
+        assert (results / f"figures/main/{figure}.png").read_bytes().startswith(b"\x89PNG")
+        assert (results / f"figures/main/{figure}.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_a_second_run_has_nothing_to_do(finished):
+    code, output = snakemake(finished, "-n", "main")
+    assert code == 0
+    assert "Nothing to be done" in output
+
+
+def test_deleting_an_adapter_remakes_that_run_and_what_hangs_on_it(finished, tmp_path):
+    copy = shutil.copytree(finished, tmp_path / "copy", copy_function=shutil.copy2)
+    shutil.rmtree(copy / "results/smoke/runs/dmpo/sudoku/default/seed-0/adapter")
+    code, output = snakemake(copy, "-n", "main", "--rerun-triggers", "mtime")
+    assert code == 0
+    counts = {line.split()[0]: int(line.split()[1]) for line in output.splitlines() if is_job_count(line)}
+    assert counts["train_policy"] == 1
+    assert counts["evaluate_policy"] == 1
+    assert "prepare_model" not in counts
+
+
+def is_job_count(line):
+    words = line.split()
+    return len(words) == 2 and words[1].isdigit() and words[0].islower()
+
+
+def test_a_single_run_is_addressable(finished):
+    code, output = snakemake(finished, "-n", "results/smoke/runs/dmpo/sudoku/default/seed-1/adapter")
+    assert code == 0
+    assert "Nothing to be done" in output
+
+
+def test_the_report_is_one_file(finished):
+    code, output = snakemake(finished, "main", "--report", "report.html")
+    assert code == 0, output
+    assert (finished / "report.html").stat().st_size > 100_000
+
+
+def test_the_papers_scale_plans_in_a_fresh_folder(tmp_path):
+    code, output = snakemake(tmp_path, "-n", "all", profile="slurm")
+    assert code == 0, output
+    assert "train_policy" in output
+
+
+def test_mistakes_in_the_config_stop_a_dry_run(tmp_path):
+    text = (ROOT / "config.yaml").read_text(encoding="utf-8")
+    (tmp_path / "mine.yaml").write_text(text.replace("alpha: 0.04", "alhpa: 0.04"), encoding="utf-8")
+    code, output = snakemake(tmp_path, "-n", "--configfile", str(tmp_path / "mine.yaml"))
+    assert code != 0
+    assert "methods.dmpo: unknown 'alhpa'; did you mean 'alpha'?" in output
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["snakemake --lint", "snakefmt --check Snakefile workflow", "ruff check", "ruff format --check"],
+)
+def test_the_tree_is_clean(command):
+    done = subprocess.run(command.split(), cwd=ROOT, capture_output=True, text=True, check=False, env=os.environ)
+    assert done.returncode == 0, done.stdout + done.stderr

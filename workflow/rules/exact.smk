@@ -1,0 +1,54 @@
+# REQUIRED INPUTS:  results/{scale}/exact_toy/spec.yaml
+# OUTPUTS:          results/{scale}/exact_toy/curves.csv
+#                   results/{scale}/figures/exact_toy.{pdf,png}, results/{scale}/tables/exact_toy.{md,tex,csv}
+
+
+rule exact_toy:
+    """Distribution matching against reward maximisation where every response can be enumerated."""
+    input:
+        f"results/{GRID.scale}/figures/exact_toy.png",
+
+
+rule run_exact_toy:
+    """Train a table of logits with each method and measure its distance from the target by enumeration."""
+    input:
+        spec="results/{scale}/exact_toy/spec.yaml",
+    output:
+        curves="results/{scale}/exact_toy/curves.csv",
+    log:
+        "logs/run_exact_toy/{scale}.log",
+    benchmark:
+        "benchmarks/run_exact_toy/{scale}.tsv"
+    conda:
+        "../../envs/train.yaml"
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+        python $SRC/run_exact_toy.py {input.spec:q} {output.curves:q}
+        """
+
+
+rule render_exact_toy:
+    """Draw the curves of the exact laboratory and set their ends as a table."""
+    input:
+        script=f"{SRC}/render_exact_toy.py",
+        library=f"{SRC}/unmask/toy_figures.py",
+        curves="results/{scale}/exact_toy/curves.csv",
+    output:
+        figures=report(
+            multiext("results/{scale}/figures/exact_toy", ".pdf", ".png"),
+            caption="../report/exact_toy.rst",
+            category="Figures",
+            labels={"experiment": "exact_toy"},
+        ),
+        tables=multiext("results/{scale}/tables/exact_toy", ".md", ".tex", ".csv"),
+    log:
+        "logs/render_exact_toy/{scale}.log",
+    localrule: True
+    conda:
+        "../../envs/analysis.yaml"
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+        python {input.script:q} {input.curves:q} --figures {output.figures:q} --tables {output.tables:q}
+        """
