@@ -1,7 +1,7 @@
 """Provide a base model: train a tiny one from scratch, or check a published one.
 
-python src/prepare_model.py results/laptop/models/tiny/sudoku/seed-0/spec.yaml --data …/train.parquet …/validation.parquet
---weights results/laptop/models/tiny/sudoku/seed-0/weights --manifest …/manifest.json
+python src/prepare_model.py results/laptop/models/tiny/sudoku/seed-0/spec.yaml --weights …/weights
+    --data results/laptop/data/sudoku/train.parquet …/validation.parquet --manifest …/manifest.json
 """
 
 import argparse

@@ -18,7 +18,7 @@ def samples(method, seed, right, length=24):
     })  # fmt: skip
 
 
-@pytest.fixture()
+@pytest.fixture
 def scores():
     """Base: 20, 30, 40 %; DMPO: 70, 80, 90 %; ten samples a run."""
     return collect([

@@ -69,7 +69,8 @@ def markdown(findings: list[Finding], scale: str) -> str:
         for f in findings
     ]
     head = (
-        f"# Claims, checked at scale `{scale}`\n\nEffect: mean over seeds of the paired difference with its 95 % interval "
-        "(Student's t). At laptop scale a verdict is about tiny models on tiny tasks, not about the papers' models.\n\n"
+        f"# Claims, checked at scale `{scale}`\n\nEffect: mean over seeds of the paired difference with its 95 % "
+        "interval (Student's t). At laptop scale a verdict is about tiny models on tiny tasks, "
+        "not about the papers' models.\n\n"
     )
     return head + pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True) + "\n"

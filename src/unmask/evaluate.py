@@ -21,7 +21,7 @@ def evaluate(policy: Policy, task: Task, examples: list[Example], run: Run, spec
     """Samples of a run's policy with their grades; the same rows whatever the batch size when decoding is greedy."""
     policy.model.eval()
     starts = range(0, len(examples), spec.rows_per_batch)
-    progress = Progress(f"{run.name} {spec.name}", len(spec.lengths) * len(spec.samplers) * len(starts))
+    progress = Progress(f"{run.name} {spec.name}", len(spec.lengths) * len(spec.samplers) * len(examples))
     rows: list[Row] = []
     for length in spec.lengths:
         for name, sampler in spec.samplers.items():
@@ -29,7 +29,7 @@ def evaluate(policy: Policy, task: Task, examples: list[Example], run: Run, spec
                 batch = examples[start : start + spec.rows_per_batch]
                 generator = Seeds(("evaluate", run.seed)).generator(name, length, start)
                 rows += _batch(policy, task, batch, start, length, sampler, spec, generator, {"sampler": name})
-                progress.show(len(rows) // len(starts) + 1)
+                progress.show(len(rows))
     return [{**_labels(run), **row} for row in rows]
 
 
@@ -69,9 +69,11 @@ def _batch(
             "difficulty": example["difficulty"],
             "prompt": example["question"],
             "completion": text,
+            "gold": str(example["answer"]),
             "answer": grade.answer,
             "published": grade.published,
             "strict": grade.strict,
+            "note": grade.note,
             "nfe": int(made.nfe[i]),
             "tokens": tokens[i],
             "seconds": round(seconds, 5),

@@ -16,7 +16,19 @@ from unmask.files import sha256, writing
 from unmask.spec import Spec
 
 SOURCE = Path(__file__).parent
-PACKAGES = ("torch", "transformers", "peft", "tokenizers", "safetensors", "numpy", "pandas", "pyarrow", "snakemake")
+PACKAGES = (
+    "torch",
+    "transformers",
+    "peft",
+    "tokenizers",
+    "safetensors",
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "datasets",
+    "math-verify",
+    "snakemake",
+)
 
 
 def identity(spec: Spec, inputs: dict[str, Path]) -> str:

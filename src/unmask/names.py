@@ -13,7 +13,14 @@ METHODS = {
     "dmpo": ("DMPO", "#0072B2"),
     "diffpo": ("DiFFPO", "#CC79A7"),
 }
-TASKS = {"sudoku": "Sudoku", "countdown": "Countdown", "gsm8k": "GSM8K", "math500": "MATH500"}
+TASKS = {
+    "gsm8k": "GSM8K",
+    "math500": "MATH500",
+    "countdown": "Countdown",
+    "sudoku": "Sudoku",
+    "chain": "Chains (in place of GSM8K)",
+    "simplify": "Like terms (in place of MATH500)",
+}
 SAMPLERS = {"top1": "one token a step", "top2": "two tokens a step"}
 
 

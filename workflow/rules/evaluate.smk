@@ -22,7 +22,9 @@ rule evaluate_policy:
     conda:
         "../../envs/train.yaml"
     params:
-        adapter=lambda w, input: ["--adapter", input.adapter] if input.get("adapter") else [],
+        adapter=lambda w, input: (
+            ["--adapter", input.adapter] if input.get("adapter") else []
+        ),
     shell:
         r"""
         exec &> >(tee {log:q})
@@ -44,9 +46,9 @@ rule collect_scores:
         scores="results/{scale}/scores/{experiment}.csv",
     log:
         "logs/collect_scores/{scale}/{experiment}.log",
+    localrule: True
     conda:
         "../../envs/analysis.yaml"
-    localrule: True
     shell:
         r"""
         exec &> >(tee {log:q})

@@ -8,15 +8,19 @@ rule write_spec:
     """Freeze the settings of a run, model, dataset or evaluation; only a change of these rewrites the file."""
     output:
         "results/{scale}/{item}/spec.yaml",
+    log:
+        "logs/write_spec/{scale}/{item}.log",
     wildcard_constraints:
         item="|".join(map(re.escape, GRID.specs)),
     localrule: True
+    conda:
+        "../../envs/train.yaml"
     params:
         kind=lambda w: type(GRID.specs[w.item]).__name__,
         values=lambda w: GRID.specs[w.item].to_json(),
     shell:
         r"""
-        python $SRC/write_spec.py {params.kind} {params.values:q} {output:q}
+        python $SRC/write_spec.py {params.kind} {params.values:q} {output:q} &>{log:q}
         """
 
 

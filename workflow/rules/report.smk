@@ -27,9 +27,9 @@ rule render_table:
         ),
     log:
         "logs/render_table/{scale}/{experiment}.log",
+    localrule: True
     conda:
         "../../envs/analysis.yaml"
-    localrule: True
     params:
         question=lambda w: GRID.experiments[w.experiment].question,
     shell:
@@ -60,9 +60,9 @@ rule render_figure:
         ),
     log:
         "logs/render_figure/{scale}/{experiment}/{figure}.log",
+    localrule: True
     conda:
         "../../envs/analysis.yaml"
-    localrule: True
     shell:
         r"""
         exec &> >(tee {log:q})
@@ -79,7 +79,9 @@ rule check_claims:
     input:
         script=f"{SRC}/check_claims.py",
         claims=f"{workflow.basedir}/workflow/resources/claims.yaml",
-        scores=lambda w: [f"results/{w.scale}/scores/{name}.csv" for name in GRID.wanted],
+        scores=lambda w: [
+            f"results/{w.scale}/scores/{name}.csv" for name in GRID.wanted
+        ],
     output:
         report(
             "results/{scale}/claims.md",
@@ -88,9 +90,9 @@ rule check_claims:
         ),
     log:
         "logs/check_claims/{scale}.log",
+    localrule: True
     conda:
         "../../envs/analysis.yaml"
-    localrule: True
     shell:
         r"""
         exec &> >(tee {log:q})

@@ -21,7 +21,7 @@ Rows = dict[str, Tensor]  # tensors whose first axis runs over the responses of 
 
 @dataclass(frozen=True)
 class Method:
-    """An objective. Rows of a buffer are ordered by prompt: G responses of the first prompt, then of the second …"""
+    """An objective. Rows of a buffer are ordered by prompt: G responses of the first prompt, then of the next."""
 
     def collect(
         self, policy: Policy, task: Task, examples: list[Example], settings: RolloutSettings, seeds: Seeds

@@ -1,8 +1,8 @@
 """A policy: a base model, its tokenizer and what training changes, an adapter or every weight.
 
-The adapter is PEFT's LoRA, saved so that `peft.PeftModel.from_pretrained` loads it on the same base model. The reference
-policy is a snapshot of the trained parameters: of their beginning (a fresh adapter is the base model), or of a later
-moment when a method re-synchronises it.
+The adapter is PEFT's LoRA, saved so that `peft.PeftModel.from_pretrained` loads it on the same base model. The
+reference policy is a snapshot of the trained parameters: of their beginning (a fresh adapter is the base model), or of
+a later moment when a method re-synchronises it.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""Block decoding and its commit rules."""
