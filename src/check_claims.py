@@ -10,7 +10,7 @@ import pandas as pd
 import yaml
 
 from unmask.claims import Claim, check, markdown
-from unmask.files import writing
+from unmask.files import run_step, writing
 
 
 def main() -> None:
@@ -30,4 +30,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_step(main)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from unmask.files import writing
+from unmask.files import run_step, writing
 from unmask.scores import collect
 
 
@@ -37,4 +37,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_step(main)

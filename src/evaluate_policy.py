@@ -12,6 +12,7 @@ import torch
 from unmask import tasks
 from unmask.data import read_examples, write_rows
 from unmask.evaluate import evaluate
+from unmask.files import run_step
 from unmask.models.policy import Policy
 from unmask.spec import EvaluationSpec, Run
 
@@ -36,4 +37,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_step(main)

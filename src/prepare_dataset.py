@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from unmask.data import write_rows
+from unmask.files import run_step
 from unmask.manifest import write_manifest
 from unmask.sources import local_files
 from unmask.spec import DataSpec
@@ -37,4 +38,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_step(main)

@@ -12,7 +12,7 @@ import torch
 
 from unmask import tasks
 from unmask.data import read_examples
-from unmask.files import writing
+from unmask.files import InputError, run_step, writing
 from unmask.manifest import write_manifest
 from unmask.models.policy import Policy
 from unmask.models.tiny import build_model, build_tokenizer
@@ -34,7 +34,7 @@ def main() -> None:
     torch.set_num_threads(1)  # the same sums in the same order on any machine
     spec = ModelSpec.read(args.spec)
     if spec.source != "scratch":
-        raise SystemExit(f"{spec.name}: loading published checkpoints is not built yet; use --profile laptop")
+        raise InputError(f"{spec.name}: loading published checkpoints is not built yet; use --profile laptop")
     task = tasks.load(spec.task, spec.task_settings)
     seeds = Seeds(("pretrain", spec.task, spec.seed))
     tokenizer = build_tokenizer()
@@ -52,4 +52,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_step(main)

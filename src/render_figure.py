@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from unmask.figures import FIGURES
-from unmask.files import writing
+from unmask.files import run_step, writing
 from unmask.spec import Run
 
 
@@ -36,4 +36,4 @@ def read_metrics(file: Path) -> pd.DataFrame:
 
 
 if __name__ == "__main__":
-    main()
+    run_step(main)

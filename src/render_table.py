@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from unmask import tables
-from unmask.files import writing
+from unmask.files import run_step, writing
 from unmask.scores import over_seeds
 
 
@@ -35,4 +35,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_step(main)

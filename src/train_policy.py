@@ -13,7 +13,7 @@ import torch
 
 from unmask import methods, tasks
 from unmask.data import read_examples
-from unmask.files import remove, writing
+from unmask.files import remove, run_step, writing
 from unmask.manifest import identity, write_manifest
 from unmask.models.policy import Policy
 from unmask.spec import Run
@@ -57,4 +57,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_step(main)

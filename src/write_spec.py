@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from unmask import spec
+from unmask.files import run_step
 
 
 def main() -> None:
@@ -17,4 +18,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_step(main)

@@ -28,17 +28,27 @@ def grid(config):
 
 
 @pytest.fixture
-def policy():
-    """An untrained tiny model with its tokenizer."""
+def make_policy():
+    """Makes an untrained tiny model with its tokenizer, each time the same."""
     import torch
 
     from unmask.models.policy import Policy
     from unmask.models.tiny import build_model, build_tokenizer
 
     torch.set_num_threads(1)
-    tokenizer = build_tokenizer()
     shape = {"hidden_size": 32, "layers": 2, "heads": 2, "mlp_size": 48, "rope_theta": 1e4}
-    return Policy(build_model(**shape, vocabulary=len(tokenizer), seed=0).eval(), tokenizer)
+
+    def make():
+        tokenizer = build_tokenizer()
+        return Policy(build_model(**shape, vocabulary=len(tokenizer), seed=0).eval(), tokenizer)
+
+    return make
+
+
+@pytest.fixture
+def policy(make_policy):
+    """An untrained tiny model with its tokenizer."""
+    return make_policy()
 
 
 @pytest.fixture

@@ -92,18 +92,10 @@ def test_checkpoints_of_other_work_are_not_resumed_from(config, policy, sudoku, 
     assert "left by other settings" in capsys.readouterr().out
 
 
-def test_the_micro_batch_size_does_not_change_the_gradient(config, sudoku, tmp_path):
-    from tests.conftest import expand_task_settings  # noqa: F401
-
+def test_the_micro_batch_size_does_not_change_the_gradient(config, make_policy, sudoku, tmp_path):
     norms = {}
     for rows in (3, 64):
-        from unmask.models.policy import Policy
-        from unmask.models.tiny import build_model, build_tokenizer
-
-        tokenizer = build_tokenizer()
-        shape = {"hidden_size": 32, "layers": 2, "heads": 2, "mlp_size": 48, "rope_theta": 1e4}
-        policy = Policy(build_model(**shape, vocabulary=len(tokenizer), seed=0), tokenizer)
-        one = trainer(config, policy, sudoku, tmp_path / str(rows), rows_per_forward=rows, checkpoint_every=1000)
+        one = trainer(config, make_policy(), sudoku, tmp_path / str(rows), rows_per_forward=rows, checkpoint_every=1000)
         norms[rows] = [row["grad_norm"] for row in one.train()]
     assert norms[3] == pytest.approx(norms[64], rel=1e-4)
 
@@ -118,3 +110,15 @@ def test_schedule_warms_up_and_falls_to_a_tenth(grid):
     assert max(factors) == factors[10] == 1.0
     assert factors[-1] == pytest.approx(0.1, abs=0.01)
     assert schedule(99, 100, Training(**{**values, "schedule": "constant", "warmup": 0.0})) == 1.0
+
+
+def test_a_base_outside_its_gate_fails_and_says_what_to_change(policy, sudoku, grid):
+    from unmask.files import InputError
+    from unmask.pretrain import pretrain
+    from unmask.seeding import Seeds
+    from unmask.settings import Pretraining
+
+    model = next(spec for spec in grid.models.values() if spec.task == "sudoku")
+    settings = Pretraining(**{**model.settings["pretraining"], "gate": [0.9, 1.0]})
+    with pytest.raises(InputError, match=r"smoke: not a usable base.*gate \[0\.9, 1\.0\]"):
+        pretrain(policy, sudoku, sudoku.splits(), settings, [24], 8, Seeds(("t",)), "smoke")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from unmask.files import writing
+from unmask.files import InputError, writing
 from unmask.tasks import Example
 
 
@@ -17,14 +17,14 @@ def write_rows(path: Path, rows: list[dict]) -> None:
 
 
 def read_examples(path: Path) -> list[Example]:
-    """Rows of a split as plain Python values. Raises ValueError naming the file if it is not one."""
+    """Rows of a split as plain Python values. Raises InputError naming the file if it is not one."""
     try:
         frame = pd.read_parquet(path)
     except (OSError, ValueError) as error:
-        raise ValueError(
+        raise InputError(
             f"{path}: not a readable parquet file ({error}). Delete it and run snakemake again."
         ) from error
     lacking = {"question", "answer", "difficulty"} - set(frame)
     if lacking:
-        raise ValueError(f"{path}: no column {', '.join(sorted(lacking))}; delete it and run snakemake again")
+        raise InputError(f"{path}: no column {', '.join(sorted(lacking))}; delete it and run snakemake again")
     return frame.to_dict("records")

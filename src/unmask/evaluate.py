@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import Any
-
-import torch
 
 from unmask.models.policy import Policy
 from unmask.progress import Progress
-from unmask.samplers.decode import decode
+from unmask.rollout import respond
+from unmask.samplers.decode import Completions
 from unmask.seeding import Seeds
 from unmask.spec import EvaluationSpec, Run
 from unmask.tasks import Example, Task
@@ -19,53 +19,38 @@ Row = dict[str, Any]
 
 def evaluate(policy: Policy, task: Task, examples: list[Example], run: Run, spec: EvaluationSpec) -> list[Row]:
     """Samples of a run's policy with their grades; the same rows whatever the batch size when decoding is greedy."""
-    policy.model.eval()
-    starts = range(0, len(examples), spec.rows_per_batch)
     progress = Progress(f"{run.name} {spec.name}", len(spec.lengths) * len(spec.samplers) * len(examples))
+    seeds = Seeds(("evaluate", run.seed))
     rows: list[Row] = []
     for length in spec.lengths:
         for name, sampler in spec.samplers.items():
-            for start in starts:
+            labels = {**_labels(run), "sampler": name, "length": length}
+            for start in range(0, len(examples), spec.rows_per_batch):
+                began = time.monotonic()
                 batch = examples[start : start + spec.rows_per_batch]
-                generator = Seeds(("evaluate", run.seed)).generator(name, length, start)
-                rows += _batch(policy, task, batch, start, length, sampler, spec, generator, {"sampler": name})
+                made, texts = respond(
+                    policy,
+                    task,
+                    batch,
+                    seeds.generator(name, length, start, device=policy.model.device),
+                    length=length,
+                    block_length=spec.block_length,
+                    sampler=sampler,
+                    temperature=spec.temperature,
+                )
+                seconds = round((time.monotonic() - began) / len(batch), 5)
+                for i, row in enumerate(_graded(policy, task, batch, made, texts)):
+                    rows.append({**labels, "example": start + i, **row, "seconds": seconds})
                 progress.show(len(rows))
-    return [{**_labels(run), **row} for row in rows]
+    return rows
 
 
-def _batch(
-    policy: Policy,
-    task: Task,
-    examples: list[Example],
-    first: int,
-    length: int,
-    sampler: dict[str, Any],
-    spec: EvaluationSpec,
-    generator: torch.Generator,
-    labels: Row,
-) -> list[Row]:
-    began = time.monotonic()
-    prompt, prompt_mask = policy.pad([policy.prompt_ids(task.messages(e), task.prefill) for e in examples])
-    made = decode(
-        policy.model,
-        prompt,
-        prompt_mask,
-        length=length,
-        block_length=spec.block_length,
-        sampler=sampler,
-        temperature=spec.temperature,
-        eot=policy.eot,
-        generator=generator,
-    )
-    seconds = (time.monotonic() - began) / len(examples)
+def _graded(policy: Policy, task: Task, examples: list[Example], made: Completions, texts: list[str]) -> Iterator[Row]:
+    """What is stored of each response."""
     tokens = (made.response != policy.eot).sum(1).tolist()
-    rows = []
-    for i, (text, example) in enumerate(zip(policy.texts(made.response), examples, strict=True)):
+    for example, text, nfe, count in zip(examples, texts, made.nfe.tolist(), tokens, strict=True):
         grade = task.grade(text, example)
-        rows.append({
-            **labels,
-            "length": length,
-            "example": first + i,
+        yield {
             "difficulty": example["difficulty"],
             "prompt": example["question"],
             "completion": text,
@@ -74,11 +59,9 @@ def _batch(
             "published": grade.published,
             "strict": grade.strict,
             "note": grade.note,
-            "nfe": int(made.nfe[i]),
-            "tokens": tokens[i],
-            "seconds": round(seconds, 5),
-        })  # fmt: skip
-    return rows
+            "nfe": nfe,
+            "tokens": count,
+        }
 
 
 def _labels(run: Run) -> Row:

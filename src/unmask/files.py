@@ -1,4 +1,7 @@
-"""Files that are whole or absent: everything is written under a temporary name and renamed."""
+"""Files that are whole or absent, and how a step says that one of its inputs is not usable.
+
+Everything is written under a temporary name and renamed.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,21 @@ import contextlib
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+
+class InputError(ValueError):
+    """Something a person can mend: the message names the file, key or row and the way out."""
+
+
+def run_step(main: Callable[[], None]) -> None:
+    """Run a step's main; an InputError ends it with its message alone, anything else is a bug with its traceback."""
+    try:
+        main()
+    except InputError as error:
+        sys.exit(f"{Path(sys.argv[0]).stem}: {error}")
 
 
 @contextlib.contextmanager

@@ -21,9 +21,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from unmask.files import InputError
 from unmask.models.policy import Policy
 from unmask.progress import Progress
-from unmask.samplers.decode import decode
+from unmask.rollout import respond
 from unmask.seeding import Seeds
 from unmask.settings import Pretraining
 from unmask.tasks import Example, Task
@@ -51,7 +52,7 @@ def pretrain(
     seeds: Seeds,
     name: str,
 ) -> dict[str, float]:
-    """Train policy.model in place. Returns what was measured; raises SystemExit if that is outside the gate."""
+    """Train policy.model in place. Returns what was measured; raises InputError if that is outside the gate."""
     model = policy.model.requires_grad_(True)
     data = [_demonstrations(policy, task, splits["train"], settings, length, seeds) for length in lengths]
     optimizers = _optimizers(model, settings)
@@ -76,7 +77,7 @@ def pretrain(
     print(f"{name}: competence {competence:.3f}, quality {quality:.3f}", flush=True)
     low, high = settings.gate
     if not (competence >= settings.competence and low <= quality <= high):
-        raise SystemExit(
+        raise InputError(
             f"{name}: not a usable base. Mean greedy reward on validation: {competence:.3f} after the right "
             f"demonstrations (at least {settings.competence} is asked for), {quality:.3f} at the end "
             f"(gate [{low}, {high}]). Change updates, right_first, right_share or the gates under models.*.pretraining "
@@ -87,23 +88,14 @@ def pretrain(
 
 def measure(policy: Policy, task: Task, examples: list[Example], lengths: list[int], block_length: int) -> float:
     """Mean reward of greedy decoding, one token a step, over the lengths."""
-    policy.model.eval()
-    prompt, prompt_mask = policy.pad([policy.prompt_ids(task.messages(e), task.prefill) for e in examples])
-    sampler: dict[str, Any] = {"rule": "top_k", "tokens_per_step": 1, "score": "confidence"}
+    decoding: dict[str, Any] = {
+        "block_length": block_length,
+        "sampler": {"rule": "top_k", "tokens_per_step": 1, "score": "confidence"},
+        "temperature": 0.0,
+    }
     total = 0.0
     for length in lengths:
-        made = decode(
-            policy.model,
-            prompt,
-            prompt_mask,
-            length=length,
-            block_length=block_length,
-            sampler=sampler,
-            temperature=0.0,
-            eot=policy.eot,
-            generator=torch.Generator(),
-        )
-        texts = policy.texts(made.response)
+        _, texts = respond(policy, task, examples, torch.Generator(), length=length, **decoding)
         total += sum(sum(task.reward(t, e).values()) for t, e in zip(texts, examples, strict=True))
     return total / len(examples) / len(lengths)
 

@@ -100,6 +100,16 @@ def roll_out(policy: Policy, task: Task, examples: list[Example], settings: Roll
     return _rewarded(policy, task, repeated, prompt, prompt_mask, made, settings)
 
 
+def respond(
+    policy: Policy, task: Task, examples: list[Example], generator: torch.Generator, **decoding: Any
+) -> tuple[Completions, list[str]]:
+    """One response to each example, for examination: no dropout, padding masked. `decoding` is as for `decode`."""
+    policy.model.eval()
+    prompt, mask = policy.pad([policy.prompt_ids(task.messages(example), task.prefill) for example in examples])
+    made = decode(policy.model, prompt, mask, eot=policy.eot, generator=generator, **decoding)
+    return made, policy.texts(made.response)
+
+
 def as_rollouts(
     policy: Policy, task: Task, examples: list[Example], texts: list[str], settings: RolloutSettings
 ) -> Rollouts:

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from unmask.files import writing
+from unmask.files import InputError, writing
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,12 @@ class Spec:
 
     @classmethod
     def read(cls, path: Path) -> Spec:
-        """Read a spec.yaml; raises ValueError that names the file and the keys that are wrong."""
+        """Read a spec.yaml; raises InputError that names the file and the keys that are wrong."""
         try:
             values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
             return cls(**values)
         except (OSError, TypeError, yaml.YAMLError) as error:
-            raise ValueError(f"{path}: not a {cls.__name__}: {error}. Delete it and run snakemake again.") from error
+            raise InputError(f"{path}: not a {cls.__name__}: {error}. Delete it and run snakemake again.") from error
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ a later moment when a method re-synchronises it.
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +19,11 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 from transformers.utils import logging
 
+from unmask.files import InputError
 from unmask.models.llada import LladaForMaskedDiffusion
 
 logging.disable_progress_bar()
+warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)  # PEFT's own call
 
 
 @dataclass
@@ -98,8 +101,11 @@ class Policy:
 
     def prompt_ids(self, messages: list[dict[str, str]], prefill: str) -> list[int]:
         """Token ids of a conversation in the model's chat template, with the beginning of the answer given."""
-        text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        return self.tokenizer(text + prefill, add_special_tokens=False).input_ids
+        text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True) + prefill
+        tokens = self.tokenizer(text, add_special_tokens=False).input_ids
+        if self.tokenizer.unk_token_id is not None and self.tokenizer.unk_token_id in tokens:
+            raise InputError(f"the tokenizer has no token for part of the prompt {text!r}; use `prompt: terse` here")
+        return tokens
 
     def pad(self, prompts: list[list[int]]) -> tuple[Tensor, Tensor]:
         """Left-padded ids [B, P] and the mask [B, P] that is False on padding."""
@@ -109,11 +115,11 @@ class Policy:
         return ids, mask
 
     def responses(self, texts: list[str], length: int) -> Tensor:
-        """Token ids [B, length] of given responses, padded with end of text. Raises ValueError if one is too long."""
+        """Token ids [B, length] of given responses, padded with end of text. Raises InputError if one is too long."""
         ids = self.tokenizer(texts, add_special_tokens=False).input_ids
         for text, tokens in zip(texts, ids, strict=True):
             if len(tokens) > length:
-                raise ValueError(f"a demonstration has {len(tokens)} tokens, more than {length}: {text!r}")
+                raise InputError(f"a demonstration has {len(tokens)} tokens, more than {length}: {text!r}")
         return torch.tensor([t + [self.eot] * (length - len(t)) for t in ids], device=self.model.device)
 
     def texts(self, responses: Tensor) -> list[str]:

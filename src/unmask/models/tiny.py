@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerFast
 
 from unmask.models.llada import LladaConfig, LladaForMaskedDiffusion
 
-MASK, EOT = "<|mdm_mask|>", "<|endoftext|>"
+MASK, EOT, UNKNOWN = "<|mdm_mask|>", "<|endoftext|>", "<|unknown|>"
 TAGS = ("<reasoning>", "</reasoning>", "<answer>", "</answer>")
 CHARACTERS = "0123456789+-*/()=,:;. abcdefghijklmnopqrstuvwxyz"
 CHAT_TEMPLATE = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
@@ -20,13 +20,15 @@ CHAT_TEMPLATE = "{% for message in messages %}{{ message['content'] }}{% endfor 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
     """One token a character, and one for each tag; the end of text also pads."""
-    vocabulary = {token: i for i, token in enumerate((MASK, EOT, *TAGS, *CHARACTERS))}
-    core = Tokenizer(models.WordLevel(vocabulary, unk_token=None))
+    vocabulary = {token: i for i, token in enumerate((MASK, EOT, *TAGS, *CHARACTERS, UNKNOWN))}
+    core = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
     core.pre_tokenizer = pre_tokenizers.Split(Regex("."), behavior="isolated")
     core.decoder = decoders.Fuse()
     core.add_special_tokens([MASK, EOT])
     core.add_tokens(list(TAGS))
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, mask_token=MASK, eos_token=EOT, pad_token=EOT)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core, mask_token=MASK, eos_token=EOT, pad_token=EOT, unk_token=UNKNOWN
+    )
     tokenizer.chat_template = CHAT_TEMPLATE
     return tokenizer
 
