@@ -4,6 +4,7 @@
 #   snakemake --profile laptop main           one experiment of config.yaml
 #   snakemake --profile laptop results/laptop/runs/dmpo/sudoku/default/seed-0/adapter      one run
 #   snakemake --profile slurm -n all          what the papers' scale would run
+import shlex
 import sys
 
 from snakemake.exceptions import WorkflowError
@@ -23,7 +24,12 @@ except ConfigError as mistakes:
 
 SRC = f"{workflow.basedir}/src"
 # Jobs find the scripts through $SRC, so a clone may be moved and `--directory` works without rerunning anything.
-shell.prefix(f"set -euo pipefail; SRC={SRC!r}; ")
+shell.prefix(f"set -euo pipefail; SRC={shlex.quote(SRC)}; ")
+# What scores, tables, figures and claims are made with: a change remakes them all, which takes seconds.
+ANALYSIS = [
+    f"{SRC}/unmask/{name}.py"
+    for name in ("scores", "names", "tables", "figures", "toy_figures", "claims")
+]
 
 
 wildcard_constraints:
@@ -33,6 +39,9 @@ wildcard_constraints:
     task="|".join(map(re.escape, GRID.datasets)),
     evaluation="|".join(map(re.escape, GRID.evaluations)),
     experiment="|".join(map(re.escape, GRID.experiments)),
+    figure="|".join(
+        {re.escape(f) for one in GRID.experiments.values() for f in one.figures}
+    ),
 
 
 rule all:

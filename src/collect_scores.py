@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from unmask.files import run_step, writing
+from unmask.files import InputError, run_step, writing
 from unmask.scores import collect
+
+COLUMNS = ["method", "task", "variant", "seed", "sampler", "length", "published", "strict", "nfe", "tokens", "seconds"]
 
 
 def main() -> None:
@@ -18,22 +20,17 @@ def main() -> None:
     parser.add_argument("samples", type=Path, nargs="+")
     parser.add_argument("--scores", type=Path, required=True)
     args = parser.parse_args()
-    columns = [
-        "method",
-        "task",
-        "variant",
-        "seed",
-        "sampler",
-        "length",
-        "published",
-        "strict",
-        "nfe",
-        "tokens",
-        "seconds",
-    ]
-    scores = collect([pd.read_parquet(file, columns=columns) for file in args.samples])
+    scores = collect([read_samples(file) for file in args.samples])
     with writing(args.scores) as temporary:
         scores.to_csv(temporary, index=False)
+
+
+def read_samples(file: Path) -> pd.DataFrame:
+    """The columns of a sample file that scores are made of."""
+    try:
+        return pd.read_parquet(file, columns=COLUMNS)
+    except (OSError, ValueError) as error:  # pyarrow raises either
+        raise InputError(f"{file}: {error}. Delete it and run snakemake again.") from error
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from unmask.figures import FIGURES
-from unmask.files import run_step, writing
+from unmask.files import InputError, run_step, writing
 from unmask.spec import Run
 
 
@@ -32,7 +32,13 @@ def main() -> None:
 def read_metrics(file: Path) -> pd.DataFrame:
     """A run's metrics with the names of what was trained, read from the spec beside them."""
     run = Run.read(file.with_name("spec.yaml"))
-    return pd.read_csv(file).assign(method=run.method, task=run.task, variant=run.variant, seed=run.seed)
+    try:
+        metrics = pd.read_csv(file)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file}: {error}. Delete it and run snakemake again.") from error
+    if missing := {"step", "reward", "nfe"} - set(metrics):
+        raise InputError(f"{file}: no column {', '.join(sorted(missing))}. Delete it and run snakemake again.")
+    return metrics.assign(method=run.method, task=run.task, variant=run.variant, seed=run.seed)
 
 
 if __name__ == "__main__":

@@ -32,8 +32,7 @@ def main() -> None:
     parser.add_argument("--manifest", type=Path, required=True)
     args = parser.parse_args()
     began = time.monotonic()
-    if not torch.cuda.is_available():
-        torch.set_num_threads(1)  # the same sums in the same order on any machine
+    torch.set_num_threads(1)  # the same sums in the same order on any machine
     run = Run.read(args.spec)
     inputs = {"weights": args.weights, "data": args.data, **({"start": args.start} if args.start else {})}
     checkpoints = args.adapter.parent / "checkpoints"

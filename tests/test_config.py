@@ -1,6 +1,8 @@
 """config.yaml: the grid it expands to, and everything that can be wrong with it."""
 
 import copy
+import math
+import random
 
 import pytest
 
@@ -97,3 +99,140 @@ def test_a_spec_with_an_unknown_key_is_named(tmp_path):
     (tmp_path / "spec.yaml").write_text("nmae: x\n")
     with pytest.raises(ValueError, match=r"spec\.yaml: not a Run: .*nmae"):
         Run.read(tmp_path / "spec.yaml")
+
+
+def put(config, path, value):
+    """Set the value at a dotted path."""
+    *blocks, key = path.split(".")
+    for block in blocks:
+        config = config.setdefault(block, {})
+    config[key] = value
+
+
+WRONG = {  # path: (value, the line that says so)
+    "methods.d1.by_task": (None, "methods.d1.by_task: input should be a valid dictionary, not None"),
+    "methods.d1.start_from": (["sft"], "methods.d1.start_from: input should be a valid string, not ['sft']"),
+    "methods.d1.algorithm": (3, "methods.d1.algorithm: input should be a valid string, not 3"),
+    "methods.d1.by_task.sudokuu": ({"clip": 0.1}, "methods.d1.by_task: unknown 'sudokuu'; did you mean 'sudoku'?"),
+    "methods.dmpo.copies": (3, "methods.dmpo.copies: input should be a multiple of 2, not 3"),
+    "methods.dmpo.elbo_copies": (0, "methods.dmpo.elbo_copies: input should be greater than or equal to 2, not 0"),
+    "methods.d1.lora_rank": (8, "methods.d1.lora_rank: 8 cannot go on training an adapter of sft with 4"),
+    "training": (None, "training: input should be a valid dictionary, not None"),
+    "training.adam_beta1": (1.0, "training.adam_beta1: input should be less than 1, not 1.0"),
+    "training.learning_rate": (math.inf, "training.learning_rate: input should be a finite number, not inf"),
+    "training.lora_targets": ([], "training.lora_targets: list should have at least 1 item after validation, not 0"),
+    "scale": (9, "scale: input should be a valid string, not 9"),
+    "scales.smoke.seeds": ([0, 0, 1], "scales.smoke.seeds: 0 stands there twice; remove one"),
+    "scales.smoke.tasks": (["sudoku", "countdown", "chain"], "models.smoke.pretraining.chain: missing; "),
+    "scales.smoke.exact_toy.curves": ({"x": {"method": "dmpoo"}}, "scales.smoke.exact_toy.curves.x.method: unknown "),
+    "scales.smoke.exact_toy.methods": ({"dmpo": {"alhpa": 1}}, "scales.smoke.exact_toy.methods.dmpo: unknown 'alhpa'"),
+    "scales.smoke.methods.d1": ({"start_from": "sft"}, "scales.smoke.methods.d1: unknown 'start_from'; remove it"),
+    "scales.smoke.exact_toy.modes": (82, "scales.smoke.exact_toy: modes 82 is more than vocabulary**length, 81"),
+    "exact_toy.group_sizes": ([4, 5], "exact_toy: samples_per_buffer 64 is not a multiple of group size 5"),
+    "exact_toy.curves.group.learning_rate": (0.1, "exact_toy.curves.group.dmpo: unknown 'learning_rate'; "),
+    "exact_toy.curves.group": ({}, "exact_toy.curves.group.method: missing; add it"),
+    "experiments.train_policy": ({}, "experiments: 'train_policy' is a target of the workflow; choose another name"),
+    "experiments.exact_toy": ({}, "experiments: 'exact_toy' is a target of the workflow; choose another name"),
+    "experiments.all": ({}, "experiments: 'all' is a target of the workflow; choose another name"),
+    "experiments.Bad": ({}, "experiments.Bad: string should match pattern"),
+    "experiments.main.figures": (["training_curve"], "experiments.main.figures: unknown 'training_curve'; did you"),
+    "experiments.main.tasks": (["chain"], "experiments.main.tasks: 'chain' is not in scales.smoke.tasks"),
+    "experiments.methods.tasks": ([], "experiments.methods.tasks: list should have at least 1 item"),
+    "experiments.main.methods": (["base", "base"], "experiments.main.methods: 'base' stands there twice; remove one"),
+    "experiments.main.grid": ({"baseline": []}, "experiments.main.grid.baseline: list should have at least 1 item"),
+    "experiments.methods.grid": ({"lora_rank": [8]}, "methods.d1.lora_rank: 8 cannot go on training an adapter of sft"),
+    "evaluations.papers.samplers": (["top1", "top1"], "evaluations.papers.samplers: 'top1' stands there twice"),
+    "models.smoke.heads": (3, "models.smoke.scratch: hidden_size 16 is not an even multiple of heads 3"),
+    "models.smoke.pretraining.sudokuu": ({}, "models.smoke.pretraining: unknown 'sudokuu'; did you mean 'sudoku'?"),
+    "models.tiny.pretraining.sudoku.gate": ([0.9, 0.5], "models.tiny.scratch.pretraining.sudoku.gate: [0.9, 0.5] "),
+    "tasks.sudoku.min_blanks": (12, "tasks.sudoku.min_blanks: 12 is more than max_blanks 11"),
+}
+
+
+@pytest.mark.parametrize("path", WRONG)
+def test_a_wrong_value_is_said_with_its_place(config, path):
+    value, line = WRONG[path]
+    put(config, path, value)
+    assert any(found.startswith(line) for found in lines(config)), lines(config)
+
+
+def test_a_block_that_is_no_mapping_is_one_mistake(config):
+    assert lines(config | {"training": None}) == ["training: input should be a valid dictionary, not None"]
+
+
+@pytest.mark.parametrize("whole", [None, [], "text", 3])
+def test_a_whole_that_is_no_mapping_is_one_mistake(whole):
+    assert lines(whole) == [f"config.yaml: input should be a valid dictionary, not {whole!r}"]
+
+
+@pytest.mark.parametrize("values", [["../x y;$(rm)"], ["q_proj", "q_proj"], ["lm_head"], []])
+def test_adapters_are_of_known_projections(config, values):
+    config["experiments"]["main"]["grid"] = {"lora_targets": [values]}
+    assert all(line.startswith("experiments.main.grid.lora_targets") for line in lines(config))
+
+
+def test_numbers_as_names_are_names(config):
+    config["scales"][9] = config["scales"]["smoke"]
+    assert expand(config | {"scale": "9"}).scale == "9"
+
+
+def test_grid_values_that_are_equal_are_refused(config):
+    config["experiments"]["main"]["grid"] = {"clip": [1, 1.0]}
+    assert lines(config) == ["experiments.main.grid.clip: 1.0 stands there twice; remove one"]
+
+
+def test_a_grid_over_training_leaves_the_base_model_alone(config):
+    config["experiments"]["main"]["grid"] = {"lora_targets": [["q_proj", "v_proj"], ["o_proj"]]}
+    runs = expand(config).experiments["main"].runs
+    assert [run for run in runs if run.startswith("base/sudoku")] == [f"base/sudoku/default/seed-{s}" for s in (0, 1)]
+    assert "dmpo/sudoku/lora_targets~q_proj-v_proj/seed-0" in runs
+
+
+def test_values_with_one_name_in_paths_are_refused(config, monkeypatch):
+    monkeypatch.setattr("unmask.grid._text", lambda value: "same")
+    config["experiments"]["main"]["grid"] = {"clip": [0.1, 0.2]}
+    (line,) = lines(config)
+    assert line.endswith("two values have the same name in paths: diffu_grpo, clip~same")
+
+
+def test_a_curve_runs_the_algorithm_of_its_method(config):
+    config["exact_toy"]["curves"]["d1"] = {"method": "d1"}
+    assert expand(config).exact_toy.curves["d1"]["method"] == "diffu_grpo"
+
+
+def blocks_of(values):
+    """Every mapping in a configuration, from the outside in."""
+    if isinstance(values, dict):
+        yield values
+        for value in values.values():
+            yield from blocks_of(value)
+
+
+def mutated(config, rng):
+    """The configuration with one key deleted, renamed or set to something odd."""
+    config = copy.deepcopy(config)
+    block = rng.choice([block for block in blocks_of(config) if block])
+    key = rng.choice(list(block))
+    odd = rng.choice([None, 3, "", [], {}, "$(x)", -1, math.nan, [None], [[]], {"x": None}, {3: 3}, True])
+    new = rng.choice([{}, {f"{key}x": block[key]}, {3: block[key]}, {None: block[key]}, *[{key: odd}] * 6])
+    del block[key]
+    block.update(new)
+    return config
+
+
+def mistakes(config):
+    """What is wrong with a configuration; nothing if it works."""
+    try:
+        expand(config)
+    except ConfigError as error:
+        return error.lines
+    return []
+
+
+@pytest.mark.parametrize("scale", ["smoke", "laptop"])
+def test_no_mutation_ends_in_a_traceback(config, scale):
+    """Works or is refused, whatever one key of config.yaml is deleted, renamed or set to."""
+    rng = random.Random(0)
+    found = [mistakes(mutated(config | {"scale": scale}, rng)) for _ in range(200)]
+    assert sum(map(bool, found)) > 100
+    assert not [line for said in found for line in said if "[key]" in line or "Optional" in line]

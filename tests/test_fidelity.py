@@ -38,10 +38,10 @@ def settings(config):
     config["scale"] = "llada-8b"
     config["scales"]["llada-8b"]["tasks"] = known
     config["experiments"] = {
-        "all": config["experiments"]["main"] | {"methods": [m for m in config["methods"] if m != "base"]}
+        "every": config["experiments"]["main"] | {"methods": [m for m in config["methods"] if m != "base"]}
     }
     for scale in config["scales"].values():
-        scale["experiments"] = ["all"]
+        scale["experiments"] = ["every"]
     found = {}
     for preset in PRESETS:
         grid = expand(config | {"fidelity": preset})

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from unmask import methods
+from unmask.checkpoint import Checkpoint
 from unmask.data import write_rows
 from unmask.grid import expand
 from unmask.trainer import Trainer, schedule
@@ -122,3 +123,28 @@ def test_a_base_outside_its_gate_fails_and_says_what_to_change(policy, sudoku, g
     settings = Pretraining(**{**model.settings["pretraining"], "gate": [0.9, 1.0]})
     with pytest.raises(InputError, match=r"smoke: not a usable base.*gate \[0\.9, 1\.0\]"):
         pretrain(policy, sudoku, sudoku.splits(), settings, [24], 8, Seeds(("t",)), "smoke")
+
+
+@pytest.mark.parametrize("method", ["sft", "d1", "diffu_grpo", "coupled_grpo", "diffpo", "dmpo"])
+def test_every_method_trains_through_its_checkpoints(config, policy, sudoku, tmp_path, method):
+    config["scales"]["smoke"]["methods"][method] = {"group_size": 4, "updates_per_buffer": 2}
+    metrics = trainer(config, policy, sudoku, tmp_path, method, checkpoint_every=1).train()
+    assert [row["step"] for row in metrics] == [1, 2, 3, 4]
+    assert len(list(tmp_path.glob("step-*"))) == 2
+    assert all(torch.isfinite(torch.tensor(row["loss"])) for row in metrics)
+
+
+def test_a_damaged_checkpoint_is_removed_and_the_one_before_it_used(config, policy, sudoku, tmp_path, capsys):
+    one = trainer(config, policy, sudoku, tmp_path, checkpoint_every=1)
+    one.train()
+    newest = sorted(tmp_path.glob("step-*"))[-1]
+    (newest / "parameters.safetensors").write_bytes(b"torn")
+    assert Checkpoint.newest(tmp_path, "x").step == 3
+    assert "damaged" in capsys.readouterr().out
+    assert not newest.exists()
+
+
+def test_the_first_checkpoint_replaces_those_of_other_work(config, policy, sudoku, tmp_path):
+    trainer(config, policy, sudoku, tmp_path, identity="old", checkpoint_every=4).train()
+    Checkpoint(1, {"a": torch.zeros(1)}, {}, {}, []).save(tmp_path, "new")
+    assert [path.name for path in tmp_path.glob("step-*")] == ["step-000001"]

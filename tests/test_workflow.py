@@ -1,8 +1,10 @@
 """The workflow itself, at the smoke scale: it runs to the end, then has nothing to do, and remakes what is deleted."""
 
 import os
+import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,8 +12,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
-def snakemake(folder, *words, profile="smoke"):
-    command = ["snakemake", "--profile", str(ROOT / "workflow/profiles" / profile), "-s", str(ROOT / "Snakefile")]
+def snakemake(folder, *words, profile="smoke", root=ROOT):
+    command = ["snakemake", "--profile", str(root / "workflow/profiles" / profile), "-s", str(root / "Snakefile")]
     command += ["--directory", str(folder), *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=900)
     return done.returncode, done.stdout + done.stderr
@@ -44,7 +46,7 @@ def test_a_second_run_has_nothing_to_do(finished):
 def test_deleting_an_adapter_remakes_that_run_and_what_hangs_on_it(finished, tmp_path):
     copy = shutil.copytree(finished, tmp_path / "copy", copy_function=shutil.copy2)
     shutil.rmtree(copy / "results/smoke/runs/dmpo/sudoku/default/seed-0/adapter")
-    code, output = snakemake(copy, "-n", "main", "--rerun-triggers", "mtime")
+    code, output = snakemake(copy, "-n", "main")
     assert code == 0
     counts = {line.split()[0]: int(line.split()[1]) for line in output.splitlines() if is_job_count(line)}
     assert counts["train_policy"] == 1
@@ -73,6 +75,63 @@ def test_the_papers_scale_plans_in_a_fresh_folder(tmp_path):
     code, output = snakemake(tmp_path, "-n", "all", profile="slurm")
     assert code == 0, output
     assert "train_policy" in output
+
+
+@pytest.mark.parametrize(("profile", "scale"), [("slurm", "llada-8b"), ("laptop", "laptop"), ("smoke", "smoke")])
+def test_a_profile_keeps_its_scale_beside_other_settings(tmp_path, profile, scale):
+    (tmp_path / "mine.yaml").write_text("fidelity: paper\n", encoding="utf-8")
+    claims = f"results/{scale}/claims.md"  # no rule makes it at another scale
+    for words in (["--config", "fidelity=paper"], ["--configfile", str(tmp_path / "mine.yaml")]):
+        code, output = snakemake(tmp_path, "-n", claims, *words, profile=profile)
+        assert code == 0, output
+
+
+def test_the_workflow_runs_from_a_folder_with_a_space(tmp_path):
+    clone = tmp_path / "my clone"
+    for name in ("src", "workflow", "envs"):
+        shutil.copytree(ROOT / name, clone / name)
+    for name in ("Snakefile", "config.yaml"):
+        shutil.copy2(ROOT / name, clone)
+    spec = "results/smoke/exact_toy/spec.yaml"
+    code, output = snakemake(clone / "here", spec, root=clone)
+    assert code == 0, output
+    assert (clone / "here" / spec).exists()
+
+
+@pytest.mark.parametrize(
+    ("script", "name", "words"),
+    [
+        ("collect_scores", "samples-papers.parquet", ["{broken}", "--scores", "out.csv"]),
+        (
+            "render_figure",
+            "metrics.csv",
+            ["training_curves", "--scores", "none.csv", "--metrics", "{broken}", "--pdf", "a.pdf", "--png", "a.png"],
+        ),
+    ],
+)
+def test_a_broken_file_is_named_with_the_way_out(finished, tmp_path, script, name, words):
+    run = finished / "results/smoke/runs/dmpo/sudoku/default/seed-0"
+    shutil.copy2(run / "spec.yaml", tmp_path)
+    broken = tmp_path / name
+    broken.write_bytes((run / name).read_bytes()[:20])
+    command = [sys.executable, str(ROOT / f"src/{script}.py"), *(word.format(broken=broken) for word in words)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"{script}: {broken}: ")
+    assert done.stderr.endswith("Delete it and run snakemake again.\n")
+
+
+def test_environments_pin_what_constraints_pin():
+    pinned = pins(ROOT / "constraints.txt")
+    for file in sorted((ROOT / "envs").glob("*.yaml")):
+        assert pins(file), file
+        assert pins(file).items() <= pinned.items(), file
+
+
+def pins(file):
+    """Versions by normalised name."""
+    found = re.findall(r"^[ -]*([\w.-]+)==(\S+)", file.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in found}
 
 
 def test_mistakes_in_the_config_stop_a_dry_run(tmp_path):

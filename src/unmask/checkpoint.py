@@ -8,15 +8,20 @@ state (see seeding.py). A checkpoint of other settings, data or base model is no
 from __future__ import annotations
 
 import json
+import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from unmask.files import remove, writing
+
+# What reading a torn or altered checkpoint raises.
+DAMAGE = (OSError, ValueError, KeyError, RuntimeError, EOFError, pickle.UnpicklingError, SafetensorError)
 
 
 @dataclass
@@ -30,37 +35,53 @@ class Checkpoint:
     metrics: list[dict[str, Any]]
 
     def save(self, folder: Path, identity: str) -> None:
-        """Write this checkpoint into `folder` and remove the older ones."""
+        """Write this checkpoint into `folder`; of the others only the last of the same work is kept, as a reserve."""
+        before = [path for path in folders(folder) if _identity(path) == identity]
         with writing(folder / f"step-{self.step:06d}") as temporary:
             temporary.mkdir(parents=True)
-            save_file(
-                {k: v.detach().contiguous() for k, v in self.parameters.items()}, temporary / "parameters.safetensors"
-            )
-            save_file({k: v.contiguous() for k, v in self.buffer.items()}, temporary / "buffer.safetensors")
+            _save(self.parameters, temporary / "parameters.safetensors")
+            _save(self.buffer, temporary / "buffer.safetensors")
             torch.save(self.optimizer, temporary / "optimizer.pt")
             state = {"step": self.step, "identity": identity, "metrics": self.metrics}
             (temporary / "state.json").write_text(json.dumps(state), encoding="utf-8")
-        for old in folders(folder)[:-1]:
+        for old in set(folders(folder)) - {folder / f"step-{self.step:06d}", *before[-1:]}:
             remove(old)
 
     @classmethod
     def newest(cls, folder: Path, identity: str) -> Checkpoint | None:
-        """The newest checkpoint of this work; None if there is none."""
+        """The newest whole checkpoint of this work; None if there is none. A damaged one is removed."""
         for path in reversed(folders(folder)):
-            state = json.loads((path / "state.json").read_text(encoding="utf-8"))
-            if state["identity"] != identity:
-                print(f"{path}: left by other settings, data or base model; not resumed from")
-                continue
-            return cls(
-                step=state["step"],
-                parameters=load_file(path / "parameters.safetensors"),
-                optimizer=torch.load(path / "optimizer.pt", weights_only=True),
-                buffer=load_file(path / "buffer.safetensors"),
-                metrics=state["metrics"],
-            )
+            try:
+                state = json.loads((path / "state.json").read_text(encoding="utf-8"))
+                if state["identity"] != identity:
+                    print(f"{path}: left by other settings, data or base model; not resumed from", flush=True)
+                    continue
+                return cls(
+                    step=state["step"],
+                    parameters=load_file(path / "parameters.safetensors"),
+                    optimizer=torch.load(path / "optimizer.pt", weights_only=True),
+                    buffer=load_file(path / "buffer.safetensors"),
+                    metrics=state["metrics"],
+                )
+            except DAMAGE as error:
+                print(f"{path}: damaged ({error}); removed, going on from the one before it", flush=True)
+                remove(path)
         return None
 
 
 def folders(folder: Path) -> list[Path]:
     """The checkpoints in `folder`, oldest first."""
     return sorted(folder.glob("step-*"))
+
+
+def _identity(path: Path) -> str | None:
+    """Whose checkpoint this is; None if that cannot be read."""
+    try:
+        return json.loads((path / "state.json").read_text(encoding="utf-8"))["identity"]
+    except DAMAGE:
+        return None
+
+
+def _save(tensors: dict[str, Tensor], path: Path) -> None:
+    """Write tensors, each with memory of its own, as the format asks."""
+    save_file({name: value.detach().clone().contiguous() for name, value in tensors.items()}, path)

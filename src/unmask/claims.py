@@ -42,9 +42,11 @@ class Finding:
 
 def check(claim: Claim, scores: pd.DataFrame | None) -> Finding:
     """Test one claim on an experiment's scores."""
-    if scores is None or not {claim.better, claim.worse} <= set(scores.loc[scores["task"] == claim.task, "method"]):
+    if scores is None:
         return Finding(claim, "not tested")
     mine = scores[(scores["task"] == claim.task) & (scores["variant"] == "default")]
+    if not {claim.better, claim.worse} <= set(mine["method"]):
+        return Finding(claim, "not tested")
     by_seed = mine.groupby(["method", "seed"])[claim.metric].mean().unstack("method")
     difference = (by_seed[claim.better] - by_seed[claim.worse]).dropna().to_numpy()
     effect, low, high = interval(difference)

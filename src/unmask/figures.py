@@ -41,8 +41,8 @@ def accuracy_by_length(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
                 y = 100 * line[["strict", "strict_low", "strict_high"]].to_numpy()
                 _line(ax, line["length"].to_numpy(), y, method)
                 ends.append((line["length"].iloc[-1], y[-1, 0], method, variant))
-            _labels(ax, ends)
             ax.set(title=f"{task_name(task)}, {sampler_name(sampler)}", ylim=(0, 101), xticks=panel["length"].unique())
+            _labels(ax, ends)
             ax.set_xlabel("generation length (tokens)")
             if j == 0:
                 ax.set_ylabel("right answers (%)")
@@ -50,7 +50,8 @@ def accuracy_by_length(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
 
 
 def training_curves(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
-    """Mean reward of the rollouts against gradient updates; a panel a task."""
+    """Mean reward of the rollouts against gradient updates; a panel a task. Demonstrations (SFT) are no rollouts."""
+    metrics = metrics[metrics["nfe"] > 0]
     tasks = list(metrics["task"].unique())
     figure, axes = _panels(1, len(tasks))
     for ax, task in zip(axes[0], tasks, strict=True):
@@ -60,8 +61,8 @@ def training_curves(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
             y = by_step.unstack().to_numpy()
             _line(ax, by_step.unstack().index.to_numpy(), y, method, marker="")
             ends.append((runs["step"].max(), y[-1, 0], method, variant))
+        ax.set(title=task_name(task), xlabel="gradient updates", ylim=(0, None))
         _labels(ax, ends)
-        ax.set(title=task_name(task), xlabel="gradient updates", ylim=(0, 1.01))
     axes[0, 0].set_ylabel("mean reward of rollouts")
     return figure
 
@@ -83,13 +84,15 @@ def _line(ax: Axes, x: np.ndarray, y: np.ndarray, method: str, marker: str = "o"
 
 
 def _labels(ax: Axes, ends: Iterable[tuple[float, float, str, str]]) -> None:
-    """Names at the right ends of the lines, moved apart until they do not overlap."""
+    """Names at the right ends of the lines, moved apart until they do not overlap; call it when limits are set."""
     ends = sorted(ends, key=lambda end: end[1])
     low, high = ax.get_ylim()
-    gap = 0.075 * (max(high, ends[-1][1]) - low)
+    gap = 0.08 * (high - low)
     heights: list[float] = []
     for _, y, _, _ in ends:
         heights.append(max(y, heights[-1] + gap) if heights else y)
+    for i in reversed(range(len(heights))):  # not above the panel
+        heights[i] = min(heights[i], heights[i + 1] - gap if i + 1 < len(heights) else high)
     for (x, _, method, variant), height in zip(ends, heights, strict=True):
         ax.annotate(
             method_name(method, variant), (x, height), xytext=(6, 0), textcoords="offset points",

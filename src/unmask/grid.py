@@ -6,20 +6,23 @@ Torch-free: the Snakefile calls `expand` while it is parsed, so a mistake is fou
 from __future__ import annotations
 
 import itertools
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from unmask.mistakes import check
+from unmask.mistakes import ConfigError, check, check_scale
 from unmask.settings import (
     NOT_SETTINGS,
     Config,
     ScratchModel,
     Training,
     declared_settings,
-    normalise,
     settings_of,
 )
 from unmask.spec import DataSpec, EvaluationSpec, ModelSpec, Run, Spec, ToySpec
+
+# A run that goes on training an adapter has the adapter's shape.
+ADAPTER = ("lora_rank", "lora_alpha", "lora_dropout", "lora_targets")
 
 
 @dataclass(frozen=True)
@@ -84,9 +87,10 @@ class Grid:
 
 def expand(raw: dict[str, Any]) -> Grid:
     """The grid of the scale that `raw['scale']` names. Raises ConfigError with every mistake."""
-    raw = normalise(raw)
+    raw = _normalise(raw)
     check(raw)
     config = Config.model_validate(raw)
+    check_scale(config)
     scale = config.scales[config.scale]
     grid = Grid(config.scale, scale.experiments, _exact_toy(config))
     for task in scale.tasks:
@@ -96,40 +100,54 @@ def expand(raw: dict[str, Any]) -> Grid:
         grid.evaluations[name] = EvaluationSpec(
             name, samplers, scale.lengths, scale.block_length, evaluation.temperature, evaluation.rows_per_batch
         )
+    made: list[Run] = []
     for name, experiment in config.experiments.items():
         runs = _runs(config, experiment)
         starts = [
             _run(config, config.methods[r.method]["start_from"], r.task, r.seed, {}) for r in runs if r.start_from
         ]
+        made += starts + runs
         for run in starts + runs:
             grid.runs[run.name] = run
             grid.models.setdefault(run.model, _model(config, run))
-        grid.experiments[name] = Experiment(
-            name, experiment.question, [r.name for r in runs], experiment.evaluation, experiment.figures
-        )
+        names = list(dict.fromkeys(run.name for run in runs))
+        grid.experiments[name] = Experiment(name, experiment.question, names, experiment.evaluation, experiment.figures)
+    if lines := _contradictions(made, grid.datasets):
+        raise ConfigError(lines)
     return grid
 
 
+def _normalise(values: Any) -> Any:
+    """YAML 1.1 reads 3e-6 as text; read it as the number it is. Keys are names, also where YAML reads 9 as a number."""
+    if isinstance(values, dict):
+        return {str(key): _normalise(value) for key, value in values.items()}
+    if isinstance(values, list):
+        return [_normalise(value) for value in values]
+    if isinstance(values, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", values):
+        return float(values)
+    return values
+
+
 def _runs(config: Config, experiment: Any) -> list[Run]:
-    """The experiment's runs in a stable order; a variant that equals the default is the default run."""
+    """The experiment's runs in a stable order; a variant that equals the default is the default run, once more."""
     scale = config.scales[config.scale]
-    found: dict[str, Run] = {}
+    found: list[Run] = []
     for method in experiment.methods:
-        known = settings_of(_algorithm(config, method)).model_fields
+        algorithm = _algorithm(config, method)
+        known = settings_of(algorithm).model_fields if algorithm != "base" else {}
         axes = {key: values for key, values in experiment.grid.items() if key in known}
         for task, values, seed in itertools.product(
             experiment.tasks or scale.tasks, itertools.product(*axes.values()), scale.seeds
         ):
-            run = _run(config, method, task, seed, dict(zip(axes, values, strict=True)))
-            found.setdefault(run.name, run)
-    return list(found.values())
+            found.append(_run(config, method, task, seed, dict(zip(axes, values, strict=True))))
+    return found
 
 
 def _run(config: Config, method: str, task: str, seed: int, choice: dict[str, Any]) -> Run:
     scale = config.scales[config.scale]
     default = _settings(config, method, task)
     changed = {key: value for key, value in choice.items() if default[key] != value}
-    variant = "+".join(f"{key}~{value}" for key, value in sorted(changed.items())) or "default"
+    variant = "+".join(f"{key}~{_text(value)}" for key, value in sorted(changed.items())) or "default"
     values = default | changed
     training = {key: values[key] for key in Training.model_fields}
     own = {key: value for key, value in values.items() if key not in Training.model_fields}
@@ -150,6 +168,33 @@ def _run(config: Config, method: str, task: str, seed: int, choice: dict[str, An
         sampler=config.samplers[training["sampler"]].model_dump(),
         block_length=scale.block_length,
     )
+
+
+def _contradictions(runs: list[Run], datasets: dict[str, DataSpec]) -> list[str]:
+    """What contradicts itself only when the layers have added up."""
+    lines: list[str] = []
+    by_name: dict[str, Run] = {}
+    for run in runs:
+        if by_name.setdefault(run.name, run) != run:
+            lines.append(f"experiments.*.grid: two values have the same name in paths: {run.method}, {run.variant}")
+    for run in runs:
+        for key in ADAPTER if run.start_from else ():
+            mine, start = run.training[key], by_name[run.start_from]
+            if mine != start.training[key]:
+                change = f"{mine} cannot go on training an adapter of {start.method} with {start.training[key]}"
+                lines.append(f"methods.{run.method}.{key}: {change}")
+    for task, data in datasets.items():
+        for key in data.settings:
+            low, high = data.settings[key], data.settings.get(f"max_{key[4:]}")
+            if key.startswith("min_") and high is not None and low > high:
+                lines.append(f"tasks.{task}.{key}: {low} is more than max_{key[4:]} {high}")
+    return lines
+
+
+def _text(value: Any) -> str:
+    """A value as part of a path: letters, digits and what a shell leaves alone."""
+    text = "-".join(map(str, value)) if isinstance(value, list) else str(value)
+    return re.sub(r"[^A-Za-z0-9_.+~-]", "-", text)
 
 
 def _model(config: Config, run: Run) -> ModelSpec:
@@ -174,8 +219,9 @@ def _exact_toy(config: Config) -> ToySpec:
     for name, change in changes.items():
         method = change["method"]
         values = config.methods[method] | overrides.get(method, {}) | change
-        known = declared_settings("methods", _algorithm(config, method)).model_fields
-        curves[name] = {"method": method, "settings": {key: values[key] for key in known}}
+        algorithm = _algorithm(config, method)
+        known = declared_settings("methods", algorithm).model_fields
+        curves[name] = {"method": algorithm, "settings": {key: values[key] for key in known}}
     return ToySpec(settings, curves)
 
 

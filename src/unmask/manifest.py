@@ -40,9 +40,6 @@ def write_manifest(
     path: Path, spec: Spec, inputs: dict[str, Path], outputs: list[Path], began: float, **more: Any
 ) -> None:
     """Write the manifest of work begun at monotonic time `began`; `more` is what the step wants remembered."""
-    import torch
-
-    cuda = torch.cuda.is_available()
     content = {
         "spec": spec.digest,
         "inputs": {name: sha256(file) for name, file in inputs.items()},
@@ -52,7 +49,7 @@ def write_manifest(
         "git": git_state(),
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
         "python": platform.python_version(),
-        "device": torch.cuda.get_device_name() if cuda else f"cpu ({platform.machine()})",
+        "device": f"cpu ({platform.machine()})",
         "seconds": round(time.monotonic() - began, 1),
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "slurm_job": os.environ.get("SLURM_JOB_ID"),

@@ -1,12 +1,18 @@
 """Everything that can be wrong with config.yaml, found in one pass and said in one message.
 
 The blocks are checked one by one and never through each other, so that one broken block hides no mistake in another.
+Only when all are right in themselves are they held against each other, in `check_scale`; what the layers add up to is
+checked last, in grid.py.
 """
 
 from __future__ import annotations
 
+import difflib
+import typing
 from collections.abc import Iterator
 from typing import Any
+
+from pydantic import BaseModel, ValidationError
 
 from unmask.settings import (
     LIBRARY,
@@ -14,12 +20,12 @@ from unmask.settings import (
     Block,
     Config,
     ExactToy,
+    ScratchModel,
     Training,
+    declared_figures,
     declared_settings,
     optional,
-    problems,
     settings_of,
-    unknown,
 )
 
 
@@ -32,13 +38,31 @@ class ConfigError(ValueError):
         super().__init__("\n".join([f"config.yaml has {count}:", *(f"  - {line}" for line in self.lines)]))
 
 
-def check(raw: dict[str, Any]) -> None:
-    """Raise ConfigError if anything in the (normalised) configuration is wrong."""
+def check(raw: Any) -> None:
+    """Raise ConfigError if a block of the (normalised) configuration is wrong."""
     lines = problems(Config, raw, "")
+    if not isinstance(raw, dict):
+        raise ConfigError(lines)
     lines += _wrong_names(raw)
     for where, values, block in _layers(raw):
         lines += problems(optional(block), values, where)
     lines += _missing(raw) + _wrong_lengths(raw)
+    if lines:
+        raise ConfigError(lines)
+
+
+def check_scale(config: Config) -> None:
+    """Raise ConfigError if right blocks do not fit together at the scale in use."""
+    where, scale = f"scales.{config.scale}", config.scales[config.scale]
+    lines: list[str] = []
+    model = config.models[scale.model]
+    if isinstance(model, ScratchModel):
+        lacking = [task for task in scale.tasks if task not in model.pretraining]
+        lines += [f"models.{scale.model}.pretraining.{task}: missing; {where}.tasks has {task}" for task in lacking]
+    for name, experiment in config.experiments.items():
+        outside = [task for task in experiment.tasks or [] if task not in scale.tasks]
+        lines += [f"experiments.{name}.tasks: '{task}' is not in {where}.tasks" for task in outside]
+    lines += problems(ExactToy, config.exact_toy.model_dump() | scale.exact_toy, f"{where}.exact_toy")
     if lines:
         raise ConfigError(lines)
 
@@ -48,37 +72,44 @@ def _wrong_names(raw: dict[str, Any]) -> list[str]:
     found: list[str] = []
 
     def look(names: list[Any], known: Any, where: str) -> None:
-        found.extend(unknown(str(name), known, where) for name in names if name not in known)
+        found.extend(unknown(name, known, where) for name in names if isinstance(name, str) and name not in known)
 
     methods, tasks, samplers = (_block(raw, key) for key in ("methods", "tasks", "samplers"))
     look(_given(raw, "scale"), _block(raw, "scales"), "scale")
     look(_given(raw, "fidelity"), _block(raw, "fidelities"), "fidelity")
     look(list(tasks), _files("tasks"), "tasks")
     for name, method in methods.items():
-        look(
-            [_algorithm(raw, name)], _files("methods"), f"methods.{name}" if _given(method, "algorithm") else "methods"
-        )
+        if isinstance(method, dict) and isinstance(method.get("algorithm", name), str):
+            look([_algorithm(raw, name)], _files("methods"), f"methods.{name}" if "algorithm" in method else "methods")
         trained = [m for m in methods if not _given(methods[m], "start_from") and _algorithm(raw, m) != "base"]
         look(_given(method, "start_from"), trained, f"methods.{name}.start_from")
     for name, evaluation in _block(raw, "evaluations").items():
         look(_items(evaluation, "samplers"), samplers, f"evaluations.{name}.samplers")
+    for where, blocks in [("methods", methods), *((f"{w}.methods", _block(b, "methods")) for w, b in _overrides(raw))]:
+        look(list(blocks), methods, where)
+        for name, block in blocks.items():
+            look(list(_block(block, "by_task")), tasks, f"{where}.{name}.by_task")
     for where, block in _overrides(raw):
-        look(list(_block(block, "methods")), methods, f"{where}.methods")
         look(list(_block(block, "task_settings")), tasks, f"{where}.task_settings")
     for name, scale in _block(raw, "scales").items():
         look(_given(scale, "model"), _block(raw, "models"), f"scales.{name}.model")
         look(_items(scale, "tasks"), tasks, f"scales.{name}.tasks")
         look(_items(scale, "experiments"), _block(raw, "experiments"), f"scales.{name}.experiments")
+    for name, model in _block(raw, "models").items():
+        look(list(_block(model, "pretraining")), tasks, f"models.{name}.pretraining")
     for name, experiment in _block(raw, "experiments").items():
         look(_items(experiment, "methods"), methods, f"experiments.{name}.methods")
         look(_items(experiment, "tasks"), tasks, f"experiments.{name}.tasks")
         look(_given(experiment, "evaluation"), _block(raw, "evaluations"), f"experiments.{name}.evaluation")
+        look(_items(experiment, "figures"), declared_figures(), f"experiments.{name}.figures")
+        if name in _rules():
+            found.append(f"experiments: '{name}' is a target of the workflow; choose another name")
     for where, values, _ in _layers(raw):
         look(_given(values, "sampler"), samplers, f"{where}.sampler")
-    toy = _block(raw, "exact_toy")
-    look(list(_block(toy, "methods")), methods, "exact_toy.methods")
-    for name, curve in _block(toy, "curves").items():
-        look(_given(curve, "method") or ["(none)"], methods, f"exact_toy.curves.{name}.method")
+    for where, toy in _toys(raw):
+        look(list(_block(toy, "methods")), methods, f"{where}.methods")
+        for name, curve in _block(toy, "curves").items():
+            look(_given(curve, "method"), methods, f"{where}.curves.{name}.method")
     return found
 
 
@@ -87,6 +118,13 @@ def _overrides(raw: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     for kind in ("fidelities", "scales"):
         for name, block in _block(raw, kind).items():
             yield f"{kind}.{name}", block
+
+
+def _toys(raw: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The exact laboratory's block and what scales put in its place."""
+    yield "exact_toy", _block(raw, "exact_toy")
+    for name, scale in _block(raw, "scales").items():
+        yield f"scales.{name}.exact_toy", _block(scale, "exact_toy")
 
 
 def _layers(raw: dict[str, Any]) -> Iterator[tuple[str, Any, type[Block]]]:
@@ -107,7 +145,8 @@ def _method_layers(raw: dict[str, Any], blocks: dict[str, Any], where: str) -> I
     for method, values in blocks.items():
         if _algorithm(raw, method) in _files("methods") and isinstance(values, dict):
             block = settings_of(_algorithm(raw, method))
-            yield f"{where}.{method}", {k: v for k, v in values.items() if k not in NOT_SETTINGS}, block
+            others = NOT_SETTINGS if where == "methods" else ("by_task",)  # overrides change settings only
+            yield f"{where}.{method}", {k: v for k, v in values.items() if k not in others}, block
             for task, by_task in _block(values, "by_task").items():
                 yield f"{where}.{method}.by_task.{task}", by_task, block
 
@@ -119,23 +158,27 @@ def _task_layers(blocks: dict[str, Any], where: str) -> Iterator[tuple[str, Any,
 
 
 def _grid_layers(raw: dict[str, Any], experiment: Any, where: str) -> Iterator[tuple[str, Any, type[Block]]]:
-    """Each choice of each axis, checked against a method that has the setting (the first if none has)."""
+    """Each choice of each axis, checked against the methods that have the setting (against the first if none has)."""
     algorithms = [_algorithm(raw, m) for m in _items(experiment, "methods") if _algorithm(raw, m) in _files("methods")]
     for key, choices in _block(experiment, "grid").items():
-        owners = [a for a in algorithms if key in settings_of(a).model_fields] or algorithms
-        if owners and isinstance(choices, list):
-            yield from ((where, {key: choice}, settings_of(owners[0])) for choice in choices)
+        owners = [a for a in algorithms if key in settings_of(a).model_fields] or algorithms[:1]
+        for owner in owners if isinstance(choices, list) else ():
+            yield from ((where, {key: choice}, settings_of(owner)) for choice in choices)
 
 
 def _toy_layers(raw: dict[str, Any]) -> Iterator[tuple[str, Any, type[Block]]]:
-    toy = _block(raw, "exact_toy")
-    yield from _method_layers(raw, _block(toy, "methods"), "exact_toy.methods")
-    for name, curve in _block(toy, "curves").items():
-        for method in _given(curve, "method"):
-            changes = {key: value for key, value in curve.items() if key != "method"}
-            yield from _method_layers(raw, {method: changes}, f"exact_toy.curves.{name}")
-    for name, scale in _block(raw, "scales").items():
-        yield f"scales.{name}.exact_toy", _block(scale, "exact_toy"), ExactToy
+    """Settings of methods in the laboratory, where only a method's own have a meaning; then what scales change."""
+    for where, toy in _toys(raw):
+        changes = [(f"{where}.methods.{method}", method, block) for method, block in _block(toy, "methods").items()]
+        for name, curve in _block(toy, "curves").items():
+            for method in _given(curve, "method"):
+                own = {key: value for key, value in curve.items() if key != "method"}
+                changes.append((f"{where}.curves.{name}.{method}", method, own))
+        for place, method, block in changes:
+            if _algorithm(raw, method) in _files("methods") and isinstance(block, dict):
+                yield place, block, declared_settings("methods", _algorithm(raw, method))
+    for where, toy in list(_toys(raw))[1:]:
+        yield where, toy, ExactToy
 
 
 def _missing(raw: dict[str, Any]) -> list[str]:
@@ -145,18 +188,34 @@ def _missing(raw: dict[str, Any]) -> list[str]:
         _block(_block(raw, "scales"), str(raw.get("scale"))),
     ]
     common = set().union(_block(raw, "training"), *(_block(block, "training") for block in in_use))
+    if not isinstance(raw.get("training"), dict):
+        common |= Training.model_fields.keys()
     found: list[str] = []
-    for method in _block(raw, "methods"):
-        if (algorithm := _algorithm(raw, method)) in _files("methods"):
+    for method, general in _block(raw, "methods").items():
+        if (algorithm := _algorithm(raw, method)) in _files("methods") and isinstance(general, dict):
             blocks = [_block(_block(block, "methods"), method) for block in (raw, *in_use)]
             for key in settings_of(algorithm).model_fields.keys() - common.union(*blocks):
                 where = "training" if key in Training.model_fields else f"methods.{method}"
                 found.append(f"{where}.{key}: missing; add it")
+    found += _missing_in_toy(raw, in_use[1])
     for task in _files("tasks") & set(_items(in_use[1], "tasks")) & set(_block(raw, "tasks")):
         blocks = [_block(_block(raw, "tasks"), task), *(_block(_block(b, "task_settings"), task) for b in in_use)]
         for key in declared_settings("tasks", task).model_fields.keys() - set().union(*blocks):
             found.append(f"tasks.{task}.{key}: missing; add it")
     return sorted(found)
+
+
+def _missing_in_toy(raw: dict[str, Any], scale: dict[str, Any]) -> list[str]:
+    """The laboratory takes a method's settings from the general part alone, without fidelity and scale."""
+    toy = _block(raw, "exact_toy") | _block(scale, "exact_toy")
+    found: list[str] = []
+    for curve in _block(toy, "curves").values():
+        for method in _given(curve, "method"):
+            if isinstance(_block(raw, "methods").get(method), dict) and _algorithm(raw, method) in _files("methods"):
+                given = set(curve).union(_block(raw["methods"], method), _block(_block(toy, "methods"), method))
+                lacking = declared_settings("methods", _algorithm(raw, method)).model_fields.keys() - given
+                found += [f"methods.{method}.{key}: missing; add it" for key in lacking]
+    return found
 
 
 def _wrong_lengths(raw: dict[str, Any]) -> list[str]:
@@ -190,6 +249,11 @@ def _files(folder: str) -> set[str]:
     return {path.stem for path in (LIBRARY / folder).glob("*.py") if path.stem != "__init__"}
 
 
+def _rules() -> set[str]:
+    """Names of the workflow's rules: those of its scripts, and two that only collect."""
+    return {"all", "exact_toy"} | {path.stem for path in LIBRARY.parent.glob("*.py")}
+
+
 def _block(values: Any, key: str) -> dict[str, Any]:
     """A sub-block; empty where it is absent or no mapping, which `problems` reports."""
     found = values.get(key) if isinstance(values, dict) else None
@@ -205,3 +269,44 @@ def _items(values: Any, key: str) -> list[Any]:
 def _given(values: Any, key: str) -> list[Any]:
     """A single value as a list, empty where it is absent."""
     return [values[key]] if isinstance(values, dict) and isinstance(values.get(key), str | int) else []
+
+
+def problems(model: type[BaseModel], values: Any, where: str) -> list[str]:
+    """Everything wrong with `values` as a `model`: one line each, with the dotted path and a way out."""
+    try:
+        model.model_validate(values)
+    except ValidationError as errors:
+        return [_one_line(model, error, where) for error in errors.errors()]
+    return []
+
+
+def unknown(name: str, known: Any, where: str) -> str:
+    """One line for a name that is not among the known ones."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    if close:
+        hint = f"did you mean '{close[0]}'?"
+    else:
+        hint = f"known: {', '.join(names)}" if 0 < len(names) <= 12 else "remove it"
+    return f"{where}: unknown '{name}'; {hint}"
+
+
+def _one_line(model: type[BaseModel], error: Any, where: str) -> str:
+    path = ".".join(str(part) for part in (where, *error["loc"]) if part not in ("", "[key]")) or "config.yaml"
+    if error["type"] == "extra_forbidden":
+        parent, _, key = path.rpartition(".")
+        return unknown(key, _keys(model), parent or "config.yaml")
+    if error["type"] == "missing":
+        return f"{path}: missing; add it"
+    if error["type"] == "refused":
+        return f"{path}: {error['msg']}"
+    message = "input should be a valid dictionary" if error["type"] == "model_type" else error["msg"]
+    return f"{path}: {message[0].lower()}{message[1:]}, not {error['input']!r}"
+
+
+def _keys(annotation: Any) -> set[str]:
+    """The keys of all blocks that an annotation contains."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        fields = annotation.model_fields
+        return set(fields).union(*(_keys(field.annotation) for field in fields.values()))
+    return set().union(*(_keys(part) for part in typing.get_args(annotation)))

@@ -59,7 +59,7 @@ def pretrain(
     generator = seeds.generator("batches")
     progress = Progress(name, settings.updates)
     switch = round(settings.right_first * settings.updates)
-    competence = 0.0
+    competence = math.nan
     for update in range(settings.updates):
         if update == switch:
             competence = measure(policy, task, splits["validation"], lengths, block_length)
@@ -74,6 +74,7 @@ def pretrain(
             optimizer.zero_grad(set_to_none=True)
         progress.show(update + 1, loss=loss.item())
     quality = measure(policy, task, splits["validation"], lengths, block_length)
+    competence = quality if switch == settings.updates else competence  # there was no mixture
     print(f"{name}: competence {competence:.3f}, quality {quality:.3f}", flush=True)
     low, high = settings.gate
     if not (competence >= settings.competence and low <= quality <= high):

@@ -117,7 +117,7 @@ def as_rollouts(
     prompt, prompt_mask = _prompts(policy, task, examples, settings)
     response = policy.responses(texts, settings.length)
     zeros = torch.zeros(response.shape, device=response.device)
-    made = Completions(response, zeros.long(), zeros, zeros, zeros[:, 0].long())
+    made = Completions(response, zeros.long(), zeros, zeros.clone(), zeros[:, 0].long())
     return _rewarded(policy, task, examples, prompt, prompt_mask, made, settings)
 
 

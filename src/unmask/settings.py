@@ -8,23 +8,47 @@ from __future__ import annotations
 
 import ast
 import copy
-import difflib
 import functools
-import re
-import typing
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Required
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model, model_validator
+from pydantic_core import PydanticCustomError
+from typing_extensions import TypedDict
 
 LIBRARY = Path(__file__).parent
 
+
+def refuse(message: str) -> PydanticCustomError:
+    """An error that a validator raises, said as it is."""
+    return PydanticCustomError("refused", message.replace("{", "{{").replace("}", "}}"))
+
+
+def _distinct(values: list[Any]) -> list[Any]:
+    """Values of which no two are equal; 1 and 1.0 are."""
+    for i, value in enumerate(values):
+        if value in values[:i]:
+            raise refuse(f"{value!r} stands there twice; remove one")
+    return values
+
+
+def _ascending(values: list[float]) -> list[float]:
+    if values != sorted(values):
+        raise refuse(f"{values} should be the lower value, then the higher")
+    return values
+
+
+Distinct = AfterValidator(_distinct)
 Count = Annotated[int, Field(ge=1)]
+Pairs = Annotated[int, Field(ge=2, multiple_of=2)]
 Whole = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Beta = Annotated[float, Field(ge=0, lt=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
+Names = Annotated[list[Name], Field(min_length=1), Distinct]
+Projection = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 # Keys of a method's block that are not settings: the file it runs, the method it starts from, values by task.
 NOT_SETTINGS = ("algorithm", "start_from", "by_task")
@@ -33,7 +57,7 @@ NOT_SETTINGS = ("algorithm", "start_from", "by_task")
 class Block(BaseModel):
     """A block of the configuration: unknown keys and wrong types are errors."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class HubData(Block):
@@ -65,7 +89,7 @@ Source = Annotated[HubData | LocalData | GeneratedData, Field(discriminator="sou
 # The words an annotation in a method's or task's file may use.
 ANNOTATIONS = {
     "int": int, "float": float, "str": str, "bool": bool, "list": list, "Literal": Literal,
-    "Count": Count, "Whole": Whole, "Positive": Positive, "NonNegative": NonNegative, "Share": Share,
+    "Count": Count, "Pairs": Pairs, "Whole": Whole, "Positive": Positive, "NonNegative": NonNegative, "Share": Share,
     "Stored": Stored, "Source": Source,
 }  # fmt: skip
 
@@ -83,14 +107,14 @@ class Training(Block):
     learning_rate: Positive
     schedule: Literal["constant", "cosine"] = Field(description="of the learning rate; cosine ends at a tenth")
     warmup: Share = Field(description="share of the updates with a linearly growing learning rate")
-    adam_beta1: Share
-    adam_beta2: Share
+    adam_beta1: Beta
+    adam_beta2: Beta
     weight_decay: NonNegative
     gradient_clip: Positive = Field(description="largest norm of the gradient")
     lora_rank: Whole = Field(description="rank of the adapter; 0 trains every parameter")
     lora_alpha: Count
     lora_dropout: Share
-    lora_targets: list[str] = Field(description="names of the projections that get an adapter")
+    lora_targets: Annotated[list[Projection], Distinct] = Field(min_length=1, description="what gets an adapter")
     rollout_dropout: bool = Field(description="adapter dropout also while sampling, as in the released codes")
     mask_padding: bool = Field(description="hide left padding from attention; the released codes do not")
     resync_every: Whole = Field(description="buffers after which the reference becomes the current policy; 0 is never")
@@ -124,11 +148,11 @@ class Pretraining(Block):
     batch_size: Count
     learning_rate: Positive = Field(description="of AdamW, for embeddings, head and norms")
     muon_learning_rate: Positive = Field(description="of Muon, for the matrices of the body")
-    adam_beta2: Share
+    adam_beta2: Beta
     weight_decay: NonNegative
     updates: Count
     competence: Share = Field(description="lowest mean validation reward after the right demonstrations alone")
-    gate: list[Share] = Field(
+    gate: Annotated[list[Share], AfterValidator(_ascending)] = Field(
         min_length=2, max_length=2, description="lowest and highest mean validation reward of the finished base"
     )
 
@@ -143,6 +167,12 @@ class ScratchModel(Block):
     mlp_size: Count
     rope_theta: Positive
     pretraining: dict[Name, Pretraining] = Field(description="by task")
+
+    @model_validator(mode="after")
+    def _heads_fit(self) -> ScratchModel:
+        if self.hidden_size % (2 * self.heads):
+            raise refuse(f"hidden_size {self.hidden_size} is not an even multiple of heads {self.heads}")
+        return self
 
 
 class HubModel(Block):
@@ -163,16 +193,38 @@ class LocalModel(Block):
 class Evaluation(Block):
     """How a policy is examined: greedy unless a temperature is given."""
 
-    samplers: list[Name] = Field(min_length=1)
+    samplers: Names
     temperature: NonNegative
     rows_per_batch: Count
+
+
+class ByTask(TypedDict, total=False):
+    """A method's block where it replaces the general one: settings of its file, and some of them by task."""
+
+    __pydantic_config__ = ConfigDict(extra="allow", strict=True)  # type: ignore[misc]
+    by_task: dict[Name, dict[str, Any]]
+
+
+class MethodBlock(ByTask, total=False):
+    """A method's general block; what else it holds are settings of its file."""
+
+    __pydantic_config__ = ByTask.__pydantic_config__  # type: ignore[misc]
+    algorithm: Name  # the file in methods/, where it is not the name of the block
+    start_from: Name  # the method whose adapter it goes on training
+
+
+class Curve(TypedDict, total=False):
+    """A curve of the exact laboratory; what else it holds are settings of the method's file."""
+
+    __pydantic_config__ = ByTask.__pydantic_config__  # type: ignore[misc]
+    method: Required[Name]
 
 
 class Overrides(Block):
     """Values that replace the general ones."""
 
     training: dict[str, Any] = Field(default={}, description="overrides of `training`")
-    methods: dict[Name, dict[str, Any]] = Field(default={}, description="overrides of `methods`")
+    methods: dict[Name, ByTask] = Field(default={}, description="overrides of `methods`")
     task_settings: dict[Name, dict[str, Any]] = Field(default={}, description="overrides of `tasks`")
 
 
@@ -180,11 +232,11 @@ class Scale(Overrides):
     """The size at which all experiments run."""
 
     model: Name
-    tasks: list[Name] = Field(min_length=1)
-    seeds: list[Whole] = Field(min_length=1)
+    tasks: Names
+    seeds: Annotated[list[Whole], Distinct] = Field(min_length=1)
     block_length: Count = Field(description="tokens of a block of semi-autoregressive decoding")
-    lengths: list[Count] = Field(min_length=1, description="generation lengths at evaluation, multiples of the block")
-    experiments: list[Name] = Field(min_length=1, description="what the target `all` makes")
+    lengths: Annotated[list[Count], Distinct] = Field(min_length=1, description="at evaluation, multiples of the block")
+    experiments: Names = Field(description="what the target `all` makes")
     exact_toy: dict[str, Any] = Field(default={}, description="overrides of `exact_toy`")
 
 
@@ -192,11 +244,13 @@ class Experiment(Block):
     """A question of a paper: a set of runs, how they are examined, and what is drawn from them."""
 
     question: str
-    methods: list[Name] = Field(min_length=1)
-    tasks: list[Name] | None = Field(default=None, description="all of the scale's when absent")
-    grid: dict[str, list[Any]] = Field(default={}, description="setting -> values; all combinations are run")
+    methods: Names
+    tasks: Names | None = Field(default=None, description="all of the scale's when absent")
+    grid: dict[str, Annotated[list[Any], Field(min_length=1), Distinct]] = Field(
+        default={}, description="setting -> values; all combinations are run"
+    )
     evaluation: Name = Field(description="how its runs are examined")
-    figures: list[Name] = Field(default=[], description="functions in src/unmask/figures.py")
+    figures: Annotated[list[Name], Distinct] = Field(default=[], description="functions in src/unmask/figures.py")
 
 
 class ExactToy(Block):
@@ -207,15 +261,26 @@ class ExactToy(Block):
     modes: Count = Field(description="random responses that earn 1; all others earn 0")
     alpha: Positive = Field(description="temperature of the target p*, which the curves are held against")
     reference_scale: NonNegative = Field(description="standard deviation of the reference's logits; 0 is uniform")
-    seeds: list[Whole] = Field(min_length=2, description="each draws its own reference, modes and training")
+    seeds: Annotated[list[Whole], Distinct] = Field(
+        min_length=2, description="each draws its own reference, modes and training"
+    )
     samples_per_buffer: Count
-    group_sizes: list[Count] = Field(min_length=1, description="G; the buffer holds samples_per_buffer / G groups")
+    group_sizes: Annotated[list[Count], Distinct] = Field(min_length=1, description="G; they divide samples_per_buffer")
     updates: Count
     updates_per_buffer: Count
     learning_rate: Positive = Field(description="at the beginning; it falls linearly to zero")
     measure_every: Count = Field(description="updates between two enumerations of p_θ")
     methods: dict[Name, dict[str, Any]] = Field(description="overrides of `methods`")
-    curves: dict[Name, dict[str, Any]] = Field(description="name -> method and what it changes")
+    curves: dict[Name, Curve] = Field(description="name -> method and what it changes")
+
+    @model_validator(mode="after")
+    def _counts_fit(self) -> ExactToy:
+        for size in self.group_sizes:
+            if self.samples_per_buffer % size:
+                raise refuse(f"samples_per_buffer {self.samples_per_buffer} is not a multiple of group size {size}")
+        if self.modes > self.vocabulary**self.length:
+            raise refuse(f"modes {self.modes} is more than vocabulary**length, {self.vocabulary**self.length}")
+        return self
 
 
 class Config(Block):
@@ -226,7 +291,7 @@ class Config(Block):
     training: dict[str, Any]
     samplers: dict[Name, Sampler]
     evaluations: dict[Name, Evaluation]
-    methods: dict[Name, dict[str, Any]]
+    methods: dict[Name, MethodBlock]
     tasks: dict[Name, dict[str, Any]]
     models: dict[Name, Annotated[ScratchModel | HubModel | LocalModel, Field(discriminator="source")]]
     fidelities: dict[Name, Overrides]
@@ -247,10 +312,10 @@ def declared_settings(kind: Literal["methods", "tasks"], name: str) -> type[Bloc
     owner = next((c for c in classes if {"Method", "Task"} & {ast.unparse(base) for base in c.bases}), None)
     if owner is None:
         raise ValueError(f"{source}: no class derives from Method or Task")
+    said = {node.target.id: node.annotation for node in owner.body if isinstance(node, ast.AnnAssign)}
     fields = {
-        node.target.id: (eval(compile(ast.Expression(node.annotation), str(source), "eval"), ANNOTATIONS), ...)
-        for node in owner.body
-        if isinstance(node, ast.AnnAssign)
+        key: (eval(compile(ast.Expression(annotation), str(source), "eval"), ANNOTATIONS), ...)
+        for key, annotation in said.items()
     }
     return create_model(owner.name, __base__=Block, **fields)
 
@@ -262,6 +327,14 @@ def settings_of(method: str) -> type[Block]:
 
 
 @functools.cache
+def declared_figures() -> set[str]:
+    """The figures that an experiment may ask for: the public functions of (scores, metrics) in figures.py."""
+    tree = ast.parse((LIBRARY / "figures.py").read_text(encoding="utf-8"))
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")]
+    return {f.name for f in functions if [a.arg for a in f.args.args] == ["scores", "metrics"]}
+
+
+@functools.cache
 def optional(block: type[Block]) -> type[Block]:
     """The same block with every key optional: one layer of settings that others complete."""
     fields = {}
@@ -270,52 +343,3 @@ def optional(block: type[Block]) -> type[Block]:
         field.default = None
         fields[name] = (field.annotation, field)
     return create_model(f"Optional{block.__name__}", __base__=Block, **fields)
-
-
-def problems(model: type[BaseModel], values: Any, where: str) -> list[str]:
-    """Everything wrong with `values` as a `model`: one line each, with the dotted path and a way out."""
-    try:
-        model.model_validate(values)
-    except ValidationError as errors:
-        return [_one_line(model, error, where) for error in errors.errors()]
-    return []
-
-
-def unknown(name: str, known: Any, where: str) -> str:
-    """One line for a name that is not among the known ones."""
-    names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1)
-    if close:
-        hint = f"did you mean '{close[0]}'?"
-    else:
-        hint = f"known: {', '.join(names)}" if 0 < len(names) <= 12 else "remove it"
-    return f"{where}: unknown '{name}'; {hint}"
-
-
-def normalise(values: Any) -> Any:
-    """YAML 1.1 reads 3e-6 as text; read it as the number it is."""
-    if isinstance(values, dict):
-        return {key: normalise(value) for key, value in values.items()}
-    if isinstance(values, list):
-        return [normalise(value) for value in values]
-    if isinstance(values, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", values):
-        return float(values)
-    return values
-
-
-def _one_line(model: type[BaseModel], error: Any, where: str) -> str:
-    path = ".".join(str(part) for part in (where, *error["loc"]) if part != "")
-    if error["type"] == "extra_forbidden":
-        parent, _, key = path.rpartition(".")
-        return unknown(key, _keys(model), parent or "config.yaml")
-    if error["type"] == "missing":
-        return f"{path}: missing; add it"
-    return f"{path}: {error['msg'][0].lower()}{error['msg'][1:]}, not {error['input']!r}"
-
-
-def _keys(annotation: Any) -> set[str]:
-    """The keys of all blocks that an annotation contains."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        fields = annotation.model_fields
-        return set(fields).union(*(_keys(field.annotation) for field in fields.values()))
-    return set().union(*(_keys(part) for part in typing.get_args(annotation)))

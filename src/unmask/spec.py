@@ -96,7 +96,7 @@ class Run(Spec):
 
 @dataclass(frozen=True)
 class ToySpec(Spec):
-    """The experiment of the exact laboratory; a curve has the keys `method` and `settings`."""
+    """The experiment of the exact laboratory; a curve has the keys `method`, a file in methods/, and `settings`."""
 
     settings: dict[str, Any]
     curves: dict[str, dict[str, Any]]

@@ -3,7 +3,8 @@
     for each buffer:   rollouts = method.collect(…);  fixed = method.prepare(rollouts)
       for each update: fresh = method.refresh(…);  loss = Σ method.loss(part of the buffer);  step
 
-The gradient is summed over parts of the buffer that fit in memory, which changes nothing but rounding.
+The gradient is summed over parts of the buffer that fit in memory. That changes nothing but rounding, unless the
+adapter has dropout, whose draws follow the parts.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ rule evaluate_policy:
     shell:
         r"""
         exec &> >(tee {log:q})
-        python $SRC/evaluate_policy.py {input.spec:q} \
+        HF_HUB_OFFLINE=1 python "$SRC/evaluate_policy.py" {input.spec:q} \
             --evaluation {input.evaluation:q} \
             --weights {input.weights:q} \
             {params.adapter:q} \
@@ -41,6 +41,7 @@ rule collect_scores:
     """Average the samples of an experiment's runs: one row for each run, length and sampler."""
     input:
         script=f"{SRC}/collect_scores.py",
+        library=ANALYSIS,
         samples=lambda w: GRID.samples(w.experiment),
     output:
         scores="results/{scale}/scores/{experiment}.csv",

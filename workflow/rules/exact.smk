@@ -24,7 +24,7 @@ rule run_exact_toy:
     shell:
         r"""
         exec &> >(tee {log:q})
-        python $SRC/run_exact_toy.py {input.spec:q} {output.curves:q}
+        python "$SRC/run_exact_toy.py" {input.spec:q} {output.curves:q}
         """
 
 
@@ -32,7 +32,7 @@ rule render_exact_toy:
     """Draw the curves of the exact laboratory and set their ends as a table."""
     input:
         script=f"{SRC}/render_exact_toy.py",
-        library=f"{SRC}/unmask/toy_figures.py",
+        library=ANALYSIS,
         curves="results/{scale}/exact_toy/curves.csv",
     output:
         figures=report(

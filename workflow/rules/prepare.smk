@@ -20,7 +20,7 @@ rule write_spec:
         values=lambda w: GRID.specs[w.item].to_json(),
     shell:
         r"""
-        python $SRC/write_spec.py {params.kind} {params.values:q} {output:q} &>{log:q}
+        python "$SRC/write_spec.py" {params.kind} {params.values:q} {output:q} &>{log:q}
         """
 
 
@@ -37,6 +37,7 @@ rule prepare_dataset:
         "logs/prepare_dataset/{scale}/{task}.log",
     benchmark:
         "benchmarks/prepare_dataset/{scale}/{task}.tsv"
+    localrule: True  # it may fetch; compute nodes often have no network
     conda:
         "../../envs/train.yaml"
     params:
@@ -44,7 +45,7 @@ rule prepare_dataset:
     shell:
         r"""
         exec &> >(tee {log:q})
-        python $SRC/prepare_dataset.py {input.spec:q} {params.folder:q}
+        python "$SRC/prepare_dataset.py" {input.spec:q} {params.folder:q}
         """
 
 
@@ -65,7 +66,7 @@ rule prepare_model:
     shell:
         r"""
         exec &> >(tee {log:q})
-        python $SRC/prepare_model.py {input.spec:q} \
+        python "$SRC/prepare_model.py" {input.spec:q} \
             --weights {output.weights:q} \
             --data {input.data:q} \
             --manifest {output.manifest:q}

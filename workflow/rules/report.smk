@@ -9,7 +9,7 @@ rule render_table:
     """Set an experiment's scores as a table: means over seeds with 95 % intervals."""
     input:
         script=f"{SRC}/render_table.py",
-        library=f"{SRC}/unmask/tables.py",
+        library=ANALYSIS,
         scores="results/{scale}/scores/{experiment}.csv",
     output:
         md=report(
@@ -47,14 +47,14 @@ rule render_figure:
     """Draw one figure of an experiment as PDF and PNG."""
     input:
         script=f"{SRC}/render_figure.py",
-        library=f"{SRC}/unmask/figures.py",
+        library=ANALYSIS,
         scores="results/{scale}/scores/{experiment}.csv",
         metrics=lambda w: GRID.metrics(w.experiment),
     output:
         pdf="results/{scale}/figures/{experiment}/{figure}.pdf",
         png=report(
             "results/{scale}/figures/{experiment}/{figure}.png",
-            caption="../report/{figure}.rst",
+            caption="../report/figure.rst",  # wildcards are not filled in here
             category="Figures",
             labels={"experiment": "{experiment}", "figure": "{figure}"},
         ),
@@ -66,7 +66,7 @@ rule render_figure:
     shell:
         r"""
         exec &> >(tee {log:q})
-        python {input.script:q} {wildcards.figure} \
+        python {input.script:q} {wildcards.figure:q} \
             --scores {input.scores:q} \
             --metrics {input.metrics:q} \
             --pdf {output.pdf:q} \
@@ -78,6 +78,7 @@ rule check_claims:
     """Test the papers' claims on the scores at hand."""
     input:
         script=f"{SRC}/check_claims.py",
+        library=ANALYSIS,
         claims=f"{workflow.basedir}/workflow/resources/claims.yaml",
         scores=lambda w: [
             f"results/{w.scale}/scores/{name}.csv" for name in GRID.wanted
@@ -96,5 +97,5 @@ rule check_claims:
     shell:
         r"""
         exec &> >(tee {log:q})
-        python {input.script:q} {input.claims:q} {input.scores:q} --scale {wildcards.scale} --claims {output:q}
+        python {input.script:q} {input.claims:q} {input.scores:q} --scale {wildcards.scale:q} --claims {output:q}
         """

@@ -29,7 +29,7 @@ rule train_policy:
     shell:
         r"""
         exec &> >(tee {log:q})
-        python $SRC/train_policy.py {input.spec:q} \
+        HF_HUB_OFFLINE=1 python "$SRC/train_policy.py" {input.spec:q} \
             --weights {input.weights:q} \
             {params.start:q} \
             --data {input.data:q} \

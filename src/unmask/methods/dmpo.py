@@ -19,7 +19,7 @@ from unmask.models.policy import Policy
 from unmask.objectives import coefficient_for, effective_sample_size, group_advantages, group_softmax, wddo_loss
 from unmask.rollout import Rollouts
 from unmask.seeding import Seeds
-from unmask.settings import Count, NonNegative, Positive, Share
+from unmask.settings import NonNegative, Pairs, Positive, Share
 
 LOGGED = "logged."  # marks tensors [B] that are only averaged into the metrics
 
@@ -39,8 +39,8 @@ class Dmpo(Method):
     wddo_negative: NonNegative  # a
     likelihood: Literal["elbo", "trajectory"]  # of the weights; trajectory is exact for random_order rollouts
     masks: Literal["uniform", "bernoulli"]  # how copies are masked
-    elbo_copies: Count  # K masked copies behind each log-probability, in antithetic pairs
-    copies: Count  # R masked copies of each response in the loss, in antithetic pairs
+    elbo_copies: Pairs  # K masked copies behind each log-probability, in antithetic pairs
+    copies: Pairs  # R masked copies of each response in the loss, in antithetic pairs
 
     def prepare(self, policy: Policy, rollouts: Rollouts, updates: int, seeds: Seeds) -> Rows:
         """Weights and baselines of the buffer; for WDDO also the old ELBOs on each update's masks."""
