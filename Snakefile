@@ -47,7 +47,7 @@ wildcard_constraints:
 rule all:
     """Every experiment that the scale asks for, and what the papers' claims come to."""
     input:
-        [path for name in GRID.wanted for path in GRID.artifacts(name)],
+        [path for name in GRID.wanted for path in GRID.targets(name)],
         f"results/{GRID.scale}/claims.md",
         f"results/{GRID.scale}/figures/exact_toy.png",
         f"results/{GRID.scale}/tables/exact_toy.md",
@@ -59,7 +59,7 @@ for name in GRID.experiments:
         name:
             name
         input:
-            GRID.artifacts(name),
+            GRID.targets(name),
 
 
 include: "workflow/rules/prepare.smk"

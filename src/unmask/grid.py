@@ -63,6 +63,11 @@ class Grid:
         tables = [f"{root}/tables/{experiment}.{end}" for end in ("md", "tex", "csv")]
         return tables + [f"{root}/figures/{experiment}/{f}.{end}" for f in figures for end in ("pdf", "png")]
 
+    def targets(self, experiment: str) -> list[str]:
+        """Artifacts and adapters: Snakemake makes a deleted adapter again only if somebody asks for it."""
+        adapters = [path for run in self.experiments[experiment].runs for path in self.adapter(run)]
+        return self.artifacts(experiment) + adapters
+
     def samples(self, experiment: str) -> list[str]:
         """Sample files that an experiment's scores are made of."""
         one = self.experiments[experiment]
