@@ -91,7 +91,8 @@ def test_figures_are_drawn_from_planted_numbers(scores):
     from unmask.figures import FIGURES
 
     metrics = pd.DataFrame([
-        {"method": "dmpo", "task": "sudoku", "variant": "default", "seed": seed, "step": step, "reward": 0.1 * step}
+        {"method": "dmpo", "task": "sudoku", "variant": "default", "seed": seed, "step": step, "reward": 0.1 * step,
+         "nfe": 8}
         for seed in range(3)
         for step in range(1, 4)
     ])  # fmt: skip

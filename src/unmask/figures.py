@@ -41,7 +41,9 @@ def accuracy_by_length(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
                 y = 100 * line[["strict", "strict_low", "strict_high"]].to_numpy()
                 _line(ax, line["length"].to_numpy(), y, method)
                 ends.append((line["length"].iloc[-1], y[-1, 0], method, variant))
-            ax.set(title=f"{task_name(task)}, {sampler_name(sampler)}", ylim=(0, 101), xticks=panel["length"].unique())
+            top = min(1.0, 1.05 * cells[cells["task"] == task]["strict_high"].max(skipna=True))
+            ax.set(title=f"{task_name(task)}, {sampler_name(sampler)}", ylim=(0, 101 * top if top == top else 101))
+            ax.set_xticks(panel["length"].unique())
             _labels(ax, ends)
             ax.set_xlabel("generation length (tokens)")
             if j == 0:
@@ -50,17 +52,21 @@ def accuracy_by_length(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
 
 
 def training_curves(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
-    """Mean reward of the rollouts against gradient updates; a panel a task. Demonstrations (SFT) are no rollouts."""
+    """Mean reward of the rollouts against gradient updates; a panel a task. Demonstrations (SFT) are no rollouts.
+
+    Each run is smoothed by its mean over the last eighth of the updates: a buffer has few prompts.
+    """
     metrics = metrics[metrics["nfe"] > 0]
     tasks = list(metrics["task"].unique())
     figure, axes = _panels(1, len(tasks))
     for ax, task in zip(axes[0], tasks, strict=True):
         ends = []
         for (method, variant), runs in metrics[metrics["task"] == task].groupby(["method", "variant"], sort=False):
-            by_step = runs.groupby("step")["reward"].apply(lambda r: pd.Series(interval(r.to_numpy())))
-            y = by_step.unstack().to_numpy()
-            _line(ax, by_step.unstack().index.to_numpy(), y, method, marker="")
-            ends.append((runs["step"].max(), y[-1, 0], method, variant))
+            reward = runs.pivot(index="step", columns="seed", values="reward")
+            smooth = reward.rolling(max(1, len(reward) // 8), min_periods=1).mean()
+            y = np.array([interval(row) for row in smooth.to_numpy()])
+            _line(ax, smooth.index.to_numpy(), y, method, marker="")
+            ends.append((smooth.index[-1], y[-1, 0], method, variant))
         ax.set(title=task_name(task), xlabel="gradient updates", ylim=(0, None))
         _labels(ax, ends)
     axes[0, 0].set_ylabel("mean reward of rollouts")
