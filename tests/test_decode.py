@@ -1,11 +1,14 @@
 """The block loop and its record."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from unmask.likelihood import trajectory
 from unmask.rollout import counted_tokens
-from unmask.samplers.decode import decode, draw
+from unmask.samplers.decode import decode
+from unmask.samplers.draw import draw, pick_token
 
 TOP1 = {"rule": "top_k", "tokens_per_step": 1, "score": "confidence"}
 TOP2 = {**TOP1, "tokens_per_step": 2}
@@ -92,14 +95,31 @@ def test_counted_tokens_end_with_the_first_end_of_text():
     assert counted_tokens(response, eot=1).tolist() == [[1, 1, 0, 0], [1, 1, 1, 1], [1, 0, 0, 0]]
 
 
-def test_draws_follow_the_softmax():
-    log_probs = torch.log_softmax(torch.tensor([0.0, 1.0, 2.0, -1.0]), -1)
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+def test_draws_follow_the_softmax(temperature):
+    logits = torch.tensor([0.0, 1.0, 2.0, -1.0, 9.0, 9.0])  # the last two are [MASK] and a forbidden token
+    model = SimpleNamespace(config=SimpleNamespace(mask_token_id=4, vocab_size=6), lm_head=torch.nn.Identity())
     generator = torch.Generator().manual_seed(0)
-    for temperature in (1.0, 0.5):
-        tokens, at_temperature, at_one = draw(log_probs.expand(40000, -1), temperature, generator)
-        expected = torch.softmax(log_probs / temperature, -1)
-        counts = torch.bincount(tokens, minlength=4)
-        chi_square = float(((counts - 40000 * expected) ** 2 / (40000 * expected)).sum())
-        assert chi_square < 16.27  # 99.9 % point for 3 degrees of freedom
-        torch.testing.assert_close(at_temperature, expected.log()[tokens])
-        torch.testing.assert_close(at_one, log_probs[tokens])
+    tokens, log_prob, found = draw(model, logits.repeat(40000, 1), temperature, generator, forbidden=(5,))
+    expected = torch.softmax(logits[:4] / temperature, -1)
+    assert chi_square(tokens, expected) < 16.27  # 99.9 % point for 3 degrees of freedom
+    torch.testing.assert_close(log_prob, expected.log()[tokens])
+    plain = torch.softmax(logits[:4], -1)
+    torch.testing.assert_close(found.log_prob, plain.log()[tokens])
+    torch.testing.assert_close(found.entropy, -(plain * plain.log()).sum().expand(40000))
+    torch.testing.assert_close(found.margin, (plain[2] - plain[1]).expand(40000))
+
+
+def test_two_level_draws_follow_the_weights_and_never_pick_none():
+    weight = torch.rand(1, 1300, generator=torch.Generator().manual_seed(1)).square()
+    weight[0, 500:1100] = 0  # a whole group and parts of two others
+    tokens = pick_token(weight.expand(200000, -1), torch.Generator().manual_seed(2))
+    assert not bool((weight[0, tokens] == 0).any())
+    some = weight[0] > 0
+    place = some.cumsum(0) - 1
+    assert chi_square(place[tokens], weight[0, some] / weight.sum()) < 820.3  # 99.9 % point for 699 degrees
+
+
+def chi_square(tokens, expected):
+    counts = torch.bincount(tokens, minlength=len(expected))
+    return float(((counts - len(tokens) * expected) ** 2 / (len(tokens) * expected)).sum())

@@ -9,7 +9,7 @@ from typing import Any
 from unmask.models.policy import Policy
 from unmask.progress import Progress
 from unmask.rollout import respond
-from unmask.samplers.decode import Completions
+from unmask.samplers.completions import Completions
 from unmask.seeding import Seeds
 from unmask.spec import EvaluationSpec, Run
 from unmask.tasks import Example, Task

@@ -14,13 +14,16 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor, nn
 
+from unmask.models.llada import select
+
 
 class TabularModel(nn.Module):
     """π_θ(· | state) from a table [(V + 1)^L, L, V + 1]; tokens 0..V−1, [MASK] is V; the prompt is ignored."""
 
     def __init__(self, vocabulary: int, length: int, scale: float, generator: torch.Generator) -> None:
         super().__init__()
-        self.config = SimpleNamespace(mask_token_id=vocabulary)
+        self.config = SimpleNamespace(mask_token_id=vocabulary, vocab_size=vocabulary + 1)
+        self.lm_head = nn.Identity()  # the hidden states are the logits
         self.vocabulary, self.length = vocabulary, length
         states = (vocabulary + 1) ** length
         self.table = nn.Parameter(scale * torch.randn((states, length, vocabulary + 1), generator=generator))
@@ -31,14 +34,20 @@ class TabularModel(nn.Module):
         return self.table.device
 
     def hidden_states(
-        self, input_ids: Tensor, attention_mask: Tensor | None = None, columns: slice = slice(None)
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        columns: slice | Tensor = slice(None),
+        *,
+        store: None = None,
+        window: None = None,
     ) -> Tensor:
-        """Logits [B, len(columns), V + 1] of the state that the last L columns of input_ids show."""
+        """Logits [B, Q, V + 1] at `columns` of the state that the last L columns of input_ids show; no cache."""
         place = (self.vocabulary + 1) ** torch.arange(self.length, device=input_ids.device)
         prompt = input_ids.shape[1] - self.length
         wide = self.table[(input_ids[:, prompt:] * place).sum(1)]
         empty = wide.new_zeros(len(wide), prompt, wide.shape[2])
-        return torch.cat((empty, wide), dim=1)[:, columns]
+        return select(torch.cat((empty, wide), dim=1), columns)
 
     def log_probs(self, hidden: Tensor) -> Tensor:
         """The logarithm of π_θ over the tokens [..., V + 1]; [MASK] has probability zero."""

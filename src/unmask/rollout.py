@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from unmask.models.policy import Policy
-from unmask.samplers.decode import Completions, decode
+from unmask.samplers.completions import Completions
+from unmask.samplers.decode import decode
 from unmask.seeding import Seeds
 from unmask.tasks import Example, Task
 

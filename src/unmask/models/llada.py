@@ -39,16 +39,36 @@ class LladaForMaskedDiffusion(LlamaPreTrainedModel):
         self.post_init()
 
     def hidden_states(
-        self, input_ids: Tensor, attention_mask: Tensor | None = None, columns: slice = slice(None)
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        columns: slice | Tensor = slice(None),
+        *,
+        store: Tensor | None = None,
+        window: Tensor | None = None,
     ) -> Tensor:
-        """Final hidden states [B, len(columns), D] of the columns asked for."""
-        x = self.model.embed_tokens(input_ids)
+        """Final hidden states [B, Q, D] of the columns asked for, a slice or indices [B, Q].
+
+        `store` [layers, 2, B, T, H, d] receives keys (rotated) and values. With `window` [B, W], only these columns of
+        input_ids are computed and stored, all others are attended to as they are in the store, and `columns` counts
+        within the window. A column may stand in the window twice.
+        """
         rope = self._rope(input_ids, attention_mask)
+        if window is not None:
+            input_ids, rope = select(input_ids, window), tuple(select(part, window) for part in rope)
+        x = self.model.embed_tokens(input_ids)
         keys_seen = None if attention_mask is None else attention_mask[:, None, None, :].bool()
-        *body, last = self.model.layers
-        for layer in body:
-            x = _block(layer, x, rope, keys_seen)
-        return self.model.norm(_block(last, x, rope, keys_seen, columns))
+        stores = [None] * len(self.model.layers) if store is None else store.unbind(0)
+        *body, last = zip(self.model.layers, stores, strict=True)
+        for layer, kept in body:
+            x = _block(layer, x, rope, keys_seen, slice(None), kept, window)
+        return self.model.norm(_block(last[0], x, rope, keys_seen, columns, last[1], window))
+
+    def empty_store(self, rows: int, width: int) -> Tensor:
+        """Room for keys and values [layers, 2, B, T, H, d] of B = rows sequences of T = width columns."""
+        c = self.config
+        shape = (c.num_hidden_layers, 2, rows, width, c.num_key_value_heads, c.head_dim)
+        return torch.empty(shape, dtype=self.dtype, device=self.device)
 
     def log_probs(self, hidden: Tensor) -> Tensor:
         """Log π_θ over the vocabulary [..., V] in fp32; [MASK] has probability zero."""
@@ -61,7 +81,7 @@ class LladaForMaskedDiffusion(LlamaPreTrainedModel):
         return self.lm_head(self.hidden_states(input_ids, attention_mask))
 
     def _rope(self, input_ids: Tensor, attention_mask: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Cos and sin [B or 1, 1, T, head_dim] in fp32."""
+        """Cos and sin [B or 1, T, 1, head_dim] in fp32."""
         if attention_mask is None:
             positions = torch.arange(input_ids.shape[1], device=input_ids.device)[None]
         else:
@@ -70,30 +90,48 @@ class LladaForMaskedDiffusion(LlamaPreTrainedModel):
         half = torch.arange(0, self.config.head_dim, 2, device=input_ids.device, dtype=torch.float32)
         theta = self.config.rope_parameters["rope_theta"]
         angles = positions[..., None].float() * theta ** (-half / self.config.head_dim)
-        angles = torch.cat((angles, angles), dim=-1)[:, None]
+        angles = torch.cat((angles, angles), dim=-1)[:, :, None]
         return angles.cos(), angles.sin()
 
 
 def _block(
-    layer: nn.Module, x: Tensor, rope: tuple[Tensor, Tensor], keys_seen: Tensor | None, columns: slice = slice(None)
+    layer: nn.Module,
+    x: Tensor,
+    rope: tuple[Tensor, Tensor],
+    keys_seen: Tensor | None,
+    columns: slice | Tensor,
+    store: Tensor | None,
+    window: Tensor | None,
 ) -> Tensor:
-    """One transformer block on x [B, T, D]; only `columns` are asked for and returned."""
+    """One transformer block on x [B, W, D]; only `columns` are asked for and returned. `store` is the layer's own."""
     attention, normed = layer.self_attn, layer.input_layernorm(x)
-    cos, sin = rope
 
-    def heads(y: Tensor) -> Tensor:  # [B, t, H * d] -> [B, H, t, d]
-        return y.unflatten(-1, (-1, attention.head_dim)).transpose(1, 2)
+    def heads(y: Tensor) -> Tensor:  # [B, t, H * d] -> [B, t, H, d]
+        return y.unflatten(-1, (-1, attention.head_dim))
 
-    query = _rotate(heads(attention.q_proj(normed[:, columns])), cos[:, :, columns], sin[:, :, columns])
-    key = _rotate(heads(attention.k_proj(normed)), cos, sin)
-    value = heads(attention.v_proj(normed))
+    key, value = _rotate(heads(attention.k_proj(normed)), *rope), heads(attention.v_proj(normed))
+    if store is not None and window is None:
+        store[0], store[1] = key, value
+    elif store is not None:
+        rows = torch.arange(len(window), device=window.device)[:, None]
+        store[0, rows, window], store[1, rows, window] = key, value
+        key, value = store
+    query = _rotate(heads(attention.q_proj(select(normed, columns))), *(select(part, columns) for part in rope))
+    query, key, value = (part.transpose(1, 2) for part in (query, key, value))
     mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=keys_seen, enable_gqa=True)
-    x = x[:, columns] + attention.o_proj(mixed.transpose(1, 2).flatten(2))
+    x = select(x, columns) + attention.o_proj(mixed.transpose(1, 2).flatten(2))
     return x + layer.mlp(layer.post_attention_layernorm(x))
 
 
+def select(x: Tensor, columns: slice | Tensor) -> Tensor:
+    """Columns of x [B or 1, T, ...]: a slice, or one set of indices [B, Q] a row."""
+    if isinstance(columns, slice):
+        return x[:, columns]
+    return torch.take_along_dim(x, columns.reshape(columns.shape + (1,) * (x.ndim - 2)), dim=1)
+
+
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary embedding of x [B, H, t, d], computed in fp32 and returned in the type of x."""
+    """Rotary embedding of x [B, t, H, d], computed in fp32 and returned in the type of x."""
     wide = x.float()
     return (wide * cos + rotate_half(wide) * sin).to(x.dtype)
 

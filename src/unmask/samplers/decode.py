@@ -1,33 +1,28 @@
 """Semi-autoregressive block decoding: the one loop that turns prompts into responses, in training and in evaluation.
 
-The response starts as L mask tokens. Block after block, each step makes one forward pass, draws a token at every masked
+A response starts as L mask tokens. Block after block, each step makes one forward pass, draws a token at every masked
 position of the active block and lets a commit rule keep some of them. Sources: LLaDA (arXiv 2502.09992), section 2.4;
-the rules are in commit.py.
+caches: Fast-dLLM (arXiv 2505.22618); the rules are in commit.py.
+
+What makes it fast changes no result: the head sees only masked positions, the last layer only the active block; a
+finished row gives its slot to the next of the queue, so rows of a batch may be in different blocks; rows with the same
+prompt share their first forward pass; longest prompts go first, and columns that are padding everywhere are cut off.
+A step synchronises with the device twice: to find the masked positions, and to see which rows ended a block.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from unmask.samplers.commit import commit
-
-
-@dataclass
-class Completions:
-    """Responses and the record of how they were made; everything downstream needs only this."""
-
-    response: Tensor  # [B, L] token ids
-    step: Tensor  # [B, L] the forward pass (from 0) that committed each token; NFE for tokens filled in after the end
-    log_prob: Tensor  # [B, L] log-probability of each token when it was drawn, at the sampling temperature
-    log_prob_t1: Tensor  # [B, L] the same at temperature 1
-    nfe: Tensor  # [B] forward passes spent
-
-    def __getitem__(self, rows: Any) -> Completions:
-        return Completions(*(getattr(self, f.name)[rows] for f in fields(self)))
+from unmask.samplers.commit import Candidates, commit
+from unmask.samplers.completions import Completions
+from unmask.samplers.draw import draw
+from unmask.samplers.slots import Cache, Queue, Slots
 
 
 @torch.no_grad()
@@ -42,66 +37,46 @@ def decode(
     temperature: float,
     eot: int,
     generator: torch.Generator,
+    cache: Cache = "none",
+    slots: int | None = None,
+    guidance: float = 0.0,
+    forbidden: tuple[int, ...] = (),
+    report: Callable[[int], None] = lambda finished: None,
 ) -> Completions:
-    """Decode a response of `length` tokens for every row of `prompt` [B, P].
+    """Decode a response of `length` tokens for every row of `prompt` [B, P], at most `slots` rows at a time.
 
     A row whose finished block holds an end of text is done: what follows is end of text, at no further forward passes.
+    `cache`: inside a block, keys and values are reused of what is left of it (prefix), and of what is right of it too
+    (dual), as they were at the block's first pass; `guidance` is classifier-free, w of draw.py. `report` is told of
+    rows as they finish.
     """
-    rows, width = prompt.shape
-    mask_id = model.config.mask_token_id
-    device = prompt.device
-    out = Completions(
-        response=torch.full((rows, length), mask_id, device=device),
-        step=torch.zeros((rows, length), dtype=torch.long, device=device),
-        log_prob=torch.zeros((rows, length), device=device),
-        log_prob_t1=torch.zeros((rows, length), device=device),
-        nfe=torch.zeros(rows, dtype=torch.long, device=device),
-    )
-    attention = None if bool(prompt_mask.all()) else torch.nn.functional.pad(prompt_mask, (0, length), value=True)
-    active = torch.arange(rows, device=device)
-    for start in range(0, length, block_length):
-        part = out[active]
-        seen = None if attention is None else attention[active]
-        ids = torch.cat((prompt[active], part.response), dim=1)
-        block = slice(start, start + block_length)
-        columns = slice(width + start, width + start + block_length)
-        masked = torch.ones((len(active), block_length), dtype=torch.bool, device=device)
-        while bool(masked.any()):
-            hidden = model.hidden_states(ids, seen, columns)[masked]
-            token, drawn, drawn_t1 = draw(model.log_probs(hidden), temperature, generator)
-            chosen = commit(sampler, masked, spread(drawn_t1, masked), generator)
-            ids[:, columns] = torch.where(chosen, spread(token, masked), ids[:, columns])
-            part.step[:, block] = torch.where(chosen, part.nfe[:, None], part.step[:, block])
-            part.log_prob[:, block] = torch.where(chosen, spread(drawn, masked), part.log_prob[:, block])
-            part.log_prob_t1[:, block] = torch.where(chosen, spread(drawn_t1, masked), part.log_prob_t1[:, block])
-            part.nfe += masked.any(dim=1)
-            masked &= ~chosen
-        part.response = ids[:, width:]
-        ended = (part.response[:, block] == eot).any(dim=1)
-        rest = slice(start + block_length, None)
-        part.response[:, rest].masked_fill_(ended[:, None], eot)
-        part.step[:, rest] = torch.where(ended[:, None], part.nfe[:, None], part.step[:, rest])
-        for field in fields(out):
-            getattr(out, field.name)[active] = getattr(part, field.name)
-        active = active[~ended]
-        if len(active) == 0:
-            break
+    out = Completions.empty(len(prompt), length, model.config.mask_token_id, prompt.device)
+    queue = Queue.of(prompt, prompt_mask)
+    batch = Slots.of(model, queue, queue.take(slots or len(prompt)), length, block_length, cache)
+    finished = 0
+    while len(batch):
+        masked = batch.masked.clone()
+        token, log_prob, found = draw(
+            model,
+            batch.hidden_states()[masked],
+            temperature,
+            generator,
+            forbidden=forbidden,
+            unconditional=batch.hidden_states(unconditional=True)[masked] if guidance else None,
+            guidance=guidance,
+        )
+        found = Candidates(*(_spread(getattr(found, f.name), masked) for f in fields(found)))
+        chosen = commit(sampler, masked, found, generator)
+        batch.keep(chosen, _spread(token, masked), _spread(log_prob, masked), found.log_prob)
+        done = batch.advance(eot)
+        if done:
+            out.put(batch.job[done], batch.part[done])
+            finished += len(done)
+            report(finished)
+            batch.replace(done, queue)
     return out
 
 
-def draw(log_probs: Tensor, temperature: float, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """One token per row of log_probs [n, V]: the best one at temperature 0, else a draw from softmax(log_probs / T).
-
-    Returns the tokens [n], their log-probability at this temperature [n] (0 for the best one) and at temperature 1 [n].
-    """
-    if temperature == 0:
-        best = log_probs.max(dim=-1)
-        return best.indices, torch.zeros_like(best.values), best.values
-    tempered = log_probs if temperature == 1 else torch.log_softmax(log_probs / temperature, dim=-1)
-    token = torch.multinomial(tempered.exp(), 1, generator=generator)
-    return token[:, 0], tempered.gather(1, token)[:, 0], log_probs.gather(1, token)[:, 0]
-
-
-def spread(values: Tensor, where: Tensor) -> Tensor:
+def _spread(values: Tensor, where: Tensor) -> Tensor:
     """Put values [n] at the n True places of `where` [B, K]; zero elsewhere."""
     return torch.zeros(where.shape, dtype=values.dtype, device=values.device).masked_scatter(where, values)

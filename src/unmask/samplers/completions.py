@@ -1,0 +1,39 @@
+"""Responses and the record of how they were made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class Completions:
+    """Responses and the record of how they were made; everything downstream needs only this."""
+
+    response: Tensor  # [B, L] token ids
+    step: Tensor  # [B, L] the forward pass (from 0) that committed each token; NFE for tokens filled in after the end
+    log_prob: Tensor  # [B, L] log-probability of each token when it was drawn, at the sampling temperature
+    log_prob_t1: Tensor  # [B, L] the same at temperature 1
+    nfe: Tensor  # [B] forward passes spent
+
+    @classmethod
+    def empty(cls, rows: int, length: int, mask_id: int, device: torch.device) -> Completions:
+        """All masked, nothing spent."""
+        return cls(
+            response=torch.full((rows, length), mask_id, device=device),
+            step=torch.zeros((rows, length), dtype=torch.long, device=device),
+            log_prob=torch.zeros((rows, length), device=device),
+            log_prob_t1=torch.zeros((rows, length), device=device),
+            nfe=torch.zeros(rows, dtype=torch.long, device=device),
+        )
+
+    def __getitem__(self, rows: Any) -> Completions:
+        return Completions(*(getattr(self, f.name)[rows] for f in fields(self)))
+
+    def put(self, rows: Any, other: Completions) -> None:
+        """Overwrite some rows."""
+        for f in fields(self):
+            getattr(self, f.name)[rows] = getattr(other, f.name)

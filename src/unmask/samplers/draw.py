@@ -1,0 +1,85 @@
+"""From hidden states to drawn tokens: the head, one token a position, and what commit rules want to know of it.
+
+The head is applied to a few rows at a time, so the logits of a whole batch never exist together, and everything over
+the vocabulary is fp32: a draw compares a uniform number with cumulated probabilities, first of groups of tokens, then
+within one group, which needs no noise over the vocabulary and is exact to rounding.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from unmask.samplers.commit import Candidates
+
+LOGITS_AT_ONCE = 2**24  # 64 MiB in fp32
+GROUP = 512  # tokens; vocabularies of this size and less are one group
+NEVER = -1e30  # logit of a forbidden token: finite, so that 0 · NEVER is 0
+
+
+def draw(
+    model: nn.Module,
+    hidden: Tensor,
+    temperature: float,
+    generator: torch.Generator,
+    *,
+    forbidden: tuple[int, ...] = (),
+    unconditional: Tensor | None = None,
+    guidance: float = 0.0,
+) -> tuple[Tensor, Tensor, Candidates]:
+    """One token for each of hidden [n, D]: the most probable at temperature 0, else a draw from softmax(logits / T).
+
+    [MASK] and `forbidden` are never drawn. With the hidden states of the unconditional model [n, D], logits are
+    (1 + w) · conditional − w · unconditional, w = `guidance`.
+    Returns tokens [n], their log-probability at this temperature [n] (0 at temperature 0), and Candidates of [n].
+    """
+    rows = max(1, LOGITS_AT_ONCE // model.config.vocab_size)
+    never = [model.config.mask_token_id, *forbidden]
+    parts = []
+    for start in range(0, len(hidden), rows):
+        some = slice(start, start + rows)
+        logits = model.lm_head(hidden[some]).float()
+        if unconditional is not None:
+            logits = torch.lerp(model.lm_head(unconditional[some]).float(), logits, 1 + guidance)
+        logits[:, never] = NEVER
+        parts.append(_draw(logits, temperature, generator))
+    token, log_prob, *rest = (torch.cat(column) for column in zip(*parts, strict=True))
+    return token, log_prob, Candidates(*rest)
+
+
+def _draw(logits: Tensor, temperature: float, generator: torch.Generator) -> tuple[Tensor, ...]:
+    """Token, log-probability at this temperature and at 1, entropy and margin, [n] each, from logits [n, V]."""
+    best = logits.topk(min(2, logits.shape[1]), dim=1)
+    shifted = logits - best.values[:, :1]
+    weight = shifted.exp()
+    total = weight.sum(1)
+    entropy = (total.log() - (weight * shifted).sum(1) / total).clamp(min=0)
+    margin = (1 - (best.values[:, -1] - best.values[:, 0]).exp()) / total
+    if temperature == 0:
+        token = best.indices[:, 0]
+        return token, torch.zeros_like(total), -total.log(), entropy, margin
+    tempered = weight if temperature == 1 else (shifted / temperature).exp()
+    token = pick_token(tempered, generator)
+    drawn = shifted.gather(1, token[:, None])[:, 0]
+    log_prob = drawn / temperature - tempered.sum(1).log()
+    return token, log_prob, drawn - total.log(), entropy, margin
+
+
+def pick_token(weight: Tensor, generator: torch.Generator) -> Tensor:
+    """One index a row [n], in proportion to weight [n, V] ≥ 0: inverse of the distribution function, in two levels."""
+    rows, width = weight.shape
+    if width <= GROUP:
+        return _pick(weight, generator)
+    groups = nn.functional.pad(weight, (0, -width % GROUP)).view(rows, -1, GROUP)
+    chosen = _pick(groups.sum(2), generator)
+    inside = groups[torch.arange(rows, device=weight.device), chosen]
+    return chosen * GROUP + _pick(inside, generator)
+
+
+def _pick(weight: Tensor, generator: torch.Generator) -> Tensor:
+    """The same in one level, for few columns: the first whose cumulated weight is above u · total, u ~ U[0, 1)."""
+    below = weight.cumsum(1, dtype=torch.float64)
+    noise = torch.rand((len(weight), 1), generator=generator, device=weight.device, dtype=torch.float64)
+    # u · total may round up to the total itself; the column is then the last one that has weight.
+    last = (below < below[:, -1:]).sum(1, keepdim=True)
+    return torch.minimum(torch.searchsorted(below, noise * below[:, -1:], right=True), last)[:, 0]
