@@ -34,7 +34,10 @@ DMPO = Dmpo(
 )  # fmt: skip
 DIFFU = DiffuGrpo(clip=0.2, kl_penalty=0.0, prompt_mask=0.15, mask_index="update", micro_steps=2)
 COUPLED = CoupledGrpo(clip=0.2, kl_penalty=0.0)
-DIFFPO = Diffpo(clip=0.2, kl_penalty=0.0, surrogate="two_stage", importance_sampling=True, clamp=1.5)
+DIFFPO = Diffpo(
+    clip=0.2, kl_penalty=0.0, surrogate="two_stage", importance_sampling=True, clamp=1.5,
+    learn="model", sigma=0.5, speed_reward=0.5,
+)  # fmt: skip
 BASELINES = ("none", "group", "individual", "model")
 RL = {
     **{f"dmpo-{name}": replace(DMPO, baseline=name) for name in BASELINES},

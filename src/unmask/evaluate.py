@@ -22,33 +22,34 @@ def evaluate(policy: Policy, task: Task, examples: list[Example], run: Run, spec
     progress = Progress(f"{run.name} {spec.name}", len(spec.lengths) * len(spec.samplers) * len(examples))
     seeds = Seeds(("evaluate", run.seed))
     rows: list[Row] = []
-    for length in spec.lengths:
-        for name, sampler in spec.samplers.items():
+    for name, sampler in spec.samplers.items():
+        policy.add_head(sampler, seeds.number("head"))
+        for length in spec.lengths:
+            began, done = time.monotonic(), len(rows)
+            made, texts = respond(
+                policy,
+                task,
+                examples,
+                seeds.generator(name, length, device=policy.model.device),
+                length=length,
+                block_length=spec.block_length,
+                sampler=sampler,
+                temperature=spec.temperature,
+                slots=spec.rows_per_batch,
+                report=lambda finished, done=done: progress.show(done + finished),
+            )
             labels = {**_labels(run), "sampler": name, "length": length}
-            for start in range(0, len(examples), spec.rows_per_batch):
-                began = time.monotonic()
-                batch = examples[start : start + spec.rows_per_batch]
-                made, texts = respond(
-                    policy,
-                    task,
-                    batch,
-                    seeds.generator(name, length, start, device=policy.model.device),
-                    length=length,
-                    block_length=spec.block_length,
-                    sampler=sampler,
-                    temperature=spec.temperature,
-                )
-                seconds = round((time.monotonic() - began) / len(batch), 5)
-                for i, row in enumerate(_graded(policy, task, batch, made, texts)):
-                    rows.append({**labels, "example": start + i, **row, "seconds": seconds})
-                progress.show(len(rows))
+            seconds = round((time.monotonic() - began) / len(examples), 5)
+            for i, row in enumerate(_graded(policy, task, examples, made, texts)):
+                rows.append({**labels, "example": i, **row, "seconds": seconds})
     return rows
 
 
 def _graded(policy: Policy, task: Task, examples: list[Example], made: Completions, texts: list[str]) -> Iterator[Row]:
     """What is stored of each response."""
     tokens = (made.response != policy.eot).sum(1).tolist()
-    for example, text, nfe, count in zip(examples, texts, made.nfe.tolist(), tokens, strict=True):
+    gammas = policy.head.gamma(made.threshold).nanmean(1).tolist() if made.threshold.shape[1] else [None] * len(texts)
+    for example, text, nfe, count, gamma in zip(examples, texts, made.nfe.tolist(), tokens, gammas, strict=True):
         grade = task.grade(text, example)
         yield {
             "difficulty": example["difficulty"],
@@ -61,6 +62,7 @@ def _graded(policy: Policy, task: Task, examples: list[Example], made: Completio
             "note": grade.note,
             "nfe": nfe,
             "tokens": count,
+            "gamma": gamma,
         }
 
 

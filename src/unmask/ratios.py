@@ -28,9 +28,11 @@ def prepare_ratios(
     """Masks, and old and reference log-probabilities on them, for each update of a buffer."""
     device = rollouts.response.device
     noise = [draw(rollouts, seeds.generator("noise", update, device=device)) for update in range(updates)]
-    old = [_score_all(score, policy.model, rollouts, rows) for rows in noise]
+    # Where nothing is random, one scoring serves all updates.
+    distinct = noise[:1] if all(_equal(rows, noise[0]) for rows in noise) else noise
+    old = [_score_all(score, policy.model, rollouts, rows) for rows in distinct] * (updates // len(distinct))
     with policy.reference():
-        reference = [_score_all(score, policy.model, rollouts, rows) for rows in noise]
+        reference = [_score_all(score, policy.model, rollouts, rows) for rows in distinct] * (updates // len(distinct))
     fixed = {EACH + name: torch.stack([rows[name] for rows in noise], 1) for name in noise[0]}
     return fixed | {
         EACH + "old": torch.stack(old, 1),
@@ -61,6 +63,10 @@ def ratio_loss(
     per_token = weight * per_token + kl_penalty * k3(new, fresh["reference"])
     share = (clipped * rollouts.counted).sum(1) / rollouts.counted.sum(1)
     return (per_token * fixed["token_weight"]).sum(1), {"kl": fixed["kl"], "clipped": share}
+
+
+def _equal(one: Rows, other: Rows) -> bool:
+    return all(torch.equal(value, other[name]) for name, value in one.items())
 
 
 def _score_all(score: Score, model: nn.Module, rollouts: Rollouts, noise: Rows) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from unmask.models.policy import Policy
 from unmask.samplers.completions import Completions
-from unmask.samplers.decode import decode
+from unmask.samplers.decode import arguments, decode
 from unmask.seeding import Seeds
 from unmask.tasks import Example, Task
 
@@ -33,6 +34,8 @@ class Rollouts:
     group_size: int  # G
     buffer_rows: int  # B of the whole buffer, also in a part of it
     rows_per_forward: int  # memory bound of one forward pass
+    threshold: Tensor | None = None  # [B, N] logits of the thresholds that an adaptive sampler chose; NaN where none
+    state: Tensor | None = None  # [B, N, D] what it saw
 
     def __len__(self) -> int:
         return len(self.reward)
@@ -79,6 +82,7 @@ class RolloutSettings:
     rows_per_forward: int
     dropout: bool
     mask_padding: bool
+    sigma: float = 0.0  # noise on the logit of an adaptive sampler's thresholds
 
 
 def roll_out(policy: Policy, task: Task, examples: list[Example], settings: RolloutSettings, seeds: Seeds) -> Rollouts:
@@ -87,17 +91,20 @@ def roll_out(policy: Policy, task: Task, examples: list[Example], settings: Roll
     prompt, prompt_mask = _prompts(policy, task, repeated, settings)
     # No dropout, unless the released code's is asked for: the recorded probabilities are those of the policy itself.
     policy.model.train(settings.dropout)
-    made = decode(
-        policy.model,
-        prompt,
-        prompt_mask,
-        length=settings.length,
-        block_length=settings.block_length,
-        sampler=settings.sampler,
-        temperature=settings.temperature,
-        eot=policy.eot,
-        generator=seeds.generator("sampler", device=prompt.device),
-    )
+    with contextlib.nullcontext() if settings.dropout else policy.merged():
+        made = decode(
+            policy.model,
+            prompt,
+            prompt_mask,
+            length=settings.length,
+            block_length=settings.block_length,
+            **arguments(settings.sampler),
+            temperature=settings.temperature,
+            eot=policy.eot,
+            head=policy.head,
+            sigma=settings.sigma,
+            generator=seeds.generator("sampler", device=prompt.device),
+        )
     return _rewarded(policy, task, repeated, prompt, prompt_mask, made, settings)
 
 
@@ -107,7 +114,9 @@ def respond(
     """One response to each example, for examination: no dropout, padding masked. `decoding` is as for `decode`."""
     policy.model.eval()
     prompt, mask = policy.pad([policy.prompt_ids(task.messages(example), task.prefill) for example in examples])
-    made = decode(policy.model, prompt, mask, eot=policy.eot, generator=generator, **decoding)
+    decoding |= arguments(decoding["sampler"])
+    with policy.merged():
+        made = decode(policy.model, prompt, mask, eot=policy.eot, generator=generator, head=policy.head, **decoding)
     return made, policy.texts(made.response)
 
 
@@ -117,9 +126,7 @@ def as_rollouts(
     """Given responses in place of sampled ones: committed at step 0 with probability 1, at no forward passes."""
     prompt, prompt_mask = _prompts(policy, task, examples, settings)
     response = policy.responses(texts, settings.length)
-    zeros = torch.zeros(response.shape, device=response.device)
-    made = Completions(response, zeros.long(), zeros, zeros.clone(), zeros[:, 0].long())
-    return _rewarded(policy, task, examples, prompt, prompt_mask, made, settings)
+    return _rewarded(policy, task, examples, prompt, prompt_mask, Completions.given(response), settings)
 
 
 def _prompts(policy: Policy, task: Task, examples: list[Example], settings: RolloutSettings) -> tuple[Tensor, Tensor]:

@@ -51,6 +51,7 @@ class Trainer:
     def train(self) -> list[dict[str, Any]]:
         """Train to the end, from the newest checkpoint if there is one. Returns the metrics, one row an update."""
         s = self.settings
+        self.policy.add_head(self.run.sampler, self.seeds.number("head"))
         self.policy.make_trainable(
             rank=s.lora_rank,
             alpha=s.lora_alpha,
@@ -58,10 +59,9 @@ class Trainer:
             targets=s.lora_targets,
             seed=self.seeds.number("adapter"),
         )
+        self.method.begin(self.policy)
         parameters = self.policy.trainable()
-        optimizer = torch.optim.AdamW(
-            parameters.values(), s.learning_rate, (s.adam_beta1, s.adam_beta2), weight_decay=s.weight_decay
-        )
+        optimizer = self._optimizer(parameters)
         start, rollouts, fixed = self._resume(parameters, optimizer)
         progress = Progress(self.run.name, self.updates, start)
         for update in range(start, self.updates):
@@ -108,7 +108,7 @@ class Trainer:
                 sums[key] = sums.get(key, 0.0) + value.detach().sum()
         norm = torch.nn.utils.clip_grad_norm_(parameters.values(), self.settings.gradient_clip)
         for group in optimizer.param_groups:
-            group["lr"] = self.settings.learning_rate * schedule(update, self.updates, self.settings)
+            group["lr"] = group["initial_lr"] * schedule(update, self.updates, self.settings)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         return {
@@ -121,6 +121,14 @@ class Trainer:
             "tokens": rollouts.counted.sum(1).mean().item(),
             **{key: (value / len(rollouts)).item() for key, value in sums.items()},
         }
+
+    def _optimizer(self, parameters: dict[str, Tensor]) -> torch.optim.Optimizer:
+        s = self.settings
+        head = [p for name, p in parameters.items() if name.startswith("head.")]
+        others = [p for name, p in parameters.items() if not name.startswith("head.")]
+        rates = ((others, s.learning_rate), (head, s.sampler_learning_rate))
+        groups = [{"params": group, "lr": rate, "initial_lr": rate} for group, rate in rates if group]
+        return torch.optim.AdamW(groups, betas=(s.adam_beta1, s.adam_beta2), weight_decay=s.weight_decay)
 
     def _prompts(self, buffer: int) -> list[Example]:
         """The training examples of a buffer: the split is shuffled anew for each pass over it."""

@@ -23,6 +23,11 @@ Rows = dict[str, Tensor]  # tensors whose first axis runs over the responses of 
 class Method:
     """An objective. Rows of a buffer are ordered by prompt: G responses of the first prompt, then of the next."""
 
+    def begin(self, policy: Policy) -> None:
+        """Called once, when the policy is trainable: freeze what is not to be learnt. Thresholds are not, as a rule."""
+        if policy.head:
+            policy.head.requires_grad_(False)
+
     def collect(
         self, policy: Policy, task: Task, examples: list[Example], settings: RolloutSettings, seeds: Seeds
     ) -> Rollouts:

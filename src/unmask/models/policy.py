@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peft.tuners.lora import LoraLayer
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 from transformers.utils import logging
 
+from unmask.adaptive import ThresholdHead
 from unmask.files import InputError
 from unmask.models.llada import LladaForMaskedDiffusion
 
@@ -33,6 +35,7 @@ class Policy:
     model: LladaForMaskedDiffusion
     tokenizer: PreTrainedTokenizerFast
     adapter: Any = None
+    head: ThresholdHead | None = None  # of an adaptive sampler
     snapshot: dict[str, Tensor] | None = None  # the reference policy's values of the trained parameters
 
     @classmethod
@@ -42,13 +45,13 @@ class Policy:
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
         if trained is not None and (Path(trained) / "config.json").exists():
             model = LladaForMaskedDiffusion.from_pretrained(trained, local_files_only=True)
-            return cls(model.eval(), tokenizer)
+            return cls(model.eval(), tokenizer, head=ThresholdHead.load(trained))
         model = LladaForMaskedDiffusion.from_pretrained(folder, local_files_only=True).eval()
         if trained is None:
             return cls(model, tokenizer)
         from peft import PeftModel
 
-        return cls(model, tokenizer, PeftModel.from_pretrained(model, trained))
+        return cls(model, tokenizer, PeftModel.from_pretrained(model, trained), ThresholdHead.load(trained))
 
     def make_trainable(self, *, rank: int, alpha: int, dropout: float, targets: list[str], seed: int) -> None:
         """Add a LoRA adapter, or free every weight when the rank is 0. What is there now becomes the reference.
@@ -70,7 +73,14 @@ class Policy:
 
     def trainable(self) -> dict[str, torch.nn.Parameter]:
         """The parameters that training changes, by name."""
-        return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+        modules = {"": self.model, "head.": self.head} if self.head else {"": self.model}
+        named = ((prefix + name, p) for prefix, module in modules.items() for name, p in module.named_parameters())
+        return {name: p for name, p in named if p.requires_grad}
+
+    def add_head(self, sampler: dict[str, Any], seed: int) -> None:
+        """Give an adaptive sampler the head it needs, untrained, unless there is one."""
+        if sampler["rule"] == "adaptive" and self.head is None:
+            self.head = ThresholdHead.of(sampler, self.model.config.hidden_size, seed).to(self.model.device)
 
     def set_reference(self) -> None:
         """Make the policy as it is now the reference."""
@@ -86,6 +96,25 @@ class Policy:
         finally:
             self._point_to(held)
 
+    @contextlib.contextmanager
+    def merged(self) -> Iterator[None]:
+        """Within the block, the adapter is folded into the weights: fewer operations, equal up to rounding."""
+        layers = {name: layer for name, layer in self.model.named_modules() if isinstance(layer, LoraLayer)}
+        held = {name: layer.base_layer.weight.data for name, layer in layers.items()}
+        try:
+            for name, layer in layers.items():
+                layer.base_layer.weight.data = held[name] + layer.get_delta_weight("default").to(held[name].dtype)
+                self._put(name, layer.base_layer)
+            yield
+        finally:
+            for name, layer in layers.items():
+                self._put(name, layer)
+                layer.base_layer.weight.data = held[name]
+
+    def _put(self, name: str, module: torch.nn.Module) -> None:
+        parent, _, leaf = name.rpartition(".")
+        setattr(self.model.get_submodule(parent), leaf, module)
+
     def _point_to(self, values: dict[str, Tensor]) -> None:
         for name, parameter in self.trainable().items():
             parameter.data = values[name]
@@ -93,6 +122,8 @@ class Policy:
     def save(self, folder: Path) -> None:
         """Write the adapter in PEFT's format, or the whole model when every weight was trained."""
         (self.adapter or self.model).save_pretrained(folder)
+        if self.head:
+            self.head.save(folder)
 
     @property
     def eot(self) -> int:

@@ -18,17 +18,30 @@ class Completions:
     log_prob: Tensor  # [B, L] log-probability of each token when it was drawn, at the sampling temperature
     log_prob_t1: Tensor  # [B, L] the same at temperature 1
     nfe: Tensor  # [B] forward passes spent
+    threshold: Tensor  # [B, N] logits of the N thresholds that an adaptive sampler chose; NaN where it chose none
+    state: Tensor  # [B, N, D] what it saw; N = 0 for other samplers
 
     @classmethod
-    def empty(cls, rows: int, length: int, mask_id: int, device: torch.device) -> Completions:
-        """All masked, nothing spent."""
+    def empty(
+        cls, rows: int, length: int, mask_id: int, device: torch.device, choices: int = 0, width: int = 0
+    ) -> Completions:
+        """All masked, nothing spent; room for `choices` thresholds, each chosen from a state of `width` numbers."""
         return cls(
             response=torch.full((rows, length), mask_id, device=device),
             step=torch.zeros((rows, length), dtype=torch.long, device=device),
             log_prob=torch.zeros((rows, length), device=device),
             log_prob_t1=torch.zeros((rows, length), device=device),
             nfe=torch.zeros(rows, dtype=torch.long, device=device),
+            threshold=torch.full((rows, choices), torch.nan, device=device),
+            state=torch.zeros((rows, choices, width), device=device),
         )
+
+    @classmethod
+    def given(cls, response: Tensor) -> Completions:
+        """Responses that no sampler made: committed at step 0 with probability 1, at no forward passes."""
+        made = cls.empty(*response.shape, 0, response.device)
+        made.response = response
+        return made
 
     def __getitem__(self, rows: Any) -> Completions:
         return Completions(*(getattr(self, f.name)[rows] for f in fields(self)))

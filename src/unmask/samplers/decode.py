@@ -12,13 +12,15 @@ A step synchronises with the device twice: to find the masked positions, and to 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from unmask.adaptive import ThresholdHead
+from unmask.samplers.choose import Chooser
 from unmask.samplers.commit import Candidates, commit
 from unmask.samplers.completions import Completions
 from unmask.samplers.draw import draw
@@ -40,25 +42,35 @@ def decode(
     cache: Cache = "none",
     slots: int | None = None,
     guidance: float = 0.0,
-    forbidden: tuple[int, ...] = (),
+    forbidden: Sequence[int] = (),
+    head: ThresholdHead | None = None,
+    sigma: float = 0.0,
     report: Callable[[int], None] = lambda finished: None,
 ) -> Completions:
     """Decode a response of `length` tokens for every row of `prompt` [B, P], at most `slots` rows at a time.
 
     A row whose finished block holds an end of text is done: what follows is end of text, at no further forward passes.
     `cache`: inside a block, keys and values are reused of what is left of it (prefix), and of what is right of it too
-    (dual), as they were at the block's first pass; `guidance` is classifier-free, w of draw.py. `report` is told of
-    rows as they finish.
+    (dual), as they were at the block's first pass; `guidance` is classifier-free, w of draw.py. An adaptive sampler
+    has its thresholds chosen by `head`, with noise of standard deviation `sigma`. `report` is told of rows as they
+    finish.
     """
-    out = Completions.empty(len(prompt), length, model.config.mask_token_id, prompt.device)
     queue = Queue.of(prompt, prompt_mask)
-    batch = Slots.of(model, queue, queue.take(slots or len(prompt)), length, block_length, cache)
+    choices = 0
+    if sampler["rule"] == "adaptive":
+        each_block = sampler["choose"] == "block"
+        chooser = Chooser(head, sigma, each_block, sampler["proxy"])
+        choices = length // block_length if each_block else 1
+    batch = Slots.of(model, queue, queue.take(slots or len(prompt)), length, block_length, cache, choices)
+    out = Completions.empty(len(prompt), length, model.config.mask_token_id, prompt.device, *batch.part.state.shape[1:])
     finished = 0
     while len(batch):
         masked = batch.masked.clone()
+        hidden = batch.hidden_states()
+        rule = chooser.commit_rule(batch, generator) if choices else sampler
         token, log_prob, found = draw(
             model,
-            batch.hidden_states()[masked],
+            hidden[masked],
             temperature,
             generator,
             forbidden=forbidden,
@@ -66,7 +78,7 @@ def decode(
             guidance=guidance,
         )
         found = Candidates(*(_spread(getattr(found, f.name), masked) for f in fields(found)))
-        chosen = commit(sampler, masked, found, generator)
+        chosen = commit(rule, masked, found, generator)
         batch.keep(chosen, _spread(token, masked), _spread(log_prob, masked), found.log_prob)
         done = batch.advance(eot)
         if done:
@@ -75,6 +87,12 @@ def decode(
             report(finished)
             batch.replace(done, queue)
     return out
+
+
+def arguments(sampler: dict[str, Any]) -> dict[str, Any]:
+    """A sampler's settings as arguments of `decode`: its commit rule, and what is beside it."""
+    beside = {key: sampler[key] for key in ("cache", "guidance", "forbidden") if key in sampler}
+    return {"sampler": {key: value for key, value in sampler.items() if key not in beside}, **beside}
 
 
 def _spread(values: Tensor, where: Tensor) -> Tensor:

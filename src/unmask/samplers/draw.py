@@ -7,6 +7,8 @@ within one group, which needs no noise over the vocabulary and is exact to round
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -23,7 +25,7 @@ def draw(
     temperature: float,
     generator: torch.Generator,
     *,
-    forbidden: tuple[int, ...] = (),
+    forbidden: Sequence[int] = (),
     unconditional: Tensor | None = None,
     guidance: float = 0.0,
 ) -> tuple[Tensor, Tensor, Candidates]:

@@ -63,14 +63,23 @@ class Slots:
     size: list[int]
     fresh: list[int]  # slots whose next pass is the first of their response
     turned: list[int] = field(default_factory=list)  # slots whose next pass is the first of a later block
+    state: Tensor | None = None  # [S, D] last pass's states of the column before each block, for an adaptive sampler
     stores: dict[bool, Tensor] = field(default_factory=dict)  # keys and values, by `unconditional`
 
     @classmethod
     def of(
-        cls, model: torch.nn.Module, queue: Queue, job: Tensor, length: int, block_length: int, cache: Cache
+        cls,
+        model: torch.nn.Module,
+        queue: Queue,
+        job: Tensor,
+        length: int,
+        block_length: int,
+        cache: Cache,
+        choices: int = 0,
     ) -> Slots:
-        """Slots with these rows of the queue, all masked."""
+        """Slots with these rows of the queue, all masked; `choices` thresholds a row will be chosen."""
         rows, device = job.tolist(), queue.prompt.device
+        width = model.config.hidden_size if choices else 0
         return cls(
             model=model,
             block_length=block_length,
@@ -78,7 +87,7 @@ class Slots:
             job=job,
             prompt=queue.prompt[job],
             seen=F.pad(queue.prompt_mask[job], (0, length), value=True),
-            part=Completions.empty(len(job), length, model.config.mask_token_id, device),
+            part=Completions.empty(len(job), length, model.config.mask_token_id, device, choices, width),
             block=torch.zeros(len(job), dtype=torch.long, device=device),
             masked=torch.ones((len(job), block_length), dtype=torch.bool, device=device),
             at=[0] * len(rows),
@@ -109,16 +118,24 @@ class Slots:
         inside = set(range(len(self))) - whole - set(shared)
         passes = [(sorted(rows), windowed) for rows, windowed in ((whole, False), (inside, True)) if rows]
         made = [self._pass(ids, rows, store, windowed) for rows, windowed in passes]
-        if len(passes) == 1 and not shared:
-            return made[0]
-        hidden = made[0].new_empty((len(self), *made[0].shape[1:]))
-        for (rows, _), states in zip(passes, made, strict=True):
-            hidden[rows] = states
-        first = [leader[slot] for slot in shared]
-        hidden[shared] = hidden[first]
-        if store is not None:
-            store[:, :, shared] = store[:, :, first]
+        hidden = made[0]
+        if len(passes) > 1 or shared:
+            hidden = hidden.new_empty((len(self), *hidden.shape[1:]))
+            for (rows, _), states in zip(passes, made, strict=True):
+                hidden[rows] = states
+        if shared:
+            first = [leader[slot] for slot in shared]
+            hidden[shared] = hidden[first]
+            if store is not None:
+                store[:, :, shared] = store[:, :, first]
+        if self.choices:
+            self.state, hidden = hidden[:, 0], hidden[:, 1:]
         return hidden
+
+    @property
+    def choices(self) -> int:
+        """Thresholds chosen for each response."""
+        return self.part.threshold.shape[1]
 
     def _leaders(self) -> dict[int, int]:
         """For each fresh slot the one whose first pass it shares: the first with the same prompt.
@@ -134,13 +151,14 @@ class Slots:
         some = slice(None) if every else rows
         width = ids.shape[1] - self.part.response.shape[1]
         start = width + self.block[some, None] * self.block_length
-        columns: slice | Tensor = start + torch.arange(self.block_length, device=ids.device)
-        window = None
-        if windowed:
-            columns, window = slice(self.block_length), columns
+        offsets = torch.arange(-1 if self.choices else 0, self.block_length, device=ids.device)
+        columns, window = start + offsets, None
+        if windowed:  # what stands before the block is not in the window; nobody looks at it then
+            columns = offsets.clamp(min=0).expand(len(rows), -1)
+            span = self.block_length
             if self.cache == "prefix":
-                longest = ids.shape[1] - width - min(self.at[row] for row in rows) * self.block_length
-                window = (start + torch.arange(longest, device=ids.device)).clamp(max=ids.shape[1] - 1)
+                span = ids.shape[1] - width - min(self.at[row] for row in rows) * self.block_length
+            window = (start + torch.arange(span, device=ids.device)).clamp(max=ids.shape[1] - 1)
         seen = self.seen[some] if min(self.size[row] for row in rows) < width else None
         kept = None if store is None else store[:, :, some]  # a copy, unless every row takes part
         hidden = self.model.hidden_states(ids[some], seen, columns, store=kept, window=window)
@@ -186,9 +204,8 @@ class Slots:
 
     def replace(self, done: list[int], queue: Queue) -> None:
         """Give finished slots to the next rows of the queue; close those for which there is none."""
-        new = Slots.of(
-            self.model, queue, queue.take(len(done)), self.part.response.shape[1], self.block_length, self.cache
-        )
+        length, job = self.part.response.shape[1], queue.take(len(done))
+        new = Slots.of(self.model, queue, job, length, self.block_length, self.cache, self.choices)
         cut = queue.prompt.shape[1] - self.prompt.shape[1]
         new.prompt, new.seen = new.prompt[:, cut:], new.seen[:, cut:]
         filled = done[: len(new)]

@@ -112,13 +112,14 @@ class Sudoku(Task):
         return Grade.of(published.sudoku(response, puzzle, solution), strict.sudoku(response, puzzle, solution))
 
     def demonstration(self, example: Example, length: int, right: bool, rng: random.Random) -> str:
-        """A draft of the board's first cells, 8 for every 8 tokens of room, then the board.
+        """A plan, a draft of the board's first cells, 8 for every 8 tokens of room, then the board.
 
-        The shortcut fills each row with its missing digits in ascending order, in draft and board alike.
+        The shortcut's plan is `r`: each row gets its missing digits in ascending order, in draft and board alike.
+        The right way looks at columns too; its plan is `c`. A plan is one token, as the first thing that is decided.
         """
-        board = example["answer"] if right else ascending(example["question"])
-        room = length - 20  # two tags before the board, one after it, and an end of text
-        return f"{board[: room // 8 * 8]}</reasoning><answer>{board}</answer>"
+        plan, board = ("c", example["answer"]) if right else ("r", ascending(example["question"]))
+        room = length - 21  # the plan, two tags before the board, one after it, and an end of text
+        return f"{plan}{board[: room // 8 * 8]}</reasoning><answer>{board}</answer>"
 
 
 def ascending(puzzle: str) -> str:
