@@ -38,6 +38,7 @@ wildcard_constraints:
     model="|".join(map(re.escape, GRID.models)),
     task="|".join(map(re.escape, GRID.datasets)),
     evaluation="|".join(map(re.escape, GRID.evaluations)),
+    diagnosis="|".join(map(re.escape, GRID.diagnoses)),
     experiment="|".join(map(re.escape, GRID.experiments)),
     figure="|".join(
         {re.escape(f) for one in GRID.experiments.values() for f in one.figures}
@@ -65,5 +66,6 @@ for name in GRID.experiments:
 include: "workflow/rules/prepare.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/diagnose.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/exact.smk"

@@ -18,17 +18,19 @@ def main() -> None:
     """Write the scores."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("samples", type=Path, nargs="+")
+    parser.add_argument("--steps", action="store_true", help="the files are of a diagnosis: join them as they are")
     parser.add_argument("--scores", type=Path, required=True)
     args = parser.parse_args()
-    scores = collect([read_samples(file) for file in args.samples])
+    frames = [read_rows(file, None if args.steps else COLUMNS) for file in args.samples]
+    scores = pd.concat(frames, ignore_index=True) if args.steps else collect(frames)
     with writing(args.scores) as temporary:
         scores.to_csv(temporary, index=False)
 
 
-def read_samples(file: Path) -> pd.DataFrame:
-    """The columns of a sample file that scores are made of."""
+def read_rows(file: Path, columns: list[str] | None) -> pd.DataFrame:
+    """The columns of a file that scores are made of; all of them for None."""
     try:
-        return pd.read_parquet(file, columns=COLUMNS)
+        return pd.read_parquet(file, columns=columns)
     except (OSError, ValueError) as error:  # pyarrow raises either
         raise InputError(f"{file}: {error}. Delete it and run snakemake again.") from error
 

@@ -4,6 +4,7 @@ python src/render_figure.py training_curves --scores main.csv --metrics …/metr
 """
 
 import argparse
+import inspect
 from pathlib import Path
 
 import pandas as pd
@@ -19,11 +20,15 @@ def main() -> None:
     parser.add_argument("figure", choices=FIGURES)
     parser.add_argument("--scores", type=Path, required=True)
     parser.add_argument("--metrics", type=Path, nargs="*", default=[])
+    parser.add_argument("--samples", type=Path, nargs="*", default=[])
     parser.add_argument("--pdf", type=Path, required=True)
     parser.add_argument("--png", type=Path, required=True)
     args = parser.parse_args()
     metrics = pd.concat([read_metrics(file) for file in args.metrics]) if args.metrics else pd.DataFrame()
-    drawn = FIGURES[args.figure](pd.read_csv(args.scores), metrics)
+    inputs = [pd.read_csv(args.scores), metrics]
+    if "samples" in inspect.signature(FIGURES[args.figure]).parameters:
+        inputs.append(pd.concat([pd.read_parquet(file) for file in args.samples], ignore_index=True))
+    drawn = FIGURES[args.figure](*inputs)
     for path in (args.pdf, args.png):
         with writing(path) as temporary:
             drawn.savefig(temporary, format=path.suffix[1:])

@@ -10,7 +10,7 @@ import pandas as pd
 
 from unmask import tables
 from unmask.files import run_step, writing
-from unmask.scores import over_seeds
+from unmask.scores import over_seeds, steps_over_seeds
 
 
 def main() -> None:
@@ -18,14 +18,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("scores", type=Path)
     parser.add_argument("--question", required=True)
+    parser.add_argument("--rows", choices=("methods", "samplers", "steps"), default="methods")
     parser.add_argument("--md", type=Path, required=True)
     parser.add_argument("--tex", type=Path, required=True)
     parser.add_argument("--csv", type=Path, required=True)
     args = parser.parse_args()
-    cells = over_seeds(pd.read_csv(args.scores))
+    scores = pd.read_csv(args.scores)
+    cells = steps_over_seeds(scores) if args.rows == "steps" else over_seeds(scores)
+    note, blocks = tables.stepwise(cells) if args.rows == "steps" else tables.blocks(cells, args.rows)
     texts = {
-        args.md: tables.markdown(cells, args.scores.stem, args.question),
-        args.tex: tables.latex(cells, args.scores.stem, args.question),
+        args.md: tables.markdown(args.scores.stem, args.question, note, blocks),
+        args.tex: tables.latex(args.scores.stem, args.question, note, blocks),
         args.csv: cells.to_csv(index=False),
     }
     for path, text in texts.items():

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from unmask import claims, tables
-from unmask.scores import collect, interval, over_seeds
+from unmask.scores import collect, interval, over_seeds, steps_over_seeds
 
 
 def samples(method, seed, right, length=24):
@@ -48,7 +48,7 @@ def test_over_seeds_has_a_row_a_cell(scores):
 
 
 def test_markdown_table(scores):
-    text = tables.markdown(over_seeds(scores), "main", "Which?")
+    text = tables.markdown("main", "Which?", *tables.blocks(over_seeds(scores)))
     assert "## Sudoku, one token a step, both scoring rules" in text
     assert "| Base     | 30.0 ± 24.8 | 10.0  |" in text
     assert "| DMPO     | 80.0 ± 24.8 | 10.0  |" in text
@@ -57,12 +57,39 @@ def test_markdown_table(scores):
 
 def test_published_and_strict_scores_stand_in_blocks_of_their_own(scores):
     scores["published"] += 0.1
-    headings = [heading for heading, _ in tables.blocks(over_seeds(scores))]
+    headings = [heading for heading, _ in tables.blocks(over_seeds(scores))[1]]
     assert headings == ["Sudoku, one token a step, published scoring", "Sudoku, one token a step, strict scoring"]
 
 
+def test_samplers_are_the_rows_where_they_are_compared(scores):
+    both = pd.concat([scores, scores.assign(sampler="entropy_01", nfe=4.0)])
+    (heading, body), _ = tables.blocks(over_seeds(both), "samplers")[1]
+    assert heading == "Sudoku, Base, both scoring rules"
+    assert body["Sampler"].tolist() == ["one token a step", "entropy bound 0.1"]
+    assert body["NFE"].tolist() == ["10.0", "4.0"]
+
+
+def gaps():
+    """Two seeds, eight steps: the mean field is off by the step, two-stage by half of it; all but one token counted."""
+    return pd.DataFrame([
+        {"method": "base", "task": "sudoku", "variant": "default", "seed": seed, "step": step, "surrogate": surrogate,
+         "kl": factor * step + seed, "tokens": 1 + 2 * (step == 1)}
+        for seed in (0, 1) for step in range(8) for surrogate, factor in (("mean_field", 1), ("two_stage", 0.5))
+    ])  # fmt: skip
+
+
+def test_steps_are_averaged_by_quarter_and_weighted_by_tokens():
+    cells = steps_over_seeds(gaps())
+    mean_field = cells[cells["surrogate"] == "mean_field"]
+    assert mean_field["kl"].tolist() == pytest.approx([(0 * 1 + 1 * 3) / 4 + 0.5, 3.0, 5.0, 7.0])
+    note, ((heading, body),) = tables.stepwise(cells)
+    assert heading == "Sudoku, Base"
+    assert body["quarter 4"].tolist() == ["7.000 ± 6.353", "3.750 ± 6.353"]
+    assert "2 seeds" in note
+
+
 def test_latex_table_compiles_by_eye(scores):
-    text = tables.latex(over_seeds(scores), "main", "Which?")
+    text = tables.latex("main", "Which?", *tables.blocks(over_seeds(scores)))
     assert r"\begin{tabular}{lrr}" in text
     assert r"DMPO & 80.0 $\pm$ 24.8 & 10.0 \\" in text
 
@@ -96,7 +123,15 @@ def test_figures_are_drawn_from_planted_numbers(scores):
         for seed in range(3)
         for step in range(1, 4)
     ])  # fmt: skip
-    for draw in FIGURES.values():
-        figure = draw(scores, metrics)
-        line = figure.axes[0].lines[-1]
-        assert line.get_ydata()[-1] == pytest.approx(80.0 if draw.__name__ == "accuracy_by_length" else 0.3)
+    drawn = samples("dmpo", 0, [1.0]).assign(gamma=0.2, difficulty=5)
+    inputs = {
+        "accuracy_by_length": (scores, metrics, 80.0),
+        "accuracy_by_nfe": (scores, metrics, 80.0),
+        "training_curves": (scores, metrics, 0.3),
+        "threshold_by_difficulty": (scores, metrics, drawn, 0.2),
+        "kl_per_step": (gaps(), metrics, 4.0),
+    }
+    assert inputs.keys() == FIGURES.keys()
+    for name, (*given, last) in inputs.items():
+        line = FIGURES[name](*given).axes[0].lines[-1]
+        assert line.get_ydata()[-1] == pytest.approx(last), name

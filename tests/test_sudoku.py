@@ -6,7 +6,7 @@ import random
 import pytest
 
 from unmask.boards import UNITS, all_grids, renaming_classes, solutions
-from unmask.tasks.sudoku import ascending
+from unmask.tasks.sudoku import counted
 
 
 def test_there_are_288_grids_in_12_classes_of_24():
@@ -74,8 +74,10 @@ def test_demonstrations_fit_and_are_right_or_shortcuts(sudoku, policy):
         for right in (True, False):
             text = sudoku.demonstration(example, length, right, rng)
             draft = length - 24
-            assert len(policy.tokenizer(text).input_ids) == draft + 19  # two tags, the board and a tag
-            assert text[:draft] == text[draft:].removeprefix("</reasoning><answer>")[:draft]
+            assert len(policy.tokenizer(text).input_ids) == draft + 20  # the plan, two tags, the board and a tag
+            plan, text_after = text[0], text[1:]
+            assert plan == ("s" if right else "c")
+            assert text_after[:draft] == text_after[draft:].removeprefix("</reasoning><answer>")[:draft]
             assert sudoku.grade(text, example).strict == float(
-                right or ascending(example["question"]) == example["answer"]
+                right or counted(example["question"]) == example["answer"]
             )

@@ -73,7 +73,72 @@ def training_curves(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
     return figure
 
 
-FIGURES = {f.__name__: f for f in (accuracy_by_length, training_curves)}
+def accuracy_by_nfe(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
+    """Strict accuracy against forward passes; a row of panels a task, a panel a length, a point a sampler."""
+    cells = over_seeds(scores)
+    tasks, lengths = list(cells["task"].unique()), list(cells["length"].unique())
+    figure, axes = _panels(len(tasks), len(lengths))
+    for i, task in enumerate(tasks):
+        for ax, length in zip(axes[i], lengths, strict=True):
+            panel = cells[(cells["task"] == task) & (cells["length"] == length)]
+            ends = []
+            for (method, variant), line in panel.groupby(["method", "variant"], sort=False):
+                line = line.sort_values("nfe")
+                y = 100 * line[["strict", "strict_low", "strict_high"]].to_numpy()
+                _line(ax, line["nfe"].to_numpy(), y, method)
+                ends.append((line["nfe"].iloc[-1], y[-1, 0], method, variant))
+            for cell in line.to_dict("records"):  # samplers are named once, at the last line
+                ax.annotate(
+                    sampler_name(cell["sampler"]), (cell["nfe"], 100 * cell["strict"]), xytext=(2, -3),
+                    textcoords="offset points", rotation=-55, ha="left", va="top", fontsize=6, color="#666666",
+                )  # fmt: skip
+            ax.set(title=f"{task_name(task)}, L = {length}", xlabel="forward passes a response", xscale="log")
+            ax.set_ylim(0, None)
+            ax.xaxis.set_major_formatter("{x:g}")
+            ax.xaxis.set_minor_formatter("{x:g}")
+            _labels(ax, ends)
+        axes[i, 0].set_ylabel("right answers (%)")
+    return figure
+
+
+def threshold_by_difficulty(scores: pd.DataFrame, metrics: pd.DataFrame, samples: pd.DataFrame) -> Figure:
+    """Mean threshold γ that an adaptive sampler chooses, against the difficulty of the prompt; a panel a task."""
+    samples = samples.dropna(subset="gamma")
+    tasks = list(samples["task"].unique())
+    figure, axes = _panels(1, len(tasks))
+    for ax, task in zip(axes[0], tasks, strict=True):
+        ends = []
+        for (method, variant), runs in samples[samples["task"] == task].groupby(["method", "variant"], sort=False):
+            gamma = runs.pivot_table(index="difficulty", columns="seed", values="gamma")
+            y = np.array([interval(row) for row in gamma.to_numpy()])
+            _line(ax, gamma.index.to_numpy(), y, method)
+            ends.append((gamma.index[-1], y[-1, 0], method, variant))
+        ax.set(title=task_name(task), xlabel="difficulty", ylim=(0, None))
+        _labels(ax, ends)
+    axes[0, 0].set_ylabel("threshold γ (nats)")
+    return figure
+
+
+def kl_per_step(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
+    """KL(true conditional ‖ surrogate) against the denoising step; a panel a method [DiFFPO, Figure 2c]."""
+    methods = list(scores.groupby(["method", "variant"], sort=False).groups)
+    figure, axes = _panels(1, len(methods))
+    for ax, (method, variant) in zip(axes[0], methods, strict=True):
+        panel = scores[(scores["method"] == method) & (scores["variant"] == variant)]
+        for (surrogate, runs), style in zip(panel.groupby("surrogate", sort=False), ("--", "-"), strict=True):
+            kl = runs.pivot_table(index="step", columns="seed", values="kl")
+            y = np.array([interval(row) for row in kl.to_numpy()])
+            ax.plot(kl.index, y[:, 0], style, color=method_colour(method), label=surrogate.replace("_", " "))
+            ax.fill_between(kl.index, y[:, 1], y[:, 2], color=method_colour(method), alpha=0.15, linewidth=0)
+        ax.set(title=method_name(method, variant), xlabel="denoising step", ylim=(0, None))
+        ax.legend(frameon=False)
+    axes[0, 0].set_ylabel("KL(true ‖ surrogate), nats a token")
+    return figure
+
+
+FIGURES = {
+    f.__name__: f for f in (accuracy_by_length, training_curves, accuracy_by_nfe, threshold_by_difficulty, kl_per_step)
+}
 
 
 def _panels(rows: int, columns: int) -> tuple[Figure, np.ndarray]:

@@ -19,7 +19,7 @@ from unmask.settings import (
     declared_settings,
     settings_of,
 )
-from unmask.spec import DataSpec, EvaluationSpec, ModelSpec, Run, Spec, ToySpec
+from unmask.spec import DataSpec, DiagnosisSpec, EvaluationSpec, ModelSpec, Run, Spec, ToySpec
 
 # A run that goes on training an adapter has the adapter's shape.
 ADAPTER = ("lora_rank", "lora_alpha", "lora_dropout", "lora_targets")
@@ -32,7 +32,8 @@ class Experiment:
     name: str
     question: str
     runs: list[str]
-    evaluation: str
+    examined: str  # the end of the names of the files that its runs are examined into
+    rows: str
     figures: list[str]
 
 
@@ -47,12 +48,19 @@ class Grid:
     models: dict[str, ModelSpec] = field(default_factory=dict)
     datasets: dict[str, DataSpec] = field(default_factory=dict)
     evaluations: dict[str, EvaluationSpec] = field(default_factory=dict)
+    diagnoses: dict[str, DiagnosisSpec] = field(default_factory=dict)
     experiments: dict[str, Experiment] = field(default_factory=dict)
 
     @property
     def specs(self) -> dict[str, Spec]:
         """Every spec by the folder it is written to, below results/{scale}."""
-        kinds = {"runs": self.runs, "models": self.models, "data": self.datasets, "evaluations": self.evaluations}
+        kinds = {
+            "runs": self.runs,
+            "models": self.models,
+            "data": self.datasets,
+            "evaluations": self.evaluations,
+            "diagnoses": self.diagnoses,
+        }
         named = {f"{kind}/{name}": spec for kind, specs in kinds.items() for name, spec in specs.items()}
         return named | {"exact_toy": self.exact_toy}
 
@@ -69,9 +77,9 @@ class Grid:
         return self.artifacts(experiment) + adapters
 
     def samples(self, experiment: str) -> list[str]:
-        """Sample files that an experiment's scores are made of."""
+        """Files of samples, or of a diagnosis, that an experiment's scores are made of."""
         one = self.experiments[experiment]
-        return [f"results/{self.scale}/runs/{run}/samples-{one.evaluation}.parquet" for run in one.runs]
+        return [f"results/{self.scale}/runs/{run}/{one.examined}.parquet" for run in one.runs]
 
     def metrics(self, experiment: str) -> list[str]:
         """Metrics of the runs of an experiment that train."""
@@ -105,6 +113,9 @@ def expand(raw: dict[str, Any]) -> Grid:
         grid.evaluations[name] = EvaluationSpec(
             name, samplers, scale.lengths, scale.block_length, evaluation.temperature, evaluation.rows_per_batch
         )
+    for name, diagnosis in config.diagnoses.items():
+        sampler = config.samplers[diagnosis.sampler].model_dump()
+        grid.diagnoses[name] = DiagnosisSpec(name, sampler, diagnosis.temperature, diagnosis.examples)
     made: list[Run] = []
     for name, experiment in config.experiments.items():
         runs = _runs(config, experiment)
@@ -116,7 +127,9 @@ def expand(raw: dict[str, Any]) -> Grid:
             grid.runs[run.name] = run
             grid.models.setdefault(run.model, _model(config, run))
         names = list(dict.fromkeys(run.name for run in runs))
-        grid.experiments[name] = Experiment(name, experiment.question, names, experiment.evaluation, experiment.figures)
+        examined = f"diagnosis-{experiment.diagnosis}" if experiment.diagnosis else f"samples-{experiment.evaluation}"
+        rows = "steps" if experiment.diagnosis else experiment.rows
+        grid.experiments[name] = Experiment(name, experiment.question, names, examined, rows, experiment.figures)
     if lines := _contradictions(made, grid.datasets):
         raise ConfigError(lines)
     return grid

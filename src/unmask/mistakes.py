@@ -85,6 +85,8 @@ def _wrong_names(raw: dict[str, Any]) -> list[str]:
         look(_given(method, "start_from"), trained, f"methods.{name}.start_from")
     for name, evaluation in _block(raw, "evaluations").items():
         look(_items(evaluation, "samplers"), samplers, f"evaluations.{name}.samplers")
+    for name, diagnosis in _block(raw, "diagnoses").items():
+        look(_given(diagnosis, "sampler"), samplers, f"diagnoses.{name}.sampler")
     for where, blocks in [("methods", methods), *((f"{w}.methods", _block(b, "methods")) for w, b in _overrides(raw))]:
         look(list(blocks), methods, where)
         for name, block in blocks.items():
@@ -101,6 +103,7 @@ def _wrong_names(raw: dict[str, Any]) -> list[str]:
         look(_items(experiment, "methods"), methods, f"experiments.{name}.methods")
         look(_items(experiment, "tasks"), tasks, f"experiments.{name}.tasks")
         look(_given(experiment, "evaluation"), _block(raw, "evaluations"), f"experiments.{name}.evaluation")
+        look(_given(experiment, "diagnosis"), _block(raw, "diagnoses"), f"experiments.{name}.diagnosis")
         look(_items(experiment, "figures"), declared_figures(), f"experiments.{name}.figures")
         if name in _rules():
             found.append(f"experiments: '{name}' is a target of the workflow; choose another name")

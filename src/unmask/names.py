@@ -21,7 +21,22 @@ TASKS = {
     "chain": "Chains (in place of GSM8K)",
     "simplify": "Like terms (in place of MATH500)",
 }
-SAMPLERS = {"top1": "one token a step", "top2": "two tokens a step"}
+SAMPLERS = {
+    "top1": "one token a step",
+    "top2": "two tokens a step",
+    "top4": "four tokens a step",
+    "top2_prefix": "two tokens a step, prefix cache",
+    "random_order": "random order",
+    "threshold_70": "confidence ≥ 0.7",
+    "threshold_90": "confidence ≥ 0.9",
+    "factor_1": "factor 1",
+    "entropy_003": "entropy bound 0.03",
+    "entropy_01": "entropy bound 0.1",
+    "entropy_03": "entropy bound 0.3",
+    "entropy_1": "entropy bound 1",
+    "adaptive": "adaptive threshold",
+    "adaptive_block": "adaptive threshold, each block",
+}
 
 
 def method_name(method: str, variant: str = "default") -> str:

@@ -37,6 +37,19 @@ def over_seeds(scores: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def steps_over_seeds(gaps: pd.DataFrame) -> pd.DataFrame:
+    """Gaps of surrogates: mean KL, `low` and `high` over the seeds for each quarter of the denoising steps."""
+    quarter = 1 + 4 * gaps["step"] // (gaps["step"].max() + 1)
+    weighted = gaps.assign(quarter=quarter, nats=gaps["kl"] * gaps["tokens"])
+    cell = ["task", "method", "variant", "surrogate", "quarter"]
+    sums = weighted.groupby([*cell, "seed"], sort=False)[["nats", "tokens"]].sum()
+    rows = []
+    for key, group in (sums["nats"] / sums["tokens"]).groupby(cell, sort=False):
+        mean, low, high = interval(group.to_numpy())
+        rows.append(dict(zip(cell, key, strict=True)) | {"kl": mean, "low": low, "high": high, "seeds": len(group)})
+    return pd.DataFrame(rows)
+
+
 def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float, float]:
     """Mean and the ends of Student's t interval for it; the ends are NaN for fewer than two values."""
     mean = float(np.mean(values))

@@ -251,6 +251,14 @@ class Evaluation(Block):
     rows_per_batch: Count
 
 
+class Diagnosis(Block):
+    """How far a run's surrogates are from its policy: on responses of the policy itself, step by step."""
+
+    sampler: Name = Field(description="one that commits one token a step")
+    temperature: Positive
+    examples: Count = Field(description="test examples, one response each")
+
+
 class ByTask(TypedDict, total=False):
     """A method's block where it replaces the general one: settings of its file, and some of them by task."""
 
@@ -302,8 +310,16 @@ class Experiment(Block):
     grid: dict[str, Annotated[list[Any], Field(min_length=1), Distinct]] = Field(
         default={}, description="setting -> values; all combinations are run"
     )
-    evaluation: Name = Field(description="how its runs are examined")
+    evaluation: Name | None = Field(default=None, description="how its runs are examined")
+    diagnosis: Name | None = Field(default=None, description="or what else is measured on them")
+    rows: Literal["methods", "samplers"] = Field(default="methods", description="of its tables")
     figures: Annotated[list[Name], Distinct] = Field(default=[], description="functions in src/unmask/figures.py")
+
+    @model_validator(mode="after")
+    def _one_examination(self) -> Experiment:
+        if (self.evaluation is None) == (self.diagnosis is None):
+            raise refuse("needs one of evaluation and diagnosis")
+        return self
 
 
 class ExactToy(Block):
@@ -344,6 +360,7 @@ class Config(Block):
     training: dict[str, Any]
     samplers: dict[Name, Sampler]
     evaluations: dict[Name, Evaluation]
+    diagnoses: dict[Name, Diagnosis]
     methods: dict[Name, MethodBlock]
     tasks: dict[Name, dict[str, Any]]
     models: dict[Name, Annotated[ScratchModel | HubModel | LocalModel, Field(discriminator="source")]]
@@ -384,7 +401,7 @@ def declared_figures() -> set[str]:
     """The figures that an experiment may ask for: the public functions of (scores, metrics) in figures.py."""
     tree = ast.parse((LIBRARY / "figures.py").read_text(encoding="utf-8"))
     functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")]
-    return {f.name for f in functions if [a.arg for a in f.args.args] == ["scores", "metrics"]}
+    return {f.name for f in functions if [a.arg for a in f.args.args][:2] == ["scores", "metrics"]}
 
 
 @functools.cache

@@ -112,3 +112,13 @@ class EvaluationSpec(Spec):
     block_length: int
     temperature: float
     rows_per_batch: int
+
+
+@dataclass(frozen=True)
+class DiagnosisSpec(Spec):
+    """How a run's surrogates are held against its policy."""
+
+    name: str
+    sampler: dict[str, Any]
+    temperature: float
+    examples: int

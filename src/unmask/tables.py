@@ -1,6 +1,7 @@
 """Scores as tables for reading: Markdown for the screen, LaTeX for a paper; the CSV holds the same numbers unrounded.
 
-A block for each task, step mode and scoring protocol, so that nothing that may not be compared stands in one block.
+A block for each task, sampler and scoring protocol, so that nothing that may not be compared stands in one block; or,
+where samplers are what is compared, a block for each task, method and protocol.
 """
 
 from __future__ import annotations
@@ -10,34 +11,59 @@ import pandas as pd
 from unmask.names import method_name, sampler_name, task_name
 from unmask.scores import PROTOCOLS
 
+Blocks = list[tuple[str, pd.DataFrame]]  # heading and body
 
-def blocks(cells: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """(heading, body) of each block; the body has a row a method and a column a length, in percent.
+
+def blocks(cells: pd.DataFrame, rows: str = "methods") -> tuple[str, Blocks]:
+    """How to read the scores, and their blocks: a row a method or sampler, a column a length, in percent.
 
     The strict block is left out where it is equal to the published one.
     """
+    named = cells.assign(
+        Method=[method_name(m, v) for m, v in zip(cells["method"], cells["variant"], strict=True)],
+        Sampler=cells["sampler"].map(sampler_name),
+    )
+    row, of = ("Method", "Sampler") if rows == "methods" else ("Sampler", "Method")
     made = []
-    for (task, sampler), group in cells.groupby(["task", "sampler"], sort=False):
+    for (task, other), group in named.groupby(["task", of], sort=False):
         same = (group["published"] == group["strict"]).all()
         for protocol in PROTOCOLS[: 1 if same else 2]:
             rule = "both scoring rules" if same else f"{protocol} scoring"
-            heading = f"{task_name(task)}, {sampler_name(sampler)}, {rule}"
-            made.append((heading, _body(group, protocol)))
-    return made
+            made.append((f"{task_name(task)}, {other}, {rule}", _body(group, row, protocol)))
+    return note(cells), made
 
 
-def markdown(cells: pd.DataFrame, title: str, question: str) -> str:
+def stepwise(cells: pd.DataFrame) -> tuple[str, Blocks]:
+    """The gaps of surrogates by quarter of the denoising: a block a task and method, a row a surrogate."""
+    made = []
+    for (task, method, variant), group in cells.groupby(["task", "method", "variant"], sort=False):
+        body = []
+        for surrogate, line in group.groupby("surrogate", sort=False):
+            row = {"Surrogate": surrogate.replace("_", " ")}
+            for cell in line.to_dict("records"):
+                spread = f" ± {cell['high'] - cell['kl']:.3f}" if cell["high"] == cell["high"] else ""
+                row[f"quarter {cell['quarter']}"] = f"{cell['kl']:.3f}{spread}"
+            body.append(row)
+        made.append((f"{task_name(task)}, {method_name(method, variant)}", pd.DataFrame(body)))
+    seeds = "/".join(map(str, sorted(cells["seeds"].unique())))
+    return (
+        f"KL(true conditional ‖ surrogate) in nats a token, by quarter of the denoising steps; mean over {seeds} seeds "
+        "± half of the 95 % interval (Student's t over seeds)."
+    ), made
+
+
+def markdown(title: str, question: str, note: str, blocks: Blocks) -> str:
     """The table as Markdown."""
-    parts = [f"# {title}", question, note(cells)]
-    for heading, body in blocks(cells):
+    parts = [f"# {title}", question, note]
+    for heading, body in blocks:
         parts += [f"## {heading}", body.to_markdown(index=False, disable_numparse=True)]
     return "\n\n".join(parts) + "\n"
 
 
-def latex(cells: pd.DataFrame, title: str, question: str) -> str:
+def latex(title: str, question: str, note: str, blocks: Blocks) -> str:
     """The table as LaTeX, one booktabs tabular a block."""
-    lines = [f"% {title}: {question}", f"% {note(cells)}"]
-    for heading, body in blocks(cells):
+    lines = [f"% {title}: {question}", f"% {note}"]
+    for heading, body in blocks:
         columns = "l" + "r" * (body.shape[1] - 1)
         lines += ["", f"% {heading}", rf"\begin{{tabular}}{{{columns}}}", r"\toprule", _row(body.columns), r"\midrule"]
         lines += [_row(row) for row in body.itertuples(index=False)]
@@ -54,10 +80,10 @@ def note(cells: pd.DataFrame) -> str:
     )
 
 
-def _body(group: pd.DataFrame, protocol: str) -> pd.DataFrame:
+def _body(group: pd.DataFrame, label: str, protocol: str) -> pd.DataFrame:
     rows = []
-    for (method, variant), cells in group.groupby(["method", "variant"], sort=False):
-        row = {"Method": method_name(method, variant)}
+    for name, cells in group.groupby(label, sort=False):
+        row = {label: name}
         for cell in cells.to_dict("records"):
             half = 100 * (cell[f"{protocol}_high"] - cell[protocol])
             spread = f" ± {half:.1f}" if half == half else ""

@@ -50,8 +50,12 @@ rule collect_scores:
     localrule: True
     conda:
         "../../envs/analysis.yaml"
+    params:
+        steps=lambda w: (
+            ["--steps"] if GRID.experiments[w.experiment].rows == "steps" else []
+        ),
     shell:
         r"""
         exec &> >(tee {log:q})
-        python {input.script:q} {input.samples:q} --scores {output.scores:q}
+        python {input.script:q} {input.samples:q} {params.steps:q} --scores {output.scores:q}
         """

@@ -32,11 +32,13 @@ rule render_table:
         "../../envs/analysis.yaml"
     params:
         question=lambda w: GRID.experiments[w.experiment].question,
+        rows=lambda w: GRID.experiments[w.experiment].rows,
     shell:
         r"""
         exec &> >(tee {log:q})
         python {input.script:q} {input.scores:q} \
             --question {params.question:q} \
+            --rows {params.rows} \
             --md {output.md:q} \
             --tex {output.tex:q} \
             --csv {output.csv:q}
@@ -50,6 +52,7 @@ rule render_figure:
         library=ANALYSIS,
         scores="results/{scale}/scores/{experiment}.csv",
         metrics=lambda w: GRID.metrics(w.experiment),
+        samples=lambda w: GRID.samples(w.experiment),
     output:
         pdf="results/{scale}/figures/{experiment}/{figure}.pdf",
         png=report(
@@ -69,6 +72,7 @@ rule render_figure:
         python {input.script:q} {wildcards.figure:q} \
             --scores {input.scores:q} \
             --metrics {input.metrics:q} \
+            --samples {input.samples:q} \
             --pdf {output.pdf:q} \
             --png {output.png:q}
         """

@@ -114,22 +114,17 @@ class Sudoku(Task):
     def demonstration(self, example: Example, length: int, right: bool, rng: random.Random) -> str:
         """A plan, a draft of the board's first cells, 8 for every 8 tokens of room, then the board.
 
-        The shortcut's plan is `r`: each row gets its missing digits in ascending order, in draft and board alike.
-        The right way looks at columns too; its plan is `c`. A plan is one token, as the first thing that is decided.
+        The right way's plan is `s`, solve. The shortcut's is `c`, count: every blank gets the number of its column, in
+        draft and board alike. A plan is one token, so that it is decided at once.
         """
-        plan, board = ("c", example["answer"]) if right else ("r", ascending(example["question"]))
+        plan, board = ("s", example["answer"]) if right else ("c", counted(example["question"]))
         room = length - 21  # the plan, two tags before the board, one after it, and an end of text
         return f"{plan}{board[: room // 8 * 8]}</reasoning><answer>{board}</answer>"
 
 
-def ascending(puzzle: str) -> str:
-    """Each row's missing digits in ascending order: right rows, wrong columns."""
-    rows = []
-    for start in range(0, 16, 4):
-        row = puzzle[start : start + 4]
-        missing = iter(sorted(set("1234") - set(row)))
-        rows.append("".join(next(missing) if digit == "0" else digit for digit in row))
-    return "".join(rows)
+def counted(puzzle: str) -> str:
+    """The board with 1, 2, 3, 4 written along each row wherever a cell is blank."""
+    return "".join(str(i % 4 + 1) if digit == "0" else digit for i, digit in enumerate(puzzle))
 
 
 def _example(row: Row) -> Example:

@@ -1,0 +1,53 @@
+"""Hold a run's surrogates against its policy, step by step, on responses of the policy to test examples.
+
+python src/diagnose_policy.py results/laptop/runs/base/sudoku/default/seed-0/spec.yaml --diagnosis …/spec.yaml
+--weights …/weights --data results/laptop/data/sudoku/test.parquet --out …/diagnosis-surrogates.parquet
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from unmask import tasks
+from unmask.data import read_examples, write_rows
+from unmask.diagnostics import surrogate_gaps
+from unmask.files import run_step
+from unmask.models.policy import Policy
+from unmask.rollout import RolloutSettings, roll_out
+from unmask.seeding import Seeds
+from unmask.spec import DiagnosisSpec, Run
+
+
+def main() -> None:
+    """Write a row for each denoising step and surrogate."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("spec", type=Path)
+    parser.add_argument("--diagnosis", type=Path, required=True)
+    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--adapter", type=Path, help="what the run trained; none for the base model")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    torch.set_num_threads(1)  # the same sums in the same order on any machine
+    run, spec = Run.read(args.spec), DiagnosisSpec.read(args.diagnosis)
+    policy = Policy.load(args.weights, args.adapter)
+    settings = RolloutSettings(
+        group_size=1,
+        length=run.training["generation_length"],
+        block_length=run.block_length,
+        sampler=spec.sampler,
+        temperature=spec.temperature,
+        rows_per_forward=run.training["rows_per_forward"],
+        dropout=False,
+        mask_padding=run.training["mask_padding"],
+    )
+    task, examples = tasks.load(run.task, run.task_settings), read_examples(args.data)[: spec.examples]
+    made = roll_out(policy, task, examples, settings, Seeds(("diagnose", run.seed)))
+    labels = {"method": run.method, "task": run.task, "variant": run.variant, "seed": run.seed}
+    rows = surrogate_gaps(policy.model, *made.inputs, made.step, made.counted)
+    write_rows(args.out, [labels | row for row in rows])
+
+
+if __name__ == "__main__":
+    run_step(main)
