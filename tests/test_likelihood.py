@@ -115,7 +115,7 @@ def test_coupled_scores_each_token_exactly_once_in_the_pair():
     always = SimpleNamespace(
         config=SimpleNamespace(mask_token_id=9),
         hidden_states=lambda ids, mask, columns: ids[:, columns, None].float(),
-        log_probs=lambda hidden: torch.full((len(hidden), 10), -1.0),
+        target_log_probs=lambda hidden, target: torch.full((len(hidden),), -1.0),
     )
     response = torch.randint(9, (64, 12), generator=seeded())
     rate, first = draw_coupled((64, 12), seeded())

@@ -55,6 +55,10 @@ class TabularModel(nn.Module):
         hidden[..., self.vocabulary] = -torch.inf
         return torch.log_softmax(hidden, dim=-1)
 
+    def target_log_probs(self, hidden: Tensor, target: Tensor) -> Tensor:
+        """Log π_θ of given tokens [n]."""
+        return self.log_probs(hidden).gather(1, target[:, None])[:, 0]
+
 
 def consistent_model(log_joint: Tensor, vocabulary: int, length: int) -> TabularModel:
     """The model whose every prediction is a conditional of one joint distribution of responses, log_joint [V^L].

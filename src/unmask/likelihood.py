@@ -28,7 +28,7 @@ def token_log_probs(
     length = response.shape[1]
     attention = None if bool(prompt_mask.all()) else F.pad(prompt_mask, (0, length), value=True)
     hidden = model.hidden_states(torch.cat((prompt, noisy), dim=1), attention, slice(prompt.shape[1], None))
-    found = model.log_probs(hidden[scored]).gather(1, response[scored][:, None])[:, 0]
+    found = model.target_log_probs(hidden[scored], response[scored])
     return torch.zeros(response.shape, dtype=found.dtype, device=found.device).masked_scatter(scored, found)
 
 

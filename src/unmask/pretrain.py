@@ -142,7 +142,7 @@ def _loss(
     ids = torch.cat((prompt, response.masked_fill(masked, model.config.mask_token_id)), dim=1)
     attention = None if bool(prompt_mask.all()) else F.pad(prompt_mask, (0, response.shape[1]), value=True)
     hidden = model.hidden_states(ids, attention, slice(prompt.shape[1], None))[masked]
-    return F.nll_loss(model.log_probs(hidden), response[masked])
+    return -model.target_log_probs(hidden, response[masked]).mean()
 
 
 def _schedule(update: int, updates: int, warmup: int = 50) -> float:

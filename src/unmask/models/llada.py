@@ -15,6 +15,8 @@ from transformers import AutoConfig
 from transformers.models.llama.configuration_llama import LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaModel, LlamaPreTrainedModel, rotate_half
 
+from unmask.models.head import target_log_probs
+
 
 class LladaConfig(LlamaConfig):
     """Llama's configuration and the id of the token [MASK], which is never predicted."""
@@ -75,6 +77,10 @@ class LladaForMaskedDiffusion(LlamaPreTrainedModel):
         logits = self.lm_head(hidden).float()
         logits[..., self.config.mask_token_id] = -torch.inf
         return F.log_softmax(logits, dim=-1)
+
+    def target_log_probs(self, hidden: Tensor, target: Tensor) -> Tensor:
+        """Log π_θ of given tokens [n], in fp32, from hidden [n, D]: `log_probs` without its memory."""
+        return target_log_probs(hidden, self.lm_head.weight, target, self.config.mask_token_id)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """Raw logits [B, T, V], as the published model returns them."""

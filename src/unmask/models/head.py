@@ -1,0 +1,64 @@
+"""Log-probabilities of given tokens from hidden states, without ever holding the logits of all of them.
+
+The head is applied to a few rows at a time. While these logits exist, the gradient with respect to the hidden states
+is formed too, so the backward pass needs neither the logits nor a second product with the head.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+LOGITS_AT_ONCE = 2**24  # 64 MiB in fp32
+
+
+def target_log_probs(hidden: Tensor, weight: Tensor, target: Tensor, never: int) -> Tensor:
+    """Log softmax(hidden · weightᵀ)[target] [n] in fp32, from hidden [n, D] and weight [V, D]; `never` is no token."""
+    return _TargetLogProbs.apply(hidden, weight, target, never)
+
+
+class _TargetLogProbs(torch.autograd.Function):
+    """∂/∂h = W[target] − Σ_v p_v W_v, and ∂/∂W = (one-hot − p) hᵀ, each times the gradient from above."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, target: Tensor, never: int) -> Tensor:
+        found, slopes = [], []
+        for part in _parts(hidden, weight):
+            log_probs = _log_probs(hidden[part], weight, never)
+            found.append(log_probs.gather(1, target[part, None])[:, 0])
+            if ctx.needs_input_grad[0]:
+                slopes.append(_residual(log_probs, target[part]).to(weight.dtype) @ weight)
+        ctx.never = never
+        ctx.save_for_backward(hidden, weight, target, torch.cat(slopes) if slopes else hidden[:0])
+        return torch.cat(found) if found else hidden.new_zeros(0, dtype=torch.float32)
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        hidden, weight, target, slope = ctx.saved_tensors
+        to_hidden = (upstream[:, None] * slope).to(hidden.dtype) if ctx.needs_input_grad[0] else None
+        if not ctx.needs_input_grad[1]:
+            return to_hidden, None, None, None
+        to_weight = torch.zeros_like(weight)  # a head that is trained: the logits are made a second time
+        for part in _parts(hidden, weight):
+            residual = _residual(_log_probs(hidden[part], weight, ctx.never), target[part]) * upstream[part, None]
+            to_weight += residual.to(hidden.dtype).T @ hidden[part]
+        return to_hidden, to_weight, None, None
+
+
+def _parts(hidden: Tensor, weight: Tensor) -> list[slice]:
+    rows = max(1, LOGITS_AT_ONCE // len(weight))
+    return [slice(start, start + rows) for start in range(0, len(hidden), rows)]
+
+
+def _log_probs(hidden: Tensor, weight: Tensor, never: int) -> Tensor:
+    logits = (hidden @ weight.T).float()
+    logits[:, never] = -torch.inf
+    return torch.log_softmax(logits, dim=-1)
+
+
+def _residual(log_probs: Tensor, target: Tensor) -> Tensor:
+    """One-hot − p [n, V], in place of the log-probabilities."""
+    residual = log_probs.exp_().neg_()
+    return residual.scatter_add_(1, target[:, None], torch.ones_like(target, dtype=residual.dtype)[:, None])
