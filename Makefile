@@ -1,11 +1,11 @@
-# make reproduce | test | help. Nothing is needed beforehand but Python 3.11, make and a compiler.
+# make reproduce | test | bench | help. Nothing is needed beforehand but Python 3.11, make and a compiler.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help reproduce report test lint format clean
+.PHONY: help reproduce report test bench lint format clean
 .DEFAULT_GOAL := help
 
 help:     ## list the commands
@@ -23,6 +23,9 @@ results/laptop/report.html: results/laptop/claims.md $(REPORTED)
 
 test: $(READY)   ## the tests
 	pytest -n 2 --dist loadfile
+
+bench: $(READY)  ## decoding and losses beside a textbook implementation; BENCH=--quick is a smoke test
+	python bench/run.py $(BENCH)
 
 lint: $(READY)   ## format and lint checks
 	ruff check && ruff format --check && snakefmt --check Snakefile workflow && snakemake --lint && codespell

@@ -1,0 +1,143 @@
+"""One side of one cell of the benchmark: prepares its work once, then does it as often as it is told on standard input.
+
+A line `check` does the work at temperature 0 and answers with its result and host synchronisations, a line `time`
+does it at the temperature of the papers' rollouts and answers with the CPU seconds. Every answer is a line of JSON and
+has the peak memory so far.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import textbook
+from syncs import HostSyncs
+from unmask.likelihood import Copies, denoising, elbo
+from unmask.models.policy import Policy
+from unmask.models.tiny import build_model
+from unmask.samplers.decode import decode
+
+TEMPERATURE = 0.2  # of DMPO's rollouts
+EOT = 1
+LORA = {"rank": 16, "alpha": 16, "dropout": 0.0, "targets": ["q_proj", "k_proj", "v_proj", "o_proj"], "seed": 0}
+Work = Callable[[float], dict[str, Any]]  # temperature -> result
+
+
+def decoding(side: str, job: dict[str, Any], model: torch.nn.Module, generator: torch.Generator) -> Work:
+    """Whole responses to random prompts of one length; `slots` rows at a time."""
+    model.lm_head.weight[EOT] *= job["eot_scale"]
+    prompt = torch.randint(2, job["vocabulary"], (job["rows"], job["prompt"]), generator=generator)
+    settings = {
+        "length": job["length"],
+        "block_length": job["block"],
+        "sampler": {"rule": "top_k", "tokens_per_step": job["tokens_per_step"], "score": "confidence"},
+        "eot": EOT,
+        "generator": generator,
+        "cache": job["cache"],
+    }
+
+    def ours(temperature: float) -> Any:
+        mask = torch.ones_like(prompt, dtype=torch.bool)
+        return [decode(model, prompt, mask, temperature=temperature, slots=job["slots"], **settings)]
+
+    def theirs(temperature: float) -> Any:
+        batches = prompt.split(job["slots"])
+        return [textbook.decode(model, batch, temperature=temperature, **settings) for batch in batches]
+
+    def run(temperature: float) -> dict[str, Any]:
+        parts = (ours if side == "ours" else theirs)(temperature)
+        return {name: torch.cat([getattr(p, name) for p in parts]).tolist() for name in ("response", "step", "nfe")}
+
+    return run
+
+
+def likelihoods(side: str, job: dict[str, Any], model: torch.nn.Module, generator: torch.Generator) -> Work:
+    """DMPO's loss and its gradient, or the ELBO under the policy and under the reference, on given masked copies."""
+    policy = Policy(model, None)
+    policy.make_trainable(**LORA)
+    for parameter in policy.trainable().values():
+        parameter.data += 0.02 * torch.randn(parameter.shape, generator=generator)
+    rows, length = job["rows"], job["length"]
+    prompt = torch.randint(2, job["vocabulary"], (rows, job["prompt"]), generator=generator)
+    response = torch.randint(2, job["vocabulary"], (rows, length), generator=generator)
+    half = torch.rand((rows, 1, length), generator=generator) < 0.4
+    masked = torch.cat((half, ~half), 1)  # an antithetic pair
+    weight = torch.linspace(1.5, -0.5, rows)
+
+    def log_likelihood() -> Tensor:
+        if side == "textbook":
+            return textbook.elbo(model, prompt, response, masked)
+        inputs = (model, prompt, torch.ones_like(prompt, dtype=torch.bool), response)
+        return elbo(*inputs, Copies(masked, length / masked.sum(-1)))
+
+    def loss() -> Tensor:
+        if side == "textbook":
+            return textbook.wdce(model, prompt, response, masked, weight)
+        inputs = (model, prompt, torch.ones_like(prompt, dtype=torch.bool), response)
+        copies = Copies(masked, 1 / masked.sum(-1))
+        return -(weight * denoising(*inputs, copies).mean(1)).mean()
+
+    def run_loss(_: float) -> dict[str, Any]:
+        value = loss()
+        gradients = torch.autograd.grad(value, list(policy.trainable().values()))
+        return {"loss": [float(value.detach())], "gradient": [float(g.norm()) for g in gradients]}
+
+    @torch.no_grad()
+    def run_elbo(_: float) -> dict[str, Any]:
+        current = log_likelihood()
+        with policy.reference():
+            return {"current": current.tolist(), "reference": log_likelihood().tolist()}
+
+    return run_loss if job["work"] == "loss" else run_elbo
+
+
+def peak() -> float:
+    """Largest resident memory of this process so far, MB."""
+    size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return size / 2**20 if sys.platform == "darwin" else size / 2**10
+
+
+@contextlib.contextmanager
+def counted_passes(model: torch.nn.Module) -> Any:
+    """Counts the forward passes of the body in a list of one number."""
+    count = [0]
+
+    def add(*_: Any) -> None:
+        count[0] += 1
+
+    handle = model.model.layers[0].input_layernorm.register_forward_hook(add)
+    yield count
+    handle.remove()
+
+
+def main() -> None:
+    """Prepare, then answer line by line."""
+    side, job = sys.argv[1], json.loads(sys.argv[2])
+    torch.set_num_threads(1)
+    generator = torch.Generator().manual_seed(0)
+    model = build_model(**job["body"], vocabulary=job["vocabulary"], seed=0).eval().requires_grad_(False)
+    run = (decoding if job["work"] == "decoding" else likelihoods)(side, job, model, generator)
+    baseline = peak()
+    for line in sys.stdin:
+        answer = {}
+        if line.strip() == "check":
+            with counted_passes(model) as passes, HostSyncs() as syncs:
+                answer["result"] = run(0.0)
+            answer |= {"syncs": dict(syncs.calls), "passes": passes[0]}
+        else:
+            start = time.process_time()
+            run(TEMPERATURE)
+            answer["seconds"] = time.process_time() - start
+        print(json.dumps({**answer, "megabytes": peak() - baseline}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
