@@ -37,6 +37,7 @@ FULL: Job = {
     "prompt": 200,
     "length": 128,
     "block": 32,
+    "common": 3178,
 }
 QUICK: Job = {
     "body": {"hidden_size": 64, "layers": 2, "heads": 4, "mlp_size": 96, "rope_theta": 5e5},
@@ -44,8 +45,10 @@ QUICK: Job = {
     "prompt": 20,
     "length": 32,
     "block": 8,
+    "common": 26,
 }
-DECODING: Job = {"work": "decoding", "rows": 2, "slots": 2, "tokens_per_step": 2, "cache": "none", "eot_scale": 0.0}
+DECODING: Job = {"work": "decoding", "rows": 2, "slots": 2, "tokens_per_step": 2, "cache": "none", "eot": -1}
+TEMPERATURE = 0.2  # of DMPO's rollouts
 
 
 def cells(scale: Job) -> dict[str, Job]:
@@ -57,15 +60,18 @@ def cells(scale: Job) -> dict[str, Job]:
         "DMPO loss and gradient": {"work": "loss", "rows": 2},
         "ELBO, policy and reference": {"work": "elbo", "rows": 2},
     }
-    shape = {key: scale[key] for key in ("body", "prompt", "length", "block")}
+    shape = {key: scale[key] for key in ("body", "prompt", "length", "block")} | {"temperature": TEMPERATURE}
     made = {
         f"V{vocabulary} {name}": shape | work | {"vocabulary": vocabulary}
         for vocabulary in scale["vocabularies"]
         for name, work in works.items()
     }
     small = scale["vocabularies"][-1]
-    mixed = DECODING | {"rows": 16, "slots": 4, "cache": "dual", "eot_scale": 2.0}
-    return made | {f"V{small} mixed lengths, dual cache, 4 of 16 rows at once": shape | mixed | {"vocabulary": small}}
+    mixed = DECODING | {"rows": 12, "slots": 4, "tokens_per_step": 4, "cache": "dual"}
+    # A token that most rows commit in their first block and some late or never ends the responses. Both sides must stop
+    # at the same places while they are timed, so nothing is drawn at random.
+    mixed |= {"eot": scale["common"], "temperature": 0.0, "vocabulary": small}
+    return made | {f"V{small} mixed lengths, dual cache, 4 of 12 rows at once": shape | mixed}
 
 
 @contextlib.contextmanager

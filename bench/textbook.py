@@ -1,7 +1,7 @@
 """Decoding and losses as the papers' pseudo-code has them: slow, plain, and independent of `unmask.samplers`.
 
-This is what the fast engine is tested and timed against, so it does the work that the released implementations do, no
-less and no more; nothing here is slowed on purpose. What each part costs for B rows of T columns, vocabulary V:
+The fast engine is tested and timed against this, so it does the work that the released implementations do, no less and
+no more; nothing is slowed on purpose. What each part costs for B rows of T columns, vocabulary V:
 
 - `forward` applies the head to every column it is given: logits [B, T, V] in the model's type.
 - `decode` draws a token at every column by Gumbel-max in float64 (unless the temperature is 0) and takes a softmax in
@@ -68,10 +68,7 @@ def rotate(x: Tensor, first: int, config: Any) -> Tensor:
 
 
 def choose(sampler: dict[str, Any], probability: Tensor, token: Tensor, generator: torch.Generator) -> list[int]:
-    """Which of n masked positions of one row keep the token drawn there.
-
-    `probability` [n, V] at temperature 1 and `token` [n]. Returns indices in 0 … n − 1, at least one.
-    """
+    """Which of n masked positions of a row keep their `token` [n], given `probability` [n, V] at T = 1; at least one."""
     rule, n = sampler["rule"], len(token)
     if rule == "random_order" or sampler.get("score") == "random":
         return torch.randperm(n, generator=generator, device=token.device)[: sampler.get("tokens_per_step", 1)].tolist()

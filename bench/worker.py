@@ -1,8 +1,8 @@
 """One side of one cell of the benchmark: prepares its work once, then does it as often as it is told on standard input.
 
-A line `check` does the work at temperature 0 and answers with its result and host synchronisations, a line `time`
-does it at the temperature of the papers' rollouts and answers with the CPU seconds. Every answer is a line of JSON and
-has the peak memory so far.
+A line `check` does the work at temperature 0 and answers with its result and host synchronisations; a line `time` does
+it at the job's temperature and answers with the CPU seconds. Every answer is a line of JSON and has the peak memory so
+far.
 """
 
 from __future__ import annotations
@@ -25,21 +25,18 @@ from unmask.models.policy import Policy
 from unmask.models.tiny import build_model
 from unmask.samplers.decode import decode
 
-TEMPERATURE = 0.2  # of DMPO's rollouts
-EOT = 1
 LORA = {"rank": 16, "alpha": 16, "dropout": 0.0, "targets": ["q_proj", "k_proj", "v_proj", "o_proj"], "seed": 0}
-Work = Callable[[float], dict[str, Any]]  # temperature -> result
+Work = Callable[[float], dict[str, Tensor]]  # temperature -> result
 
 
 def decoding(side: str, job: dict[str, Any], model: torch.nn.Module, generator: torch.Generator) -> Work:
     """Whole responses to random prompts of one length; `slots` rows at a time."""
-    model.lm_head.weight[EOT] *= job["eot_scale"]
     prompt = torch.randint(2, job["vocabulary"], (job["rows"], job["prompt"]), generator=generator)
     settings = {
         "length": job["length"],
         "block_length": job["block"],
         "sampler": {"rule": "top_k", "tokens_per_step": job["tokens_per_step"], "score": "confidence"},
-        "eot": EOT,
+        "eot": job["eot"],
         "generator": generator,
         "cache": job["cache"],
     }
@@ -52,9 +49,9 @@ def decoding(side: str, job: dict[str, Any], model: torch.nn.Module, generator: 
         batches = prompt.split(job["slots"])
         return [textbook.decode(model, batch, temperature=temperature, **settings) for batch in batches]
 
-    def run(temperature: float) -> dict[str, Any]:
+    def run(temperature: float) -> dict[str, Tensor]:
         parts = (ours if side == "ours" else theirs)(temperature)
-        return {name: torch.cat([getattr(p, name) for p in parts]).tolist() for name in ("response", "step", "nfe")}
+        return {name: torch.cat([getattr(p, name) for p in parts]) for name in ("response", "step", "nfe")}
 
     return run
 
@@ -85,16 +82,16 @@ def likelihoods(side: str, job: dict[str, Any], model: torch.nn.Module, generato
         copies = Copies(masked, 1 / masked.sum(-1))
         return -(weight * denoising(*inputs, copies).mean(1)).mean()
 
-    def run_loss(_: float) -> dict[str, Any]:
+    def run_loss(_: float) -> dict[str, Tensor]:
         value = loss()
         gradients = torch.autograd.grad(value, list(policy.trainable().values()))
-        return {"loss": [float(value.detach())], "gradient": [float(g.norm()) for g in gradients]}
+        return {"loss": value.detach()[None], "gradient": torch.stack([g.norm() for g in gradients])}
 
     @torch.no_grad()
-    def run_elbo(_: float) -> dict[str, Any]:
+    def run_elbo(_: float) -> dict[str, Tensor]:
         current = log_likelihood()
         with policy.reference():
-            return {"current": current.tolist(), "reference": log_likelihood().tolist()}
+            return {"current": current, "reference": log_likelihood()}
 
     return run_loss if job["work"] == "loss" else run_elbo
 
@@ -130,11 +127,12 @@ def main() -> None:
         answer = {}
         if line.strip() == "check":
             with counted_passes(model) as passes, HostSyncs() as syncs:
-                answer["result"] = run(0.0)
-            answer |= {"syncs": dict(syncs.calls), "passes": passes[0]}
+                result = run(0.0)
+            answer = {"syncs": dict(syncs.calls), "passes": passes[0]}
+            answer["result"] = {name: values.tolist() for name, values in result.items()}
         else:
             start = time.process_time()
-            run(TEMPERATURE)
+            run(job["temperature"])
             answer["seconds"] = time.process_time() - start
         print(json.dumps({**answer, "megabytes": peak() - baseline}), flush=True)
 

@@ -1,6 +1,7 @@
 """The benchmark runs, and counts what it says it counts."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -38,11 +39,12 @@ def test_host_synchronisations_are_counted(call, expected):
     assert sum(syncs.calls.values()) == expected
 
 
-@pytest.mark.parametrize("only", ["V512 dual", "V512 DMPO", "V512 mixed"])
+@pytest.mark.parametrize("only", ["V512 DMPO", "V512 mixed"])
 def test_quick_benchmark_finds_both_sides_equal(tmp_path, only):
     out = tmp_path / "bench.json"
     command = [sys.executable, ROOT / "bench/run.py", "--quick", "--repeats", "1", "--only", only, "--out", out]
-    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    printed = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
     (name, cell), *others = json.loads(out.read_text())["cells"].items()
     assert not others
     assert name.startswith(only)
