@@ -68,7 +68,7 @@ def rotate(x: Tensor, first: int, config: Any) -> Tensor:
 
 
 def choose(sampler: dict[str, Any], probability: Tensor, token: Tensor, generator: torch.Generator) -> list[int]:
-    """Which of n masked positions of a row keep their `token` [n], given `probability` [n, V] at T = 1; at least one."""
+    """Which of n masked positions of a row keep their `token` [n], by `probability` [n, V] at T = 1; at least one."""
     rule, n = sampler["rule"], len(token)
     if rule == "random_order" or sampler.get("score") == "random":
         return torch.randperm(n, generator=generator, device=token.device)[: sampler.get("tokens_per_step", 1)].tolist()
