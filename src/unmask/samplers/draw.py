@@ -43,7 +43,8 @@ def draw(
         logits = model.lm_head(hidden[some]).float()
         if unconditional is not None:
             logits = torch.lerp(model.lm_head(unconditional[some]).float(), logits, 1 + guidance)
-        logits[:, never] = NEVER
+        for one in never:  # one by one: a list of indices would have to be sent to the device
+            logits[:, one] = NEVER
         parts.append(_draw(logits, temperature, generator))
     token, log_prob, *rest = (torch.cat(column) for column in zip(*parts, strict=True))
     return token, log_prob, Candidates(*rest)
