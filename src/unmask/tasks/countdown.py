@@ -113,10 +113,9 @@ class Countdown(Task):
         return "" if answer is None else f"<answer>\\boxed{{{re.sub(r'(?<![0-9])0+(?=[0-9])', '', answer)}}}</answer>"
 
     def demonstration(self, example: Example, length: int, right: bool, rng: random.Random) -> str:
-        """A plan, as many steps as fit, then the expression; the steps are both intermediate results, then a check.
+        """As many steps as fit, then the expression; the steps are both intermediate results, then a check.
 
-        The right way's plan is `s`, solve. The shortcut's is `a`: it adds the numbers up in the given order, which
-        solves no puzzle.
+        The shortcut adds the numbers up in the given order; no puzzle is solved by that.
         """
         a, x, b, y, c = split_expression(example["answer"])
         if not right:
@@ -125,9 +124,8 @@ class Countdown(Task):
         last = first + c if y == "+" else first - c
         whole = f"{a:02d}{x}{b:02d}{y}{c:02d}"
         steps = [f"{a:02d}{x}{b:02d}={first:02d}", f"{first:02d}{y}{c:02d}={last:02d}", f"{whole}={last:02d}"]
-        plan = "s" if right else "a"
-        room = length - 13  # the plan, a tag before the expression of 8 characters, two around it, an end of text
-        return f"{plan}{''.join(steps[: min(room // 8, 3)])}</reasoning><answer>{whole}</answer>"
+        room = length - 12  # a tag before the expression of 8 characters, two around it, and an end of text
+        return f"{''.join(steps[: min(room // 8, 3)])}</reasoning><answer>{whole}</answer>"
 
 
 def generated_puzzles(largest: int, largest_target: int) -> list[Puzzle]:
