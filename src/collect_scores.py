@@ -9,9 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from unmask.files import InputError, run_step, writing
-from unmask.scores import collect
-
-COLUMNS = ["method", "task", "variant", "seed", "sampler", "length", "published", "strict", "nfe", "tokens", "seconds"]
+from unmask.scores import RUN, SAMPLE, collect
 
 
 def main() -> None:
@@ -21,7 +19,7 @@ def main() -> None:
     parser.add_argument("--steps", action="store_true", help="the files are of a diagnosis: join them as they are")
     parser.add_argument("--scores", type=Path, required=True)
     args = parser.parse_args()
-    frames = [read_rows(file, None if args.steps else COLUMNS) for file in args.samples]
+    frames = [read_rows(file, None if args.steps else [*RUN, *SAMPLE]) for file in args.samples]
     scores = pd.concat(frames, ignore_index=True) if args.steps else collect(frames)
     with writing(args.scores) as temporary:
         scores.to_csv(temporary, index=False)

@@ -11,10 +11,11 @@ from unmask import claims, tables
 from unmask.scores import collect, interval, over_seeds, steps_over_seeds
 
 
-def samples(method, seed, right, length=24):
+def samples(method, seed, right, length=24, points=1):
     return pd.DataFrame({
         "method": method, "task": "sudoku", "variant": "default", "seed": seed, "sampler": "top1", "length": length,
         "published": right, "strict": right, "nfe": 10, "tokens": 20, "seconds": 0.1,
+        "points": points,
     })  # fmt: skip
 
 
@@ -32,6 +33,14 @@ def test_collect_averages_each_run(scores):
     assert len(scores) == 6
     assert scores["n"].tolist() == [10] * 6
     assert scores[scores["method"] == "dmpo"]["strict"].tolist() == pytest.approx([0.7, 0.8, 0.9])
+
+
+def test_published_accuracy_pools_the_points_and_nothing_else_does():
+    """Boards of 4 and 12 blanks with 4 and 3 right cells: 7 of 16; the mean of the boards is 5 of 8."""
+    row = collect([samples("base", 0, [1.0, 0.25], points=[4, 12])]).iloc[0]
+    assert row["published"] == 7 / 16
+    assert row["strict"] == 0.625
+    assert (row["nfe"], row["n"]) == (10, 2)
 
 
 def test_interval_is_students():

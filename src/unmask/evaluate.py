@@ -58,6 +58,7 @@ def _graded(policy: Policy, task: Task, examples: list[Example], made: Completio
             "gold": str(example["answer"]),
             "answer": grade.answer,
             "published": grade.published,
+            "points": grade.points,
             "strict": grade.strict,
             "note": grade.note,
             "nfe": nfe,

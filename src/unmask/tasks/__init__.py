@@ -26,11 +26,12 @@ class Grade:
     published: float  # share right in [0, 1] under the papers' scoring rules
     strict: float  # 1.0 if a careful reader would call the whole answer right
     note: str = ""  # what the careful reader remarks
+    points: int = 1  # how much `published` counts in an accuracy: the papers pool the blank cells of all Sudoku boards
 
     @classmethod
     def of(cls, published: Verdict, strict: Verdict) -> Grade:
         """The grade that the two protocols' verdicts make."""
-        return cls(published.answer, published.share, strict.share, strict.note)
+        return cls(published.answer, published.share, strict.share, strict.note, published.total)
 
 
 @dataclass(frozen=True)
