@@ -1,43 +1,77 @@
-"""Score generations that were made elsewhere, by the papers' protocol or by a careful reader's.
+"""Score generations by the papers' protocol or by a careful reader's: those of others, or the samples of our runs.
 
     python src/score_generations.py --task gsm8k --protocol published generations.json [more files …]
+    python src/score_generations.py --task sudoku --protocol strict --by method,length results/…/samples-papers.parquet
 
-Prints one JSON object; `accuracy` is in per cent, and for Sudoku under `published` cells are counted. docs/scoring.md
-describes the protocols and the files that are understood.
+Prints one JSON object for all files, and with --by another for each group; `accuracy` is in per cent, and for Sudoku
+under `published` cells are counted. docs/scoring.md describes the protocols and the files that are understood.
 """
 
 import argparse
 import json
+import signal
 import sys
 from pathlib import Path
 
-from unmask.scoring.generations import PROTOCOLS, TASKS, Scored, score, summary
+from unmask.files import run_step
+from unmask.scoring.generations import PROTOCOLS, Scored, score, summaries, summary
+from unmask.scoring.golds import TASKS
+
+MOST_NAMED = 50  # broken records
 
 
-def main() -> int:
-    """Print the score; 1 if a record is broken and --lenient is not given, or a file cannot be read."""
+def main() -> None:
+    """Print the score; exit with 1 if a record is broken and --lenient is not given, or a file cannot be read."""
+    args = parse_arguments()
+    by = tuple(args.by.split(",")) if args.by else ()
+    scored = score(args.task, args.protocol, args.files, args.prompt, by)
+    report_broken([one for one in scored if one.broken], args.lenient)
+    report_differences([one for one in scored if one.stored is not None])
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends this quietly
+    sys.stdout.reconfigure(errors="backslashreplace")  # a model may write half a character
+    print(json.dumps(summary(args.task, args.protocol, scored)))
+    for group in summaries(args.task, args.protocol, scored) if by else ():
+        print(json.dumps(group, default=str))
+    if args.samples:
+        print_table(scored)
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", type=Path, nargs="+", help="parquet, JSON or JSON lines")
     parser.add_argument("--task", choices=TASKS, required=True)
     parser.add_argument("--protocol", choices=PROTOCOLS, required=True)
+    parser.add_argument("--by", metavar="KEY,…", help="also score each group; keys of records or columns, or `file`")
     parser.add_argument("--samples", action="store_true", help="also print a table of the single verdicts")
     parser.add_argument("--lenient", action="store_true", help="count broken records as wrong instead of stopping")
-    args = parser.parse_args()
-    try:
-        scored = score(args.task, args.protocol, args.files)
-    except ValueError as error:
-        print(error, file=sys.stderr)
-        return 1
-    broken = [one for one in scored if one.broken]
-    for one in broken:
+    parser.add_argument(
+        "--prompt",
+        choices=["chat", "terse"],
+        help="how the task was posed (default: as the run's spec.yaml beside our samples says, else chat)",
+    )
+    return parser.parse_args()
+
+
+def report_broken(broken: list[Scored], lenient: bool) -> None:
+    """Name broken records; exit with 1 unless told to be lenient."""
+    for one in broken[:MOST_NAMED]:
         print(f"{one.place}: {one.verdict.note}", file=sys.stderr)
-    if broken and not args.lenient:
-        print(f"{len(broken)} broken records; correct them or count them as wrong with --lenient", file=sys.stderr)
-        return 1
-    print(json.dumps(summary(args.task, args.protocol, scored)))
-    if args.samples:
-        print_table(scored)
-    return 0
+    if len(broken) > MOST_NAMED:
+        print(f"and {len(broken) - MOST_NAMED} more", file=sys.stderr)
+    if broken and not lenient:
+        sys.exit(f"{len(broken)} broken records; correct them or count them as wrong with --lenient")
+
+
+def report_differences(stored: list[Scored]) -> None:
+    """Say so if our own samples were judged otherwise when they were made."""
+    differ = sum(one.stored != one.verdict.share for one in stored)
+    if differ:
+        print(
+            f"{differ} of {len(stored)} verdicts are not those stored with the samples: the rules have changed since, "
+            "or the problems were posed otherwise (--prompt)",
+            file=sys.stderr,
+        )
 
 
 def print_table(scored: list[Scored]) -> None:
@@ -50,4 +84,4 @@ def print_table(scored: list[Scored]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_step(main)

@@ -10,6 +10,7 @@ import re
 END = re.compile(r"<\|eot_id\|>|<\|endoftext\|>")
 BRACES = re.compile(r"\{+|\}+")
 OPENED_BOX = re.compile(r"\\boxed\s*\{")
+LEADING_ZEROS = re.compile(r"(?<![0-9])0+(?=[0-9])")
 
 
 def cut(text: str) -> str:
@@ -28,6 +29,12 @@ def answer_text(text: str) -> str | None:
     """What stands in the first pair of answer tags, without surrounding white space."""
     found = between(text, "<answer>", "</answer>")
     return None if found is None else found.strip()
+
+
+def boxed_terse(text: str) -> str:
+    """A terse Countdown response (`12-04` in tags) in the form that the protocols read: a box, no zeros in front."""
+    answer = answer_text(cut(text))
+    return "" if answer is None else f"<answer>\\boxed{{{LEADING_ZEROS.sub('', answer)}}}</answer>"
 
 
 def simple_boxes(text: str) -> list[str]:

@@ -10,7 +10,7 @@ import re
 
 from unmask.scoring import Verdict
 from unmask.scoring.arithmetic import evaluate, integers
-from unmask.scoring.extraction import answer_text, last_box, simple_boxes
+from unmask.scoring.extraction import answer_text, cut, last_box, simple_boxes
 from unmask.scoring.normalise import same
 
 NUMBER = re.compile(r"-?\d+\.?\d*")
@@ -54,6 +54,12 @@ def sudoku(response: str, puzzle: str, solution: str) -> Verdict:
     board = written.ljust(16, "0")[:16]
     blanks = [i for i, given in enumerate(puzzle) if given == "0"]
     return Verdict(written or None, sum(board[i] == solution[i] for i in blanks), len(blanks))
+
+
+def simplify(response: str, gold: str) -> Verdict:
+    """Right if the answer tag holds the same string (our stand-in for MATH500; no paper has it)."""
+    answer = answer_text(cut(response))
+    return Verdict(answer, int(answer == gold))
 
 
 def countdown_expression(response: str) -> str:

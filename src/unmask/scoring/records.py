@@ -1,38 +1,59 @@
 """Files of generations: our own samples (parquet), JSON lines, and the JSON that the d1 and DMPO repositories write.
 
-The latter is one object with a list `generations` of records, or such records one a line.
+The latter is one object with a list `generations` of records, or such records one a line. Parquet and `.jsonl` are read
+piece by piece, so they may be larger than the memory.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from unmask.files import InputError
+
 # Columns of our sample files and what records call them.
 OURS = {"prompt": "question", "completion": "generations", "gold": "ground_truth"}
+Numbered = tuple[int, Any]  # line of JSON lines, elsewhere the number of the record; the record
 
 
 class BrokenError(ValueError):
     """A record that cannot be understood."""
 
 
-def read_records(file: Path) -> Iterator[tuple[int, Any]]:
-    """Line and record, or a BrokenError in its place if it is not JSON. Raises ValueError if there is no such file."""
+def read_records(file: Path) -> Iterator[Numbered]:
+    """All records with their places, or a BrokenError in the place of one that is not JSON.
+
+    Raises InputError if the file cannot be read or holds none.
+    """
+    read = _from_parquet if file.suffix == ".parquet" else _from_json
+    place = 0
     try:
-        if file.suffix == ".parquet":
-            yield from _from_parquet(file)
-            return
-        content = file.read_bytes()
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{file}: cannot be read ({error})") from error
+        for place, record in read(file):
+            yield place, record
+    except (OSError, ValueError) as error:  # pyarrow raises either
+        raise InputError(f"{file}: cannot be read ({error}); correct the path or the file") from error
+    if not place:
+        raise InputError(f"{file}: no records in it")
+
+
+def _from_json(file: Path) -> Iterator[Numbered]:
+    """Line by line if the file is called .jsonl, or is not JSON as a whole but has an object on some line."""
+    if file.suffix == ".jsonl":
+        with file.open("rb") as lines:
+            yield from _lines(lines)
+        return
+    content = file.read_bytes()
     whole = _json(content)
-    lines = [(line, _json(text)) for line, text in enumerate(content.split(b"\n"), 1) if text.strip()]
-    if isinstance(whole, BrokenError) and (file.suffix == ".jsonl" or any(isinstance(v, dict) for _, v in lines)):
-        yield from ((line, record) for line, value in lines for record in _records(value))
-    else:
-        yield from enumerate(_records(whole), 1)
+    lines = list(_lines(content.split(b"\n"))) if isinstance(whole, BrokenError) else []
+    yield from lines if any(isinstance(record, dict) for _, record in lines) else enumerate(_records(whole), 1)
+
+
+def _lines(lines: Iterable[bytes]) -> Iterator[Numbered]:
+    for number, text in enumerate(lines, 1):
+        if text.strip():
+            yield from ((number, record) for record in _records(_json(text)))
 
 
 def _records(value: Any) -> list[Any]:
@@ -49,12 +70,13 @@ def _json(text: bytes) -> Any:
         return BrokenError(f"not JSON: {error}")
 
 
-def _from_parquet(file: Path) -> Iterator[tuple[int, Any]]:
-    import pyarrow.parquet
+def _from_parquet(file: Path) -> Iterator[Numbered]:
+    """Rows with the names of records beside their own."""
+    from pyarrow.parquet import ParquetFile
 
-    rows = pyarrow.parquet.read_table(file).to_pylist()
-    lacking = OURS.keys() - (rows[0].keys() if rows else OURS.keys())
-    if lacking:
-        raise ValueError(f"no column {', '.join(sorted(lacking))}")
-    for number, row in enumerate(rows, 1):
-        yield number, {theirs: row[ours] for ours, theirs in OURS.items()}
+    with ParquetFile(file) as table:
+        if lacking := OURS.keys() - set(table.schema_arrow.names):
+            raise ValueError(f"no column {', '.join(sorted(lacking))}")
+        rows = (row for batch in table.iter_batches() for row in batch.to_pylist())
+        for number, row in enumerate(rows, 1):
+            yield number, row | {theirs: row[ours] for ours, theirs in OURS.items()}

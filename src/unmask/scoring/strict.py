@@ -13,7 +13,8 @@ from unmask.boards import is_solution
 from unmask.scoring import Verdict
 from unmask.scoring.arithmetic import evaluate, integers
 from unmask.scoring.equivalence import equivalent
-from unmask.scoring.extraction import final_answer
+from unmask.scoring.extraction import answer_text, cut, final_answer
+from unmask.scoring.terms import coefficients
 
 # Digits with or without separators of thousands (a comma, or LaTeX's `{,}` and `\,`), a decimal part, a fraction bar.
 NUMBER = re.compile(r"(?<![0-9.])-?(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|(?<![0-9])-?\.[0-9]+")
@@ -70,6 +71,12 @@ def sudoku(response: str, puzzle: str, solution: str) -> Verdict:
         return Verdict(board, 0, note="not 16 digits")
     kept = all(given in ("0", digit) for given, digit in zip(puzzle, board, strict=True))
     return Verdict(board, int(is_solution(board, puzzle)), note="" if kept else "givens overwritten")
+
+
+def simplify(response: str, gold: str) -> Verdict:
+    """Right if the answer is the same sum of terms, in any order (our stand-in for MATH500)."""
+    answer = answer_text(cut(response))
+    return Verdict(answer, int(answer is not None and coefficients(answer) == coefficients(gold)))
 
 
 def read_number(text: str) -> Fraction | None:

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from unmask.prompts import Messages, ask, pose
 from unmask.scoring import published, strict
 from unmask.scoring.arithmetic import evaluate
-from unmask.scoring.extraction import answer_text, cut, final_answer
+from unmask.scoring.extraction import answer_text, boxed_terse, cut, final_answer
 from unmask.settings import Count, Source
 from unmask.sources import Row, column, load_rows
 from unmask.tasks import SPLITS, Example, Grade, Task
@@ -106,11 +106,8 @@ class Countdown(Task):
         return Grade.of(published.countdown(text, *gold), strict.countdown(text, *gold))
 
     def _readable(self, response: str) -> str:
-        """The response as the protocols read it: a terse answer has zeros in front, and tags in place of a box."""
-        if self.prompt == "chat":
-            return response
-        answer = answer_text(cut(response))
-        return "" if answer is None else f"<answer>\\boxed{{{re.sub(r'(?<![0-9])0+(?=[0-9])', '', answer)}}}</answer>"
+        """The response as the protocols read it."""
+        return boxed_terse(response) if self.prompt == "terse" else response
 
     def demonstration(self, example: Example, length: int, right: bool, rng: random.Random) -> str:
         """As many steps as fit, then the expression; the steps are both intermediate results, then a check.

@@ -8,17 +8,16 @@ distinct within and between the splits.
 from __future__ import annotations
 
 import random
-import re
 from dataclasses import dataclass
 
 from unmask.prompts import Messages, ask
-from unmask.scoring import Verdict
+from unmask.scoring import published, strict
 from unmask.scoring.extraction import answer_text, cut
+from unmask.scoring.terms import TERM, coefficients
 from unmask.settings import Count
 from unmask.tasks import Example, Grade, Task, distinct
 
 LETTERS = "ab"
-TERM = re.compile(r"([+-]?)([0-9]{1,3})([a-z])", re.ASCII)
 OVERHEAD = 9  # tokens beside the reasoning: its end, the answer `6a+2b` and its tags, the end of text
 
 
@@ -64,9 +63,8 @@ class Simplify(Task):
 
     def grade(self, response: str, example: Example) -> Grade:
         """Published: the same string. Strict: the same expression."""
-        answer, gold = answer_text(cut(response)), example["answer"]
-        same = answer is not None and coefficients(answer) == coefficients(gold)
-        return Grade.of(Verdict(answer, int(answer == gold)), Verdict(answer, int(same)))
+        gold = example["answer"]
+        return Grade.of(published.simplify(response, gold), strict.simplify(response, gold))
 
     def demonstration(self, example: Example, length: int, right: bool, rng: random.Random) -> str:
         """The partial sums of each letter, `a4+2=6;b3-1=2`, as far as they fit. The shortcut forgets the last term."""
@@ -74,16 +72,6 @@ class Simplify(Task):
         seen = question if right else question[:-3]
         steps, room = ";".join(worked(seen, letter) for letter in LETTERS), length - OVERHEAD
         return f"{steps[:room]:<{room}}</reasoning><answer>{collected(seen)}</answer>"
-
-
-def coefficients(expression: str) -> dict[str, int] | None:
-    """The collected coefficients that are not 0; None if the text is no sum of terms."""
-    if len(expression) > 200 or TERM.sub("", expression):
-        return None
-    found: dict[str, int] = {}
-    for sign, number, letter in TERM.findall(expression):
-        found[letter] = found.get(letter, 0) + int(sign + number)
-    return {letter: number for letter, number in found.items() if number}
 
 
 def collected(question: str) -> str:

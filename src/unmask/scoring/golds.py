@@ -1,0 +1,98 @@
+"""Records of generations as the judges take them: the response and the gold answer in the task's own form.
+
+A record has `question`, `generations` (the text) and `ground_truth`, as the d1 and DMPO repositories write them; gold
+answers come in several spellings.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+from unmask.scoring.records import BrokenError
+
+
+def understand(task: str, record: Any) -> tuple[str, tuple[Any, ...]]:
+    """The response, and the gold answer in the form that the task's judges take. Raises BrokenError."""
+    if isinstance(record, BrokenError):
+        raise record
+    if not isinstance(record, dict):
+        raise BrokenError(f"a {type(record).__name__} where a record should be")
+    missing = {"question", "generations", "ground_truth"} - record.keys()
+    if missing:
+        raise BrokenError(f"no {', '.join(sorted(missing))}")
+    if str(record.get("task", task)) in TASKS.keys() - {task}:
+        raise BrokenError(f"of task {record['task']}, not {task}")
+    if not isinstance(record["generations"], str):
+        raise BrokenError("generations is not text")
+    return record["generations"], TASKS[task][1](record["question"], record["ground_truth"])
+
+
+def points(task: str, protocol: str, record: Any) -> int:
+    """What a broken record could have earned: the blank cells of its puzzle if that can be read, else all 16."""
+    if task != "sudoku" or protocol == "strict":
+        return 1
+    puzzle = _puzzle(record.get("question")) if isinstance(record, dict) else None
+    return puzzle.count("0") if puzzle else 16
+
+
+def _gsm8k(question: Any, truth: Any) -> tuple[float | None]:
+    """A number; null where the repositories could not read their own gold answer, which counts as wrong for all."""
+    if isinstance(truth, str):
+        truth = truth.rpartition("####")[2].replace(",", "")
+    try:
+        number = None if truth is None else float(truth)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise BrokenError("ground_truth is not a number") from error
+    if number is not None and not math.isfinite(number):
+        raise BrokenError("ground_truth is not finite")
+    return (number,)
+
+
+def _text(question: Any, truth: Any) -> tuple[str]:
+    if isinstance(truth, bool) or not isinstance(truth, str | int | float):
+        raise BrokenError("ground_truth is not an answer")
+    return (str(truth),)
+
+
+def _countdown(question: Any, truth: Any) -> tuple[list[int], int]:
+    """[numbers, target], or both from the question."""
+    if isinstance(truth, list) and len(truth) == 2 and isinstance(truth[0], list):
+        numbers, target = truth
+    else:
+        found = re.search(r"Numbers: \[([0-9, ]+)\]\s*Target: ([0-9]+)", question if isinstance(question, str) else "")
+        numbers = [int(digits) for digits in re.findall("[0-9]+", found.group(1)[:LONGEST])] if found else [None]
+        target = int(found.group(2)[:LONGEST]) if found else None
+    if not all(isinstance(number, int | float) and abs(number) <= LARGEST for number in (*numbers, target)):
+        raise BrokenError("ground_truth is not [numbers, target]")
+    return numbers, target
+
+
+def _sudoku(question: Any, truth: Any) -> tuple[str, str]:
+    """The puzzle, from the question, and its solution."""
+    puzzle = _puzzle(question)
+    if puzzle is None:
+        raise BrokenError("no 16-digit puzzle in the question")
+    if not re.fullmatch("[1-4]{16}", str(truth)):
+        raise BrokenError("ground_truth is not a solved board")
+    return puzzle, str(truth)
+
+
+def _puzzle(question: Any) -> str | None:
+    text = question if isinstance(question, str) else ""
+    found = re.match("[0-9]{16}", text) or re.search("Sudoku puzzle: ([0-9]{16})", text)
+    return found.group()[-16:] if found else None
+
+
+LARGEST = 10**15  # of a Countdown puzzle's numbers; NaN and infinities are not below it
+LONGEST = 400  # characters
+# The name of a task's judge in each protocol, and how its gold answers are read.
+TASKS = {
+    "gsm8k": ("gsm8k", _gsm8k),
+    "math500": ("math500", _text),
+    "countdown": ("countdown", _countdown),
+    "sudoku": ("sudoku", _sudoku),
+    "chain": ("gsm8k", _gsm8k),
+    "simplify": ("simplify", _text),
+}

@@ -1,0 +1,18 @@
+"""Sums of terms such as `6a+2b`, the answers of the task `simplify`, as mathematics."""
+
+from __future__ import annotations
+
+import re
+
+LONGEST = 200  # characters of a sum
+TERM = re.compile(r"([+-]?)([0-9]{1,3})([a-z])", re.ASCII)
+
+
+def coefficients(expression: str) -> dict[str, int] | None:
+    """The collected coefficients that are not 0; None if the text is no sum of terms."""
+    if len(expression) > LONGEST or TERM.sub("", expression):
+        return None
+    found: dict[str, int] = {}
+    for sign, number, letter in TERM.findall(expression):
+        found[letter] = found.get(letter, 0) + int(sign + number)
+    return {letter: number for letter, number in found.items() if number}
