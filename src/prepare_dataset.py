@@ -11,7 +11,7 @@ from pathlib import Path
 from unmask.data import write_rows
 from unmask.files import run_step
 from unmask.manifest import write_manifest
-from unmask.sources import local_files
+from unmask.sources import check_pinned, local_files
 from unmask.spec import DataSpec
 from unmask.tasks import load
 
@@ -25,6 +25,7 @@ def main() -> None:
     began = time.monotonic()
     spec = DataSpec.read(args.spec)
     try:
+        check_pinned(spec.settings)  # before anything is fetched
         splits = load(spec.task, spec.settings).splits()
     except ValueError as error:
         sys.exit(f"tasks.{spec.task}: {error}")

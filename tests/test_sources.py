@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from unmask.grid import expand
 from unmask.sources import column, cut_off, file_rows, load_rows, local_files, source_file
 from unmask.tasks import load
 
@@ -163,10 +164,21 @@ def test_hub_layouts(tmp_path, monkeypatch):
 
 
 def test_a_revision_that_is_no_commit_is_refused():
-    with pytest.raises(
-        ValueError, match=r"'main' is not a commit; choose one of https://huggingface\.co/datasets/a/b/"
-    ):
+    with pytest.raises(ValueError, match=r"^train_source\.revision: 'main' is not a commit of a/b\. Where"):
         load_rows(hub("a/b", revision="main"), "train")
+
+
+def test_what_is_to_be_pinned_is_said_before_anything_is_fetched(config, tmp_path):
+    expand(config | {"scale": "llada-8b"}).datasets["math500"].write(tmp_path / "spec.yaml")
+    command = [sys.executable, str(ROOT / "src/prepare_dataset.py"), str(tmp_path / "spec.yaml"), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    place = "https://huggingface.co/datasets/ankner/math-500"
+    assert (done.returncode, done.stderr) == (
+        1,
+        "tasks.math500: train_source.revision: 'to be pinned' is not a commit of ankner/math-500. Where there is a "
+        f"network, look one up (`git ls-remote {place} HEAD` prints the newest, {place}/commits/main lists all) and "
+        "put its 40 digits there in config.yaml\n",
+    )
 
 
 def test_offline_the_hub_says_the_way_out_at_once(tmp_path):

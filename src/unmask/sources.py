@@ -20,20 +20,29 @@ Row = dict[str, Any]
 
 
 def load_rows(source: dict[str, Any], split: str) -> list[Row]:
-    """All rows of a source block, as they stand there; `split` names the file where the source is a folder."""
+    """All rows of the block `{split}_source`, as they stand there; where it names a folder, of its file `{split}.*`."""
     values = {key: value for key, value in source.items() if key != "source"}
     if source["source"] == "hub":
+        check_pinned({f"{split}_source": source})
         return hub_rows(**values)
     return file_rows(source_file(values["path"], split))
 
 
+def check_pinned(settings: dict[str, Any]) -> None:
+    """Raise ValueError if a source block among a task's settings is on the hub, but at no commit."""
+    for key, block in settings.items():
+        hub = block if isinstance(block, dict) and block["source"] == "hub" else None
+        if hub and not re.fullmatch("[0-9a-f]{40}", hub["revision"]):
+            place = f"https://huggingface.co/datasets/{hub['repository']}"
+            raise ValueError(
+                f"{key}.revision: {hub['revision']!r} is not a commit of {hub['repository']}. Where there is a "
+                f"network, look one up (`git ls-remote {place} HEAD` prints the newest, {place}/commits/main lists "
+                "all) and put its 40 digits there in config.yaml"
+            )
+
+
 def hub_rows(repository: str, subset: str, split: str, revision: str) -> list[Row]:
     """A split of a data set on the hub. Raises ValueError with the way out when it cannot be had."""
-    if not re.fullmatch("[0-9a-f]{40}", revision):
-        raise ValueError(
-            f"{repository}: revision {revision!r} is not a commit; choose one of "
-            f"https://huggingface.co/datasets/{repository}/commits/main and put its 40 digits in config.yaml"
-        )
     from datasets import load_dataset
 
     try:
