@@ -14,7 +14,8 @@ from unmask.scoring.equivalence import equivalent
 from unmask.tasks import load
 
 PUZZLE, SOLUTION = "0204032001400402", "1234432121433412"
-GOLDS = {"gsm8k": (18.0,), "math500": (r"\frac{1}{2}",), "countdown": ([9, 9, 9], 9), "sudoku": (PUZZLE, SOLUTION)}
+GOLDS = {"gsm8k": (18.0,), "math500": (r"\frac{1}{2}",), "countdown": ([9, 9, 9], 9), "sudoku": (PUZZLE, SOLUTION),
+         "simplify": ("6a+2b",)}  # fmt: skip
 MEGABYTE = 1_000_000
 HOSTILE = {
     "tower": "9**9**9**9",
@@ -70,7 +71,7 @@ def test_hostile_answers_cost_less_than_a_second(name, task):
             began = time.process_time(), time.monotonic()
             verdict = getattr(protocol, task)(response, *GOLDS[task])
             assert time.process_time() - began[0] < 1.0
-            assert time.monotonic() - began[1] < 3.0  # the machine may be busy
+            assert time.monotonic() - began[1] < 6.0  # the machine may be busy
             assert verdict.correct in range(verdict.total + 1)
 
 
@@ -127,11 +128,25 @@ def test_arithmetic_agrees_with_python(text):
         assert value == eval(re.sub(r"\d+", r"Fraction(\g<0>)", text.strip()), {"Fraction": Fraction})
 
 
+def test_what_a_model_writes_is_never_run(tmp_path):
+    """Code that Python would run, if anything gave it the chance, in every place that is read."""
+    place = tmp_path / "was-here"
+    code = f"open('{place}','w').close()"
+    for text in (code, f"__import__('os').system('touch {place}')", f"9+9+9 if {code} else 9"):
+        for wrapper in WRAPPED:
+            response = wrapper.replace("{{", "{").replace("}}", "}").replace("{}", text, 1)
+            for task, gold in GOLDS.items():
+                getattr(published, task)(response, *gold)
+                getattr(strict, task)(response, *gold)
+        equivalent(text, "1")
+    assert not place.exists()
+
+
 def test_a_hung_comparison_costs_its_limit_and_says_so():
     equivalent("1", "2")
     began = time.monotonic()
     same, note = equivalent("1", r"\sum_{n=1}^{10^{9}} \frac{1}{n^n + \sin(n)}")
-    assert time.monotonic() - began < 3.0
+    assert time.monotonic() - began < 6.0
     assert not same
     assert equivalent(r"\frac{1}{2}", "0.5") == (True, "")  # and the next one is judged as ever
     assert note in ("", "could not be compared within the limits")

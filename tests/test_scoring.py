@@ -216,7 +216,7 @@ def test_published_row_of_the_base_model(task, correct, total, accuracy):
 
 
 @needs_generations
-@pytest.mark.parametrize(("task", "correct"), [("gsm8k", 791), ("countdown", 54), ("sudoku", 1)])
+@pytest.mark.parametrize(("task", "correct"), [("gsm8k", 791), ("math500", 147), ("countdown", 54), ("sudoku", 1)])
 def test_strict_scores_of_the_base_model(task, correct):
     scored = score(task, "strict", [GENERATIONS / f"{task}_128.jsonl"])
     assert summary(task, "strict", scored)["correct"] == correct
