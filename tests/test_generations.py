@@ -135,6 +135,11 @@ def test_samples_of_another_task_are_broken_records(config, monkeypatch, tmp_pat
     assert "and 70 more\n120 broken records; correct them or" in done.stderr
 
 
+def test_a_gold_that_is_no_sum_makes_no_answer_right(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps([record("<answer>?</answer>", "?"), record("", "?")]))
+    assert [one.verdict.correct for one in score("simplify", "strict", [tmp_path / "a.json"])] == [0, 0]
+
+
 HOSTILE = [  # task, question, ground truth
     ("countdown", "", [[10**400, 1, 1], 1]), ("countdown", "", [[1, 1, 1], float("nan")]),
     ("countdown", "", [[], None]),

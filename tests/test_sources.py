@@ -9,8 +9,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from unmask.boards import is_unique
+from unmask.data import read_examples
+from unmask.files import sha256
 from unmask.grid import expand
 from unmask.sources import column, cut_off, file_rows, load_rows, local_files, source_file
+from unmask.spec import DataSpec
 from unmask.tasks import load
 
 ROOT = Path(__file__).parents[1]
@@ -161,6 +165,48 @@ def test_hub_layouts(tmp_path, monkeypatch):
     assert [len(examples) for examples in splits.values()] == [3, 1, 1]  # p0 is tested, so it is not trained on
     assert splits["train"][0]["answer"].startswith(r"\frac")
     assert (splits["train"][0]["difficulty"], splits["test"][0]["difficulty"]) == (3, 2)
+
+
+def test_the_hub_layout_of_countdown(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    rows = [{"target": 6 + n, "nums": [2, 3, n]} for n in range(1, 9)] + [{"target": 10, "nums": [1, 2, 3, 4]}]
+    write_parquet(rows, tmp_path / "countdown/data/train-00000-of-00001.parquet")
+    settings = {"prompt": "chat", "prompt_file": "", "train_source": hub(tmp_path / "countdown"), "largest": 9,
+                "test_source": local(tmp_path / "test.jsonl"), "largest_target": 9, "train": 5, "validation": 2,
+                "test": 1, "seed": 0, "partial": "numbers"}  # fmt: skip
+    (tmp_path / "test.jsonl").write_text(json.dumps({"input": "8,3,2", "output": "14"}))
+    splits = load("countdown", settings).splits()
+    assert [len(examples) for examples in splits.values()] == [5, 2, 1]
+    assert {tuple(e["numbers"][:2]) for e in splits["train"] + splits["validation"]} == {(2, 3)}  # the last is tested
+    assert 8 not in {e["numbers"][2] for e in splits["train"] + splits["validation"]}
+    assert splits["test"][0]["target"] == 14
+
+
+@needs_data
+def test_what_the_papers_sudoku_boards_leak():
+    boards = load_rows(local(DATA / "sudoku"), "test")
+    assert len({board["Solution"] for board in boards}) == 229
+    assert sum(not is_unique(board["Puzzle"]) for board in boards) == 124
+
+
+def test_prepare_dataset_writes_the_splits_and_what_they_were_made_of(tmp_path):
+    rows = [{"question": f"q{i}", "answer": f"<<1+1=2>> #### {i},000"} for i in range(5)]
+    for split in ("train", "test"):
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    settings = STORED | {"train_source": local(tmp_path), "test_source": local(tmp_path), "match": "number"}
+    DataSpec("gsm8k", settings).write(tmp_path / "spec.yaml")
+    command = [sys.executable, str(ROOT / "src/prepare_dataset.py"), str(tmp_path / "spec.yaml"), str(tmp_path / "out")]
+    subprocess.run(command, check=True, timeout=60)
+    manifest = json.loads((tmp_path / "out/manifest.json").read_text())
+    assert manifest["rows"] == {"train": 4, "validation": 1, "test": 5}
+    assert manifest["settings"] == settings
+    assert manifest["inputs"] == {f"{split}_source": sha256(tmp_path / f"{split}.jsonl") for split in ("train", "test")}
+    assert manifest["outputs"] == {
+        f"{split}.parquet": sha256(tmp_path / f"out/{split}.parquet") for split in manifest["rows"]
+    }
+    assert read_examples(tmp_path / "out/test.parquet") == [
+        {"question": f"q{i}", "answer": f"{i},000", "difficulty": 1} for i in range(5)
+    ]
 
 
 def test_a_revision_that_is_no_commit_is_refused():

@@ -76,7 +76,8 @@ def sudoku(response: str, puzzle: str, solution: str) -> Verdict:
 def simplify(response: str, gold: str) -> Verdict:
     """Right if the answer is the same sum of terms, in any order (our stand-in for MATH500)."""
     answer = answer_text(cut(response))
-    return Verdict(answer, int(answer is not None and coefficients(answer) == coefficients(gold)))
+    found = None if answer is None else coefficients(answer)
+    return Verdict(answer, int(found is not None and found == coefficients(gold)))
 
 
 def read_number(text: str) -> Fraction | None:
