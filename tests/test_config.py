@@ -25,6 +25,16 @@ def test_every_scale_expands(config, scale):
     assert set(grid.wanted) <= set(grid.experiments)
 
 
+def test_four_tasks_has_the_papers_columns_and_shares_the_runs_of_main(config):
+    grid = expand(config | {"scale": "laptop"})
+    main, four = (set(grid.experiments[name].runs) for name in ("main", "four_tasks"))
+    assert main < four
+    assert {run.split("/")[1] for run in four - main} == {"chain", "simplify"}
+    assert "four_tasks" not in grid.wanted
+    assert set(grid.datasets) == {"sudoku", "countdown", "chain", "simplify"}
+    assert len(four) == 3 * 4 * 3
+
+
 def test_all_mistakes_are_reported_in_one_run(config):
     config["methods"]["dmpo"]["alhpa"] = 0.1
     config["training"]["weight_decay"] = "much"
@@ -123,7 +133,7 @@ WRONG = {  # path: (value, the line that says so)
     "training.lora_targets": ([], "training.lora_targets: list should have at least 1 item after validation, not 0"),
     "scale": (9, "scale: input should be a valid string, not 9"),
     "scales.smoke.seeds": ([0, 0, 1], "scales.smoke.seeds: 0 stands there twice; remove one"),
-    "scales.smoke.tasks": (["sudoku", "countdown", "chain"], "models.smoke.pretraining.chain: missing; "),
+    "scales.smoke.tasks": (["gsm8k"], "models.smoke.pretraining.gsm8k: missing; scales.smoke.tasks has gsm8k"),
     "scales.smoke.exact_toy.curves": ({"x": {"method": "dmpoo"}}, "scales.smoke.exact_toy.curves.x.method: unknown "),
     "scales.smoke.exact_toy.methods": ({"dmpo": {"alhpa": 1}}, "scales.smoke.exact_toy.methods.dmpo: unknown 'alhpa'"),
     "scales.smoke.methods.d1": ({"start_from": "sft"}, "scales.smoke.methods.d1: unknown 'start_from'; remove it"),
@@ -136,7 +146,7 @@ WRONG = {  # path: (value, the line that says so)
     "experiments.all": ({}, "experiments: 'all' is a target of the workflow; choose another name"),
     "experiments.Bad": ({}, "experiments.Bad: string should match pattern"),
     "experiments.main.figures": (["training_curve"], "experiments.main.figures: unknown 'training_curve'; did you"),
-    "experiments.main.tasks": (["chain"], "experiments.main.tasks: 'chain' is not in scales.smoke.tasks"),
+    "experiments.main.tasks": (["gsm8k"], "models.smoke.pretraining.gsm8k: missing; experiments.main.tasks has gsm8k"),
     "experiments.methods.tasks": ([], "experiments.methods.tasks: list should have at least 1 item"),
     "experiments.main.methods": (["base", "base"], "experiments.main.methods: 'base' stands there twice; remove one"),
     "experiments.main.grid": ({"baseline": []}, "experiments.main.grid.baseline: list should have at least 1 item"),

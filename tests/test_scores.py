@@ -64,6 +64,16 @@ def test_markdown_table(scores):
     assert "mean over 3 seeds" in text
 
 
+@pytest.mark.parametrize(
+    ("task", "name"), [("chain", "Chains (in place of GSM8K)"), ("simplify", "Like terms (in place of MATH500)")]
+)
+def test_stand_ins_are_called_what_they_are(scores, task, name):
+    cells = over_seeds(scores.assign(task=task))
+    assert f"## {name}, one token a step" in tables.markdown(cells, "four_tasks", "")
+    assert f"% {name}, one token a step" in tables.latex(cells, "four_tasks", "")
+    assert name in claims.markdown([claims.check(claim("dmpo", "base", task), scores.assign(task=task))], "laptop")
+
+
 def test_published_and_strict_scores_stand_in_blocks_of_their_own(scores):
     scores["published"] += 0.1
     headings = [heading for heading, _ in tables.blocks(over_seeds(scores))[1]]

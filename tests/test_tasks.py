@@ -174,7 +174,8 @@ def test_prompts_are_what_they_were():
              "simplify": load("simplify", SIMPLIFY)}  # fmt: skip
     golden = json.loads((Path(__file__).parent / "golden_prompts.json").read_text(encoding="utf-8"))
     for name, task in tasks.items():
-        assert task.messages({"question": "QUESTION"}) == [{"role": "user", "content": golden[name]}]
+        question = "3+4-5" if name == "chain" else "QUESTION"
+        assert task.messages({"question": question}) == [{"role": "user", "content": golden[name]}]
         assert task.prefill == "<reasoning>"
 
 
@@ -208,6 +209,32 @@ def test_stand_ins_demonstrate_right_and_wrong_ways(name, settings, length):
             assert task.reward(text, example) == {"correct": float(right)}
             grade = task.grade(text, example)
             assert (grade.published, grade.strict) == (right, right)
+
+
+CHAIN_REWARDS = [  # 3+4-5 -> 2
+    ("3+4=7-5=2</reasoning><answer>2</answer>", 1), ("<answer>2</answer>", 1), ("<answer> 2 </answer>", 1),
+    ("3+4=9</reasoning><answer>2</answer><|endoftext|>", 1), ("<answer>2</answer><answer>3</answer>", 1),
+    ("<answer>7</answer>", 0), ("<answer>02</answer>", 0), ("<answer>2.0</answer>", 0), ("<answer>-2</answer>", 0),
+    ("<answer>=2</answer>", 0), ("<answer>2 2</answer>", 0), ("<answer>3</answer><answer>2</answer>", 0),
+    ("<answer>2", 0), ("2</answer>", 0), ("</answer>2<answer>", 0), ("<answer></answer>", 0), ("<answer>२</answer>", 0),
+    ("<|endoftext|><answer>2</answer>", 0), ("<answer>2<|endoftext|></answer>", 0), ("2", 0), ("", 0),
+]  # fmt: skip
+SIMPLIFY_REWARDS = [  # 6a+2b
+    ("6a+2b", 1), ("2b+6a", 1), ("+6a+2b", 1), ("6a+1b+1b", 1), ("9a-3a+2b", 1), ("6a+2b+0c", 1), ("06a+02b", 1),
+    ("6a+2b+1c-1c", 1), ("6a2b", 1), ("6a-2b", 0), ("6a", 0), ("2b", 0), ("6b+2a", 0), ("a+2b", 0), ("6*a+2*b", 0),
+    ("6a + 2b", 0), ("6a+2b)", 0), ("6A+2B", 0), ("8ab", 0), ("", 0), ("६a+२b", 0),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("response", "reward"), CHAIN_REWARDS)
+def test_chain_rewards(response, reward):
+    assert load("chain", CHAIN).reward(response, {"question": "3+4-5", "answer": "2"}) == {"correct": reward}
+
+
+@pytest.mark.parametrize(("answer", "reward"), SIMPLIFY_REWARDS)
+def test_simplify_rewards(answer, reward):
+    example = {"question": "4a+3b+2a-1b", "answer": "6a+2b"}
+    assert load("simplify", SIMPLIFY).reward(f"<answer>{answer}</answer>", example) == {"correct": reward}
 
 
 def test_simplify_takes_any_order_only_when_strict():

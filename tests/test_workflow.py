@@ -43,6 +43,14 @@ def test_a_second_run_has_nothing_to_do(finished):
     assert "Nothing to be done" in output
 
 
+def test_four_tasks_adds_only_its_two_stand_ins(finished):
+    code, output = snakemake(finished, "-n", "four_tasks")
+    assert code == 0, output
+    counts = {line.split()[0]: int(line.split()[1]) for line in output.splitlines() if is_job_count(line)}
+    assert (counts["prepare_dataset"], counts["prepare_model"]) == (2, 4)  # two tasks, two seeds
+    assert (counts["train_policy"], counts["evaluate_policy"]) == (8, 12)
+
+
 def test_deleting_an_adapter_remakes_that_run_and_what_hangs_on_it(finished, tmp_path):
     copy = shutil.copytree(finished, tmp_path / "copy", copy_function=shutil.copy2)
     shutil.rmtree(copy / "results/smoke/runs/dmpo/sudoku/default/seed-0/adapter")

@@ -106,7 +106,7 @@ def expand(raw: dict[str, Any]) -> Grid:
     check_scale(config)
     scale = config.scales[config.scale]
     grid = Grid(config.scale, scale.experiments, _exact_toy(config))
-    for task in scale.tasks:
+    for task in itertools.chain(scale.tasks, *(one.tasks or [] for one in config.experiments.values())):
         grid.datasets[task] = DataSpec(task, _task_settings(config, task))
     for name, evaluation in config.evaluations.items():
         samplers = {s: config.samplers[s].model_dump() for s in evaluation.samplers}

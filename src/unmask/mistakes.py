@@ -57,11 +57,10 @@ def check_scale(config: Config) -> None:
     lines: list[str] = []
     model = config.models[scale.model]
     if isinstance(model, ScratchModel):
-        lacking = [task for task in scale.tasks if task not in model.pretraining]
-        lines += [f"models.{scale.model}.pretraining.{task}: missing; {where}.tasks has {task}" for task in lacking]
-    for name, experiment in config.experiments.items():
-        outside = [task for task in experiment.tasks or [] if task not in scale.tasks]
-        lines += [f"experiments.{name}.tasks: '{task}' is not in {where}.tasks" for task in outside]
+        asked = {where: scale.tasks} | {f"experiments.{name}": e.tasks for name, e in config.experiments.items()}
+        for asker, tasks in asked.items():
+            lacking = [task for task in tasks or [] if task not in model.pretraining]
+            lines += [f"models.{scale.model}.pretraining.{task}: missing; {asker}.tasks has {task}" for task in lacking]
     lines += problems(ExactToy, config.exact_toy.model_dump() | scale.exact_toy, f"{where}.exact_toy")
     if lines:
         raise ConfigError(lines)
@@ -201,7 +200,9 @@ def _missing(raw: dict[str, Any]) -> list[str]:
                 where = "training" if key in Training.model_fields else f"methods.{method}"
                 found.append(f"{where}.{key}: missing; add it")
     found += _missing_in_toy(raw, in_use[1])
-    for task in _files("tasks") & set(_items(in_use[1], "tasks")) & set(_block(raw, "tasks")):
+    askers = [in_use[1], *_block(raw, "experiments").values()]
+    asked = {task for asker in askers for task in _items(asker, "tasks")}
+    for task in _files("tasks") & asked & set(_block(raw, "tasks")):
         blocks = [_block(_block(raw, "tasks"), task), *(_block(_block(b, "task_settings"), task) for b in in_use)]
         for key in declared_settings("tasks", task).model_fields.keys() - set().union(*blocks):
             found.append(f"tasks.{task}.{key}: missing; add it")

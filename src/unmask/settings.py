@@ -293,7 +293,7 @@ class Scale(Overrides):
     """The size at which all experiments run."""
 
     model: Name
-    tasks: Names
+    tasks: Names = Field(description="of experiments that name none")
     seeds: Annotated[list[Whole], Distinct] = Field(min_length=1)
     block_length: Count = Field(description="tokens of a block of semi-autoregressive decoding")
     lengths: Annotated[list[Count], Distinct] = Field(min_length=1, description="at evaluation, multiples of the block")

@@ -44,8 +44,8 @@ class Chain(Task):
         return {"question": chain, "answer": str(value), "difficulty": steps}
 
     def messages(self, example: Example) -> Messages:
-        """The chain alone."""
-        return ask(example["question"])
+        """The chain with room for its results, `3+4=.-5=.`, padded so that places keep their distance."""
+        return ask(f"{spaced(example['question']):<{1 + 4 * self.max_steps}}")
 
     def reward(self, response: str, example: Example) -> dict[str, float]:
         """1.0 for the right digit."""
@@ -61,6 +61,11 @@ class Chain(Task):
         steps = worked(example["question"] if right else example["question"][:-2])
         room = length - OVERHEAD
         return f"{steps[:room]:<{room}}</reasoning><answer>{steps[-1]}</answer>"
+
+
+def spaced(chain: str) -> str:
+    """`3+4-5` -> `3+4=.-5=.`."""
+    return chain[:1] + "".join(f"{chain[i : i + 2]}=." for i in range(1, len(chain), 2))
 
 
 def worked(chain: str) -> str:
