@@ -2,7 +2,7 @@
 
 A problem such as `3+4-5+6` is worked from left to right; every result is a digit: 7, 2, 8. As in a word problem every
 step needs the result of the one before; a longer generation has room for more. Problems are distinct within and between
-the splits. (With multiplication and results modulo 10 or 5, base models reached 16 and 22 % after 1500 updates.)
+the splits. (docs/laptop.md says what base models made of other forms.)
 """
 
 from __future__ import annotations
