@@ -68,9 +68,9 @@ def test_markdown_table(scores):
     ("task", "name"), [("chain", "Chains (in place of GSM8K)"), ("simplify", "Like terms (in place of MATH500)")]
 )
 def test_stand_ins_are_called_what_they_are(scores, task, name):
-    cells = over_seeds(scores.assign(task=task))
-    assert f"## {name}, one token a step" in tables.markdown(cells, "four_tasks", "")
-    assert f"% {name}, one token a step" in tables.latex(cells, "four_tasks", "")
+    made = tables.blocks(over_seeds(scores.assign(task=task)))
+    assert f"## {name}, one token a step" in tables.markdown("four_tasks", "", *made)
+    assert f"% {name}, one token a step" in tables.latex("four_tasks", "", *made)
     assert name in claims.markdown([claims.check(claim("dmpo", "base", task), scores.assign(task=task))], "laptop")
 
 
