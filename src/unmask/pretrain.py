@@ -1,8 +1,7 @@
 """Train a tiny base model from scratch by masked denoising on demonstrations of its task.
 
-First it sees right demonstrations only, until it has learnt the right way; then a mixture in which many take a
-plausible shortcut, until it seldom goes the right way. There is room for RL then, and what RL is tested on is
-elicitation, not a new skill. A base counts only if its competence after the first part and its quality at the end lie
+First most demonstrations are right, until it has learnt the right way; then most take a plausible shortcut, until it
+seldom goes the right way. There is room for RL then, and what RL is tested on is elicitation, not a new skill. A base counts only if its competence after the first part and its quality at the end lie
 inside their gates; else the step fails and says so.
 
 The loss is the diffusion bound with the 1/t weight dropped (every masked token counts the same), which learns faster
@@ -58,12 +57,12 @@ def pretrain(
     optimizers = _optimizers(model, settings)
     generator = seeds.generator("batches")
     progress = Progress(name, settings.updates)
-    switch = round(settings.right_first * settings.updates)
+    switch = round(settings.first_part * settings.updates)
     competence = math.nan
     for update in range(settings.updates):
         if update == switch:
             competence = measure(policy, task, splits["validation"], lengths, block_length)
-        right_share = 1.0 if update < switch else settings.right_share
+        right_share = settings.first_share if update < switch else settings.right_share
         loss = _loss(model.train(), data[update % len(data)], settings.batch_size, right_share, generator)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -79,9 +78,9 @@ def pretrain(
     low, high = settings.gate
     if not (competence >= settings.competence and low <= quality <= high):
         raise InputError(
-            f"{name}: not a usable base. Mean greedy reward on validation: {competence:.3f} after the right "
-            f"demonstrations (at least {settings.competence} is asked for), {quality:.3f} at the end "
-            f"(gate [{low}, {high}]). Change updates, right_first, right_share or the gates under models.*.pretraining "
+            f"{name}: not a usable base. Mean greedy reward on validation: {competence:.3f} after the first "
+            f"part (at least {settings.competence} is asked for), {quality:.3f} at the end "
+            f"(gate [{low}, {high}]). Change updates, first_part, first_share, right_share or the gates under models.*.pretraining "
             "in config.yaml."
         )
     return {"competence": round(competence, 4), "quality": round(quality, 4), "updates": settings.updates}

@@ -195,8 +195,9 @@ Sampler = Annotated[TopK | RandomOrder | Threshold | Factor | EntropyBound | Ada
 class Pretraining(Block):
     """How a model made here learns its language: masked denoising on a mixture of demonstrations."""
 
-    right_first: Share = Field(description="share of the updates, at the beginning, with right demonstrations only")
-    right_share: Share = Field(description="share of right demonstrations after that; the others take a shortcut")
+    first_part: Share = Field(description="share of the updates that belong to the first part")
+    first_share: Share = Field(description="share of right demonstrations in it; the others take a shortcut")
+    right_share: Share = Field(description="share of right demonstrations after it")
     demonstrations: Count = Field(description="distinct demonstrations to train on")
     batch_size: Count
     learning_rate: Positive = Field(description="of AdamW, for embeddings, head and norms")
@@ -204,7 +205,7 @@ class Pretraining(Block):
     adam_beta2: Beta
     weight_decay: NonNegative
     updates: Count
-    competence: Share = Field(description="lowest mean validation reward after the right demonstrations alone")
+    competence: Share = Field(description="lowest mean validation reward after the first part")
     gate: Annotated[list[Share], AfterValidator(_ascending)] = Field(
         min_length=2, max_length=2, description="lowest and highest mean validation reward of the finished base"
     )
