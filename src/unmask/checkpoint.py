@@ -48,7 +48,7 @@ class Checkpoint:
             remove(old)
 
     @classmethod
-    def newest(cls, folder: Path, identity: str) -> Checkpoint | None:
+    def newest(cls, folder: Path, identity: str, device: torch.device | str = "cpu") -> Checkpoint | None:
         """The newest whole checkpoint of this work; None if there is none. A damaged one is removed."""
         for path in reversed(folders(folder)):
             try:
@@ -58,9 +58,9 @@ class Checkpoint:
                     continue
                 return cls(
                     step=state["step"],
-                    parameters=load_file(path / "parameters.safetensors"),
-                    optimizer=torch.load(path / "optimizer.pt", weights_only=True),
-                    buffer=load_file(path / "buffer.safetensors"),
+                    parameters=load_file(path / "parameters.safetensors", device=str(device)),
+                    optimizer=torch.load(path / "optimizer.pt", weights_only=True, map_location="cpu"),
+                    buffer=load_file(path / "buffer.safetensors", device=str(device)),
                     metrics=state["metrics"],
                 )
             except DAMAGE as error:

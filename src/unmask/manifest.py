@@ -44,18 +44,27 @@ def write_manifest(
         "spec": spec.digest,
         "inputs": {name: sha256(file) for name, file in inputs.items()},
         "outputs": {file.name: sha256(file) for file in outputs},
+        "device": device_name(),
         **more,
         "source": sha256_of_source(),
         "git": git_state(),
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
         "python": platform.python_version(),
-        "device": f"cpu ({platform.machine()})",
         "seconds": round(time.monotonic() - began, 1),
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "slurm_job": os.environ.get("SLURM_JOB_ID"),
     }
     with writing(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def device_name(device: Any = None) -> str:
+    """The GPU that a torch device is, or the processor."""
+    if device is not None and device.type == "cuda":
+        import torch
+
+        return torch.cuda.get_device_name(device)
+    return f"cpu ({platform.machine()})"
 
 
 def sha256_of_source() -> str:

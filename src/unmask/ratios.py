@@ -45,7 +45,7 @@ def prepare_ratios(
 
 def at_update(fixed: Rows, update: int | Tensor) -> Rows:
     """The values of one update, or of one for each row [B]."""
-    every = torch.arange(len(fixed["advantage"]))
+    every = torch.arange(len(fixed["advantage"]), device=fixed["advantage"].device)
     return {name.removeprefix(EACH): rows[every, update] for name, rows in fixed.items() if name.startswith(EACH)}
 
 

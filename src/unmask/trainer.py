@@ -165,7 +165,7 @@ class Trainer:
 
     def _resume(self, parameters: Rows, optimizer: torch.optim.Optimizer) -> tuple[int, Any, Any]:
         """(updates done, the buffer in use, what is fixed for it); (0, None, None) at the beginning."""
-        state = Checkpoint.newest(self.folder, self.identity)
+        state = Checkpoint.newest(self.folder, self.identity, self.policy.model.device)
         if state is None:
             return 0, None, None
         with torch.no_grad():

@@ -46,7 +46,7 @@ class DiffuGrpo(Method):
         if self.mask_index == "update":
             return at_update(fixed, update)
         updates = fixed[EACH + "old"].shape[1]
-        micro_step = torch.arange(len(rollouts)) * self.micro_steps // len(rollouts)
+        micro_step = torch.arange(len(rollouts), device=rollouts.reward.device) * self.micro_steps // len(rollouts)
         return at_update(fixed, (update * self.micro_steps + micro_step) % updates)
 
     def loss(self, policy: Policy, rollouts: Rollouts, fixed: Rows, fresh: Rows) -> tuple[Tensor, dict[str, Tensor]]:
