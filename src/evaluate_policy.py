@@ -29,7 +29,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)  # the same sums in the same order on any machine
     run = Run.read(args.spec)
-    policy = Policy.load(args.weights, args.adapter)
+    policy = Policy.load(args.weights, args.adapter, dtype=run.training["dtype"])
     task = tasks.load(run.task, run.task_settings)
     rows = evaluate(policy, task, read_examples(args.data), run, EvaluationSpec.read(args.evaluation))
     write_rows(args.samples, rows)

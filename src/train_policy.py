@@ -14,7 +14,7 @@ import torch
 from unmask import methods, tasks
 from unmask.data import read_examples
 from unmask.files import remove, run_step, writing
-from unmask.manifest import identity, write_manifest
+from unmask.manifest import device_name, identity, write_manifest
 from unmask.models.policy import Policy
 from unmask.spec import Run
 from unmask.trainer import Trainer
@@ -38,7 +38,7 @@ def main() -> None:
     checkpoints = args.adapter.parent / "checkpoints"
     trainer = Trainer(
         run=run,
-        policy=Policy.load(args.weights, args.start),
+        policy=Policy.load(args.weights, args.start, dtype=run.training["dtype"]),
         method=methods.load(run.algorithm, run.method_settings),
         task=tasks.load(run.task, run.task_settings),
         examples=read_examples(args.data),
@@ -51,7 +51,8 @@ def main() -> None:
     with writing(args.metrics) as temporary:
         pd.DataFrame(metrics).to_csv(temporary, index=False)
     seconds_training = round(sum(row["seconds"] for row in metrics), 1)
-    write_manifest(args.manifest, run, inputs, [args.adapter], began, seed=run.seed, seconds_training=seconds_training)
+    facts = {"seed": run.seed, "seconds_training": seconds_training, "device": device_name(trainer.policy.model.device)}
+    write_manifest(args.manifest, run, inputs, [args.adapter], began, **facts)
     remove(checkpoints)
 
 

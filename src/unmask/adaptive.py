@@ -52,7 +52,7 @@ class ThresholdHead(nn.Module):
         save_file(tensors, folder / FILE, metadata={"gamma_max": repr(self.gamma_max)})
 
     @classmethod
-    def load(cls, folder: Path) -> ThresholdHead | None:
+    def load(cls, folder: Path, device: torch.device | str = "cpu") -> ThresholdHead | None:
         """The head in an adapter's folder; None if it has none."""
         if not (Path(folder) / FILE).exists():
             return None
@@ -62,7 +62,7 @@ class ThresholdHead(nn.Module):
         width, hidden_size = tensors["inner.weight"].shape
         head = cls(hidden_size, width, gamma_max / 2, gamma_max)
         head.load_state_dict(tensors)
-        return head
+        return head.to(device)
 
 
 def log_density(logit: Tensor, mean: Tensor, sigma: float) -> Tensor:

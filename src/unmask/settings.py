@@ -116,6 +116,9 @@ class Training(Block):
     lora_alpha: Count
     lora_dropout: Share
     lora_targets: Annotated[list[Projection], Distinct] = Field(min_length=1, description="what gets an adapter")
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        description="numbers of the base model; auto is bfloat16 on a GPU and float32 elsewhere. Adapters are float32"
+    )
     rollout_dropout: bool = Field(description="adapter dropout also while sampling, as in the released codes")
     mask_padding: bool = Field(description="hide left padding from attention; the released codes do not")
     resync_every: Whole = Field(description="buffers after which the reference becomes the current policy; 0 is never")
@@ -234,14 +237,14 @@ class HubModel(Block):
 
     source: Literal["hub"]
     repository: str
-    revision: str
+    revision: str = Field(description="commit, 40 hexadecimal digits")
 
 
 class LocalModel(Block):
     """A checkpoint in a folder, in the published layout."""
 
     source: Literal["local"]
-    path: str
+    path: str = Field(description="the folder, with config.json, weights as safetensors and tokenizer")
 
 
 class Evaluation(Block):

@@ -37,6 +37,7 @@ class LladaForMaskedDiffusion(LlamaPreTrainedModel):
     def __init__(self, config: LladaConfig) -> None:
         super().__init__(config)
         self.model = LlamaModel(config)
+        del self.model.rotary_emb  # the angles are made here, in fp32
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()
 

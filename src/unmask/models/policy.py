@@ -23,6 +23,7 @@ from transformers.utils import logging
 from unmask.adaptive import ThresholdHead
 from unmask.files import InputError
 from unmask.models.llada import LladaForMaskedDiffusion
+from unmask.models.published import load_model, load_tokenizer
 
 logging.disable_progress_bar()
 warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)  # PEFT's own call
@@ -39,25 +40,36 @@ class Policy:
     snapshot: dict[str, Tensor] | None = None  # the reference policy's values of the trained parameters
 
     @classmethod
-    def load(cls, folder: Path, trained: Path | None = None) -> Policy:
-        """The base model in `folder`, with what a run trained on top of it if `trained` is given."""
-        folder = Path(folder)
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
-        if trained is not None and (Path(trained) / "config.json").exists():
-            model = LladaForMaskedDiffusion.from_pretrained(trained, local_files_only=True)
-            return cls(model.eval(), tokenizer, head=ThresholdHead.load(trained))
-        model = LladaForMaskedDiffusion.from_pretrained(folder, local_files_only=True).eval()
+    def load(
+        cls, folder: Path, trained: Path | None = None, *, device: torch.device | str | None = None, dtype: str = "auto"
+    ) -> Policy:
+        """The base model in `folder`, with what a run trained on top of it if `trained` is given.
+
+        On a GPU if there is one, unless `device` says otherwise. `dtype` is float32, bfloat16 or auto: bfloat16 on a
+        GPU, float32 elsewhere. An adapter is in fp32 whatever the model is in.
+        """
+        device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        if dtype == "auto":
+            dtype = "bfloat16" if device.type == "cuda" else "float32"
+        every_weight = trained is not None and (Path(trained) / "config.json").exists()
+        model = load_model(trained if every_weight else folder, device, getattr(torch, dtype))
+        tokenizer = load_tokenizer(folder, model.config)
         if trained is None:
             return cls(model, tokenizer)
+        head = ThresholdHead.load(trained, device)
+        if every_weight:
+            return cls(model, tokenizer, head=head)
         from peft import PeftModel
 
-        return cls(model, tokenizer, PeftModel.from_pretrained(model, trained), ThresholdHead.load(trained))
+        return cls(model, tokenizer, PeftModel.from_pretrained(model, trained, torch_device=str(device)), head)
 
     def make_trainable(self, *, rank: int, alpha: int, dropout: float, targets: list[str], seed: int) -> None:
         """Add a LoRA adapter, or free every weight when the rank is 0. What is there now becomes the reference.
 
         A policy that was loaded with a trained adapter goes on training that adapter.
         """
+        if rank == 0 and self.model.dtype != torch.float32:
+            raise InputError("lora_rank 0 trains every weight: set dtype: float32, small steps are lost in bfloat16")
         if rank == 0:
             self.model.requires_grad_(True)
         elif self.adapter is not None:

@@ -1,0 +1,191 @@
+"""Small checkpoints in the layouts of LLaDA and Dream, and what these models compute, written out once more.
+
+The folders have what the published ones have: config.json with all its keys, weights in two shards with an index, and
+the tokenizer's files. The forward pass shares nothing with the library's: it works on the stored tensors by their
+published names, one row at a time, with rotary embedding as rotations of pairs.
+"""
+
+import json
+import math
+
+import torch
+from safetensors.torch import save_file
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+CHAT = "{% for m in messages %}<|user|>{{ m['content'] }}{% endfor %}{% if add_generation_prompt %}<|bot|>{% endif %}"
+LLADA_CONFIG = {
+    "activation_type": "silu", "alibi": False, "alibi_bias_max": 8.0, "architectures": ["LLaDAModelLM"],
+    "attention_dropout": 0.0, "attention_layer_norm": False, "attention_layer_norm_with_affine": True,
+    "auto_map": {"AutoConfig": "configuration_llada.LLaDAConfig", "AutoModel": "modeling_llada.LLaDAModelLM"},
+    "bias_for_layer_norm": False, "block_group_size": 1, "block_type": "llama", "d_model": 24, "embedding_dropout": 0.0,
+    "embedding_size": 64, "eos_token_id": 1, "flash_attention": False, "include_bias": False,
+    "include_qkv_bias": False, "init_cutoff_factor": None, "init_device": "meta", "init_fn": "mitchell",
+    "init_std": 0.02, "input_emb_norm": False, "layer_norm_type": "rms", "layer_norm_with_affine": True,
+    "mask_token_id": 60, "max_sequence_length": 128, "mlp_hidden_size": 40, "mlp_ratio": 4, "model_type": "llada",
+    "multi_query_attention": None, "n_heads": 4, "n_kv_heads": 2, "n_layers": 3, "pad_token_id": 1,
+    "precision": "amp_bf16", "residual_dropout": 0.0, "rms_norm_eps": 1e-05, "rope": True, "rope_full_precision": True,
+    "rope_theta": 20.0, "scale_logits": False, "torch_dtype": "bfloat16", "transformers_version": "4.46.3",
+    "use_cache": False, "vocab_size": 64, "weight_tying": False,
+}  # fmt: skip
+DREAM_CONFIG = {
+    "architectures": ["DreamModel"], "attention_dropout": 0.0,
+    "auto_map": {"AutoConfig": "configuration_dream.DreamConfig", "AutoModel": "modeling_dream.DreamModel"},
+    "bos_token_id": 1, "eos_token_id": 1, "hidden_act": "silu", "hidden_size": 24, "initializer_range": 0.02,
+    "intermediate_size": 40, "mask_token_id": 60, "max_position_embeddings": 128, "max_window_layers": 3,
+    "model_type": "Dream", "num_attention_heads": 4, "num_hidden_layers": 3, "num_key_value_heads": 2,
+    "pad_token_id": 1, "rms_norm_eps": 1e-06, "rope_scaling": None, "rope_theta": 30.0, "sliding_window": None,
+    "tie_word_embeddings": False, "torch_dtype": "bfloat16", "transformers_version": "4.46.2", "use_cache": True,
+    "use_sliding_window": False, "vocab_size": 64,
+}  # fmt: skip
+CONFIGS = {"llada": LLADA_CONFIG, "dream": DREAM_CONFIG}
+LLADA_NAMES = {
+    "embed": "model.transformer.wte", "norm": "model.transformer.ln_f", "head": "model.transformer.ff_out",
+    "attn_norm": "attn_norm", "mlp_norm": "ff_norm", "q": "q_proj", "k": "k_proj", "v": "v_proj", "o": "attn_out",
+    "gate": "ff_proj", "up": "up_proj", "down": "ff_out", "block": "model.transformer.blocks",
+}  # fmt: skip
+DREAM_NAMES = {
+    "embed": "model.embed_tokens", "norm": "model.norm", "head": "lm_head", "attn_norm": "input_layernorm",
+    "mlp_norm": "post_attention_layernorm", "q": "self_attn.q_proj", "k": "self_attn.k_proj", "v": "self_attn.v_proj",
+    "o": "self_attn.o_proj", "gate": "mlp.gate_proj", "up": "mlp.up_proj", "down": "mlp.down_proj",
+    "block": "model.layers",
+}  # fmt: skip
+NAMES = {"llada": LLADA_NAMES, "dream": DREAM_NAMES}
+WIDTH, MLP, HEADS, KV_HEADS, HEAD, VOCABULARY, LAYERS = 24, 40, 4, 2, 6, 64, 3
+
+
+def write_checkpoint(folder, kind, dtype=torch.float32):
+    """A checkpoint of random weights; returns them by their published names."""
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {name: value.to(dtype) for name, value in random_weights(kind).items()}
+    write_json(folder / "config.json", CONFIGS[kind])
+    names = sorted(weights)
+    shards = {"model-00001-of-00002.safetensors": names[::2], "model-00002-of-00002.safetensors": names[1::2]}
+    for shard, part in shards.items():
+        save_file({name: weights[name] for name in part}, folder / shard, {"format": "pt"})
+    places = {name: shard for shard, part in shards.items() for name in part}
+    size = sum(w.numel() * w.element_size() for w in weights.values())
+    write_json(folder / "model.safetensors.index.json", {"metadata": {"total_size": size}, "weight_map": places})
+    {"llada": write_llada_tokenizer, "dream": write_dream_tokenizer}[kind](folder)
+    return weights
+
+
+def random_weights(kind):
+    names, generator = NAMES[kind], torch.Generator().manual_seed(0)
+
+    def noise(*shape):
+        return torch.randn(shape, generator=generator) / shape[-1] ** 0.5
+
+    def gains():
+        return 1 + 0.3 * torch.randn(WIDTH, generator=generator)
+
+    weights = {
+        f"{names['embed']}.weight": noise(VOCABULARY, WIDTH) * WIDTH**0.5,
+        f"{names['head']}.weight": noise(VOCABULARY, WIDTH),
+        f"{names['norm']}.weight": gains(),
+    }
+    shapes = {"q": (WIDTH, WIDTH), "k": (KV_HEADS * HEAD, WIDTH), "v": (KV_HEADS * HEAD, WIDTH), "o": (WIDTH, WIDTH),
+              "gate": (MLP, WIDTH), "up": (MLP, WIDTH), "down": (WIDTH, MLP)}  # fmt: skip
+    for layer in range(LAYERS):
+        block = f"{names['block']}.{layer}"
+        weights |= {f"{block}.{names[part]}.weight": noise(*shape) for part, shape in shapes.items()}
+        weights |= {f"{block}.{names[part]}.weight": gains() for part in ("attn_norm", "mlp_norm")}
+        weights[f"{block}.{names['q']}.weight"] *= 4  # heads that look somewhere: else positions hardly matter
+        if kind == "dream":
+            weights |= {f"{block}.{names[p]}.bias": noise(shapes[p][0]) for p in "qkv"}
+    return weights
+
+
+def plain_logits(kind, weights, ids, positions=None):
+    """Logits [T, V] of one row of ids [T] without padding, at positions 0 … T − 1 unless others are given."""
+    names, config = NAMES[kind], CONFIGS[kind]
+    positions = torch.arange(len(ids)) if positions is None else positions
+
+    def linear(x, name):
+        bias = weights.get(f"{name}.bias")
+        return x @ weights[f"{name}.weight"].T + (0 if bias is None else bias)
+
+    def norm(x, name):
+        wide = x.float()
+        wide = wide / (wide.square().mean(-1, keepdim=True) + config["rms_norm_eps"]).sqrt()
+        return weights[f"{name}.weight"] * wide.to(x.dtype)
+
+    def rotate(x):  # [T, d]: coordinates i and i + d/2 turn together
+        half = x.shape[-1] // 2
+        speed = torch.tensor([config["rope_theta"] ** (-i / half) for i in range(half)])
+        turn = torch.polar(torch.ones(len(x), half), positions[:, None].float() * speed)
+        turned = torch.complex(x[:, :half].float(), x[:, half:].float()) * turn
+        return torch.cat((turned.real, turned.imag), -1).to(x.dtype)
+
+    x = weights[f"{names['embed']}.weight"][ids]
+    for layer in range(LAYERS):
+        part = {key: f"{names['block']}.{layer}.{name}" for key, name in names.items()}
+        y = norm(x, part["attn_norm"])
+        q, k, v = (linear(y, part[p]).split(HEAD, -1) for p in "qkv")
+        heads = []
+        for h in range(HEADS):
+            shared = h * KV_HEADS // HEADS
+            scores = rotate(q[h]) @ rotate(k[shared]).T / math.sqrt(HEAD)
+            heads.append(scores.softmax(-1) @ v[shared])
+        x = x + linear(torch.cat(heads, -1), part["o"])
+        y = norm(x, part["mlp_norm"])
+        gate = linear(y, part["gate"])
+        x = x + linear(gate * gate.sigmoid() * linear(y, part["up"]), part["down"])
+    logits = linear(norm(x, names["norm"]), names["head"])
+    return torch.cat((logits[:1], logits[:-1])) if kind == "dream" else logits
+
+
+def write_llada_tokenizer(folder):
+    """tokenizer.json of whole words; the mask is a token, but not called the mask token."""
+    words = {f"w{i}": i for i in range(60)} | {"<|mdm_mask|>": 60}
+    words = {token: i for token, i in words.items() if i not in (1, 2)} | {"<|endoftext|>": 1, "[UNK]": 2}
+    core = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
+    core.pre_tokenizer = pre_tokenizers.Whitespace()
+    core.add_special_tokens(["<|mdm_mask|>", "<|endoftext|>", "<|user|>", "<|bot|>"])
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core, eos_token="<|endoftext|>", pad_token="<|endoftext|>", unk_token="[UNK]"
+    )
+    tokenizer.chat_template = CHAT
+    tokenizer.save_pretrained(folder, save_jinja_files=False)
+
+
+def write_dream_tokenizer(folder):
+    """vocab.json and merges.txt, byte-level, with the special tokens in tokenizer_config.json and no tokenizer.json."""
+    letters = "abcdefghijklmnopqrstuvwxyzĠ"
+    tokens = [*letters, "th", "the", "Ġthe"]
+    write_json(folder / "vocab.json", {token: i for i, token in enumerate(tokens + ["x" * i for i in range(2, 31)])})
+    (folder / "merges.txt").write_text("#version: 0.2\nt h\nth e\nĠ the\n", encoding="utf-8")
+    special = {59: "<|endoftext|>", 60: "<|mask|>", 61: "<|user|>", 62: "<|bot|>"}
+    flags = {"lstrip": False, "normalized": False, "rstrip": False, "single_word": False, "special": True}
+    write_json(
+        folder / "tokenizer_config.json",
+        {
+            "add_bos_token": False, "add_prefix_space": False, "bos_token": None, "chat_template": CHAT,
+            "added_tokens_decoder": {str(i): {"content": token, **flags} for i, token in special.items()},
+            "auto_map": {"AutoTokenizer": ["tokenization_dream.DreamTokenizer", None]},
+            "clean_up_tokenization_spaces": False, "eos_token": "<|endoftext|>", "errors": "replace",
+            "mask_token": "<|mask|>", "model_max_length": 131072, "pad_token": "<|endoftext|>",
+            "split_special_tokens": False, "tokenizer_class": "DreamTokenizer", "unk_token": None,
+        },
+    )  # fmt: skip
+
+
+def write_json(file, values):
+    file.write_text(json.dumps(values), encoding="utf-8")
+
+
+def change_json(file, **changes):
+    """Put other values in a JSON file; None removes a key."""
+    values = json.loads(file.read_text(encoding="utf-8")) | changes
+    write_json(file, {key: value for key, value in values.items() if value is not None})
+
+
+def write_puzzle_checkpoint(folder, kind):
+    """A checkpoint whose tokenizer has the characters of the puzzles, so that runs can be made on it."""
+    from unmask.models.tiny import build_tokenizer
+
+    write_checkpoint(folder, kind)
+    for name in ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt"):
+        (folder / name).unlink(missing_ok=True)
+    build_tokenizer().save_pretrained(folder)
+    change_json(folder / "config.json", mask_token_id=0)
