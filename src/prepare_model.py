@@ -1,4 +1,4 @@
-"""Provide a base model: train a tiny one from scratch, or check a published one.
+"""Provide a base model: train a tiny one from scratch, or fetch, check and link a published one.
 
 python src/prepare_model.py results/laptop/models/tiny/sudoku/seed-0/spec.yaml --weights …/weights
     --data results/laptop/data/sudoku/train.parquet …/validation.parquet --manifest …/manifest.json
@@ -7,14 +7,17 @@ python src/prepare_model.py results/laptop/models/tiny/sudoku/seed-0/spec.yaml -
 import argparse
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from unmask import tasks
 from unmask.data import read_examples
-from unmask.files import InputError, run_step, writing
+from unmask.files import checksums, run_step, writing
 from unmask.manifest import write_manifest
+from unmask.models.fetch import checkpoint_folder, link
 from unmask.models.policy import Policy
+from unmask.models.published import check_checkpoint
 from unmask.models.tiny import build_model, build_tokenizer
 from unmask.pretrain import pretrain
 from unmask.seeding import Seeds
@@ -23,7 +26,7 @@ from unmask.spec import ModelSpec
 
 
 def main() -> None:
-    """Write the model and tokenizer in Hugging Face format, and the manifest."""
+    """Write the folder of weights, configuration and tokenizer, and the manifest."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("spec", type=Path)
     parser.add_argument("--data", type=Path, nargs="*", help="train and validation split, for a model made here")
@@ -33,22 +36,42 @@ def main() -> None:
     began = time.monotonic()
     torch.set_num_threads(1)  # the same sums in the same order on any machine
     spec = ModelSpec.read(args.spec)
-    if spec.source != "scratch":
-        raise InputError(f"{spec.name}: loading published checkpoints is not built yet; use --profile laptop")
+    inputs = {file.stem: file for file in args.data or ()}
+    if spec.source == "scratch":
+        facts, outputs = _train(spec, inputs, args.weights), [args.weights]
+    else:
+        facts, outputs = _provide(spec, args.weights), []  # the files have a hash each among the facts
+    write_manifest(args.manifest, spec, inputs, outputs, began, **facts)
+
+
+def _train(spec: ModelSpec, inputs: dict[str, Path], weights: Path) -> dict[str, Any]:
+    """Train a tiny model and write it; returns what the manifest says of it."""
     task = tasks.load(spec.task, spec.task_settings)
     seeds = Seeds(("pretrain", spec.task, spec.seed))
     tokenizer = build_tokenizer()
     shape = {k: v for k, v in spec.settings.items() if k != "pretraining"}
     policy = Policy(build_model(**shape, vocabulary=len(tokenizer), seed=seeds.number("weights")), tokenizer)
-    inputs = {file.stem: file for file in args.data}
     splits = {split: read_examples(file) for split, file in inputs.items()}
     settings = Pretraining(**spec.settings["pretraining"])
     found = pretrain(policy, task, splits, settings, spec.lengths, spec.block_length, seeds, spec.name)
-    with writing(args.weights) as temporary:
+    with writing(weights) as temporary:
         policy.model.save_pretrained(temporary)
         policy.tokenizer.save_pretrained(temporary)
-    parameters = sum(p.numel() for p in policy.model.parameters())
-    write_manifest(args.manifest, spec, inputs, [args.weights], began, parameters=parameters, **found)
+    return {"parameters": sum(p.numel() for p in policy.model.parameters()), **found}
+
+
+def _provide(spec: ModelSpec, weights: Path) -> dict[str, Any]:
+    """Check a published model and link its files; returns what the manifest says of it."""
+    checkpoint = checkpoint_folder(spec.name, spec.source, spec.settings)
+    parameters = check_checkpoint(checkpoint)
+    with writing(weights) as temporary:
+        link(checkpoint, temporary)
+    print(f"{spec.name}: {parameters:,} parameters, in {checkpoint}", flush=True)
+    return {
+        "parameters": parameters,
+        "origin": {"source": spec.source, **spec.settings},
+        "files": checksums(weights),
+    }
 
 
 if __name__ == "__main__":

@@ -59,5 +59,16 @@ def sha256(path: Path) -> str:
     files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
     for file in files:
         digest.update(file.relative_to(path).as_posix().encode())
-        digest.update(file.read_bytes())
+        with file.open("rb") as stream:
+            while chunk := stream.read(1 << 20):  # a file of a published model has gigabytes
+                digest.update(chunk)
     return digest.hexdigest()
+
+
+def checksums(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file in a folder, as `sha256sum` and the Hugging Face hub give it."""
+    found = {}
+    for file in sorted(folder.iterdir()):
+        with file.open("rb") as stream:
+            found[file.name] = hashlib.file_digest(stream, "sha256").hexdigest()
+    return found

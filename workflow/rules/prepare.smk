@@ -50,7 +50,7 @@ rule prepare_dataset:
 
 
 rule prepare_model:
-    """Provide a base model: train a tiny one from scratch, or check a published one."""
+    """Provide a base model: train a tiny one from scratch, or fetch, check and link a published one."""
     input:
         spec="results/{scale}/models/{model}/spec.yaml",
         data=lambda w: GRID.model_data(w.model),
@@ -61,6 +61,8 @@ rule prepare_model:
         "logs/prepare_model/{scale}/{model}.log",
     benchmark:
         "benchmarks/prepare_model/{scale}/{model}.tsv"
+    # A published model may have to be fetched; one made here is a job, and has a task.
+    localrule: not any(model.task for model in GRID.models.values())
     conda:
         "../../envs/train.yaml"
     shell:

@@ -1,0 +1,88 @@
+"""Everything runs where the policy is: no tensor is made on the default device.
+
+There may be no second device here, so the default one is made a device that cannot compute (meta) while the policy is
+on the processor. A tensor made without a device then meets the policy's tensors and fails, as it would with a policy on
+a GPU.
+"""
+
+import pytest
+import torch
+
+from unmask import methods
+from unmask.evaluate import evaluate
+from unmask.grid import expand
+from unmask.models.policy import Policy
+from unmask.trainer import Trainer, take
+
+CASES = {
+    **{name: {} for name in ("diffu_grpo", "coupled_grpo", "diffpo", "dmpo", "sft")},
+    "dmpo, wddo": {"loss_kind": "wddo"},
+    "dmpo, model baseline": {"baseline": "model"},
+    "dmpo, trajectory": {"likelihood": "trajectory", "masks": "uniform"},
+    "dmpo, effective sample size": {"ess_target": 0.5},
+    "diffu_grpo, micro-steps": {"mask_index": "micro_step"},
+}
+
+
+@pytest.fixture
+def trainer_of(config, policy, sudoku, tmp_path):
+    """Makes a trainer of a method with some settings changed, its adapter there."""
+    config["experiments"]["methods"]["methods"] = ["sft", "diffu_grpo", "coupled_grpo", "diffpo", "dmpo"]
+    runs = expand(config).runs
+
+    def make(name, changes):
+        run = runs[f"{name}/sudoku/default/seed-0"]
+        method = methods.load(run.algorithm, run.method_settings | changes)
+        policy.make_trainable(rank=4, alpha=8, dropout=0.0, targets=["q_proj"], seed=0)
+        return Trainer(run, policy, method, sudoku, sudoku.splits()["train"], tmp_path, "")
+
+    return make
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_buffer_and_its_losses(trainer_of, case):
+    trainer = trainer_of(case.partition(",")[0], CASES[case])
+    policy, method, seeds = trainer.policy, trainer.method, trainer.seeds
+    examples, settings = trainer._prompts(0), trainer._rollout_settings()
+
+    def losses():
+        rollouts = method.collect(policy, trainer.task, examples, settings, seeds)
+        fixed = method.prepare(policy, rollouts, 2, seeds)
+        for update in range(2):
+            fresh = method.refresh(policy, rollouts, fixed, update, seeds)
+            for part in rollouts.parts():
+                rows, metrics = method.loss(policy, rollouts.part(part), take(fixed, part), take(fresh, part))
+                rows.sum().backward()
+                yield from (rows.detach(), *metrics.values())
+
+    wanted = list(losses())
+    with torch.device("meta"):
+        found = list(losses())
+    assert len(found) == len(wanted)
+    assert all(torch.equal(one, other) for one, other in zip(found, wanted, strict=True))
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_an_evaluation(trainer_of, config, temperature):
+    config["evaluations"]["papers"] |= {"temperature": temperature, "samplers": ["top1", "top2", "random_order"]}
+    trainer = trainer_of("dmpo", {})
+    spec = expand(config).evaluations["papers"]
+    examples = trainer.task.splits()["test"]
+    wanted = evaluate(trainer.policy, trainer.task, examples, trainer.run, spec)
+    with torch.device("meta"):
+        found = evaluate(trainer.policy, trainer.task, examples, trainer.run, spec)
+    assert len(found) == 2 * 3 * 8
+    assert [row["completion"] for row in found] == [row["completion"] for row in wanted]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_on_a_gpu_a_policy_is_there_in_bfloat16(policy, tmp_path):
+    policy.model.save_pretrained(tmp_path)
+    policy.tokenizer.save_pretrained(tmp_path)
+    there = Policy.load(tmp_path)
+    assert (there.model.device.type, there.model.dtype) == ("cuda", torch.bfloat16)
+    ids, mask = there.pad([[2, 3, 4], [5]])
+    here = policy.model(ids.cpu(), mask.cpu())
+    torch.testing.assert_close(there.model(ids, mask).float().cpu(), here, atol=0.1, rtol=0.1)
+    assert Policy.load(tmp_path, dtype="float32").model.dtype == torch.float32
+    assert Policy.load(tmp_path, device="cpu").model.dtype == torch.float32
