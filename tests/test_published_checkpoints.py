@@ -22,6 +22,7 @@ from unmask.models.layouts import Layout
 from unmask.models.policy import Policy
 from unmask.models.published import check_checkpoint, load_model
 from unmask.rollout import RolloutSettings, roll_out
+from unmask.samplers.decode import decode
 from unmask.seeding import Seeds
 from unmask.spec import ModelSpec
 from unmask.trainer import Trainer
@@ -93,6 +94,55 @@ def test_columns_are_the_states_that_predict_them(kind, ids, tmp_path):
         assert whole.shape == (3, 17, 24)
         for columns in (slice(0, 1), slice(0, 5), slice(1, 2), slice(5, 9), slice(9, None), slice(-3, None)):
             torch.testing.assert_close(model.hidden_states(ids, None, columns), whole[:, columns])
+
+
+@kinds
+def test_columns_may_differ_from_row_to_row(kind, ids, tmp_path):
+    write_checkpoint(tmp_path, kind)
+    model = load(tmp_path)
+    columns = torch.tensor([[3, 4, 16], [0, 1, 9], [5, 2, 2]])
+    with torch.no_grad():
+        whole = model.hidden_states(ids)
+        torch.testing.assert_close(model.hidden_states(ids, None, columns), whole[torch.arange(3)[:, None], columns])
+
+
+@kinds
+@pytest.mark.parametrize("first", [0, 9])
+def test_a_window_on_stored_keys_and_values_gives_the_same_states(kind, first, ids, tmp_path):
+    """But for what is not in the window; where nothing has changed since, that is the same too."""
+    write_checkpoint(tmp_path, kind)
+    model = load(tmp_path)
+    mask = torch.arange(17) >= torch.tensor([[0], [2], [5]])
+    store = model.empty_store(3, 17)
+    window = torch.arange(first, first + 6).clamp(max=16).expand(3, -1)
+    with torch.no_grad():
+        whole = model.hidden_states(ids, mask, store=store)
+        found = model.hidden_states(ids, mask, slice(0, 4), store=store, window=window)
+        torch.testing.assert_close(found, whole[:, first : first + 4])
+        chosen = torch.tensor([[1, 0], [2, 3], [3, 3]])
+        found = model.hidden_states(ids, mask, chosen, store=store, window=window)
+        torch.testing.assert_close(found, whole[torch.arange(3)[:, None], first + chosen])
+        # A changed token inside the window is seen by all of it.
+        other = ids.clone()
+        other[:, first + 2] = 58
+        found = model.hidden_states(other, mask, slice(0, 4), store=store, window=window)
+        assert (found - whole[:, first : first + 4]).abs().amax((0, 2)).min() > 1e-3
+
+
+@kinds
+def test_caches_are_exact_where_nothing_changes_within_a_block(kind, tmp_path):
+    """Blocks of one token: each has one pass, and that fills the cache."""
+    write_checkpoint(tmp_path, kind)
+    model = load(tmp_path)
+    prompt = torch.randint(2, 59, (3, 7), generator=torch.Generator().manual_seed(1))
+    settings = {"length": 6, "block_length": 1, "temperature": 0.0, "eot": 1}
+    settings |= {"sampler": {"rule": "top_k", "tokens_per_step": 1, "score": "confidence"}}
+    none, prefix, dual = (
+        decode(model, prompt, prompt > 0, cache=cache, generator=torch.Generator(), **settings).response
+        for cache in ("none", "prefix", "dual")
+    )
+    assert torch.equal(none, prefix)
+    assert torch.equal(none, dual)
 
 
 @kinds
@@ -266,6 +316,20 @@ def test_a_run_is_trained_and_examined_on_a_published_checkpoint(kind, config, s
     assert [row["completion"] for row in one] == [row["completion"] for row in other]
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_rollouts_see_all_that_an_adapter_has_learnt(dtype, ids, tmp_path):
+    """Added to weights in bfloat16, steps of this size would mostly be rounded away."""
+    write_checkpoint(tmp_path, "llada")
+    policy = Policy.load(tmp_path, device="cpu", dtype=dtype)
+    policy.make_trainable(**LORA)
+    with torch.no_grad():
+        for parameter in policy.trainable().values():
+            parameter.add_(0.003)
+        with policy.merged():
+            merged = policy.model(ids)
+        torch.testing.assert_close(merged, policy.model(ids), atol=1e-5, rtol=1e-5)
+
+
 def test_all_weights_are_not_trained_in_bfloat16(tmp_path):
     write_checkpoint(tmp_path, "llada")
     with pytest.raises(InputError, match="set dtype: float32"):
@@ -416,7 +480,7 @@ def prepare(tmp_path, source, **settings):
     command = [sys.executable, ROOT / "src/prepare_model.py", "spec.yaml", "--weights", "weights", "--data"]
     done = subprocess.run(
         [*command, "--manifest", "manifest.json"],
-        capture_output=True, text=True, cwd=tmp_path, timeout=120, check=False,
+        capture_output=True, text=True, cwd=tmp_path, timeout=600, check=False,
         env=os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hub")},
     )  # fmt: skip
     return done.returncode, done.stdout + done.stderr

@@ -110,7 +110,13 @@ class Policy:
 
     @contextlib.contextmanager
     def merged(self) -> Iterator[None]:
-        """Within the block, the adapter is folded into the weights: fewer operations, equal up to rounding."""
+        """Within the block, the adapter is folded into the weights: fewer operations, equal up to rounding.
+
+        Not in bfloat16, where most of what an adapter has learnt would be lost in the rounding of the sum.
+        """
+        if self.model.dtype != torch.float32:
+            yield
+            return
         layers = {name: layer for name, layer in self.model.named_modules() if isinstance(layer, LoraLayer)}
         held = {name: layer.base_layer.weight.data for name, layer in layers.items()}
         try:
