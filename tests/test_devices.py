@@ -5,13 +5,17 @@ on the processor. A tensor made without a device then meets the policy's tensors
 a GPU.
 """
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from unmask import methods
+from unmask.diagnostics import surrogate_gaps
 from unmask.evaluate import evaluate
 from unmask.grid import expand
 from unmask.models.policy import Policy
+from unmask.rollout import roll_out
 from unmask.trainer import Trainer, take
 
 CASES = {
@@ -21,6 +25,7 @@ CASES = {
     "dmpo, trajectory": {"likelihood": "trajectory", "masks": "uniform"},
     "dmpo, effective sample size": {"ess_target": 0.5},
     "diffu_grpo, micro-steps": {"mask_index": "micro_step"},
+    "diffpo, adaptive": {"learn": "joint"},
 }
 
 
@@ -32,7 +37,11 @@ def trainer_of(config, policy, sudoku, tmp_path):
 
     def make(name, changes):
         run = runs[f"{name}/sudoku/default/seed-0"]
+        if "learn" in changes:
+            run = replace(run, sampler=config["samplers"]["adaptive_block"])
+            policy.add_head(run.sampler, seed=0)
         method = methods.load(run.algorithm, run.method_settings | changes)
+        method.begin(policy)
         policy.make_trainable(rank=4, alpha=8, dropout=0.0, targets=["q_proj"], seed=0)
         return Trainer(run, policy, method, sudoku, sudoku.splits()["train"], tmp_path, "")
 
@@ -64,15 +73,26 @@ def test_a_buffer_and_its_losses(trainer_of, case):
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_an_evaluation(trainer_of, config, temperature):
-    config["evaluations"]["papers"] |= {"temperature": temperature, "samplers": ["top1", "top2", "random_order"]}
+    config["samplers"]["cached"] = {"rule": "threshold", "confidence": 0.5, "cache": "dual", "guidance": 0.5}
+    samplers = ["top2", "random_order", "cached", "adaptive_block"]
+    config["evaluations"]["papers"] |= {"temperature": temperature, "samplers": samplers, "rows_per_batch": 3}
     trainer = trainer_of("dmpo", {})
     spec = expand(config).evaluations["papers"]
     examples = trainer.task.splits()["test"]
     wanted = evaluate(trainer.policy, trainer.task, examples, trainer.run, spec)
     with torch.device("meta"):
         found = evaluate(trainer.policy, trainer.task, examples, trainer.run, spec)
-    assert len(found) == 2 * 3 * 8
+    assert len(found) == 2 * 4 * 8
     assert [row["completion"] for row in found] == [row["completion"] for row in wanted]
+
+
+def test_a_diagnosis(trainer_of):
+    trainer = trainer_of("dmpo", {})
+    policy, examples, settings = trainer.policy, trainer._prompts(0), trainer._rollout_settings()
+    made = roll_out(policy, trainer.task, examples, settings, trainer.seeds)
+    wanted = surrogate_gaps(policy.model, *made.inputs, made.step, made.counted)
+    with torch.device("meta"):
+        assert surrogate_gaps(policy.model, *made.inputs, made.step, made.counted) == wanted
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
