@@ -1,8 +1,9 @@
 """Train a tiny base model from scratch by masked denoising on demonstrations of its task.
 
 First most demonstrations are right, until it has learnt the right way; then most take a plausible shortcut, until it
-seldom goes the right way. There is room for RL then, and what RL is tested on is elicitation, not a new skill. A base counts only if its competence after the first part and its quality at the end lie
-inside their gates; else the step fails and says so.
+seldom goes the right way. There is room for RL then, and what RL is tested on is elicitation, not a new skill. A base
+counts only if its competence after the first part and its quality at the end lie inside their gates; else the step
+fails and says so.
 
 The loss is the diffusion bound with the 1/t weight dropped (every masked token counts the same), which learns faster
 at this size and has the same optimum, p(token | what is seen). Matrices of the body are trained by Muon, the rest by
@@ -80,8 +81,8 @@ def pretrain(
         raise InputError(
             f"{name}: not a usable base. Mean greedy reward on validation: {competence:.3f} after the first "
             f"part (at least {settings.competence} is asked for), {quality:.3f} at the end "
-            f"(gate [{low}, {high}]). Change updates, first_part, first_share, right_share or the gates under models.*.pretraining "
-            "in config.yaml."
+            f"(gate [{low}, {high}]). Change updates, first_part, first_share, right_share or the gates under "
+            "models.*.pretraining in config.yaml."
         )
     return {"competence": round(competence, 4), "quality": round(quality, 4), "updates": settings.updates}
 
