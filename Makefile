@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help reproduce report test bench lint format clean
+.PHONY: help reproduce docs-results test bench lint format clean
 .DEFAULT_GOAL := help
 
 help:     ## list the commands
@@ -20,6 +20,9 @@ REPORTED = $(wildcard $(addprefix results/laptop/, tables/* figures/*.png figure
 
 results/laptop/report.html: results/laptop/claims.md $(REPORTED)
 	snakemake --profile laptop all --report $@
+
+docs-results: $(READY) ## copy what results/laptop holds to docs/results
+	python src/publish_results.py results/laptop docs/results
 
 test: $(READY)   ## the tests
 	pytest -n 2 --dist loadfile

@@ -1,0 +1,44 @@
+"""Copying a finished scale's results to the docs."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+STEP = Path(__file__).parents[1] / "src" / "publish_results.py"
+MANIFEST = {
+    "git": {"commit": "0123456789", "dirty": False}, "device": "cpu", "python": "3.11.7", "seconds": 1800,
+    "finished": "2026-01-02T03:04:05+00:00", "packages": {"torch": "2.13.0"},
+}  # fmt: skip
+
+
+def publish(results, target):
+    return subprocess.run([sys.executable, STEP, results, target], capture_output=True, text=True)
+
+
+def test_old_files_go_and_new_ones_say_what_made_them(tmp_path):
+    results, target = tmp_path / "laptop", tmp_path / "docs"
+    for name in ("tables/main.md", "figures/exact_toy.png", "figures/main/curves.png", "claims.md"):
+        (results / name).parent.mkdir(parents=True, exist_ok=True)
+        (results / name).write_text(name)
+    for seed in (0, 1):
+        run = results / f"runs/dmpo/sudoku/default/seed-{seed}"
+        run.mkdir(parents=True)
+        (run / "manifest.json").write_text(json.dumps(MANIFEST))
+    target.mkdir()
+    (target / "old.md").write_text("old")
+    assert publish(results, target).returncode == 0
+    made = {file.name: file.read_text() for file in target.iterdir()}
+    text = made.pop("README.md")
+    assert made == {
+        "main.md": "tables/main.md", "exact_toy.png": "figures/exact_toy.png", "main-curves.png": "figures/main/curves.png",
+        "claims.md": "claims.md",
+    }  # fmt: skip
+    assert "2 trainings, 1.0 hours" in text
+    assert "commit: 0123456\n" in text
+
+
+def test_an_unfinished_scale_is_refused(tmp_path):
+    made = publish(tmp_path / "laptop", tmp_path / "docs")
+    assert made.returncode == 1
+    assert "no finished run" in made.stderr
