@@ -31,7 +31,8 @@ def test_old_files_go_and_new_ones_say_what_made_them(tmp_path):
     made = {file.name: file.read_text() for file in target.iterdir()}
     text = made.pop("README.md")
     assert made == {
-        "main.md": "tables/main.md", "exact_toy.png": "figures/exact_toy.png", "main-curves.png": "figures/main/curves.png",
+        "main.md": "tables/main.md", "exact_toy.png": "figures/exact_toy.png",
+        "main-curves.png": "figures/main/curves.png",
         "claims.md": "claims.md",
     }  # fmt: skip
     assert "2 trainings, 1.0 hours" in text
