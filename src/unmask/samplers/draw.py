@@ -73,7 +73,8 @@ def pick_token(weight: Tensor, generator: torch.Generator) -> Tensor:
     rows, width = weight.shape
     if width <= GROUP:
         return _pick(weight, generator)
-    groups = nn.functional.pad(weight, (0, -width % GROUP)).view(rows, -1, GROUP)
+    weight = nn.functional.pad(weight, (0, -width % GROUP)) if width % GROUP else weight  # LLaDA's 126,464 fit
+    groups = weight.view(rows, -1, GROUP)
     chosen = _pick(groups.sum(2), generator)
     inside = groups[torch.arange(rows, device=weight.device), chosen]
     return chosen * GROUP + _pick(inside, generator)
