@@ -51,21 +51,21 @@ def draw(
 
 
 def _draw(logits: Tensor, temperature: float, generator: torch.Generator) -> tuple[Tensor, ...]:
-    """Token, log-probability at this temperature and at 1, entropy and margin, [n] each, from logits [n, V]."""
+    """Token, log-probability at this temperature and at 1, entropy and margin, [n] each; uses up logits [n, V]."""
     best = logits.topk(min(2, logits.shape[1]), dim=1)
-    shifted = logits - best.values[:, :1]
+    shifted = logits.sub_(best.values[:, :1])  # in place, here and below: over the vocabulary memory is time
     weight = shifted.exp()
     total = weight.sum(1)
-    entropy = (total.log() - (weight * shifted).sum(1) / total).clamp(min=0)
+    entropy = (total.log() - torch.linalg.vecdot(weight, shifted) / total).clamp(min=0)
     margin = (1 - (best.values[:, -1] - best.values[:, 0]).exp()) / total
     if temperature == 0:
         token = best.indices[:, 0]
         return token, torch.zeros_like(total), -total.log(), entropy, margin
-    tempered = weight if temperature == 1 else (shifted / temperature).exp()
-    token = pick_token(tempered, generator)
+    if temperature != 1:
+        weight = torch.div(shifted, temperature, out=weight).exp_()
+    token = pick_token(weight, generator)
     drawn = shifted.gather(1, token[:, None])[:, 0]
-    log_prob = drawn / temperature - tempered.sum(1).log()
-    return token, log_prob, drawn - total.log(), entropy, margin
+    return token, drawn / temperature - weight.sum(1).log(), drawn - total.log(), entropy, margin
 
 
 def pick_token(weight: Tensor, generator: torch.Generator) -> Tensor:
