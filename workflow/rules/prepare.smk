@@ -65,6 +65,7 @@ rule prepare_model:
     localrule: not any(model.task for model in GRID.models.values())
     conda:
         "../../envs/train.yaml"
+    priority: 1  # most of the rest waits for it
     shell:
         r"""
         exec &> >(tee {log:q})
