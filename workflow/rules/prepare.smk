@@ -61,11 +61,11 @@ rule prepare_model:
         "logs/prepare_model/{scale}/{model}.log",
     benchmark:
         "benchmarks/prepare_model/{scale}/{model}.tsv"
+    priority: 1  # most of the rest waits for it
     # A published model may have to be fetched; one made here is a job, and has a task.
     localrule: not any(model.task for model in GRID.models.values())
     conda:
         "../../envs/train.yaml"
-    priority: 1  # most of the rest waits for it
     shell:
         r"""
         exec &> >(tee {log:q})
