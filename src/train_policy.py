@@ -6,14 +6,16 @@ python src/train_policy.py results/laptop/runs/dmpo/sudoku/default/seed-0/spec.y
 
 import argparse
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import torch
 
-from unmask import methods, tasks
+from unmask import methods, preemption, tasks
 from unmask.data import read_examples
-from unmask.files import remove, run_step, writing
+from unmask.files import InputError, remove, run_step, writing
+from unmask.lock import Lock, held
 from unmask.manifest import device_name, identity, write_manifest
 from unmask.models.policy import Policy
 from unmask.spec import Run
@@ -21,7 +23,8 @@ from unmask.trainer import Trainer
 
 
 def main() -> None:
-    """Write the adapter, metrics.csv and, last, the manifest; then drop the checkpoints."""
+    """Train under the run's lock; a signal ends it with a checkpoint and exit code 75."""
+    asked = preemption.watch()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("spec", type=Path)
     parser.add_argument("--weights", type=Path, required=True)
@@ -31,6 +34,17 @@ def main() -> None:
     parser.add_argument("--metrics", type=Path, required=True)
     parser.add_argument("--manifest", type=Path, required=True)
     args = parser.parse_args()
+    with held(args.adapter.parent) as lock:
+        train(args, lock, asked)
+
+
+def train(args: argparse.Namespace, lock: Lock, asked: Callable[[], bool]) -> None:
+    """Write the adapter, metrics.csv and, last, the manifest; then drop the checkpoints."""
+
+    def asked_to_stop() -> bool:
+        lock.check()
+        return asked()
+
     began = time.monotonic()
     torch.set_num_threads(1)  # the same sums in the same order on any machine
     run = Run.read(args.spec)
@@ -44,6 +58,7 @@ def main() -> None:
         examples=read_examples(args.data),
         folder=checkpoints,
         identity=identity(run, inputs),
+        asked_to_stop=asked_to_stop,
     )
     metrics = trainer.train()
     with writing(args.adapter) as temporary:
@@ -53,6 +68,9 @@ def main() -> None:
     seconds_training = round(sum(row["seconds"] for row in metrics), 1)
     facts = {"seed": run.seed, "seconds_training": seconds_training, "device": device_name(trainer.policy.model.device)}
     write_manifest(args.manifest, run, inputs, [args.adapter], began, **facts)
+    lock.check()
+    if not args.adapter.exists():  # a second job for this run removes outputs, before it starts and after it failed
+        raise InputError(f"{args.adapter}: removed by another job as soon as it was made. Start again.")
     remove(checkpoints)
 
 

@@ -1,6 +1,7 @@
 """Fixtures: the configuration, a fresh tiny policy, and a small Sudoku run with its examples."""
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -63,3 +64,45 @@ def expand_task_settings(task):
     values = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
     values["scale"] = "smoke"
     return expand(values).datasets[task].settings
+
+
+@pytest.fixture
+def job(config, policy, sudoku, tmp_path):
+    """A run of some 24 updates with its base model and data on disk; `start(name)` begins it in a process."""
+    config["scales"]["smoke"]["training"] |= {
+        "buffers": 8,
+        "updates_per_buffer": 3,
+        "checkpoint_every": 2,
+        "lora_dropout": 0.1,
+    }
+    from unmask.data import write_rows
+
+    run = expand(config).runs["dmpo/sudoku/default/seed-0"]
+    run.write(tmp_path / "spec.yaml")
+    policy.model.save_pretrained(tmp_path / "weights")
+    policy.tokenizer.save_pretrained(tmp_path / "weights")
+    write_rows(tmp_path / "train.parquet", sudoku.splits()["train"])
+
+    def start(name):
+        out = tmp_path / name
+        out.mkdir(exist_ok=True)
+        command = [
+            sys.executable, ROOT / "src" / "train_policy.py", tmp_path / "spec.yaml", "--weights", tmp_path / "weights",
+            "--data", tmp_path / "train.parquet", "--adapter", out / "adapter", "--metrics", out / "metrics.csv",
+            "--manifest", out / "manifest.json",
+        ]  # fmt: skip
+        return out, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    return start
+
+
+@pytest.fixture
+def finish():
+    """Waits for a process that should end well; returns what it said."""
+    return wait
+
+
+def wait(process):
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    return output

@@ -2,10 +2,7 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,48 +10,11 @@ from safetensors.torch import load_file
 
 from unmask import methods
 from unmask.checkpoint import Checkpoint
-from unmask.data import write_rows
 from unmask.grid import expand
 from unmask.trainer import Trainer, schedule
 
-SOURCE = Path(__file__).parents[1] / "src"
 
-
-@pytest.fixture
-def job(config, policy, sudoku, tmp_path):
-    """A run of some 24 updates with its base model and data on disk; `start(name)` begins it in a process."""
-    config["scales"]["smoke"]["training"] |= {
-        "buffers": 8,
-        "updates_per_buffer": 3,
-        "checkpoint_every": 2,
-        "lora_dropout": 0.1,
-    }
-    run = expand(config).runs["dmpo/sudoku/default/seed-0"]
-    run.write(tmp_path / "spec.yaml")
-    policy.model.save_pretrained(tmp_path / "weights")
-    policy.tokenizer.save_pretrained(tmp_path / "weights")
-    write_rows(tmp_path / "train.parquet", sudoku.splits()["train"])
-
-    def start(name):
-        out = tmp_path / name
-        out.mkdir(exist_ok=True)
-        command = [
-            sys.executable, SOURCE / "train_policy.py", tmp_path / "spec.yaml", "--weights", tmp_path / "weights",
-            "--data", tmp_path / "train.parquet", "--adapter", out / "adapter", "--metrics", out / "metrics.csv",
-            "--manifest", out / "manifest.json",
-        ]  # fmt: skip
-        return out, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-    return start
-
-
-def finish(process):
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, output
-    return output
-
-
-def test_killed_and_resumed_equals_uninterrupted(job):
+def test_killed_and_resumed_equals_uninterrupted(job, finish):
     whole, process = job("whole")
     finish(process)
     killed, process = job("killed")

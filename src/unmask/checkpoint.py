@@ -49,7 +49,9 @@ class Checkpoint:
 
     @classmethod
     def newest(cls, folder: Path, identity: str, device: torch.device | str = "cpu") -> Checkpoint | None:
-        """The newest whole checkpoint of this work; None if there is none. A damaged one is removed."""
+        """The newest whole checkpoint of this work; None if there is none. What a killed training tore is removed."""
+        for unfinished in folder.glob(".step-*.tmp"):
+            remove(unfinished)
         for path in reversed(folders(folder)):
             try:
                 state = json.loads((path / "state.json").read_text(encoding="utf-8"))

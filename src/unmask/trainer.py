@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from torch import Tensor
 from unmask.checkpoint import Checkpoint
 from unmask.methods import Method, Rows
 from unmask.models.policy import Policy
+from unmask.preemption import Preempted
 from unmask.progress import Progress
 from unmask.rollout import Rollouts, RolloutSettings
 from unmask.seeding import Seeds
@@ -41,6 +42,7 @@ class Trainer:
     examples: list[Example]
     folder: Path  # of checkpoints
     identity: str  # of all that decides the result: spec, data, base model
+    asked_to_stop: Callable[[], bool] = lambda: False  # asked after each update
 
     def __post_init__(self) -> None:
         self.settings = Training(**self.run.training)
@@ -80,8 +82,12 @@ class Trainer:
             row["seconds"] = round(time.monotonic() - began, 3)
             self.metrics.append(row)
             progress.show(update + 1, reward=row["reward"], loss=row["loss"])
-            if (update + 1) % s.checkpoint_every == 0:
+            stop = self.asked_to_stop() and update + 1 < self.updates
+            if stop or (update + 1) % s.checkpoint_every == 0:
                 self._checkpoint(update + 1, parameters, optimizer, rollouts, fixed)
+            if stop:
+                print(f"{self.run.name}: stopped by a signal after update {update + 1}; the next start resumes there")
+                raise Preempted
         return self.metrics
 
     def _step(

@@ -8,6 +8,8 @@ rule train_policy:
     """Train one policy and write its adapter, metrics and manifest.
 
     The folder checkpoints/ beside the adapter is no declared output, so a failed job leaves it and the next resumes.
+    SIGTERM is for the training, which answers it with a checkpoint; the shell and tee stay until that is written.
+    The log goes on where the attempt before it ended.
     """
     input:
         spec="results/{scale}/runs/{run}/spec.yaml",
@@ -28,7 +30,8 @@ rule train_policy:
         start=lambda w, input: ["--start", input.start] if input.get("start") else [],
     shell:
         r"""
-        exec &> >(tee {log:q})
+        trap '' TERM USR1
+        exec &> >(tee -a {log:q})
         HF_HUB_OFFLINE=1 python "$SRC/train_policy.py" {input.spec:q} \
             --weights {input.weights:q} \
             {params.start:q} \
