@@ -4,6 +4,8 @@
 #   snakemake --profile laptop main           one experiment of config.yaml
 #   snakemake --profile laptop results/laptop/runs/dmpo/sudoku/default/seed-0/adapter      one run
 #   snakemake --profile slurm -n all          what the papers' scale would run
+#   snakemake --profile slurm plan            how far its runs are (plan_main: those of one experiment)
+import json
 import shlex
 import sys
 
@@ -69,3 +71,4 @@ include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/diagnose.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/exact.smk"
+include: "workflow/rules/plan.smk"

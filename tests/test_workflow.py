@@ -73,6 +73,18 @@ def test_a_single_run_is_addressable(finished):
     assert "Nothing to be done" in output
 
 
+def test_plan_says_how_far_the_runs_are(finished, tmp_path):
+    code, output = snakemake(finished, "plan")
+    assert code == 0, output
+    rows = [line.split() for line in output.splitlines() if "/default/seed-" in line]
+    assert len(rows) == 8
+    assert all(row[1:] == ["done", "4/4", "1/1"] for row in rows)
+    assert "8 runs: 8 done" in output
+    code, output = snakemake(tmp_path, "plan_methods")
+    assert code == 0, output
+    assert "12 runs: 12 to do" in output  # six methods that train, two seeds; d1 starts from the runs of sft
+
+
 def test_the_report_is_one_file(finished):
     code, output = snakemake(finished, "main", "--report", "report.html")
     assert code == 0, output
