@@ -59,9 +59,10 @@ def test_a_second_job_for_a_run_leaves_it_to_the_first(job, tmp_path, monkeypatc
         first.check()
         assert [path.name for path in out.iterdir()] == ["lock"]
     assert second.returncode == 1
+    holder = f"SLURM job 4711, process {os.getpid()} on {lock.here().split()[0]}"
     assert said == (
-        f"train_policy: {out}/lock: SLURM job 4711, process {os.getpid()} on {lock.here().split()[0]} "
-        "is at this work. Let it finish or end it, then start again.\n"
+        f"{out}/lock: held by {holder}; waiting 60 s for a sign of life\n"
+        f"train_policy: {out}/lock: {holder} is at this work. Let it finish or end it, then start again.\n"
     )
 
 

@@ -101,6 +101,8 @@ def _take(lock: Lock, dead: float) -> None:
 def _outlive(path: Path, dead: float) -> str | None:
     """Wait until the holder has missed its beats or is gone; returns what the lock said. InputError if it lives."""
     seen, began = read(path), time.monotonic()
+    if seen is not None and not _died_here(seen):
+        print(f"{path}: held by {holder_name(seen)}; waiting {dead:.0f} s for a sign of life", flush=True)
     while seen is not None and time.monotonic() - began < dead and not _died_here(seen):
         time.sleep(min(0.5, dead / 20))
         now = read(path)
