@@ -1,11 +1,11 @@
-# make reproduce | test | bench | help. Nothing is needed beforehand but Python 3.11, make and a compiler.
+# make reproduce | test | test-slurm | bench | help. Nothing is needed beforehand but Python 3.11, make and a compiler.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help reproduce docs-results test bench lint format clean
+.PHONY: help reproduce docs-results test test-slurm bench lint format clean
 .DEFAULT_GOAL := help
 
 help:     ## list the commands
@@ -26,6 +26,9 @@ docs-results: $(READY) ## copy what results/laptop holds to docs/results
 
 test: $(READY)   ## the tests
 	pytest -n 2 --dist loadfile
+
+test-slurm: $(READY)   ## the tests on a real SLURM that they start themselves (skipped where it is not installed)
+	pytest -m slurm -rs --durations 0 tests/slurm
 
 bench: $(READY)  ## decoding and losses beside a textbook implementation; BENCH=--quick is a smoke test
 	python bench/run.py $(BENCH)

@@ -9,7 +9,6 @@ rule train_policy:
 
     The folder checkpoints/ beside the adapter is no declared output, so a failed job leaves it and the next resumes.
     SIGTERM is for the training, which answers it with a checkpoint; the shell and tee stay until that is written.
-    The log goes on where the attempt before it ended.
     """
     input:
         spec="results/{scale}/runs/{run}/spec.yaml",
@@ -31,7 +30,7 @@ rule train_policy:
     shell:
         r"""
         trap '' TERM USR1
-        exec &> >(tee -a {log:q})
+        exec &> >(tee {log:q})
         HF_HUB_OFFLINE=1 python "$SRC/train_policy.py" {input.spec:q} \
             --weights {input.weights:q} \
             {params.start:q} \

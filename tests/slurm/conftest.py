@@ -1,0 +1,70 @@
+"""The cluster, a workflow in a folder of its own on it, and what an undisturbed run of that workflow makes."""
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import cluster
+import pytest
+import yaml
+from workflow_folder import LONG, ROOT, RUN, Workflow
+
+
+@pytest.fixture(scope="session")
+def slurm() -> Iterator[tuple[Path, dict[str, str]]]:
+    """A running cluster: its folder and the environment of its commands."""
+    if why := cluster.missing():
+        pytest.skip(f"no SLURM to test on: {why}")
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, also by children, if started with nohup or &
+    folder = Path(tempfile.mkdtemp(prefix="slurm-"))
+    yield folder, cluster.up(folder)
+    cluster.down(folder)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def make_workflow(slurm, tmp_path):
+    """Makes a workflow's folder."""
+    started = Workflow(tmp_path / "work", slurm[1])
+    yield lambda: started
+    for number in started.ask("squeue", "-h", "-o", "%i %Z").splitlines():
+        if number.endswith(str(started.folder)):
+            started.ask("scancel", "--signal=KILL", number.split()[0])
+
+
+@pytest.fixture(scope="session")
+def undisturbed(slurm, tmp_path_factory):
+    """A folder in which the long run was trained on this machine without SLURM."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    (folder / "long.yaml").write_text(yaml.safe_dump(LONG), encoding="utf-8")
+    command = ["snakemake", "--profile", ROOT / "workflow/profiles/smoke", "-s", ROOT / "Snakefile"]
+    command += ["--directory", folder, "--configfile", folder / "long.yaml", "--", f"{RUN}/adapter"]
+    subprocess.run(command, check=True, capture_output=True, timeout=900)
+    return Workflow(folder, os.environ.copy())
+
+
+@pytest.fixture
+def prepared(make_workflow, undisturbed):
+    """Makes a workflow whose data and base model are there and whose run is to be trained."""
+
+    def make(**changes):
+        workflow = make_workflow()
+        shutil.copytree(undisturbed.folder, workflow.folder, copy_function=shutil.copy2)
+        shutil.rmtree(workflow.folder / RUN / "adapter")
+        for name in ("metrics.csv", "manifest.json"):
+            (workflow.folder / RUN / name).unlink()
+        shutil.rmtree(workflow.folder / "logs")
+        workflow.write(LONG, **changes)
+        return workflow
+
+    return make
+
+
+@pytest.fixture
+def kill():
+    """Ends a process of a test by its number."""
+    return lambda number: os.kill(number, signal.SIGKILL)

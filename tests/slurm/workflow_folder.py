@@ -1,0 +1,97 @@
+"""A folder in which snakemake runs on the cluster, what happens to its jobs, and what came out."""
+
+import hashlib
+import json
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+RUN = "results/smoke/runs/dmpo/sudoku/default/seed-0"
+# Long enough to be disturbed: some seconds of updates.
+LONG = {"scales": {"smoke": {"training": {"buffers": 40, "checkpoint_every": 10}}}}
+
+
+@dataclass
+class Workflow:
+    """A folder in which snakemake runs, with a profile made from the project's by changing some of its text."""
+
+    folder: Path
+    env: dict[str, str]
+
+    def write(self, config: dict, **changes: str) -> None:
+        """Write the configuration's changes, and the profile: site, short waits, and `changes` of resources."""
+        text = (ROOT / "workflow/profiles/slurm/profile.yaml").read_text(encoding="utf-8")
+        text = swap(text, "slurm_account=default", "slurm_account=lab")
+        text = swap(text, "scale=llada-8b", "scale=smoke")
+        text = swap(text, "status-checks: 40", "status-checks: 1")
+        text = swap(text, "latency-wait: 60", "latency-wait: 20")
+        for key, value in changes.items():
+            rule, _, name = key.rpartition("__")
+            start = f"{rule}:{name}=" if rule else f"{name}: "
+            line = next(line for line in text.splitlines() if start in line and "# -" not in line)
+            text = swap(text, line, line.partition(start)[0] + start + value)
+        (self.folder / "profile").mkdir(parents=True, exist_ok=True)
+        (self.folder / "profile/profile.yaml").write_text(text, encoding="utf-8")
+        (self.folder / "profile/scale.yaml").write_text(yaml.safe_dump({"scale": "smoke", **config}), encoding="utf-8")
+
+    def start(self, *words: str, log: str = "snakemake.txt") -> subprocess.Popen:
+        """Start snakemake in a session of its own."""
+        command = ["snakemake", "--profile", self.folder / "profile", "-s", ROOT / "Snakefile"]
+        command += ["--directory", self.folder, *words]
+        with open(self.folder / log, "ab") as file:
+            return subprocess.Popen(command, env=self.env, stdout=file, stderr=file, start_new_session=True)
+
+    def run(self, *words: str, log: str = "snakemake.txt") -> tuple[int, str]:
+        """Run snakemake to its end."""
+        code = self.start(*words, log=log).wait(timeout=1200)
+        return code, self.said(log)
+
+    def said(self, log: str = "snakemake.txt") -> str:
+        """What snakemake has said so far."""
+        return (self.folder / log).read_text(encoding="utf-8", errors="replace")
+
+    def ask(self, *words: str) -> str:
+        """The answer of a command of the cluster."""
+        return subprocess.run(words, env=self.env, check=True, capture_output=True, text=True).stdout.strip()
+
+    def training_log(self) -> str:
+        """What the attempts said that failed or still run, then the last one."""
+        attempts = sorted(self.folder.glob("logs/slurm/rule_train_policy/*/*.log"), key=lambda path: int(path.stem))
+        last = self.folder / "logs/train_policy/smoke/dmpo/sudoku/default/seed-0.log"
+        return "".join(path.read_text(encoding="utf-8") for path in (*attempts, last) if path.exists())
+
+    def holder(self) -> dict:
+        """Who trains the run; waits for a checkpoint, so that there is something to lose."""
+        run = self.folder / RUN
+        until(lambda: list(run.glob("checkpoints/step-*")) and (run / "lock").exists(), self)
+        return json.loads((run / "lock").read_text(encoding="utf-8"))
+
+    def jobs(self) -> list[tuple[str, str]]:
+        """Training jobs submitted from this folder so far, with the state of each."""
+        rows = self.ask("sacct", "-XnP", "-D", "-o", "JobID,State,WorkDir,Comment").splitlines()
+        found = [row.split("|") for row in rows]
+        return [(n, state) for n, state, where, what in found if where == str(self.folder) and "train_policy" in what]
+
+    def adapter(self) -> str:
+        """Hash of the trained adapter."""
+        file = self.folder / RUN / "adapter/adapter_model.safetensors"
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def swap(text: str, old: str, new: str) -> str:
+    """Replace text that must be there."""
+    assert old in text, old
+    return text.replace(old, new)
+
+
+def until(condition: Callable[[], object], workflow: Workflow, seconds: float = 300) -> None:
+    """Wait for something to become true."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, workflow.said()[-3000:]
+        time.sleep(0.2)
