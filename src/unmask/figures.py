@@ -15,8 +15,10 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullLocator
 
-from unmask.names import method_colour, method_name, sampler_name, task_name
+from unmask.names import method_colour, method_name, sampler_kind, sampler_name, task_name
 from unmask.scores import interval, over_seeds
 
 plt.rcParams.update({
@@ -74,31 +76,42 @@ def training_curves(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
 
 
 def accuracy_by_nfe(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
-    """Strict accuracy against forward passes; a row of panels a task, a panel a length, a point a sampler."""
+    """Strict accuracy against forward passes; a row of panels a task, a panel a length, a point a sampler.
+
+    Samplers of one kind are joined and have one marker; bars are the intervals.
+    """
     cells = over_seeds(scores)
     tasks, lengths = list(cells["task"].unique()), list(cells["length"].unique())
     figure, axes = _panels(len(tasks), len(lengths))
+    kinds = dict(map(sampler_kind, cells["sampler"].unique()))
     for i, task in enumerate(tasks):
         for ax, length in zip(axes[i], lengths, strict=True):
             panel = cells[(cells["task"] == task) & (cells["length"] == length)]
             ends = []
             for (method, variant), line in panel.groupby(["method", "variant"], sort=False):
-                line = line.sort_values("nfe")
-                y = 100 * line[["strict", "strict_low", "strict_high"]].to_numpy()
-                _line(ax, line["nfe"].to_numpy(), y, method)
-                ends.append((line["nfe"].iloc[-1], y[-1, 0], method, variant))
-            for cell in line.to_dict("records"):  # samplers are named once, at the last line
-                ax.annotate(
-                    sampler_name(cell["sampler"]), (cell["nfe"], 100 * cell["strict"]), xytext=(2, -3),
-                    textcoords="offset points", rotation=-55, ha="left", va="top", fontsize=6, color="#666666",
-                )  # fmt: skip
+                for _, points in line.groupby(line["sampler"].map(lambda name: sampler_kind(name)[0]), sort=False):
+                    _points(ax, points.sort_values("nfe"), method)
+                last = line.loc[line["nfe"].idxmax()]
+                ends.append((last["nfe"], 100 * last["strict"], method, variant))
             ax.set(title=f"{task_name(task)}, L = {length}", xlabel="forward passes a response", xscale="log")
-            ax.set_ylim(0, None)
+            ax.set_ylim(0, 101)
+            ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            ax.xaxis.set_minor_locator(NullLocator())
             ax.xaxis.set_major_formatter("{x:g}")
-            ax.xaxis.set_minor_formatter("{x:g}")
             _labels(ax, ends)
         axes[i, 0].set_ylabel("right answers (%)")
+    handles = [Line2D([], [], color="#666666", marker=marker, label=kind) for kind, marker in kinds.items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
     return figure
+
+
+def _points(ax: Axes, points: pd.DataFrame, method: str) -> None:
+    """Samplers of one kind as joined points with bars."""
+    y, low, high = (100 * points[name].to_numpy() for name in ("strict", "strict_low", "strict_high"))
+    marker = sampler_kind(points["sampler"].iloc[0])[1]
+    colour = method_colour(method)
+    ax.errorbar(points["nfe"], y, (y - low, high - y), fmt="none", ecolor=colour, elinewidth=0.8, alpha=0.35)
+    ax.plot(points["nfe"], y, color=colour, marker=marker, markersize=5, linewidth=1.2)
 
 
 def threshold_by_difficulty(scores: pd.DataFrame, metrics: pd.DataFrame, samples: pd.DataFrame) -> Figure:

@@ -38,6 +38,21 @@ SAMPLERS = {
     "adaptive_block": "adaptive threshold, each block",
 }
 
+# Samplers of one kind, told by the beginning of their names, with the marker that stands for them.
+SAMPLER_KINDS = {
+    "top": ("k tokens a step", "o"),
+    "threshold": ("confidence", "s"),
+    "factor": ("factor", "D"),
+    "entropy": ("entropy bound", "^"),
+    "adaptive": ("adaptive threshold", "*"),
+    "random": ("random order", "x"),
+}
+
+
+def sampler_kind(sampler: str) -> tuple[str, str]:
+    """`entropy_01` -> ("entropy bound", "^")."""
+    return next((kind for start, kind in SAMPLER_KINDS.items() if sampler.startswith(start)), (sampler, "P"))
+
 
 def method_name(method: str, variant: str = "default") -> str:
     """`dmpo`, `baseline~none` -> `DMPO (baseline none)`."""
