@@ -4,12 +4,14 @@ python src/render_table.py results/laptop/scores/main.csv --question "…" --md 
 """
 
 import argparse
+import json
 from pathlib import Path
 
 import pandas as pd
 
-from unmask import tables
+from unmask import published, tables
 from unmask.files import run_step, writing
+from unmask.protocol import Protocol
 from unmask.scores import over_seeds, steps_over_seeds
 
 
@@ -19,13 +21,22 @@ def main() -> None:
     parser.add_argument("scores", type=Path)
     parser.add_argument("--question", required=True)
     parser.add_argument("--rows", choices=("methods", "samplers", "steps"), default="methods")
+    parser.add_argument("--published", type=Path, help="what papers print; with --protocol, to stand beside ours")
+    parser.add_argument("--protocol", type=json.loads, help="how ours were examined, as JSON")
     parser.add_argument("--md", type=Path, required=True)
     parser.add_argument("--tex", type=Path, required=True)
     parser.add_argument("--csv", type=Path, required=True)
     args = parser.parse_args()
     scores = pd.read_csv(args.scores)
     cells = steps_over_seeds(scores) if args.rows == "steps" else over_seeds(scores)
-    note, blocks = tables.stepwise(cells) if args.rows == "steps" else tables.blocks(cells, args.rows)
+    if args.rows == "steps":
+        note, blocks = tables.stepwise(cells)
+    else:
+        printed, protocol = published.read(args.published), Protocol(**args.protocol)
+        cells = tables.with_printed(published.beside(cells, printed, protocol))
+        note, blocks = tables.blocks(cells, args.rows)
+        others = published.apart(cells, printed, protocol)
+        blocks += [others] if others else []
     texts = {
         args.md: tables.markdown(args.scores.stem, args.question, note, blocks),
         args.tex: tables.latex(args.scores.stem, args.question, note, blocks),

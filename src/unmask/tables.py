@@ -30,7 +30,7 @@ def blocks(cells: pd.DataFrame, rows: str = "methods") -> tuple[str, Blocks]:
         for protocol in PROTOCOLS[: 1 if same else 2]:
             rule = "both scoring rules" if same else f"{protocol} scoring"
             made.append((f"{task_name(task)}, {other}, {rule}", _body(group, row, protocol)))
-    return note(cells), made
+    return note(cells) + _footnotes(cells), made
 
 
 def stepwise(cells: pd.DataFrame) -> tuple[str, Blocks]:
@@ -89,8 +89,40 @@ def _body(group: pd.DataFrame, label: str, protocol: str) -> pd.DataFrame:
             spread = f" ± {half:.1f}" if half == half else ""
             row[f"L = {cell['length']}"] = f"{100 * cell[protocol]:.1f}{spread}"
         row["NFE"] = " / ".join(f"{nfe:.1f}" for nfe in cells["nfe"])
+        if protocol == "published" and "paper" in cells:
+            row |= {f"paper, L = {cell['length']}": cell["printed"] for cell in cells.to_dict("records")}
         rows.append(row)
-    return pd.DataFrame(rows)
+    body = pd.DataFrame(rows).fillna("")
+    return body.loc[:, (body != "").any()]  # no columns for lengths of which nothing is printed
+
+
+def with_printed(cells: pd.DataFrame) -> pd.DataFrame:
+    """Cells of published.beside with `printed`, the text of a printed number: with its Δ, or in parentheses.
+
+    The number in brackets is that of the reason in the footnotes.
+    """
+    reasons = _reasons(cells)
+    texts = [
+        "" if cell["paper"] != cell["paper"]
+        else f"{cell['paper']:.1f} (Δ {cell['delta']:+.1f})" if cell["paper_differs"] == ""
+        else f"({cell['paper']:.1f}) [{1 + reasons.index(cell['paper_differs'])}]"
+        for cell in cells.assign(paper=cells["paper"].astype(float)).to_dict("records")
+    ]  # fmt: skip
+    return cells.assign(printed=texts)
+
+
+def _reasons(cells: pd.DataFrame) -> list[str]:
+    return [reason for reason in cells["paper_differs"].unique() if reason]
+
+
+def _footnotes(cells: pd.DataFrame) -> str:
+    if "paper" not in cells or cells["paper"].isna().all():
+        return ""
+    why = "".join(f" [{i}] {reason}." for i, reason in enumerate(_reasons(cells), 1))
+    return (
+        " Paper: what the papers print, Δ ours minus theirs in points; in parentheses, and without Δ, where the "
+        f"protocol is another:{why or ' nowhere here.'}"
+    )
 
 
 def _row(values: object) -> str:

@@ -1,0 +1,130 @@
+"""Numbers that papers print, beside ours: which may be compared, which may not, and why.
+
+A printed number stands beside a cell of ours if method, task and generation length are the same. A difference Δ is
+formed only if the protocol is the same too: base model, denoising steps, temperature, test problems, scoring
+`published`; otherwise the number stands in parentheses with the reasons. Without our base model in print, none does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pandas as pd
+import yaml
+from pydantic import Field
+
+from unmask.files import InputError
+from unmask.mistakes import problems
+from unmask.names import method_name, task_name
+from unmask.protocol import Protocol
+from unmask.settings import Block, Name, NonNegative
+
+Percent = Annotated[float, Field(ge=0, le=100)]
+Lengths = dict[int | Literal["unstated"], Percent]
+
+
+class Entry(Block):
+    """One entry of published_results.yaml: numbers of one table that share model and decoding."""
+
+    source: str
+    model: Name
+    steps: Literal["L", "L/2"] | None = None
+    temperature: NonNegative = 0.0
+    differs: dict[Name, str] = Field(default={})
+    methods: dict[Name, dict[Name, Lengths]] = Field(min_length=1)
+
+
+def read(path: Path) -> pd.DataFrame:
+    """A row for each printed number, in percent. Raises InputError that names each wrong entry."""
+    try:
+        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise InputError(f"{path}: {error}") from error
+    if not isinstance(entries, list):
+        raise InputError(f"{path}: should be a list of entries")
+    wrong = [line for i, entry in enumerate(entries, 1) for line in problems(Entry, entry, _place(i, entry))]
+    if wrong:
+        raise InputError("\n  - ".join([f"{path}:", *wrong]))
+    return pd.DataFrame([row for entry in entries for row in _rows(Entry(**entry))])
+
+
+def _place(number: int, entry: Any) -> str:
+    source = entry.get("source") if isinstance(entry, dict) else None
+    return f"entry {number}" + (f" ({source})" if source else "")
+
+
+def _rows(entry: Entry) -> Iterator[dict[str, Any]]:
+    for method, tasks in entry.methods.items():
+        for task, lengths in tasks.items():
+            differs = entry.differs.get(task) or entry.differs.get("all", "")
+            for length, accuracy in lengths.items():
+                yield {
+                    "source": entry.source, "model": entry.model, "steps": entry.steps or "",
+                    "temperature": entry.temperature, "differs": differs, "method": method, "task": task,
+                    "length": length, "paper": accuracy,
+                }  # fmt: skip
+
+
+def beside(cells: pd.DataFrame, printed: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
+    """The cells with `paper` [percent], its `paper_source`, `paper_differs` ("" where comparable), and `delta`.
+
+    `delta` [points] is NaN unless the protocol matches. Of several numbers the one that differs least is taken.
+    Without numbers of our base model the columns are empty.
+    """
+    ours = printed[printed["model"] == protocol.model]
+    rows = [_closest(cell, ours, protocol) for cell in cells.to_dict("records")]
+    found = pd.DataFrame(rows, columns=["paper", "paper_source", "paper_differs"], index=cells.index)
+    delta = (100 * cells["published"] - found["paper"].astype(float)).where(found["paper_differs"] == "")
+    return cells.join(found).assign(delta=delta)
+
+
+def _closest(cell: dict[str, Any], printed: pd.DataFrame, protocol: Protocol) -> tuple[float | None, str, str]:
+    if cell["variant"] != "default":
+        return None, "", ""
+    same = printed
+    for key in ("method", "task", "length"):
+        same = same[same[key] == cell[key]]
+    found = [(differences(row, cell["sampler"], protocol), row) for row in same.to_dict("records")]
+    if not found:
+        return None, "", ""
+    why, row = min(found, key=lambda pair: len(pair[0]))
+    return row["paper"], row["source"], "; ".join(why)
+
+
+def differences(row: dict[str, Any], sampler: str, protocol: Protocol) -> list[str]:
+    """What keeps a printed number from being compared with ours; nothing where it may be."""
+    why = [] if row["model"] == protocol.model else [f"its base model is {row['model']}"]
+    if not row["steps"]:
+        why.append("its denoising steps are not stated")
+    elif row["steps"] != protocol.steps.get(sampler):
+        why.append(f"decoded in {row['steps']} steps")
+    if row["temperature"] != protocol.temperature:
+        why.append(f"decoded at temperature {row['temperature']}, ours at {protocol.temperature}")
+    if row["task"] in protocol.generated:
+        why.append("our test problems are generated")
+    return why + ([row["differs"]] if row["differs"] else [])
+
+
+def apart(cells: pd.DataFrame, printed: pd.DataFrame, protocol: Protocol) -> tuple[str, pd.DataFrame] | None:
+    """Heading and body of a block of what is printed of the table's methods and tasks for other base models."""
+    others = printed[printed["task"].isin(cells["task"]) & printed["method"].isin(cells["method"])]
+    others = others[others["model"] != protocol.model]
+    if others.empty:
+        return None
+    named = others.assign(
+        Source=others["source"],
+        Model=others["model"],
+        Steps=others["steps"].replace("", "not stated"),
+        Task=others["task"].map(task_name),
+        Method=others["method"].map(method_name),
+        Column=["L not stated" if length == "unstated" else f"L = {length}" for length in others["length"]],
+    )
+    labels = ["Task", "Method", "Model", "Steps", "Source"]
+    columns = list(dict.fromkeys(named["Column"]))
+    body = named.pivot(index=labels, columns="Column", values="paper")[columns].reindex(
+        pd.MultiIndex.from_frame(named[labels].drop_duplicates().sort_values(labels[:2], kind="stable"))
+    )
+    body = body.map(lambda value: f"{value:.1f}" if value == value else "").reset_index()
+    return f"Published: models of 7 to 8 billion parameters, not `{protocol.model}`, so no differences are formed", body

@@ -1,0 +1,108 @@
+"""Printed numbers beside ours: a difference is formed only where the protocol is the same."""
+
+import pandas as pd
+import pytest
+import yaml
+from conftest import ROOT
+
+from unmask import published, tables
+from unmask.files import InputError
+from unmask.grid import expand
+from unmask.protocol import Protocol
+
+RESOURCE = ROOT / "workflow/resources/published_results.yaml"
+OURS = Protocol("llada-8b-instruct", 0.0, {"top1": "L", "top2": "L/2"}, [])
+
+
+@pytest.fixture(scope="module")
+def printed():
+    return published.read(RESOURCE)
+
+
+def cells(method="dmpo", task="countdown", sampler="top1", length=256, variant="default", accuracy=0.75):
+    return pd.DataFrame([{
+        "task": task, "sampler": sampler, "method": method, "variant": variant, "length": length,
+        "published": accuracy, "published_low": accuracy - 0.02, "published_high": accuracy + 0.02,
+        "strict": accuracy, "strict_low": accuracy, "strict_high": accuracy, "nfe": 256.0, "seeds": 3, "n": 256,
+    }])  # fmt: skip
+
+
+def test_delta_where_the_protocol_matches(printed):
+    row = published.beside(cells(), printed, OURS).iloc[0]
+    assert (row["paper"], row["paper_source"]) == (80.86, "DMPO, arXiv 2510.08233v3, Table 1")
+    assert row["delta"] == pytest.approx(75 - 80.86)
+
+
+@pytest.mark.parametrize(
+    ("cell", "protocol", "why"),
+    [
+        ({"sampler": "top2"}, {}, "decoded in L steps"),
+        ({"method": "diffu_grpo"}, {}, "decoded in L/2 steps"),
+        ({"method": "d1"}, {}, "trained on s1K first; here the first stage is SFT on the demonstrations of the task"),
+        ({}, {"temperature": 0.2}, "decoded at temperature 0.0, ours at 0.2"),
+        ({}, {"generated": ["countdown"]}, "our test problems are generated"),
+        ({"sampler": "entropy_01"}, {}, "decoded in L steps"),
+    ],
+)
+def test_delta_is_never_formed_across_protocols(printed, cell, protocol, why):
+    one = published.beside(cells(**cell), printed, Protocol(**{**vars(OURS), **protocol})).iloc[0]
+    assert one["paper"] > 0
+    assert one["paper_differs"].startswith(why)
+    assert one["delta"] != one["delta"]
+
+
+@pytest.mark.parametrize("cell", [{"variant": "alpha~1.0"}, {"length": 24}, {"task": "chain"}, {"method": "spgg"}])
+def test_nothing_is_printed_for_another_variant_length_task_or_method(printed, cell):
+    assert published.beside(cells(**cell), printed, OURS)["paper"].isna().all()
+
+
+def test_another_base_model_has_no_number_beside_it_but_a_block_apart(printed):
+    tiny = Protocol("tiny", 0.0, OURS.steps, ["countdown"])
+    ours = tables.with_printed(published.beside(cells(), printed, tiny))
+    assert ours[["paper", "delta"]].isna().all(axis=None)
+    heading, body = published.apart(ours, printed, tiny)
+    assert heading.startswith("Published: models of 7 to 8 billion parameters, not `tiny`")
+    assert list(body.columns) == ["Task", "Method", "Model", "Steps", "Source", "L = 128", "L = 256", "L = 512"]
+    assert body.set_index("Model").loc["llada-8b-instruct", "L = 256"] == "80.9"
+    assert "Δ" not in tables.markdown("main", "", *tables.blocks(ours))
+
+
+def test_the_table_shows_delta_or_parentheses_with_the_reason(printed):
+    both = pd.concat([cells(), cells(method="diffu_grpo")], ignore_index=True)
+    note, blocks = tables.blocks(tables.with_printed(published.beside(both, printed, OURS)))
+    body = blocks[0][1].set_index("Method")
+    assert body.loc["DMPO", "paper, L = 256"] == "80.9 (Δ -5.9)"
+    assert body.loc["diffu-GRPO", "paper, L = 256"] == "(31.3) [1]"
+    assert note.endswith("where the protocol is another: [1] decoded in L/2 steps.")
+
+
+def test_strict_scores_have_no_printed_number_beside_them(printed):
+    ours = cells().assign(strict=0.5)
+    blocks = tables.blocks(tables.with_printed(published.beside(ours, printed, OURS)))[1]
+    assert ["paper, L = 256" in body for _, body in blocks] == [True, False]
+
+
+@pytest.mark.parametrize(("scale", "experiment"), [("laptop", "main"), ("llada-8b", "main")])
+def test_the_protocol_is_read_off_the_configuration(config, scale, experiment):
+    found = Protocol.of(expand(config | {"scale": scale}), experiment)
+    assert found.steps == {"top1": "L", "top2": "L/2"}
+    assert (found.model, found.generated) == {
+        "laptop": ("tiny", ["sudoku", "countdown"]),
+        "llada-8b": ("llada-8b-instruct", []),
+    }[scale]
+
+
+WRONG = {
+    "steps": ("L/3", r"entry 1 \(A\)\.steps: "),
+    "modle": ("x", r"entry 1 \(A\): unknown 'modle'; did you mean 'model'"),
+    "methods": ({"dmpo": {"sudoku": {128: 630.8}}}, r"entry 1 \(A\)\.methods\.dmpo\.sudoku\.128: .* not 630\.8"),
+}
+
+
+@pytest.mark.parametrize("key", WRONG)
+def test_a_wrong_entry_is_named(tmp_path, key):
+    value, message = WRONG[key]
+    entry = {"source": "A", "model": "m", "steps": "L", "methods": {"dmpo": {"sudoku": {128: 1.0}}}, key: value}
+    (tmp_path / "printed.yaml").write_text(yaml.safe_dump([entry]), encoding="utf-8")
+    with pytest.raises(InputError, match=message):
+        published.read(tmp_path / "printed.yaml")
