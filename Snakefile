@@ -18,6 +18,7 @@ configfile: f"{workflow.basedir}/config.yaml"
 sys.path.insert(0, f"{workflow.basedir}/src")
 from unmask.grid import expand
 from unmask.mistakes import ConfigError
+from unmask.protocol import Protocol
 
 try:
     GRID = expand(config)
@@ -30,7 +31,18 @@ shell.prefix(f"set -euo pipefail; SRC={shlex.quote(SRC)}; ")
 # What scores, tables, figures and claims are made with: a change remakes them all, which takes seconds.
 ANALYSIS = [
     f"{SRC}/unmask/{name}.py"
-    for name in ("scores", "names", "tables", "figures", "toy_figures", "claims")
+    for name in (
+        "scores",
+        "names",
+        "tables",
+        "published",
+        "protocol",
+        "statistics",
+        "comparisons",
+        "figures",
+        "toy_figures",
+        "claims",
+    )
 ]
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from unmask.files import InputError, run_step, writing
-from unmask.scores import RUN, SAMPLE, collect
+from unmask.files import run_step, writing
+from unmask.scores import RUN, SAMPLE, collect, read_rows
 
 
 def main() -> None:
@@ -23,14 +23,6 @@ def main() -> None:
     scores = pd.concat(frames, ignore_index=True) if args.steps else collect(frames)
     with writing(args.scores) as temporary:
         scores.to_csv(temporary, index=False)
-
-
-def read_rows(file: Path, columns: list[str] | None) -> pd.DataFrame:
-    """The columns of a file that scores are made of; all of them for None."""
-    try:
-        return pd.read_parquet(file, columns=columns)
-    except (OSError, ValueError) as error:  # pyarrow raises either
-        raise InputError(f"{file}: {error}. Delete it and run snakemake again.") from error
 
 
 if __name__ == "__main__":

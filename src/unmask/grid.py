@@ -67,8 +67,9 @@ class Grid:
     def artifacts(self, experiment: str) -> list[str]:
         """Tables and figures of an experiment."""
         root = f"results/{self.scale}"
-        figures = self.experiments[experiment].figures
-        tables = [f"{root}/tables/{experiment}.{end}" for end in ("md", "tex", "csv")]
+        one = self.experiments[experiment]
+        figures, compared = one.figures, [] if one.rows == "steps" else ["-comparisons.md", "-comparisons.csv"]
+        tables = [f"{root}/tables/{experiment}{end}" for end in (".md", ".tex", ".csv", *compared)]
         return tables + [f"{root}/figures/{experiment}/{f}.{end}" for f in figures for end in ("pdf", "png")]
 
     def targets(self, experiment: str) -> list[str]:

@@ -7,15 +7,26 @@ number, and the interval says where the mean over seeds lies. Samples of one run
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
+from unmask.files import InputError
+
 RUN = ["method", "task", "variant", "seed", "sampler", "length"]
 CELL = ["task", "sampler", "method", "variant", "length"]
 PROTOCOLS = ("published", "strict")
 SAMPLE = [*PROTOCOLS, "points", "nfe", "tokens", "seconds"]  # what is read of a sample
+
+
+def read_rows(file: Path, columns: list[str] | None) -> pd.DataFrame:
+    """The columns of a file that scores are made of; all of them for None."""
+    try:
+        return pd.read_parquet(file, columns=columns)
+    except (OSError, ValueError) as error:  # pyarrow raises either
+        raise InputError(f"{file}: {error}. Delete it and run snakemake again.") from error
 
 
 def collect(samples: Sequence[pd.DataFrame]) -> pd.DataFrame:

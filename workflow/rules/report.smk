@@ -1,8 +1,17 @@
 # REQUIRED INPUTS:  results/{scale}/scores/{experiment}.csv
 #                   results/{scale}/runs/{run}/metrics.csv
+#                   results/{scale}/runs/{run}/samples-{evaluation}.parquet
 # OUTPUTS:          results/{scale}/tables/{experiment}.{md,tex,csv}
+#                   results/{scale}/tables/{experiment}-comparisons.{md,csv}
 #                   results/{scale}/figures/{experiment}/{figure}.{pdf,png}
 #                   results/{scale}/claims.md
+
+
+def protocol_arguments(experiment):
+    """How the samples behind a table were made; a diagnosis has none."""
+    if GRID.experiments[experiment].rows == "steps":
+        return []
+    return ["--protocol", Protocol.of(GRID, experiment).to_json()]
 
 
 rule render_table:
@@ -10,6 +19,7 @@ rule render_table:
     input:
         script=f"{SRC}/render_table.py",
         library=ANALYSIS,
+        published=f"{workflow.basedir}/workflow/resources/published_results.yaml",
         scores="results/{scale}/scores/{experiment}.csv",
     output:
         md=report(
@@ -33,15 +43,44 @@ rule render_table:
     params:
         question=lambda w: GRID.experiments[w.experiment].question,
         rows=lambda w: GRID.experiments[w.experiment].rows,
+        protocol=lambda w: protocol_arguments(w.experiment),
     shell:
         r"""
         exec &> >(tee {log:q})
         python {input.script:q} {input.scores:q} \
             --question {params.question:q} \
             --rows {params.rows} \
+            --published {input.published:q} \
+            {params.protocol:q} \
             --md {output.md:q} \
             --tex {output.tex:q} \
             --csv {output.csv:q}
+        """
+
+
+rule compare_methods:
+    """Compare an experiment's methods on the same test problems: paired tests, corrected for their number."""
+    input:
+        script=f"{SRC}/compare_methods.py",
+        library=ANALYSIS,
+        samples=lambda w: GRID.samples(w.experiment),
+    output:
+        md=report(
+            "results/{scale}/tables/{experiment}-comparisons.md",
+            caption="../report/comparisons.rst",
+            category="Tables",
+            labels={"experiment": "{experiment}, comparisons"},
+        ),
+        csv="results/{scale}/tables/{experiment}-comparisons.csv",
+    log:
+        "logs/compare_methods/{scale}/{experiment}.log",
+    localrule: True
+    conda:
+        "../../envs/analysis.yaml"
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+        python {input.script:q} {input.samples:q} --title {wildcards.experiment} --md {output.md:q} --csv {output.csv:q}
         """
 
 

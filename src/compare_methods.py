@@ -1,0 +1,35 @@
+"""Compare an experiment's methods on the same test problems.
+
+python src/compare_methods.py results/laptop/runs/*/*/*/*/samples-papers.parquet --md main-comparisons.md --csv …
+"""
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+
+from unmask import comparisons
+from unmask.files import run_step, writing
+from unmask.scores import read_rows
+
+
+def main() -> None:
+    """Write the tables to read, and the single comparisons as CSV."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("samples", type=Path, nargs="+")
+    parser.add_argument("--title", required=True)
+    parser.add_argument("--md", type=Path, required=True)
+    parser.add_argument("--csv", type=Path, required=True)
+    args = parser.parse_args()
+    samples = pd.concat([read_rows(file, comparisons.COLUMNS) for file in args.samples], ignore_index=True)
+    compared = comparisons.compare(samples)
+    for path, text in (
+        (args.md, comparisons.markdown(args.title, compared, samples)),
+        (args.csv, compared.to_csv(index=False)),
+    ):
+        with writing(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    run_step(main)

@@ -1,0 +1,143 @@
+"""Comparisons of an experiment's methods on the same test problems, as tables.
+
+Every trained method is held against the base model, and DMPO against every other trained method, on strict 0/1 grades.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pandas as pd
+
+from unmask.files import InputError
+from unmask.names import method_name, sampler_name, task_name
+from unmask.scores import interval
+from unmask.statistics import bootstrap_interval, holm, mcnemar, paired_interval, standard_error
+
+COLUMNS = ["method", "task", "variant", "seed", "sampler", "length", "example", "strict"]
+CELL = ["task", "sampler", "length"]
+LEVEL = 0.05
+Policy = tuple[str, str]  # method and variant
+
+
+def pairs(samples: pd.DataFrame) -> list[tuple[Policy, Policy]]:
+    """Who is compared with whom; the first is expected to be better."""
+    found = [(m, v) for m, v in samples[["method", "variant"]].drop_duplicates().itertuples(index=False)]
+    base, dmpo = ("base", "default"), ("dmpo", "default")
+    trained = [policy for policy in found if policy != base]
+    against_base = [(policy, base) for policy in trained if base in found]
+    return against_base + [(dmpo, policy) for policy in trained if dmpo in found and policy != dmpo]
+
+
+def grades(samples: pd.DataFrame) -> pd.DataFrame:
+    """Strict grades, a column for each seed and example. Raises InputError where two runs saw other examples."""
+    wide = samples.pivot_table(
+        index=["method", "variant", *CELL], columns=["seed", "example"], values="strict", sort=False
+    )
+    for task, rows in wide.groupby(level="task", sort=False):
+        seen = rows.dropna(axis=1, how="all").isna()
+        if seen.any(axis=None):
+            name = "/".join(map(str, seen.index[seen.any(axis=1)][0]))
+            raise InputError(f"{task}: {name} lacks seeds or examples that others have; delete its samples")
+    return wide
+
+
+def compare(samples: pd.DataFrame) -> pd.DataFrame:
+    """A row for each pair, task, sampler, length and seed: difference with interval, McNemar's counts, p and Holm's p.
+
+    `p_holm` is corrected for all rows of the experiment.
+    """
+    wide = grades(samples)
+    rows = []
+    for (better, worse), cell in itertools.product(pairs(samples), _cells(wide)):
+        if (*better, *cell) not in wide.index or (*worse, *cell) not in wide.index:
+            continue
+        one, other = (wide.loc[(*policy, *cell)].dropna().unstack("seed") for policy in (better, worse))
+        for seed in one:
+            ours, theirs = one[seed].to_numpy(), other[seed].to_numpy()
+            low, high = paired_interval(ours, theirs)
+            gained, lost, p = mcnemar(ours, theirs)
+            rows.append({
+                "better": "/".join(better), "worse": "/".join(worse), **dict(zip(CELL, cell, strict=True)),
+                "seed": seed, "n": len(ours), "difference": ours.mean() - theirs.mean(), "low": low, "high": high,
+                "gained": gained, "lost": lost, "p": p,
+            })  # fmt: skip
+    found = pd.DataFrame(rows)
+    return found.assign(p_holm=holm(found["p"])) if rows else found
+
+
+def over_seeds(compared: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
+    """A row for each pair, task, sampler and length, over seeds; intervals over seeds, and over seeds and examples."""
+    wide = grades(samples)
+    rows = []
+    for (better, worse, *cell), group in compared.groupby(["better", "worse", *CELL], sort=False):
+        one, other = (wide.loc[(*policy.split("/"), *cell)].dropna() for policy in (better, worse))
+        both = (one - other).unstack("example").to_numpy()
+        _, low, high = interval(both.mean(1))
+        spread = bootstrap_interval([both])
+        significant = group["p_holm"] < LEVEL
+        rows.append({
+            "Pair": f"{_name(better)} − {_name(worse)}",
+            "Task": task_name(cell[0]), "Sampler": sampler_name(cell[1]), "L": cell[2],
+            "Difference": f"{100 * both.mean():+.1f}", "Seeds": _range(low, high),
+            "Seeds and examples": _range(*spread),
+            "better / worse / neither": f"{(significant & (group['difference'] > 0)).sum()} / "
+            f"{(significant & (group['difference'] < 0)).sum()} / {(~significant).sum()}",
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def aggregates(samples: pd.DataFrame) -> pd.DataFrame:
+    """A row for each policy and sampler: strict accuracy over all tasks (equal weights) and lengths."""
+    mean = samples.groupby(["sampler", "method", "variant", "task", "seed", "example"], sort=False)["strict"].mean()
+    rows = []
+    for (sampler, method, variant), group in mean.groupby(level=[0, 1, 2], sort=False):
+        strata = [task.unstack("example").to_numpy() for _, task in group.groupby(level="task", sort=False)]
+        by_seed = group.groupby(level=["task", "seed"]).mean().groupby(level="seed").mean().to_numpy()
+        centre, low, high = interval(by_seed)
+        rows.append({
+            "Sampler": sampler_name(sampler), "Method": method_name(method, variant),
+            "Mean": f"{100 * centre:.1f}",
+            "Standard error": f"{100 * standard_error(by_seed):.1f}" if len(by_seed) > 1 else "",
+            "Seeds": _range(low, high, ""), "Seeds and examples": _range(*bootstrap_interval(strata), ""),
+            "Tasks": len(strata), "n": "/".join(f"{s.shape[0]} × {s.shape[1]}" for s in strata),
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def markdown(title: str, compared: pd.DataFrame, samples: pd.DataFrame) -> str:
+    """Both tables with what they mean."""
+    parts = [
+        f"# {title}: comparisons",
+        "Strict 0/1 grades, in points. Seeds: 95 % interval of Student's t over seeds. Seeds and examples: 95 % "
+        "bootstrap interval, seeds and test examples drawn anew, task by task.",
+        "## All tasks together",
+        aggregates(samples).to_markdown(index=False, disable_numparse=True),
+        "n: seeds × test examples of each task; every task has the same weight, so has every length.",
+        "## Pairs on the same test problems",
+    ]
+    if compared.empty:
+        return (
+            "\n\n".join([*parts, "Nothing to compare: there is neither a base model nor DMPO among the runs."]) + "\n"
+        )
+    body = over_seeds(compared, samples)
+    parts += [
+        body.to_markdown(index=False, disable_numparse=True),
+        "The last column counts seeds: in how many the first policy is better or worse than the second by McNemar's "
+        f"exact test at {LEVEL:.0%}, corrected (Holm) for all {len(compared)} tests of this experiment. It speaks of "
+        "these policies; the intervals over seeds speak of the methods, and are not corrected.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _cells(wide: pd.DataFrame) -> list[tuple[str, str, int]]:
+    return list(wide.index.droplevel(["method", "variant"]).unique())
+
+
+def _name(policy: str) -> str:
+    return method_name(*policy.split("/"))
+
+
+def _range(low: float, high: float, sign: str = "+") -> str:
+    return "" if np.isnan(low) else f"[{100 * low:{sign}.1f}, {100 * high:{sign}.1f}]"

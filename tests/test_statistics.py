@@ -1,0 +1,116 @@
+"""Intervals, paired tests and their correction, against scipy and hand-made cases; comparisons on planted samples."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from unmask import comparisons
+from unmask.files import InputError
+from unmask.statistics import bootstrap_interval, holm, mcnemar, paired_interval, standard_error
+
+
+def test_standard_error_is_scipys():
+    assert standard_error([0.2, 0.3, 0.4]) == pytest.approx(stats.sem([0.2, 0.3, 0.4]))
+    assert np.isnan(standard_error([0.2]))
+
+
+def test_mcnemar_by_hand():
+    """Three gained, one lost: 2 · P(X ≥ 3), X ~ Bin(4, 1/2), is 2 · 5/16."""
+    better = np.array([1.0, 1, 1, 0, 1, 0])
+    worse = np.array([0.0, 0, 0, 1, 1, 0])
+    assert mcnemar(better, worse) == (3, 1, 0.625)
+    assert mcnemar(better, better) == (0, 0, 1.0)
+
+
+def test_holm_by_hand():
+    """Sorted 0.01, 0.02, 0.03, 0.5 times 4, 3, 2, 1, and never falling: 0.04, 0.06, 0.06, 0.5."""
+    assert holm([0.5, 0.01, 0.03, 0.02]).tolist() == pytest.approx([0.5, 0.04, 0.06, 0.06])
+    assert holm([0.9, 0.8]).tolist() == [1.0, 1.0]
+    assert holm([0.03]).tolist() == [0.03]
+
+
+def test_bootstrap_of_one_seed_is_scipys_over_examples():
+    grades = np.random.default_rng(3).integers(0, 2, (1, 80)).astype(float)
+    expected = stats.bootstrap((grades[0],), np.mean, n_resamples=2000, method="percentile", rng=1).confidence_interval
+    assert bootstrap_interval([grades]) == pytest.approx(expected, abs=0.02)
+
+
+def test_bootstrap_of_seeds_alone_has_their_spread():
+    """Each seed all right or all wrong: the mean of 2 draws of {0, 1} is 0 or 1 in a quarter of resamples each."""
+    assert bootstrap_interval([np.array([[1.0] * 50, [0.0] * 50])]) == pytest.approx((0.0, 1.0))
+
+
+def test_bootstrap_does_not_take_shared_examples_for_new_ones():
+    """Ten seeds that answer alike say no more about the examples than one."""
+    one = np.random.default_rng(0).integers(0, 2, (1, 100)).astype(float)
+    low, high = bootstrap_interval([one])
+    assert bootstrap_interval([np.repeat(one, 10, axis=0)]) == pytest.approx((low, high), abs=0.02)
+
+
+def test_bootstrap_is_stratified_by_task():
+    """Tasks of 0 and 1: no resample mixes them, so their mean is always 1/2."""
+    assert bootstrap_interval([np.zeros((3, 20)), np.ones((3, 90))]) == pytest.approx((0.5, 0.5))
+
+
+def test_paired_interval_looks_at_differences():
+    """Two policies that are right together always differ by the same, however uncertain each of them is."""
+    grades = np.array([1.0, 0.0] * 30)
+    assert paired_interval(grades, grades) == (0.0, 0.0)
+    low, high = paired_interval(np.ones(60), grades)
+    expected = stats.bootstrap((1 - grades,), np.mean, n_resamples=2000, method="percentile", rng=5)
+    assert (low, high) == pytest.approx(tuple(expected.confidence_interval), abs=0.03)
+
+
+def planted(method, right, seed, task="sudoku", variant="default"):
+    """40 examples of which the first `right` are right."""
+    return pd.DataFrame({
+        "method": method, "task": task, "variant": variant, "seed": seed, "sampler": "top1", "length": 24,
+        "example": range(40), "strict": [1.0] * right + [0.0] * (40 - right),
+    })  # fmt: skip
+
+
+@pytest.fixture
+def samples():
+    rights = {"base": 5, "diffu_grpo": 6, "dmpo": 30}
+    return pd.concat([planted(m, right + seed, seed) for m, right in rights.items() for seed in range(3)])
+
+
+def test_trained_methods_meet_the_base_and_dmpo_meets_the_others(samples):
+    base, grpo, dmpo = ((m, "default") for m in ("base", "diffu_grpo", "dmpo"))
+    assert comparisons.pairs(samples) == [(grpo, base), (dmpo, base), (dmpo, grpo)]
+    more = pd.concat([samples, planted("dmpo", 3, 0, variant="alpha~1.0")])
+    assert ((dmpo, ("dmpo", "alpha~1.0"))) in comparisons.pairs(more)
+
+
+def test_comparisons_are_paired_and_corrected(samples):
+    found = comparisons.compare(samples).set_index(["better", "worse", "seed"])
+    assert len(found) == 9
+    one = found.loc[("dmpo/default", "base/default", 0)]
+    assert (one["gained"], one["lost"], one["n"]) == (25, 0, 40)
+    assert one["difference"] == 0.625
+    assert one["p"] == pytest.approx(2 * 0.5**25)
+    assert one["p_holm"] == pytest.approx(9 * 2 * 0.5**25)
+    assert found.loc[("diffu_grpo/default", "base/default", 0), "p_holm"] == 1.0
+
+
+def test_the_table_counts_seeds_and_says_how_it_was_made(samples):
+    text = comparisons.markdown("main", comparisons.compare(samples), samples)
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
+    rows = {line[0]: line[1:] for line in lines}
+    assert rows["DMPO − Base"][3:5] == ["+62.5", "[+62.5, +62.5]"]
+    assert rows["DMPO − Base"][6] == "3 / 0 / 0"
+    assert rows["diffu-GRPO − Base"][6] == "0 / 0 / 3"
+    assert ["one token a step", "DMPO", "77.5", "1.4"] in [line[:4] for line in lines]
+    assert "corrected (Holm) for all 9 tests" in text
+
+
+def test_without_anyone_to_compare_with_the_table_says_so():
+    one = planted("diffpo", 3, 0)
+    assert "Nothing to compare" in comparisons.markdown("x", comparisons.compare(one), one)
+
+
+def test_runs_on_other_examples_are_refused(samples):
+    short = planted("dmpo", 3, 0).iloc[:39].assign(method="sft")
+    with pytest.raises(InputError, match=r"sudoku: sft/default/sudoku/top1/24 lacks seeds or examples"):
+        comparisons.compare(pd.concat([samples, short]))
