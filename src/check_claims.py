@@ -1,15 +1,15 @@
-"""Test the papers' claims on the scores of a scale.
+"""Test the papers' claims on the scores and training metrics of a scale.
 
-python src/check_claims.py workflow/resources/claims.yaml results/laptop/scores/main.csv --scale laptop --claims out.md
+python src/check_claims.py workflow/resources/claims.yaml results/laptop/scores/main.csv
+    --metrics results/laptop/metrics/main.csv --scale laptop --claims claims.md
 """
 
 import argparse
 from pathlib import Path
 
 import pandas as pd
-import yaml
 
-from unmask.claims import Claim, check, markdown
+from unmask.claims import check, markdown, read
 from unmask.files import run_step, writing
 
 
@@ -18,12 +18,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("resource", type=Path)
     parser.add_argument("scores", type=Path, nargs="+")
+    parser.add_argument("--metrics", type=Path, nargs="*", default=[])
     parser.add_argument("--scale", required=True)
     parser.add_argument("--claims", type=Path, required=True)
     args = parser.parse_args()
     scores = {file.stem: pd.read_csv(file) for file in args.scores}
-    claims = [Claim(**entry) for entry in yaml.safe_load(args.resource.read_text(encoding="utf-8"))]
-    text = markdown([check(claim, scores.get(claim.experiment)) for claim in claims], args.scale)
+    metrics = {file.stem: pd.read_csv(file) for file in args.metrics}
+    found = [check(c, scores.get(c.experiment), metrics.get(c.experiment)) for c in read(args.resource)]
+    text = markdown(found, args.scale)
     with writing(args.claims) as temporary:
         temporary.write_text(text, encoding="utf-8")
     print(text)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pandas as pd
 
 from unmask.figures import FIGURES
-from unmask.files import InputError, run_step, writing
-from unmask.spec import Run
+from unmask.files import run_step, writing
+from unmask.scores import read_metrics
 
 
 def main() -> None:
@@ -32,18 +32,6 @@ def main() -> None:
     for path in (args.pdf, args.png):
         with writing(path) as temporary:
             drawn.savefig(temporary, format=path.suffix[1:])
-
-
-def read_metrics(file: Path) -> pd.DataFrame:
-    """A run's metrics with the names of what was trained, read from the spec beside them."""
-    run = Run.read(file.with_name("spec.yaml"))
-    try:
-        metrics = pd.read_csv(file)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file}: {error}. Delete it and run snakemake again.") from error
-    if missing := {"step", "reward", "nfe"} - set(metrics):
-        raise InputError(f"{file}: no column {', '.join(sorted(missing))}. Delete it and run snakemake again.")
-    return metrics.assign(method=run.method, task=run.task, variant=run.variant, seed=run.seed)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from unmask import claims, tables
+from unmask import tables
 from unmask.scores import collect, interval, over_seeds, steps_over_seeds
 
 
@@ -71,7 +71,6 @@ def test_stand_ins_are_called_what_they_are(scores, task, name):
     made = tables.blocks(over_seeds(scores.assign(task=task)))
     assert f"## {name}, one token a step" in tables.markdown("four_tasks", "", *made)
     assert f"% {name}, one token a step" in tables.latex("four_tasks", "", *made)
-    assert name in claims.markdown([claims.check(claim("dmpo", "base", task), scores.assign(task=task))], "laptop")
 
 
 def test_published_and_strict_scores_stand_in_blocks_of_their_own(scores):
@@ -111,26 +110,6 @@ def test_latex_table_compiles_by_eye(scores):
     text = tables.latex("main", "Which?", *tables.blocks(over_seeds(scores)))
     assert r"\begin{tabular}{lrr}" in text
     assert r"DMPO & 80.0 $\pm$ 24.8 & 10.0 \\" in text
-
-
-def claim(better, worse, task="sudoku"):
-    return claims.Claim("c", "s", "main", task, better, worse, "strict")
-
-
-def test_claims_get_each_verdict(scores):
-    found = claims.check(claim("dmpo", "base"), scores)
-    assert (found.verdict, found.seeds) == ("supported", 3)
-    assert found.effect == pytest.approx(0.5)
-    assert claims.check(claim("base", "dmpo"), scores).verdict == "not supported"
-    noisy = scores.copy()
-    noisy.loc[noisy["method"] == "dmpo", "strict"] = [0.0, 0.3, 0.9]
-    assert claims.check(claim("dmpo", "base"), noisy).verdict == "inconclusive"
-
-
-def test_a_claim_without_scores_is_not_tested(scores):
-    assert claims.check(claim("dmpo", "d1"), scores).verdict == "not tested"
-    assert claims.check(claim("dmpo", "base"), None).verdict == "not tested"
-    assert "not tested" in claims.markdown([claims.check(claim("dmpo", "d1"), scores)], "laptop")
 
 
 def test_figures_are_drawn_from_planted_numbers(scores):

@@ -1,36 +1,53 @@
-"""Claims of the papers as checks on our scores: a difference between two methods over the seeds, and a verdict.
+"""Claims of the papers as checks on our numbers: a difference between two policies over the seeds, and a verdict.
 
-The difference is taken seed by seed (both methods start from the same base model and see the same test examples) after
-averaging over lengths and samplers. The verdict follows from its 95 % interval alone: above zero, `supported`; below,
-`not supported`; else `inconclusive`.
+The difference is taken seed by seed (both policies start from the same base model and see the same test examples) after
+averaging over lengths and samplers, unless the claim names one. The verdict follows from its 95 % interval alone: above
+zero, `supported`; below, `not supported`; else `inconclusive`. A claim that nothing is lost has a margin in place of
+zero. Without the numbers it is `not tested`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
+import numpy as np
 import pandas as pd
+import yaml
+from pydantic import Field
 
-from unmask.names import method_name, task_name
+from unmask.files import InputError
+from unmask.mistakes import problems
+from unmask.names import method_name, sampler_name, task_name
 from unmask.scores import interval
+from unmask.settings import Block, Count, Name, NonNegative
+
+SHARES = {"published", "strict", "accuracy", "clamped", "clipped"}  # written in points
 
 
-@dataclass(frozen=True)
-class Claim:
-    """One entry of claims.yaml: on `task`, `better` has a higher `metric` than `worse`."""
+class Claim(Block):
+    """One entry of claims.yaml: on `task`, `better` has a better `metric` than `worse`."""
 
     claim: str
     source: str
-    experiment: str
-    task: str
-    better: str
+    experiment: Name
+    task: Name
+    better: str = Field(description="method, method/variant, or for `kl` method@surrogate")
     worse: str
-    metric: str
+    metric: str = Field(description="a column of the scores, or else of the training metrics or the diagnosis")
+    direction: Literal["higher", "lower"] = "higher"
+    margin: NonNegative = Field(default=0.0, description="what `better` may lose: for claims of `no worse`")
+    sampler: Name | None = None
+    length: Count | None = None
+    quarter: Annotated[int, Field(ge=1, le=4)] | None = Field(
+        default=None, description="of the updates, or of the denoising steps; all when absent"
+    )
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A claim with what we measured."""
+    """A claim with what we measured; effect = better − worse."""
 
     claim: Claim
     verdict: str
@@ -40,18 +57,66 @@ class Finding:
     seeds: int = 0
 
 
-def check(claim: Claim, scores: pd.DataFrame | None) -> Finding:
-    """Test one claim on an experiment's scores."""
-    if scores is None:
+def read(path: Path) -> list[Claim]:
+    """The claims of a file. Raises InputError that names each wrong entry."""
+    try:
+        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise InputError(f"{path}: {error}") from error
+    if not isinstance(entries, list):
+        raise InputError(f"{path}: should be a list of claims")
+    wrong = [line for i, entry in enumerate(entries, 1) for line in problems(Claim, entry, f"claim {i}")]
+    if wrong:
+        raise InputError("\n  - ".join([f"{path}:", *wrong]))
+    return [Claim(**entry) for entry in entries]
+
+
+def check(claim: Claim, scores: pd.DataFrame | None, metrics: pd.DataFrame | None = None) -> Finding:
+    """Test one claim on an experiment's scores (or diagnosis) and training metrics."""
+    frame = next((f for f in (scores, metrics) if f is not None and claim.metric in f), None)
+    if frame is None:
         return Finding(claim, "not tested")
-    mine = scores[(scores["task"] == claim.task) & (scores["variant"] == "default")]
-    if not {claim.better, claim.worse} <= set(mine["method"]):
+    better, worse = (by_seed(frame, claim, who) for who in (claim.better, claim.worse))
+    difference = (better - worse).dropna().to_numpy()
+    if len(difference) == 0:
         return Finding(claim, "not tested")
-    by_seed = mine.groupby(["method", "seed"])[claim.metric].mean().unstack("method")
-    difference = (by_seed[claim.better] - by_seed[claim.worse]).dropna().to_numpy()
     effect, low, high = interval(difference)
-    verdict = "supported" if low > 0 else "not supported" if high < 0 else "inconclusive"
-    return Finding(claim, verdict, effect, low, high, len(difference))
+    return Finding(claim, _verdict(claim, low, high), effect, low, high, len(difference))
+
+
+def _verdict(claim: Claim, low: float, high: float) -> str:
+    worst, best = (low, high) if claim.direction == "higher" else (-high, -low)
+    if worst > -claim.margin:
+        return "supported"
+    return "not supported" if best < -claim.margin else "inconclusive"
+
+
+def by_seed(frame: pd.DataFrame, claim: Claim, who: str) -> pd.Series:
+    """The metric of one policy on the claim's task, a value a seed; steps of a diagnosis weigh as many as their tokens.
+
+    Empty where the frame has no such policy.
+    """
+    policy, _, surrogate = who.partition("@")
+    method, _, variant = policy.partition("/")
+    wanted: dict[str, Any] = {"task": claim.task, "method": method, "variant": variant or "default"}
+    wanted |= {"surrogate": surrogate} if surrogate else {}
+    wanted |= {key: getattr(claim, key) for key in ("sampler", "length") if getattr(claim, key) is not None}
+    for key, value in wanted.items():
+        frame = frame[frame[key] == value] if key in frame else frame.iloc[:0]
+    if claim.quarter:
+        frame = frame[_quarters(frame) == claim.quarter]
+    weight = frame["tokens"] if "surrogate" in frame else pd.Series(1.0, index=frame.index)
+    known = weight.where(frame[claim.metric].notna())
+    sums = pd.DataFrame({"sum": frame[claim.metric] * known, "weight": known}).groupby(frame["seed"]).sum()
+    return (sums["sum"] / sums["weight"]).replace([np.inf, -np.inf], np.nan)
+
+
+def _quarters(frame: pd.DataFrame) -> pd.Series:
+    """1 to 4 for each row: updates count from 1, denoising steps from 0."""
+    if "step" not in frame:
+        return pd.Series(0, index=frame.index)
+    done = frame["step"] - (0 if "surrogate" in frame else 1)
+    return 1 + 4 * done // (done.max() + 1)
 
 
 def markdown(findings: list[Finding], scale: str) -> str:
@@ -60,19 +125,48 @@ def markdown(findings: list[Finding], scale: str) -> str:
         {
             "Claim": f.claim.claim,
             "Source": f.claim.source,
-            "Test": f"{method_name(f.claim.better)} − {method_name(f.claim.worse)}, {task_name(f.claim.task)}, "
-            f"{f.claim.metric}",
-            "Effect (points)": ""
-            if f.effect is None
-            else f"{100 * f.effect:+.1f} [{100 * f.low:+.1f}, {100 * f.high:+.1f}]",
+            "Test": _test(f.claim),
+            "Effect": _effect(f),
             "Seeds": f.seeds or "",
             "Verdict": f.verdict,
         }
         for f in findings
     ]
+    counts = pd.Series([f.verdict for f in findings]).value_counts()
     head = (
         f"# Claims, checked at scale `{scale}`\n\nEffect: mean over seeds of the paired difference with its 95 % "
-        "interval (Student's t). At laptop scale a verdict is about tiny models on tiny tasks, "
-        "not about the papers' models.\n\n"
+        "interval (Student's t), in points for shares. The verdict follows from the interval alone; intervals are not "
+        "corrected for the number of claims. At laptop scale a verdict is about tiny models on tiny tasks, "
+        f"not about the papers' models.\n\n{', '.join(f'{n} {verdict}' for verdict, n in counts.items())}.\n\n"
     )
     return head + pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True) + "\n"
+
+
+def _test(claim: Claim) -> str:
+    """`DMPO − Base, Sudoku, published`."""
+    parts = [f"{_name(claim.better)} − {_name(claim.worse)}", task_name(claim.task), claim.metric.replace("_", " ")]
+    parts += [sampler_name(claim.sampler)] if claim.sampler else []
+    parts += [f"L = {claim.length}"] if claim.length else []
+    parts += (
+        [f"quarter {claim.quarter} of {'the steps' if '@' in claim.better else 'training'}"] if claim.quarter else []
+    )
+    parts += ["lower is better"] if claim.direction == "lower" else []
+    parts += [f"no worse than by {_number(claim, claim.margin)}"] if claim.margin else []
+    return ", ".join(parts)
+
+
+def _name(who: str) -> str:
+    policy, _, surrogate = who.partition("@")
+    method, _, variant = policy.partition("/")
+    return method_name(method, variant or "default") + (f", {surrogate.replace('_', ' ')}" if surrogate else "")
+
+
+def _effect(f: Finding) -> str:
+    if f.effect is None:
+        return ""
+    effect, low, high = (_number(f.claim, value, "+") for value in (f.effect, f.low, f.high))
+    return f"{effect} [{low}, {high}]"
+
+
+def _number(claim: Claim, value: float, sign: str = "") -> str:
+    return f"{100 * value:{sign}.1f}" if claim.metric in SHARES else f"{value:{sign}.3g}"

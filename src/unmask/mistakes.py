@@ -254,8 +254,8 @@ def _files(folder: str) -> set[str]:
 
 
 def _rules() -> set[str]:
-    """Names of the workflow's rules: those of its scripts, and two that only collect."""
-    return {"all", "exact_toy"} | {path.stem for path in LIBRARY.parent.glob("*.py")}
+    """Names of the workflow's rules: those of its scripts, and three that only collect."""
+    return {"all", "everything", "exact_toy"} | {path.stem for path in LIBRARY.parent.glob("*.py")}
 
 
 def _block(values: Any, key: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import pandas as pd
 from scipy import stats
 
 from unmask.files import InputError
+from unmask.spec import Run
 
 RUN = ["method", "task", "variant", "seed", "sampler", "length"]
 CELL = ["task", "sampler", "method", "variant", "length"]
@@ -27,6 +28,18 @@ def read_rows(file: Path, columns: list[str] | None) -> pd.DataFrame:
         return pd.read_parquet(file, columns=columns)
     except (OSError, ValueError) as error:  # pyarrow raises either
         raise InputError(f"{file}: {error}. Delete it and run snakemake again.") from error
+
+
+def read_metrics(file: Path) -> pd.DataFrame:
+    """A run's training metrics with the names of what was trained, read from the spec beside them."""
+    run = Run.read(file.with_name("spec.yaml"))
+    try:
+        metrics = pd.read_csv(file)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file}: {error}. Delete it and run snakemake again.") from error
+    if missing := {"step", "reward", "nfe"} - set(metrics):
+        raise InputError(f"{file}: no column {', '.join(sorted(missing))}. Delete it and run snakemake again.")
+    return metrics.assign(method=run.method, task=run.task, variant=run.variant, seed=run.seed)
 
 
 def collect(samples: Sequence[pd.DataFrame]) -> pd.DataFrame:

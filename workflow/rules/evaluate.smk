@@ -3,6 +3,7 @@
 #                   results/{scale}/data/{task}/test.parquet
 # OUTPUTS:          results/{scale}/runs/{run}/samples-{evaluation}.parquet
 #                   results/{scale}/scores/{experiment}.csv
+#                   results/{scale}/metrics/{experiment}.csv
 
 
 rule evaluate_policy:
@@ -58,4 +59,23 @@ rule collect_scores:
         r"""
         exec &> >(tee {log:q})
         python {input.script:q} {input.samples:q} {params.steps:q} --scores {output.scores:q}
+        """
+
+
+rule collect_metrics:
+    """Join the training metrics of an experiment's runs."""
+    input:
+        script=f"{SRC}/collect_metrics.py",
+        metrics=lambda w: GRID.metrics(w.experiment),
+    output:
+        metrics="results/{scale}/metrics/{experiment}.csv",
+    log:
+        "logs/collect_metrics/{scale}/{experiment}.log",
+    localrule: True
+    conda:
+        "../../envs/analysis.yaml"
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+        python {input.script:q} {input.metrics:q} --out {output.metrics:q}
         """

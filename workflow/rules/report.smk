@@ -4,7 +4,7 @@
 # OUTPUTS:          results/{scale}/tables/{experiment}.{md,tex,csv}
 #                   results/{scale}/tables/{experiment}-comparisons.{md,csv}
 #                   results/{scale}/figures/{experiment}/{figure}.{pdf,png}
-#                   results/{scale}/claims.md
+#                   results/{scale}/claims.md, all_claims.md
 
 
 def protocol_arguments(experiment):
@@ -117,28 +117,43 @@ rule render_figure:
         """
 
 
+def checked(claims):
+    """Experiments that claims are tested on: those of `all`, or every one."""
+    return GRID.wanted if claims == "claims" else list(GRID.experiments)
+
+
 rule check_claims:
-    """Test the papers' claims on the scores at hand."""
+    """Test the papers' claims on the scores and training metrics at hand."""
     input:
         script=f"{SRC}/check_claims.py",
         library=ANALYSIS,
         claims=f"{workflow.basedir}/workflow/resources/claims.yaml",
         scores=lambda w: [
-            f"results/{w.scale}/scores/{name}.csv" for name in GRID.wanted
+            f"results/{w.scale}/scores/{name}.csv" for name in checked(w.claims)
+        ],
+        metrics=lambda w: [
+            f"results/{w.scale}/metrics/{name}.csv"
+            for name in checked(w.claims)
+            if GRID.metrics(name)
         ],
     output:
         report(
-            "results/{scale}/claims.md",
+            "results/{scale}/{claims}.md",
             caption="../report/claims.rst",
             category="Claims",
         ),
     log:
-        "logs/check_claims/{scale}.log",
+        "logs/check_claims/{scale}/{claims}.log",
+    wildcard_constraints:
+        claims="claims|all_claims",
     localrule: True
     conda:
         "../../envs/analysis.yaml"
     shell:
         r"""
         exec &> >(tee {log:q})
-        python {input.script:q} {input.claims:q} {input.scores:q} --scale {wildcards.scale:q} --claims {output:q}
+        python {input.script:q} {input.claims:q} {input.scores:q} \
+            --metrics {input.metrics:q} \
+            --scale {wildcards.scale:q} \
+            --claims {output:q}
         """

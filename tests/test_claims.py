@@ -1,0 +1,139 @@
+"""Claims: each verdict from planted numbers, and claims.yaml against the runs there are."""
+
+import pandas as pd
+import pytest
+import yaml
+from conftest import ROOT
+
+from unmask import claims
+from unmask.files import InputError
+from unmask.grid import expand
+
+RESOURCE = ROOT / "workflow/resources/claims.yaml"
+
+
+def claim(better="dmpo", worse="base", metric="strict", task="sudoku", **others):
+    return claims.Claim(
+        claim="c", source="s", experiment="main", task=task, better=better, worse=worse, metric=metric, **others
+    )
+
+
+def scored(values, column="strict", **labels):
+    """Rows of a policy, one a seed."""
+    labels = {"task": "sudoku", "variant": "default", "sampler": "top1", "length": 24} | labels
+    return pd.DataFrame([{**labels, "seed": seed, column: value} for seed, value in enumerate(values)])
+
+
+def against(values, base=(0.2, 0.3, 0.4)):
+    return pd.concat([scored(base, method="base"), scored(values, method="dmpo")])
+
+
+@pytest.mark.parametrize(
+    ("values", "verdict"),
+    [
+        ([0.70, 0.81, 0.90], "supported"),
+        ([0.10, 0.21, 0.30], "not supported"),
+        ([0.00, 0.30, 0.90], "inconclusive"),
+    ],
+)
+def test_the_interval_alone_decides(values, verdict):
+    found = claims.check(claim(), against(values))
+    assert (found.verdict, found.seeds) == (verdict, 3)
+    assert found.effect == pytest.approx(sum(values) / 3 - 0.3)
+    assert verdict in claims.markdown([found], "laptop")
+
+
+def test_one_seed_decides_nothing():
+    assert claims.check(claim(), against([0.9], [0.1])).verdict == "inconclusive"
+
+
+def test_lower_may_be_better():
+    found = claims.check(claim(direction="lower"), against([0.10, 0.21, 0.30]))
+    assert (found.verdict, round(found.effect, 3)) == ("supported", -0.097)
+    assert claims.check(claim(direction="lower"), against([0.70, 0.81, 0.90])).verdict == "not supported"
+
+
+@pytest.mark.parametrize(
+    ("values", "verdict"),
+    [
+        ([0.19, 0.295, 0.39], "supported"),
+        ([0.10, 0.205, 0.30], "not supported"),
+        ([0.16, 0.23, 0.36], "inconclusive"),
+    ],
+)
+def test_no_worse_is_decided_at_the_margin(values, verdict):
+    """Losses of 1, 10 and 5 points, where 5 are allowed."""
+    assert claims.check(claim(margin=0.05), against(values)).verdict == verdict
+
+
+def test_without_numbers_a_claim_is_not_tested():
+    scores = against([0.7, 0.8, 0.9])
+    assert claims.check(claim("d1"), scores).verdict == "not tested"
+    assert claims.check(claim("dmpo/alpha~1.0"), scores).verdict == "not tested"
+    assert claims.check(claim(sampler="top4"), scores).verdict == "not tested"
+    assert claims.check(claim(metric="clamped"), scores, scores).verdict == "not tested"
+    assert claims.check(claim(), None).verdict == "not tested"
+    assert "not tested" in claims.markdown([claims.check(claim(), None)], "laptop")
+
+
+def test_a_variant_a_sampler_and_a_length_can_be_named():
+    scores = pd.concat(
+        [
+            scored([0.1, 0.1, 0.1], method="base"),
+            scored([0.5, 0.5, 0.5], method="dmpo", variant="alpha~1.0"),
+            scored([0.9, 0.9, 0.9], method="dmpo", variant="alpha~1.0", length=32),
+            scored([0.3, 0.3, 0.3], method="base", length=32),
+        ]
+    )
+    assert claims.check(claim("dmpo/alpha~1.0"), scores).effect == pytest.approx(0.5)
+    assert claims.check(claim("dmpo/alpha~1.0", length=32), scores).effect == pytest.approx(0.6)
+
+
+def trained(method, rewards, variant="default"):
+    """Four updates a seed."""
+    return pd.DataFrame([
+        {"method": method, "task": "sudoku", "variant": variant, "seed": seed, "step": step, "reward": reward + seed}
+        for seed in range(3) for step, reward in enumerate(rewards, 1)
+    ])  # fmt: skip
+
+
+def test_training_metrics_can_be_tested_in_a_quarter_of_the_updates():
+    metrics = pd.concat([trained("dmpo", [0, 1, 2, 3]), trained("dmpo", [1, 1, 1, 1], "loss_kind~wddo")])
+    early = claim("dmpo/loss_kind~wddo", "dmpo", "reward", quarter=1)
+    late = claim("dmpo/loss_kind~wddo", "dmpo", "reward", quarter=4)
+    assert (claims.check(early, None, metrics).effect, claims.check(late, None, metrics).effect) == (1, -2)
+    assert claims.check(late, None, metrics).verdict == "not supported"
+    assert "reward, quarter 4 of training" in claims.markdown([claims.check(late, None, metrics)], "x")
+
+
+def test_surrogates_are_compared_by_tokens():
+    """Last quarter: steps 6 and 7 with 1 and 3 tokens; (6 · 1 + 7 · 3) / 4 = 6.75, and half of it for two-stage."""
+    rows = pd.DataFrame([
+        {"method": "base", "task": "sudoku", "variant": "default", "seed": seed, "step": step, "surrogate": surrogate,
+         "kl": factor * step, "tokens": 1 + 2 * (step == 7)}
+        for seed in (0, 1, 2) for step in range(8) for surrogate, factor in (("mean_field", 1), ("two_stage", 0.5))
+    ])  # fmt: skip
+    found = claims.check(claim("base@two_stage", "base@mean_field", "kl", direction="lower", quarter=4), rows)
+    assert found.effect == pytest.approx(-6.75 / 2)
+    assert found.verdict == "supported"
+
+
+def test_stand_ins_are_called_what_they_are():
+    found = claims.check(claim(task="chain"), against([0.7, 0.8, 0.9]).assign(task="chain"))
+    assert "Chains (in place of GSM8K)" in claims.markdown([found], "laptop")
+
+
+def test_a_wrong_entry_is_named(tmp_path):
+    (tmp_path / "claims.yaml").write_text(yaml.safe_dump([{"claim": "c", "direction": "up"}]), encoding="utf-8")
+    with pytest.raises(InputError, match=r"claim 1\.metric: missing; add it"):
+        claims.read(tmp_path / "claims.yaml")
+
+
+@pytest.mark.parametrize("scale", ["laptop", "llada-8b"])
+def test_every_claim_is_about_runs_that_there_are(config, scale):
+    grid = expand(config | {"scale": scale})
+    for one in claims.read(RESOURCE):
+        for who in (one.better, one.worse):
+            method, _, variant = who.partition("@")[0].partition("/")
+            run = f"{method}/{one.task}/{variant or 'default'}/seed-0"
+            assert run in grid.experiments[one.experiment].runs, (one.claim, run)
