@@ -123,3 +123,19 @@ def test_two_level_draws_follow_the_weights_and_never_pick_none():
 def chi_square(tokens, expected):
     counts = torch.bincount(tokens, minlength=len(expected))
     return float(((counts - len(tokens) * expected) ** 2 / (len(tokens) * expected)).sum())
+
+
+def test_entropies_of_drawn_tokens_are_recorded(policy):
+    """At temperature 0 in one step every position has the entropy of the same fully masked response."""
+    prompt, mask = policy.pad([policy.prompt_ids([{"role": "user", "content": "1+1"}], "")])
+    everything = {"rule": "threshold", "confidence": 0.0}
+    made = decode(
+        policy.model, prompt, mask, length=4, block_length=4, sampler=everything, temperature=0.0, eot=-1,
+        generator=torch.Generator(),
+    )  # fmt: skip
+    blank = torch.full((1, 4), policy.model.config.mask_token_id)
+    ids, seen = torch.cat((prompt, blank), 1), torch.nn.functional.pad(mask, (0, 4), value=True)
+    log_probs = policy.model.log_probs(policy.model.hidden_states(ids, seen)[:, -4:]).double()
+    entropy = -torch.where(log_probs.isfinite(), log_probs.exp() * log_probs, 0.0).sum(-1)
+    assert made.nfe.item() == 1
+    torch.testing.assert_close(made.entropy.double(), entropy, atol=1e-5, rtol=1e-5)

@@ -32,7 +32,7 @@ def test_killed_and_resumed_equals_uninterrupted(job, finish):
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert not (killed / "checkpoints").exists()
     table = [
-        [line.split(",")[:7] for line in (out / "metrics.csv").read_text().splitlines()] for out in (whole, killed)
+        [line.split(",")[:8] for line in (out / "metrics.csv").read_text().splitlines()] for out in (whole, killed)
     ]
     assert table[0] == table[1]
 
@@ -108,3 +108,28 @@ def test_the_first_checkpoint_replaces_those_of_other_work(config, policy, sudok
     trainer(config, policy, sudoku, tmp_path, identity="old", checkpoint_every=4).train()
     Checkpoint(1, {"a": torch.zeros(1)}, {}, {}, []).save(tmp_path, "new")
     assert [path.name for path in tmp_path.glob("step-*")] == ["step-000001"]
+
+
+def test_metrics_count_the_computing_and_the_entropy_of_rollouts(config, policy, sudoku, tmp_path):
+    from unmask.compute import Compute
+
+    metrics = trainer(config, policy, sudoku, tmp_path, checkpoint_every=1).train()
+    flops = [row["flops"] for row in metrics]
+    rollout, update = flops[0] - (flops[1] - flops[0]), flops[1] - flops[0]
+    assert flops == pytest.approx([rollout + update, rollout + 2 * update, *flops[2:3], flops[2] + update])
+    assert 0 < metrics[0]["entropy"] < len(policy.tokenizer)
+    ids = torch.zeros((2, 5), dtype=torch.long)
+    weights = sum(p.numel() for p in policy.model.model.layers.parameters()) + policy.model.config.hidden_size
+    trained = sum(p.numel() for p in policy.trainable().values())
+    counted = Compute(policy.model, done=7.0)
+    with torch.no_grad():
+        policy.model.hidden_states(ids)
+    assert counted.flops == 7 + 10 * 2 * weights
+    policy.model.hidden_states(ids)
+    assert counted.flops == 7 + 10 * (6 * weights + 2 * trained)
+
+
+def test_the_computing_goes_on_from_a_checkpoint(config, make_policy, sudoku, tmp_path):
+    whole = trainer(config, make_policy(), sudoku, tmp_path, checkpoint_every=3).train()
+    again = trainer(config, make_policy(), sudoku, tmp_path).train()  # from the checkpoint after the third update
+    assert [row["flops"] for row in again] == [row["flops"] for row in whole]

@@ -36,6 +36,7 @@ class Rollouts:
     rows_per_forward: int  # memory bound of one forward pass
     threshold: Tensor | None = None  # [B, N] logits of the thresholds that an adaptive sampler chose; NaN where none
     state: Tensor | None = None  # [B, N, D] what it saw
+    entropy: Tensor | None = None  # [B, L] nats, of the distribution at temperature 1 that each token was drawn from
 
     def __len__(self) -> int:
         return len(self.reward)
@@ -44,6 +45,11 @@ class Rollouts:
     def length(self) -> int:
         """L, tokens of a response."""
         return self.response.shape[1]
+
+    def mean_entropy(self) -> float:
+        """Mean entropy over the drawn tokens up to the first end of text [nats]; NaN where nothing was drawn."""
+        drawn = self.counted * (self.step < self.nfe[:, None])
+        return float("nan") if self.entropy is None else ((self.entropy * drawn).sum() / drawn.sum()).item()
 
     @property
     def inputs(self) -> tuple[Tensor, Tensor, Tensor]:

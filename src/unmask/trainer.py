@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from unmask.checkpoint import Checkpoint
+from unmask.compute import Compute
 from unmask.methods import Method, Rows
 from unmask.models.policy import Policy
 from unmask.preemption import Preempted
@@ -65,6 +66,7 @@ class Trainer:
         parameters = self.policy.trainable()
         optimizer = self._optimizer(parameters)
         start, rollouts, fixed = self._resume(parameters, optimizer)
+        compute = Compute(self.policy.model, self.metrics[-1]["flops"] if self.metrics else 0.0)
         progress = Progress(self.run.name, self.updates, start)
         for update in range(start, self.updates):
             began = time.monotonic()
@@ -79,6 +81,7 @@ class Trainer:
                 )
                 fixed = self.method.prepare(self.policy, rollouts, s.updates_per_buffer, seeds)
             row = self._step(update, rollouts, fixed, parameters, optimizer)
+            row["flops"] = compute.flops  # rollouts and updates, from the beginning of the training
             row["seconds"] = round(time.monotonic() - began, 3)
             self.metrics.append(row)
             progress.show(update + 1, reward=row["reward"], loss=row["loss"])
@@ -125,6 +128,7 @@ class Trainer:
             "grad_norm": norm.item(),
             "nfe": rollouts.nfe.float().mean().item(),
             "tokens": rollouts.counted.sum(1).mean().item(),
+            "entropy": rollouts.mean_entropy(),
             **{key: (value / len(rollouts)).item() for key, value in sums.items()},
         }
 

@@ -96,6 +96,7 @@ class Diffpo(Method):
         tokens = rollouts.counted.sum(1)
         return rows, metrics | {
             "importance_mean": (weight * rollouts.counted).sum(1) / tokens,
+            "importance_squared": (weight.square() * rollouts.counted).sum(1) / tokens,
             "clamped": ((weight >= self.clamp) * rollouts.counted).sum(1) / tokens,
         }
 

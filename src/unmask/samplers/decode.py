@@ -79,7 +79,7 @@ def decode(
         )
         found = Candidates(*(_spread(getattr(found, f.name), masked) for f in fields(found)))
         chosen = commit(rule, masked, found, generator)
-        batch.keep(chosen, _spread(token, masked), _spread(log_prob, masked), found.log_prob)
+        batch.keep(chosen, _spread(token, masked), _spread(log_prob, masked), found.log_prob, found.entropy)
         done = batch.advance(eot)
         if done:
             out.put(batch.job[done], batch.part[done])

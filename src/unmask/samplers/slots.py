@@ -168,11 +168,12 @@ class Slots:
 
     # --- what follows it ----------------------------------------------------------------------------------------------
 
-    def keep(self, chosen: Tensor, token: Tensor, log_prob: Tensor, log_prob_t1: Tensor) -> None:
+    def keep(self, chosen: Tensor, token: Tensor, log_prob: Tensor, log_prob_t1: Tensor, entropy: Tensor) -> None:
         """Commit the chosen positions [S, K] of the active blocks, and count the pass."""
         part, columns = self.part, self._columns()
         values = {"response": token, "step": part.nfe[:, None].expand_as(token)}
-        for name, value in {**values, "log_prob": log_prob, "log_prob_t1": log_prob_t1}.items():
+        values |= {"log_prob": log_prob, "log_prob_t1": log_prob_t1, "entropy": entropy}
+        for name, value in values.items():
             whole = getattr(part, name)
             whole.scatter_(1, columns, torch.where(chosen, value, whole.gather(1, columns)))
         part.nfe += 1
