@@ -39,7 +39,9 @@ ANALYSIS = [
         "protocol",
         "statistics",
         "comparisons",
+        "drawing",
         "figures",
+        "training_figures",
         "toy_figures",
         "claims",
     )

@@ -18,7 +18,7 @@ def main() -> None:
     parser.add_argument("metrics", type=Path, nargs="+")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    joined = pd.concat([read_metrics(file) for file in args.metrics], ignore_index=True)
+    joined = pd.concat([read_metrics(file) for file in args.metrics], ignore_index=True).drop(columns="settings")
     with writing(args.out) as temporary:
         joined.to_csv(temporary, index=False)
 

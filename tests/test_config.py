@@ -76,7 +76,7 @@ def test_exponent_without_point_is_a_number(config):
 def test_one_setting_changes_the_specs_that_have_it_and_no_others(config):
     before = {name: run.digest for name, run in expand(config).runs.items()}
     changed = copy.deepcopy(config)
-    changed["methods"]["dmpo"]["alpha"] = 0.05
+    changed["methods"]["dmpo"]["eta"] = 26.0
     after = {name: run.digest for name, run in expand(changed).runs.items()}
     assert {name for name in before if before[name] != after[name]} == {n for n in before if n.startswith("dmpo/")}
 
@@ -88,6 +88,17 @@ def test_a_grid_value_equal_to_the_default_is_the_default_run(config):
     assert "dmpo/sudoku/baseline~none/seed-0" in names
     assert "diffu_grpo/sudoku/clip~0.2/seed-0" in names
     assert "diffu_grpo/sudoku/baseline~none/seed-0" not in names
+
+
+@pytest.mark.parametrize("scale", ["laptop", "smoke", "llada-8b"])
+def test_reused_buffers_leave_the_number_of_updates_alone(config, scale):
+    """But for rounding up to a whole buffer."""
+    grid = expand(config | {"scale": scale})
+    runs = [grid.runs[name].training for name in grid.experiments["buffer_reuse"].runs if name.startswith("dmpo")]
+    default = grid.runs["dmpo/sudoku/default/seed-0"].training
+    wanted = default["buffers"] * default["updates_per_buffer"]
+    assert {t["updates_per_buffer"] for t in runs} >= {1, 4, 8, 24}
+    assert all(0 <= t["buffers"] * t["updates_per_buffer"] - wanted < t["updates_per_buffer"] for t in runs)
 
 
 def test_a_run_that_starts_from_another_brings_it(config):
@@ -143,6 +154,7 @@ WRONG = {  # path: (value, the line that says so)
     "exact_toy.curves.group": ({}, "exact_toy.curves.group.method: missing; add it"),
     "experiments.train_policy": ({}, "experiments: 'train_policy' is a target of the workflow; choose another name"),
     "experiments.exact_toy": ({}, "experiments: 'exact_toy' is a target of the workflow; choose another name"),
+    "experiments.everything": ({}, "experiments: 'everything' is a target of the workflow; choose another name"),
     "experiments.all": ({}, "experiments: 'all' is a target of the workflow; choose another name"),
     "experiments.Bad": ({}, "experiments.Bad: string should match pattern"),
     "experiments.main.figures": (["training_curve"], "experiments.main.figures: unknown 'training_curve'; did you"),

@@ -117,19 +117,26 @@ def test_figures_are_drawn_from_planted_numbers(scores):
 
     metrics = pd.DataFrame([
         {"method": "dmpo", "task": "sudoku", "variant": "default", "seed": seed, "step": step, "reward": 0.1 * step,
-         "nfe": 8}
+         "nfe": 8, "flops": 1e6 * step, "entropy": 0.5 / step, "effective_sample_size": 0.5, "largest_weight": 0.25,
+         "settings": '{"group_size": 8, "baseline": "group"}'}
         for seed in range(3)
         for step in range(1, 4)
     ])  # fmt: skip
     drawn = samples("dmpo", 0, [1.0]).assign(gamma=0.2, difficulty=5)
-    inputs = {
-        "accuracy_by_length": (scores, metrics, 80.0),
-        "accuracy_by_nfe": (scores, metrics, 80.0),
-        "training_curves": (scores, metrics, 0.3),
-        "threshold_by_difficulty": (scores, metrics, drawn, 0.2),
-        "kl_per_step": (gaps(), metrics, 4.0),
+    small = "baseline~none+group_size~4"
+    varied = pd.concat([scores, scores[scores["method"] == "dmpo"].assign(variant=small)])
+    chosen = '{"group_size": 4, "baseline": "none"}'
+    inputs = {  # the last value of a line of the first panel
+        "accuracy_by_length": (scores, metrics, -1, 80.0),
+        "accuracy_by_setting": (varied, pd.concat([metrics, metrics.assign(variant=small, settings=chosen)]), 0, 80.0),
+        "accuracy_by_nfe": (scores, metrics, -1, 80.0),
+        "training_curves": (scores, metrics, -1, 0.3),
+        "reward_by_compute": (scores, metrics, -1, 0.3),
+        "rollout_entropy": (scores, metrics, -1, 0.5 / 3),
+        "importance_ratios": (scores, metrics, -1, 1.0),
+        "threshold_by_difficulty": (scores, metrics, drawn, -1, 0.2),
+        "kl_per_step": (gaps(), metrics, -1, 4.0),
     }
     assert inputs.keys() == FIGURES.keys()
-    for name, (*given, last) in inputs.items():
-        line = FIGURES[name](*given).axes[0].lines[-1]
-        assert line.get_ydata()[-1] == pytest.approx(last), name
+    for name, (*given, line, last) in inputs.items():
+        assert FIGURES[name](*given).axes[0].lines[line].get_ydata()[-1] == pytest.approx(last), name

@@ -6,6 +6,7 @@ Torch-free: the Snakefile calls `expand` while it is parsed, so a mistake is fou
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from dataclasses import dataclass, field
 from typing import Any
@@ -158,16 +159,20 @@ def _runs(config: Config, experiment: Any) -> list[Run]:
         for task, values, seed in itertools.product(
             experiment.tasks or scale.tasks, itertools.product(*axes.values()), scale.seeds
         ):
-            found.append(_run(config, method, task, seed, dict(zip(axes, values, strict=True))))
+            choice = dict(zip(axes, values, strict=True))
+            found.append(_run(config, method, task, seed, choice, experiment.equal_updates))
     return found
 
 
-def _run(config: Config, method: str, task: str, seed: int, choice: dict[str, Any]) -> Run:
+def _run(config: Config, method: str, task: str, seed: int, choice: dict[str, Any], equal_updates: bool = False) -> Run:
     scale = config.scales[config.scale]
     default = _settings(config, method, task)
     changed = {key: value for key, value in choice.items() if default[key] != value}
     variant = "+".join(f"{key}~{_text(value)}" for key, value in sorted(changed.items())) or "default"
     values = default | changed
+    if equal_updates:
+        updates = default["buffers"] * default["updates_per_buffer"]
+        values["buffers"] = math.ceil(updates / values["updates_per_buffer"])
     training = {key: values[key] for key in Training.model_fields}
     own = {key: value for key, value in values.items() if key not in Training.model_fields}
     scratch = isinstance(config.models[scale.model], ScratchModel)

@@ -11,6 +11,7 @@ METHODS = {
     "d1": ("d1", "#D55E00"),
     "coupled_grpo": ("coupled-GRPO", "#009E73"),
     "dmpo": ("DMPO", "#0072B2"),
+    "dmpo_sft": ("DMPO from SFT", "#56B4E9"),
     "diffpo": ("DiFFPO", "#CC79A7"),
 }
 TASKS = {
@@ -60,6 +61,11 @@ def method_name(method: str, variant: str = "default") -> str:
     if variant == "default":
         return name
     return f"{name} ({', '.join(part.replace('~', ' ').replace('_', ' ') for part in variant.split('+'))})"
+
+
+def setting_name(key: str, value: object) -> str:
+    """`baseline`, `none` -> `baseline none`."""
+    return f"{key} {value}".replace("_", " ")
 
 
 def method_colour(method: str) -> str:

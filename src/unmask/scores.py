@@ -6,6 +6,7 @@ number, and the interval says where the mean over seeds lies. Samples of one run
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def read_rows(file: Path, columns: list[str] | None) -> pd.DataFrame:
 
 
 def read_metrics(file: Path) -> pd.DataFrame:
-    """A run's training metrics with the names of what was trained, read from the spec beside them."""
+    """A run's training metrics with the names and settings (JSON) of what was trained, from the spec beside them."""
     run = Run.read(file.with_name("spec.yaml"))
     try:
         metrics = pd.read_csv(file)
@@ -39,7 +40,8 @@ def read_metrics(file: Path) -> pd.DataFrame:
         raise InputError(f"{file}: {error}. Delete it and run snakemake again.") from error
     if missing := {"step", "reward", "nfe"} - set(metrics):
         raise InputError(f"{file}: no column {', '.join(sorted(missing))}. Delete it and run snakemake again.")
-    return metrics.assign(method=run.method, task=run.task, variant=run.variant, seed=run.seed)
+    settings = json.dumps(run.training | run.method_settings)
+    return metrics.assign(method=run.method, task=run.task, variant=run.variant, seed=run.seed, settings=settings)
 
 
 def collect(samples: Sequence[pd.DataFrame]) -> pd.DataFrame:

@@ -314,10 +314,15 @@ class Experiment(Block):
     grid: dict[str, Annotated[list[Any], Field(min_length=1), Distinct]] = Field(
         default={}, description="setting -> values; all combinations are run"
     )
+    equal_updates: bool = Field(
+        default=False, description="a run with more updates on a buffer gets fewer buffers, rounded up"
+    )
     evaluation: Name | None = Field(default=None, description="how its runs are examined")
     diagnosis: Name | None = Field(default=None, description="or what else is measured on them")
     rows: Literal["methods", "samplers"] = Field(default="methods", description="of its tables")
-    figures: Annotated[list[Name], Distinct] = Field(default=[], description="functions in src/unmask/figures.py")
+    figures: Annotated[list[Name], Distinct] = Field(
+        default=[], description="functions that src/unmask/figures.py lists"
+    )
 
     @model_validator(mode="after")
     def _one_examination(self) -> Experiment:
@@ -402,9 +407,10 @@ def settings_of(method: str) -> type[Block]:
 
 @functools.cache
 def declared_figures() -> set[str]:
-    """The figures that an experiment may ask for: the public functions of (scores, metrics) in figures.py."""
-    tree = ast.parse((LIBRARY / "figures.py").read_text(encoding="utf-8"))
-    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")]
+    """The figures that an experiment may ask for: the public functions of (scores, metrics) in the two files."""
+    sources = [(LIBRARY / f"{name}.py").read_text(encoding="utf-8") for name in ("figures", "training_figures")]
+    nodes = [node for source in sources for node in ast.parse(source).body]
+    functions = [node for node in nodes if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")]
     return {f.name for f in functions if [a.arg for a in f.args.args][:2] == ["scores", "metrics"]}
 
 

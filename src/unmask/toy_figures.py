@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from unmask.figures import plt
+from unmask.drawing import plt
 from unmask.names import METHODS
 from unmask.scores import interval
 
