@@ -15,7 +15,7 @@ reproduce: $(READY)   ## everything at laptop scale: tables, figures, claims and
 	snakemake --profile laptop all
 	@$(MAKE) --no-print-directory results/laptop/report.html
 
-reproduce-all: $(READY)   ## every experiment at laptop scale, some two hours, in results/laptop; the claims are all_claims.md
+reproduce-all: $(READY)   ## every experiment at laptop scale, hours; the claims on all of them are in all_claims.md
 	snakemake --profile laptop everything
 	snakemake --profile laptop everything --report results/laptop/report.html
 
