@@ -77,4 +77,5 @@ def _curves(ax: Axes, metrics: pd.DataFrame, column: str, along: str = "step") -
         line_of(ax, x, y, method, marker="", style=style)
         ends.append((x[-1], y[-1, 0], method, variant))
     ax.set_ylim(0, None)
-    labels(ax, ends)
+    last = max((end[0] for end in ends), default=0)  # names beside the panel, also of lines that end earlier
+    labels(ax, [(last, *end[1:]) for end in ends])
