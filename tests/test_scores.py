@@ -140,3 +140,11 @@ def test_figures_are_drawn_from_planted_numbers(scores):
     assert inputs.keys() == FIGURES.keys()
     for name, (*given, line, last) in inputs.items():
         assert FIGURES[name](*given).axes[0].lines[line].get_ydata()[-1] == pytest.approx(last), name
+
+
+def test_labels_leave_out_what_all_variants_share():
+    from unmask.names import without_common
+
+    assert without_common(["sampler~adaptive", "learn~joint+sampler~adaptive"]) == ["default", "learn~joint"]
+    assert without_common(["default", "learn~joint+sampler~adaptive"]) == ["default", "learn~joint+sampler~adaptive"]
+    assert without_common(["learn~joint", "learn~joint"]) == ["learn~joint", "learn~joint"]

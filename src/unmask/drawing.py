@@ -12,7 +12,7 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from unmask.names import method_colour, method_name
+from unmask.names import method_colour, method_name, without_common
 
 STYLES = ("-", "--", "-.", (0, (1, 1)), (0, (4, 1, 1, 1, 1, 1)))
 
@@ -48,7 +48,8 @@ def labels(ax: Axes, ends: Iterable[tuple[float, float, str, str]]) -> None:
         heights.append(max(y, heights[-1] + gap) if heights else y)
     for i in reversed(range(len(heights))):  # not above the panel
         heights[i] = min(heights[i], heights[i + 1] - gap if i + 1 < len(heights) else high)
-    for (x, _, method, variant), height in zip(ends, heights, strict=True):
+    variants = without_common([variant for *_, variant in ends])
+    for (x, _, method, _), variant, height in zip(ends, variants, heights, strict=True):
         ax.annotate(
             method_name(method, variant), (x, height), xytext=(6, 0), textcoords="offset points",
             va="center", color=method_colour(method), fontsize=8.5, annotation_clip=False,

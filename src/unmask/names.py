@@ -63,6 +63,13 @@ def method_name(method: str, variant: str = "default") -> str:
     return f"{name} ({', '.join(part.replace('~', ' ').replace('_', ' ') for part in variant.split('+'))})"
 
 
+def without_common(variants: list[str]) -> list[str]:
+    """Variants without the settings that all of them have: what labels of one panel need not repeat."""
+    settings = [[] if variant == "default" else variant.split("+") for variant in variants]
+    common = set.intersection(*map(set, settings)) if len(set(variants)) > 1 else set()
+    return ["+".join(one for one in some if one not in common) or "default" for some in settings]
+
+
 def setting_name(key: str, value: object) -> str:
     """`baseline`, `none` -> `baseline none`."""
     return f"{key} {value}".replace("_", " ")
