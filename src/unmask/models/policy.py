@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft.tuners.lora import LoraLayer
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 from transformers.utils import logging
@@ -114,9 +113,11 @@ class Policy:
 
         Not in bfloat16, where most of what an adapter has learnt would be lost in the rounding of the sum.
         """
-        if self.model.dtype != torch.float32:
+        if self.adapter is None or self.model.dtype != torch.float32:
             yield
             return
+        from peft.tuners.lora import LoraLayer  # slow to import, and base models do without it
+
         layers = {name: layer for name, layer in self.model.named_modules() if isinstance(layer, LoraLayer)}
         held = {name: layer.base_layer.weight.data for name, layer in layers.items()}
         try:
