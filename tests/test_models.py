@@ -117,3 +117,25 @@ def test_a_policy_goes_on_training_a_loaded_adapter(policy, tmp_path):
     again = Policy.load(tmp_path / "base", tmp_path / "adapter")
     again.make_trainable(**LORA)
     assert set(again.trainable()) == set(policy.trainable())
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_activation_checkpointing_gives_the_same_gradient(make_policy, ids, dropout):
+    found = []
+    for checkpointed in (False, True):
+        policy = make_policy()
+        policy.make_trainable(rank=4, alpha=8, dropout=dropout, targets=["q_proj", "up_proj"], seed=0)
+        for name, parameter in policy.trainable().items():
+            torch.nn.init.normal_(parameter, generator=torch.Generator().manual_seed(len(name)))
+        policy.model.train()
+        policy.model.activation_checkpointing = checkpointed
+        torch.manual_seed(0)
+        kept = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda t, kept=kept: kept.append(t.numel()) or t, lambda t: t):
+            loss = policy.model.hidden_states(ids).square().sum()
+        loss.backward()
+        found.append(({name: p.grad for name, p in policy.trainable().items()}, sum(kept)))
+    (one, much), (other, little) = found
+    assert little < much / 3
+    for name, grad in one.items():
+        torch.testing.assert_close(other[name], grad, rtol=1e-6, atol=1e-6)

@@ -8,9 +8,12 @@ as the published model does. Source: LLaDA, arXiv 2502.09992.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 from transformers import AutoConfig
 from transformers.models.llama.configuration_llama import LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaModel, LlamaPreTrainedModel, rotate_half
@@ -33,6 +36,7 @@ class LladaForMaskedDiffusion(LlamaPreTrainedModel):
     """
 
     config_class = LladaConfig
+    activation_checkpointing = False  # of every layer, whenever there are gradients
 
     def __init__(self, config: LladaConfig) -> None:
         super().__init__(config)
@@ -64,8 +68,8 @@ class LladaForMaskedDiffusion(LlamaPreTrainedModel):
         stores = [None] * len(self.model.layers) if store is None else store.unbind(0)
         *body, last = zip(self.model.layers, stores, strict=True)
         for layer, kept in body:
-            x = _block(layer, x, rope, keys_seen, slice(None), kept, window)
-        return self.model.norm(_block(last[0], x, rope, keys_seen, columns, last[1], window))
+            x = self._layer(layer, x, rope, keys_seen, slice(None), kept, window)
+        return self.model.norm(self._layer(last[0], x, rope, keys_seen, columns, last[1], window))
 
     def empty_store(self, rows: int, width: int) -> Tensor:
         """Room for keys and values [layers, 2, B, T, H, d] of B = rows sequences of T = width columns."""
@@ -86,6 +90,12 @@ class LladaForMaskedDiffusion(LlamaPreTrainedModel):
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """Raw logits [B, T, V], as the published model returns them."""
         return self.lm_head(self.hidden_states(input_ids, attention_mask))
+
+    def _layer(self, *arguments: Any) -> Tensor:
+        """`_block`, of which only the input is kept for the gradient if activations are checkpointed."""
+        if self.activation_checkpointing and torch.is_grad_enabled():
+            return checkpoint(_block, *arguments, use_reentrant=False)
+        return _block(*arguments)
 
     def _rope(self, input_ids: Tensor, attention_mask: Tensor | None) -> tuple[Tensor, Tensor]:
         """Cos and sin [B or 1, T, 1, head_dim] in fp32."""
