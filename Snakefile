@@ -6,6 +6,7 @@
 #   snakemake --profile slurm -n all          what the papers' scale would run
 #   snakemake --profile slurm plan            how far its runs are (plan_main: those of one experiment)
 import json
+import math
 import shlex
 import sys
 

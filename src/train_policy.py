@@ -2,9 +2,12 @@
 
 python src/train_policy.py results/laptop/runs/dmpo/sudoku/default/seed-0/spec.yaml --weights …/weights
 --data results/laptop/data/sudoku/train.parquet --adapter …/adapter --metrics …/metrics.csv --manifest …
+
+On 8 GPUs: torchrun --standalone --nproc-per-node 8 src/train_policy.py … (docs/training_at_8b.md)
 """
 
 import argparse
+import contextlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from unmask import methods, preemption, tasks
+from unmask import methods, preemption, processes, tasks
 from unmask.data import read_examples
 from unmask.files import InputError, remove, run_step, writing
 from unmask.lock import Lock, held
@@ -34,15 +37,17 @@ def main() -> None:
     parser.add_argument("--metrics", type=Path, required=True)
     parser.add_argument("--manifest", type=Path, required=True)
     args = parser.parse_args()
-    with held(args.adapter.parent) as lock:
+    with processes.joined(), held(args.adapter.parent) if processes.rank() == 0 else contextlib.nullcontext() as lock:
+        processes.wait()  # for the lock, which is the first one's
         train(args, lock, asked)
 
 
-def train(args: argparse.Namespace, lock: Lock, asked: Callable[[], bool]) -> None:
-    """Write the adapter, metrics.csv and, last, the manifest; then drop the checkpoints."""
+def train(args: argparse.Namespace, lock: Lock | None, asked: Callable[[], bool]) -> None:
+    """Write the adapter, metrics.csv and, last, the manifest; then drop the checkpoints. Without lock: only help."""
 
     def asked_to_stop() -> bool:
-        lock.check()
+        if lock:
+            lock.check()
         return asked()
 
     began = time.monotonic()
@@ -61,6 +66,8 @@ def train(args: argparse.Namespace, lock: Lock, asked: Callable[[], bool]) -> No
         asked_to_stop=asked_to_stop,
     )
     metrics = trainer.train()
+    if lock is None:
+        return
     with writing(args.adapter) as temporary:
         trainer.policy.save(temporary)
     with writing(args.metrics) as temporary:

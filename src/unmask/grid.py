@@ -88,6 +88,12 @@ class Grid:
         trained = [run for run in self.experiments[experiment].runs if self.runs[run].trains]
         return [f"results/{self.scale}/runs/{run}/metrics.csv" for run in trained]
 
+    def processes(self, run: str) -> int:
+        """The most processes that can share a run's training: its prompts a buffer by those decoded at once."""
+        training = self.runs[run].training
+        shares, rest = divmod(training["prompts_per_buffer"], training["prompts_at_once"])
+        return shares if shares and not rest else 1
+
     def adapter(self, run: str | None) -> list[str]:
         """What a run trains; nothing for the base model and for no run."""
         return [f"results/{self.scale}/runs/{run}/adapter"] if run and self.runs[run].trains else []

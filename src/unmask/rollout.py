@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from unmask import processes
 from unmask.models.policy import Policy
 from unmask.samplers.completions import Completions
 from unmask.samplers.decode import arguments, decode
@@ -66,14 +67,14 @@ class Rollouts:
         return replace(self, **{name: value[rows] for name, value in self.tensors().items()})
 
     def parts(self) -> Iterator[slice]:
-        """Slices of at most `rows_per_forward` rows that cover the buffer."""
-        for start in range(0, len(self), self.rows_per_forward):
-            yield slice(start, min(start + self.rows_per_forward, len(self)))
+        """Slices of at most `rows_per_forward` rows that cover this process's share of the buffer."""
+        yield from pieces(processes.share(len(self)), self.rows_per_forward)
 
     @torch.no_grad()
     def map(self, function: Callable[..., Tensor], *rows: Tensor) -> Tensor:
-        """function(rollouts, *rows) over parts of the buffer that fit in memory, joined again; no gradients."""
-        return torch.cat([function(self.part(part), *(x[part] for x in rows)) for part in self.parts()])
+        """function(rollouts, *rows) of the whole buffer: each process does its share in parts; no gradients."""
+        mine = torch.cat([function(self.part(part), *(x[part] for x in rows)) for part in self.parts()])
+        return processes.gather(mine)
 
 
 @dataclass(frozen=True)
@@ -89,29 +90,39 @@ class RolloutSettings:
     dropout: bool
     mask_padding: bool
     sigma: float = 0.0  # noise on the logit of an adaptive sampler's thresholds
+    rows_at_once: int | None = None  # decoded together, from one stream of random numbers; None is all
 
 
 def roll_out(policy: Policy, task: Task, examples: list[Example], settings: RolloutSettings, seeds: Seeds) -> Rollouts:
-    """G responses to each example, sampled from the policy and rewarded by the task."""
+    """G responses to each example, sampled from the policy and rewarded by the task.
+
+    The same for any number of processes, if each one's share is a multiple of `rows_at_once`: every such batch has a
+    stream of random numbers of its own.
+    """
     repeated = [example for example in examples for _ in range(settings.group_size)]
     prompt, prompt_mask = _prompts(policy, task, repeated, settings)
     # No dropout, unless the released code's is asked for: the recorded probabilities are those of the policy itself.
     policy.model.train(settings.dropout)
     with contextlib.nullcontext() if settings.dropout else policy.merged():
-        made = decode(
-            policy.model,
-            prompt,
-            prompt_mask,
-            length=settings.length,
-            block_length=settings.block_length,
-            **arguments(settings.sampler),
-            temperature=settings.temperature,
-            eot=policy.eot,
-            head=policy.head,
-            sigma=settings.sigma,
-            generator=seeds.generator("sampler", device=prompt.device),
-        )
-    return _rewarded(policy, task, repeated, prompt, prompt_mask, made, settings)
+        made = [
+            decode(
+                policy.model,
+                prompt[rows],
+                prompt_mask[rows],
+                length=settings.length,
+                block_length=settings.block_length,
+                **arguments(settings.sampler),
+                temperature=settings.temperature,
+                eot=policy.eot,
+                head=policy.head,
+                sigma=settings.sigma,
+                generator=torch.Generator(prompt.device).manual_seed(seeds.number("sampler") + rows.start),
+            )
+            for rows in pieces(processes.share(len(prompt)), settings.rows_at_once or len(prompt))
+        ]
+    names = [f.name for f in fields(Completions)]
+    whole = Completions(*(processes.gather(torch.cat([getattr(part, name) for part in made])) for name in names))
+    return _rewarded(policy, task, repeated, prompt, prompt_mask, whole, settings)
 
 
 def respond(
@@ -149,20 +160,27 @@ def _rewarded(
     made: Completions,
     settings: RolloutSettings,
 ) -> Rollouts:
-    texts = policy.texts(made.response)
-    rewards = [sum(task.reward(text, example).values()) for text, example in zip(texts, examples, strict=True)]
-    correct = [task.grade(text, example).strict for text, example in zip(texts, examples, strict=True)]
+    mine = processes.share(len(examples))
+    pairs = list(zip(policy.texts(made.response[mine]), examples[mine], strict=True))
+    reward = torch.tensor([sum(task.reward(*pair).values()) for pair in pairs], dtype=torch.float32)
+    correct = torch.tensor([task.grade(*pair).strict for pair in pairs], dtype=torch.float32)
     return Rollouts(
         prompt=prompt,
         prompt_mask=prompt_mask,
         **{f.name: getattr(made, f.name) for f in fields(made)},
-        reward=torch.tensor(rewards, dtype=torch.float32, device=prompt.device),
-        correct=torch.tensor(correct, dtype=torch.float32, device=prompt.device),
+        reward=processes.gather(reward).to(prompt.device),
+        correct=processes.gather(correct).to(prompt.device),
         counted=counted_tokens(made.response, policy.eot),
         group_size=settings.group_size,
         buffer_rows=len(examples),
         rows_per_forward=settings.rows_per_forward,
     )
+
+
+def pieces(rows: slice, size: int) -> Iterator[slice]:
+    """Slices of at most `size` rows that cover `rows`."""
+    for start in range(rows.start, rows.stop, size):
+        yield slice(start, min(start + size, rows.stop))
 
 
 def counted_tokens(response: Tensor, eot: int) -> Tensor:

@@ -100,6 +100,10 @@ class Training(Block):
     buffers: Count = Field(description="rollout buffers filled in the whole run")
     updates_per_buffer: Count = Field(description="gradient steps on each buffer (F in DMPO, μ in d1)")
     prompts_per_buffer: Count = Field(description="prompts in a buffer, over all processes")
+    prompts_at_once: Count = Field(
+        description="prompts whose rollouts are decoded together, from one stream of random numbers; processes share "
+        "the prompts of a buffer by so many"
+    )
     group_size: Annotated[int, Field(ge=2)] = Field(description="responses per prompt (N in DMPO, G in d1)")
     generation_length: Count = Field(description="tokens of a response while training")
     sampler: Name = Field(description="a name under `samplers`: how rollouts are decoded")
@@ -123,6 +127,9 @@ class Training(Block):
     mask_padding: bool = Field(description="hide left padding from attention; the released codes do not")
     resync_every: Whole = Field(description="buffers after which the reference becomes the current policy; 0 is never")
     rows_per_forward: Count = Field(description="responses in one forward and backward pass; memory, not result")
+    activation_checkpointing: bool = Field(
+        description="keep no activations inside a layer, compute them a second time for the gradient"
+    )
     checkpoint_every: Count = Field(description="updates between two checkpoints")
 
 

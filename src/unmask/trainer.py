@@ -3,8 +3,8 @@
     for each buffer:   rollouts = method.collect(…);  fixed = method.prepare(rollouts)
       for each update: fresh = method.refresh(…);  loss = Σ method.loss(part of the buffer);  step
 
-The gradient is summed over parts of the buffer that fit in memory. That changes nothing but rounding, unless the
-adapter has dropout, whose draws follow the parts.
+The gradient is summed over parts of the buffer that fit in memory, and over processes (see processes.py). That changes
+nothing but rounding, unless the adapter has dropout, whose draws follow the parts.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from unmask import processes
 from unmask.checkpoint import Checkpoint
 from unmask.compute import Compute
+from unmask.files import InputError
 from unmask.methods import Method, Rows
 from unmask.models.policy import Policy
 from unmask.preemption import Preempted
@@ -47,6 +49,7 @@ class Trainer:
 
     def __post_init__(self) -> None:
         self.settings = Training(**self.run.training)
+        check_shares(self.settings, processes.world())
         self.seeds = Seeds(("train", self.run.seed))
         self.updates = self.settings.buffers * self.settings.updates_per_buffer
         self.metrics: list[dict[str, Any]] = []
@@ -54,6 +57,7 @@ class Trainer:
     def train(self) -> list[dict[str, Any]]:
         """Train to the end, from the newest checkpoint if there is one. Returns the metrics, one row an update."""
         s = self.settings
+        self.policy.model.activation_checkpointing = s.activation_checkpointing
         self.policy.add_head(self.run.sampler, self.seeds.number("head"))
         self.policy.make_trainable(
             rank=s.lora_rank,
@@ -75,7 +79,7 @@ class Trainer:
                 seeds = self.seeds.child("buffer", buffer)
                 if s.resync_every and buffer and buffer % s.resync_every == 0:
                     self.policy.set_reference()
-                torch.manual_seed(seeds.number("dropout"))
+                torch.manual_seed(seeds.number("dropout") + processes.rank())
                 rollouts = self.method.collect(
                     self.policy, self.task, self._prompts(buffer), self._rollout_settings(), seeds
                 )
@@ -85,7 +89,7 @@ class Trainer:
             row["seconds"] = round(time.monotonic() - began, 3)
             self.metrics.append(row)
             progress.show(update + 1, reward=row["reward"], loss=row["loss"])
-            stop = self.asked_to_stop() and update + 1 < self.updates
+            stop = processes.any_of(self.asked_to_stop()) and update + 1 < self.updates
             if stop or (update + 1) % s.checkpoint_every == 0:
                 self._checkpoint(update + 1, parameters, optimizer, rollouts, fixed)
             if stop:
@@ -104,17 +108,18 @@ class Trainer:
         """One update; returns its row of metrics."""
         inner = update % self.settings.updates_per_buffer
         seeds = self.seeds.child("update", update)
-        torch.manual_seed(seeds.number("dropout"))
+        torch.manual_seed(seeds.number("dropout") + processes.rank())
         self.policy.model.train(self.settings.rollout_dropout)  # as for `prepare`: probabilities without dropout
         fresh = self.method.refresh(self.policy, rollouts, fixed, inner, seeds)
         self.policy.model.train()
-        total, sums = 0.0, {}
+        sums: dict[str, Tensor] = {}
         for part in rollouts.parts():
+            torch.manual_seed(seeds.number("dropout") + part.start)
             rows, metrics = self.method.loss(self.policy, rollouts.part(part), take(fixed, part), take(fresh, part))
             rows.sum().backward()
-            total += rows.detach().sum()
-            for key, value in metrics.items():
+            for key, value in {"loss": rows, **metrics}.items():
                 sums[key] = sums.get(key, 0.0) + value.detach().sum()
+        processes.add([p.grad for p in parameters.values() if p.grad is not None] + list(sums.values()))
         norm = torch.nn.utils.clip_grad_norm_(parameters.values(), self.settings.gradient_clip)
         for group in optimizer.param_groups:
             group["lr"] = group["initial_lr"] * schedule(update, self.updates, self.settings)
@@ -124,7 +129,7 @@ class Trainer:
             "step": update + 1,
             "reward": rollouts.reward.mean().item(),
             "accuracy": rollouts.correct.mean().item(),
-            "loss": float(total),
+            "loss": sums.pop("loss").item(),
             "grad_norm": norm.item(),
             "nfe": rollouts.nfe.float().mean().item(),
             "tokens": rollouts.counted.sum(1).mean().item(),
@@ -161,6 +166,7 @@ class Trainer:
             rows_per_forward=s.rows_per_forward,
             dropout=s.rollout_dropout,
             mask_padding=s.mask_padding,
+            rows_at_once=s.prompts_at_once * s.group_size,
         )
 
     # --- checkpoints --------------------------------------------------------------------------------------------------
@@ -171,11 +177,16 @@ class Trainer:
         groups = {"rollouts": rollouts.tensors(), "fixed": fixed, "reference": self.policy.snapshot}
         tensors = {f"{kind}.{name}": value for kind, values in groups.items() for name, value in values.items()}
         state = Checkpoint(step, dict(parameters), optimizer.state_dict(), tensors, self.metrics)
-        state.save(self.folder, self.identity)
+        if processes.rank() == 0:
+            state.save(self.folder, self.identity)
+        processes.wait()  # so that none ends, and the others with it, while this is being written
 
     def _resume(self, parameters: Rows, optimizer: torch.optim.Optimizer) -> tuple[int, Any, Any]:
         """(updates done, the buffer in use, what is fixed for it); (0, None, None) at the beginning."""
-        state = Checkpoint.newest(self.folder, self.identity, self.policy.model.device)
+        with processes.in_turn():  # the first process removes what is damaged
+            state = Checkpoint.newest(self.folder, self.identity, self.policy.model.device)
+        if not processes.same(state.step if state else 0):
+            raise InputError(f"{self.folder}: not the same for all processes yet; wait for its disk and start again")
         if state is None:
             return 0, None, None
         with torch.no_grad():
@@ -191,6 +202,16 @@ class Trainer:
         )
         print(f"{self.run.name}: resumed after update {state.step}", flush=True)
         return state.step, rollouts, saved["fixed"]
+
+
+def check_shares(settings: Training, count: int) -> None:
+    """Raise InputError if so many processes cannot share the prompts of a buffer evenly."""
+    prompts, together = settings.prompts_per_buffer, settings.prompts_at_once
+    if count > 1 and prompts % (count * together):
+        raise InputError(
+            f"{count} processes cannot share prompts_per_buffer: {prompts} by prompts_at_once: {together}; "
+            f"start {math.gcd(count, max(1, prompts // together))}, or change these settings in config.yaml"
+        )
 
 
 def take(rows: Rows, part: slice) -> Rows:

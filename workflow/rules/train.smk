@@ -4,6 +4,15 @@
 # OUTPUTS:          results/{scale}/runs/{run}/adapter, metrics.csv, manifest.json
 
 
+def launcher(wildcards, resources):
+    """One process on each GPU; SIGTERM reaches them all, and they have the time to answer."""
+    count = math.gcd(resources.gpu, GRID.processes(wildcards.run))
+    if count == 1:
+        return ["python"]
+    words = ["torchrun", "--standalone", "--nproc-per-node", str(count)]
+    return [*words, "--signals-to-handle", "SIGTERM,SIGUSR1", "--shutdown-timeout=280"]
+
+
 rule train_policy:
     """Train one policy and write its adapter, metrics and manifest.
 
@@ -25,13 +34,17 @@ rule train_policy:
         "benchmarks/train_policy/{scale}/{run}.tsv"
     conda:
         "../../envs/train.yaml"
+    resources:
+        nodes=1,
+        gpu=lambda w: math.gcd(8, GRID.processes(w.run)),  # as many as a node has
     params:
+        launcher=launcher,
         start=lambda w, input: ["--start", input.start] if input.get("start") else [],
     shell:
         r"""
         trap '' TERM USR1
         exec &> >(tee {log:q})
-        HF_HUB_OFFLINE=1 python "$SRC/train_policy.py" {input.spec:q} \
+        HF_HUB_OFFLINE=1 {params.launcher:q} "$SRC/train_policy.py" {input.spec:q} \
             --weights {input.weights:q} \
             {params.start:q} \
             --data {input.data:q} \

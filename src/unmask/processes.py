@@ -1,0 +1,108 @@
+"""The processes that train one policy together, started by torchrun; without torchrun there is one, which asks nobody.
+
+Every process holds the whole buffer of rollouts, which is small, and works on its share of the rows: it samples them,
+scores them and takes their gradient. What it made is gathered, or summed. All then take the same optimiser step.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import torch
+from torch import Tensor, distributed
+
+from unmask.files import InputError
+
+PATIENCE = timedelta(hours=2)  # how long one may wait for another; if that one dies, the wait ends at once
+
+
+@contextlib.contextmanager
+def joined() -> Iterator[None]:
+    """Within the block, this process can talk to the others. Only the first one prints; errors are printed by all."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    _ask(distributed.init_process_group, backend, timeout=PATIENCE)
+    with (
+        open(os.devnull, "w", encoding="utf-8") as nothing,
+        contextlib.redirect_stdout(nothing if rank() else sys.stdout),
+    ):
+        yield
+    distributed.destroy_process_group()
+
+
+def world() -> int:
+    """How many processes there are."""
+    return distributed.get_world_size() if distributed.is_initialized() else 1
+
+
+def rank() -> int:
+    """Which of them this is, from 0. The first one writes all files."""
+    return distributed.get_rank() if distributed.is_initialized() else 0
+
+
+def share(rows: int) -> slice:
+    """What this process does of so many rows, which the number of processes divides."""
+    size = rows // world()
+    return slice(rank() * size, (rank() + 1) * size)
+
+
+def gather(values: Tensor) -> Tensor:
+    """The shares [n, …] of all processes, in their order [n · world, …]."""
+    if world() == 1:
+        return values
+    shares = [torch.empty_like(values, memory_format=torch.contiguous_format) for _ in range(world())]
+    _ask(distributed.all_gather, shares, values.contiguous())
+    return torch.cat(shares)
+
+
+def add(values: Iterable[Tensor]) -> None:
+    """Replace each tensor by its sum over all processes."""
+    if world() > 1:
+        for value in values:
+            _ask(distributed.all_reduce, value)
+
+
+def any_of(flag: bool) -> bool:
+    """Whether the flag is set in any process; the same answer in all of them."""
+    counted = torch.tensor([int(flag)])
+    add([counted])
+    return bool(counted > 0)
+
+
+def wait() -> None:
+    """Return when all processes have come here."""
+    any_of(False)
+
+
+@contextlib.contextmanager
+def in_turn() -> Iterator[None]:
+    """The first process goes through the block before all others: what it removes or writes there, they do not find."""
+    if rank() > 0:
+        wait()
+    yield
+    if rank() == 0:
+        wait()
+
+
+def same(value: int) -> bool:
+    """Whether all processes have the same number."""
+    return len(set(gather(torch.tensor([value])).tolist())) == 1
+
+
+def _ask(operation: Callable[..., Any], *args: Any, **options: Any) -> None:
+    try:
+        operation(*args, **options)
+    except RuntimeError as error:
+        raise InputError(
+            f"process {os.environ['RANK']} of {os.environ['WORLD_SIZE']} lost the others: one has ended, and says why "
+            f"in its own output. The last checkpoint is whole: start again to go on from it. ({error})"
+        ) from error

@@ -1,0 +1,146 @@
+"""Several processes train the policy that one would have trained; when one dies all end, and the work can go on."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from unmask.checkpoint import Checkpoint
+from unmask.data import write_rows
+from unmask.files import InputError
+from unmask.grid import expand
+from unmask.settings import Training
+from unmask.trainer import check_shares
+
+ROOT = Path(__file__).parents[1]
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+METHODS = ["diffu_grpo", "dmpo"]
+
+
+def start(count, *command):
+    """Begin a script in so many processes."""
+    begin = [*TORCHRUN, str(count)] if count > 1 else [sys.executable]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    return subprocess.Popen(
+        [*begin, *map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+    )
+
+
+@pytest.fixture
+def folder(config, policy, sudoku, tmp_path):
+    """A base model, data, and specs of a few methods' runs with everything that draws random numbers."""
+    config["scales"]["smoke"]["training"] |= {
+        "prompts_at_once": 1,
+        "rows_per_forward": 4,
+        "lora_dropout": 0.1,
+        "gradient_clip": 0.05,
+    }
+    config["experiments"]["main"] |= {"methods": METHODS, "tasks": ["sudoku"]}
+    config["scales"]["smoke"]["methods"] |= {name: {"updates_per_buffer": 2} for name in METHODS}
+    runs = expand(config).runs
+    for name in METHODS:
+        runs[f"{name}/sudoku/default/seed-0"].write(tmp_path / f"{name}.yaml")
+    policy.model.save_pretrained(tmp_path / "weights")
+    policy.tokenizer.save_pretrained(tmp_path / "weights")
+    write_rows(tmp_path / "train.parquet", sudoku.splits()["train"])
+    return tmp_path
+
+
+def test_two_processes_make_the_updates_of_one(folder):
+    one, two = folder / "one", folder / "two"
+    for count, out in ((1, one), (2, two)):
+        out.mkdir()
+        process = start(count, ROOT / "tests" / "train_together.py", folder, out)
+        said, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, said
+    for name in METHODS:
+        alone, together = (load_file(out / f"{name}.safetensors") for out in (one, two))
+        assert alone.keys() == together.keys()
+        moved = max(value.abs().max() for key, value in alone.items() if "lora_B" in key)
+        assert moved > 1e-3  # from zero
+        for key, value in alone.items():
+            torch.testing.assert_close(together[key], value, rtol=1e-5 if key == "metrics" else 0, atol=1e-6)
+
+
+def begin_job(spec, count, out):
+    """Begin train_policy.py in so many processes."""
+    here = spec.parent
+    return start(
+        count, ROOT / "src" / "train_policy.py", spec, "--weights", here / "weights", "--data", here / "train.parquet",
+        "--adapter", out / "adapter", "--metrics", out / "metrics.csv", "--manifest", out / "manifest.json",
+    )  # fmt: skip
+
+
+def workers(process):
+    """The processes that torchrun started, by rank."""
+    found = {}
+    for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
+        values = dict(v.split("=", 1) for v in Path(f"/proc/{child}/environ").read_text().split("\0") if "=" in v)
+        found[int(values["RANK"])] = int(child)
+    return found
+
+
+def wait_for_checkpoint(out, process):
+    while not list(out.glob("checkpoints/step-*")):
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.02)
+
+
+def test_when_one_dies_all_end_and_one_alone_goes_on_to_the_same_result(config, folder):
+    config["scales"]["smoke"]["training"] |= {"buffers": 8, "checkpoint_every": 3}
+    run = expand(config).runs["dmpo/sudoku/default/seed-0"]
+    run.write(folder / "long.yaml")
+    out, whole = folder / "killed", folder / "whole"
+    process = begin_job(folder / "long.yaml", 2, out)
+    wait_for_checkpoint(out, process)
+    os.kill(workers(process)[1], signal.SIGKILL)
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 1
+    assert "train_policy: process 0 of 2 lost the others: one has ended, and says why" in said
+    assert "rank      : 1" in said  # torchrun's account of who died first
+    assert {path.name for path in out.iterdir()} == {"checkpoints"}
+    newest = max(out.glob("checkpoints/step-*"))
+    assert Checkpoint.newest(newest.parent, json.loads((newest / "state.json").read_text())["identity"])
+    for folder_, count in ((out, 1), (whole, 1)):
+        process = begin_job(folder / "long.yaml", count, folder_)
+        said, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, said
+        assert (folder_ == out) == ("resumed after update" in said)
+    same_adapter(out, whole)
+
+
+def test_a_signal_to_one_stops_all_after_the_same_update(folder):
+    out = folder / "stopped"
+    process = begin_job(folder / "dmpo.yaml", 2, out)
+    wait_for_checkpoint(out, process)
+    os.kill(workers(process)[1], signal.SIGUSR1)
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 1  # torchrun knows no other number
+    assert "stopped by a signal after update" in said
+    assert "exitcode  : 75" in said
+    assert {path.name for path in out.iterdir()} == {"checkpoints"}
+
+
+def same_adapter(*folders):
+    one, other = (load_file(folder / "adapter" / "adapter_model.safetensors") for folder in folders)
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        torch.testing.assert_close(value, other[name], rtol=0, atol=1e-6)
+
+
+def test_a_number_of_processes_that_cannot_share_is_refused(grid):
+    values = next(iter(grid.runs.values())).training | {"prompts_per_buffer": 12, "prompts_at_once": 2}
+    for count in (1, 2, 3, 6):
+        check_shares(Training(**values), count)
+    with pytest.raises(
+        InputError, match="4 processes cannot share prompts_per_buffer: 12 by prompts_at_once: 2; start 2,"
+    ):
+        check_shares(Training(**values), 4)
+    check_shares(Training(**{**values, "prompts_at_once": 64}), 1)

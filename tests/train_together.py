@@ -1,0 +1,46 @@
+"""Train the runs whose specs lie in a folder, in the processes that torchrun starts: train_together.py FOLDER OUT."""
+
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from unmask import methods, processes
+from unmask.data import read_examples
+from unmask.models.policy import Policy
+from unmask.spec import Run
+from unmask.tasks.sudoku import Sudoku
+from unmask.trainer import Trainer
+
+
+class Digits(Sudoku):
+    """A reward that an untrained model earns now and then."""
+
+    def reward(self, response, example):
+        return {"digits": sum(c.isdigit() for c in response) / len(response)}
+
+
+def train_all(folder: Path, out: Path) -> None:
+    torch.set_num_threads(1)
+    for spec in sorted(folder.glob("*.yaml")):
+        run = Run.read(spec)
+        trainer = Trainer(
+            run,
+            Policy.load(folder / "weights"),
+            methods.load(run.algorithm, run.method_settings),
+            Digits(**run.task_settings),
+            read_examples(folder / "train.parquet"),
+            out / "checkpoints" / spec.stem,
+            "x",
+        )
+        metrics = trainer.train()
+        if processes.rank() == 0:
+            numbers = torch.tensor([[v for k, v in row.items() if k != "seconds"] for row in metrics])
+            values = {name: p.detach().contiguous() for name, p in trainer.policy.trainable().items()}
+            save_file(values | {"metrics": numbers}, out / f"{spec.stem}.safetensors")
+
+
+if __name__ == "__main__":
+    with processes.joined():
+        train_all(Path(sys.argv[1]), Path(sys.argv[2]))
