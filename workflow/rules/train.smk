@@ -10,7 +10,7 @@ def launcher(wildcards, resources):
     if count == 1:
         return ["python"]
     words = ["torchrun", "--standalone", "--nproc-per-node", str(count)]
-    return [*words, "--signals-to-handle", "SIGTERM,SIGUSR1", "--shutdown-timeout=280"]
+    return [*words, "--signals-to-handle", "SIGINT,SIGTERM,SIGUSR1", "--shutdown-timeout=280"]
 
 
 rule train_policy:
