@@ -43,7 +43,6 @@ def folder(config, policy, sudoku, tmp_path):
         "gradient_clip": 0.05,
     }
     config["experiments"]["main"] |= {"methods": METHODS, "tasks": ["sudoku"]}
-    config["scales"]["smoke"]["methods"] |= {name: {"updates_per_buffer": 2} for name in METHODS}
     runs = expand(config).runs
     for name in METHODS:
         runs[f"{name}/sudoku/default/seed-0"].write(tmp_path / f"{name}.yaml")

@@ -71,11 +71,16 @@ def add(values: Iterable[Tensor]) -> None:
             _ask(distributed.all_reduce, value)
 
 
+def total(value: float) -> float:
+    """The sum of a number over all processes."""
+    summed = torch.tensor(value, dtype=torch.float64)
+    add([summed])
+    return summed.item()
+
+
 def any_of(flag: bool) -> bool:
     """Whether the flag is set in any process; the same answer in all of them."""
-    counted = torch.tensor([int(flag)])
-    add([counted])
-    return bool(counted > 0)
+    return total(flag) > 0
 
 
 def wait() -> None:

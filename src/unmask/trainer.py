@@ -70,7 +70,8 @@ class Trainer:
         parameters = self.policy.trainable()
         optimizer = self._optimizer(parameters)
         start, rollouts, fixed = self._resume(parameters, optimizer)
-        compute = Compute(self.policy.model, self.metrics[-1]["flops"] if self.metrics else 0.0)
+        done = self.metrics[-1]["flops"] if self.metrics and processes.rank() == 0 else 0.0
+        compute = Compute(self.policy.model, done)
         progress = Progress(self.run.name, self.updates, start)
         for update in range(start, self.updates):
             began = time.monotonic()
@@ -85,7 +86,7 @@ class Trainer:
                 )
                 fixed = self.method.prepare(self.policy, rollouts, s.updates_per_buffer, seeds)
             row = self._step(update, rollouts, fixed, parameters, optimizer)
-            row["flops"] = compute.flops  # rollouts and updates, from the beginning of the training
+            row["flops"] = processes.total(compute.flops)  # rollouts and updates, from the beginning of the training
             row["seconds"] = round(time.monotonic() - began, 3)
             self.metrics.append(row)
             progress.show(update + 1, reward=row["reward"], loss=row["loss"])
