@@ -12,7 +12,7 @@ from unmask.rollout import respond
 from unmask.samplers.completions import Completions
 from unmask.seeding import Seeds
 from unmask.spec import EvaluationSpec, Run
-from unmask.tasks import Example, Task
+from unmask.tasks import Example, Task, graded
 
 Row = dict[str, Any]
 
@@ -50,7 +50,7 @@ def _graded(policy: Policy, task: Task, examples: list[Example], made: Completio
     tokens = (made.response != policy.eot).sum(1).tolist()
     gammas = policy.head.gamma(made.threshold).nanmean(1).tolist() if made.threshold.shape[1] else [None] * len(texts)
     for example, text, nfe, count, gamma in zip(examples, texts, made.nfe.tolist(), tokens, gammas, strict=True):
-        grade = task.grade(text, example)
+        grade = graded(task, text, example)
         yield {
             "difficulty": example["difficulty"],
             "prompt": example["question"],

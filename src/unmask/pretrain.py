@@ -24,10 +24,10 @@ from torch.nn import functional as F
 from unmask.files import InputError
 from unmask.models.policy import Policy
 from unmask.progress import Progress
-from unmask.rollout import respond
+from unmask.rollout import posed, respond
 from unmask.seeding import Seeds
 from unmask.settings import Pretraining
-from unmask.tasks import Example, Task
+from unmask.tasks import Example, Task, total_reward
 
 Splits = dict[str, list[Example]]
 
@@ -97,7 +97,7 @@ def measure(policy: Policy, task: Task, examples: list[Example], lengths: list[i
     total = 0.0
     for length in lengths:
         _, texts = respond(policy, task, examples, torch.Generator(), length=length, **decoding)
-        total += sum(sum(task.reward(t, e).values()) for t, e in zip(texts, examples, strict=True))
+        total += sum(total_reward(task, t, e) for t, e in zip(texts, examples, strict=True))
     return total / len(examples) / len(lengths)
 
 
@@ -107,12 +107,11 @@ def _demonstrations(
     """A right and a shortcut demonstration for each of `settings.demonstrations` draws of a training example."""
     rng = random.Random(seeds.number("demonstrations", length))
     chosen = [rng.choice(examples) for _ in range(settings.demonstrations)]
-    prompts = [policy.prompt_ids(task.messages(example), task.prefill) for example in chosen]
     right, shortcut = (
         policy.responses([task.demonstration(example, length, kind, rng) for example in chosen], length)
         for kind in (True, False)
     )
-    return Demonstrations(*policy.pad(prompts), right, shortcut)
+    return Demonstrations(*posed(policy, task, chosen, length), right, shortcut)
 
 
 def _optimizers(model: torch.nn.Module, settings: Pretraining) -> list[torch.optim.Optimizer]:

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from unmask import processes
+from unmask.files import InputError
 from unmask.models.policy import Policy
 from unmask.samplers.completions import Completions
 from unmask.samplers.decode import arguments, decode
 from unmask.seeding import Seeds
-from unmask.tasks import Example, Task
+from unmask.tasks import Example, Task, graded, name_of, total_reward
 
 
 @dataclass
@@ -56,6 +57,12 @@ class Rollouts:
     def inputs(self) -> tuple[Tensor, Tensor, Tensor]:
         """What every surrogate takes: prompt, prompt mask and response."""
         return self.prompt, self.prompt_mask, self.response
+
+    @property
+    def flat_groups(self) -> float:
+        """Share of groups in which all responses earn the same: they have no better and worse to learn from."""
+        groups = self.reward.view(-1, self.group_size)
+        return (groups == groups[:, :1]).all(1).float().mean().item()
 
     def tensors(self) -> dict[str, Tensor]:
         """The tensors by name, for a checkpoint."""
@@ -125,12 +132,30 @@ def roll_out(policy: Policy, task: Task, examples: list[Example], settings: Roll
     return _rewarded(policy, task, repeated, prompt, prompt_mask, whole, settings)
 
 
+def posed(policy: Policy, task: Task, examples: list[Example], length: int) -> tuple[Tensor, Tensor]:
+    """Left-padded prompts [B, P] and their mask, False on padding.
+
+    Raises InputError naming the first example whose prompt and response of `length` tokens exceed the model's context:
+    no prompt is ever cut.
+    """
+    prompts = [policy.prompt_ids(task.messages(example), task.prefill) for example in examples]
+    context = policy.model.config.max_position_embeddings
+    for ids, example in zip(prompts, examples, strict=True):
+        if len(ids) + length > context:
+            raise InputError(
+                f"tasks.{name_of(task)}: a prompt of {len(ids)} tokens and a response of {length} exceed the model's "
+                f"context of {context}: {example['question'][:200]!r}. Take the example out of the data, or shorten "
+                "generation_length or lengths in config.yaml."
+            )
+    return policy.pad(prompts)
+
+
 def respond(
     policy: Policy, task: Task, examples: list[Example], generator: torch.Generator, **decoding: Any
 ) -> tuple[Completions, list[str]]:
     """One response to each example, for examination: no dropout, padding masked. `decoding` is as for `decode`."""
     policy.model.eval()
-    prompt, mask = policy.pad([policy.prompt_ids(task.messages(example), task.prefill) for example in examples])
+    prompt, mask = posed(policy, task, examples, decoding["length"])
     decoding |= arguments(decoding["sampler"])
     with policy.merged():
         made = decode(policy.model, prompt, mask, eot=policy.eot, generator=generator, head=policy.head, **decoding)
@@ -147,7 +172,7 @@ def as_rollouts(
 
 
 def _prompts(policy: Policy, task: Task, examples: list[Example], settings: RolloutSettings) -> tuple[Tensor, Tensor]:
-    prompt, mask = policy.pad([policy.prompt_ids(task.messages(example), task.prefill) for example in examples])
+    prompt, mask = posed(policy, task, examples, settings.length)
     return prompt, mask if settings.mask_padding else torch.ones_like(mask)
 
 
@@ -162,8 +187,8 @@ def _rewarded(
 ) -> Rollouts:
     mine = processes.share(len(examples))
     pairs = list(zip(policy.texts(made.response[mine]), examples[mine], strict=True))
-    reward = torch.tensor([sum(task.reward(*pair).values()) for pair in pairs], dtype=torch.float32)
-    correct = torch.tensor([task.grade(*pair).strict for pair in pairs], dtype=torch.float32)
+    reward = torch.tensor([total_reward(task, *pair) for pair in pairs], dtype=torch.float32)
+    correct = torch.tensor([graded(task, *pair).strict for pair in pairs], dtype=torch.float32)
     return Rollouts(
         prompt=prompt,
         prompt_mask=prompt_mask,

@@ -33,6 +33,9 @@ from unmask.settings import Training
 from unmask.spec import Run
 from unmask.tasks import Example, Task
 
+MOST_SKIPPED = 5  # updates in a row that NaN or infinity may spoil before the training stops
+SPOILT = "spoilt"  # folder below that of the checkpoints for the state in which it stopped
+
 
 @dataclass
 class Trainer:
@@ -90,6 +93,10 @@ class Trainer:
             row["seconds"] = round(time.monotonic() - began, 3)
             self.metrics.append(row)
             progress.show(update + 1, reward=row["reward"], loss=row["loss"])
+            if skipped_in_a_row(self.metrics) >= MOST_SKIPPED:
+                # Not among the checkpoints: a new start is to stop again, not to go on from here.
+                self._checkpoint(update + 1, parameters, optimizer, rollouts, fixed, self.folder / SPOILT)
+                raise self._spoilt(update + 1)
             stop = processes.any_of(self.asked_to_stop()) and update + 1 < self.updates
             if stop or (update + 1) % s.checkpoint_every == 0:
                 self._checkpoint(update + 1, parameters, optimizer, rollouts, fixed)
@@ -124,17 +131,22 @@ class Trainer:
         norm = torch.nn.utils.clip_grad_norm_(parameters.values(), self.settings.gradient_clip)
         for group in optimizer.param_groups:
             group["lr"] = group["initial_lr"] * schedule(update, self.updates, self.settings)
-        optimizer.step()
+        loss = sums.pop("loss").item()
+        sound = math.isfinite(loss) and math.isfinite(norm)
+        if sound:  # else parameters and moments stay as they are: one NaN would spoil them for good
+            optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         return {
             "step": update + 1,
             "reward": rollouts.reward.mean().item(),
             "accuracy": rollouts.correct.mean().item(),
-            "loss": sums.pop("loss").item(),
+            "loss": loss,
             "grad_norm": norm.item(),
             "nfe": rollouts.nfe.float().mean().item(),
             "tokens": rollouts.counted.sum(1).mean().item(),
             "entropy": rollouts.mean_entropy(),
+            "skipped": int(not sound),
+            "flat_groups": rollouts.flat_groups,
             **{key: (value / len(rollouts)).item() for key, value in sums.items()},
         }
 
@@ -170,16 +182,31 @@ class Trainer:
             rows_at_once=s.prompts_at_once * s.group_size,
         )
 
+    def _spoilt(self, step: int) -> InputError:
+        """What to say when too many updates in a row were skipped."""
+        batch = self.folder / SPOILT / f"step-{step:06d}" / "buffer.safetensors"
+        return InputError(
+            f"{self.run.name}: {MOST_SKIPPED} updates in a row, the last of them update {step}, had NaN or infinity in "
+            f"the loss or the gradient and were skipped. Look at the batch, {batch}: where its rewards and "
+            "log-probabilities are finite, lower learning_rate in config.yaml."
+        )
+
     # --- checkpoints --------------------------------------------------------------------------------------------------
 
     def _checkpoint(
-        self, step: int, parameters: Rows, optimizer: torch.optim.Optimizer, rollouts: Rollouts, fixed: Rows
+        self,
+        step: int,
+        parameters: Rows,
+        optimizer: torch.optim.Optimizer,
+        rollouts: Rollouts,
+        fixed: Rows,
+        folder: Path | None = None,
     ) -> None:
         groups = {"rollouts": rollouts.tensors(), "fixed": fixed, "reference": self.policy.snapshot}
         tensors = {f"{kind}.{name}": value for kind, values in groups.items() for name, value in values.items()}
         state = Checkpoint(step, dict(parameters), optimizer.state_dict(), tensors, self.metrics)
         if processes.rank() == 0:
-            state.save(self.folder, self.identity)
+            state.save(folder or self.folder, self.identity)
         processes.wait()  # so that none ends, and the others with it, while this is being written
 
     def _resume(self, parameters: Rows, optimizer: torch.optim.Optimizer) -> tuple[int, Any, Any]:
@@ -218,6 +245,11 @@ def check_shares(settings: Training, count: int) -> None:
 def take(rows: Rows, part: slice) -> Rows:
     """Some rows of each tensor."""
     return {key: value[part] for key, value in rows.items()}
+
+
+def skipped_in_a_row(metrics: list[dict[str, Any]]) -> int:
+    """How many of the last updates were skipped."""
+    return next((n for n, row in enumerate(reversed(metrics)) if not row.get("skipped")), len(metrics))
 
 
 def unprefixed(tensors: dict[str, Tensor], kind: str) -> Iterator[tuple[str, Tensor]]:

@@ -6,12 +6,17 @@ torch-free.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import math
 import random
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from unmask.files import InputError
 from unmask.scoring import Verdict
 
 Example = dict[str, Any]  # a row of the canonical files: at least `question`, `answer` and `difficulty`
@@ -66,6 +71,40 @@ def load(name: str, settings: dict[str, Any]) -> Task:
     module = importlib.import_module(f"unmask.tasks.{name}")
     (found,) = [v for v in vars(module).values() if isinstance(v, type) and issubclass(v, Task) and v is not Task]
     return found(**settings)
+
+
+def name_of(task: Task) -> str:
+    """As it is called in config.yaml: the name of its file."""
+    return type(task).__module__.rpartition(".")[2]
+
+
+def total_reward(task: Task, response: str, example: Example) -> float:
+    """The training reward, the sum of its parts. Raises InputError if the task raises or the sum is not finite."""
+    with blaming(task, response, example):
+        total = float(sum(task.reward(response, example).values()))
+        if not math.isfinite(total):
+            raise ValueError(f"the reward is {total}")
+        return total
+
+
+def graded(task: Task, response: str, example: Example) -> Grade:
+    """The task's grade. Raises InputError if the task raises."""
+    with blaming(task, response, example):
+        return task.grade(response, example)
+
+
+@contextlib.contextmanager
+def blaming(task: Task, response: str, example: Example) -> Iterator[None]:
+    """Whatever the code of a task raises becomes an InputError that names the line, the example and the response."""
+    try:
+        yield
+    except Exception as error:
+        line = traceback.extract_tb(error.__traceback__)[-1]
+        raise InputError(
+            f"tasks.{name_of(task)}: {type(error).__name__}: {error} ({Path(line.filename).name}, line {line.lineno}) "
+            f"on the example {example['question']!r} and the response {response!r}. "
+            f"Mend src/unmask/tasks/{name_of(task)}.py; training goes on from its checkpoint."
+        ) from error
 
 
 def distinct(
