@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[1]
+TOKEN = "hf_thisIsASecret"
 
 
 def snakemake(folder, *words, profile="smoke", root=ROOT):
@@ -23,7 +25,10 @@ def snakemake(folder, *words, profile="smoke", root=ROOT):
 def finished(tmp_path_factory):
     """A folder in which the main experiment has run at the smoke scale, shared by the tests of this file."""
     folder = tmp_path_factory.mktemp("workflow")
-    code, output = snakemake(folder, "main", "results/smoke/claims.md")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_TOKEN", TOKEN)
+        code, output = snakemake(folder, "main", "results/smoke/claims.md")
+    assert TOKEN not in output
     assert code == 0, output
     return folder
 
@@ -35,6 +40,25 @@ def test_main_makes_tables_figures_and_claims(finished):
     for figure in ("accuracy_by_length", "training_curves"):
         assert (results / f"figures/main/{figure}.png").read_bytes().startswith(b"\x89PNG")
         assert (results / f"figures/main/{figure}.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_no_file_holds_the_token(finished):
+    """Logs, manifests and what snakemake keeps say nothing of the environment's secrets."""
+    files = [file for file in finished.rglob("*") if file.is_file()]
+    assert {"manifest.json", "metrics.csv"} <= {file.name for file in files}
+    assert {".log", ".tsv", ".yaml", ".safetensors"} <= {file.suffix for file in files}
+    assert not [file for file in files if TOKEN.encode() in file.read_bytes()]
+
+
+def test_a_question_is_text_and_never_a_command(finished, tmp_path):
+    copy = shutil.copytree(finished, tmp_path / "copy", copy_function=shutil.copy2)
+    question = """-h $(touch pwned) `touch pwned`; touch pwned # 'a" {scale} \\ ü"""
+    config = {"experiments": {"main": {"question": question}}}
+    (copy / "mine.yaml").write_text(yaml.safe_dump(config, allow_unicode=True), encoding="utf-8")
+    code, output = snakemake(copy, "results/smoke/tables/main.md", "--configfile", str(copy / "mine.yaml"))
+    assert code == 0, output
+    assert question in (copy / "results/smoke/tables/main.md").read_text(encoding="utf-8")
+    assert not list(copy.rglob("pwned"))
 
 
 def test_a_second_run_has_nothing_to_do(finished):

@@ -46,7 +46,8 @@ Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
+# Part of paths and commands: nothing that a shell or a file system reads in a way of its own, and not too long for one.
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=64)]
 Names = Annotated[list[Name], Field(min_length=1), Distinct]
 Projection = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
@@ -400,7 +401,7 @@ def declared_settings(kind: Literal["methods", "tasks"], name: str) -> type[Bloc
         raise ValueError(f"{source}: no class derives from Method or Task")
     said = {node.target.id: node.annotation for node in owner.body if isinstance(node, ast.AnnAssign)}
     fields = {
-        key: (eval(compile(ast.Expression(annotation), str(source), "eval"), ANNOTATIONS), ...)
+        key: (eval(compile(ast.Expression(annotation), str(source), "eval"), ANNOTATIONS), ...)  # noqa: S307 (our own)
         for key, annotation in said.items()
     }
     return create_model(owner.name, __base__=Block, **fields)

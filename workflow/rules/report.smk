@@ -48,7 +48,7 @@ rule render_table:
         r"""
         exec &> >(tee {log:q})
         python {input.script:q} {input.scores:q} \
-            --question {params.question:q} \
+            --question={params.question:q} \
             --rows {params.rows} \
             --published {input.published:q} \
             {params.protocol:q} \
