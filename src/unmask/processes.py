@@ -73,7 +73,7 @@ def add(values: Iterable[Tensor]) -> None:
 
 def total(value: float) -> float:
     """The sum of a number over all processes."""
-    summed = torch.tensor(value, dtype=torch.float64)
+    summed = torch.tensor(value, dtype=torch.float64, device="cpu")
     add([summed])
     return summed.item()
 
@@ -100,7 +100,7 @@ def in_turn() -> Iterator[None]:
 
 def same(value: int) -> bool:
     """Whether all processes have the same number."""
-    return len(set(gather(torch.tensor([value])).tolist())) == 1
+    return len(set(gather(torch.tensor([value], device="cpu")).tolist())) == 1
 
 
 def _ask(operation: Callable[..., Any], *args: Any, **options: Any) -> None:

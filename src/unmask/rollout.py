@@ -187,14 +187,15 @@ def _rewarded(
 ) -> Rollouts:
     mine = processes.share(len(examples))
     pairs = list(zip(policy.texts(made.response[mine]), examples[mine], strict=True))
-    reward = torch.tensor([total_reward(task, *pair) for pair in pairs], dtype=torch.float32)
-    correct = torch.tensor([graded(task, *pair).strict for pair in pairs], dtype=torch.float32)
+    device = prompt.device
+    reward = torch.tensor([total_reward(task, *pair) for pair in pairs], dtype=torch.float32, device=device)
+    correct = torch.tensor([graded(task, *pair).strict for pair in pairs], dtype=torch.float32, device=device)
     return Rollouts(
         prompt=prompt,
         prompt_mask=prompt_mask,
         **{f.name: getattr(made, f.name) for f in fields(made)},
-        reward=processes.gather(reward).to(prompt.device),
-        correct=processes.gather(correct).to(prompt.device),
+        reward=processes.gather(reward),
+        correct=processes.gather(correct),
         counted=counted_tokens(made.response, policy.eot),
         group_size=settings.group_size,
         buffer_rows=len(examples),
