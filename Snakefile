@@ -88,6 +88,7 @@ for name in GRID.experiments:
             GRID.targets(name),
 
 
+include: "workflow/rules/common.smk"
 include: "workflow/rules/prepare.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"

@@ -7,13 +7,6 @@
 #                   results/{scale}/claims.md, all_claims.md
 
 
-def protocol_arguments(experiment):
-    """How the samples behind a table were made; a diagnosis has none."""
-    if GRID.experiments[experiment].rows == "steps":
-        return []
-    return ["--protocol", Protocol.of(GRID, experiment).to_json()]
-
-
 rule render_table:
     """Set an experiment's scores as a table: means over seeds with 95 % intervals."""
     input:
@@ -115,11 +108,6 @@ rule render_figure:
             --pdf {output.pdf:q} \
             --png {output.png:q}
         """
-
-
-def checked(claims):
-    """Experiments that claims are tested on: those of `all`, or every one."""
-    return GRID.wanted if claims == "claims" else list(GRID.experiments)
 
 
 rule check_claims:

@@ -4,15 +4,6 @@
 # OUTPUTS:          results/{scale}/runs/{run}/adapter, metrics.csv, manifest.json
 
 
-def launcher(wildcards, resources):
-    """One process on each GPU; SIGTERM reaches them all, and they have the time to answer."""
-    count = math.gcd(resources.gpu, GRID.processes(wildcards.run))
-    if count == 1:
-        return ["python"]
-    words = ["torchrun", "--standalone", "--nproc-per-node", str(count)]
-    return [*words, "--signals-to-handle", "SIGINT,SIGTERM,SIGUSR1", "--shutdown-timeout=280"]
-
-
 rule train_policy:
     """Train one policy and write its adapter, metrics and manifest.
 
