@@ -36,6 +36,7 @@ ANALYSIS = [
         "scores",
         "names",
         "tables",
+        "entries",
         "published",
         "protocol",
         "statistics",

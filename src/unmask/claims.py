@@ -14,11 +14,9 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
-import yaml
 from pydantic import Field
 
-from unmask.files import InputError
-from unmask.mistakes import problems
+from unmask.entries import read_entries
 from unmask.names import method_name, sampler_name, task_name
 from unmask.scores import interval
 from unmask.settings import Block, Count, Name, NonNegative
@@ -59,15 +57,7 @@ class Finding:
 
 def read(path: Path) -> list[Claim]:
     """The claims of a file. Raises InputError that names each wrong entry."""
-    try:
-        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: {error}") from error
-    if not isinstance(entries, list):
-        raise InputError(f"{path}: should be a list of claims")
-    wrong = [line for i, entry in enumerate(entries, 1) for line in problems(Claim, entry, f"claim {i}")]
-    if wrong:
-        raise InputError("\n  - ".join([f"{path}:", *wrong]))
+    entries = read_entries(path, Claim, lambda i, entry: f"claim {i}")
     return [Claim(**entry) for entry in entries]
 
 

@@ -12,11 +12,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pandas as pd
-import yaml
 from pydantic import Field
 
-from unmask.files import InputError
-from unmask.mistakes import problems
+from unmask.entries import read_entries
 from unmask.names import method_name, task_name
 from unmask.protocol import Protocol
 from unmask.settings import Block, Name, NonNegative
@@ -38,15 +36,7 @@ class Entry(Block):
 
 def read(path: Path) -> pd.DataFrame:
     """A row for each printed number, in percent. Raises InputError that names each wrong entry."""
-    try:
-        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: {error}") from error
-    if not isinstance(entries, list):
-        raise InputError(f"{path}: should be a list of entries")
-    wrong = [line for i, entry in enumerate(entries, 1) for line in problems(Entry, entry, _place(i, entry))]
-    if wrong:
-        raise InputError("\n  - ".join([f"{path}:", *wrong]))
+    entries = read_entries(path, Entry, _place)
     return pd.DataFrame([row for entry in entries for row in _rows(Entry(**entry))])
 
 

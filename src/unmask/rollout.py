@@ -107,7 +107,9 @@ def roll_out(policy: Policy, task: Task, examples: list[Example], settings: Roll
     stream of random numbers of its own.
     """
     repeated = [example for example in examples for _ in range(settings.group_size)]
-    prompt, prompt_mask = _prompts(policy, task, repeated, settings)
+    prompt, prompt_mask = (
+        x.repeat_interleave(settings.group_size, 0) for x in _prompts(policy, task, examples, settings)
+    )
     # No dropout, unless the released code's is asked for: the recorded probabilities are those of the policy itself.
     policy.model.train(settings.dropout)
     with contextlib.nullcontext() if settings.dropout else policy.merged():

@@ -7,7 +7,8 @@ caches: Fast-dLLM (arXiv 2505.22618); the rules are in commit.py.
 What makes it fast changes no result: the head sees only masked positions, the last layer only the active block; a
 finished row gives its slot to the next of the queue, so rows of a batch may be in different blocks; rows with the same
 prompt share their first forward pass; longest prompts go first, and columns that are padding everywhere are cut off.
-A step synchronises with the device twice: to find the masked positions, and to see which rows ended a block.
+A step synchronises with the device twice, to find the masked positions and to see which rows ended a block, and once
+more where rows have to be picked.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def decode(
     out = Completions.empty(len(prompt), length, model.config.mask_token_id, prompt.device, *batch.part.state.shape[1:])
     finished = 0
     while len(batch):
-        masked = batch.masked.clone()
+        masked = batch.masked
         hidden = batch.hidden_states()
         rule = chooser.commit_rule(batch, generator) if choices else sampler
         token, log_prob, found = draw(
