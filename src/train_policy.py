@@ -33,6 +33,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--start", type=Path, help="the adapter to go on training, for a run that starts from another")
     parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--validation", type=Path, help="the split by which the best policy is kept; else the last is")
     parser.add_argument("--adapter", type=Path, required=True)
     parser.add_argument("--metrics", type=Path, required=True)
     parser.add_argument("--manifest", type=Path, required=True)
@@ -53,7 +54,10 @@ def train(args: argparse.Namespace, lock: Lock | None, asked: Callable[[], bool]
     began = time.monotonic()
     torch.set_num_threads(1)  # the same sums in the same order on any machine
     run = Run.read(args.spec)
-    inputs = {"weights": args.weights, "data": args.data, **({"start": args.start} if args.start else {})}
+    if run.training["validate_every"] and not args.validation:
+        raise InputError(f"{args.spec}: its validate_every asks for the validation split: give --validation")
+    optional = {"start": args.start, "validation": args.validation}
+    inputs = {"weights": args.weights, "data": args.data, **{name: path for name, path in optional.items() if path}}
     checkpoints = args.adapter.parent / "checkpoints"
     trainer = Trainer(
         run=run,
@@ -64,6 +68,7 @@ def train(args: argparse.Namespace, lock: Lock | None, asked: Callable[[], bool]
         folder=checkpoints,
         identity=identity(run, inputs),
         asked_to_stop=asked_to_stop,
+        held_back=read_examples(args.validation) if args.validation else [],
     )
     metrics = trainer.train()
     if lock is None:

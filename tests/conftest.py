@@ -81,7 +81,9 @@ def job(config, policy, sudoku, tmp_path):
     run.write(tmp_path / "spec.yaml")
     policy.model.save_pretrained(tmp_path / "weights")
     policy.tokenizer.save_pretrained(tmp_path / "weights")
-    write_rows(tmp_path / "train.parquet", sudoku.splits()["train"])
+    splits = sudoku.splits()
+    for split in ("train", "validation"):
+        write_rows(tmp_path / f"{split}.parquet", splits[split])
 
     def start(name):
         out = tmp_path / name
@@ -89,7 +91,7 @@ def job(config, policy, sudoku, tmp_path):
         command = [
             sys.executable, ROOT / "src" / "train_policy.py", tmp_path / "spec.yaml", "--weights", tmp_path / "weights",
             "--data", tmp_path / "train.parquet", "--adapter", out / "adapter", "--metrics", out / "metrics.csv",
-            "--manifest", out / "manifest.json",
+            "--manifest", out / "manifest.json", "--validation", tmp_path / "validation.parquet",
         ]  # fmt: skip
         return out, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 

@@ -43,7 +43,8 @@ def trainer_of(config, policy, sudoku, tmp_path):
         method = methods.load(run.algorithm, run.method_settings | changes)
         method.begin(policy)
         policy.make_trainable(rank=4, alpha=8, dropout=0.0, targets=["q_proj"], seed=0)
-        return Trainer(run, policy, method, sudoku, sudoku.splits()["train"], tmp_path, "")
+        splits = sudoku.splits()
+        return Trainer(run, policy, method, sudoku, splits["train"], tmp_path, "", held_back=splits["validation"])
 
     return make
 

@@ -47,7 +47,8 @@ def trainer(config, policy, sudoku, folder, method="dmpo", **training):
     config["experiments"]["main"]["methods"] = [method]
     run = expand(config).runs[f"{method}/sudoku/default/seed-0"]
     algorithm = methods.load(run.algorithm, run.method_settings)
-    return Trainer(run, policy, algorithm, sudoku, sudoku.splits()["train"], folder, "x")
+    splits = sudoku.splits()
+    return Trainer(run, policy, algorithm, sudoku, splits["train"], folder, "x", held_back=splits["validation"])
 
 
 @pytest.mark.parametrize("spoil", SPOILS.values(), ids=SPOILS)

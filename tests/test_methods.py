@@ -409,7 +409,8 @@ def trainer(config, policy, sudoku, tmp_path):
             "checkpoint_every": 99,
         } | training
         run = expand(config).runs["dmpo/sudoku/default/seed-0"]
-        return Trainer(run, policy, DMPO, sudoku, sudoku.splits()["train"], tmp_path, "")
+        splits = sudoku.splits()
+        return Trainer(run, policy, DMPO, sudoku, splits["train"], tmp_path, "", held_back=splits["validation"])
 
     return build
 

@@ -70,7 +70,10 @@ def trainer(config, policy, sudoku, folder, asked_to_stop=lambda: False):
     config["scales"]["smoke"]["training"] |= {"lora_dropout": 0.1, "checkpoint_every": 1}
     run = expand(config).runs["dmpo/sudoku/default/seed-0"]
     algorithm = methods.load(run.algorithm, run.method_settings)
-    return Trainer(run, policy, algorithm, sudoku, sudoku.splits()["train"], folder, "x", asked_to_stop)
+    splits = sudoku.splits()
+    return Trainer(
+        run, policy, algorithm, sudoku, splits["train"], folder, "x", asked_to_stop, held_back=splits["validation"]
+    )
 
 
 def trained(one):

@@ -48,7 +48,9 @@ def folder(config, policy, sudoku, tmp_path):
         runs[f"{name}/sudoku/default/seed-0"].write(tmp_path / f"{name}.yaml")
     policy.model.save_pretrained(tmp_path / "weights")
     policy.tokenizer.save_pretrained(tmp_path / "weights")
-    write_rows(tmp_path / "train.parquet", sudoku.splits()["train"])
+    splits = sudoku.splits()
+    for split in ("train", "validation"):
+        write_rows(tmp_path / f"{split}.parquet", splits[split])
     return tmp_path
 
 
@@ -73,6 +75,7 @@ def begin_job(spec, count, out):
     here = spec.parent
     return start(
         count, ROOT / "src" / "train_policy.py", spec, "--weights", here / "weights", "--data", here / "train.parquet",
+        "--validation", here / "validation.parquet",
         "--adapter", out / "adapter", "--metrics", out / "metrics.csv", "--manifest", out / "manifest.json",
     )  # fmt: skip
 

@@ -307,7 +307,9 @@ def test_a_run_is_trained_and_examined_on_a_published_checkpoint(kind, config, s
     assert grid.model_data("mine") == []
     policy = Policy.load(tmp_path / "base", device="cpu", dtype=run.training["dtype"])
     method, splits = methods.load(run.algorithm, run.method_settings), sudoku.splits()
-    metrics = Trainer(run, policy, method, sudoku, splits["train"], tmp_path / "checkpoints", "").train()
+    metrics = Trainer(
+        run, policy, method, sudoku, splits["train"], tmp_path / "checkpoints", "", held_back=splits["validation"]
+    ).train()
     assert len(metrics) == 2
     assert all(row["grad_norm"] > 0 for row in metrics)
     policy.save(tmp_path / "adapter")

@@ -3,14 +3,16 @@
 import os
 import signal
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from unmask import methods
+from unmask import methods, validation
 from unmask.checkpoint import Checkpoint
 from unmask.grid import expand
+from unmask.preemption import Preempted
 from unmask.trainer import Trainer, schedule
 
 
@@ -42,7 +44,8 @@ def trainer(config, policy, sudoku, folder, method="dmpo", identity="x", **train
     config["experiments"]["main"]["methods"] = [method]
     run = expand(config).runs[f"{method}/sudoku/default/seed-0"]
     algorithm = methods.load(run.algorithm, run.method_settings)
-    return Trainer(run, policy, algorithm, sudoku, sudoku.splits()["train"], folder, identity)
+    splits = sudoku.splits()
+    return Trainer(run, policy, algorithm, sudoku, splits["train"], folder, identity, held_back=splits["validation"])
 
 
 def test_checkpoints_of_other_work_are_not_resumed_from(config, policy, sudoku, tmp_path, capsys):
@@ -133,3 +136,49 @@ def test_the_computing_goes_on_from_a_checkpoint(config, make_policy, sudoku, tm
     whole = trainer(config, make_policy(), sudoku, tmp_path, checkpoint_every=3).train()
     again = trainer(config, make_policy(), sudoku, tmp_path).train()  # from the checkpoint after the third update
     assert [row["flops"] for row in again] == [row["flops"] for row in whole]
+
+
+def planted(monkeypatch, scores):
+    """Validation that answers with these scores, one a look."""
+    left = iter(scores)
+    monkeypatch.setattr(validation, "accuracy", lambda *_: next(left))
+
+
+def test_the_first_best_moment_on_validation_is_kept(config, make_policy, sudoku, tmp_path, monkeypatch):
+    planted(monkeypatch, [0.1, 0.5, 0.5, 0.2])
+    whole = trainer(config, make_policy(), sudoku, tmp_path / "a", buffers=4, validate_every=1, updates_per_buffer=2)
+    kept = [row["validation"] for row in whole.train()]
+    assert kept == [None, 0.1, None, 0.5, None, 0.5, None, 0.2]
+    state = Checkpoint.newest(tmp_path / "a", "x")
+    best = {name.removeprefix("best."): value for name, value in state.buffer.items() if name.startswith("best.")}
+    assert best.keys() == whole.policy.trainable().keys()
+    assert all(torch.equal(value, whole.policy.trainable()[name]) for name, value in best.items())
+    second = Checkpoint.newest(tmp_path / "a", "x").parameters  # the last moment is another one
+    assert not all(torch.equal(value, second[name]) for name, value in best.items())
+
+
+def test_what_was_best_outlives_a_kill(config, make_policy, sudoku, tmp_path, monkeypatch):
+    settings = {"buffers": 3, "validate_every": 1, "updates_per_buffer": 1, "checkpoint_every": 1}
+    planted(monkeypatch, [0.5, 0.3, 0.4])
+    whole = trainer(config, make_policy(), sudoku, tmp_path / "whole", **settings)
+    whole.train()
+    planted(monkeypatch, [0.5])
+    killed = trainer(config, make_policy(), sudoku, tmp_path / "killed", **settings)
+    killed.asked_to_stop = lambda: True
+    with pytest.raises(Preempted):
+        killed.train()
+    planted(monkeypatch, [0.3, 0.4])
+    again = trainer(config, make_policy(), sudoku, tmp_path / "killed", **settings)
+    assert [row["validation"] for row in again.train()] == [0.5, 0.3, 0.4]
+    theirs = whole.policy.trainable()
+    assert all(torch.equal(value, theirs[name]) for name, value in again.policy.trainable().items())
+
+
+def test_validation_counts_right_greedy_answers(config, policy, sudoku, tmp_path, monkeypatch):
+    one = trainer(config, policy, sudoku, tmp_path)
+    examples = sudoku.splits()["validation"][:4]
+    monkeypatch.setattr(validation, "respond", lambda *given, **_: (None, [e["answer"] for e in given[2]]))
+    monkeypatch.setattr(validation, "graded", lambda *given: SimpleNamespace(strict=given[2] is examples[1]))
+    assert validation.accuracy(policy, sudoku, examples, one._rollout_settings(), one.seeds) == 0.25
+    monkeypatch.undo()
+    assert 0.0 <= validation.accuracy(policy, sudoku, examples, one._rollout_settings(), one.seeds) <= 1.0

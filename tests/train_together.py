@@ -33,10 +33,11 @@ def train_all(folder: Path, out: Path) -> None:
             read_examples(folder / "train.parquet"),
             out / "checkpoints" / spec.stem,
             "x",
+            held_back=read_examples(folder / "validation.parquet"),
         )
         metrics = trainer.train()
         if processes.rank() == 0:
-            numbers = torch.tensor([[v for k, v in row.items() if k != "seconds"] for row in metrics])
+            numbers = torch.tensor([[v or 0.0 for k, v in row.items() if k != "seconds"] for row in metrics])
             values = {name: p.detach().contiguous() for name, p in trainer.policy.trainable().items()}
             save_file(values | {"metrics": numbers}, out / f"{spec.stem}.safetensors")
 

@@ -98,6 +98,11 @@ class Grid:
         """What a run trains; nothing for the base model and for no run."""
         return [f"results/{self.scale}/runs/{run}/adapter"] if run and self.runs[run].trains else []
 
+    def validation(self, run: str) -> list[str]:
+        """The split by which a run's best policy is kept; nothing where the last one is."""
+        chosen = self.runs[run].training["validate_every"]
+        return [f"results/{self.scale}/data/{self.runs[run].task}/validation.parquet"] if chosen else []
+
     def model_data(self, model: str) -> list[str]:
         """Splits that a base model made here is trained and measured on."""
         task = self.models[model].task

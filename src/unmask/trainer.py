@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from unmask.seeding import Seeds
 from unmask.settings import Training
 from unmask.spec import Run
 from unmask.tasks import Example, Task
+from unmask.validation import Validation
 
 MOST_SKIPPED = 5  # updates in a row that NaN or infinity may spoil before the training stops
 SPOILT = "spoilt"  # folder below that of the checkpoints for the state in which it stopped
@@ -49,6 +50,7 @@ class Trainer:
     folder: Path  # of checkpoints
     identity: str  # of all that decides the result: spec, data, base model
     asked_to_stop: Callable[[], bool] = lambda: False  # asked after each update
+    held_back: list[Example] = field(default_factory=list)  # the validation split, by which the best moment is kept
 
     def __post_init__(self) -> None:
         self.settings = Training(**self.run.training)
@@ -56,6 +58,7 @@ class Trainer:
         self.seeds = Seeds(("train", self.run.seed))
         self.updates = self.settings.buffers * self.settings.updates_per_buffer
         self.metrics: list[dict[str, Any]] = []
+        self.validation = Validation(self.settings.validate_every, self.held_back)
 
     def train(self) -> list[dict[str, Any]]:
         """Train to the end, from the newest checkpoint if there is one. Returns the metrics, one row an update."""
@@ -90,6 +93,7 @@ class Trainer:
                 fixed = self.method.prepare(self.policy, rollouts, s.updates_per_buffer, seeds)
             row = self._step(update, rollouts, fixed, parameters, optimizer)
             row["flops"] = processes.total(compute.flops)  # rollouts and updates, from the beginning of the training
+            row |= self._validate(update + 1)
             row["seconds"] = round(time.monotonic() - began, 3)
             self.metrics.append(row)
             progress.show(update + 1, reward=row["reward"], loss=row["loss"])
@@ -103,6 +107,7 @@ class Trainer:
             if stop:
                 print(f"{self.run.name}: stopped by a signal after update {update + 1}; the next start resumes there")
                 raise Preempted
+        self.validation.keep(self.policy)
         return self.metrics
 
     def _step(
@@ -149,6 +154,16 @@ class Trainer:
             "flat_groups": rollouts.flat_groups,
             **{key: (value / len(rollouts)).item() for key, value in sums.items()},
         }
+
+    def _validate(self, updates: int) -> dict[str, Any]:
+        """The column `validation`: share of right answers, empty where it is not time to look; no column if never."""
+        if not self.validation.every:
+            return {}
+        buffers, rest = divmod(updates, self.settings.updates_per_buffer)
+        if rest or not self.validation.due(buffers, self.settings.buffers):
+            return {"validation": None}
+        seeds = self.seeds.child("validation", buffers)
+        return {"validation": self.validation.look(self.policy, self.task, self._rollout_settings(), seeds)}
 
     def _optimizer(self, parameters: dict[str, Tensor]) -> torch.optim.Optimizer:
         s = self.settings
@@ -202,7 +217,8 @@ class Trainer:
         fixed: Rows,
         folder: Path | None = None,
     ) -> None:
-        groups = {"rollouts": rollouts.tensors(), "fixed": fixed, "reference": self.policy.snapshot}
+        groups = {"rollouts": rollouts.tensors(), "fixed": fixed}
+        groups |= {"reference": self.policy.snapshot, "best": self.validation.best}
         tensors = {f"{kind}.{name}": value for kind, values in groups.items() for name, value in values.items()}
         state = Checkpoint(step, dict(parameters), optimizer.state_dict(), tensors, self.metrics)
         if processes.rank() == 0:
@@ -222,8 +238,9 @@ class Trainer:
                 parameter.copy_(state.parameters[name])
         optimizer.load_state_dict(state.optimizer)
         self.metrics = state.metrics
-        saved = {kind: dict(unprefixed(state.buffer, kind)) for kind in ("rollouts", "fixed", "reference")}
+        saved = {kind: dict(unprefixed(state.buffer, kind)) for kind in ("rollouts", "fixed", "reference", "best")}
         self.policy.snapshot = saved["reference"]
+        self.validation.resume(saved["best"], self.metrics)
         s, rows = self.settings, len(saved["rollouts"]["reward"])
         rollouts = Rollouts(
             **saved["rollouts"], group_size=s.group_size, buffer_rows=rows, rows_per_forward=s.rows_per_forward

@@ -59,7 +59,6 @@ AccountingStorageHost=127.0.0.1
 AccountingStoragePort={dbd}
 AccountingStoragePass={folder}/munge.sock
 AccountingStorageTRES=gres/gpu
-AccountingStoreFlags=job_comment
 {nodes}
 PartitionName=gpu Nodes=n1,n2 Default=YES MaxTime=1-00:00:00 DefaultTime=10 DefMemPerCPU=1000 State=UP
 """

@@ -72,10 +72,9 @@ class Workflow:
         return json.loads((run / "lock").read_text(encoding="utf-8"))
 
     def jobs(self) -> list[tuple[str, str]]:
-        """Training jobs submitted from this folder so far, with the state of each."""
-        rows = self.ask("sacct", "-XnP", "-D", "-o", "JobID,State,WorkDir,Comment").splitlines()
-        found = [row.split("|") for row in rows]
-        return [(n, state) for n, state, where, what in found if where == str(self.folder) and "train_policy" in what]
+        """Jobs submitted from this folder so far, with the state of each."""
+        rows = [row.split("|") for row in self.ask("sacct", "-XnP", "-D", "-o", "JobID,State,WorkDir").splitlines()]
+        return [(number, state) for number, state, where in rows if where == str(self.folder)]
 
     def adapter(self) -> str:
         """Hash of the trained adapter."""

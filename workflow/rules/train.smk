@@ -1,6 +1,6 @@
 # REQUIRED INPUTS:  results/{scale}/runs/{run}/spec.yaml
 #                   results/{scale}/models/{model}/weights
-#                   results/{scale}/data/{task}/train.parquet
+#                   results/{scale}/data/{task}/{train,validation}.parquet
 # OUTPUTS:          results/{scale}/runs/{run}/adapter, metrics.csv, manifest.json
 
 
@@ -15,6 +15,7 @@ rule train_policy:
         weights=lambda w: f"results/{w.scale}/models/{GRID.runs[w.run].model}/weights",
         start=lambda w: GRID.adapter(GRID.runs[w.run].start_from),
         data=lambda w: f"results/{w.scale}/data/{GRID.runs[w.run].task}/train.parquet",
+        validation=lambda w: GRID.validation(w.run),
     output:
         adapter=directory("results/{scale}/runs/{run}/adapter"),
         metrics="results/{scale}/runs/{run}/metrics.csv",
@@ -30,14 +31,18 @@ rule train_policy:
         gpu=lambda w: math.gcd(8, GRID.processes(w.run)),  # as many as a node has
     params:
         launcher=launcher,
-        start=lambda w, input: ["--start", input.start] if input.get("start") else [],
+        optional=lambda w, input: [
+            f"--{name}={input.get(name)}"
+            for name in ("start", "validation")
+            if input.get(name)
+        ],
     shell:
         r"""
         trap '' TERM USR1
         exec &> >(tee {log:q})
         HF_HUB_OFFLINE=1 {params.launcher:q} "$SRC/train_policy.py" {input.spec:q} \
             --weights {input.weights:q} \
-            {params.start:q} \
+            {params.optional:q} \
             --data {input.data:q} \
             --adapter {output.adapter:q} \
             --metrics {output.metrics:q} \
