@@ -78,7 +78,12 @@ def train(args: argparse.Namespace, lock: Lock | None, asked: Callable[[], bool]
     with writing(args.metrics) as temporary:
         pd.DataFrame(metrics).to_csv(temporary, index=False)
     seconds_training = round(sum(row["seconds"] for row in metrics), 1)
-    facts = {"seed": run.seed, "seconds_training": seconds_training, "device": device_name(trainer.policy.model.device)}
+    facts = {
+        "seed": run.seed,
+        "seconds_training": seconds_training,
+        "device": device_name(trainer.policy.model.device),
+        "processes": processes.world(),
+    }
     write_manifest(args.manifest, run, inputs, [args.adapter], began, **facts)
     lock.check()
     if not args.adapter.exists():  # a second job for this run removes outputs, before it starts and after it failed

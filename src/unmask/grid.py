@@ -15,6 +15,7 @@ from unmask.mistakes import ConfigError, check, check_scale
 from unmask.settings import (
     NOT_SETTINGS,
     Config,
+    Cost,
     ScratchModel,
     Training,
     declared_settings,
@@ -45,6 +46,7 @@ class Grid:
     scale: str
     wanted: list[str]  # experiments of the target `all`
     exact_toy: ToySpec
+    cost: Cost
     runs: dict[str, Run] = field(default_factory=dict)
     models: dict[str, ModelSpec] = field(default_factory=dict)
     datasets: dict[str, DataSpec] = field(default_factory=dict)
@@ -94,6 +96,10 @@ class Grid:
         shares, rest = divmod(training["prompts_per_buffer"], training["prompts_at_once"])
         return shares if shares and not rest else 1
 
+    def gpus(self, run: str) -> int:
+        """GPUs of a run's training: as many as share its prompts evenly, at most those of `cost.gpus`."""
+        return math.gcd(self.cost.gpus, self.processes(run))
+
     def adapter(self, run: str | None) -> list[str]:
         """What a run trains; nothing for the base model and for no run."""
         return [f"results/{self.scale}/runs/{run}/adapter"] if run and self.runs[run].trains else []
@@ -118,7 +124,7 @@ def expand(raw: dict[str, Any]) -> Grid:
     config = Config.model_validate(raw)
     check_scale(config)
     scale = config.scales[config.scale]
-    grid = Grid(config.scale, scale.experiments, _exact_toy(config))
+    grid = Grid(config.scale, scale.experiments, _exact_toy(config), scale.cost)
     for task in itertools.chain(scale.tasks, *(one.tasks or [] for one in config.experiments.values())):
         grid.datasets[task] = DataSpec(task, _task_settings(config, task))
     for name, evaluation in config.evaluations.items():

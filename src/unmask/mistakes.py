@@ -96,6 +96,7 @@ def _wrong_names(raw: dict[str, Any]) -> list[str]:
         look(_given(scale, "model"), _block(raw, "models"), f"scales.{name}.model")
         look(_items(scale, "tasks"), tasks, f"scales.{name}.tasks")
         look(_items(scale, "experiments"), _block(raw, "experiments"), f"scales.{name}.experiments")
+        look(list(_block(_block(scale, "cost"), "test_examples")), tasks, f"scales.{name}.cost.test_examples")
     for name, model in _block(raw, "models").items():
         look(list(_block(model, "pretraining")), tasks, f"models.{name}.pretraining")
     for name, experiment in _block(raw, "experiments").items():

@@ -44,6 +44,7 @@ class Standing:
     seconds: float  # spent in them
     left: float | None = None  # seconds still to go, for a running one
     note: str = ""
+    processes: int | None = None  # that did them together, as the manifest says
 
 
 def standing(run: Run, folder: Path, jobs: list[Job], source: str) -> Standing:
@@ -55,7 +56,8 @@ def standing(run: Run, folder: Path, jobs: list[Job], source: str) -> Standing:
         made_by_this = manifest["source"] == source
         note = "" if made_by_this else "made by other code; to make it again, delete its adapter"
         state = "done" if made_by_this else "stale"
-        return Standing(run.name, state, updates, updates, manifest["seconds_training"], note=note)
+        spent, processes = manifest["seconds_training"], manifest.get("processes")
+        return Standing(run.name, state, updates, updates, spent, note=note, processes=processes)
     step, metrics, age = _checkpoint(folder, run.digest)
     seconds = [row["seconds"] for row in metrics]
     left = None

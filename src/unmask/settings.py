@@ -304,6 +304,20 @@ class Overrides(Block):
     task_settings: dict[Name, dict[str, Any]] = Field(default={}, description="overrides of `tasks`")
 
 
+class Cost(Block):
+    """What `plan` reckons with, beside the model: no setting of a run, so a change repeats none."""
+
+    gpu_memory: Positive | None = Field(
+        default=None, description="GB (10^9 bytes) of a GPU; a run that needs more is refused. None: there is no GPU"
+    )
+    gpus: Count = Field(default=1, description="of a training at most; a run takes those that share its prompts evenly")
+    peak_tflops: Positive = Field(description="of a GPU, dense, in the type of the weights; or of the processor")
+    training_utilisation: Annotated[float, Field(gt=0, le=1)] = Field(description="share of the peak: scoring, updates")
+    decoding_utilisation: Annotated[float, Field(gt=0, le=1)] = Field(description="share of the peak while sampling")
+    prompt_tokens: Count = Field(description="of a long prompt")
+    test_examples: dict[Name, Count] = Field(default={}, description="of tasks whose settings do not say how many")
+
+
 class Scale(Overrides):
     """The size at which all experiments run."""
 
@@ -314,6 +328,7 @@ class Scale(Overrides):
     lengths: Annotated[list[Count], Distinct] = Field(min_length=1, description="at evaluation, multiples of the block")
     experiments: Names = Field(description="what the target `all` makes")
     exact_toy: dict[str, Any] = Field(default={}, description="overrides of `exact_toy`")
+    cost: Cost
 
 
 class Experiment(Block):

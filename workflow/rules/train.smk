@@ -28,7 +28,7 @@ rule train_policy:
         "../../envs/train.yaml"
     resources:
         nodes=1,
-        gpu=lambda w: math.gcd(8, GRID.processes(w.run)),  # as many as a node has
+        gpu=lambda w: GRID.gpus(w.run),
     params:
         launcher=launcher,
         optional=lambda w, input: [

@@ -20,6 +20,7 @@ from huggingface_hub.errors import StrictDataclassError
 from unmask.files import InputError
 from unmask.models.dream import DreamForMaskedDiffusion
 from unmask.models.llada import LladaConfig, LladaForMaskedDiffusion
+from unmask.models.shapes import LLADA_KEYS
 
 MODELS = {"llada": LladaForMaskedDiffusion, "Dream": DreamForMaskedDiffusion}
 
@@ -35,19 +36,6 @@ BLOCK = {
     "mlp.gate_proj": "ff_proj",
     "mlp.up_proj": "up_proj",
     "mlp.down_proj": "ff_out",
-}
-CONFIG = {
-    "hidden_size": "d_model",
-    "intermediate_size": "mlp_hidden_size",
-    "num_hidden_layers": "n_layers",
-    "num_attention_heads": "n_heads",
-    "num_key_value_heads": "n_kv_heads",
-    "vocab_size": "embedding_size",
-    "max_position_embeddings": "max_sequence_length",
-    "rms_norm_eps": "rms_norm_eps",
-    "rope_theta": "rope_theta",
-    "mask_token_id": "mask_token_id",
-    "eos_token_id": "eos_token_id",
 }
 # Switches that our forward pass has in one position only; absent and null are off.
 LLADA_SWITCHES = {
@@ -131,9 +119,9 @@ def _from_llada(values: dict[str, Any], file: Path) -> dict[str, Any]:
     _check_switches(values, LLADA_SWITCHES, file)
     values = values | {"embedding_size": values.get("embedding_size") or values.get("vocab_size")}
     values["n_kv_heads"] = values.get("n_kv_heads") or values.get("n_heads")
-    if lacking := [theirs for theirs in CONFIG.values() if values.get(theirs) is None]:
+    if lacking := [theirs for theirs in LLADA_KEYS.values() if values.get(theirs) is None]:
         raise InputError(f"{file}: no {', '.join(lacking)}; bring the published file")
-    return {ours: values[theirs] for ours, theirs in CONFIG.items()}
+    return {ours: values[theirs] for ours, theirs in LLADA_KEYS.items()}
 
 
 def _check_switches(values: dict[str, Any], switches: dict[str, Any], file: Path) -> None:

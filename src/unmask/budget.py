@@ -1,0 +1,125 @@
+"""What the runs of a grid cost: reckoned from their settings, held against what runs that are done have taken.
+
+Torch-free and read-only. Hours are those of one GPU, or of one process where the scale has no GPUs. The throughput is
+the one that `cost` assumes until there is something to measure: then the hours of a training are scaled by what done
+trainings of the same method took, and those of an evaluation by what done evaluations took.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from unmask.costs import evaluation_flops, hours, training_flops
+from unmask.fitting import memory_by_phase
+from unmask.grid import Grid
+from unmask.models.shapes import Shape, shape_of
+from unmask.plan import Standing
+
+DONE = ("done", "stale")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What one run needs; None where its model or its data are not known yet."""
+
+    run: str
+    memory: dict[str, float]  # GB of a GPU at most, by phase; empty where unknown
+    training: float | None  # hours
+    evaluation: float | None
+    spent: float
+    to_go: float
+    training_measured: bool = False  # scaled by what is done; else at the assumed throughput
+    evaluation_measured: bool = False
+
+
+def estimates(grid: Grid, evaluations: dict[str, list[str]], found: dict[str, Standing]) -> dict[str, Estimate]:
+    """By run: `evaluations` has those of each run, `found` says how far the trained ones are."""
+    assumed = {name: _training_hours(grid, name) for name in evaluations}
+    spent = {name: _spent_training(grid, one) for name, one in found.items()}
+    done: dict[str, list[str]] = defaultdict(list)
+    for name, one in found.items():
+        if one.state in DONE:
+            done[grid.runs[name].method].append(name)
+    by_method = {method: _factor([(spent[n], assumed[n]) for n in names]) for method, names in done.items()}
+    examined = {(n, e): _spent_evaluating(grid, n, e) for n, names in evaluations.items() for e in names}
+    examining = {key: _evaluation_hours(grid, *key) for key in examined}
+    overall = _factor([(examined[key], examining[key]) for key in examined if examined[key]])
+    made = {}
+    for name, names in evaluations.items():
+        factor = by_method.get(grid.runs[name].method)
+        training = _scaled(assumed[name], factor)
+        each = {e: _scaled(examining[name, e], overall) for e in names}
+        left = 1 - found[name].step / found[name].updates if name in found else 0
+        made[name] = Estimate(
+            run=name,
+            memory=_memory(grid, name, names),
+            training=training,
+            evaluation=None if None in each.values() else sum(each.values()),
+            spent=spent.get(name, 0.0) + sum(examined[name, e] for e in names),
+            to_go=left * (training or 0) + sum(value or 0 for e, value in each.items() if not examined[name, e]),
+            training_measured=factor is not None,
+            evaluation_measured=overall is not None,
+        )
+    return made
+
+
+def shape(grid: Grid, run: str) -> Shape | None:
+    """The shape of a run's base model."""
+    model = grid.models[grid.runs[run].model]
+    return shape_of(model, Path("results", grid.scale, "models", model.name, "weights"))
+
+
+def _training_hours(grid: Grid, name: str) -> float | None:
+    """Hours of a training at the assumed throughput; 0 for a run that trains nothing."""
+    run, known = grid.runs[name], shape(grid, name)
+    if not run.trains:
+        return 0.0
+    return hours(training_flops(known, run, grid.cost.prompt_tokens), grid.cost) if known else None
+
+
+def _evaluation_hours(grid: Grid, name: str, evaluation: str) -> float | None:
+    """Hours of an evaluation at the assumed throughput."""
+    run, known, examples = grid.runs[name], shape(grid, name), _test_examples(grid, grid.runs[name].task)
+    if known is None or examples is None:
+        return None
+    flops = evaluation_flops(known, run, grid.evaluations[evaluation], grid.cost.prompt_tokens, examples)
+    return hours({"sampling": flops}, grid.cost)
+
+
+def _spent_training(grid: Grid, one: Standing) -> float:
+    """Hours of all GPUs or processes of a training."""
+    return one.seconds * (one.processes or grid.gpus(one.run)) / 3600
+
+
+def _spent_evaluating(grid: Grid, name: str, evaluation: str) -> float:
+    """Hours that an evaluation took, 0 if it is not done."""
+    file = Path("results", grid.scale, "runs", name, f"samples-{evaluation}.parquet")
+    return pd.read_parquet(file, columns=["seconds"])["seconds"].sum().item() / 3600 if file.exists() else 0.0
+
+
+def _factor(pairs: list[tuple[float, float | None]]) -> float | None:
+    """Hours spent for each hour reckoned; None if there is nothing to tell."""
+    told = [(spent, reckoned) for spent, reckoned in pairs if reckoned]
+    return sum(spent for spent, _ in told) / sum(reckoned for _, reckoned in told) if told else None
+
+
+def _scaled(assumed: float | None, factor: float | None) -> float | None:
+    return assumed if assumed is None or factor is None else assumed * factor
+
+
+def _memory(grid: Grid, name: str, evaluations: list[str]) -> dict[str, float]:
+    known, specs = shape(grid, name), [grid.evaluations[e] for e in evaluations]
+    return memory_by_phase(grid, grid.runs[name], known, specs) if known else {}
+
+
+def _test_examples(grid: Grid, task: str) -> int | None:
+    """Test problems of a task: those that there are, else as many as its settings or the scale's `cost` say."""
+    manifest = Path("results", grid.scale, "data", task, "manifest.json")
+    if manifest.exists():
+        return json.loads(manifest.read_text(encoding="utf-8"))["rows"]["test"]
+    return grid.datasets[task].settings.get("test", grid.cost.test_examples.get(task))

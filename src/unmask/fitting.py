@@ -1,0 +1,69 @@
+"""Whether a run fits into the memory of a GPU, and which setting to change where it does not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from unmask.grid import Grid
+from unmask.memory import evaluation_memory, total, training_memory
+from unmask.models.shapes import Shape
+from unmask.spec import EvaluationSpec, Run
+
+EVALUATION = "evaluation "  # begins the name of an evaluation's phase
+
+
+def memory_by_phase(grid: Grid, run: Run, shape: Shape, evaluations: list[EvaluationSpec]) -> dict[str, float]:
+    """GB of a GPU in each phase of a run's training and in its evaluations."""
+    training = training_memory(shape, run, grid.cost, grid.gpus(run.name)) if run.trains else {}
+    examining = {EVALUATION + e.name: evaluation_memory(shape, run, e, grid.cost) for e in evaluations}
+    return {name: total(parts) for name, parts in (training | examining).items()}
+
+
+def misfit(grid: Grid, run: Run, shape: Shape, evaluations: list[EvaluationSpec]) -> str:
+    """Why a run does not fit, and each change of config.yaml with which its largest phase would; nothing if it fits."""
+    limit = grid.cost.gpu_memory
+    needed = memory_by_phase(grid, run, shape, evaluations)
+    phase = max(needed, key=needed.get, default=None)
+    if limit is None or phase is None or needed[phase] <= limit:
+        return ""
+    if phase.startswith(EVALUATION):
+        ways = _smaller_batches(grid, run, shape, evaluations, phase)
+    else:
+        ways = _smaller_training(grid, run, shape, phase)
+    key = f"scales.{grid.scale}.cost.gpu_memory"
+    said = f"{needed[phase]:.1f} GB ({phase}) do not fit into the {limit:g} GB of {key}"
+    return f"{said}. Set {', or '.join(ways)}." if ways else f"{said}: it takes a GPU with more, or a smaller model."
+
+
+def _smaller_batches(grid: Grid, run: Run, shape: Shape, evaluations: list[EvaluationSpec], phase: str) -> list[str]:
+    """The most rows at a time with which an evaluation fits."""
+    (spec,) = (e for e in evaluations if phase == EVALUATION + e.name)
+    for rows in range(spec.rows_per_batch - 1, 0, -1):
+        needed = total(evaluation_memory(shape, run, replace(spec, rows_per_batch=rows), grid.cost))
+        if needed <= grid.cost.gpu_memory:
+            return [f"evaluations.{spec.name}.rows_per_batch: {rows} ({needed:.1f} GB)"]
+    return []
+
+
+def _smaller_training(grid: Grid, run: Run, shape: Shape, phase: str) -> list[str]:
+    """Single changes with which this phase of the training fits, else the first two that do so together."""
+    rows = [{"rows_per_forward": n} for n in range(run.training["rows_per_forward"] - 1, 0, -1)]
+    checkpointing = [] if run.training["activation_checkpointing"] else [{"activation_checkpointing": True}]
+    fewer = [{"prompts_at_once": 1}] if run.training["prompts_at_once"] > 1 else []
+    alternatives = [fewer] if phase == "rollouts" else [rows, checkpointing]
+    ways = [way for changes in alternatives for way in _first(grid, run, shape, phase, changes)]
+    both = [one | other for one in checkpointing for other in rows]
+    return ways or ([] if phase == "rollouts" else _first(grid, run, shape, phase, both))
+
+
+def _first(grid: Grid, run: Run, shape: Shape, phase: str, changes: list[dict[str, Any]]) -> list[str]:
+    """The first of these changes with which the phase fits, as a line for config.yaml; empty if none does."""
+    for change in changes:
+        changed = replace(run, training=run.training | change)
+        needed = memory_by_phase(grid, changed, shape, [])[phase]
+        if needed <= grid.cost.gpu_memory:
+            where = f"scales.{grid.scale}.training"
+            words = [f"{where}.{key}: {str(value).lower()}" for key, value in change.items()]
+            return [f"{' and '.join(words)} ({needed:.1f} GB)"]
+    return []

@@ -1,0 +1,154 @@
+"""How much memory of a GPU a run needs at most, reckoned part by part from its settings. Torch-free, for `plan`.
+
+Bytes follow from what the code holds: the base model in its type; adapter, gradients, AdamW's moments and the reference
+in fp32; activations that autograd keeps for the gradient. What a layer needs in passing is the larger of two moments
+read from the code. What the allocator loses between tensors is not in it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from unmask.costs import Passes, passes_of, trained_parameters
+from unmask.models.shapes import Shape
+from unmask.settings import Cost, Training
+from unmask.spec import EvaluationSpec, Run
+
+Parts = dict[str, float]  # bytes by what they hold
+LOGITS_AT_ONCE = 2**24  # as in models/head.py and samplers/draw.py
+CONTEXT = 1.5e9  # of CUDA, cuBLAS and NCCL: a guess
+
+
+def item_size(run: Run, cost: Cost) -> int:
+    """Bytes of a number of the base model."""
+    dtype = run.training["dtype"]
+    return 2 if dtype == "bfloat16" or (dtype == "auto" and cost.gpu_memory) else 4
+
+
+def training_memory(shape: Shape, run: Run, cost: Cost, gpus: int = 1) -> dict[str, Parts]:
+    """What one GPU holds in each phase of a training that `gpus` share evenly."""
+    t, size = Training(**run.training), item_size(run, cost)
+    trained, width = trained_parameters(shape, t), cost.prompt_tokens + t.generation_length
+    held: Parts = {
+        "weights": shape.parameters * size,
+        "adapter": 4 * trained * (t.lora_rank > 0),
+        "reference": 4 * trained,
+        "moments": 8 * trained,
+        "context": CONTEXT if cost.gpu_memory else 0,
+    }
+    share = t.prompts_per_buffer * t.group_size // gpus
+    rows, together = min(t.rows_per_forward, share), min(t.prompts_at_once * t.group_size, share)
+    passes = passes_of(run)
+    gradients: Parts = {"gradients": 4 * trained}
+    phases = {
+        "gradient": held | gradients | gradient_pass(shape, t, passes, rows, width, size),
+        "optimiser step": held | gradients | {"workspace": 4 * trained},
+    }
+    if passes.prepare:
+        scored = rows * passes.scored
+        needed = {"workspace": workspace(shape, t.lora_rank > 0, scored * width, size)}
+        phases["scoring"] = held | needed | {"head": head(shape, scored * t.generation_length, size)}
+    if run.algorithm != "sft":
+        phases["rollouts"] = held | decoding(shape, t, run.sampler, together, width, run.block_length, size)
+    return phases
+
+
+def evaluation_memory(shape: Shape, run: Run, evaluation: EvaluationSpec, cost: Cost) -> Parts:
+    """What a GPU holds in the largest batch of an evaluation."""
+    t, size = Training(**run.training) if run.trains else None, item_size(run, cost)
+    held: Parts = {"weights": shape.parameters * size, "context": CONTEXT if cost.gpu_memory else 0}
+    if t and t.lora_rank:
+        held["adapter"] = 4 * trained_parameters(shape, t)
+    width = cost.prompt_tokens + max(evaluation.lengths)
+    batches = [
+        decoding(shape, t, sampler, evaluation.rows_per_batch, width, evaluation.block_length, size)
+        for sampler in evaluation.samplers.values()
+    ]
+    return held | max(batches, key=total)
+
+
+def gradient_pass(shape: Shape, training: Training, passes: Passes, rows: int, width: int, size: int) -> Parts:
+    """What a forward and backward pass of so many responses adds, `rows_per_forward` of them with all their copies."""
+    copies, length = rows * min(passes.copies, passes.update), training.generation_length
+    return {
+        "activations": activations(shape, training, rows * passes.update, copies, width, size),
+        "head": head(shape, copies * length, size),
+        "workspace": workspace(shape, training.lora_rank > 0, copies * width, size),
+    }
+
+
+def activations(shape: Shape, training: Training, sequences: int, at_once: int, width: int, size: int) -> int:
+    """Bytes kept for the gradient of `sequences` passes of `width` tokens; the response is what is asked for.
+
+    With activation checkpointing: the input of each layer, and all of one layer for the `at_once` passes in one batch.
+    """
+    always, asked = kept_by_layer(shape, training, size)
+    if training.activation_checkpointing:
+        inputs = shape.layers * sequences * width * shape.hidden * size
+        return inputs + at_once * width * (always + asked)
+    body = (shape.layers - 1) * width * (always + asked)
+    return sequences * (body + width * always + training.generation_length * (asked + 4 * shape.hidden))
+
+
+def kept_by_layer(shape: Shape, training: Training, size: int) -> tuple[int, int]:
+    """Bytes a token that autograd keeps in a layer: at every column, and at those whose output is asked for.
+
+    The norms keep their input in fp32, attention its queries, keys, values, outcome and normaliser, the gated product
+    its three factors. A frozen matrix keeps nothing; LoRA keeps its input in fp32, the mask of its dropout, and its
+    narrow middle. Modules that read the same input share one copy if there is nothing to cast and no dropout.
+    """
+    d, f, kv = shape.hidden, shape.mlp, shape.kv_width
+    always = 4 * d + 2 * size * kv
+    asked = 2 * size * d + 4 * shape.heads + 4 * d + 3 * size * f
+    if training.lora_rank == 0:  # trained matrices keep their input, trained norms what they scale
+        return always + 8 * d, asked + 8 * d + 4 * f
+    seen: set[str] = set()
+    reads = dict.fromkeys(("q_proj", "k_proj", "v_proj"), "norm") | dict.fromkeys(("gate_proj", "up_proj"), "mlp norm")
+    # k and v come first: they are computed for every column
+    for target in sorted(training.lora_targets, key=lambda name: name not in ("k_proj", "v_proj")):
+        source = reads.get(target, target)
+        whole = size == 4 and training.lora_dropout == 0
+        given = whole and (source in seen or target == "o_proj")
+        seen.add(source)
+        wide = 0 if given else (4 if training.lora_dropout == 0 else 5) * shape.projections[target][0]
+        if target in ("k_proj", "v_proj"):
+            always += wide + 4 * training.lora_rank
+        else:
+            asked += wide + 4 * training.lora_rank
+    return always, asked
+
+
+def decoding(
+    shape: Shape, training: Training | None, sampler: dict[str, Any], rows: int, width: int, block: int, size: int
+) -> Parts:
+    """What decoding `rows` responses at a time adds; `training` is None for the base model, which has no adapter."""
+    lora = training is not None and training.lora_rank > 0
+    merged = lora and size == 4  # policy.merged: the adapter is folded into a copy of the matrices
+    store = 2 * shape.layers * rows * width * shape.kv_width * size * (2 if sampler["guidance"] else 1)
+    return {
+        "merged": 4 * shape.targeted(training.lora_targets) if merged else 0,
+        "cache": 0 if sampler["cache"] == "none" else 2 * store,  # and its copy when a row leaves
+        "head": head(shape, rows * block, size),
+        "workspace": workspace(shape, lora and not merged, rows * width, size),
+    }
+
+
+def head(shape: Shape, positions: int, size: int) -> int:
+    """The head on so many positions: logits of one part in fp32, twice, and in the model's type; states and slopes."""
+    logits = min(LOGITS_AT_ONCE, positions * shape.vocabulary)
+    return logits * (8 + size) + 3 * positions * shape.hidden * size
+
+
+def workspace(shape: Shape, lora: bool, tokens: int, size: int) -> int:
+    """The most that a layer holds in passing: at its second wide matrix, with LoRA's three fp32 results of that width.
+
+    The backward pass holds less there, two fp32 gradients and two in the model's type.
+    """
+    per_token = (2 * size + 12) * shape.mlp + (2 * size + 4) * shape.hidden
+    plain = 3 * size * shape.mlp + 2 * size * shape.hidden
+    return tokens * (per_token if lora else plain)
+
+
+def total(parts: Parts) -> float:
+    """Their sum in GB (10^9 bytes)."""
+    return sum(parts.values()) / 1e9

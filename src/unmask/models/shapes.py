@@ -1,0 +1,112 @@
+"""The sizes of a model, and what follows from them: parameters by part. Torch-free, for `plan`.
+
+Sources of the published sizes: config.json of GSAI-ML/LLaDA-8B-Instruct and of Dream-org/Dream-v0-Instruct-7B.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unmask.spec import ModelSpec
+
+# Our keys of config.json -> LLaDA's.
+LLADA_KEYS = {
+    "hidden_size": "d_model",
+    "intermediate_size": "mlp_hidden_size",
+    "num_hidden_layers": "n_layers",
+    "num_attention_heads": "n_heads",
+    "num_key_value_heads": "n_kv_heads",
+    "vocab_size": "embedding_size",
+    "max_position_embeddings": "max_sequence_length",
+    "rms_norm_eps": "rms_norm_eps",
+    "rope_theta": "rope_theta",
+    "mask_token_id": "mask_token_id",
+    "eos_token_id": "eos_token_id",
+}
+TINY_VOCABULARY = 55  # tokens of models/tiny.py
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A Llama body with an untied head; `biases` are those of queries, keys and values."""
+
+    hidden: int
+    layers: int
+    heads: int
+    kv_heads: int
+    mlp: int
+    vocabulary: int
+    biases: bool = False
+
+    @property
+    def kv_width(self) -> int:
+        """Numbers in the keys of a token, and in its values, of one layer."""
+        return self.hidden // self.heads * self.kv_heads
+
+    @property
+    def projections(self) -> dict[str, tuple[int, int]]:
+        """In and out of every matrix of a layer."""
+        d, kv, f = self.hidden, self.kv_width, self.mlp
+        return {
+            **{"q_proj": (d, d), "k_proj": (d, kv), "v_proj": (d, kv), "o_proj": (d, d)},
+            **{"gate_proj": (d, f), "up_proj": (d, f), "down_proj": (f, d)},
+        }
+
+    @property
+    def body(self) -> int:
+        """Parameters of the layers and the last norm: all but embedding and head."""
+        biases = self.biases * (self.hidden + 2 * self.kv_width)
+        layer = sum(a * b for a, b in self.projections.values()) + biases + 2 * self.hidden
+        return self.layers * layer + self.hidden
+
+    @property
+    def parameters(self) -> int:
+        """All parameters."""
+        return self.body + 2 * self.vocabulary * self.hidden
+
+    def adapter(self, rank: int, targets: list[str]) -> int:
+        """Parameters of a LoRA adapter."""
+        return self.layers * sum(rank * sum(self.projections[target]) for target in targets)
+
+    def targeted(self, targets: list[str]) -> int:
+        """Parameters of the matrices that get an adapter."""
+        return self.layers * sum(a * b for a, b in (self.projections[target] for target in targets))
+
+
+LLADA_8B = Shape(hidden=4096, layers=32, heads=32, kv_heads=32, mlp=12288, vocabulary=126464)
+DREAM_7B = Shape(hidden=3584, layers=28, heads=28, kv_heads=4, mlp=18944, vocabulary=152064, biases=True)
+PUBLISHED = {
+    **dict.fromkeys(("GSAI-ML/LLaDA-8B-Instruct", "GSAI-ML/LLaDA-8B-Base", "GSAI-ML/LLaDA-1.5"), LLADA_8B),
+    "Dream-org/Dream-v0-Instruct-7B": DREAM_7B,
+}
+
+
+def shape_of(model: ModelSpec, prepared: Path) -> Shape | None:
+    """The shape of a base model, by its config.json once it is in `prepared`; None while nobody can know it."""
+    for folder in (prepared, Path(model.settings.get("path", prepared))):
+        if (folder / "config.json").exists():
+            return _read(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+    if model.source == "scratch":
+        s = model.settings
+        return Shape(s["hidden_size"], s["layers"], s["heads"], s["heads"], s["mlp_size"], TINY_VOCABULARY)
+    return PUBLISHED.get(model.settings.get("repository", ""))
+
+
+def _read(values: dict[str, Any]) -> Shape:
+    """The shape in a config.json of any of the layouts; `models/layouts.py` checks such a file."""
+    if "d_model" in values:
+        values = {ours: values.get(theirs) for ours, theirs in LLADA_KEYS.items()} | {
+            "vocab_size": values.get("embedding_size") or values["vocab_size"]
+        }
+    return Shape(
+        hidden=values["hidden_size"],
+        layers=values["num_hidden_layers"],
+        heads=values["num_attention_heads"],
+        kv_heads=values["num_key_value_heads"] or values["num_attention_heads"],
+        mlp=values["intermediate_size"],
+        vocabulary=values["vocab_size"],
+        biases=values.get("model_type") == "Dream",
+    )
