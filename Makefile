@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help reproduce reproduce-all docs-results test test-slurm bench lint format clean
+.PHONY: help reproduce reproduce-all docs-results test test-slurm bench bench-gpu lint format clean
 .DEFAULT_GOAL := help
 
 help:     ## list the commands
@@ -36,6 +36,9 @@ test-slurm: $(READY)   ## the tests on a real SLURM that they start themselves (
 
 bench: $(READY)  ## decoding and losses beside a textbook implementation; BENCH=--quick is a smoke test
 	python bench/run.py $(BENCH)
+
+bench-gpu: $(READY)   ## rollouts and one update at 8B on a GPU beside its roofline; BENCH=--smoke runs it tiny, without one
+	python bench/gpu.py $(BENCH)
 
 lint: $(READY)   ## format and lint checks
 	ruff check && ruff format --check && snakefmt --check Snakefile workflow && snakemake --lint && codespell

@@ -11,7 +11,7 @@ from tabulate import tabulate
 
 from unmask.budget import Estimate, estimates, shape
 from unmask.files import InputError, run_step
-from unmask.fitting import EVALUATION, misfit
+from unmask.fitting import EVALUATION, misfits
 from unmask.grid import Grid, expand
 from unmask.manifest import sha256_of_source
 from unmask.plan import Standing, jobs_of, slurm_jobs, standing, totals
@@ -72,19 +72,19 @@ def line(grid: Grid, cost: Estimate, one: Standing | None, samples: list[str]) -
         f"{one.step}/{one.updates}" if one else "",
         "" if one is None or one.left is None else f"{one.left / 60:.1f} min",
         f"{examined}/{len(mine)}",
-        peak(cost.memory, examining=False) if one else "",
+        peak(cost.memory, False, digits) if one else "",
         number(cost.training, cost.training_measured, digits) if one else "",
-        peak(cost.memory, examining=True),
+        peak(cost.memory, True, digits),
         number(cost.evaluation, cost.evaluation_measured, digits),
         f"{cost.spent:.{digits}f}",
         one.note if one else "",
     ]
 
 
-def peak(memory: dict[str, float], examining: bool) -> str:
+def peak(memory: dict[str, float], examining: bool, digits: int) -> str:
     """GB of the phase of training, or of the evaluation, that needs most."""
     mine = [value for phase, value in memory.items() if phase.startswith(EVALUATION) == examining]
-    return f"{max(mine):.1f}" if mine else "" if memory else "?"
+    return f"{max(mine):.{digits}f}" if mine else "" if memory else "?"
 
 
 def number(value: float | None, measured: bool, digits: int) -> str:
@@ -106,9 +106,8 @@ def refuse_what_does_not_fit(grid: Grid, evaluations: dict[str, list[str]]) -> N
     alike: dict[str, list[str]] = {}
     for name, names in evaluations.items():
         known, specs = shape(grid, name), [grid.evaluations[e] for e in names]
-        reason = misfit(grid, grid.runs[name], known, specs) if known else ""
-        alike.setdefault(reason, []).append(name)
-    alike.pop("", None)
+        for reason in misfits(grid, grid.runs[name], known, specs) if known else ():
+            alike.setdefault(reason, []).append(name)
     if alike:
         others = {reason: f" and {len(names) - 1} more" if names[1:] else "" for reason, names in alike.items()}
         raise InputError("\n".join(f"{names[0]}{others[reason]}: {reason}" for reason, names in alike.items()))

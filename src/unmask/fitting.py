@@ -20,23 +20,24 @@ def memory_by_phase(grid: Grid, run: Run, shape: Shape, evaluations: list[Evalua
     return {name: total(parts) for name, parts in (training | examining).items()}
 
 
-def misfit(grid: Grid, run: Run, shape: Shape, evaluations: list[EvaluationSpec]) -> str:
-    """Why a run does not fit, and each change of config.yaml with which its largest phase would; nothing if it fits."""
-    limit = grid.cost.gpu_memory
-    needed = memory_by_phase(grid, run, shape, evaluations)
-    phase = max(needed, key=needed.get, default=None)
-    if limit is None or phase is None or needed[phase] <= limit:
-        return ""
-    if phase.startswith(EVALUATION):
-        ways = _smaller_batches(grid, run, shape, evaluations, phase)
-    else:
-        ways = _smaller_training(grid, run, shape, phase)
-    key = f"scales.{grid.scale}.cost.gpu_memory"
-    said = f"{needed[phase]:.1f} GB ({phase}) do not fit into the {limit:g} GB of {key}"
-    return f"{said}. Set {', or '.join(ways)}." if ways else f"{said}: it takes a GPU with more, or a smaller model."
+def misfits(grid: Grid, run: Run, shape: Shape, evaluations: list[EvaluationSpec]) -> list[str]:
+    """Why a run's training, or its largest evaluation, does not fit, and changes of config.yaml with which it would."""
+    limit, needed = grid.cost.gpu_memory, memory_by_phase(grid, run, shape, evaluations)
+    said = []
+    for examining in (False, True):
+        phases = [phase for phase in needed if phase.startswith(EVALUATION) == examining]
+        worst = max(phases, key=needed.get, default=None)
+        if limit is None or worst is None or needed[worst] <= limit:
+            continue
+        arguments = (grid, run, shape, worst)
+        ways = _smaller_batches(*arguments, evaluations) if examining else _smaller_training(*arguments)
+        end = f". Set {', or '.join(ways)}." if ways else ": it takes a GPU with more, or a smaller model."
+        what = f"{needed[worst]:.1f} GB ({worst}) do not fit into the {limit:g} GB of"
+        said.append(f"{what} scales.{grid.scale}.cost.gpu_memory{end}")
+    return said
 
 
-def _smaller_batches(grid: Grid, run: Run, shape: Shape, evaluations: list[EvaluationSpec], phase: str) -> list[str]:
+def _smaller_batches(grid: Grid, run: Run, shape: Shape, phase: str, evaluations: list[EvaluationSpec]) -> list[str]:
     """The most rows at a time with which an evaluation fits."""
     (spec,) = (e for e in evaluations if phase == EVALUATION + e.name)
     for rows in range(spec.rows_per_batch - 1, 0, -1):

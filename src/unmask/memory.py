@@ -83,11 +83,13 @@ def activations(shape: Shape, training: Training, sequences: int, at_once: int, 
     With activation checkpointing: the input of each layer, and all of one layer for the `at_once` passes in one batch.
     """
     always, asked = kept_by_layer(shape, training, size)
+    answers = sequences * training.generation_length
+    last_norm = (4 if training.lora_rank else 8) * answers * shape.hidden
     if training.activation_checkpointing:
         inputs = shape.layers * sequences * width * shape.hidden * size
-        return inputs + at_once * width * (always + asked)
-    body = (shape.layers - 1) * width * (always + asked)
-    return sequences * (body + width * always + training.generation_length * (asked + 4 * shape.hidden))
+        return inputs + last_norm + at_once * width * (always + asked)
+    tokens = sequences * width
+    return ((shape.layers - 1) * tokens + answers) * asked + shape.layers * tokens * always + last_norm
 
 
 def kept_by_layer(shape: Shape, training: Training, size: int) -> tuple[int, int]:

@@ -50,10 +50,8 @@ class Shape:
     def projections(self) -> dict[str, tuple[int, int]]:
         """In and out of every matrix of a layer."""
         d, kv, f = self.hidden, self.kv_width, self.mlp
-        return {
-            **{"q_proj": (d, d), "k_proj": (d, kv), "v_proj": (d, kv), "o_proj": (d, d)},
-            **{"gate_proj": (d, f), "up_proj": (d, f), "down_proj": (f, d)},
-        }
+        attention = {"q_proj": (d, d), "k_proj": (d, kv), "v_proj": (d, kv), "o_proj": (d, d)}
+        return attention | {"gate_proj": (d, f), "up_proj": (d, f), "down_proj": (f, d)}
 
     @property
     def body(self) -> int:

@@ -1,0 +1,136 @@
+"""`make bench-gpu`: rollouts and one update of DMPO at the size of LLaDA-8B on a GPU, beside what the hardware allows.
+
+The weights are random, in bfloat16, with the adapter that config.yaml asks for; speed and memory do not depend on their
+values. Rollouts: 8 responses of 256 tokens to prompts of 200, two tokens a step, which no end of text cuts short. The
+roofline of a pass is the longer of reading the weights once and of its operations, at the bandwidth and the speed that
+this GPU reaches in a large copy and a large product of matrices. The update: 4 responses with 4 masked copies each,
+forward, backward and AdamW. `--estimate` needs no GPU: it prints the memory that `plan` reckons with, part by part.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+
+import pandas as pd
+import torch
+import yaml
+from tabulate import tabulate
+
+from gpu_work import CACHES, FULL, SMOKE, Job, random_policy, reached, rollouts, update
+from unmask.files import writing
+from unmask.grid import expand
+from unmask.manifest import device_name
+from unmask.memory import Parts, total, training_memory
+from unmask.settings import Cost
+from unmask.spec import Run
+
+CONFIG = Path(__file__).parents[1] / "config.yaml"
+RUN = "dmpo/gsm8k/default/seed-0"
+PARTS = ("weights", "adapter", "reference", "gradients", "moments", "activations", "head", "workspace", "context")
+PHASES = ("gradient", "optimiser step", "scoring", "rollouts")
+
+
+def configured() -> tuple[Run, Cost]:
+    """The run whose settings are measured and the hardware that `plan` reckons with: those of the scale llada-8b."""
+    values = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
+    grid = expand(values | {"scale": "llada-8b", "fidelity": "corrected"})
+    return grid.runs[RUN], grid.cost
+
+
+def reckoned(job: Job, run: Run, cost: Cost) -> dict[str, dict[str, Parts]]:
+    """Bytes by part of each phase of a training, without and with activation checkpointing."""
+    sizes = {"generation_length": job["length"], "rows_per_forward": job["responses"], "dtype": "bfloat16"}
+    cost = cost.model_copy(update={"prompt_tokens": job["prompt"]})
+    own = run.method_settings | {"copies": job["copies"]}
+    found = {}
+    for name, checkpointing in (("without", False), ("with", True)):
+        training = run.training | sizes | {"activation_checkpointing": checkpointing}
+        found[name] = training_memory(job["shape"], replace(run, training=training, method_settings=own), cost)
+    return found
+
+
+def estimate_table(found: dict[str, dict[str, Parts]]) -> str:
+    """GB of the parts of an update, and of each phase in all."""
+    rows = [["update: " + part, *(p["gradient"][part] / 1e9 for p in found.values())] for part in PARTS]
+    rows += [[f"**{phase}**", *(total(p[phase]) for p in found.values())] for phase in PHASES]
+    heads = ["GB", *(f"{name} activation checkpointing" for name in found)]
+    return tabulate(rows, heads, tablefmt="pipe", floatfmt=".2f")
+
+
+def measure(job: Job, device: torch.device, repeats: int) -> Job:
+    """Everything; an update that cannot fit by the estimate is left out."""
+    run, cost = configured()
+    expected, peaks = reckoned(job, run, cost), reached(job, device, repeats)
+    room = torch.cuda.get_device_properties(device).total_memory / 1e9 if device.type == "cuda" else None
+    policy = random_policy(job["shape"], run, device)
+    found: Job = {"reached": peaks, "rollouts": {}, "updates": {}}
+    for cache in CACHES:
+        print(f"rollouts, cache {cache} …", file=sys.stderr, flush=True)
+        found["rollouts"][cache] = rollouts(job, policy, cache, peaks, repeats)
+    for name, phases in expected.items():
+        needed = total(phases["gradient"]) - phases["gradient"]["context"] / 1e9  # which torch does not count
+        one: Job = {"estimated_gb": needed}
+        if room is None or needed < room:
+            print(f"update, {name} activation checkpointing …", file=sys.stderr, flush=True)
+            one |= update(job, policy, name == "with", peaks, repeats)
+        found["updates"][name] = one
+    return found
+
+
+def report(found: Job) -> str:
+    """The tables."""
+    made = [
+        {
+            "rollouts": f"cache {cache}",
+            "tokens/s": f"{one['tokens_per_second']:.0f}",
+            "roofline": f"{one['roofline']:.0f}",
+            "share": f"{one['tokens_per_second'] / one['roofline']:.0%}",
+        }
+        for cache, one in found["rollouts"].items()
+    ]
+    updates = [
+        {
+            "update of DMPO": f"{name} activation checkpointing",
+            "seconds": f"{median(one['seconds']):.3f}" if "seconds" in one else "does not fit",
+            "utilisation": f"{one['utilisation']:.0%}" if "seconds" in one else "",
+            "peak GB": f"{one['peak_gb']:.1f}" if one.get("peak_gb") else "",
+            "estimated GB": f"{one['estimated_gb']:.1f}",
+        }
+        for name, one in found["updates"].items()
+    ]
+    speeds = found["reached"]
+    said = f"Reached here: {speeds['flops'] / 1e12:.3g} TFLOP/s in bfloat16, {speeds['bandwidth'] / 1e12:.3g} TB/s."
+    tables = [pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True) for rows in (made, updates)]
+    return "\n\n".join([said, *tables])
+
+
+def main() -> None:
+    """Measure, print, write; or only print what is expected."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--smoke", action="store_true", help="the same with a tiny model on the processor")
+    parser.add_argument("--estimate", action="store_true", help="print the memory reckoned with, measure nothing")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=Path("results/bench/gpu.json"))
+    options = parser.parse_args()
+    if options.estimate:
+        print(estimate_table(reckoned(FULL, *configured())))
+        return
+    if not options.smoke and not torch.cuda.is_available():
+        sys.exit("bench/gpu.py: no CUDA device here; start it on a machine with a GPU, or with --smoke or --estimate")
+    device = torch.device("cpu" if options.smoke else "cuda")
+    job = SMOKE if options.smoke else FULL
+    found = measure(job, device, options.repeats)
+    machine = {"torch": version("torch"), "device": device_name(device), "smoke": options.smoke}
+    with writing(options.out) as path:
+        path.write_text(json.dumps(machine | found, indent=1) + "\n", encoding="utf-8")
+    print(report(found))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,166 @@
+"""What bench/gpu.py measures: rollouts and an update of a model with random weights, and what the hardware reaches."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import Any
+
+import torch
+
+from unmask.costs import flops_a_token
+from unmask.likelihood import denoising, draw_copies
+from unmask.models.llada import LladaConfig, LladaForMaskedDiffusion
+from unmask.models.policy import Policy
+from unmask.models.shapes import LLADA_8B, Shape
+from unmask.samplers.decode import decode
+from unmask.spec import Run
+
+Job = dict[str, Any]
+FULL: Job = {
+    "shape": LLADA_8B,
+    "prompt": 200,
+    "length": 256,
+    "block": 32,
+    "rows": 8,
+    "responses": 4,
+    "copies": 4,
+    "product": 8192,  # side of the matrices
+    "copied": 2**31,  # bytes
+}
+SMOKE: Job = {
+    "shape": Shape(hidden=64, layers=2, heads=2, kv_heads=2, mlp=96, vocabulary=512),
+    "prompt": 12,
+    "length": 16,
+    "block": 8,
+    "rows": 2,
+    "responses": 2,
+    "copies": 2,
+    "product": 128,
+    "copied": 2**20,
+}
+CACHES = ("none", "prefix", "dual")
+SAMPLER = {"rule": "top_k", "tokens_per_step": 2, "score": "confidence"}
+
+
+def random_policy(shape: Shape, run: Run, device: torch.device) -> Policy:
+    """A model of this shape with random weights in bfloat16, made where it stays, and a fresh adapter."""
+    config = LladaConfig(
+        vocab_size=shape.vocabulary,
+        hidden_size=shape.hidden,
+        intermediate_size=shape.mlp,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.kv_heads,
+        max_position_embeddings=4096,
+        rms_norm_eps=1e-5,
+        rope_parameters={"rope_type": "default", "rope_theta": 5e5},
+        mask_token_id=0,
+        eos_token_id=1,
+    )
+    with torch.device("meta"):
+        model = LladaForMaskedDiffusion(config).to(torch.bfloat16)
+    model = model.to_empty(device=device).eval().requires_grad_(False)
+    for name, parameter in model.named_parameters():
+        parameter.fill_(1.0) if "norm" in name else parameter.normal_(std=shape.hidden**-0.5)
+    policy, t = Policy(model, None), run.training
+    policy.make_trainable(
+        rank=t["lora_rank"], alpha=t["lora_alpha"], dropout=t["lora_dropout"], targets=t["lora_targets"], seed=0
+    )
+    return policy
+
+
+def seconds(work: Callable[[], Any], device: torch.device, repeats: int) -> list[float]:
+    """Seconds of each time, after one that does not count."""
+    found = []
+    for _ in range(repeats + 1):
+        wait(device)
+        began = time.perf_counter()
+        work()
+        wait(device)
+        found.append(time.perf_counter() - began)
+    return found[1:]
+
+
+def wait(device: torch.device) -> None:
+    """Until the GPU has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def reached(job: Job, device: torch.device, repeats: int) -> dict[str, float]:
+    """FLOP/s of a large product in bfloat16 and bytes/s of a large copy, which reads and writes."""
+    side = job["product"]
+    one = torch.randn((side, side), device=device, dtype=torch.bfloat16)
+    source = torch.empty(job["copied"], dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    product = min(seconds(lambda: one @ one, device, 5 * repeats))
+    copy = min(seconds(lambda: target.copy_(source), device, 5 * repeats))
+    return {"flops": 2 * side**3 / product, "bandwidth": 2 * job["copied"] / copy}
+
+
+def widths(job: Job, cache: str) -> list[int]:
+    """Tokens of each forward pass of a response: the whole sequence, or what a cache leaves of it."""
+    whole, passes = job["prompt"] + job["length"], job["block"] // SAMPLER["tokens_per_step"]
+    found = []
+    for start in range(0, job["length"], job["block"]):
+        later = {"none": whole, "prefix": job["length"] - start, "dual": job["block"]}[cache]
+        found += [whole] + (passes - 1) * [later]
+    return found
+
+
+def rollouts(job: Job, policy: Policy, cache: str, peaks: dict[str, float], repeats: int) -> Job:
+    """Tokens a second of a batch of responses, and what the roofline allows."""
+    device, model = policy.model.device, policy.model.eval()
+    prompt = torch.randint(2, job["shape"].vocabulary, (job["rows"], job["prompt"]), device=device)
+    generator = torch.Generator(device).manual_seed(0)
+    mask = torch.ones_like(prompt, dtype=torch.bool)
+    settings = {
+        "length": job["length"],
+        "block_length": job["block"],
+        "sampler": SAMPLER,
+        "temperature": 0.2,
+        "eot": -1,
+    }
+    times = seconds(lambda: decode(model, prompt, mask, cache=cache, generator=generator, **settings), device, repeats)
+    read = sum(p.numel() * p.element_size() for p in model.parameters()) / peaks["bandwidth"]
+    each = flops_a_token(model_body(policy), 0)[0] * job["rows"] / peaks["flops"]
+    limit = sum(max(read, each * width) for width in widths(job, cache))
+    tokens = job["rows"] * job["length"]
+    return {"seconds": times, "tokens_per_second": tokens / median(times), "roofline": tokens / limit}
+
+
+def update(job: Job, policy: Policy, checkpointing: bool, peaks: dict[str, float], repeats: int) -> Job:
+    """Seconds, utilisation and peak memory of one update of DMPO on the masked copies of some responses."""
+    model, device = policy.model.train(), policy.model.device
+    model.activation_checkpointing = checkpointing
+    vocabulary, rows = job["shape"].vocabulary, job["responses"]
+    prompt = torch.randint(2, vocabulary, (rows, job["prompt"]), device=device)
+    response = torch.randint(2, vocabulary, (rows, job["length"]), device=device)
+    generator = torch.Generator(device).manual_seed(0)
+    copies = draw_copies((rows, job["copies"], job["length"]), "bernoulli", generator)
+    advantage = torch.linspace(1.5, -0.5, rows, device=device)
+    parameters = list(policy.trainable().values())
+    optimizer = torch.optim.AdamW(parameters, lr=1e-6)
+
+    def step() -> None:
+        inputs = (model, prompt, torch.ones_like(prompt, dtype=torch.bool), response)
+        (-(advantage * denoising(*inputs, copies).mean(1)) / job["length"]).mean().backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 0.2)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    times = seconds(step, device, repeats)
+    peak = torch.cuda.max_memory_allocated(device) / 1e9 if device.type == "cuda" else None
+    trained = sum(p.numel() for p in parameters)
+    tokens = rows * job["copies"] * (job["prompt"] + job["length"])
+    flops = tokens * sum(flops_a_token(model_body(policy), trained))
+    return {"seconds": times, "utilisation": flops / median(times) / peaks["flops"], "peak_gb": peak}
+
+
+def model_body(policy: Policy) -> int:
+    """Weights of the layers and the last norm, with the adapter's."""
+    return sum(p.numel() for p in policy.model.model.parameters()) - policy.model.get_input_embeddings().weight.numel()
