@@ -41,7 +41,7 @@ def main() -> None:
     print(tabulate(rows, heads, disable_numparse=True, colalign=align if rows else None))
     print(totals(list(found.values())))
     print(hours_in_all(list(costs.values()), unit))
-    if any("~" in cell for row in rows for cell in row):
+    if any(cell.startswith("~") for row in rows for cell in row):
         print(f"~: at the throughput that scales.{grid.scale}.cost assumes; without it, as runs that are done took")
     refuse_what_does_not_fit(grid, evaluations)
 

@@ -144,6 +144,8 @@ WRONG = {  # path: (value, the line that says so)
     "training.lora_targets": ([], "training.lora_targets: list should have at least 1 item after validation, not 0"),
     "scale": (9, "scale: input should be a valid string, not 9"),
     "scales.smoke.seeds": ([0, 0, 1], "scales.smoke.seeds: 0 stands there twice; remove one"),
+    "scales.smoke.cost.test_examples": ({"gsm9k": 1}, "scales.smoke.cost.test_examples: unknown 'gsm9k'; did you mean"),
+    "scales.smoke.cost.training_utilisation": (0, "scales.smoke.cost.training_utilisation: input should be greater"),
     "scales.smoke.tasks": (["gsm8k"], "models.smoke.pretraining.gsm8k: missing; scales.smoke.tasks has gsm8k"),
     "scales.smoke.exact_toy.curves": ({"x": {"method": "dmpoo"}}, "scales.smoke.exact_toy.curves.x.method: unknown "),
     "scales.smoke.exact_toy.methods": ({"dmpo": {"alhpa": 1}}, "scales.smoke.exact_toy.methods.dmpo: unknown 'alhpa'"),

@@ -101,8 +101,11 @@ def test_plan_says_how_far_the_runs_are(finished, tmp_path):
     code, output = snakemake(finished, "plan")
     assert code == 0, output
     rows = [line.split() for line in output.splitlines() if "/default/seed-" in line]
-    assert len(rows) == 8
-    assert all(row[1:] == ["done", "4/4", "1/1"] for row in rows)
+    trained = [row for row in rows if not row[0].startswith("base/")]
+    assert (len(rows), len(trained)) == (12, 8)
+    assert all(row[1:4] == ["done", "4/4", "1/1"] for row in trained)
+    assert all(row[1:3] == ["done", "1/1"] for row in rows if row not in trained)
+    assert "~" not in output  # every method has runs that are done
     assert "8 runs: 8 done" in output
     code, output = snakemake(tmp_path, "plan_methods")
     assert code == 0, output
@@ -119,6 +122,9 @@ def test_the_papers_scale_plans_in_a_fresh_folder(tmp_path):
     code, output = snakemake(tmp_path, "-n", "all", profile="slurm")
     assert code == 0, output
     assert "train_policy" in output
+    blocks = [block.split("rule ")[-1] for block in re.split(r"\n\n+", output) if "resources:" in block]
+    gpus = {block.split(":")[0]: set(re.findall(r"\bgpu=(\d+)", block)) for block in blocks}
+    assert (gpus["train_policy"], gpus["evaluate_policy"]) == ({"8"}, {"1"})
 
 
 @pytest.mark.parametrize(("profile", "scale"), [("slurm", "llada-8b"), ("laptop", "laptop"), ("smoke", "smoke")])

@@ -7,7 +7,7 @@ for name, experiments in {
 }.items():
 
     rule:
-        """Say of every run whether it is done, running, queued or to do, how much is left, and what to cancel."""
+        """Say of every run how far it is, what it needs and has taken, and what to cancel; refuse what cannot fit."""
         name:
             name
         log:
