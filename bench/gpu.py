@@ -32,7 +32,18 @@ from unmask.spec import Run
 
 CONFIG = Path(__file__).parents[1] / "config.yaml"
 RUN = "dmpo/gsm8k/default/seed-0"
-PARTS = ("weights", "adapter", "reference", "gradients", "moments", "activations", "head", "workspace", "context")
+PARTS = (
+    "weights",
+    "adapter",
+    "reference",
+    "gradients",
+    "moments",
+    "best",
+    "activations",
+    "head",
+    "workspace",
+    "context",
+)
 PHASES = ("gradient", "optimiser step", "scoring", "rollouts")
 
 
@@ -74,7 +85,8 @@ def measure(job: Job, device: torch.device, repeats: int) -> Job:
         print(f"rollouts, cache {cache} …", file=sys.stderr, flush=True)
         found["rollouts"][cache] = rollouts(job, policy, cache, peaks, repeats)
     for name, phases in expected.items():
-        needed = total(phases["gradient"]) - phases["gradient"]["context"] / 1e9  # which torch does not count
+        parts = phases["gradient"]
+        needed = total(parts) - (parts["context"] + parts["best"]) / 1e9  # torch does not count it; none is kept here
         one: Job = {"estimated_gb": needed}
         if room is None or needed < room:
             print(f"update, {name} activation checkpointing …", file=sys.stderr, flush=True)

@@ -157,7 +157,7 @@ def test_operations_of_a_training_are_those_that_it_counts(config, sudoku, tmp_p
     """Prompts of one length, and no response ends early."""
     method, changes = METHODS[case]
     config["samplers"]["top2"]["forbidden"] = [1]
-    _, run = run_of(config, method, buffers=2, rows_per_forward=3, lora_dropout=0.0)
+    _, run = run_of(config, method, buffers=2, rows_per_forward=3, lora_dropout=0.0, validate_every=0, sampler="top2")
     run = replace(run, method_settings=run.method_settings | changes)
     policy, examples = tiny_policy(), sudoku.splits()["train"]
     objective = methods.load(run.algorithm, run.method_settings)
@@ -175,6 +175,16 @@ def test_recomputing_is_one_more_forward_pass(config):
     forward, backward = flops_a_token(TINY.body + adapter, adapter)
     assert (forward, backward) == (2 * (TINY.body + adapter), 2 * (TINY.body + adapter) + 2 * adapter)
     assert flops["recomputing"] * (forward + backward) == flops["updating"] * forward
+
+
+@pytest.mark.parametrize(("every", "looks"), [(0, 0), (1, 5), (2, 3), (9, 1)])
+def test_a_training_looks_at_the_validation_split_and_at_its_end(config, every, looks):
+    _, run = run_of(config, buffers=5, validate_every=every)
+    tokens = decoded_tokens(run.sampler, 20, 24, 8)
+    forward = 2 * (TINY.body + TINY.adapter(run.training["lora_rank"], ALL))
+    assert training_flops(TINY, run, 20)["validating"] == looks * 8 * tokens * forward
+    best = training_memory(TINY, run, expand(config).cost)["gradient"]["best"]
+    assert best == (every > 0) * 4 * TINY.adapter(run.training["lora_rank"], ALL)
 
 
 def test_operations_of_an_evaluation_by_hand(grid):

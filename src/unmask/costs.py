@@ -107,8 +107,11 @@ def training_flops(shape: Shape, run: Run, prompt: int) -> dict[str, float]:
         if not t.rollout_dropout:  # the first pass is one for the whole group
             sampled -= (rows - rows // t.group_size) * width * _guided(run.sampler)
     updated = rows * t.updates_per_buffer * passes.update * width
+    looks = -(-t.buffers // t.validate_every) if t.validate_every else 0  # the end is always looked at
+    validated = looks * run.task_settings["validation"] if looks else 0
     return {
         "sampling": sampled * forward,
+        "validating": validated * decoded_tokens(run.sampler, prompt, t.generation_length, run.block_length) * forward,
         "scoring": rows * (passes.prepare + t.updates_per_buffer * passes.refresh) * width * forward,
         "updating": updated * (forward + backward),
         "recomputing": updated * forward * t.activation_checkpointing,
@@ -131,7 +134,7 @@ def evaluation_flops(shape: Shape, run: Run, evaluation: EvaluationSpec, prompt:
 
 def hours(flops: dict[str, float], cost: Cost) -> float:
     """Hours of one GPU (or processor) for these operations, at the throughput that the configuration assumes."""
-    rates = {"sampling": cost.decoding_utilisation}
+    rates = dict.fromkeys(("sampling", "validating"), cost.decoding_utilisation)
     seconds = sum(value / rates.get(kind, cost.training_utilisation) for kind, value in flops.items())
     return seconds / (cost.peak_tflops * 1e12) / 3600
 

@@ -34,6 +34,7 @@ def training_memory(shape: Shape, run: Run, cost: Cost, gpus: int = 1) -> dict[s
         "adapter": 4 * trained * (t.lora_rank > 0),
         "reference": 4 * trained,
         "moments": 8 * trained,
+        "best": 4 * trained * (t.validate_every > 0),
         "context": CONTEXT if cost.gpu_memory else 0,
     }
     share = t.prompts_per_buffer * t.group_size // gpus
@@ -48,7 +49,7 @@ def training_memory(shape: Shape, run: Run, cost: Cost, gpus: int = 1) -> dict[s
         scored = rows * passes.scored
         needed = {"workspace": workspace(shape, t.lora_rank > 0, scored * width, size)}
         phases["scoring"] = held | needed | {"head": head(shape, scored * t.generation_length, size)}
-    if run.algorithm != "sft":
+    if run.algorithm != "sft" or t.validate_every:
         phases["rollouts"] = held | decoding(shape, t, run.sampler, together, width, run.block_length, size)
     return phases
 
