@@ -122,8 +122,9 @@ def test_the_papers_scale_plans_in_a_fresh_folder(tmp_path):
     code, output = snakemake(tmp_path, "-n", "all", profile="slurm")
     assert code == 0, output
     assert "train_policy" in output
-    blocks = [block.split("rule ")[-1] for block in re.split(r"\n\n+", output) if "resources:" in block]
-    gpus = {block.split(":")[0]: set(re.findall(r"\bgpu=(\d+)", block)) for block in blocks}
+    gpus: dict[str, set[str]] = {}
+    for rule, resources in re.findall(r"^rule (\w+):$.*?^ +resources: (.*?)$", output, re.MULTILINE | re.DOTALL):
+        gpus.setdefault(rule, set()).update(re.findall(r"\bgpu=(\d+)", resources))
     assert (gpus["train_policy"], gpus["evaluate_policy"]) == ({"8"}, {"1"})
 
 
