@@ -70,6 +70,7 @@ rule all:
         f"results/{GRID.scale}/claims.md",
         f"results/{GRID.scale}/figures/exact_toy.png",
         f"results/{GRID.scale}/tables/exact_toy.md",
+        f"results/{GRID.scale}/report.html",
 
 
 rule everything:
@@ -78,6 +79,7 @@ rule everything:
         rules.all.input,
         [path for name in GRID.experiments for path in GRID.targets(name)],
         f"results/{GRID.scale}/all_claims.md",
+        f"results/{GRID.scale}/all_report.html",
 
 
 for name in GRID.experiments:

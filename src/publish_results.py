@@ -4,12 +4,12 @@ python src/publish_results.py results/laptop docs/results
 """
 
 import argparse
-import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 from unmask.files import InputError, run_step, writing
+from unmask.manifest import read_manifest, summary
 
 
 def main() -> None:
@@ -18,7 +18,7 @@ def main() -> None:
     parser.add_argument("results", type=Path)
     parser.add_argument("target", type=Path)
     args = parser.parse_args()
-    manifests = [read(file) for file in sorted(args.results.glob("runs/*/*/*/*/manifest.json"))]
+    manifests = [read_manifest(file) for file in sorted(args.results.glob("runs/*/*/*/*/manifest.json"))]
     if not manifests:
         raise InputError(f"{args.results}: no finished run in it. `make reproduce` makes results/laptop.")
     for old in (*args.target.glob("*.md"), *args.target.glob("*.png")):
@@ -35,32 +35,15 @@ def main() -> None:
         temporary.write_text(description(args.results, sorted(files), manifests), encoding="utf-8")
 
 
-def read(file: Path) -> dict[str, Any]:
-    """One manifest."""
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file}: {error}. Delete it and run snakemake again.") from error
-
-
 def description(results: Path, names: list[str], manifests: list[dict[str, Any]]) -> str:
     """What the files are, and what made them."""
-    commits = sorted(
-        {m["git"]["commit"][:7] + (" and changes" if m["git"]["dirty"] else "") for m in manifests if m["git"]}
-    )
-    last = max(manifests, key=lambda m: m["finished"])
-    hours = sum(m["seconds"] for m in manifests) / 3600
-    packages = ", ".join(f"{name} {version}" for name, version in last["packages"].items())
     lines = [
         "# Results of a run",
         "",
         f"Copied from `{results}` by `make docs-results`. Each experiment NAME is made by `snakemake --profile "
         f"{results.name} NAME`; `main`, `exact_toy` and the claims by `make reproduce`.",
         "",
-        f"- {len(manifests)} trainings, {hours:.1f} hours in all, the last finished on {last['finished'][:10]}",
-        f"- device: {', '.join(sorted({m['device'] for m in manifests}))}; Python {last['python']}",
-        f"- commit: {', '.join(commits)}",
-        f"- packages: {packages}",
+        *(f"- {label}: {text}" for label, text in summary(manifests).items()),
         "",
         *(f"- [{name}]({name})" for name in names),
     ]

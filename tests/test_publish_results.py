@@ -35,7 +35,7 @@ def test_old_files_go_and_new_ones_say_what_made_them(tmp_path):
         "main-curves.png": "figures/main/curves.png",
         "claims.md": "claims.md",
     }  # fmt: skip
-    assert "2 trainings, 1.0 hours" in text
+    assert "trainings: 2, 1.0 hours" in text
     assert "commit: 0123456\n" in text
 
 

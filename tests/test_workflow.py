@@ -27,7 +27,7 @@ def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("workflow")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_TOKEN", TOKEN)
-        code, output = snakemake(folder, "main", "results/smoke/claims.md")
+        code, output = snakemake(folder, "all")
     assert TOKEN not in output
     assert code == 0, output
     return folder
@@ -113,6 +113,29 @@ def test_plan_says_how_far_the_runs_are(finished, tmp_path):
 
 
 def test_the_report_is_one_file(finished):
+    page = (finished / "results/smoke/report.html").read_text(encoding="utf-8")
+    assert page.count("<img ") == page.count('<img src="data:image/png;base64,') == 3
+    assert page.count("data-run=") == 12
+    assert "snakemake --cores 2 results/smoke/report.html --config scale=smoke fidelity=corrected" in page
+
+
+def test_the_command_in_the_report_has_nothing_to_do(finished):
+    words = [
+        "snakemake",
+        "-n",
+        "--cores",
+        "2",
+        "results/smoke/report.html",
+        "--config",
+        "scale=smoke",
+        "fidelity=corrected",
+    ]
+    words += ["-s", str(ROOT / "Snakefile"), "--directory", str(finished)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert "Nothing to be done" in done.stdout + done.stderr
+
+
+def test_snakemake_makes_its_own_report_too(finished):
     code, output = snakemake(finished, "main", "--report", "report.html")
     assert code == 0, output
     assert (finished / "report.html").stat().st_size > 100_000

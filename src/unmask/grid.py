@@ -37,6 +37,7 @@ class Experiment:
     examined: str  # the end of the names of the files that its runs are examined into
     rows: str
     figures: list[str]
+    section: str  # of the report
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,9 @@ def expand(raw: dict[str, Any]) -> Grid:
         names = list(dict.fromkeys(run.name for run in runs))
         examined = f"diagnosis-{experiment.diagnosis}" if experiment.diagnosis else f"samples-{experiment.evaluation}"
         rows = "steps" if experiment.diagnosis else experiment.rows
-        grid.experiments[name] = Experiment(name, experiment.question, names, examined, rows, experiment.figures)
+        grid.experiments[name] = Experiment(
+            name, experiment.question, names, examined, rows, experiment.figures, experiment.section
+        )
     if lines := _contradictions(made, grid.datasets):
         raise ConfigError(lines)
     return grid

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from unmask.files import sha256, writing
+from unmask.files import InputError, sha256, writing
 from unmask.spec import Spec
 
 SOURCE = Path(__file__).parent
@@ -56,6 +56,27 @@ def write_manifest(
     }
     with writing(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """One manifest."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: {error}. Delete it and run snakemake again.") from error
+
+
+def summary(manifests: list[dict[str, Any]]) -> dict[str, str]:
+    """What the manifests of some trainings say together: how many, on what, by which code and packages."""
+    commits = {m["git"]["commit"][:7] + (" and changes" if m["git"]["dirty"] else "") for m in manifests if m["git"]}
+    last = max(manifests, key=lambda m: m["finished"])
+    hours = sum(m["seconds"] for m in manifests) / 3600
+    return {
+        "trainings": f"{len(manifests)}, {hours:.1f} hours in all, the last finished on {last['finished'][:10]}",
+        "device": f"{', '.join(sorted({m['device'] for m in manifests}))}; Python {last['python']}",
+        "commit": ", ".join(sorted(commits)) or "none: outside a git checkout",
+        "packages": ", ".join(f"{name} {version}" for name, version in last["packages"].items()),
+    }
 
 
 def device_name(device: Any = None) -> str:

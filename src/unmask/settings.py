@@ -349,6 +349,9 @@ class Experiment(Block):
     figures: Annotated[list[Name], Distinct] = Field(
         default=[], description="functions that src/unmask/figures.py lists"
     )
+    section: Literal["main", "methods", "ablations", "samplers", "diagnostics"] = Field(
+        default="ablations", description="of the report"
+    )
 
     @model_validator(mode="after")
     def _one_examination(self) -> Experiment:

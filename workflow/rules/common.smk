@@ -13,6 +13,30 @@ def checked(claims):
     return GRID.wanted if claims == "claims" else list(GRID.experiments)
 
 
+def reported(wildcards):
+    """Experiments of a report."""
+    return checked(f"{wildcards.extent}claims")
+
+
+def told(experiment):
+    """What a report reads of an experiment: its tables and pictures, scores, and runs."""
+    one, root = GRID.experiments[experiment], f"results/{GRID.scale}"
+    shown = [
+        path for path in GRID.artifacts(experiment) if path.endswith((".md", ".png"))
+    ]
+    specs = [f"{root}/runs/{run}/spec.yaml" for run in one.runs]
+    trained = [run for run in one.runs if GRID.runs[run].trains]
+    manifests = [f"{root}/runs/{run}/manifest.json" for run in trained]
+    made = [*GRID.metrics(experiment), *manifests, *GRID.samples(experiment)]
+    return [*shown, f"{root}/scores/{experiment}.csv", *specs, *made]
+
+
+def again(path):
+    """The command that makes a file of this scale and fidelity."""
+    chosen = f"scale={config['scale']} fidelity={config['fidelity']}"
+    return f"snakemake --cores 2 {path} --config {chosen}"
+
+
 def launcher(wildcards, resources):
     """One process on each GPU; SIGTERM reaches them all, and they have the time to answer."""
     count = math.gcd(resources.gpu, GRID.processes(wildcards.run))

@@ -1,10 +1,11 @@
 # REQUIRED INPUTS:  results/{scale}/scores/{experiment}.csv
-#                   results/{scale}/runs/{run}/metrics.csv
+#                   results/{scale}/runs/{run}/spec.yaml, metrics.csv, manifest.json
 #                   results/{scale}/runs/{run}/samples-{evaluation}.parquet
 # OUTPUTS:          results/{scale}/tables/{experiment}.{md,tex,csv}
 #                   results/{scale}/tables/{experiment}-comparisons.{md,csv}
 #                   results/{scale}/figures/{experiment}/{figure}.{pdf,png}
 #                   results/{scale}/claims.md, all_claims.md
+#                   results/{scale}/report.html, all_report.html
 
 
 rule render_table:
@@ -144,4 +145,47 @@ rule check_claims:
             --metrics {input.metrics:q} \
             --scale {wildcards.scale:q} \
             --claims {output:q}
+        """
+
+
+rule render_report:
+    """Set tables, figures, claims and runs as one HTML page: of the experiments of `all`, or of every one."""
+    input:
+        script=f"{SRC}/render_report.py",
+        library=ANALYSIS,
+        report=[f"{SRC}/unmask/{name}.py" for name in ("report", "run_browser")],
+        page=f"{workflow.basedir}/workflow/report/page.html.j2",
+        captions=[
+            f"{workflow.basedir}/workflow/report/{name}.rst"
+            for name in ("figure", "exact_toy")
+        ],
+        claims=lambda w: f"results/{w.scale}/{w.extent}claims.md",
+        toy=[
+            "results/{scale}/figures/exact_toy.png",
+            "results/{scale}/tables/exact_toy.md",
+        ],
+        results=lambda w: [path for name in reported(w) for path in told(name)],
+    output:
+        "results/{scale}/{extent}report.html",
+    log:
+        "logs/render_report/{scale}/{extent}report.log",
+    wildcard_constraints:
+        extent="|all_",
+    localrule: True
+    conda:
+        "../../envs/analysis.yaml"
+    params:
+        config=json.dumps(config),
+        experiments=lambda w: reported(w),
+        templates=lambda w, input: os.path.dirname(input.page),
+        command=lambda w, output: again(output[0]),
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+        python {input.script:q} {params.config:q} \
+            --experiments {params.experiments:q} \
+            --claims {input.claims:q} \
+            --templates {params.templates:q} \
+            --command {params.command:q} \
+            --out {output:q}
         """

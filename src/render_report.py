@@ -1,0 +1,53 @@
+"""Set a scale's tables, figures, claims and runs as one HTML page that needs nothing beside it.
+
+python src/render_report.py "$(cat config.json)" --experiments main methods --claims results/laptop/claims.md \
+    --templates workflow/report --command "make reproduce" --out results/laptop/report.html
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import jinja2
+
+from unmask import report, run_browser
+from unmask.files import run_step, writing
+from unmask.grid import expand
+from unmask.manifest import git_state, read_manifest, summary
+
+
+def main() -> None:
+    """Write the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("config", type=json.loads, help="the workflow's configuration as JSON")
+    parser.add_argument("--experiments", nargs="*", required=True)
+    parser.add_argument("--claims", type=Path, required=True, help="its folder is that of the scale's results")
+    parser.add_argument("--templates", type=Path, required=True, help="folder with page.html.j2 and the captions")
+    parser.add_argument("--command", required=True, help="what makes the page again")
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    grid, root = expand(args.config), args.claims.parent
+    experiments = [grid.experiments[name] for name in args.experiments]
+    trained = {name for one in experiments for name in one.runs if grid.runs[name].trains}
+    manifests = [read_manifest(root / "runs" / name / "manifest.json") for name in sorted(trained)]
+    templates = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(args.templates), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    page = templates.get_template("page.html.j2").render(
+        scale=grid.scale,
+        sections=report.SECTIONS,
+        parts=report.parts(root, experiments, templates),
+        claims=report.markdown(report.without_title(report.read(args.claims))),
+        runs=run_browser.rows(root, grid, experiments),
+        box=(run_browser.WIDTH, run_browser.HEIGHT),
+        made=summary(manifests) if manifests else {},
+        drawn_by=git_state(),
+        command=args.command,
+    )
+    with writing(args.out) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    print(f"{args.out}: {len(page) / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    run_step(main)

@@ -1,0 +1,122 @@
+"""The runs of the HTML report: one row a run with what was set, how it ended, its training curves and some answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from unmask.files import InputError
+from unmask.grid import Experiment, Grid
+from unmask.manifest import read_manifest
+from unmask.names import method_colour, setting_name
+from unmask.report import read
+from unmask.scores import read_metrics, read_rows
+from unmask.spec import Run
+
+WIDTH, HEIGHT = 320, 100  # of a curve, in units of its SVG
+POINTS = 100  # at most, in a curve
+ANSWERS = 3
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A line in a box of WIDTH × HEIGHT, from update 1 at the left to `last` at the right."""
+
+    title: str
+    points: str  # "x,y x,y …" as SVG has it
+    low: float
+    high: float
+    last: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """A run. What it does not have is None: the base model is not trained, a diagnosis has no right answers."""
+
+    run: Run
+    changed: str
+    colour: str
+    spec: str  # the text of spec.yaml
+    reward: float | None = None  # of rollouts, over the last eighth of the updates
+    right: float | None = None  # share of test answers, strict; over all lengths and samplers of its evaluation
+    hours: float | None = None
+    commit: str = ""
+    curves: tuple[Curve, ...] = ()
+    answers: tuple[dict[str, object], ...] = ()
+
+
+def rows(root: Path, grid: Grid, experiments: list[Experiment]) -> list[Row]:
+    """Every run of some experiments once, in their order."""
+    examined: dict[str, Experiment] = {}
+    for experiment in experiments:
+        for name in experiment.runs:
+            if name not in examined or examined[name].rows == "steps":
+                examined[name] = experiment
+    scores = {e.name: read_scores(root, e) for e in experiments if e.rows != "steps"}
+    return [_row(root / "runs" / name, grid, e, scores.get(e.name)) for name, e in examined.items()]
+
+
+def read_scores(root: Path, experiment: Experiment) -> pd.DataFrame:
+    """The scores of an experiment with the address of each run."""
+    file = root / f"scores/{experiment.name}.csv"
+    try:
+        scores = pd.read_csv(file)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file}: {error}. Delete it and run snakemake again.") from error
+    address = [f"{s.method}/{s.task}/{s.variant}/seed-{s.seed}" for s in scores.itertuples()]
+    return scores.assign(run=address)
+
+
+def _row(folder: Path, grid: Grid, experiment: Experiment, scores: pd.DataFrame | None) -> Row:
+    run = Run.read(folder / "spec.yaml")
+    values: dict[str, object] = {"changed": changed(grid, run.name), "colour": method_colour(run.method)}
+    if run.trains:
+        metrics = read_metrics(folder / "metrics.csv")
+        made = read_manifest(folder / "manifest.json")
+        curves = [curve(metrics, "reward", "mean reward of rollouts"), curve(metrics, "accuracy", "right rollouts")]
+        values["curves"] = tuple(one for one in curves if one)
+        values["reward"] = float(smoothed(sampled(metrics)["reward"]).iloc[-1]) if curves[0] else None
+        values["hours"] = made["seconds"] / 3600
+        values["commit"] = made["git"]["commit"][:7] if made["git"] else ""
+    if scores is not None:
+        values["right"] = float(scores.loc[scores["run"] == run.name, "strict"].mean())
+        columns = ["sampler", "length", "prompt", "completion", "gold", "strict"]
+        samples = read_rows(folder / f"{experiment.examined}.parquet", columns)
+        values["answers"] = tuple(samples.head(ANSWERS).to_dict("records"))
+    return Row(run=run, spec=read(folder / "spec.yaml"), **values)
+
+
+def changed(grid: Grid, name: str) -> str:
+    """The settings in which a run differs from its method's default, as text."""
+    run = grid.runs[name]
+    default = grid.runs.get(f"{run.method}/{run.task}/default/seed-{run.seed}")
+    if default is None:  # no experiment asks for it: the variant names what its grid changed
+        return "" if run.variant == "default" else run.variant.replace("~", " ").replace("+", ", ")
+    mine, usual = (one.training | one.method_settings for one in (run, default))
+    return ", ".join(setting_name(key, value) for key, value in mine.items() if usual[key] != value)
+
+
+def sampled(metrics: pd.DataFrame) -> pd.DataFrame:
+    """The updates on rollouts: demonstrations (SFT) are none."""
+    return metrics[metrics["nfe"] > 0]
+
+
+def smoothed(values: pd.Series) -> pd.Series:
+    """Means over the last eighth of the updates, as in the figures: a buffer has few prompts."""
+    return values.rolling(max(1, len(values) // 8), min_periods=1).mean()
+
+
+def curve(metrics: pd.DataFrame, column: str, title: str) -> Curve | None:
+    """A column of the metrics against updates; None where it has no number."""
+    kept = sampled(metrics)[["step", column]].dropna()
+    if kept.empty:
+        return None
+    values = smoothed(kept[column])
+    low, high, last = float(values.min()), float(values.max()), int(kept["step"].max())
+    every = -(-len(kept) // POINTS)
+    x = WIDTH * (kept["step"] - 1) / max(1, last - 1)
+    y = HEIGHT * (high - values) / ((high - low) or 1.0)
+    points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x[::every], y[::every], strict=True))
+    return Curve(title, points, low, high, last)
