@@ -34,8 +34,8 @@ bench: $(READY)  ## decoding and losses beside a textbook implementation; BENCH=
 bench-gpu: $(READY)   ## rollouts and one update at 8B on a GPU beside its roofline; BENCH=--smoke runs it tiny, without one
 	python bench/gpu.py $(BENCH)
 
-lint: $(READY)   ## format and lint checks
-	ruff check && ruff format --check && snakefmt --check Snakefile workflow && snakemake --lint && codespell
+lint: $(READY)   ## checks of format, style, spelling and types
+	ruff check && ruff format --check && snakefmt --check Snakefile workflow && snakemake --lint && codespell && mypy
 
 format: $(READY) ## apply the formatters
 	ruff check --fix; ruff format; snakefmt Snakefile workflow

@@ -30,8 +30,8 @@ def main() -> None:
     except ValueError as error:
         sys.exit(f"tasks.{spec.task}: {error}")
     files = [args.folder / f"{split}.parquet" for split in splits]
-    for file, rows in zip(files, splits.values(), strict=True):
-        write_rows(file, rows)
+    for file, examples in zip(files, splits.values(), strict=True):
+        write_rows(file, examples)
     rows = {split: len(examples) for split, examples in splits.items()}
     inputs = local_files(spec.settings)
     write_manifest(args.folder / "manifest.json", spec, inputs, files, began, rows=rows, settings=spec.settings)

@@ -8,6 +8,7 @@ under `published` cells are counted. docs/scoring.md describes the protocols and
 """
 
 import argparse
+import io
 import json
 import signal
 import sys
@@ -28,7 +29,8 @@ def main() -> None:
     report_broken([one for one in scored if one.broken], args.lenient)
     report_differences([one for one in scored if one.stored is not None])
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends this quietly
-    sys.stdout.reconfigure(errors="backslashreplace")  # a model may write half a character
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a model may write half a character
     print(json.dumps(summary(args.task, args.protocol, scored)))
     for group in summaries(args.task, args.protocol, scored) if by else ():
         print(json.dumps(group, default=str))

@@ -152,7 +152,7 @@ def _name(who: str) -> str:
 
 
 def _effect(f: Finding) -> str:
-    if f.effect is None:
+    if f.effect is None or f.low is None or f.high is None:
         return ""
     effect, low, high = (_number(f.claim, value, "+") for value in (f.effect, f.low, f.high))
     return f"{effect} [{low}, {high}]"

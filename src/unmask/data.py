@@ -10,7 +10,7 @@ from unmask.files import InputError, writing
 from unmask.tasks import Example
 
 
-def write_rows(path: Path, rows: list[dict]) -> None:
+def write_rows(path: Path, rows: list[Example]) -> None:
     """Write rows to a parquet file, whole or not at all."""
     with writing(path) as temporary:
         pd.DataFrame(rows).to_parquet(temporary, index=False)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,7 +59,7 @@ class Grid:
     @property
     def specs(self) -> dict[str, Spec]:
         """Every spec by the folder it is written to, below results/{scale}."""
-        kinds = {
+        kinds: dict[str, Mapping[str, Spec]] = {
             "runs": self.runs,
             "models": self.models,
             "data": self.datasets,
@@ -221,9 +222,9 @@ def _contradictions(runs: list[Run], datasets: dict[str, DataSpec]) -> list[str]
     for run in runs:
         if by_name.setdefault(run.name, run) != run:
             lines.append(f"experiments.*.grid: two values have the same name in paths: {run.method}, {run.variant}")
-    for run in runs:
-        for key in ADAPTER if run.start_from else ():
-            mine, start = run.training[key], by_name[run.start_from]
+    for run, start in [(run, by_name[run.start_from]) for run in runs if run.start_from]:
+        for key in ADAPTER:
+            mine = run.training[key]
             if mine != start.training[key]:
                 change = f"{mine} cannot go on training an adapter of {start.method} with {start.training[key]}"
                 lines.append(f"methods.{run.method}.{key}: {change}")
@@ -277,7 +278,7 @@ def _algorithm(config: Config, method: str) -> str:
 def _settings(config: Config, method: str, task: str) -> dict[str, Any]:
     """All settings of a method, the later the stronger: of trainings, then of the method; of all, fidelity, scale."""
     overrides = config.fidelities[config.fidelity], config.scales[config.scale]
-    layers = [config.training, *(block.training for block in overrides)]
+    layers: list[Any] = [config.training, *(block.training for block in overrides)]
     for block in (config.methods[method], *(block.methods.get(method, {}) for block in overrides)):
         layers += [block, block.get("by_task", {}).get(task, {})]
     return {key: value for layer in layers for key, value in layer.items() if key not in NOT_SETTINGS}

@@ -113,7 +113,7 @@ def mean_field(model: nn.Module, prompt: Tensor, prompt_mask: Tensor, response: 
 # --- coupled ----------------------------------------------------------------------------------------------------------
 
 
-def draw_coupled(shape: tuple[int, int], generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def draw_coupled(shape: tuple[int, ...], generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Mask rates t ~ U(0.2, 0.8) [B] and the tokens of the first pass of each pair [B, L], iid masked with rate t."""
     rate = 0.2 + 0.6 * torch.rand(shape[0], generator=generator, device=generator.device)
     return rate, torch.rand(shape, generator=generator, device=generator.device) < rate[:, None]

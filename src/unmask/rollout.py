@@ -71,7 +71,8 @@ class Rollouts:
 
     def part(self, rows: slice) -> Rollouts:
         """Some rows of the buffer."""
-        return replace(self, **{name: value[rows] for name, value in self.tensors().items()})
+        some: dict[str, Any] = {name: value[rows] for name, value in self.tensors().items()}
+        return replace(self, **some)
 
     def parts(self) -> Iterator[slice]:
         """Slices of at most `rows_per_forward` rows that cover this process's share of the buffer."""

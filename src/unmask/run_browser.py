@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -71,7 +72,7 @@ def read_scores(root: Path, experiment: Experiment) -> pd.DataFrame:
 
 def _row(folder: Path, grid: Grid, experiment: Experiment, scores: pd.DataFrame | None) -> Row:
     run = Run.read(folder / "spec.yaml")
-    values: dict[str, object] = {"changed": changed(grid, run.name), "colour": method_colour(run.method)}
+    values: dict[str, Any] = {"changed": changed(grid, run.name), "colour": method_colour(run.method)}
     if run.trains:
         metrics = read_metrics(folder / "metrics.csv")
         made = read_manifest(folder / "manifest.json")

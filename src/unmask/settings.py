@@ -420,8 +420,12 @@ def declared_settings(kind: Literal["methods", "tasks"], name: str) -> type[Bloc
     owner = next((c for c in classes if {"Method", "Task"} & {ast.unparse(base) for base in c.bases}), None)
     if owner is None:
         raise ValueError(f"{source}: no class derives from Method or Task")
-    said = {node.target.id: node.annotation for node in owner.body if isinstance(node, ast.AnnAssign)}
-    fields = {
+    said = {
+        node.target.id: node.annotation
+        for node in owner.body
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+    }
+    fields: dict[str, Any] = {
         key: (eval(compile(ast.Expression(annotation), str(source), "eval"), ANNOTATIONS), ...)  # noqa: S307 (our own)
         for key, annotation in said.items()
     }
@@ -446,7 +450,7 @@ def declared_figures() -> set[str]:
 @functools.cache
 def optional(block: type[Block]) -> type[Block]:
     """The same block with every key optional: one layer of settings that others complete."""
-    fields = {}
+    fields: dict[str, Any] = {}
     for name, field in block.model_fields.items():
         field = copy.copy(field)
         field.default = None

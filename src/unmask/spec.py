@@ -10,7 +10,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import yaml
 
@@ -36,7 +36,7 @@ class Spec:
             temporary.write_text(yaml.safe_dump(asdict(self), sort_keys=False, allow_unicode=True), encoding="utf-8")
 
     @classmethod
-    def read(cls, path: Path) -> Spec:
+    def read(cls, path: Path) -> Self:
         """Read a spec.yaml; raises InputError that names the file and the keys that are wrong."""
         try:
             values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))

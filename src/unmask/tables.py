@@ -6,6 +6,8 @@ where samplers are what is compared, a block for each task, method and protocol.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pandas as pd
 
 from unmask.names import method_name, sampler_name, task_name
@@ -125,6 +127,6 @@ def _footnotes(cells: pd.DataFrame) -> str:
     )
 
 
-def _row(values: object) -> str:
+def _row(values: Iterable[object]) -> str:
     escaped = (str(v).replace("±", r"$\pm$").replace("_", r"\_").replace("%", r"\%") for v in values)
     return " & ".join(escaped) + r" \\"

@@ -67,7 +67,8 @@ def _by_task(metrics: pd.DataFrame, column: str, ylabel: str, xlabel: str, along
 
 def _curves(ax: Axes, metrics: pd.DataFrame, column: str, along: str = "step") -> None:
     """A line a method and variant: the mean over seeds of their smoothed runs, at the mean of `along` at each step."""
-    ends, styles = [], {}
+    ends: list[tuple[float, float, str, str]] = []
+    styles: dict[str, int] = {}
     for (method, variant), runs in metrics.groupby(["method", "variant"], sort=False):
         values = runs.pivot(index="step", columns="seed", values=column)
         smooth = values.rolling(max(1, len(values) // 8), min_periods=1).mean()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,7 @@ class Policy:
 
         return cls(model, tokenizer, PeftModel.from_pretrained(model, trained, torch_device=str(device)), head)
 
-    def make_trainable(self, *, rank: int, alpha: int, dropout: float, targets: list[str], seed: int) -> None:
+    def make_trainable(self, *, rank: int, alpha: int, dropout: float, targets: Sequence[str], seed: int) -> None:
         """Add a LoRA adapter, or free every weight when the rank is 0. What is there now becomes the reference.
 
         A policy that was loaded with a trained adapter goes on training that adapter.
@@ -82,7 +82,7 @@ class Policy:
                 self.adapter = get_peft_model(self.model, config)
         self.set_reference()
 
-    def trainable(self) -> dict[str, torch.nn.Parameter]:
+    def trainable(self) -> dict[str, Tensor]:
         """The parameters that training changes, by name."""
         modules = {"": self.model, "head.": self.head} if self.head else {"": self.model}
         named = ((prefix + name, p) for prefix, module in modules.items() for name, p in module.named_parameters())

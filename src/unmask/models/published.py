@@ -29,7 +29,7 @@ def load_model(folder: Path, device: torch.device | str, dtype: torch.dtype) -> 
     model = layout.empty_model()
     headers = _check_weights(folder, layout, model)
     ours = {layout.stored_name(name): name for name in model.state_dict()}
-    weights = {}
+    weights: dict[str, torch.Tensor] = {}
     for file, header in headers.items():
         with safe_open(file, "pt", device=str(device)) as shard:  # each tensor goes to the device by itself
             weights |= {ours[name]: shard.get_tensor(name).to(dtype) for name in header}

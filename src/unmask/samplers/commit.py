@@ -6,6 +6,7 @@ A rule sees the candidates of B rows × K positions, `masked` [B, K] and a gener
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,7 +68,7 @@ def random_order(masked: Tensor, found: Candidates, generator: torch.Generator) 
     return top_k(masked, found, generator, tokens_per_step=1, score="random")
 
 
-RULES = {
+RULES: dict[str, Callable[..., Tensor]] = {
     "top_k": top_k,
     "threshold": threshold,
     "factor": factor,

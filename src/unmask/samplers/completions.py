@@ -41,7 +41,8 @@ class Completions:
     @classmethod
     def given(cls, response: Tensor) -> Completions:
         """Responses that no sampler made: committed at step 0 with probability 1, at no forward passes."""
-        made = cls.empty(*response.shape, 0, response.device)
+        rows, length = response.shape
+        made = cls.empty(rows, length, 0, response.device)
         made.response = response
         return made
 

@@ -92,7 +92,7 @@ def decode(
 
 def arguments(sampler: dict[str, Any]) -> dict[str, Any]:
     """A sampler's settings as arguments of `decode`: its commit rule, and what is beside it."""
-    beside = {key: sampler[key] for key in ("cache", "guidance", "forbidden") if key in sampler}
+    beside: dict[str, Any] = {key: sampler[key] for key in ("cache", "guidance", "forbidden") if key in sampler}
     return {"sampler": {key: value for key, value in sampler.items() if key not in beside}, **beside}
 
 

@@ -41,6 +41,8 @@ def _compare(gold: str, answer: str) -> bool:
 
 def _ask(question: str) -> bool | None:
     worker = _worker()
+    assert worker.stdin is not None
+    assert worker.stdout is not None
     try:
         worker.stdin.write(question + "\n")
         worker.stdin.flush()

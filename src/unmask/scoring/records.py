@@ -41,8 +41,8 @@ def read_records(file: Path) -> Iterator[Numbered]:
 def _from_json(file: Path) -> Iterator[Numbered]:
     """Line by line if the file is called .jsonl, or is not JSON as a whole but has an object on some line."""
     if file.suffix == ".jsonl":
-        with file.open("rb") as lines:
-            yield from _lines(lines)
+        with file.open("rb") as stream:
+            yield from _lines(stream)
         return
     content = file.read_bytes()
     whole = _json(content)
