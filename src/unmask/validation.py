@@ -56,7 +56,7 @@ class Validation:
 def accuracy(policy: Policy, task: Task, examples: list[Example], settings: RolloutSettings, seeds: Seeds) -> float:
     """Share of right greedy answers by the strict protocol, over all processes."""
     mine = examples[processes.rank() :: processes.world()]
-    texts = []
+    texts: list[str] = []
     if mine:
         _, texts = respond(
             policy,
