@@ -24,6 +24,7 @@ BESIDE = {
     "ratios": ROOMS["methods"] | {"methods"},  # what three methods share
     "evaluate": ROOMS["trainer"],
     "pretrain": ROOMS["trainer"],
+    "validation": ROOMS["trainer"],
     "exact": {"models"},
     "exact_training": ROOMS["trainer"],
     "diagnostics": {"likelihood"},
