@@ -2,23 +2,30 @@
 
 python src/evaluate_policy.py …/runs/dmpo/sudoku/default/seed-0/spec.yaml --evaluation …/evaluations/papers/spec.yaml
 --weights …/weights --adapter …/adapter --data …/test.parquet --samples …/samples-papers.parquet
+
+On 4 GPUs: torchrun --standalone --nproc-per-node 4 src/evaluate_policy.py … (docs/cluster.md)
 """
 
 import argparse
+import contextlib
 from pathlib import Path
 
 import torch
 
-from unmask import tasks
+from unmask import processes, tasks
 from unmask.data import read_examples, write_rows
 from unmask.evaluate import evaluate
-from unmask.files import run_step
+from unmask.files import remove, run_step
+from unmask.kept import Kept
+from unmask.lock import Lock, held
+from unmask.manifest import identity
 from unmask.models.policy import Policy
+from unmask.rollout import posed
 from unmask.spec import EvaluationSpec, Run
 
 
 def main() -> None:
-    """Write the samples of all lengths and samplers of one evaluation."""
+    """Write the samples of one evaluation, under the lock of the folder of its finished parts."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("spec", type=Path)
     parser.add_argument("--evaluation", type=Path, required=True)
@@ -27,12 +34,27 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--samples", type=Path, required=True)
     args = parser.parse_args()
+    parts = args.samples.with_suffix(".parts")
+    with processes.joined(), held(parts) if processes.rank() == 0 else contextlib.nullcontext() as lock:
+        processes.wait()  # for the lock, which is the first one's
+        examine(args, parts, lock)
+
+
+def examine(args: argparse.Namespace, parts: Path, lock: Lock | None) -> None:
+    """Write all samples, then drop the parts. Without lock: only help."""
     torch.set_num_threads(1)  # the same sums in the same order on any machine
-    run = Run.read(args.spec)
+    run, spec = Run.read(args.spec), EvaluationSpec.read(args.evaluation)
+    inputs = {"evaluation": args.evaluation, "weights": args.weights, "data": args.data}
+    kept = Kept(parts, identity(run, inputs | ({"adapter": args.adapter} if args.adapter else {})))
     policy = Policy.load(args.weights, args.adapter, dtype=run.training["dtype"])
-    task = tasks.load(run.task, run.task_settings)
-    rows = evaluate(policy, task, read_examples(args.data), run, EvaluationSpec.read(args.evaluation))
+    task, examples = tasks.load(run.task, run.task_settings), read_examples(args.data)
+    posed(policy, task, examples, max(spec.lengths))  # a prompt that is too long is found before hours of work
+    rows = evaluate(policy, task, examples, run, spec, kept)
+    if lock is None:
+        return
+    lock.check()
     write_rows(args.samples, rows)
+    remove(parts)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from unmask import methods
 from unmask.diagnostics import surrogate_gaps
 from unmask.evaluate import evaluate
 from unmask.grid import expand
+from unmask.kept import Kept
 from unmask.models.policy import Policy
 from unmask.rollout import roll_out
 from unmask.trainer import Trainer, take
@@ -73,16 +74,16 @@ def test_a_buffer_and_its_losses(trainer_of, case):
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
-def test_an_evaluation(trainer_of, config, temperature):
+def test_an_evaluation(trainer_of, config, temperature, tmp_path):
     config["samplers"]["cached"] = {"rule": "threshold", "confidence": 0.5, "cache": "dual", "guidance": 0.5}
     samplers = ["top2", "random_order", "cached", "adaptive_block"]
     config["evaluations"]["papers"] |= {"temperature": temperature, "samplers": samplers, "rows_per_batch": 3}
     trainer = trainer_of("dmpo", {})
     spec = expand(config).evaluations["papers"]
     examples = trainer.task.splits()["test"]
-    wanted = evaluate(trainer.policy, trainer.task, examples, trainer.run, spec)
+    wanted = evaluate(trainer.policy, trainer.task, examples, trainer.run, spec, Kept(tmp_path / "one", "x"))
     with torch.device("meta"):
-        found = evaluate(trainer.policy, trainer.task, examples, trainer.run, spec)
+        found = evaluate(trainer.policy, trainer.task, examples, trainer.run, spec, Kept(tmp_path / "other", "x"))
     assert len(found) == 2 * 4 * 8
     assert [row["completion"] for row in found] == [row["completion"] for row in wanted]
 

@@ -13,6 +13,7 @@ import torch
 from unmask import evaluate
 from unmask.files import InputError
 from unmask.grid import expand
+from unmask.kept import Kept
 from unmask.scores import collect
 from unmask.scoring.generations import score, summaries, summary
 from unmask.tasks import load
@@ -85,8 +86,9 @@ def samples(config, monkeypatch, folder, name, **settings):
 
     monkeypatch.setattr(evaluate, "respond", respond)
     policy = SimpleNamespace(model=SimpleNamespace(device="cpu"), eot=0, add_head=lambda *sampler: None)
-    rows = evaluate.evaluate(policy, task, task.splits()["test"], one, grid.evaluations["papers"])
     folder.mkdir()
+    kept = Kept(folder / "parts", "x")
+    rows = evaluate.evaluate(policy, task, task.splits()["test"], one, grid.evaluations["papers"], kept)
     pd.DataFrame(rows).to_parquet(folder / "samples-papers.parquet")
     one.write(folder / "spec.yaml")
     return folder / "samples-papers.parquet"

@@ -15,6 +15,7 @@ from unmask import methods
 from unmask.evaluate import evaluate
 from unmask.files import InputError, checksums
 from unmask.grid import expand
+from unmask.kept import Kept
 from unmask.likelihood import mean_field, token_log_probs
 from unmask.models.dream import DreamForMaskedDiffusion
 from unmask.models.fetch import checkpoint_folder
@@ -314,7 +315,10 @@ def test_a_run_is_trained_and_examined_on_a_published_checkpoint(kind, config, s
     assert all(row["grad_norm"] > 0 for row in metrics)
     policy.save(tmp_path / "adapter")
     again = Policy.load(tmp_path / "base", tmp_path / "adapter", device="cpu", dtype="bfloat16")
-    one, other = (evaluate(p, sudoku, splits["test"], run, grid.evaluations["papers"]) for p in (policy, again))
+    one, other = (
+        evaluate(p, sudoku, splits["test"], run, grid.evaluations["papers"], Kept(tmp_path / name, "x"))
+        for name, p in (("one", policy), ("other", again))
+    )
     assert [row["completion"] for row in one] == [row["completion"] for row in other]
 
 

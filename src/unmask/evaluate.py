@@ -1,14 +1,22 @@
-"""Examine a policy: every test example at every length with every sampler, one row a sample."""
+"""Examine a policy: every test example at every length with every sampler, one row a sample.
+
+The work falls into parts that do not depend on who does them: so many examples, in order, with one sampler at one
+length, from a stream of random numbers of their own. Processes share the parts, and a finished one is kept.
+"""
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
+from unmask import processes
+from unmask.kept import Kept
 from unmask.models.policy import Policy
 from unmask.progress import Progress
-from unmask.rollout import respond
+from unmask.rollout import pieces, respond
 from unmask.samplers.completions import Completions
 from unmask.seeding import Seeds
 from unmask.spec import EvaluationSpec, Run
@@ -17,32 +25,84 @@ from unmask.tasks import Example, Task, graded
 Row = dict[str, Any]
 
 
-def evaluate(policy: Policy, task: Task, examples: list[Example], run: Run, spec: EvaluationSpec) -> list[Row]:
-    """Samples of a run's policy with their grades; the same rows whatever the batch size when decoding is greedy."""
-    progress = Progress(f"{run.name} {spec.name}", len(spec.lengths) * len(spec.samplers) * len(examples))
-    seeds = Seeds(("evaluate", run.seed))
-    rows: list[Row] = []
-    for name, sampler in spec.samplers.items():
-        policy.add_head(sampler, seeds.number("head"))
-        for length in spec.lengths:
-            began, done = time.monotonic(), len(rows)
-            made, texts = respond(
-                policy,
-                task,
-                examples,
-                seeds.generator(name, length, device=policy.model.device),
-                length=length,
-                block_length=spec.block_length,
-                sampler=sampler,
-                temperature=spec.temperature,
-                slots=spec.rows_per_batch,
-                report=lambda finished, done=done: progress.show(done + finished),
-            )
-            labels = {**_labels(run), "sampler": name, "length": length}
-            seconds = round((time.monotonic() - began) / len(examples), 5)
-            for i, row in enumerate(_graded(policy, task, examples, made, texts)):
-                rows.append({**labels, "example": i, **row, "seconds": seconds})
-    return rows
+@dataclass(frozen=True)
+class Part:
+    """What is done at a time: some of the examples with one sampler at one length."""
+
+    sampler: str
+    length: int
+    examples: slice
+
+    @property
+    def name(self) -> str:
+        """As its file is called."""
+        return f"{self.sampler}-{self.length}-{self.examples.start:06d}"
+
+    def __len__(self) -> int:
+        return self.examples.stop - self.examples.start
+
+
+def parts(spec: EvaluationSpec, examples: int) -> list[Part]:
+    """All parts of an evaluation on so many examples, in the order of its rows."""
+    some = list(pieces(slice(0, examples), spec.rows_per_batch))
+    return [Part(name, length, part) for name in spec.samplers for length in spec.lengths for part in some]
+
+
+def evaluate(
+    policy: Policy, task: Task, examples: list[Example], run: Run, spec: EvaluationSpec, kept: Kept
+) -> list[Row]:
+    """Samples of a run's policy with their grades, by sampler, length and example; all but the first process get none.
+
+    Each process makes its share of the parts, but for those that are `kept` already. Rows are the same, bit for bit,
+    for any number of processes and after any interruption; only `seconds`, of one process, differ.
+    """
+    for sampler in spec.samplers.values():  # the first adaptive one decides, whichever parts this process makes
+        policy.add_head(sampler, Seeds(("evaluate", run.seed)).number("head"))
+    every = parts(spec, len(examples))
+    mine = every[processes.rank() :: processes.world()]
+    missing = [part for part in mine if kept.read(part.name) is None]
+    total, left, name = sum(map(len, mine)), sum(map(len, missing)), f"{run.name} {spec.name}"
+    if left < total:
+        print(f"{name}: resumed after {total - left} of {total} samples", flush=True)
+    progress, done = Progress(name, total, total - left), total - left
+    for part in missing:
+        show = functools.partial(_show, progress, done)
+        kept.write(part.name, _examine(policy, task, examples, run, spec, part, show))
+        done += len(part)
+    processes.wait()
+    return kept.join(part.name for part in every) if processes.rank() == 0 else []
+
+
+def _examine(
+    policy: Policy,
+    task: Task,
+    examples: list[Example],
+    run: Run,
+    spec: EvaluationSpec,
+    part: Part,
+    report: Callable[[int], None],
+) -> list[Row]:
+    """The rows of one part."""
+    began, some, first = time.monotonic(), examples[part.examples], part.examples.start
+    made, texts = respond(
+        policy,
+        task,
+        some,
+        Seeds(("evaluate", run.seed)).generator(part.sampler, part.length, first, device=policy.model.device),
+        length=part.length,
+        block_length=spec.block_length,
+        sampler=spec.samplers[part.sampler],
+        temperature=spec.temperature,
+        report=report,
+    )
+    rows = list(_graded(policy, task, some, made, texts))
+    seconds = round((time.monotonic() - began) / len(part), 5)
+    labels = {**_labels(run), "sampler": part.sampler, "length": part.length}
+    return [{**labels, "example": i, **row, "seconds": seconds} for i, row in enumerate(rows, first)]
+
+
+def _show(progress: Progress, before: int, finished: int) -> None:
+    progress.show(before + finished)
 
 
 def _graded(policy: Policy, task: Task, examples: list[Example], made: Completions, texts: list[str]) -> Iterator[Row]:

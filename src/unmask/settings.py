@@ -263,7 +263,9 @@ class Evaluation(Block):
 
     samplers: Names
     temperature: NonNegative
-    rows_per_batch: Count
+    rows_per_batch: Count = Field(
+        description="examples decoded together, from one stream of random numbers; processes share them by so many"
+    )
 
 
 class Diagnosis(Block):

@@ -38,9 +38,13 @@ def again(path):
 
 
 def launcher(wildcards, resources):
-    """One process on each GPU; SIGTERM reaches them all, and they have the time to answer."""
-    count = math.gcd(resources.gpu, GRID.processes(wildcards.run))
-    if count == 1:
+    """The processes of a training: as many as share its prompts evenly."""
+    return processes(math.gcd(resources.gpu, GRID.processes(wildcards.run)))
+
+
+def processes(count):
+    """So many processes, one on each GPU; SIGTERM reaches them all, and they have the time to answer."""
+    if count <= 1:
         return ["python"]
     words = ["torchrun", "--standalone", "--nproc-per-node", str(count)]
     return [

@@ -7,7 +7,10 @@
 
 
 rule evaluate_policy:
-    """Examine one run on the test split, at all lengths and samplers of one evaluation."""
+    """Examine one run on the test split, at all lengths and samplers of one evaluation.
+
+    The folder samples-{evaluation}.parts is no declared output, so a failed job leaves it and the next goes on from it.
+    """
     input:
         spec="results/{scale}/runs/{run}/spec.yaml",
         evaluation="results/{scale}/evaluations/{evaluation}/spec.yaml",
@@ -22,14 +25,18 @@ rule evaluate_policy:
         "benchmarks/evaluate_policy/{scale}/{run}/{evaluation}.tsv"
     conda:
         "../../envs/train.yaml"
+    resources:
+        nodes=1,
+        gpu=1,  # or more: processes share the examples
     params:
+        launcher=lambda w, resources: processes(resources.gpu),
         adapter=lambda w, input: (
             ["--adapter", input.adapter] if input.get("adapter") else []
         ),
     shell:
         r"""
         exec &> >(tee {log:q})
-        HF_HUB_OFFLINE=1 python "$SRC/evaluate_policy.py" {input.spec:q} \
+        HF_HUB_OFFLINE=1 {params.launcher:q} "$SRC/evaluate_policy.py" {input.spec:q} \
             --evaluation {input.evaluation:q} \
             --weights {input.weights:q} \
             {params.adapter:q} \
