@@ -17,11 +17,12 @@ import torch
 
 from unmask import methods, preemption, processes, tasks
 from unmask.data import read_examples
-from unmask.files import InputError, remove, run_step, writing
+from unmask.files import InputError, remove, run_step, sha256, writing
 from unmask.lock import Lock, held
 from unmask.manifest import device_name, identity, write_manifest
+from unmask.models.card import model_card
 from unmask.models.policy import Policy
-from unmask.spec import Run
+from unmask.spec import ModelSpec, Run
 from unmask.trainer import Trainer
 
 
@@ -34,6 +35,8 @@ def main() -> None:
     parser.add_argument("--start", type=Path, help="the adapter to go on training, for a run that starts from another")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--validation", type=Path, help="the split by which the best policy is kept; else the last is")
+    parser.add_argument("--base", type=Path, help="spec.yaml of the base model, for the model card")
+    parser.add_argument("--scale", default="SCALE", help="its name in paths, for the model card")
     parser.add_argument("--adapter", type=Path, required=True)
     parser.add_argument("--metrics", type=Path, required=True)
     parser.add_argument("--manifest", type=Path, required=True)
@@ -53,7 +56,7 @@ def train(args: argparse.Namespace, lock: Lock | None, asked: Callable[[], bool]
 
     began = time.monotonic()
     torch.set_num_threads(1)  # the same sums in the same order on any machine
-    run = Run.read(args.spec)
+    run, base = Run.read(args.spec), ModelSpec.read(args.base) if args.base else None
     if run.training["validate_every"] and not args.validation:
         raise InputError(f"{args.spec}: its validate_every asks for the validation split: give --validation")
     optional = {"start": args.start, "validation": args.validation}
@@ -75,6 +78,8 @@ def train(args: argparse.Namespace, lock: Lock | None, asked: Callable[[], bool]
         return
     with writing(args.adapter) as temporary:
         trainer.policy.save(temporary)
+        card = model_card(run, base, metrics, sha256(args.data), args.scale)
+        (temporary / "README.md").write_text(card, encoding="utf-8")
     with writing(args.metrics) as temporary:
         pd.DataFrame(metrics).to_csv(temporary, index=False)
     seconds_training = round(sum(row["seconds"] for row in metrics), 1)

@@ -1,5 +1,5 @@
 # REQUIRED INPUTS:  results/{scale}/runs/{run}/spec.yaml
-#                   results/{scale}/models/{model}/weights
+#                   results/{scale}/models/{model}/weights, spec.yaml
 #                   results/{scale}/data/{task}/{train,validation}.parquet
 # OUTPUTS:          results/{scale}/runs/{run}/adapter, metrics.csv, manifest.json
 
@@ -13,6 +13,7 @@ rule train_policy:
     input:
         spec="results/{scale}/runs/{run}/spec.yaml",
         weights=lambda w: f"results/{w.scale}/models/{GRID.runs[w.run].model}/weights",
+        base=lambda w: f"results/{w.scale}/models/{GRID.runs[w.run].model}/spec.yaml",
         start=lambda w: GRID.adapter(GRID.runs[w.run].start_from),
         data=lambda w: f"results/{w.scale}/data/{GRID.runs[w.run].task}/train.parquet",
         validation=lambda w: GRID.validation(w.run),
@@ -44,6 +45,7 @@ rule train_policy:
             --weights {input.weights:q} \
             {params.optional:q} \
             --data {input.data:q} \
+            --base {input.base:q} --scale {wildcards.scale} \
             --adapter {output.adapter:q} \
             --metrics {output.metrics:q} \
             --manifest {output.manifest:q}

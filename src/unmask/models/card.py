@@ -1,0 +1,144 @@
+"""The model card of an adapter: README.md in its folder, with the front matter that PEFT and the hub read.
+
+It says what the adapter was made of and how to make it again, and holds nothing that differs between two equal runs: no
+time, no machine. Test scores come after the adapter, and a file that is part of it cannot have them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import yaml
+
+from unmask.names import method_name, task_name
+from unmask.spec import ModelSpec, Run
+
+PAPERS = {
+    "sft": "Shen Nie, Fengqi Zhu, Zebin You, Xiaolu Zhang, Jingyang Ou, Jun Hu, Jun Zhou, Yankai Lin, Ji-Rong Wen, "
+    "Chongxuan Li: arXiv 2502.09992 (LLaDA)",
+    "diffu_grpo": "Siyan Zhao, Devaansh Gupta, Qinqing Zheng, Aditya Grover: arXiv 2504.12216 (d1)",
+    "coupled_grpo": "Shansan Gong, Ruixiang Zhang, Huangjie Zheng, Jiatao Gu, Navdeep Jaitly, Lingpeng Kong, "
+    "Yizhe Zhang: arXiv 2506.20639 (DiffuCoder)",
+    "dmpo": "Yuchen Zhu, Wei Guo, Jaemoo Choi, Petr Molodyk, Bo Yuan, Molei Tao, Yongxin Chen: arXiv 2510.08233 (DMPO)",
+    "diffpo": "Hanyang Zhao, Dawen Liang, Wenpin Tang, David Yao, Nathan Kallus: arXiv 2510.02212 (DiFFPO)",
+}
+FIGURES = {
+    "reward": "mean reward of a response",
+    "accuracy": "share of responses that are right (strict)",
+    "entropy": "entropy of a drawn token [nats]",
+    "nfe": "forward passes a response",
+    "tokens": "tokens a response",
+}
+TEMPLATE = """\
+---
+{front}---
+
+# {title}
+
+{kind} for a masked diffusion language model: {method} on {task}, seed {seed}.
+
+| | |
+|---|---|
+| Base model | {base} |
+| Method | {method} (`src/unmask/methods/{algorithm}.py`){start} |
+| Training data | {task}, SHA-256 of `train.parquet` {data} |
+| Settings | below, digest {digest} |
+
+## Training
+
+{updates} updates, {skipped} of them skipped. The responses of the last buffer (SFT's are demonstrations):
+
+| | |
+|---|---|
+{figures}
+
+## Scores
+
+Validation: {validation}.
+
+Test: not in this card, which is part of what is tested. `samples-*.parquet` beside this folder have every answer,
+`results/{scale}/scores/` the means and `results/{scale}/tables/` the comparisons.
+
+## Use
+
+```
+from unmask.models.policy import Policy
+policy = Policy.load("results/{scale}/models/{model}/weights", "results/{scale}/runs/{name}/adapter")
+```
+
+## Repeat
+
+```
+snakemake --cores all --config scale={scale} -- results/{scale}/runs/{name}/adapter
+```
+
+`manifest.json` beside this folder has the commit, the packages and the hashes of all inputs. The settings:
+
+```
+{settings}```
+
+## Citation
+
+{citation}
+
+## Licence
+
+The code that made this is under Apache-2.0. {licence}
+"""
+
+
+def model_card(run: Run, base: ModelSpec | None, metrics: list[dict[str, Any]], data: str, scale: str) -> str:
+    """The card's text. `metrics` are a finished training's rows, `data` is the hash of its training split."""
+    lora, last = run.training["lora_rank"] > 0, metrics[-1]
+    front = {"library_name": "peft"} if lora else {}
+    front |= {"base_model": _repository(base) or run.model, "tags": ["masked-diffusion", run.algorithm]}
+    published = base is None or base.source != "scratch"
+    return TEMPLATE.format(
+        front=yaml.safe_dump(front, sort_keys=False),
+        title=run.name,
+        kind="A LoRA adapter" if lora else "All weights, trained,",
+        method=method_name(run.method, run.variant),
+        task=task_name(run.task),
+        seed=run.seed,
+        base=_origin(run, base),
+        algorithm=run.algorithm,
+        start=f", from the adapter of `{run.start_from}`" if run.start_from else "",
+        data=data,
+        digest=run.digest,
+        updates=last["step"],
+        skipped=sum(row.get("skipped", 0) for row in metrics),
+        figures="\n".join(f"| {text} | {last[key]:.4g} |" for key, text in FIGURES.items() if key in last),
+        validation=_validation(metrics),
+        scale=scale,
+        model=run.model,
+        name=run.name,
+        settings=yaml.safe_dump(asdict(run), sort_keys=False, allow_unicode=True),
+        citation=PAPERS.get(run.algorithm, f"See `src/unmask/methods/{run.algorithm}.py`."),
+        licence="The base model and the data have licences of their own: read them before passing this on."
+        if published
+        else "The base model was made by the same code.",
+    )
+
+
+def _repository(base: ModelSpec | None) -> str | None:
+    """The base model's name on the hub, if it is there."""
+    return base.settings["repository"] if base and base.source == "hub" else None
+
+
+def _origin(run: Run, base: ModelSpec | None) -> str:
+    """The base model in words. A local folder is not named: its path says something of a machine."""
+    if base is None:
+        return f"`{run.model}`"
+    if base.source == "hub":
+        return f"`{base.settings['repository']}` at revision `{base.settings['revision']}`"
+    how = "made by this workflow" if base.source == "scratch" else "a local checkpoint"
+    return f"`{run.model}`, {how}, digest {base.digest}; its manifest has the hashes of its files"
+
+
+def _validation(metrics: list[dict[str, Any]]) -> str:
+    """What the training measured on the validation split: the policy that did best there is the one kept."""
+    seen = [row["validation"] for row in metrics if row.get("validation") is not None]
+    if not seen:
+        return "not measured in this training"
+    return f"{max(seen):.4g} of the answers right (strict, greedy), the best of {len(seen)}; this is the policy of then"
