@@ -31,7 +31,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)  # the same sums in the same order on any machine
     run, spec = Run.read(args.spec), DiagnosisSpec.read(args.diagnosis)
-    policy = Policy.load(args.weights, args.adapter, dtype=run.training["dtype"])
+    policy = Policy.load(args.weights, args.adapter, **run.numbers)
     settings = RolloutSettings(
         group_size=1,
         length=run.training["generation_length"],

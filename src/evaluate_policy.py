@@ -45,8 +45,8 @@ def examine(args: argparse.Namespace, parts: Path, lock: Lock | None) -> None:
     torch.set_num_threads(1)  # the same sums in the same order on any machine
     run, spec = Run.read(args.spec), EvaluationSpec.read(args.evaluation)
     inputs = {"evaluation": args.evaluation, "weights": args.weights, "data": args.data}
+    policy = Policy.load(args.weights, args.adapter, **run.numbers)
     kept = Kept(parts, identity(run, inputs | ({"adapter": args.adapter} if args.adapter else {})))
-    policy = Policy.load(args.weights, args.adapter, dtype=run.training["dtype"])
     task, examples = tasks.load(run.task, run.task_settings), read_examples(args.data)
     posed(policy, task, examples, max(spec.lengths))  # a prompt that is too long is found before hours of work
     rows = evaluate(policy, task, examples, run, spec, kept)

@@ -64,7 +64,7 @@ def train(args: argparse.Namespace, lock: Lock | None, asked: Callable[[], bool]
     checkpoints = args.adapter.parent / "checkpoints"
     trainer = Trainer(
         run=run,
-        policy=Policy.load(args.weights, args.start, dtype=run.training["dtype"]),
+        policy=Policy.load(args.weights, args.start, **run.numbers),
         method=methods.load(run.algorithm, run.method_settings),
         task=tasks.load(run.task, run.task_settings),
         examples=read_examples(args.data),

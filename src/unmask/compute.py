@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from unmask.costs import flops_a_token
+from unmask.models.nf4 import size
 
 
 class Compute:
@@ -21,8 +22,8 @@ class Compute:
         ends = (model.get_input_embeddings(), model.get_output_embeddings())
         outside = {id(p) for module in ends for p in module.parameters()}
         body = [p for p in model.parameters() if id(p) not in outside]
-        trained = sum(p.numel() for p in body if p.requires_grad)
-        self.forward, self.backward = flops_a_token(sum(p.numel() for p in body), trained)
+        trained = sum(size(p) for p in body if p.requires_grad)
+        self.forward, self.backward = flops_a_token(sum(map(size, body)), trained)
         model.get_input_embeddings().register_forward_hook(self._count)
 
     def _count(self, embedding: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:

@@ -228,6 +228,10 @@ def _contradictions(runs: list[Run], datasets: dict[str, DataSpec]) -> list[str]
             if mine != start.training[key]:
                 change = f"{mine} cannot go on training an adapter of {start.method} with {start.training[key]}"
                 lines.append(f"methods.{run.method}.{key}: {change}")
+    for run in runs:
+        if run.trains and run.training["quantisation"] != "none" and run.training["lora_rank"] == 0:
+            how = f"quantisation {run.training['quantisation']} trains an adapter only"
+            lines.append(f"methods.{run.method}.lora_rank: 0 trains every weight, and {how}; give it a rank")
     for task, data in datasets.items():
         for key in data.settings:
             low, high = data.settings[key], data.settings.get(f"max_{key[4:]}")

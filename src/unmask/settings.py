@@ -124,6 +124,9 @@ class Training(Block):
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         description="numbers of the base model; auto is bfloat16 on a GPU and float32 elsewhere. Adapters are float32"
     )
+    quantisation: Literal["none", "nf4"] = Field(
+        description="of the base model's matrices: nf4 is four bits, by bitsandbytes, on a CUDA device"
+    )
     rollout_dropout: bool = Field(description="adapter dropout also while sampling, as in the released codes")
     mask_padding: bool = Field(description="hide left padding from attention; the released codes do not")
     resync_every: Whole = Field(description="buffers after which the reference becomes the current policy; 0 is never")

@@ -93,6 +93,11 @@ class Run(Spec):
         """Whether the run has a training of its own; the base model has none."""
         return self.algorithm != "base"
 
+    @property
+    def numbers(self) -> dict[str, str]:
+        """How the base model's weights are held."""
+        return {key: self.training[key] for key in ("dtype", "quantisation")}
+
 
 @dataclass(frozen=True)
 class ToySpec(Spec):

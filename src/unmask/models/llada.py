@@ -37,6 +37,7 @@ class LladaForMaskedDiffusion(LlamaPreTrainedModel):
 
     config_class = LladaConfig
     activation_checkpointing = False  # of every layer, whenever there are gradients
+    is_loaded_in_4bit = False  # see nf4.py; PEFT asks for it by this name
 
     def __init__(self, config: LladaConfig) -> None:
         super().__init__(config)

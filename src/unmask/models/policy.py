@@ -22,6 +22,7 @@ from transformers.utils import logging
 from unmask.adaptive import ThresholdHead
 from unmask.files import InputError
 from unmask.models.llada import LladaForMaskedDiffusion
+from unmask.models.nf4 import check_nf4, quantise
 from unmask.models.published import load_model, load_tokenizer
 
 logging.disable_progress_bar()
@@ -40,18 +41,31 @@ class Policy:
 
     @classmethod
     def load(
-        cls, folder: Path, trained: Path | None = None, *, device: torch.device | str | None = None, dtype: str = "auto"
+        cls,
+        folder: Path,
+        trained: Path | None = None,
+        *,
+        device: torch.device | str | None = None,
+        dtype: str = "auto",
+        quantisation: str = "none",
     ) -> Policy:
         """The base model in `folder`, with what a run trained on top of it if `trained` is given.
 
         On a GPU if there is one, unless `device` says otherwise. `dtype` is float32, bfloat16 or auto: bfloat16 on a
-        GPU, float32 elsewhere. An adapter is in fp32 whatever the model is in.
+        GPU, float32 elsewhere. An adapter is in fp32 whatever the model is in. `quantisation` is none or nf4; the
+        latter raises InputError before anything is read if it is not possible here, and on a CPU it has to be asked for
+        by `device`.
         """
+        if quantisation == "nf4":
+            check_nf4(needs_gpu=device is None)
         device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         if dtype == "auto":
             dtype = "bfloat16" if device.type == "cuda" else "float32"
         every_weight = trained is not None and (Path(trained) / "config.json").exists()
-        model = load_model(trained if every_weight else folder, device, getattr(torch, dtype))
+        there = "cpu" if quantisation == "nf4" else device  # a small GPU never holds the whole
+        model = load_model(trained if every_weight else folder, there, getattr(torch, dtype))
+        if quantisation == "nf4":
+            model = quantise(model, device)
         tokenizer = load_tokenizer(folder, model.config)
         if trained is None:
             return cls(model, tokenizer)
@@ -111,9 +125,10 @@ class Policy:
     def merged(self) -> Iterator[None]:
         """Within the block, the adapter is folded into the weights: fewer operations, equal up to rounding.
 
-        Not in bfloat16, where most of what an adapter has learnt would be lost in the rounding of the sum.
+        Not in bfloat16, where most of what an adapter has learnt would be lost in the rounding of the sum, and still
+        less in four bits.
         """
-        if self.adapter is None or self.model.dtype != torch.float32:
+        if self.adapter is None or self.model.dtype != torch.float32 or self.model.is_loaded_in_4bit:
             yield
             return
         from peft.tuners.lora import LoraLayer  # slow to import, and base models do without it
