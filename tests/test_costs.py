@@ -264,6 +264,16 @@ def test_what_is_kept_for_the_gradient_is_what_autograd_keeps(config, rank, dtyp
     assert sum(size for size, _ in kept.values()) - rotations == pytest.approx(reckoned, rel=0.05)
 
 
+def test_four_bits_hold_the_8b_model_in_5_7_gb(config):
+    config["scale"] = "llada-8b"
+    config["scales"]["llada-8b"]["training"]["quantisation"] = "nf4"
+    grid = expand(config)
+    parts = training_memory(LLADA_8B, grid.runs["dmpo/gsm8k/default/seed-0"], grid.cost)["gradient"]
+    layers = 8_015_581_184 - 2 * 126_464 * 4096 - (2 * 32 + 1) * 4096  # without embedding, head and norms
+    assert parts["weights"] == layers * (0.5 + 1 / 64 + 1 / 4096) + 2 * (8_015_581_184 - layers)
+    assert round(parts["weights"] / 1e9, 1) == 5.7
+
+
 def test_parts_of_the_8b_model_by_hand(config):
     """DMPO, four responses of four copies at once, in bfloat16."""
     grid, run = run_of(config, scale="llada-8b", activation_checkpointing=True)

@@ -17,6 +17,7 @@ from unmask.spec import EvaluationSpec, Run
 Parts = dict[str, float]  # bytes by what they hold
 LOGITS_AT_ONCE = 2**24  # as in models/head.py and samplers/draw.py
 CONTEXT = 1.5e9  # of CUDA, cuBLAS and NCCL: a guess
+NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)  # bytes of a weight: four bits, a byte for 64 of them, four bytes for 256 of those
 
 
 def item_size(run: Run, cost: Cost) -> int:
@@ -25,12 +26,20 @@ def item_size(run: Run, cost: Cost) -> int:
     return 2 if dtype == "bfloat16" or (dtype == "auto" and cost.gpu_memory) else 4
 
 
+def weights(shape: Shape, run: Run, cost: Cost) -> float:
+    """Bytes of the base model; with `quantisation: nf4` the matrices of its layers are held in four bits."""
+    quantised = shape.layers * sum(rows * columns for rows, columns in shape.projections.values())
+    if run.training["quantisation"] == "none":
+        quantised = 0
+    return (shape.parameters - quantised) * item_size(run, cost) + quantised * NF4
+
+
 def training_memory(shape: Shape, run: Run, cost: Cost, gpus: int = 1) -> dict[str, Parts]:
     """What one GPU holds in each phase of a training that `gpus` share evenly."""
     t, size = Training(**run.training), item_size(run, cost)
     trained, width = trained_parameters(shape, t), cost.prompt_tokens + t.generation_length
     held: Parts = {
-        "weights": shape.parameters * size,
+        "weights": weights(shape, run, cost),
         "adapter": 4 * trained * (t.lora_rank > 0),
         "reference": 4 * trained,
         "moments": 8 * trained,
@@ -57,7 +66,7 @@ def training_memory(shape: Shape, run: Run, cost: Cost, gpus: int = 1) -> dict[s
 def evaluation_memory(shape: Shape, run: Run, evaluation: EvaluationSpec, cost: Cost) -> Parts:
     """What a GPU holds in the largest batch of an evaluation."""
     t, size = Training(**run.training) if run.trains else None, item_size(run, cost)
-    held: Parts = {"weights": shape.parameters * size, "context": CONTEXT if cost.gpu_memory else 0}
+    held: Parts = {"weights": weights(shape, run, cost), "context": CONTEXT if cost.gpu_memory else 0}
     if t and t.lora_rank:
         held["adapter"] = 4 * trained_parameters(shape, t)
     width = cost.prompt_tokens + max(evaluation.lengths)
