@@ -15,6 +15,7 @@ from unmask.diagnostics import surrogate_gaps
 from unmask.files import run_step
 from unmask.models.policy import Policy
 from unmask.rollout import RolloutSettings, roll_out
+from unmask.seal import check_seal
 from unmask.seeding import Seeds
 from unmask.spec import DiagnosisSpec, Run
 
@@ -31,6 +32,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)  # the same sums in the same order on any machine
     run, spec = Run.read(args.spec), DiagnosisSpec.read(args.diagnosis)
+    check_seal(args.weights)
     policy = Policy.load(args.weights, args.adapter, **run.numbers)
     settings = RolloutSettings(
         group_size=1,

@@ -21,6 +21,7 @@ from unmask.lock import Lock, held
 from unmask.manifest import identity
 from unmask.models.policy import Policy
 from unmask.rollout import posed
+from unmask.seal import check_seal
 from unmask.spec import EvaluationSpec, Run
 
 
@@ -45,6 +46,7 @@ def examine(args: argparse.Namespace, parts: Path, lock: Lock | None) -> None:
     torch.set_num_threads(1)  # the same sums in the same order on any machine
     run, spec = Run.read(args.spec), EvaluationSpec.read(args.evaluation)
     inputs = {"evaluation": args.evaluation, "weights": args.weights, "data": args.data}
+    check_seal(args.weights)
     policy = Policy.load(args.weights, args.adapter, **run.numbers)
     kept = Kept(parts, identity(run, inputs | ({"adapter": args.adapter} if args.adapter else {})))
     task, examples = tasks.load(run.task, run.task_settings), read_examples(args.data)

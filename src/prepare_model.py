@@ -13,13 +13,14 @@ import torch
 
 from unmask import tasks
 from unmask.data import read_examples
-from unmask.files import checksums, run_step, writing
+from unmask.files import run_step, writing
 from unmask.manifest import write_manifest
 from unmask.models.fetch import checkpoint_folder, link
 from unmask.models.policy import Policy
 from unmask.models.published import check_checkpoint
 from unmask.models.tiny import build_model, build_tokenizer
 from unmask.pretrain import pretrain
+from unmask.seal import seal
 from unmask.seeding import Seeds
 from unmask.settings import Pretraining
 from unmask.spec import ModelSpec
@@ -57,6 +58,7 @@ def _train(spec: ModelSpec, inputs: dict[str, Path], weights: Path) -> dict[str,
     with writing(weights) as temporary:
         policy.model.save_pretrained(temporary)
         policy.tokenizer.save_pretrained(temporary)
+        seal(temporary)
     return {"parameters": sum(p.numel() for p in policy.model.parameters()), **found}
 
 
@@ -66,11 +68,12 @@ def _provide(spec: ModelSpec, weights: Path) -> dict[str, Any]:
     parameters = check_checkpoint(checkpoint)
     with writing(weights) as temporary:
         link(checkpoint, temporary)
+        files = seal(temporary)
     print(f"{spec.name}: {parameters:,} parameters, in {checkpoint}", flush=True)
     return {
         "parameters": parameters,
         "origin": {"source": spec.source, **spec.settings},
-        "files": checksums(weights),
+        "files": files,
     }
 
 

@@ -22,6 +22,7 @@ from unmask.lock import Lock, held
 from unmask.manifest import device_name, identity, write_manifest
 from unmask.models.card import model_card
 from unmask.models.policy import Policy
+from unmask.seal import check_seal
 from unmask.spec import ModelSpec, Run
 from unmask.trainer import Trainer
 
@@ -61,6 +62,7 @@ def train(args: argparse.Namespace, lock: Lock | None, asked: Callable[[], bool]
         raise InputError(f"{args.spec}: its validate_every asks for the validation split: give --validation")
     optional = {"start": args.start, "validation": args.validation}
     inputs = {"weights": args.weights, "data": args.data, **{name: path for name, path in optional.items() if path}}
+    check_seal(args.weights)
     checkpoints = args.adapter.parent / "checkpoints"
     trainer = Trainer(
         run=run,
@@ -77,9 +79,7 @@ def train(args: argparse.Namespace, lock: Lock | None, asked: Callable[[], bool]
     if lock is None:
         return
     with writing(args.adapter) as temporary:
-        trainer.policy.save(temporary)
-        card = model_card(run, base, metrics, sha256(args.data), args.scale)
-        (temporary / "README.md").write_text(card, encoding="utf-8")
+        trainer.policy.save(temporary, model_card(run, base, metrics, sha256(args.data), args.scale))
     with writing(args.metrics) as temporary:
         pd.DataFrame(metrics).to_csv(temporary, index=False)
     seconds_training = round(sum(row["seconds"] for row in metrics), 1)

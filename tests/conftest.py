@@ -76,11 +76,13 @@ def job(config, policy, sudoku, tmp_path):
         "lora_dropout": 0.1,
     }
     from unmask.data import write_rows
+    from unmask.seal import seal
 
     run = expand(config).runs["dmpo/sudoku/default/seed-0"]
     run.write(tmp_path / "spec.yaml")
     policy.model.save_pretrained(tmp_path / "weights")
     policy.tokenizer.save_pretrained(tmp_path / "weights")
+    seal(tmp_path / "weights")
     splits = sudoku.splits()
     for split in ("train", "validation"):
         write_rows(tmp_path / f"{split}.parquet", splits[split])
@@ -96,6 +98,15 @@ def job(config, policy, sudoku, tmp_path):
         return out, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
     return start
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory):
+    """A folder with the results of every step of one run at the smoke scale, and how each step ended (steps.py)."""
+    import steps
+
+    folder = tmp_path_factory.mktemp("made")
+    return folder, steps.make(folder)
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from unmask.checkpoint import Checkpoint
 from unmask.data import write_rows
 from unmask.files import InputError
 from unmask.grid import expand
+from unmask.seal import seal
 from unmask.settings import Training
 from unmask.trainer import check_shares
 
@@ -48,6 +49,7 @@ def folder(config, policy, sudoku, tmp_path):
         runs[f"{name}/sudoku/default/seed-0"].write(tmp_path / f"{name}.yaml")
     policy.model.save_pretrained(tmp_path / "weights")
     policy.tokenizer.save_pretrained(tmp_path / "weights")
+    seal(tmp_path / "weights")
     splits = sudoku.splits()
     for split in ("train", "validation"):
         write_rows(tmp_path / f"{split}.parquet", splits[split])

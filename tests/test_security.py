@@ -1,17 +1,22 @@
 """What config.yaml and files from elsewhere cannot do: leave the folder, reach a shell, run code."""
 
+import ast
 import copy
 import os
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
 
 from unmask.checkpoint import Checkpoint
+from unmask.files import InputError
 from unmask.grid import expand
 from unmask.mistakes import ConfigError
 from unmask.models.policy import Policy
+from unmask.seal import seal
 
+ROOT = Path(__file__).parents[1]
 NAMES = ["a b", "a'b", 'a"b', "a;b", "$(touch x)", "`x`", "a|b", "a&b", "a>b", "a*", "{a}", "..", "../a", "a/b", "/a",
          ".a", "-a", "~a", "a\nb", "a\n", "a\tb", "a\\b", "", "é", "a\x00b", "x" * 300]  # fmt: skip
 # Blocks whose keys are names, with one that is there.
@@ -71,6 +76,38 @@ def test_free_text_among_grid_values_is_a_plain_name_in_paths(config):
         assert not set(_text(name)) - set("abcdefghijklmnopqrstuvwxyz-.~"), name
 
 
+RUNS = {  # calls that run data as code, or read files that can
+    "eval", "exec", "compile", "__import__", "pickle.load", "pickle.loads", "pickle.Unpickler", "marshal.loads",
+    "torch.load", "torch.jit.load", "np.load", "numpy.load", "pd.read_pickle", "joblib.load", "yaml.load",
+    "yaml.unsafe_load", "yaml.full_load", "os.system", "os.popen", "subprocess.getoutput",
+}  # fmt: skip
+ALLOWED = {("settings.py", "eval"), ("settings.py", "compile")}  # annotations of files in src/unmask
+
+
+def calls(file):
+    """(name, keywords) of every call in a file."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call):
+            yield ast.unparse(node.func), {word.arg: ast.unparse(word.value) for word in node.keywords}
+
+
+def test_no_call_runs_data():
+    """Whatever a model writes or a file holds is never run: the source has no call that could."""
+    found = {(file, *call) for file in sorted((ROOT / "src").rglob("*.py")) for call in map(plain, calls(file))}
+    assert {(file.name, name) for file, name, _ in found if name in RUNS} == ALLOWED
+    assert not [one for one in found if {("shell", "True"), ("trust_remote_code", "True")} & one[2]]
+
+
+def plain(call):
+    """A call whose keywords can be in a set."""
+    return call[0], frozenset(call[1].items())
+
+
+def test_the_scan_sees_what_it_looks_for(tmp_path):
+    (tmp_path / "a.py").write_text("import torch\ntorch.load(x, weights_only=False)\nrun(y, shell=True)\n")
+    assert list(calls(tmp_path / "a.py")) == [("torch.load", {"weights_only": "False"}), ("run", {"shell": "True"})]
+
+
 class Bomb:
     """Reading it from a pickle makes a folder."""
 
@@ -83,8 +120,8 @@ class Bomb:
 
 def test_a_checkpoint_with_code_in_it_is_damaged_and_the_code_does_not_run(tmp_path, capsys):
     Checkpoint(1, {"a": torch.zeros(1)}, {}, {}, []).save(tmp_path, "x")
-    file = tmp_path / "step-000001/optimizer.pt"
-    torch.save({"state": Bomb(tmp_path / "went-off")}, file)
+    torch.save({"state": Bomb(tmp_path / "went-off")}, tmp_path / "step-000001/optimizer.safetensors")
+    seal(tmp_path / "step-000001")
     assert Checkpoint.newest(tmp_path, "x") is None
     assert "damaged" in capsys.readouterr().out
     assert not (tmp_path / "went-off").exists()
@@ -97,7 +134,8 @@ def test_an_adapter_with_code_in_it_is_refused_and_the_code_does_not_run(policy,
     policy.save(tmp_path / "adapter")
     (tmp_path / "adapter/adapter_model.safetensors").unlink()
     torch.save({"a": Bomb(tmp_path / "went-off")}, tmp_path / "adapter/adapter_model.bin")
-    with pytest.raises(pickle.UnpicklingError, match="Weights only"):
+    seal(tmp_path / "adapter")
+    with pytest.raises(InputError, match=r"adapter: its weights are pickle files \(adapter_model.bin\)"):
         Policy.load(tmp_path / "weights", tmp_path / "adapter", device="cpu")
     assert not (tmp_path / "went-off").exists()
 

@@ -1,14 +1,14 @@
 """Checkpoints: everything a killed training needs to go on to the same result.
 
 One folder a checkpoint, `step-000012`, written under a temporary name and renamed, so it is whole or absent. It holds
-the trained parameters, the optimiser, the buffer of rollouts in use and the metrics so far. Random numbers need no
-state (see seeding.py). A checkpoint of other settings, data or base model is not resumed from.
+the trained parameters, the moments of the optimiser, the buffer of rollouts in use and the metrics so far, with the
+hash of each file. Random numbers need no state (see seeding.py). A checkpoint of other settings, data or base model is
+not resumed from.
 """
 
 from __future__ import annotations
 
 import json
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from unmask.files import remove, writing
+from unmask.seal import check_seal, seal
 
 # What reading a torn or altered checkpoint raises.
-DAMAGE = (OSError, ValueError, KeyError, RuntimeError, EOFError, pickle.UnpicklingError, SafetensorError)
+DAMAGE = (OSError, ValueError, KeyError, SafetensorError)
 
 
 @dataclass
@@ -30,7 +31,7 @@ class Checkpoint:
 
     step: int
     parameters: dict[str, Tensor]
-    optimizer: dict[str, Any]
+    optimizer: dict[str, Tensor]  # names are dotted: number of the parameter, name of the moment
     buffer: dict[str, Tensor]  # names are dotted: rollouts.…, fixed.…, reference.…
     metrics: list[dict[str, Any]]
 
@@ -41,9 +42,10 @@ class Checkpoint:
             temporary.mkdir(parents=True)
             _save(self.parameters, temporary / "parameters.safetensors")
             _save(self.buffer, temporary / "buffer.safetensors")
-            torch.save(self.optimizer, temporary / "optimizer.pt")
+            _save(self.optimizer, temporary / "optimizer.safetensors")
             state = {"step": self.step, "identity": identity, "metrics": self.metrics}
             (temporary / "state.json").write_text(json.dumps(state), encoding="utf-8")
+            seal(temporary)
         for old in set(folders(folder)) - {folder / f"step-{self.step:06d}", *before[-1:]}:
             remove(old)
 
@@ -54,6 +56,7 @@ class Checkpoint:
             remove(unfinished)
         for path in reversed(folders(folder)):
             try:
+                check_seal(path)
                 state = json.loads((path / "state.json").read_text(encoding="utf-8"))
                 if state["identity"] != identity:
                     print(f"{path}: left by other settings, data or base model; not resumed from", flush=True)
@@ -61,7 +64,7 @@ class Checkpoint:
                 return cls(
                     step=state["step"],
                     parameters=load_file(path / "parameters.safetensors", device=str(device)),
-                    optimizer=torch.load(path / "optimizer.pt", weights_only=True, map_location="cpu"),
+                    optimizer=load_file(path / "optimizer.safetensors"),
                     buffer=load_file(path / "buffer.safetensors", device=str(device)),
                     metrics=state["metrics"],
                 )
@@ -74,6 +77,21 @@ class Checkpoint:
 def folders(folder: Path) -> list[Path]:
     """The checkpoints in `folder`, oldest first."""
     return sorted(folder.glob("step-*"))
+
+
+def moments(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """What an optimiser has gathered, by dotted name; its settings are those of the run."""
+    state = optimizer.state_dict()["state"]
+    return {f"{number}.{name}": value for number, values in state.items() for name, value in values.items()}
+
+
+def restore_moments(optimizer: torch.optim.Optimizer, saved: dict[str, Tensor]) -> None:
+    """Put back what `moments` gave."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for dotted, value in saved.items():
+        number, _, name = dotted.partition(".")
+        state.setdefault(int(number), {})[name] = value
+    optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
 
 
 def _identity(path: Path) -> str | None:

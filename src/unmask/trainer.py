@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from unmask import processes
-from unmask.checkpoint import Checkpoint
+from unmask.checkpoint import Checkpoint, moments, restore_moments
 from unmask.compute import Compute
 from unmask.files import InputError
 from unmask.methods import Method, Rows
@@ -220,7 +220,7 @@ class Trainer:
         groups = {"rollouts": rollouts.tensors(), "fixed": fixed}
         groups |= {"reference": self.policy.snapshot, "best": self.validation.best}
         tensors = {f"{kind}.{name}": value for kind, values in groups.items() for name, value in values.items()}
-        state = Checkpoint(step, dict(parameters), optimizer.state_dict(), tensors, self.metrics)
+        state = Checkpoint(step, dict(parameters), moments(optimizer), tensors, self.metrics)
         if processes.rank() == 0:
             state.save(folder or self.folder, self.identity)
         processes.wait()  # so that none ends, and the others with it, while this is being written
@@ -236,7 +236,7 @@ class Trainer:
         with torch.no_grad():
             for name, parameter in parameters.items():
                 parameter.copy_(state.parameters[name])
-        optimizer.load_state_dict(state.optimizer)
+        restore_moments(optimizer, state.optimizer)
         self.metrics = state.metrics
         saved = {kind: dict(unprefixed(state.buffer, kind)) for kind in ("rollouts", "fixed", "reference", "best")}
         self.policy.snapshot = saved["reference"]

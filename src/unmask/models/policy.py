@@ -23,7 +23,8 @@ from unmask.adaptive import ThresholdHead
 from unmask.files import InputError
 from unmask.models.llada import LladaForMaskedDiffusion
 from unmask.models.nf4 import check_nf4, quantise
-from unmask.models.published import load_model, load_tokenizer
+from unmask.models.published import check_trained, load_model, load_tokenizer
+from unmask.seal import seal
 
 logging.disable_progress_bar()
 warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)  # PEFT's own call
@@ -54,13 +55,16 @@ class Policy:
         On a GPU if there is one, unless `device` says otherwise. `dtype` is float32, bfloat16 or auto: bfloat16 on a
         GPU, float32 elsewhere. An adapter is in fp32 whatever the model is in. `quantisation` is none or nf4; the
         latter raises InputError before anything is read if it is not possible here, and on a CPU it has to be asked for
-        by `device`.
+        by `device`. Raises InputError unless the files of `trained`
+        are those that `save` wrote, bit by bit.
         """
         if quantisation == "nf4":
             check_nf4(needs_gpu=device is None)
         device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         if dtype == "auto":
             dtype = "bfloat16" if device.type == "cuda" else "float32"
+        if trained is not None:
+            check_trained(trained)
         every_weight = trained is not None and (Path(trained) / "config.json").exists()
         there = "cpu" if quantisation == "nf4" else device  # a small GPU never holds the whole
         model = load_model(trained if every_weight else folder, there, getattr(torch, dtype))
@@ -153,11 +157,14 @@ class Policy:
         for name, parameter in self.trainable().items():
             parameter.data = values[name]
 
-    def save(self, folder: Path) -> None:
-        """Write the adapter in PEFT's format, or the whole model when every weight was trained."""
+    def save(self, folder: Path, card: str | None = None) -> None:
+        """Write the adapter in PEFT's format, or the whole model when every weight was trained, with its model card."""
         (self.adapter or self.model).save_pretrained(folder)
         if self.head:
             self.head.save(folder)
+        if card:
+            (folder / "README.md").write_text(card, encoding="utf-8")
+        seal(folder)
 
     @property
     def eot(self) -> int:

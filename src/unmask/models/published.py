@@ -16,6 +16,7 @@ from transformers.models.qwen2.tokenization_qwen2 import Qwen2Tokenizer
 from unmask.files import InputError
 from unmask.models.layouts import Layout, read_json
 from unmask.models.llada import LladaConfig, LladaForMaskedDiffusion
+from unmask.seal import check_seal
 
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 PICKLES = {".bin", ".pt", ".pth", ".ckpt"}
@@ -46,6 +47,14 @@ def check_checkpoint(folder: Path) -> int:
     _check_weights(folder, layout, model)
     load_tokenizer(folder, layout.config)
     return sum(p.numel() for p in model.parameters())
+
+
+def check_trained(folder: Path) -> None:
+    """Raise InputError unless a trained adapter, or whole model, is as it was written, and no pickle."""
+    pickles = {file.name for file in Path(folder).glob("*") if file.suffix in PICKLES}
+    if pickles and not list(Path(folder).glob("*.safetensors")):
+        raise _pickled(folder, pickles)
+    check_seal(Path(folder))
 
 
 def load_tokenizer(folder: Path, config: LladaConfig) -> PreTrainedTokenizerFast:
@@ -116,16 +125,20 @@ def _weight_files(folder: Path) -> list[Path]:
         files = [folder / name for name in sorted(set(places.values()))]
     elif (folder / SINGLE).exists():
         files = [folder / SINGLE]
-    elif pickles := sorted(p.name for p in folder.glob("*") if p.suffix in PICKLES):
-        raise InputError(
-            f"{folder}: its weights are pickle files ({_some(set(pickles))}), which can run code when read and are "
-            "never loaded here; bring them as safetensors"
-        )
+    elif pickles := {p.name for p in folder.glob("*") if p.suffix in PICKLES}:
+        raise _pickled(folder, pickles)
     else:
         raise InputError(f"{folder}: neither {INDEX} nor {SINGLE} there; bring the whole checkpoint")
     if lacking := {file.name for file in files if not file.exists()}:
         raise InputError(f"{folder}: {_some(lacking)} not there, which {INDEX} names; bring the whole checkpoint")
     return files
+
+
+def _pickled(folder: Path, names: set[str]) -> InputError:
+    return InputError(
+        f"{folder}: its weights are pickle files ({_some(names)}), which can run code when read and are never loaded "
+        "here; bring them as safetensors"
+    )
 
 
 def _header(file: Path) -> Header:
