@@ -1,7 +1,7 @@
 """Frozen settings of one piece of work: a run, a base model or a dataset. Written to spec.yaml, read by its step.
 
 A spec holds every value that decides the result, so any step repeats by hand from its spec.yaml, and a change of one
-hyper-parameter changes the specs that have it and no others.
+hyper-parameter changes the specs that have it and no others. The digest in its last line is that of the values.
 """
 
 from __future__ import annotations
@@ -33,16 +33,25 @@ class Spec:
     def write(self, path: Path) -> None:
         """Write spec.yaml, whole or not at all."""
         with writing(path) as temporary:
-            temporary.write_text(yaml.safe_dump(asdict(self), sort_keys=False, allow_unicode=True), encoding="utf-8")
+            values = asdict(self) | {"digest": self.digest}
+            temporary.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read a spec.yaml; raises InputError that names the file and the keys that are wrong."""
+        """Read a spec.yaml; raises InputError that names the file and the keys that are wrong, or its digest."""
         try:
             values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-            return cls(**values)
-        except (OSError, TypeError, yaml.YAMLError) as error:
+            written = values.pop("digest", None) if isinstance(values, dict) else None
+            spec = cls(**values)
+            digest = spec.digest
+        except (OSError, TypeError, ValueError, RecursionError, yaml.YAMLError) as error:
             raise InputError(f"{path}: not a {cls.__name__}: {error}. Delete it and run snakemake again.") from error
+        if digest != written:
+            raise InputError(
+                f"{path}: its digest is {written!r}, that of its values {digest!r}: it was damaged or changed. Delete "
+                "it and run snakemake again, or put the digest of the values there if you changed them yourself."
+            )
+        return spec
 
 
 @dataclass(frozen=True)
