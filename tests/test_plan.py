@@ -7,6 +7,7 @@ import time
 import pytest
 
 from unmask import lock
+from unmask.manifest import signed
 from unmask.plan import Job, Standing, jobs_of, slurm_jobs, standing, totals, twins
 
 NAME = "dmpo/sudoku/default/seed-0"
@@ -29,7 +30,7 @@ def checkpoint(folder, digest, step, seconds=2.0, age=1.0):
 def made(folder, digest, source="today"):
     (folder / "adapter").mkdir(parents=True)
     manifest = {"spec": digest, "source": source, "seconds_training": 7200.0}
-    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    (folder / "manifest.json").write_text(json.dumps(signed(manifest)), encoding="utf-8")
 
 
 def test_a_run_without_anything_is_to_do(run, tmp_path):

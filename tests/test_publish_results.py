@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from unmask.manifest import signed
+
 STEP = Path(__file__).parents[1] / "src" / "publish_results.py"
 MANIFEST = {
     "git": {"commit": "0123456789", "dirty": False}, "device": "cpu", "python": "3.11.7", "seconds": 1800,
@@ -24,7 +26,7 @@ def test_old_files_go_and_new_ones_say_what_made_them(tmp_path):
     for seed in (0, 1):
         run = results / f"runs/dmpo/sudoku/default/seed-{seed}"
         run.mkdir(parents=True)
-        (run / "manifest.json").write_text(json.dumps(MANIFEST))
+        (run / "manifest.json").write_text(json.dumps(signed(MANIFEST)))
     target.mkdir()
     (target / "old.md").write_text("old")
     assert publish(results, target).returncode == 0

@@ -1,8 +1,12 @@
-"""manifest.json: written last, it says that a piece of work is done and what it was made of."""
+"""manifest.json: written last, it says that a piece of work is done and what it was made of.
+
+Its last key, `digest`, is the hash of the others.
+"""
 
 from __future__ import annotations
 
 import datetime
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -55,15 +59,24 @@ def write_manifest(
         "slurm_job": os.environ.get("SLURM_JOB_ID"),
     }
     with writing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(signed(content), indent=2) + "\n", encoding="utf-8")
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """One manifest."""
+    """A manifest. Raises InputError if it is not there, or not as it was written."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        rest = {key: value for key, value in content.items() if key != "digest"} if isinstance(content, dict) else {}
+        if content != signed(rest):
+            raise ValueError("it was damaged or changed: its digest is not that of the rest")
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: {error}. Delete it and run snakemake again.") from error
+    return content
+
+
+def signed(content: dict[str, Any]) -> dict[str, Any]:
+    """With the hash of the rest as its last key."""
+    return content | {"digest": hashlib.sha256(json.dumps(content).encode()).hexdigest()}
 
 
 def summary(manifests: list[dict[str, Any]]) -> dict[str, str]:
@@ -90,8 +103,6 @@ def device_name(device: Any = None) -> str:
 
 def sha256_of_source() -> str:
     """Hash of the library's code, to tell runs made by other code."""
-    import hashlib
-
     digest = hashlib.sha256()
     for file in sorted(SOURCE.rglob("*.py")):
         digest.update(file.read_bytes())

@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from unmask import lock
+from unmask.files import InputError
+from unmask.manifest import read_manifest
 from unmask.spec import Run
 
 STATES = ("done", "stale", "running", "queued", "stopped", "to do")
@@ -50,7 +52,11 @@ class Standing:
 def standing(run: Run, folder: Path, jobs: list[Job], source: str) -> Standing:
     """How far a run is. `folder` holds it, `jobs` are those submitted for it, `source` is the hash of today's code."""
     updates = run.training["buffers"] * run.training["updates_per_buffer"]
-    manifest = _json(folder / "manifest.json")
+    path = folder / "manifest.json"
+    try:
+        manifest = read_manifest(path) if path.exists() else {}
+    except InputError as error:
+        return Standing(run.name, "stale", 0, updates, 0.0, note=str(error))
     holder = _living_holder(folder)
     if manifest.get("spec") == run.digest and (folder / "adapter").exists() and not holder:
         made_by_this = manifest["source"] == source
@@ -129,7 +135,7 @@ def _checkpoint(folder: Path, digest: str) -> tuple[int, list[dict[str, Any]], f
     """Step, metrics and age in seconds of the newest checkpoint of these settings; 0 and nothing if there is none."""
     for path in sorted(folder.glob("checkpoints/step-*/state.json"), reverse=True):
         state = _json(path)
-        if state.get("identity", "").startswith(f"{digest}-"):
+        if {"step", "metrics"} <= state.keys() and str(state.get("identity")).startswith(f"{digest}-"):
             return state["step"], state["metrics"], time.time() - path.stat().st_mtime
     return 0, [], 0.0
 
@@ -137,6 +143,7 @@ def _checkpoint(folder: Path, digest: str) -> tuple[int, list[dict[str, Any]], f
 def _json(path: Path) -> dict[str, Any]:
     """A file's content; empty if it is not there, torn, or just being replaced."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
+    return content if isinstance(content, dict) else {}
