@@ -7,9 +7,8 @@ python src/check_claims.py workflow/resources/claims.yaml results/laptop/scores/
 import argparse
 from pathlib import Path
 
-import pandas as pd
-
 from unmask.claims import check, markdown, read
+from unmask.data import read_csv
 from unmask.files import run_step, writing
 
 
@@ -22,8 +21,8 @@ def main() -> None:
     parser.add_argument("--scale", required=True)
     parser.add_argument("--claims", type=Path, required=True)
     args = parser.parse_args()
-    scores = {file.stem: pd.read_csv(file) for file in args.scores}
-    metrics = {file.stem: pd.read_csv(file) for file in args.metrics}
+    scores = {file.stem: read_csv(file) for file in args.scores}
+    metrics = {file.stem: read_csv(file) for file in args.metrics}
     found = [check(c, scores.get(c.experiment), metrics.get(c.experiment)) for c in read(args.resource)]
     text = markdown(found, args.scale)
     with writing(args.claims) as temporary:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from unmask.data import read_rows
 from unmask.files import run_step, writing
-from unmask.scores import RUN, SAMPLE, collect, read_rows
+from unmask.scores import RUN, SAMPLE, collect
 
 
 def main() -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pandas as pd
 
 from unmask import comparisons
+from unmask.data import read_rows
 from unmask.files import run_step, writing
-from unmask.scores import read_rows
 
 
 def main() -> None:

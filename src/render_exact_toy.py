@@ -6,9 +6,9 @@ python src/render_exact_toy.py results/laptop/exact_toy/curves.csv --figures a.p
 import argparse
 from pathlib import Path
 
-import pandas as pd
-
-from unmask.files import writing
+from unmask.data import read_csv
+from unmask.drawing import save
+from unmask.files import run_step, writing
 from unmask.toy_figures import exact_toy, table
 
 
@@ -19,7 +19,7 @@ def main() -> None:
     parser.add_argument("--figures", type=Path, nargs="+", required=True)
     parser.add_argument("--tables", type=Path, nargs="+", required=True)
     args = parser.parse_args()
-    curves = pd.read_csv(args.curves)
+    curves = read_csv(args.curves)
     figure, rows = exact_toy(curves), table(curves)
     texts = {
         ".md": rows.to_markdown(index=False, disable_numparse=True) + "\n",
@@ -27,8 +27,7 @@ def main() -> None:
         ".csv": rows.to_csv(index=False),
     }
     for path in args.figures:
-        with writing(path) as temporary:
-            figure.savefig(temporary, format=path.suffix[1:])
+        save(figure, path)
     for path in args.tables:
         with writing(path) as temporary:
             temporary.write_text(texts[path.suffix], encoding="utf-8")
@@ -36,4 +35,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_step(main)

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from unmask.data import read_csv, read_rows
+from unmask.drawing import save
 from unmask.figures import FIGURES
-from unmask.files import run_step, writing
+from unmask.files import run_step
 from unmask.scores import read_metrics
 
 
@@ -25,13 +27,12 @@ def main() -> None:
     parser.add_argument("--png", type=Path, required=True)
     args = parser.parse_args()
     metrics = pd.concat([read_metrics(file) for file in args.metrics]) if args.metrics else pd.DataFrame()
-    inputs = [pd.read_csv(args.scores), metrics]
+    inputs = [read_csv(args.scores), metrics]
     if "samples" in inspect.signature(FIGURES[args.figure]).parameters:
-        inputs.append(pd.concat([pd.read_parquet(file) for file in args.samples], ignore_index=True))
+        inputs.append(pd.concat([read_rows(file) for file in args.samples], ignore_index=True))
     drawn = FIGURES[args.figure](*inputs)
     for path in (args.pdf, args.png):
-        with writing(path) as temporary:
-            drawn.savefig(temporary, format=path.suffix[1:])
+        save(drawn, path)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,8 @@ import argparse
 import json
 from pathlib import Path
 
-import pandas as pd
-
 from unmask import published, tables
+from unmask.data import read_csv
 from unmask.files import run_step, writing
 from unmask.protocol import Protocol
 from unmask.scores import over_seeds, steps_over_seeds
@@ -27,7 +26,7 @@ def main() -> None:
     parser.add_argument("--tex", type=Path, required=True)
     parser.add_argument("--csv", type=Path, required=True)
     args = parser.parse_args()
-    scores = pd.read_csv(args.scores)
+    scores = read_csv(args.scores)
     cells = steps_over_seeds(scores) if args.rows == "steps" else over_seeds(scores)
     if args.rows == "steps":
         note, blocks = tables.stepwise(cells)

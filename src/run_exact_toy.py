@@ -15,7 +15,7 @@ import torch
 from unmask import methods
 from unmask.exact import TabularModel, entropy, kl, log_likelihood, random_modes, share_covered, target
 from unmask.exact_training import Loop, train
-from unmask.files import writing
+from unmask.files import run_step, writing
 from unmask.seeding import Seeds
 from unmask.spec import ToySpec
 
@@ -66,4 +66,4 @@ def measured(s: dict[str, Any], method: methods.Method, group_size: int, seed: i
 
 
 if __name__ == "__main__":
-    main()
+    run_step(main)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -12,6 +13,7 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from unmask.files import writing
 from unmask.names import method_colour, method_name, without_common
 
 STYLES = ("-", "--", "-.", (0, (1, 1)), (0, (4, 1, 1, 1, 1, 1)))
@@ -22,6 +24,13 @@ plt.rcParams.update({
     "axes.titlelocation": "left", "lines.linewidth": 1.8, "figure.dpi": 160, "savefig.bbox": "tight",
     "pdf.fonttype": 42,
 })  # fmt: skip
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as PDF or PNG, by the end of its name, whole or not at all."""
+    facts = {"CreationDate": None} if path.suffix == ".pdf" else {}  # the same bytes at any time
+    with writing(path) as temporary:
+        figure.savefig(temporary, format=path.suffix[1:], metadata=facts)
 
 
 def panels(rows: int, columns: int) -> tuple[Figure, np.ndarray]:

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from unmask.data import read_csv
 from unmask.files import InputError
 from unmask.spec import Run
 
@@ -23,21 +24,10 @@ PROTOCOLS = ("published", "strict")
 SAMPLE = [*PROTOCOLS, "points", "nfe", "tokens", "seconds"]  # what is read of a sample
 
 
-def read_rows(file: Path, columns: list[str] | None) -> pd.DataFrame:
-    """The columns of a file that scores are made of; all of them for None."""
-    try:
-        return pd.read_parquet(file, columns=columns)
-    except (OSError, ValueError) as error:  # pyarrow raises either
-        raise InputError(f"{file}: {error}. Delete it and run snakemake again.") from error
-
-
 def read_metrics(file: Path) -> pd.DataFrame:
     """A run's training metrics with the names and settings (JSON) of what was trained, from the spec beside them."""
     run = Run.read(file.with_name("spec.yaml"))
-    try:
-        metrics = pd.read_csv(file)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file}: {error}. Delete it and run snakemake again.") from error
+    metrics = read_csv(file)
     if missing := {"step", "reward", "nfe"} - set(metrics):
         raise InputError(f"{file}: no column {', '.join(sorted(missing))}. Delete it and run snakemake again.")
     settings = json.dumps(run.training | run.method_settings)
