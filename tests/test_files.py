@@ -53,7 +53,7 @@ def test_examples_survive_their_file(tmp_path):
 
 def test_a_broken_parquet_file_is_named(tmp_path):
     (tmp_path / "x.parquet").write_text("no parquet")
-    with pytest.raises(InputError, match=r"x\.parquet: not a readable parquet file"):
+    with pytest.raises(InputError, match=r"x\.parquet: cannot be read"):
         read_examples(tmp_path / "x.parquet")
 
 

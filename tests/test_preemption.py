@@ -97,7 +97,9 @@ def test_stopped_after_every_update_equals_uninterrupted(config, make_policy, su
     assert same(whole, trained(trainer(config, make_policy(), sudoku, tmp_path / "stopped", lambda: True)))
 
 
-@pytest.mark.parametrize("file", ["parameters.safetensors", "buffer.safetensors", "optimizer.pt", "state.json"])
+@pytest.mark.parametrize(
+    "file", ["parameters.safetensors", "buffer.safetensors", "optimizer.safetensors", "state.json", "SHA256SUMS"]
+)
 def test_a_torn_newest_checkpoint_is_skipped_and_the_result_the_same(
     config, make_policy, sudoku, tmp_path, file, capsys
 ):
@@ -222,3 +224,27 @@ def test_of_many_that_find_a_dead_lock_one_gets_it(tmp_path):
         thread.join()
     assert most == [1]
     assert len(refused) == 7
+
+
+def test_no_clock_that_can_jump_is_asked(tmp_path, monkeypatch):
+    """The wall clock runs backwards and forwards: the holder is believed, and a dead one found, all the same."""
+    clock = iter(range(10**9, -(10**9), -(10**6)))
+    monkeypatch.setattr(time, "time", lambda: float(next(clock)))
+    with lock.held(tmp_path, beat=0.02) as first:
+        os.utime(tmp_path / "lock", (0, 0))  # as after a jump of fifty years
+        with pytest.raises(InputError, match="is at this work"), lock.held(tmp_path):
+            pytest.fail("two holders")
+        first.check()
+    left(tmp_path)
+    os.utime(tmp_path / "lock", (4e9, 4e9))
+    with lock.held(tmp_path, dead=0.1) as mine:
+        mine.check()
+
+
+@pytest.mark.parametrize("text", ["", "3", "[]", '{"host": 3}', '{"pid": "x"}', "[" * 9999, "\x00", "\ufffd"])
+def test_a_damaged_lock_is_waited_for_and_replaced(tmp_path, text):
+    for pid in ("", f', "host": {json.dumps(lock.here())}, "pid": 10{"0" * 30}}}'):
+        (tmp_path / "lock").write_bytes(text.replace("}", pid or "}").encode() + b"\xff")
+        with lock.held(tmp_path, dead=0.05) as mine:
+            mine.check()
+    assert not list(tmp_path.iterdir())

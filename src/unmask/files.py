@@ -6,13 +6,18 @@ Everything is written under a temporary name and renamed.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
+import re
 import shutil
 import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+# What keeps a file from being written that a person can mend.
+UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG, errno.ENOTDIR}
 
 
 class InputError(ValueError):
@@ -31,27 +36,68 @@ def run_step(main: Callable[[], None]) -> None:
 def writing(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; rename it to `path` when the block ends well, remove it when it does not.
 
-    Works for a file and for a folder; a folder replaces what was there.
+    Works for a file and for a folder; a folder replaces what was there. InputError if the disk is full or read-only.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.tmp")
-    remove(temporary)
+    temporary = _hidden(path, "new")
+    with writable(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(path)
+        try:
+            yield temporary
+            if path.is_dir():
+                remove(path)
+            os.replace(temporary, path)
+        finally:
+            remove(temporary)
+
+
+@contextlib.contextmanager
+def writable(path: Path) -> Iterator[None]:
+    """What keeps the block from writing `path`, such as a full disk, becomes an InputError."""
     try:
-        yield temporary
-        if path.is_dir():
-            remove(path)
-        os.replace(temporary, path)
-    finally:
-        remove(temporary)
+        yield
+    except Exception as error:  # each library has a class of its own for it
+        found = re.search(r"\(os error (\d+)\)", str(error))  # safetensors'
+        number = error.errno if isinstance(error, OSError) else int(found[1]) if found else None
+        if number not in UNWRITABLE:
+            raise
+        raise InputError(f"{path}: cannot be written: {os.strerror(number)}. Mend that and start again.") from error
 
 
 def remove(path: Path) -> None:
-    """Remove a file or folder if it is there."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
+    """Remove a file or folder if it is there; a folder is gone at once, never partly there under its name."""
+    if not path.is_dir() or path.is_symlink():
         path.unlink(missing_ok=True)
+        return
+    if not path.name.startswith("."):
+        path = path.rename(_hidden(path, "old"))
+    shutil.rmtree(path)
+
+
+def _hidden(path: Path, kind: str) -> Path:
+    """The name that a file or folder has before it is whole, or while it is being removed."""
+    return path.with_name(f".{path.name}.{kind}.{socket.gethostname()}-{os.getpid()}.tmp")
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove what this process, or killed ones of this machine, left of `path` under hidden names."""
+    pattern = rf"\.{re.escape(path.name)}\.(?:new|old)\.{re.escape(socket.gethostname())}-(\d+)\.tmp"
+    for left in path.parent.iterdir():
+        found = re.fullmatch(pattern, left.name)
+        if found and (int(found[1]) == os.getpid() or not is_running(int(found[1]))):
+            remove(left)
+
+
+def is_running(pid: int) -> bool:
+    """Whether there is a process of this number on this machine."""
+    try:
+        os.kill(pid, 0)
+    except OSError as error:  # a process of another user is no ProcessLookupError
+        return not isinstance(error, ProcessLookupError)
+    except OverflowError:
+        return False
+    return True
 
 
 def sha256(path: Path) -> str:
@@ -64,12 +110,3 @@ def sha256(path: Path) -> str:
             while chunk := stream.read(1 << 20):  # a file of a published model has gigabytes
                 digest.update(chunk)
     return digest.hexdigest()
-
-
-def checksums(folder: Path) -> dict[str, str]:
-    """SHA-256 of each file in a folder, as `sha256sum` and the Hugging Face hub give it."""
-    found = {}
-    for file in sorted(folder.iterdir()):
-        with file.open("rb") as stream:
-            found[file.name] = hashlib.file_digest(stream, "sha256").hexdigest()
-    return found

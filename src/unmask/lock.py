@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from unmask.files import InputError
+from unmask.files import InputError, is_running, writable
 
 BEAT = 5.0  # seconds between two signs of life
 DEAD = 60.0  # seconds without one after which a holder counts as dead
@@ -47,7 +47,12 @@ class Lock:
     def create(self) -> None:
         """Make the file; FileExistsError if there is one."""
         with open(self.path, "x", encoding="utf-8") as file:
-            file.write(self._text())
+            try:
+                file.write(self._text())
+                file.flush()
+            except OSError:  # a full disk: an empty lock would keep others waiting
+                self.path.unlink()
+                raise
 
     def release(self) -> None:
         """Remove the file, unless it has become another's."""
@@ -76,9 +81,10 @@ class Lock:
 @contextlib.contextmanager
 def held(folder: Path, beat: float = BEAT, dead: float = DEAD) -> Iterator[Lock]:
     """Hold the lock of `folder` during the block. If a living process has it: InputError, and nothing is touched."""
-    folder.mkdir(parents=True, exist_ok=True)
     lock = Lock(folder / NAME, beat)
-    _take(lock, dead)
+    with writable(lock.path):
+        folder.mkdir(parents=True, exist_ok=True)
+        _take(lock, dead)
     lock.thread.start()
     try:
         yield lock
@@ -130,36 +136,32 @@ def _bury(path: Path, seen: str | None) -> None:
 def _died_here(text: str) -> bool:
     """Whether the holder was a process of this machine that is no more."""
     holder = describe(text)
-    if holder.get("host") != here():
-        return False
-    try:
-        os.kill(holder["pid"], 0)
-    except OSError as error:  # a living process of another user is no ProcessLookupError
-        return isinstance(error, ProcessLookupError)
-    return False
+    pid = holder.get("pid")
+    return holder.get("host") == here() and isinstance(pid, int) and not is_running(pid)
 
 
 def read(path: Path) -> str | None:
     """What a lock says; None if there is none. Opening it, other than looking at its times, asks the file server."""
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return None
 
 
 def describe(text: str) -> dict[str, Any]:
-    """The holder's token, host, pid and job; empty where the file was read while it was being made."""
+    """The holder's token, host, pid and job; empty where the file was read while it was being made, or is damaged."""
     try:
-        return json.loads(text)
-    except ValueError:
+        holder = json.loads(text)
+    except (ValueError, RecursionError):
         return {}
+    return holder if isinstance(holder, dict) else {}
 
 
 def holder_name(text: str) -> str:
     """Who holds a lock, in words."""
     holder = describe(text)
     job = f"SLURM job {holder['job']}, " if holder.get("job") else ""
-    return f"{job}process {holder.get('pid')} on {str(holder.get('host')).split()[0]}"
+    return f"{job}process {holder.get('pid')} on {str(holder.get('host')).partition(' ')[0]}"
 
 
 def here() -> str:
