@@ -9,6 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from unmask.files import InputError
+
 Messages = list[dict[str, str]]
 
 
@@ -23,7 +25,7 @@ def pose(instructions: str, example: dict[str, Any], prompt_file: str = "") -> M
     for column, value in example.items():
         filled = filled.replace(f"{{{column}}}", str(value))
     if filled == template:
-        raise ValueError(
+        raise InputError(
             f"{prompt_file}: no field like {{question}} to put the problem in; known: {', '.join(example)}"
         )
     return ask(filled)
@@ -38,4 +40,4 @@ def _read(file: str) -> str:
     try:
         return Path(file).read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
-        raise ValueError(f"prompt_file {file}: cannot be read ({error})") from error
+        raise InputError(f"prompt_file {file}: cannot be read ({error})") from error

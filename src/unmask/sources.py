@@ -14,9 +14,10 @@ import random
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 Row = dict[str, Any]
+Made = TypeVar("Made")
 
 
 def load_rows(source: dict[str, Any], split: str) -> list[Row]:
@@ -26,6 +27,18 @@ def load_rows(source: dict[str, Any], split: str) -> list[Row]:
         check_pinned({f"{split}_source": source})
         return hub_rows(**values)
     return file_rows(source_file(values["path"], split))
+
+
+def read_examples(source: dict[str, Any], split: str, make: Callable[[Row], Made]) -> list[Made]:
+    """What `make` makes of every row of a source. Its ValueError is raised again with the row, counted from 1."""
+    found = []
+    for number, row in enumerate(load_rows(source, split), 1):
+        try:
+            found.append(make(row))
+        except ValueError as error:
+            place = source.get("path", source.get("repository"))
+            raise ValueError(f"{place}, row {number} of {split}: {error}") from error
+    return found
 
 
 def check_pinned(settings: dict[str, Any]) -> None:
@@ -93,8 +106,30 @@ def column(row: Row, *names: str) -> Any:
     """The value in the first of these columns that the row has: the same problem is called differently elsewhere."""
     name = next((name for name in names if row.get(name) is not None), None)
     if name is None:
-        raise ValueError(f"no column {' or '.join(names)} in a row with {', '.join(row)}")
+        raise ValueError(f"no column {' or '.join(names)} in a row with {', '.join(map(str, row))}")
     return row[name]
+
+
+def text(row: Row, *names: str) -> str:
+    """The same, if it is text that can be written to a file."""
+    value = column(row, *names)
+    if not isinstance(value, str):
+        raise ValueError(f"{' or '.join(names)} is {shown(value)}, not text")
+    value.encode()  # half a character, as JSON can hold it, is a ValueError
+    return value
+
+
+def whole_number(value: Any) -> int:
+    """A whole number of at most nine digits, or its text."""
+    digits = str(value) if isinstance(value, int | str) and not isinstance(value, bool) else ""
+    if not re.fullmatch(r"\s*[0-9]{1,9}\s*", digits):
+        raise ValueError(f"{shown(value)} is no whole number of at most 9 digits")
+    return int(digits)
+
+
+def shown(value: Any) -> str:
+    """A value in a message: the beginning of it."""
+    return f"{value!a:.60}"
 
 
 def cut_off(examples: list[Row], count: int, seed: int) -> tuple[list[Row], list[Row]]:
@@ -111,7 +146,7 @@ def _jsonl(file: Path) -> list[Row]:
         if line.strip():
             try:
                 row = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise ValueError(f"line {number}: {error}") from error
             if not isinstance(row, dict):
                 raise ValueError(f"line {number}: not an object")
@@ -125,9 +160,13 @@ def _csv(file: Path) -> list[Row]:
 
 
 def _parquet(file: Path) -> list[Row]:
-    import pyarrow.parquet
+    import pyarrow as pa
+    from pyarrow import parquet
 
-    return pyarrow.parquet.read_table(file).to_pylist()
+    try:
+        return parquet.read_table(file).to_pylist()
+    except (pa.ArrowException, ArithmeticError) as error:  # not all of them are a ValueError
+        raise ValueError(str(error)) from error
 
 
 READERS: dict[str, Callable[[Path], list[Row]]] = {".jsonl": _jsonl, ".csv": _csv, ".parquet": _parquet}

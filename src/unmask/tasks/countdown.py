@@ -19,7 +19,7 @@ from unmask.scoring import published, strict
 from unmask.scoring.arithmetic import evaluate
 from unmask.scoring.extraction import answer_text, boxed_terse, cut, final_answer
 from unmask.settings import Count, Source
-from unmask.sources import Row, column, load_rows
+from unmask.sources import Row, column, read_examples, shown, text, whole_number
 from unmask.tasks import SPLITS, Example, Grade, Task
 
 Numbers = tuple[int, ...]
@@ -81,8 +81,11 @@ class Countdown(Task):
         """The different puzzles of three numbers in a source; none if they are to be generated."""
         if source["source"] == "generated":
             return []
-        puzzles = [_puzzle(row) for row in load_rows(source, split)]
-        return list({puzzle.key: puzzle for puzzle in puzzles if len(puzzle.numbers) == 3}.values())
+        puzzles = read_examples(source, split, _puzzle)
+        found = list({puzzle.key: puzzle for puzzle in puzzles if len(puzzle.numbers) == 3}.values())
+        if not found:
+            raise ValueError(f"{split}_source: no puzzle of three numbers in it")
+        return found
 
     def messages(self, example: Example) -> Messages:
         """The numbers and the target."""
@@ -158,9 +161,13 @@ def split_expression(text: str) -> tuple[int, str, int, str, int]:
 
 def _puzzle(row: Row) -> Puzzle:
     """A puzzle as the hub has it (`nums`, `target`) or as d1 writes it (`input` "30,100,93", `output` "23")."""
-    if row.get("nums") is not None:
-        return Puzzle(tuple(row["nums"]), column(row, "target"))
-    return Puzzle(tuple(int(n) for n in column(row, "input").split(",")), int(column(row, "output")))
+    if row.get("nums") is None:
+        numbers, target = text(row, "input").split(","), column(row, "output")
+    else:
+        numbers, target = row["nums"], column(row, "target")
+    if not isinstance(numbers, list):
+        raise ValueError(f"nums is {shown(numbers)}, not a list")
+    return Puzzle(tuple(whole_number(n) for n in numbers), whole_number(target))
 
 
 def _example(puzzle: Puzzle, rng: random.Random) -> Example:

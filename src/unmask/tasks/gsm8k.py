@@ -17,7 +17,7 @@ from unmask.prompts import Messages, pose
 from unmask.scoring import published, strict
 from unmask.scoring.extraction import cut, final_answer
 from unmask.settings import Count, Stored
-from unmask.sources import Row, column, cut_off, load_rows
+from unmask.sources import Row, cut_off, read_examples, shown, text
 from unmask.tasks import Example, Grade, Task
 
 INSTRUCTIONS = (
@@ -42,9 +42,9 @@ class Gsm8k(Task):
 
     def splits(self) -> dict[str, list[Example]]:
         """The published splits, with some of the training problems as validation."""
-        examples = [_example(row) for row in load_rows(self.train_source, "train")]
+        examples = read_examples(self.train_source, "train", _example)
         train, validation = cut_off(examples, self.validation, self.seed)
-        test = [_example(row) for row in load_rows(self.test_source, "test")]
+        test = read_examples(self.test_source, "test", _example)
         return {"train": train, "validation": validation, "test": test}
 
     def messages(self, example: Example) -> Messages:
@@ -102,7 +102,7 @@ def _released_tail(text: str) -> float:
 
 def _example(row: Row) -> Example:
     """The gold number follows `####`; the number of calculator notes `<<…>>` is the difficulty."""
-    solution, _, gold = column(row, "answer").rpartition("####")
+    solution, _, gold = text(row, "answer").rpartition("####")
     if not re.fullmatch(r"-?[0-9]{1,3}(,?[0-9]{3})*(\.[0-9]+)?|-?[0-9]+(\.[0-9]+)?", gold.strip()):
-        raise ValueError(f"no number after #### in the answer to {row.get('question')!r}")
-    return {"question": column(row, "question"), "answer": gold.strip(), "difficulty": solution.count("<<")}
+        raise ValueError(f"no number after #### in the answer to {shown(row.get('question'))}")
+    return {"question": text(row, "question"), "answer": gold.strip(), "difficulty": solution.count("<<")}

@@ -8,6 +8,7 @@ so never finds one (`format`).
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,7 +17,7 @@ from unmask.scoring import published, strict
 from unmask.scoring.extraction import cut, last_box
 from unmask.scoring.normalise import same
 from unmask.settings import Count, Stored
-from unmask.sources import Row, column, cut_off, load_rows
+from unmask.sources import Row, cut_off, read_examples, shown, text
 from unmask.tasks import Example, Grade, Task
 
 INSTRUCTIONS = (
@@ -39,9 +40,9 @@ class Math500(Task):
 
     def splits(self) -> dict[str, list[Example]]:
         """Training problems without those of the test split, some of them as validation; and the 500."""
-        test = [_example(row) for row in load_rows(self.test_source, "test")]
+        test = read_examples(self.test_source, "test", _example)
         tested = {example["question"] for example in test}
-        examples = [_example(row) for row in load_rows(self.train_source, "train")]
+        examples = read_examples(self.train_source, "train", _example)
         train, validation = cut_off([e for e in examples if e["question"] not in tested], self.validation, self.seed)
         return {"train": train, "validation": validation, "test": test}
 
@@ -74,8 +75,8 @@ class Math500(Task):
 
 def _example(row: Row) -> Example:
     """The gold answer stands by itself or is the last box of the solution; the level, if told, is the difficulty."""
-    gold = row["answer"] if row.get("answer") is not None else last_box(column(row, "solution"))
+    gold = text(row, "answer") if row.get("answer") is not None else last_box(text(row, "solution"))
     if not gold:
-        raise ValueError(f"no answer and no box in the solution to {row.get('problem')!r}")
-    level = "".join(c for c in str(row.get("level", "")) if c.isdigit())
-    return {"question": column(row, "problem", "question"), "answer": gold, "difficulty": int(level or 0)}
+        raise ValueError(f"no answer and no box in the solution to {shown(row.get('problem'))}")
+    level = re.search("[0-9]", str(row.get("level", "")))
+    return {"question": text(row, "problem", "question"), "answer": gold, "difficulty": int(level[0]) if level else 0}

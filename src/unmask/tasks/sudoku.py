@@ -18,7 +18,7 @@ from unmask.prompts import ask, pose
 from unmask.scoring import published, strict
 from unmask.scoring.extraction import cut
 from unmask.settings import Count, Source
-from unmask.sources import Row, column, load_rows
+from unmask.sources import Row, read_examples, shown, text
 from unmask.tasks import Example, Grade, Task
 
 # Renaming classes of solved grids given to each split; 12 in all.
@@ -70,10 +70,10 @@ class Sudoku(Task):
             return []
         if self.split != "random":
             raise ValueError("given test boards have solutions of every class; set split: random")
-        rows = load_rows(self.test_source, "test")
-        if len(rows) < self.test:
-            raise ValueError(f"the test source has {len(rows)} boards, not {self.test}; ask for fewer")
-        return [_example(row) for row in rows[: self.test]]
+        boards = read_examples(self.test_source, "test", _example)
+        if len(boards) < self.test:
+            raise ValueError(f"the test source has {len(boards)} boards, not {self.test}; ask for fewer")
+        return boards[: self.test]
 
     def _puzzles(self, grids: list[str], size: int, rng: random.Random, used: set[str]) -> list[Example]:
         found: dict[str, str] = {}
@@ -129,7 +129,7 @@ def counted(puzzle: str) -> str:
 
 def _example(row: Row) -> Example:
     """A board as d1 writes it, checked. It may have other solutions, unlike ours."""
-    puzzle, solution = column(row, "Puzzle", "question"), column(row, "Solution", "answer")
+    puzzle, solution = text(row, "Puzzle", "question"), text(row, "Solution", "answer")
     if not re.fullmatch("[0-4]{16}", puzzle) or "0" not in puzzle or not is_solution(solution, puzzle):
-        raise ValueError(f"{solution!r} does not solve {puzzle!r}; both are 16 digits, read as text")
+        raise ValueError(f"{shown(solution)} does not solve {shown(puzzle)}; both are 16 digits, read as text")
     return {"question": puzzle, "answer": solution, "difficulty": puzzle.count("0")}
