@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from unmask.mistakes import ConfigError, check, check_scale
+from unmask.plain import normalise
 from unmask.settings import (
     NOT_SETTINGS,
     Config,
@@ -121,7 +122,7 @@ class Grid:
 
 def expand(raw: dict[str, Any]) -> Grid:
     """The grid of the scale that `raw['scale']` names. Raises ConfigError with every mistake."""
-    raw = _normalise(raw)
+    raw = normalise(raw)
     check(raw)
     config = Config.model_validate(raw)
     check_scale(config)
@@ -156,17 +157,6 @@ def expand(raw: dict[str, Any]) -> Grid:
     if lines := _contradictions(made, grid.datasets):
         raise ConfigError(lines)
     return grid
-
-
-def _normalise(values: Any) -> Any:
-    """YAML 1.1 reads 3e-6 as text; read it as the number it is. Keys are names, also where YAML reads 9 as a number."""
-    if isinstance(values, dict):
-        return {str(key): _normalise(value) for key, value in values.items()}
-    if isinstance(values, list):
-        return [_normalise(value) for value in values]
-    if isinstance(values, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", values):
-        return float(values)
-    return values
 
 
 def _runs(config: Config, experiment: Any) -> list[Run]:

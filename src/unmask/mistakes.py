@@ -293,11 +293,11 @@ def unknown(name: str, known: Any, where: str) -> str:
         hint = f"did you mean '{close[0]}'?"
     else:
         hint = f"known: {', '.join(names)}" if 0 < len(names) <= 12 else "remove it"
-    return f"{where}: unknown '{name}'; {hint}"
+    return f"{where}: unknown '{shown(name)}'; {hint}"
 
 
 def _one_line(model: type[BaseModel], error: Any, where: str) -> str:
-    path = ".".join(str(part) for part in (where, *error["loc"]) if part not in ("", "[key]")) or "config.yaml"
+    path = ".".join(shown(part) for part in (where, *error["loc"]) if part not in ("", "[key]")) or "config.yaml"
     if error["type"] == "extra_forbidden":
         parent, _, key = path.rpartition(".")
         return unknown(key, _keys(model), parent or "config.yaml")
@@ -306,7 +306,18 @@ def _one_line(model: type[BaseModel], error: Any, where: str) -> str:
     if error["type"] == "refused":
         return f"{path}: {error['msg']}"
     message = "input should be a valid dictionary" if error["type"] == "model_type" else error["msg"]
-    return f"{path}: {message[0].lower()}{message[1:]}, not {error['input']!r}"
+    return f"{path}: {message[0].lower()}{message[1:]}, not {cut(repr(error['input']))}"
+
+
+def shown(name: Any) -> str:
+    """A key or name in a message: as it is, unless it would break the line."""
+    text = str(name)
+    return cut(text if text.isprintable() else ascii(text)[1:-1])
+
+
+def cut(text: str) -> str:
+    """The beginning of a text."""
+    return text if len(text) <= 80 else f"{text[:77]}…"
 
 
 def _keys(annotation: Any) -> set[str]:

@@ -1,0 +1,47 @@
+"""config.yaml as it is read -> plain values: text, numbers, lists and blocks that every later check can handle."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from unmask.mistakes import ConfigError, shown
+
+DEEPEST = 16  # blocks in blocks; config.yaml has six
+LARGEST = 2**53  # larger whole numbers are not the same in every file format
+
+
+def normalise(values: Any, path: tuple[str, ...] = ()) -> Any:
+    """YAML 1.1 reads 3e-6 as text; read it as the number it is. Keys are names, also where YAML reads 9 as a number.
+
+    Raises ConfigError for what no setting can be: blocks that hold themselves, endless numbers, half characters.
+    """
+    if wrong := _wrong(values, path):
+        raise ConfigError([f"{'.'.join(map(shown, path)) or 'config.yaml'}: {wrong}"])
+    if isinstance(values, dict):
+        return {name: normalise(values[key], (*path, name)) for key, name in _names(values, path)}
+    if isinstance(values, list):
+        return [normalise(value, (*path, str(i))) for i, value in enumerate(values)]
+    if isinstance(values, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", values):
+        return float(values)
+    return values
+
+
+def _wrong(value: Any, path: tuple[str, ...]) -> str | None:
+    if len(path) > DEEPEST:
+        return f"nested deeper than {DEEPEST} blocks; mend it"
+    if isinstance(value, int) and abs(value) > LARGEST:
+        return "a whole number beyond 2**53; choose a smaller one"
+    if isinstance(value, str) and re.search("[\ud800-\udfff]", value):
+        return f"{shown(value)} has half a character; remove it"
+    return None
+
+
+def _names(block: dict[Any, Any], path: tuple[str, ...]) -> list[tuple[Any, str]]:
+    """Each key with the name that it is. Raises ConfigError if two are the same, such as 9 and "9"."""
+    for key in block:
+        normalise(key if isinstance(key, int | str) else None, (*path, "a key"))
+    names = [(key, str(key)) for key in block]
+    if len({name for _, name in names}) < len(names):
+        raise ConfigError([f"{'.'.join(map(shown, path)) or 'config.yaml'}: two keys have the same name; remove one"])
+    return names
