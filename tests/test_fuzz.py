@@ -39,11 +39,18 @@ def many(count):
 SCALARS = (
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
     | st.sampled_from([10**400, 1e308, "1e999", "\ud800", "\x00", "$(x)", "../..", "a" * 300, "２", b"x"])
-    | st.just(5000).map(lambda digits: -(10**digits))  # more than Python writes out
 )  # fmt: skip
-VALUES = st.recursive(
-    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(SCALARS, inner, max_size=3), max_leaves=6
-)
+ENDLESS = st.just(5000).map(lambda digits: -(10**digits))  # more digits than Python writes out
+
+
+def nested(scalars):
+    """Scalars, and lists and mappings of them."""
+    return st.recursive(
+        scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(scalars, inner, max_size=3), max_leaves=6
+    )
+
+
+VALUES = nested(SCALARS | ENDLESS)
 
 
 # --- config.yaml ------------------------------------------------------------------------------------------------------
@@ -145,9 +152,14 @@ PIECES = SCALARS | st.sampled_from(["####", "#### 1", r"\boxed{", "0" * 16, [1, 
 ODD = st.sampled_from(["set", "remove", "add"])
 
 
+def another(row, i):
+    """A row that is different where the task asks for it."""
+    return row | {key: differ(row[key], i) for key, differ in DIFFER.items() if key in row}
+
+
 def rows_with(row, mistakes):
-    """Eight right rows, different where the task asks for it, some of them spoilt."""
-    rows = [row | {key: differ(row[key], i) for key, differ in DIFFER.items() if key in row} for i in range(8)]
+    """Eight right rows, some of them spoilt."""
+    rows = [another(row, i) for i in range(8)]
     for number, kind, position, value in mistakes:
         key = sorted(row)[position % len(row)]
         if kind == "remove":
@@ -157,7 +169,7 @@ def rows_with(row, mistakes):
     return rows
 
 
-MISTAKES = st.lists(st.tuples(st.integers(0, 7), ODD, st.integers(0, 3), PIECES | VALUES), max_size=3)
+MISTAKES = st.lists(st.tuples(st.integers(0, 7), ODD, st.integers(0, 3), PIECES | nested(SCALARS)), max_size=3)
 
 
 def use(task, splits, folder):
@@ -180,6 +192,7 @@ def test_rows_work_or_are_named(tmp_path_factory, name, mistakes):
     file = folder / "rows.jsonl"
     lines = [json.dumps(row, default=repr, skipkeys=True) for row in rows_with(row, mistakes)]
     file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (folder / "right.jsonl").write_text(json.dumps(another(row, 9)), encoding="utf-8")
     said = refusal(name, options, file, folder)
     assert "\n" not in said
     assert not said or mistakes
@@ -187,9 +200,9 @@ def test_rows_work_or_are_named(tmp_path_factory, name, mistakes):
 
 
 def refusal(name, options, file, folder):
-    """What is said when a task is used with this file for both splits; nothing if it works."""
-    source = {"source": "local", "path": str(file)}
-    sources = {"test_source": source} | ({} if name == "sudoku" else {"train_source": source})
+    """What is said when a task is used with this file; nothing if it works."""
+    spoilt, right = ({"source": "local", "path": str(path)} for path in (file, folder / "right.jsonl"))
+    sources = {"test_source": spoilt} if name == "sudoku" else {"train_source": spoilt, "test_source": right}
     try:
         splits = tasks.load(name, options | sources).splits()
     except ValueError as error:
@@ -269,3 +282,26 @@ def test_prepare_dataset_names_a_broken_row_and_writes_nothing(tmp_path, seed):
     assert done.stderr.startswith(f"tasks.{name}: rows.jsonl, row {number + 1} of ")
     assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "line"),
+    [
+        (("training", "learning_rate"), 10**400, "training.learning_rate: a whole number beyond 2**53"),
+        (("experiments", "main", "question"), "\ud800", r"experiments.main.question: '\ud800' has half a character"),
+        (("methods", "dmpo\nalpha"), {}, r"methods.dmpo\nalpha: string should match pattern"),
+    ],
+)
+def test_snakemake_names_a_broken_key_and_writes_nothing(tmp_path, path, value, line):
+    config = copy.deepcopy(CONFIG)
+    block = config
+    for key in path[:-1]:
+        block = block[key]
+    block[path[-1]] = value
+    (tmp_path / "mine.json").write_text(json.dumps(config), encoding="utf-8")
+    command = ["snakemake", "-n", "-s", ROOT / "Snakefile", "--configfile", "mine.json"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f"  - {line}" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "results").exists()

@@ -56,7 +56,7 @@ class Checkpoint:
             remove(unfinished)
         for path in reversed(folders(folder)):
             try:
-                check_seal(path)
+                check_seal(path, mend="")
                 state = json.loads((path / "state.json").read_text(encoding="utf-8"))
                 if state["identity"] != identity:
                     print(f"{path}: left by other settings, data or base model; not resumed from", flush=True)

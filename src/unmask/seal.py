@@ -32,17 +32,16 @@ def seal(folder: Path) -> dict[str, str]:
     return found
 
 
-def check_seal(folder: Path) -> None:
+def check_seal(folder: Path, mend: str = ". Delete the folder and run snakemake again") -> None:
     """Raise InputError that names the files of a sealed folder that are not as they were written."""
-    mend = "Delete the folder and run snakemake again"
     try:
         lines = (folder / SUMS).read_text(encoding="utf-8").removesuffix("\n").split("\n")
         written = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
         found = checksums(folder)
     except (OSError, ValueError) as error:
         raise InputError(
-            f"{folder / SUMS}: cannot be read ({error}). {mend}; in a folder from elsewhere that you trust, write it "
+            f"{folder / SUMS}: cannot be read ({error}){mend}; in a folder from elsewhere that you trust, write it "
             f"with `sha256sum * > {SUMS}`."
         ) from error
     if wrong := sorted(name for name in written.keys() | found.keys() if written.get(name) != found.get(name)):
-        raise InputError(f"{folder}: {', '.join(wrong)}: not as {SUMS} says, so damaged or changed. {mend}.")
+        raise InputError(f"{folder}: {', '.join(wrong)}: not as {SUMS} says, so damaged or changed{mend}.")
