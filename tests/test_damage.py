@@ -1,5 +1,6 @@
 """Files with a flipped bit or a lost end: found by their hash and named with the way out, never read otherwise."""
 
+import json
 import random
 import shutil
 
@@ -68,6 +69,15 @@ def test_a_damaged_adapter_is_named_file_by_file(adapter):
             said = f"{adapter}: {name}: not as {SUMS} says, so damaged or changed. Delete the folder and run snakemake"
             assert str(caught.value).startswith(said)
     check_trained(adapter)
+
+
+def test_an_adapter_is_the_same_bytes_in_every_process(policy, tmp_path):
+    """PEFT keeps the names of its targets in a set."""
+    targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+    policy.make_trainable(rank=4, alpha=8, dropout=0.0, targets=targets, seed=0)
+    policy.save(tmp_path / "adapter")
+    written = json.loads((tmp_path / "adapter/adapter_config.json").read_text())
+    assert written["target_modules"] == sorted(targets)
 
 
 def test_every_bit_of_a_small_sealed_file_counts(tmp_path):

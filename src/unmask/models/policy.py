@@ -159,6 +159,9 @@ class Policy:
 
     def save(self, folder: Path, card: str | None = None) -> None:
         """Write the adapter in PEFT's format, or the whole model when every weight was trained, with its model card."""
+        if self.adapter:
+            config = self.adapter.peft_config["default"]
+            config.target_modules = sorted(config.target_modules)  # a set's order differs from process to process
         (self.adapter or self.model).save_pretrained(folder)
         if self.head:
             self.head.save(folder)
