@@ -33,7 +33,7 @@ def _wrong(value: Any, path: tuple[str, ...]) -> str | None:
     if isinstance(value, int) and abs(value) > LARGEST:
         return "a whole number beyond 2**53; choose a smaller one"
     if isinstance(value, str) and re.search("[\ud800-\udfff]", value):
-        return f"{shown(value)} has half a character; remove it"
+        return f"'{shown(value)}' has half a character; remove it"
     return None
 
 
