@@ -23,7 +23,8 @@ from unmask.protocol import Protocol
 
 ROOT = Path(__file__).parents[1]
 RUN = "dmpo/sudoku/default/seed-0"
-CLOCK = {"seconds", "seconds_training", "finished", "digest"}  # in manifests; the digest is of all of it
+# Of manifests: what a clock said, what the checkout is like while the tests run, and the hash of it all.
+APART = {"seconds", "seconds_training", "finished", "git", "source", "digest"}
 EVENTS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir"}  # replace is rename, unlink is remove
 NAMES = (
     "prepare_dataset",
@@ -146,7 +147,7 @@ def results(out):
 
 def _content(file):
     if file.name == "manifest.json":
-        return {key: value for key, value in json.loads(file.read_text()).items() if key not in CLOCK}
+        return {key: value for key, value in json.loads(file.read_text()).items() if key not in APART}
     if file.name == "metrics.csv":
         return pd.read_csv(file).drop(columns="seconds").to_csv()
     if file.name.startswith("samples-"):
