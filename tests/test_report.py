@@ -12,7 +12,9 @@ import pandas as pd
 import pytest
 import yaml
 
+from unmask.data import write_rows
 from unmask.grid import expand
+from unmask.manifest import signed
 from unmask.report import markdown
 from unmask.run_browser import changed, curve
 
@@ -86,10 +88,10 @@ def plant(results):
         columns = {"method": run.method, "task": run.task, "variant": run.variant, "seed": run.seed}
         if run.trains:
             write(folder / "metrics.csv", "step,reward,accuracy,nfe\n1,0.0,nan,4\n2,0.5,nan,4\n3,0.25,nan,4\n")
-            write(folder / "manifest.json", json.dumps(MANIFEST))
+            write(folder / "manifest.json", json.dumps(signed(MANIFEST)))
         scores += [columns | {"sampler": "top1", "length": 24, "strict": strict} for strict in (0.25, 0.5)]
         sample = {"sampler": "top1", "length": 24, "prompt": "4231", "completion": EVIL, "gold": "1", "strict": 1.0}
-        pd.DataFrame([columns | sample] * 5).to_parquet(folder / "samples-papers.parquet")
+        write_rows(folder / "samples-papers.parquet", [columns | sample] * 5)
     write(results / "scores/main.csv", pd.DataFrame(scores).to_csv(index=False))
 
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from unmask.files import InputError
+from unmask.data import read_csv, read_rows
 from unmask.grid import Experiment, Grid
 from unmask.manifest import read_manifest
 from unmask.names import method_colour, setting_name
 from unmask.report import read
-from unmask.scores import read_metrics, read_rows
+from unmask.scores import read_metrics
 from unmask.spec import Run
 
 WIDTH, HEIGHT = 320, 100  # of a curve, in units of its SVG
@@ -62,10 +62,7 @@ def rows(root: Path, grid: Grid, experiments: list[Experiment]) -> list[Row]:
 def read_scores(root: Path, experiment: Experiment) -> pd.DataFrame:
     """The scores of an experiment with the address of each run."""
     file = root / f"scores/{experiment.name}.csv"
-    try:
-        scores = pd.read_csv(file)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file}: {error}. Delete it and run snakemake again.") from error
+    scores = read_csv(file)
     address = [f"{s.method}/{s.task}/{s.variant}/seed-{s.seed}" for s in scores.itertuples()]
     return scores.assign(run=address)
 
