@@ -26,7 +26,7 @@ from unmask.spec import EvaluationSpec, Run
 
 
 def main() -> None:
-    """Write the samples of one evaluation, under the lock of the folder of its finished parts."""
+    """Write the samples of one evaluation, under the lock of its finished parts. --data are of its task, or the run's."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("spec", type=Path)
     parser.add_argument("--evaluation", type=Path, required=True)
@@ -44,7 +44,8 @@ def main() -> None:
 def examine(args: argparse.Namespace, parts: Path, lock: Lock | None) -> None:
     """Write all samples, then drop the parts. Without lock: only help."""
     torch.set_num_threads(1)  # the same sums in the same order on any machine
-    run, spec = Run.read(args.spec), EvaluationSpec.read(args.evaluation)
+    spec = EvaluationSpec.read(args.evaluation)
+    run = Run.read(args.spec).examined_by(spec)
     inputs = {"evaluation": args.evaluation, "weights": args.weights, "data": args.data}
     check_seal(args.weights)
     policy = Policy.load(args.weights, args.adapter, **run.numbers)

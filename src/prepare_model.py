@@ -19,7 +19,7 @@ from unmask.models.fetch import checkpoint_folder, link
 from unmask.models.policy import Policy
 from unmask.models.published import check_checkpoint
 from unmask.models.tiny import build_model, build_tokenizer
-from unmask.pretrain import pretrain
+from unmask.pretrain import Lesson, pretrain
 from unmask.seal import seal
 from unmask.seeding import Seeds
 from unmask.settings import Pretraining
@@ -30,31 +30,34 @@ def main() -> None:
     """Write the folder of weights, configuration and tokenizer, and the manifest."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("spec", type=Path)
-    parser.add_argument("--data", type=Path, nargs="*", help="train and validation split, for a model made here")
+    parser.add_argument("--data", type=Path, nargs="*", help="train and validation split of each task, for a model made here")
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--manifest", type=Path, required=True)
     args = parser.parse_args()
     began = time.monotonic()
     torch.set_num_threads(1)  # the same sums in the same order on any machine
     spec = ModelSpec.read(args.spec)
-    inputs = {file.stem: file for file in args.data or ()}
+    inputs = {f"{file.parent.name}/{file.stem}": file for file in args.data or ()}
     if spec.source == "scratch":
-        facts, outputs = _train(spec, inputs, args.weights), [args.weights]
+        facts, outputs = _train(spec, args.data, args.weights), [args.weights]
     else:
         facts, outputs = _provide(spec, args.weights), []  # the files have a hash each among the facts
     write_manifest(args.manifest, spec, inputs, outputs, began, **facts)
 
 
-def _train(spec: ModelSpec, inputs: dict[str, Path], weights: Path) -> dict[str, Any]:
-    """Train a tiny model and write it; returns what the manifest says of it."""
-    task = tasks.load(spec.task, spec.task_settings)
-    seeds = Seeds(("pretrain", spec.task, spec.seed))
+def _train(spec: ModelSpec, files: list[Path], weights: Path) -> dict[str, Any]:
+    """Train a tiny model and write it; returns what the manifest says of it. `files` are two for each task."""
+    seeds = Seeds(("pretrain", "+".join(spec.tasks), spec.seed))
     tokenizer = build_tokenizer()
-    shape = {k: v for k, v in spec.settings.items() if k != "pretraining"}
-    policy = Policy(build_model(**shape, vocabulary=len(tokenizer), seed=seeds.number("weights")), tokenizer)
-    splits = {split: read_examples(file) for split, file in inputs.items()}
-    settings = Pretraining(**spec.settings["pretraining"])
-    found = pretrain(policy, task, splits, settings, spec.lengths, spec.block_length, seeds, spec.name)
+    shape = {k: v for k, v in spec.settings.items() if k not in ("pretraining", "shared")}
+    model = build_model(**shape, vocabulary=len(tokenizer), seed=seeds.number("weights"))
+    policy = Policy(model.to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer)
+    pairs = zip(files[::2], files[1::2], strict=True)
+    lessons = [
+        Lesson(tasks.load(task, settings), *map(read_examples, pair), Pretraining(**spec.pretraining[task]))
+        for (task, settings), pair in zip(spec.tasks.items(), pairs, strict=True)
+    ]
+    found = pretrain(policy, lessons, spec.lengths, spec.block_length, seeds, spec.name)
     with writing(weights) as temporary:
         policy.model.save_pretrained(temporary)
         policy.tokenizer.save_pretrained(temporary)

@@ -129,11 +129,25 @@ def test_a_wrong_entry_is_named(tmp_path):
         claims.read(tmp_path / "claims.yaml")
 
 
-@pytest.mark.parametrize("scale", ["laptop", "llada-8b"])
+@pytest.mark.parametrize("scale", ["laptop", "one-gpu", "llada-8b"])
 def test_every_claim_is_about_runs_that_there_are(config, scale):
     grid = expand(config | {"scale": scale})
     for one in claims.read(RESOURCE):
+        experiment = grid.experiments[one.experiment]
+        policies = {(run.method, run.task, run.variant) for run in map(grid.runs.get, experiment.runs)}
         for who in (one.better, one.worse):
-            method, _, variant = who.partition("@")[0].partition("/")
-            run = f"{method}/{one.task}/{variant or 'default'}/seed-0"
-            assert run in grid.experiments[one.experiment].runs, (one.claim, run)
+            policy, _, part = who.partition("@")
+            method, _, variant = policy.partition("/")
+            assert (method, one.task, variant or "default") in policies, (one.claim, who)
+            if part and one.metric != "kl":
+                assert part in grid.evaluations[experiment.examined.removeprefix("samples-")].samplers
+
+
+def test_two_samplers_of_one_policy_are_compared():
+    scores = pd.concat([
+        scored([0.2, 0.3, 0.4], method="dmpo", sampler="adaptive"),
+        scored([0.6, 0.7, 0.8], method="dmpo", sampler="entropy_01"),
+    ])  # fmt: skip
+    found = claims.check(claim("dmpo@adaptive", "dmpo@entropy_01"), scores)
+    assert (found.effect, found.verdict) == (pytest.approx(-0.4), "not supported")
+    assert "DMPO, adaptive threshold − DMPO, entropy bound 0.1, Sudoku, strict |" in claims.markdown([found], "laptop")

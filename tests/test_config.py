@@ -17,12 +17,85 @@ def lines(config):
     return caught.value.lines
 
 
-@pytest.mark.parametrize("scale", ["laptop", "smoke", "llada-8b"])
+@pytest.mark.parametrize("scale", ["laptop", "smoke", "one-gpu", "llada-8b"])
 def test_every_scale_expands(config, scale):
     config["scale"] = scale
     grid = expand(config)
     assert grid.runs
     assert set(grid.wanted) <= set(grid.experiments)
+
+
+# Experiment -> figure, runs at laptop scale, models at laptop scale and at the papers'.
+NAMED = {
+    "dream": ("accuracy_by_length", 3 * 2 * 3, "tiny-dream", "dream-7b-instruct"),
+    "joint_sampler": ("accuracy_by_nfe", 3 * 2 * 3, "tiny", "llada-8b-instruct"),
+    "fixed_vs_adaptive": ("accuracy_by_nfe", 2 * 3, "tiny", "llada-8b-instruct"),
+    "threshold_transfer": ("threshold_by_difficulty", 2 * 2 * 3, "tiny-shared", "llada-8b-instruct"),
+    "weight_distribution": ("weight_distribution", 4 * 3, "tiny", "llada-8b-instruct"),
+    "batch_size": ("accuracy_by_setting", 3 + 3 * 3, "tiny", "llada-8b-instruct"),
+}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_an_experiment_plans_a_table_and_a_figure_at_both_scales(config, name):
+    figure, count, tiny, published = NAMED[name]
+    for scale, model in (("laptop", tiny), ("llada-8b", published)):
+        grid = expand(config | {"scale": scale})
+        experiment = grid.experiments[name]
+        root = f"results/{scale}"
+        assert {f"{root}/tables/{name}.md", f"{root}/figures/{name}/{figure}.png"} <= set(grid.artifacts(name))
+        assert {grid.runs[run].model.partition("/")[0] for run in experiment.runs} == {model}
+        assert scale != "laptop" or len(experiment.runs) == count
+        assert all(file.removesuffix(".parquet") for file in grid.samples(name))
+
+
+def test_runs_are_shared_where_settings_are_the_same(config):
+    grid = expand(config | {"scale": "laptop"})
+    runs = {name: set(experiment.runs) for name, experiment in grid.experiments.items()}
+    assert runs["fixed_vs_adaptive"] < runs["joint_sampler"]
+    assert runs["weight_distribution"] < runs["weight_baselines"]
+    assert runs["batch_size"] & runs["main"] == {
+        f"{method}/sudoku/default/seed-{seed}" for method in ("base", "dmpo") for seed in range(3)
+    }
+
+
+def test_another_model_stands_in_the_address_of_its_runs_and_of_those_they_start_from(config):
+    grid = expand(config | {"scale": "laptop"})
+    run = grid.runs["d1/sudoku/model~tiny-dream/seed-0"]
+    assert (run.variant, run.model) == ("default", "tiny-dream/sudoku/seed-0")
+    assert run.start_from == "sft/sudoku/model~tiny-dream/seed-0"
+    assert grid.models[run.model].settings["family"] == "dream"
+    assert "family" not in grid.models["tiny/sudoku/seed-0"].settings
+
+
+def test_a_shared_model_is_made_once_a_seed_of_the_data_of_all_its_tasks(config):
+    grid = expand(config)
+    assert {run.model for name, run in grid.runs.items() if "smoke-shared" in name} == {
+        "smoke-shared/seed-0", "smoke-shared/seed-1"
+    }  # fmt: skip
+    spec = grid.models["smoke-shared/seed-0"]
+    assert list(spec.tasks) == list(spec.pretraining) == ["sudoku", "countdown", "chain", "simplify"]
+    assert grid.model_data(spec.name)[:2] == [f"results/smoke/data/sudoku/{s}.parquet" for s in ("train", "validation")]
+    assert len(grid.model_data(spec.name)) == 8
+    assert set(spec.tasks) <= set(grid.datasets)
+
+
+@pytest.mark.parametrize("scale", ["laptop", "llada-8b"])
+def test_a_transferred_policy_is_examined_on_the_other_task_in_a_variant_of_its_own(config, scale):
+    grid = expand(config | {"scale": scale})
+    experiment = grid.experiments["threshold_transfer"]
+    other = {"sudoku": "countdown", "countdown": "sudoku"}
+    assert experiment.transfers == {
+        name: [other[grid.runs[name].task]] for name in experiment.runs if name.startswith("diffpo/")
+    }
+    assert len(grid.samples("threshold_transfer")) == len(experiment.runs) + len(experiment.transfers)
+    run = next(grid.runs[name] for name in experiment.transfers if "/sudoku/" in name)
+    evaluation = grid.evaluations["adaptive-on-countdown"]
+    seen = run.examined_by(evaluation)
+    assert (seen.task, seen.variant) == ("countdown", "learn~sampler+sampler~adaptive+trained_on~sudoku")
+    assert seen.task_settings == grid.datasets["countdown"].settings
+    assert grid.examined_task(run.name, "adaptive-on-countdown") == "countdown"
+    assert run.examined_by(grid.evaluations["adaptive"]) is run
 
 
 def test_four_tasks_has_the_papers_columns_and_shares_the_runs_of_main(config):
@@ -169,6 +242,12 @@ WRONG = {  # path: (value, the line that says so)
     "models.smoke.heads": (3, "models.smoke.scratch: hidden_size 16 is not an even multiple of heads 3"),
     "models.smoke.pretraining.sudokuu": ({}, "models.smoke.pretraining: unknown 'sudokuu'; did you mean 'sudoku'?"),
     "models.tiny.pretraining.sudoku.gate": ([0.9, 0.5], "models.tiny.scratch.pretraining.sudoku.gate: [0.9, 0.5] "),
+    "models.tiny-shared.pretraining.countdown.updates": (4, "models.tiny-shared.scratch: a shared model has one updates"),
+    "models.smoke.pretraining": ({}, "models.smoke.scratch.pretraining: dictionary should have at least 1 item"),
+    "scales.smoke.models": ({}, "scales.smoke.models.dream: missing; experiments.dream.model asks for it"),
+    "scales.smoke.models.dream": ("smoke-dreem", "scales.smoke.models: unknown 'smoke-dreem'; did you mean 'smoke-d"),
+    "experiments.dream.model": ("draem", "scales.smoke.models.draem: missing; experiments.dream.model asks for it"),
+    "experiments.kl_per_step.transfer": (True, "experiments.kl_per_step: transfer needs an evaluation"),
     "tasks.sudoku.min_blanks": (12, "tasks.sudoku.min_blanks: 12 is more than max_blanks 11"),
 }
 

@@ -118,6 +118,7 @@ def test_figures_are_drawn_from_planted_numbers(scores):
     metrics = pd.DataFrame([
         {"method": "dmpo", "task": "sudoku", "variant": "default", "seed": seed, "step": step, "reward": 0.1 * step,
          "nfe": 8, "flops": 1e6 * step, "entropy": 0.5 / step, "effective_sample_size": 0.5, "largest_weight": 0.25,
+         "weight_from_-inf": 0.1, "weight_from_-1": 0.3, "weight_from_0.25": 0.6,
          "settings": '{"group_size": 8, "baseline": "group"}'}
         for seed in range(3)
         for step in range(1, 4)
@@ -137,9 +138,13 @@ def test_figures_are_drawn_from_planted_numbers(scores):
         "threshold_by_difficulty": (scores, metrics, drawn, -1, 0.2),
         "kl_per_step": (gaps(), metrics, -1, 4.0),
     }
-    assert inputs.keys() == FIGURES.keys()
+    distribution = FIGURES["weight_distribution"](scores, metrics).axes
+    assert inputs.keys() | {"weight_distribution"} == FIGURES.keys()
     for name, (*given, line, last) in inputs.items():
         assert FIGURES[name](*given).axes[0].lines[line].get_ydata()[-1] == pytest.approx(last), name
+    tops = [area.get_paths()[0].vertices[:, 1].max() for area in distribution[0].collections]
+    assert tops == pytest.approx([0.1, 0.4, 1.0])  # stacked: below -1, -1 to 0.25, from 0.25
+    assert distribution[1].lines[0].get_ydata() == pytest.approx([0.5] * 3)
 
 
 def test_labels_leave_out_what_all_variants_share():

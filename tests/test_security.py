@@ -25,7 +25,7 @@ KEYS = {
     "diagnoses": "surrogates", "fidelities": "corrected", "scales": "smoke", "experiments": "main",
     "exact_toy.curves": "group", "models.smoke.pretraining": "sudoku", "methods.d1.by_task": "sudoku",
     "scales.smoke.methods": "diffu_grpo", "scales.smoke.task_settings": "sudoku",
-    "experiments.adaptive_sampler.grid": "learn",
+    "experiments.joint_sampler.grid": "learn",
 }  # fmt: skip
 # Places that hold a name, or a list of them.
 VALUES = {
@@ -33,8 +33,8 @@ VALUES = {
     "scales.smoke.model": str, "scales.smoke.tasks": list, "scales.smoke.experiments": list,
     "evaluations.papers.samplers": list, "diagnoses.surrogates.sampler": str, "experiments.main.methods": list,
     "experiments.main.tasks": list, "experiments.main.figures": list, "experiments.main.evaluation": str,
-    "experiments.main.rows": str, "exact_toy.curves.group.method": str, "experiments.adaptive_sampler.grid.learn": list,
-    "experiments.adaptive_sampler.grid.sampler": list, "experiments.main.grid.lora_targets": list,
+    "experiments.main.rows": str, "exact_toy.curves.group.method": str, "experiments.joint_sampler.grid.learn": list,
+    "experiments.joint_sampler.grid.sampler": list, "experiments.main.grid.lora_targets": list,
 }  # fmt: skip
 
 

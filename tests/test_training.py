@@ -78,14 +78,16 @@ def test_schedule_warms_up_and_falls_to_a_tenth(grid):
 
 def test_a_base_outside_its_gate_fails_and_says_what_to_change(policy, sudoku, grid):
     from unmask.files import InputError
-    from unmask.pretrain import pretrain
+    from unmask.pretrain import Lesson, pretrain
     from unmask.seeding import Seeds
     from unmask.settings import Pretraining
 
     model = next(spec for spec in grid.models.values() if spec.task == "sudoku")
     settings = Pretraining(**{**model.settings["pretraining"], "gate": [0.9, 1.0]})
-    with pytest.raises(InputError, match=r"smoke: not a usable base.*gate \[0\.9, 1\.0\]"):
-        pretrain(policy, sudoku, sudoku.splits(), settings, [24], 8, Seeds(("t",)), "smoke")
+    splits = sudoku.splits()
+    lesson = Lesson(sudoku, splits["train"], splits["validation"], settings)
+    with pytest.raises(InputError, match=r"smoke: not a usable base for sudoku.*gate \[0\.9, 1\.0\]"):
+        pretrain(policy, [lesson], [24], 8, Seeds(("t",)), "smoke")
 
 
 @pytest.mark.parametrize("method", ["sft", "d1", "diffu_grpo", "coupled_grpo", "diffpo", "dmpo"])

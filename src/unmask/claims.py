@@ -17,7 +17,7 @@ import pandas as pd
 from pydantic import Field
 
 from unmask.entries import read_entries
-from unmask.names import method_name, sampler_name, task_name
+from unmask.names import SAMPLERS, method_name, sampler_name, task_name
 from unmask.scores import interval
 from unmask.settings import Block, Count, Name, NonNegative
 
@@ -31,7 +31,7 @@ class Claim(Block):
     source: str
     experiment: Name
     task: Name
-    better: str = Field(description="method, method/variant, or for `kl` method@surrogate")
+    better: str = Field(description="method or method/variant; then @surrogate for `kl`, or @sampler")
     worse: str
     metric: str = Field(description="a column of the scores, or else of the training metrics or the diagnosis")
     direction: Literal["higher", "lower"] = "higher"
@@ -86,10 +86,10 @@ def by_seed(frame: pd.DataFrame, claim: Claim, who: str) -> pd.Series:
 
     Empty where the frame has no such policy.
     """
-    policy, _, surrogate = who.partition("@")
+    policy, _, part = who.partition("@")
     method, _, variant = policy.partition("/")
     wanted: dict[str, Any] = {"task": claim.task, "method": method, "variant": variant or "default"}
-    wanted |= {"surrogate": surrogate} if surrogate else {}
+    wanted |= {"surrogate" if "surrogate" in frame else "sampler": part} if part else {}
     wanted |= {key: getattr(claim, key) for key in ("sampler", "length") if getattr(claim, key) is not None}
     for key, value in wanted.items():
         frame = frame[frame[key] == value] if key in frame else frame.iloc[:0]
@@ -138,7 +138,7 @@ def _test(claim: Claim) -> str:
     parts += [sampler_name(claim.sampler)] if claim.sampler else []
     parts += [f"L = {claim.length}"] if claim.length else []
     parts += (
-        [f"quarter {claim.quarter} of {'the steps' if '@' in claim.better else 'training'}"] if claim.quarter else []
+        [f"quarter {claim.quarter} of {'the steps' if claim.metric == 'kl' else 'training'}"] if claim.quarter else []
     )
     parts += ["lower is better"] if claim.direction == "lower" else []
     parts += [f"no worse than by {_number(claim, claim.margin)}"] if claim.margin else []
@@ -146,9 +146,10 @@ def _test(claim: Claim) -> str:
 
 
 def _name(who: str) -> str:
-    policy, _, surrogate = who.partition("@")
+    policy, _, part = who.partition("@")
     method, _, variant = policy.partition("/")
-    return method_name(method, variant or "default") + (f", {surrogate.replace('_', ' ')}" if surrogate else "")
+    named = SAMPLERS.get(part, part.replace("_", " "))
+    return method_name(method, variant or "default") + (f", {named}" if part else "")
 
 
 def _effect(f: Finding) -> str:

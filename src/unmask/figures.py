@@ -17,7 +17,13 @@ from matplotlib.ticker import LogLocator, NullLocator
 from unmask.drawing import labels, line_of, panels
 from unmask.names import method_colour, method_name, sampler_kind, sampler_name, setting_name, task_name
 from unmask.scores import interval, over_seeds
-from unmask.training_figures import importance_ratios, reward_by_compute, rollout_entropy, training_curves
+from unmask.training_figures import (
+    importance_ratios,
+    reward_by_compute,
+    rollout_entropy,
+    training_curves,
+    weight_distribution,
+)
 
 
 def accuracy_by_length(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
@@ -127,10 +133,11 @@ def threshold_by_difficulty(scores: pd.DataFrame, metrics: pd.DataFrame, samples
     figure, axes = panels(1, len(tasks))
     for ax, task in zip(axes[0], tasks, strict=True):
         ends = []
-        for (method, variant), runs in samples[samples["task"] == task].groupby(["method", "variant"], sort=False):
+        policies = samples[samples["task"] == task].groupby(["method", "variant"], sort=False)
+        for i, ((method, variant), runs) in enumerate(policies):
             gamma = runs.pivot_table(index="difficulty", columns="seed", values="gamma")
             y = np.array([interval(row) for row in gamma.to_numpy()])
-            line_of(ax, gamma.index.to_numpy(), y, method)
+            line_of(ax, gamma.index.to_numpy(), y, method, style=i)
             ends.append((gamma.index[-1], y[-1, 0], method, variant))
         ax.set(title=task_name(task), xlabel="difficulty", ylim=(0, None))
         labels(ax, ends)
@@ -167,5 +174,6 @@ FIGURES = {
         reward_by_compute,
         rollout_entropy,
         importance_ratios,
+        weight_distribution,
     )
 }

@@ -37,6 +37,7 @@ class Experiment:
     question: str
     runs: list[str]
     examined: str  # the end of the names of the files that its runs are examined into
+    transfers: dict[str, list[str]]  # run -> tasks on which it is examined too
     rows: str
     figures: list[str]
     section: str  # of the report
@@ -86,7 +87,13 @@ class Grid:
     def samples(self, experiment: str) -> list[str]:
         """Files of samples, or of a diagnosis, that an experiment's scores are made of."""
         one = self.experiments[experiment]
-        return [f"results/{self.scale}/runs/{run}/{one.examined}.parquet" for run in one.runs]
+        names = [f"{run}/{one.examined}" for run in one.runs]
+        names += [f"{run}/{one.examined}-on-{task}" for run, tasks in one.transfers.items() for task in tasks]
+        return [f"results/{self.scale}/runs/{name}.parquet" for name in names]
+
+    def examined_task(self, run: str, evaluation: str) -> str:
+        """The task whose test problems a run is examined on."""
+        return self.evaluations[evaluation].task or self.runs[run].task
 
     def metrics(self, experiment: str) -> list[str]:
         """Metrics of the runs of an experiment that train."""
@@ -113,11 +120,9 @@ class Grid:
         return [f"results/{self.scale}/data/{self.runs[run].task}/validation.parquet"] if chosen else []
 
     def model_data(self, model: str) -> list[str]:
-        """Splits that a base model made here is trained and measured on."""
-        task = self.models[model].task
-        return (
-            [f"results/{self.scale}/data/{task}/{split}.parquet" for split in ("train", "validation")] if task else []
-        )
+        """Splits that a base model made here is trained and measured on, task by task."""
+        root = f"results/{self.scale}/data"
+        return [f"{root}/{task}/{s}.parquet" for task in self.models[model].tasks for s in ("train", "validation")]
 
 
 def expand(raw: dict[str, Any]) -> Grid:
@@ -130,38 +135,62 @@ def expand(raw: dict[str, Any]) -> Grid:
     grid = Grid(config.scale, scale.experiments, _exact_toy(config), scale.cost)
     for task in itertools.chain(scale.tasks, *(one.tasks or [] for one in config.experiments.values())):
         grid.datasets[task] = DataSpec(task, _task_settings(config, task))
-    for name, evaluation in config.evaluations.items():
-        samplers = {s: config.samplers[s].model_dump() for s in evaluation.samplers}
-        grid.evaluations[name] = EvaluationSpec(
-            name, samplers, scale.lengths, scale.block_length, evaluation.temperature, evaluation.rows_per_batch
-        )
+    for name in config.evaluations:
+        grid.evaluations[name] = _evaluation(config, name)
     for name, diagnosis in config.diagnoses.items():
         sampler = config.samplers[diagnosis.sampler].model_dump()
         grid.diagnoses[name] = DiagnosisSpec(name, sampler, diagnosis.temperature, diagnosis.examples)
     made: list[Run] = []
     for name, experiment in config.experiments.items():
         runs = _runs(config, experiment)
-        starts = [
-            _run(config, config.methods[r.method]["start_from"], r.task, r.seed, {}) for r in runs if r.start_from
-        ]
+        starts = [_start(config, run) for run in runs if run.start_from]
         made += starts + runs
         for run in starts + runs:
             grid.runs[run.name] = run
             grid.models.setdefault(run.model, _model(config, run))
-        names = list(dict.fromkeys(run.name for run in runs))
-        examined = f"diagnosis-{experiment.diagnosis}" if experiment.diagnosis else f"samples-{experiment.evaluation}"
-        rows = "steps" if experiment.diagnosis else experiment.rows
-        grid.experiments[name] = Experiment(
-            name, experiment.question, names, examined, rows, experiment.figures, experiment.section
-        )
+            for task, settings in grid.models[run.model].tasks.items():
+                grid.datasets.setdefault(task, DataSpec(task, settings))
+        grid.experiments[name] = _experiment(name, experiment, runs)
+        for task in itertools.chain(*grid.experiments[name].transfers.values()):
+            spec = _evaluation(config, experiment.evaluation, task)
+            grid.evaluations[spec.name] = spec
     if lines := _contradictions(made, grid.datasets):
         raise ConfigError(lines)
     return grid
 
 
+def _experiment(name: str, experiment: Any, runs: list[Run]) -> Experiment:
+    """The experiment over these runs; the base model knows no task that it could carry to another."""
+    examined = f"diagnosis-{experiment.diagnosis}" if experiment.diagnosis else f"samples-{experiment.evaluation}"
+    rows = "steps" if experiment.diagnosis else experiment.rows
+    tasks = dict.fromkeys(run.task for run in runs)
+    carried = {run.name: run.task for run in runs if run.trains and experiment.transfer}
+    transfers = {run: [task for task in tasks if task != own] for run, own in carried.items()}
+    names = list(dict.fromkeys(run.name for run in runs))
+    return Experiment(
+        name, experiment.question, names, examined, transfers, rows, experiment.figures, experiment.section
+    )
+
+
+def _evaluation(config: Config, name: str, task: str | None = None) -> EvaluationSpec:
+    """An evaluation; with `task`, of runs that were trained on another one."""
+    scale, evaluation = config.scales[config.scale], config.evaluations[name]
+    return EvaluationSpec(
+        name=f"{name}-on-{task}" if task else name,
+        samplers={s: config.samplers[s].model_dump() for s in evaluation.samplers},
+        lengths=scale.lengths,
+        block_length=scale.block_length,
+        temperature=evaluation.temperature,
+        rows_per_batch=evaluation.rows_per_batch,
+        task=task,
+        task_settings=_task_settings(config, task) if task else None,
+    )
+
+
 def _runs(config: Config, experiment: Any) -> list[Run]:
     """The experiment's runs in a stable order; a variant that equals the default is the default run, once more."""
     scale = config.scales[config.scale]
+    model = scale.models[experiment.model] if experiment.model else scale.model
     found: list[Run] = []
     for method in experiment.methods:
         algorithm = _algorithm(config, method)
@@ -171,11 +200,24 @@ def _runs(config: Config, experiment: Any) -> list[Run]:
             experiment.tasks or scale.tasks, itertools.product(*axes.values()), scale.seeds
         ):
             choice = dict(zip(axes, values, strict=True))
-            found.append(_run(config, method, task, seed, choice, experiment.equal_updates))
+            found.append(_run(config, model, method, task, seed, choice, experiment.equal_updates))
     return found
 
 
-def _run(config: Config, method: str, task: str, seed: int, choice: dict[str, Any], equal_updates: bool = False) -> Run:
+def _start(config: Config, run: Run) -> Run:
+    """The run whose adapter `run` goes on training."""
+    return _run(config, run.model.partition("/")[0], config.methods[run.method]["start_from"], run.task, run.seed, {})
+
+
+def _run(
+    config: Config,
+    model: str,
+    method: str,
+    task: str,
+    seed: int,
+    choice: dict[str, Any],
+    equal_updates: bool = False,
+) -> Run:
     scale = config.scales[config.scale]
     default = _settings(config, method, task)
     changed = {key: value for key, value in choice.items() if default[key] != value}
@@ -186,23 +228,37 @@ def _run(config: Config, method: str, task: str, seed: int, choice: dict[str, An
         values["buffers"] = math.ceil(updates / values["updates_per_buffer"])
     training = {key: values[key] for key in Training.model_fields}
     own = {key: value for key, value in values.items() if key not in Training.model_fields}
-    scratch = isinstance(config.models[scale.model], ScratchModel)
     start = config.methods[method].get("start_from")
     return Run(
-        name=f"{method}/{task}/{variant}/seed-{seed}",
+        name=f"{method}/{task}/{_address(variant, model, scale.model)}/seed-{seed}",
         method=method,
         algorithm=_algorithm(config, method),
-        start_from=_run(config, start, task, seed, {}).name if start else None,
+        start_from=_run(config, model, start, task, seed, {}).name if start else None,
         task=task,
         variant=variant,
         seed=seed,
-        model=f"{scale.model}/{task}/seed-{seed}" if scratch else scale.model,
+        model=_model_address(config, model, task, seed),
         training=training,
         method_settings=own,
         task_settings=_task_settings(config, task),
         sampler=config.samplers[training["sampler"]].model_dump(),
         block_length=scale.block_length,
     )
+
+
+def _address(variant: str, model: str, default: str) -> str:
+    """A variant as part of a path: a run that starts from another model than the scale's has its own."""
+    if model == default:
+        return variant
+    return "+".join([*([] if variant == "default" else [variant]), f"model~{model}"])
+
+
+def _model_address(config: Config, model: str, task: str, seed: int) -> str:
+    """A model made here depends on the seed, so that seeds share nothing, and on the task unless it is shared."""
+    settings = config.models[model]
+    if not isinstance(settings, ScratchModel):
+        return model
+    return f"{model}/seed-{seed}" if settings.shared else f"{model}/{task}/seed-{seed}"
 
 
 def _contradictions(runs: list[Run], datasets: dict[str, DataSpec]) -> list[str]:
@@ -237,17 +293,19 @@ def _text(value: Any) -> str:
 
 
 def _model(config: Config, run: Run) -> ModelSpec:
-    """The base model of a run. A model made here depends on the task and the seed, so that seeds share nothing."""
+    """The base model of a run. Settings at their default are left out, so that a new one leaves models alone."""
     scale = config.scales[config.scale]
-    model = config.models[scale.model]
-    settings = model.model_dump()
+    model = config.models[run.model.partition("/")[0]]
+    settings = model.model_dump(exclude_defaults=True)
     source = settings.pop("source")
     if not isinstance(model, ScratchModel):
         return ModelSpec(run.model, source, settings)
-    settings["pretraining"] = settings["pretraining"][run.task]
-    return ModelSpec(
-        run.model, source, settings, run.task, run.task_settings, run.seed, scale.block_length, scale.lengths
-    )
+    task, task_settings = run.task, run.task_settings
+    if model.shared:
+        task, task_settings = None, {name: _task_settings(config, name) for name in model.pretraining}
+    else:
+        settings["pretraining"] = settings["pretraining"][task]
+    return ModelSpec(run.model, source, settings, task, task_settings, run.seed, scale.block_length, scale.lengths)
 
 
 def _exact_toy(config: Config) -> ToySpec:

@@ -55,12 +55,15 @@ def check_scale(config: Config) -> None:
     """Raise ConfigError if right blocks do not fit together at the scale in use."""
     where, scale = f"scales.{config.scale}", config.scales[config.scale]
     lines: list[str] = []
-    model = config.models[scale.model]
-    if isinstance(model, ScratchModel):
-        asked = {where: scale.tasks} | {f"experiments.{name}": e.tasks for name, e in config.experiments.items()}
-        for asker, tasks in asked.items():
-            lacking = [task for task in tasks or [] if task not in model.pretraining]
-            lines += [f"models.{scale.model}.pretraining.{task}: missing; {asker}.tasks has {task}" for task in lacking]
+    asked = [(where, scale.model, scale.tasks)]
+    for name, one in config.experiments.items():
+        if one.model is not None and one.model not in scale.models:
+            lines.append(f"{where}.models.{one.model}: missing; experiments.{name}.model asks for it")
+        asked.append((f"experiments.{name}", scale.models.get(one.model or "", scale.model), one.tasks or scale.tasks))
+    for asker, name, tasks in asked:
+        model = config.models[name]
+        lacking = [task for task in tasks if isinstance(model, ScratchModel) and task not in model.pretraining]
+        lines += [f"models.{name}.pretraining.{task}: missing; {asker}.tasks has {task}" for task in lacking]
     lines += problems(ExactToy, config.exact_toy.model_dump() | scale.exact_toy, f"{where}.exact_toy")
     if lines:
         raise ConfigError(lines)
@@ -94,6 +97,7 @@ def _wrong_names(raw: dict[str, Any]) -> list[str]:
         look(list(_block(block, "task_settings")), tasks, f"{where}.task_settings")
     for name, scale in _block(raw, "scales").items():
         look(_given(scale, "model"), _block(raw, "models"), f"scales.{name}.model")
+        look(list(_block(scale, "models").values()), _block(raw, "models"), f"scales.{name}.models")
         look(_items(scale, "tasks"), tasks, f"scales.{name}.tasks")
         look(_items(scale, "experiments"), _block(raw, "experiments"), f"scales.{name}.experiments")
         look(list(_block(_block(scale, "cost"), "test_examples")), tasks, f"scales.{name}.cost.test_examples")

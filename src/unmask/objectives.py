@@ -5,9 +5,14 @@ Rows are ordered by prompt: G responses of the first prompt, then of the second,
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+# Bins of DMPO's weights w_real, whose group mean is 1 without a baseline: as much as 0, and then by factors of four.
+WEIGHT_EDGES = (-torch.inf, -4.0, -1.0, -0.25, -0.05, 0.05, 0.25, 1.0, 4.0)
 
 # --- policy gradients -------------------------------------------------------------------------------------------------
 
@@ -53,6 +58,15 @@ def effective_sample_size(weight: Tensor, group_size: int) -> Tensor:
     """Share of a group that counts, 1 / (G Σ softmax²) in [1/G, 1], repeated for its rows [B]."""
     normalised = weight.view(-1, group_size) / group_size
     return (1 / (group_size * normalised.square().sum(1))).repeat_interleave(group_size)
+
+
+def binned(weight: Tensor) -> dict[str, Tensor]:
+    """For each bin of WEIGHT_EDGES, 1.0 where the weight [B] is in it; its lower edge is in its name."""
+    edges = [*WEIGHT_EDGES, torch.inf]
+    return {
+        f"weight_from_{low:g}": ((weight >= low) & (weight < high)).float()
+        for low, high in itertools.pairwise(edges)
+    }
 
 
 def coefficient_for(logits: Tensor, group_size: int, target: float, halvings: int = 40) -> Tensor:

@@ -5,6 +5,8 @@ seldom goes the right way. There is room for RL then, and what RL is tested on i
 counts only if its competence after the first part and its quality at the end lie inside their gates; else the step
 fails and says so.
 
+A model that several tasks share sees a batch of each at every update, and has to pass each one's gates.
+
 The loss is the diffusion bound with the 1/t weight dropped (every masked token counts the same), which learns faster
 at this size and has the same optimum, p(token | what is seen). Matrices of the body are trained by Muon, the rest by
 AdamW.
@@ -15,7 +17,7 @@ from __future__ import annotations
 import math
 import random
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,9 +29,7 @@ from unmask.progress import Progress
 from unmask.rollout import posed, respond
 from unmask.seeding import Seeds
 from unmask.settings import Pretraining
-from unmask.tasks import Example, Task, total_reward
-
-Splits = dict[str, list[Example]]
+from unmask.tasks import Example, Task, name_of, total_reward
 
 
 @dataclass
@@ -42,76 +42,102 @@ class Demonstrations:
     shortcut: Tensor  # [N, L] responses that take the shortcut
 
 
+class Lesson(NamedTuple):
+    """A task with its examples and how it is learnt."""
+
+    task: Task
+    train: list[Example]
+    validation: list[Example]
+    settings: Pretraining
+
+    @property
+    def switch(self) -> int:
+        """The update at which the shortcut begins to be most demonstrations."""
+        return round(self.settings.first_part * self.settings.updates)
+
+    def right_share(self, update: int) -> float:
+        """Share of right demonstrations in the batch of an update."""
+        return self.settings.first_share if update < self.switch else self.settings.right_share
+
+
 def pretrain(
-    policy: Policy,
-    task: Task,
-    splits: Splits,
-    settings: Pretraining,
-    lengths: list[int],
-    block_length: int,
-    seeds: Seeds,
-    name: str,
-) -> dict[str, float]:
-    """Train policy.model in place. Returns what was measured; raises InputError if that is outside the gate."""
-    model = policy.model.requires_grad_(True)
-    data = [_demonstrations(policy, task, splits["train"], settings, length, seeds) for length in lengths]
-    optimizers = _optimizers(model, settings)
+    policy: Policy, lessons: list[Lesson], lengths: list[int], block_length: int, seeds: Seeds, name: str
+) -> dict[str, Any]:
+    """Train policy.model in place. Returns what was measured of each task; raises InputError outside the gates.
+
+    The lessons agree in what a model has once: updates, learning rates, dtype (settings.ONCE).
+    """
+    model, common = policy.model.requires_grad_(True), lessons[0].settings
+    data = [[_demonstrations(policy, lesson, length, seeds) for length in lengths] for lesson in lessons]
+    optimizers = _optimizers(model, common)
     generator = seeds.generator("batches")
-    progress = Progress(name, settings.updates)
-    switch = round(settings.first_part * settings.updates)
-    competence = math.nan
-    for update in range(settings.updates):
-        if update == switch:
-            competence = measure(policy, task, splits["validation"], lengths, block_length)
-        right_share = settings.first_share if update < switch else settings.right_share
-        loss = _loss(model.train(), data[update % len(data)], settings.batch_size, right_share, generator)
+    progress = Progress(name, common.updates)
+    competence: dict[str, float] = {}
+    for update in range(common.updates):
+        for lesson in lessons:
+            if update == lesson.switch:
+                competence[name_of(lesson.task)] = measure(policy, lesson, lengths, block_length)
+        model.train()
+        batches = [(found[update % len(lengths)], lesson) for found, lesson in zip(data, lessons, strict=True)]
+        losses = [_loss(model, part, of.settings, of.right_share(update), generator) for part, of in batches]
+        loss = torch.stack(losses).mean()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = group["initial_lr"] * _schedule(update, settings.updates)
+                group["lr"] = group["initial_lr"] * _schedule(update, common.updates)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         progress.show(update + 1, loss=loss.item())
-    quality = measure(policy, task, splits["validation"], lengths, block_length)
-    competence = quality if switch == settings.updates else competence  # there was no mixture
-    print(f"{name}: competence {competence:.3f}, quality {quality:.3f}", flush=True)
-    low, high = settings.gate
-    if not (competence >= settings.competence and low <= quality <= high):
-        raise InputError(
-            f"{name}: not a usable base. Mean greedy reward on validation: {competence:.3f} after the first "
-            f"part (at least {settings.competence} is asked for), {quality:.3f} at the end "
-            f"(gate [{low}, {high}]). Change updates, first_part, first_share, right_share or the gates under "
-            "models.*.pretraining in config.yaml."
-        )
-    return {"competence": round(competence, 4), "quality": round(quality, 4), "updates": settings.updates}
+    quality = {name_of(lesson.task): measure(policy, lesson, lengths, block_length) for lesson in lessons}
+    competence = quality | competence  # as at the end where there was no mixture
+    _check_gates(name, lessons, competence, quality)
+    return {"competence": _rounded(competence), "quality": _rounded(quality), "updates": common.updates}
 
 
-def measure(policy: Policy, task: Task, examples: list[Example], lengths: list[int], block_length: int) -> float:
-    """Mean reward of greedy decoding, one token a step, over the lengths."""
+def _check_gates(name: str, lessons: list[Lesson], competence: dict[str, float], quality: dict[str, float]) -> None:
+    """Raise InputError if a task was not learnt, or learnt too well."""
+    for lesson in lessons:
+        task, settings = name_of(lesson.task), lesson.settings
+        able, good, (low, high) = competence[task], quality[task], settings.gate
+        print(f"{name}: {task}: competence {able:.3f}, quality {good:.3f}", flush=True)
+        if not (able >= settings.competence and low <= good <= high):
+            raise InputError(
+                f"{name}: not a usable base for {task}. Mean greedy reward on validation: {able:.3f} after the first "
+                f"part (at least {settings.competence} is asked for), {good:.3f} at the end "
+                f"(gate [{low}, {high}]). Change updates, first_part, first_share, right_share or the gates under "
+                "models.*.pretraining in config.yaml."
+            )
+
+
+def _rounded(values: dict[str, float]) -> dict[str, float]:
+    return {task: round(value, 4) for task, value in values.items()}
+
+
+def measure(policy: Policy, lesson: Lesson, lengths: list[int], block_length: int) -> float:
+    """Mean reward of greedy decoding of the validation examples, one token a step, over the lengths."""
     decoding: dict[str, Any] = {
         "block_length": block_length,
         "sampler": {"rule": "top_k", "tokens_per_step": 1, "score": "confidence"},
         "temperature": 0.0,
     }
-    total = 0.0
+    total, task, examples = 0.0, lesson.task, lesson.validation
     for length in lengths:
-        _, texts = respond(policy, task, examples, torch.Generator(), length=length, **decoding)
+        generator = torch.Generator(policy.model.device)
+        _, texts = respond(policy, task, examples, generator, length=length, **decoding)
         total += sum(total_reward(task, t, e) for t, e in zip(texts, examples, strict=True))
     return total / len(examples) / len(lengths)
 
 
-def _demonstrations(
-    policy: Policy, task: Task, examples: list[Example], settings: Pretraining, length: int, seeds: Seeds
-) -> Demonstrations:
+def _demonstrations(policy: Policy, lesson: Lesson, length: int, seeds: Seeds) -> Demonstrations:
     """A right and a shortcut demonstration for each of `settings.demonstrations` draws of a training example."""
     rng = random.Random(seeds.number("demonstrations", length))
-    chosen = [rng.choice(examples) for _ in range(settings.demonstrations)]
+    chosen = [rng.choice(lesson.train) for _ in range(lesson.settings.demonstrations)]
     right, shortcut = (
-        policy.responses([task.demonstration(example, length, kind, rng) for example in chosen], length)
+        policy.responses([lesson.task.demonstration(example, length, kind, rng) for example in chosen], length)
         for kind in (True, False)
     )
-    return Demonstrations(*posed(policy, task, chosen, length), right, shortcut)
+    return Demonstrations(*posed(policy, lesson.task, chosen, length), right, shortcut)
 
 
 def _optimizers(model: torch.nn.Module, settings: Pretraining) -> list[torch.optim.Optimizer]:
@@ -129,19 +155,25 @@ def _optimizers(model: torch.nn.Module, settings: Pretraining) -> list[torch.opt
 
 
 def _loss(
-    model: torch.nn.Module, data: Demonstrations, batch_size: int, right_share: float, generator: torch.Generator
+    model: torch.nn.Module, data: Demonstrations, settings: Pretraining, right_share: float, generator: torch.Generator
 ) -> Tensor:
-    """Mean cross-entropy over masked response tokens of a random batch; mask shares t are spread evenly over (0, 1]."""
+    """Mean cross-entropy over masked response tokens of a random batch; mask shares t are spread evenly over (0, 1].
+
+    The batch is drawn on the CPU, so that it is the same on any device.
+    """
+    batch_size, device = settings.batch_size, data.right.device
     rows = torch.randint(len(data.right), (batch_size,), generator=generator)
     right = torch.rand(batch_size, 1, generator=generator) < right_share
-    response = torch.where(right, data.right[rows], data.shortcut[rows])
     share = (torch.arange(batch_size) + torch.rand(1, generator=generator)) / batch_size
-    masked = torch.rand(response.shape, generator=generator) < share[:, None].clamp(min=0.02)
+    masked = torch.rand((batch_size, data.right.shape[1]), generator=generator) < share[:, None].clamp(min=0.02)
+    rows, right, masked = rows.to(device), right.to(device), masked.to(device)
+    response = torch.where(right, data.right[rows], data.shortcut[rows])
     prompt, prompt_mask = data.prompt[rows], data.prompt_mask[rows]
     ids = torch.cat((prompt, response.masked_fill(masked, model.config.mask_token_id)), dim=1)
     attention = None if bool(prompt_mask.all()) else F.pad(prompt_mask, (0, response.shape[1]), value=True)
-    hidden = model.hidden_states(ids, attention, slice(prompt.shape[1], None))[masked]
-    return -model.target_log_probs(hidden, response[masked]).mean()
+    with torch.autocast(device.type, torch.bfloat16, enabled=settings.dtype == "bfloat16"):
+        hidden = model.hidden_states(ids, attention, slice(prompt.shape[1], None))[masked]
+    return -model.target_log_probs(hidden.float(), response[masked]).mean()
 
 
 def _schedule(update: int, updates: int, warmup: int = 50) -> float:

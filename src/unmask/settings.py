@@ -222,27 +222,44 @@ class Pretraining(Block):
     adam_beta2: Beta
     weight_decay: NonNegative
     updates: Count
+    dtype: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="of products and activations; weights and their optimiser are float32"
+    )
     competence: Share = Field(description="lowest mean validation reward after the first part")
     gate: Annotated[list[Share], AfterValidator(_ascending)] = Field(
         min_length=2, max_length=2, description="lowest and highest mean validation reward of the finished base"
     )
 
 
+# What a model has once, however many tasks it learns.
+ONCE = ("updates", "learning_rate", "muon_learning_rate", "adam_beta2", "weight_decay", "dtype")
+
+
 class ScratchModel(Block):
-    """A small model trained from scratch, one for each task and seed."""
+    """A small model trained from scratch: one for each seed and task, or for each seed alone if it is shared."""
 
     source: Literal["scratch"]
+    family: Literal["llada", "dream"] = Field(default="llada", description="dream predicts position d at d − 1")
+    shared: bool = Field(default=False, description="one model learns all the tasks under `pretraining`")
     hidden_size: Count
     layers: Count
     heads: Count
     mlp_size: Count
     rope_theta: Positive
-    pretraining: dict[Name, Pretraining] = Field(description="by task")
+    pretraining: dict[Name, Pretraining] = Field(min_length=1, description="by task")
 
     @model_validator(mode="after")
     def _heads_fit(self) -> ScratchModel:
         if self.hidden_size % (2 * self.heads):
             raise refuse(f"hidden_size {self.hidden_size} is not an even multiple of heads {self.heads}")
+        return self
+
+    @model_validator(mode="after")
+    def _tasks_agree(self) -> ScratchModel:
+        first, *others = self.pretraining.values()
+        for key in ONCE if self.shared else ():
+            if any(getattr(other, key) != getattr(first, key) for other in others):
+                raise refuse(f"a shared model has one {key}; give it the same value for every task")
         return self
 
 
@@ -327,6 +344,7 @@ class Scale(Overrides):
     """The size at which all experiments run."""
 
     model: Name
+    models: dict[Name, Name] = Field(default={}, description="what experiments with a `model` of their own start from")
     tasks: Names = Field(description="of experiments that name none")
     seeds: Annotated[list[Whole], Distinct] = Field(min_length=1)
     block_length: Count = Field(description="tokens of a block of semi-autoregressive decoding")
@@ -348,6 +366,8 @@ class Experiment(Block):
     equal_updates: bool = Field(
         default=False, description="a run with more updates on a buffer gets fewer buffers, rounded up"
     )
+    model: Name | None = Field(default=None, description="a name under the scale's `models`, in place of its `model`")
+    transfer: bool = Field(default=False, description="what is trained on one of its tasks is examined on all of them")
     evaluation: Name | None = Field(default=None, description="how its runs are examined")
     diagnosis: Name | None = Field(default=None, description="or what else is measured on them")
     rows: Literal["methods", "samplers"] = Field(default="methods", description="of its tables")
@@ -362,6 +382,8 @@ class Experiment(Block):
     def _one_examination(self) -> Experiment:
         if (self.evaluation is None) == (self.diagnosis is None):
             raise refuse("needs one of evaluation and diagnosis")
+        if self.transfer and self.evaluation is None:
+            raise refuse("transfer needs an evaluation; a diagnosis is made on the run's own task")
         return self
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,9 +21,13 @@ from unmask.files import InputError, writing
 class Spec:
     """What all specs can do."""
 
+    def values(self) -> dict[str, Any]:
+        """The fields but for those at their default, so that a new one leaves the specs alone that do without it."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
+
     def to_json(self) -> str:
         """One line, the same for equal specs."""
-        return json.dumps(asdict(self), sort_keys=True)
+        return json.dumps(self.values(), sort_keys=True)
 
     @property
     def digest(self) -> str:
@@ -33,7 +37,7 @@ class Spec:
     def write(self, path: Path) -> None:
         """Write spec.yaml, whole or not at all."""
         with writing(path) as temporary:
-            values = asdict(self) | {"digest": self.digest}
+            values = self.values() | {"digest": self.digest}
             temporary.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
     @classmethod
@@ -64,7 +68,10 @@ class DataSpec(Spec):
 
 @dataclass(frozen=True)
 class ModelSpec(Spec):
-    """A base model: made here (for one task and seed) or published."""
+    """A base model: made here, for one seed and one task or several, or published.
+
+    With several tasks, `task` is None, and `task_settings` and `settings["pretraining"]` have a block for each.
+    """
 
     name: str
     source: str
@@ -75,10 +82,20 @@ class ModelSpec(Spec):
     block_length: int | None = None
     lengths: list[int] | None = None
 
+    @property
+    def tasks(self) -> dict[str, dict[str, Any]]:
+        """Settings of each task that a model made here learns; nothing for a published one."""
+        return {self.task: self.task_settings} if self.task else self.task_settings or {}
+
+    @property
+    def pretraining(self) -> dict[str, dict[str, Any]]:
+        """How a model made here learns each of them."""
+        return {self.task: self.settings["pretraining"]} if self.task else self.settings["pretraining"]
+
 
 @dataclass(frozen=True)
 class Run(Spec):
-    """One training: method × task × variant × seed. Its address is `name`.
+    """One training: method × task × variant × seed. Its address is `name`, which also says if the model is another.
 
     `algorithm` is the file in methods/ that the method runs; `start_from` is the run whose adapter it goes on training.
     """
@@ -107,6 +124,14 @@ class Run(Spec):
         """How the base model's weights are held."""
         return {key: self.training[key] for key in ("dtype", "quantisation")}
 
+    def examined_by(self, evaluation: EvaluationSpec) -> Run:
+        """The run as an evaluation sees it: if that has a task of its own, on it, in a variant that says so."""
+        if evaluation.task is None:
+            return self
+        parts = [] if self.variant == "default" else [self.variant]
+        variant = "+".join([*parts, f"trained_on~{self.task}"])
+        return replace(self, task=evaluation.task, task_settings=evaluation.task_settings, variant=variant)
+
 
 @dataclass(frozen=True)
 class ToySpec(Spec):
@@ -118,7 +143,7 @@ class ToySpec(Spec):
 
 @dataclass(frozen=True)
 class EvaluationSpec(Spec):
-    """How a run's policy is examined: every length with every sampler."""
+    """How a run's policy is examined: every length with every sampler, on the run's own task or on another."""
 
     name: str
     samplers: dict[str, dict[str, Any]]
@@ -126,6 +151,8 @@ class EvaluationSpec(Spec):
     block_length: int
     temperature: float
     rows_per_batch: int
+    task: str | None = None
+    task_settings: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)

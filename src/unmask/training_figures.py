@@ -5,14 +5,20 @@ A run is smoothed by its mean over the last eighth of its updates, because a buf
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
-from unmask.drawing import labels, line_of, panels
-from unmask.names import task_name
+from unmask.drawing import labels, line_of, panels, plt
+from unmask.files import InputError
+from unmask.names import method_name, task_name
 from unmask.scores import interval
+
+BIN = "weight_from_"  # columns of the metrics with the share of weights in a bin; the lower edge follows
 
 
 def training_curves(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
@@ -54,6 +60,49 @@ def importance_ratios(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
     return figure
 
 
+def weight_distribution(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
+    """Shares of DMPO's weights w_real by size, stacked, above the effective sample size; a column a variant.
+
+    The bins are those that the training logged. Raises InputError if it logged none.
+    """
+    bins = sorted((column for column in metrics if column.startswith(BIN)), key=_edge)
+    if not bins:
+        raise InputError("no weights in the metrics: made by older code; delete the adapters and run snakemake again")
+    runs = list(metrics.dropna(subset=bins).groupby(["method", "variant"], sort=False))
+    figure, axes = panels(2, len(runs))
+    colours = plt.get_cmap("RdBu_r")(np.linspace(0.05, 0.95, len(bins)))
+    for (above, below), ((method, variant), rows) in zip(axes.T, runs, strict=True):
+        shares = _smooth(rows.groupby("step")[bins].mean())
+        above.stackplot(shares.index, shares.to_numpy().T, colors=colours, linewidth=0)
+        above.set(title=method_name(method, variant), ylim=(0, 1))
+        ess = _smooth(rows.pivot(index="step", columns="seed", values="effective_sample_size"))
+        line_of(below, ess.index.to_numpy(), np.array([interval(row) for row in ess.to_numpy()]), method, marker="")
+        below.set(xlabel="gradient updates", ylim=(0, 1.02))
+    axes[0, 0].set_ylabel("share of the responses")
+    axes[1, 0].set_ylabel("effective sample size / G")
+    names = [_bin_name(low, high) for low, high in itertools.pairwise([*map(_edge, bins), np.inf])]
+    handles = [Patch(color=colour, label=name) for colour, name in zip(colours, names, strict=True)]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, title="weight")
+    return figure
+
+
+def _edge(column: str) -> float:
+    """The lower edge of a bin."""
+    return float(column.removeprefix(BIN))
+
+
+def _bin_name(low: float, high: float) -> str:
+    """`-1`, `-0.25` -> `-1 to -0.25`."""
+    if np.isinf(low):
+        return f"below {high:g}"
+    return f"from {low:g}" if np.isinf(high) else f"{low:g} to {high:g}"
+
+
+def _smooth(table: pd.DataFrame) -> pd.DataFrame:
+    """Each column's mean over the last eighth of the updates."""
+    return table.rolling(max(1, len(table) // 8), min_periods=1).mean()
+
+
 def _by_task(metrics: pd.DataFrame, column: str, ylabel: str, xlabel: str, along: str = "step") -> Figure:
     metrics = metrics[metrics["nfe"] > 0]
     tasks = list(metrics["task"].unique())
@@ -71,7 +120,7 @@ def _curves(ax: Axes, metrics: pd.DataFrame, column: str, along: str = "step") -
     styles: dict[str, int] = {}
     for (method, variant), runs in metrics.groupby(["method", "variant"], sort=False):
         values = runs.pivot(index="step", columns="seed", values=column)
-        smooth = values.rolling(max(1, len(values) // 8), min_periods=1).mean()
+        smooth = _smooth(values)
         y = np.array([interval(row) for row in smooth.to_numpy()])
         x = runs.groupby("step")[along].mean().to_numpy() if along != "step" else smooth.index.to_numpy()
         style = styles[method] = styles.get(method, -1) + 1

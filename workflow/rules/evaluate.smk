@@ -16,7 +16,7 @@ rule evaluate_policy:
         evaluation="results/{scale}/evaluations/{evaluation}/spec.yaml",
         weights=lambda w: f"results/{w.scale}/models/{GRID.runs[w.run].model}/weights",
         adapter=lambda w: GRID.adapter(w.run),
-        data=lambda w: f"results/{w.scale}/data/{GRID.runs[w.run].task}/test.parquet",
+        data=lambda w: f"results/{w.scale}/data/{GRID.examined_task(w.run, w.evaluation)}/test.parquet",
     output:
         samples="results/{scale}/runs/{run}/samples-{evaluation}.parquet",
     log:

@@ -62,8 +62,8 @@ rule prepare_model:
     benchmark:
         "benchmarks/prepare_model/{scale}/{model}.tsv"
     priority: 1  # most of the rest waits for it
-    # A published model may have to be fetched; one made here is a job, and has a task.
-    localrule: not any(model.task for model in GRID.models.values())
+    # A published model may have to be fetched; one made here is a job, and has tasks.
+    localrule: not any(model.tasks for model in GRID.models.values())
     conda:
         "../../envs/train.yaml"
     shell:

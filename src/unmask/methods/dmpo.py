@@ -16,7 +16,14 @@ from torch import Tensor, nn
 from unmask.likelihood import Copies, denoising, draw_copies, elbo, trajectory
 from unmask.methods import Method, Rows
 from unmask.models.policy import Policy
-from unmask.objectives import coefficient_for, effective_sample_size, group_advantages, group_softmax, wddo_loss
+from unmask.objectives import (
+    binned,
+    coefficient_for,
+    effective_sample_size,
+    group_advantages,
+    group_softmax,
+    wddo_loss,
+)
 from unmask.rollout import Rollouts
 from unmask.seeding import Seeds
 from unmask.settings import NonNegative, Pairs, Positive, Share
@@ -74,12 +81,12 @@ class Dmpo(Method):
     def loss(self, policy: Policy, rollouts: Rollouts, fixed: Rows, fresh: Rows) -> tuple[Tensor, dict[str, Tensor]]:
         """WDCE: w_real · (1/R) Σ_r (1/m_r) Σ_{d masked} −log π_θ(õ_r)_d. WDDO: `wddo_loss`. Means over the buffer."""
         if self.loss_kind == "wddo":
-            rows = self._wddo(policy.model, rollouts, fixed, fresh)
+            weight, rows = fixed["weight"], self._wddo(policy.model, rollouts, fixed, fresh)
         else:
-            copies = Copies(fresh["masked"], fresh["copy_weight"])
-            rows = -fresh["advantage"] * denoising(policy.model, *rollouts.inputs, copies).mean(1)
+            weight, copies = fresh["advantage"], Copies(fresh["masked"], fresh["copy_weight"])
+            rows = -weight * denoising(policy.model, *rollouts.inputs, copies).mean(1)
         logged = {name.removeprefix(LOGGED): value for name, value in fixed.items() if name.startswith(LOGGED)}
-        return rows / rollouts.buffer_rows, logged
+        return rows / rollouts.buffer_rows, logged | binned(weight)
 
     # --- weights ------------------------------------------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
-"""The embedded default: LLaDA in miniature, with a character-level tokenizer, trained from scratch on a laptop.
+"""The embedded default: LLaDA or Dream in miniature, with a character-level tokenizer, trained from scratch.
 
-It has the architecture, the file format and the contract of the 8B model (mask token, end of text as padding, tags for
+It has the architecture, the file format and the contract of the published model (mask token, end of text as padding, tags for
 reasoning and answer), so that every step of the workflow runs on it unchanged.
 """
 
@@ -10,11 +10,13 @@ import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from unmask.models.llada import LladaConfig, LladaForMaskedDiffusion
+from unmask.models.dream import DreamForMaskedDiffusion
+from unmask.models.llada import LladaForMaskedDiffusion
 
 MASK, EOT, UNKNOWN = "<|mdm_mask|>", "<|endoftext|>", "<|unknown|>"
 TAGS = ("<reasoning>", "</reasoning>", "<answer>", "</answer>")
 CHARACTERS = "0123456789+-*/()=,:;. abcdefghijklmnopqrstuvwxyz"
+FAMILIES = {"llada": LladaForMaskedDiffusion, "dream": DreamForMaskedDiffusion}
 CHAT_TEMPLATE = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
 
 
@@ -34,10 +36,19 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def build_model(
-    *, hidden_size: int, layers: int, heads: int, mlp_size: int, rope_theta: float, vocabulary: int, seed: int
+    *,
+    hidden_size: int,
+    layers: int,
+    heads: int,
+    mlp_size: int,
+    rope_theta: float,
+    vocabulary: int,
+    seed: int,
+    family: str = "llada",
 ) -> LladaForMaskedDiffusion:
     """A randomly initialised model; the same seed gives the same weights."""
-    config = LladaConfig(
+    model_class = FAMILIES[family]
+    config = model_class.config_class(
         vocab_size=vocabulary,
         hidden_size=hidden_size,
         intermediate_size=mlp_size,
@@ -53,4 +64,4 @@ def build_model(
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return LladaForMaskedDiffusion(config)
+        return model_class(config)
