@@ -30,7 +30,9 @@ def main() -> None:
     """Write the folder of weights, configuration and tokenizer, and the manifest."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("spec", type=Path)
-    parser.add_argument("--data", type=Path, nargs="*", help="train and validation split of each task, for a model made here")
+    parser.add_argument(
+        "--data", type=Path, nargs="*", help="train and validation split of each task of a model made here"
+    )
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--manifest", type=Path, required=True)
     args = parser.parse_args()

@@ -194,6 +194,8 @@ def test_dmpo_logs_the_largest_weight_and_the_effective_sample_size(even, pair):
     _, logged = method.loss(even, pair, fixed, method.refresh(even, pair, fixed, 0, SEEDS))
     assert_close(logged["largest_weight"], tensor([0.75, 0.75]))
     assert_close(logged["effective_sample_size"], tensor([0.8, 0.8]))
+    shares = {name: rows.tolist() for name, rows in logged.items() if name.startswith("weight_from_") and rows.any()}
+    assert shares == {"weight_from_0.25": [0, 1], "weight_from_1": [1, 0]}  # 1.5 and 0.5
 
 
 # --- the GRPO family --------------------------------------------------------------------------------------------------

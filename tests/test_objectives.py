@@ -8,6 +8,7 @@ from torch import tensor
 from torch.testing import assert_close
 
 from unmask.objectives import (
+    binned,
     clamped_importance,
     clipped_loss,
     coefficient_for,
@@ -18,6 +19,16 @@ from unmask.objectives import (
     leave_one_out_advantages,
     wddo_loss,
 )
+
+
+def test_each_weight_is_in_one_bin():
+    """An edge belongs to the bin above it."""
+    found = binned(tensor([-5.0, -4.0, 0.0, 0.05, 1.0, 16.0]))
+    assert {name: rows.nonzero().flatten().tolist() for name, rows in found.items() if rows.any()} == {
+        "weight_from_-inf": [0], "weight_from_-4": [1], "weight_from_-0.05": [2], "weight_from_0.05": [3],
+        "weight_from_1": [4], "weight_from_4": [5],
+    }  # fmt: skip
+    assert_close(torch.stack(list(found.values())).sum(0), torch.ones(6))
 
 
 def test_advantages_are_taken_within_groups():

@@ -106,6 +106,28 @@ def test_steps_are_averaged_by_quarter_and_weighted_by_tokens():
     assert "2 seeds" in note
 
 
+def test_a_policy_of_another_task_is_called_so_in_tables_and_figures(scores):
+    from unmask.figures import threshold_by_difficulty
+
+    here = scores[scores["method"] == "dmpo"]
+    both = pd.concat([scores, here.assign(variant="trained_on~countdown", strict=0.5, published=0.5)])
+    (_, body), *_ = tables.blocks(over_seeds(both))[1]
+    assert body["Method"].tolist() == ["Base", "DMPO", "DMPO (trained on countdown)"]
+    assert body["L = 24"].tolist()[1:] == ["80.0 ± 24.8", "50.0 ± 0.0"]
+    drawn = samples("dmpo", 0, [1.0, 0.0]).assign(gamma=0.2, difficulty=[4, 5])
+    other = drawn.assign(variant="trained_on~countdown", gamma=[0.4, 0.6])
+    own, carried = threshold_by_difficulty(scores, pd.DataFrame(), pd.concat([drawn, other])).axes[0].lines
+    assert (own.get_ydata().tolist(), carried.get_ydata().tolist()) == ([0.2, 0.2], [0.4, 0.6])
+    assert own.get_linestyle() != carried.get_linestyle()
+
+
+def test_without_logged_weights_their_figure_says_what_to_do(scores):
+    from unmask.figures import FIGURES
+
+    with pytest.raises(ValueError, match="no weights in the metrics: made by older code; delete the adapters"):
+        FIGURES["weight_distribution"](scores, pd.DataFrame({"method": ["dmpo"], "variant": ["default"]}))
+
+
 def test_latex_table_compiles_by_eye(scores):
     text = tables.latex("main", "Which?", *tables.blocks(over_seeds(scores)))
     assert r"\begin{tabular}{lrr}" in text

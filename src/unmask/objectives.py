@@ -64,8 +64,7 @@ def binned(weight: Tensor) -> dict[str, Tensor]:
     """For each bin of WEIGHT_EDGES, 1.0 where the weight [B] is in it; its lower edge is in its name."""
     edges = [*WEIGHT_EDGES, torch.inf]
     return {
-        f"weight_from_{low:g}": ((weight >= low) & (weight < high)).float()
-        for low, high in itertools.pairwise(edges)
+        f"weight_from_{low:g}": ((weight >= low) & (weight < high)).float() for low, high in itertools.pairwise(edges)
     }
 
 

@@ -1,7 +1,7 @@
 """The embedded default: LLaDA or Dream in miniature, with a character-level tokenizer, trained from scratch.
 
-It has the architecture, the file format and the contract of the published model (mask token, end of text as padding, tags for
-reasoning and answer), so that every step of the workflow runs on it unchanged.
+It has the architecture, the file format and the contract of the published model (mask token, end of text as padding,
+tags for reasoning and answer), so that every step of the workflow runs on it unchanged.
 """
 
 from __future__ import annotations
