@@ -151,7 +151,10 @@ def test_the_papers_scale_plans_in_a_fresh_folder(tmp_path):
     assert (gpus["train_policy"], gpus["evaluate_policy"]) == ({"8"}, {"1"})
 
 
-@pytest.mark.parametrize(("profile", "scale"), [("slurm", "llada-8b"), ("laptop", "laptop"), ("smoke", "smoke")])
+PROFILES = [("slurm", "llada-8b"), ("laptop", "laptop"), ("one-gpu", "one-gpu"), ("smoke", "smoke")]
+
+
+@pytest.mark.parametrize(("profile", "scale"), PROFILES)
 def test_a_profile_keeps_its_scale_beside_other_settings(tmp_path, profile, scale):
     (tmp_path / "mine.yaml").write_text("fidelity: paper\n", encoding="utf-8")
     claims = f"results/{scale}/claims.md"  # no rule makes it at another scale
