@@ -13,7 +13,7 @@ import torch
 
 from unmask import tasks
 from unmask.data import read_examples
-from unmask.files import run_step, writing
+from unmask.files import InputError, run_step, writing
 from unmask.manifest import write_manifest
 from unmask.models.fetch import checkpoint_folder, link
 from unmask.models.policy import Policy
@@ -24,6 +24,7 @@ from unmask.seal import seal
 from unmask.seeding import Seeds
 from unmask.settings import Pretraining
 from unmask.spec import ModelSpec
+from unmask.tasks import Example
 
 
 def main() -> None:
@@ -48,16 +49,15 @@ def main() -> None:
 
 
 def _train(spec: ModelSpec, files: list[Path], weights: Path) -> dict[str, Any]:
-    """Train a tiny model and write it; returns what the manifest says of it. `files` are two for each task."""
+    """Train a tiny model and write it; returns what the manifest says of it. `files` lie in a folder for each task."""
     seeds = Seeds(("pretrain", "+".join(spec.tasks), spec.seed))
     tokenizer = build_tokenizer()
     shape = {k: v for k, v in spec.settings.items() if k not in ("pretraining", "shared")}
     model = build_model(**shape, vocabulary=len(tokenizer), seed=seeds.number("weights"))
     policy = Policy(model.to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer)
-    pairs = zip(files[::2], files[1::2], strict=True)
     lessons = [
-        Lesson(tasks.load(task, settings), *map(read_examples, pair), Pretraining(**spec.pretraining[task]))
-        for (task, settings), pair in zip(spec.tasks.items(), pairs, strict=True)
+        Lesson(tasks.load(task, settings), *_splits(files, task), Pretraining(**spec.pretraining[task]))
+        for task, settings in spec.tasks.items()
     ]
     found = pretrain(policy, lessons, spec.lengths, spec.block_length, seeds, spec.name)
     with writing(weights) as temporary:
@@ -65,6 +65,14 @@ def _train(spec: ModelSpec, files: list[Path], weights: Path) -> dict[str, Any]:
         policy.tokenizer.save_pretrained(temporary)
         seal(temporary)
     return {"parameters": sum(p.numel() for p in policy.model.parameters()), **found}
+
+
+def _splits(files: list[Path], task: str) -> tuple[list[Example], list[Example]]:
+    """Training and validation examples of a task, from the files in the folder with its name."""
+    found = {file.stem: file for file in files if file.parent.name == task}
+    if lacking := [split for split in ("train", "validation") if split not in found]:
+        raise InputError(f"--data: no {task}/{lacking[0]}.parquet among {', '.join(map(str, files)) or 'nothing'}")
+    return read_examples(found["train"]), read_examples(found["validation"])
 
 
 def _provide(spec: ModelSpec, weights: Path) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """config.yaml: the grid it expands to, and everything that can be wrong with it."""
 
 import copy
+import json
 import math
 import random
 
@@ -8,7 +9,7 @@ import pytest
 
 from unmask.grid import expand
 from unmask.mistakes import ConfigError
-from unmask.spec import Run
+from unmask.spec import ModelSpec, Run
 
 
 def lines(config):
@@ -74,8 +75,9 @@ def test_a_shared_model_is_made_once_a_seed_of_the_data_of_all_its_tasks(config)
         "smoke-shared/seed-0", "smoke-shared/seed-1"
     }  # fmt: skip
     spec = grid.models["smoke-shared/seed-0"]
-    assert list(spec.tasks) == list(spec.pretraining) == ["sudoku", "countdown", "chain", "simplify"]
-    assert grid.model_data(spec.name)[:2] == [f"results/smoke/data/sudoku/{s}.parquet" for s in ("train", "validation")]
+    assert list(spec.tasks) == sorted(spec.pretraining) == ["chain", "countdown", "simplify", "sudoku"]
+    assert list(ModelSpec(**json.loads(spec.to_json())).tasks) == list(spec.tasks)
+    assert grid.model_data(spec.name)[:2] == [f"results/smoke/data/chain/{s}.parquet" for s in ("train", "validation")]
     assert len(grid.model_data(spec.name)) == 8
     assert set(spec.tasks) <= set(grid.datasets)
 

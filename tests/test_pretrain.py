@@ -1,7 +1,12 @@
 """Base models made here: in both families, for one task or several, in bfloat16; and the scale that is for one GPU."""
 
+import json
+import subprocess
+import sys
+
 import pytest
 import torch
+from conftest import ROOT
 
 from unmask import methods, tasks
 from unmask.evaluate import evaluate
@@ -58,11 +63,34 @@ def test_a_shared_model_sees_every_task_and_is_gated_by_each(grid):
         name, pose = tasks.name_of(lesson.task), lesson.task.messages
         object.__setattr__(lesson.task, "messages", lambda e, n=name, p=pose: (seen[n].add(e["question"]), p(e))[1])
     found = pretrain(policy, lessons, [24], 8, Seeds(("t",)), "shared")
-    assert list(found["quality"]) == list(found["competence"]) == ONE_GPU
+    assert list(found["quality"]) == list(found["competence"]) == sorted(ONE_GPU)
     assert all(seen.values())
     strict = [lesson._replace(settings=lesson.settings.model_copy(update={"gate": [0.9, 1.0]})) for lesson in lessons]
-    with pytest.raises(ValueError, match="shared: not a usable base for sudoku"):
+    with pytest.raises(ValueError, match="shared: not a usable base for chain"):
         pretrain(policy, strict, [24], 8, Seeds(("t",)), "shared")
+
+
+def test_the_step_finds_each_tasks_examples_by_its_folder(grid, tmp_path):
+    """Whatever the order of the files: the model is the same; a missing one is named."""
+    from unmask.data import write_rows
+
+    spec = grid.models["smoke-shared/seed-0"]
+    spec.write(tmp_path / "spec.yaml")
+    files = []
+    for name, settings in spec.tasks.items():
+        splits = tasks.load(name, settings).splits()
+        for split in ("train", "validation"):
+            files.append(tmp_path / name / f"{split}.parquet")
+            files[-1].parent.mkdir(exist_ok=True)
+            write_rows(files[-1], splits[split])
+    command = [sys.executable, str(ROOT / "src/prepare_model.py"), str(tmp_path / "spec.yaml"), "--weights",
+               str(tmp_path / "weights"), "--manifest", str(tmp_path / "manifest.json"), "--data"]  # fmt: skip
+    done = subprocess.run([*command, *map(str, reversed(files))], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert set(json.loads((tmp_path / "manifest.json").read_text())["quality"]) == set(ONE_GPU)
+    done = subprocess.run([*command, *map(str, files[1:])], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "--data: no chain/train.parquet among" in done.stderr
 
 
 def test_bfloat16_is_that_of_products_and_leaves_the_weights_as_they_are(grid):

@@ -84,8 +84,8 @@ class ModelSpec(Spec):
 
     @property
     def tasks(self) -> dict[str, dict[str, Any]]:
-        """Settings of each task that a model made here learns; nothing for a published one."""
-        return {self.task: self.task_settings} if self.task else self.task_settings or {}
+        """Settings of each task that a model made here learns, by name; nothing for a published one."""
+        return {self.task: self.task_settings} if self.task else dict(sorted((self.task_settings or {}).items()))
 
     @property
     def pretraining(self) -> dict[str, dict[str, Any]]:
