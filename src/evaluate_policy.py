@@ -26,7 +26,7 @@ from unmask.spec import EvaluationSpec, Run
 
 
 def main() -> None:
-    """Write the samples of one evaluation, under the lock of its finished parts. --data are of its task, or the run's."""
+    """Write the samples of one evaluation, under the lock of its parts. --data are of its task, or the run's."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("spec", type=Path)
     parser.add_argument("--evaluation", type=Path, required=True)
