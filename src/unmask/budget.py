@@ -59,7 +59,7 @@ def estimates(grid: Grid, evaluations: dict[str, list[str]], found: dict[str, St
             run=name,
             memory=_memory(grid, name, names),
             training=training,
-            evaluation=None if None in each.values() else sum(each.values()),
+            evaluation=None if None in each.values() else sum(value or 0 for value in each.values()),
             spent=spent.get(name, 0.0) + sum(examined[name, e] for e in names),
             to_go=left * (training or 0) + sum(value or 0 for e, value in each.items() if not examined[name, e]),
             training_measured=factor is not None,

@@ -26,10 +26,10 @@ def misfits(grid: Grid, run: Run, shape: Shape, evaluations: list[EvaluationSpec
     said = []
     for examining in (False, True):
         phases = [phase for phase in needed if phase.startswith(EVALUATION) == examining]
-        worst = max(phases, key=needed.get, default=None)
+        worst = max(phases, key=lambda phase: needed[phase], default=None)
         if limit is None or worst is None or needed[worst] <= limit:
             continue
-        arguments = (grid, run, shape, worst)
+        arguments = (grid, limit, run, shape, worst)
         ways = _smaller_batches(*arguments, evaluations) if examining else _smaller_training(*arguments)
         end = f". Set {', or '.join(ways)}." if ways else ": it takes a GPU with more, or a smaller model."
         what = f"{needed[worst]:.1f} GB ({worst}) do not fit into the {limit:g} GB of"
@@ -37,33 +37,37 @@ def misfits(grid: Grid, run: Run, shape: Shape, evaluations: list[EvaluationSpec
     return said
 
 
-def _smaller_batches(grid: Grid, run: Run, shape: Shape, phase: str, evaluations: list[EvaluationSpec]) -> list[str]:
+def _smaller_batches(
+    grid: Grid, limit: float, run: Run, shape: Shape, phase: str, evaluations: list[EvaluationSpec]
+) -> list[str]:
     """The most rows at a time with which an evaluation fits."""
     (spec,) = (e for e in evaluations if phase == EVALUATION + e.name)
     for rows in range(spec.rows_per_batch - 1, 0, -1):
         needed = total(evaluation_memory(shape, run, replace(spec, rows_per_batch=rows), grid.cost))
-        if needed <= grid.cost.gpu_memory:
+        if needed <= limit:
             return [f"evaluations.{spec.name}.rows_per_batch: {rows} ({needed:.1f} GB)"]
     return []
 
 
-def _smaller_training(grid: Grid, run: Run, shape: Shape, phase: str) -> list[str]:
+def _smaller_training(grid: Grid, limit: float, run: Run, shape: Shape, phase: str) -> list[str]:
     """Single changes with which this phase of the training fits, else the first two that do so together."""
-    rows = [{"rows_per_forward": n} for n in range(run.training["rows_per_forward"] - 1, 0, -1)]
-    checkpointing = [] if run.training["activation_checkpointing"] else [{"activation_checkpointing": True}]
-    fewer = [{"prompts_at_once": 1}] if run.training["prompts_at_once"] > 1 else []
+    rows: list[dict[str, Any]] = [{"rows_per_forward": n} for n in range(run.training["rows_per_forward"] - 1, 0, -1)]
+    checkpointing: list[dict[str, Any]] = (
+        [] if run.training["activation_checkpointing"] else [{"activation_checkpointing": True}]
+    )
+    fewer: list[dict[str, Any]] = [{"prompts_at_once": 1}] if run.training["prompts_at_once"] > 1 else []
     alternatives = [fewer] if phase == "rollouts" else [rows, checkpointing]
-    ways = [way for changes in alternatives for way in _first(grid, run, shape, phase, changes)]
+    ways = [way for changes in alternatives for way in _first(grid, limit, run, shape, phase, changes)]
     both = [one | other for one in checkpointing for other in rows]
-    return ways or ([] if phase == "rollouts" else _first(grid, run, shape, phase, both))
+    return ways or ([] if phase == "rollouts" else _first(grid, limit, run, shape, phase, both))
 
 
-def _first(grid: Grid, run: Run, shape: Shape, phase: str, changes: list[dict[str, Any]]) -> list[str]:
+def _first(grid: Grid, limit: float, run: Run, shape: Shape, phase: str, changes: list[dict[str, Any]]) -> list[str]:
     """The first of these changes with which the phase fits, as a line for config.yaml; empty if none does."""
     for change in changes:
         changed = replace(run, training=run.training | change)
         needed = memory_by_phase(grid, changed, shape, [])[phase]
-        if needed <= grid.cost.gpu_memory:
+        if needed <= limit:
             where = f"scales.{grid.scale}.training"
             words = [f"{where}.{key}: {str(value).lower()}" for key, value in change.items()]
             return [f"{' and '.join(words)} ({needed:.1f} GB)"]

@@ -151,8 +151,8 @@ def expand(raw: dict[str, Any]) -> Grid:
             for task, settings in grid.models[run.model].tasks.items():
                 grid.datasets.setdefault(task, DataSpec(task, settings))
         grid.experiments[name] = _experiment(name, experiment, runs)
-        for task in itertools.chain(*grid.experiments[name].transfers.values()):
-            spec = _evaluation(config, experiment.evaluation, task)
+        for other in itertools.chain(*grid.experiments[name].transfers.values()):
+            spec = _evaluation(config, experiment.evaluation or "", other)
             grid.evaluations[spec.name] = spec
     if lines := _contradictions(made, grid.datasets):
         raise ConfigError(lines)
@@ -300,12 +300,12 @@ def _model(config: Config, run: Run) -> ModelSpec:
     source = settings.pop("source")
     if not isinstance(model, ScratchModel):
         return ModelSpec(run.model, source, settings)
-    task, task_settings = run.task, run.task_settings
     if model.shared:
-        task, task_settings = None, {name: _task_settings(config, name) for name in model.pretraining}
-    else:
-        settings["pretraining"] = settings["pretraining"][task]
-    return ModelSpec(run.model, source, settings, task, task_settings, run.seed, scale.block_length, scale.lengths)
+        all_settings = {name: _task_settings(config, name) for name in model.pretraining}
+        return ModelSpec(run.model, source, settings, None, all_settings, run.seed, scale.block_length, scale.lengths)
+    settings["pretraining"] = settings["pretraining"][run.task]
+    own = run.task, run.task_settings
+    return ModelSpec(run.model, source, settings, *own, run.seed, scale.block_length, scale.lengths)
 
 
 def _exact_toy(config: Config) -> ToySpec:

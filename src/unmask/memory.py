@@ -138,7 +138,7 @@ def decoding(
     merged = lora and size == 4  # policy.merged: the adapter is folded into a copy of the matrices
     store = 2 * shape.layers * rows * width * shape.kv_width * size * (2 if sampler["guidance"] else 1)
     return {
-        "merged": 4 * shape.targeted(training.lora_targets) if merged else 0,
+        "merged": 4 * shape.targeted(training.lora_targets) if training and merged else 0,
         "cache": 0 if sampler["cache"] == "none" else 2 * store,  # and its copy when a row leaves
         "head": head(shape, rows * block, size),
         "workspace": workspace(shape, lora and not merged, rows * width, size),

@@ -85,7 +85,8 @@ class ModelSpec(Spec):
     @property
     def tasks(self) -> dict[str, dict[str, Any]]:
         """Settings of each task that a model made here learns, by name; nothing for a published one."""
-        return {self.task: self.task_settings} if self.task else dict(sorted((self.task_settings or {}).items()))
+        settings = self.task_settings or {}
+        return {self.task: settings} if self.task else dict(sorted(settings.items()))
 
     @property
     def pretraining(self) -> dict[str, dict[str, Any]]:
@@ -126,7 +127,7 @@ class Run(Spec):
 
     def examined_by(self, evaluation: EvaluationSpec) -> Run:
         """The run as an evaluation sees it: if that has a task of its own, on it, in a variant that says so."""
-        if evaluation.task is None:
+        if evaluation.task is None or evaluation.task_settings is None:
             return self
         parts = [] if self.variant == "default" else [self.variant]
         variant = "+".join([*parts, f"trained_on~{self.task}"])

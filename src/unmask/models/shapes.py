@@ -6,6 +6,7 @@ Sources of the published sizes: config.json of GSAI-ML/LLaDA-8B-Instruct and of 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,11 +66,11 @@ class Shape:
         """All parameters."""
         return self.body + 2 * self.vocabulary * self.hidden
 
-    def adapter(self, rank: int, targets: list[str]) -> int:
+    def adapter(self, rank: int, targets: Iterable[str]) -> int:
         """Parameters of a LoRA adapter."""
         return self.layers * sum(rank * sum(self.projections[target]) for target in targets)
 
-    def targeted(self, targets: list[str]) -> int:
+    def targeted(self, targets: Iterable[str]) -> int:
         """Parameters of the matrices that get an adapter."""
         return self.layers * sum(a * b for a, b in (self.projections[target] for target in targets))
 
