@@ -35,8 +35,8 @@ def main() -> None:
     samples = [path for experiment in args.experiments for path in grid.samples(experiment)]
     rows = [line(grid, costs[name], found.get(name), samples) for name in evaluations]
     unit = "GPU" if grid.cost.gpu_memory else "CPU"
-    heads = ("run", "state", "update", "time left", "examined", "train GB", f"{unit}-h", "examine GB", f"{unit}-h")
-    heads = (*heads, f"spent {unit}-h", "")
+    heads = ["run", "state", "update", "time left", "examined", "train GB", f"{unit}-h", "examine GB", f"{unit}-h"]
+    heads += [f"spent {unit}-h", ""]
     align = ("left", "left", *["right"] * 8, "left")
     print(tabulate(rows, heads, disable_numparse=True, colalign=align if rows else None))
     print(totals(list(found.values())))
