@@ -60,12 +60,12 @@ def _write_specs(config, folder):
 
 def arguments(name, made, out):
     """The command line of a step that writes into `out`; its inputs are in `made`, a folder a step."""
-    data, model, run = made / "prepare_dataset", made / "prepare_model", made / "train_policy"
+    data, model, run = made / "prepare_dataset/sudoku", made / "prepare_model", made / "train_policy"
     samples, scores = made / "evaluate_policy/samples-papers.parquet", made / "collect_scores/main.csv"
     base = [made / "run.yaml", "--weights", model / "weights"]
     published = ROOT / "workflow/resources/published_results.yaml"
     words = {
-        "prepare_dataset": [made / "data.yaml", out],
+        "prepare_dataset": [made / "data.yaml", out / "sudoku"],
         "prepare_model": [made / "model.yaml", "--weights", out / "weights", "--data", data / "train.parquet",
                           data / "validation.parquet", "--manifest", out / "manifest.json"],
         "train_policy": [*base, "--data", data / "train.parquet",
@@ -139,10 +139,11 @@ def _be(name, words, out, log, kill_at_file):
 
 
 def results(out):
-    """Content of every file under its final name, without what a clock said; not checkpoints and the lock."""
+    """Content of every file under its final name, without what a clock said; not checkpoints, parts and locks."""
     files = [file for file in out.rglob("*") if file.is_file()]
     plain = {file.relative_to(out).as_posix(): file for file in files}
-    hidden = {name for name in plain if name.startswith((".", "checkpoints/", "lock")) or "/." in name}
+    apart = (".", "checkpoints/", "lock", "samples-papers.parts/")
+    hidden = {name for name in plain if name.startswith(apart) or "/." in name}
     return {name: _content(file) for name, file in plain.items() if name not in hidden | {"spec.yaml"}}
 
 

@@ -29,6 +29,7 @@ BESIDE = {
     "exact_training": ROOMS["trainer"],
     "diagnostics": {"likelihood"},
     "data": {"tasks"},
+    **{name: {"models"} for name in ("costs", "compute", "memory", "fitting", "budget")},  # they know shapes
 }
 ANALYSIS = [
     s for s in STEPS if s.startswith(("render_", "collect_", "show_")) or s in ("check_claims", "compare_methods")

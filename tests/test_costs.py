@@ -335,7 +335,7 @@ def test_a_run_that_does_not_fit_names_the_settings_to_change(config):
 
 
 def test_where_one_change_is_not_enough_two_are_named(config):
-    config["scales"]["llada-8b"]["cost"]["gpu_memory"] = 27
+    config["scales"]["llada-8b"]["cost"]["gpu_memory"] = 28
     grid, run = run_of(config, scale="llada-8b", rows_per_forward=16, activation_checkpointing=False)
     (said,) = misfits(grid, run, LLADA_8B, [])
     where = "scales.llada-8b.training"

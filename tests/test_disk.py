@@ -23,7 +23,7 @@ def disk(tmp_path):
 def fill(disk, free):
     """Write a file that leaves so many bytes, in whole blocks, free."""
     space = os.statvfs(disk)
-    (disk / "ballast").write_bytes(bytes(space.f_bavail * space.f_frsize - free // BLOCK * BLOCK))
+    (disk / "ballast").write_bytes(bytes(space.f_bavail * space.f_frsize - int(free) // BLOCK * BLOCK))
 
 
 def refused(name, made, out, why):

@@ -14,6 +14,7 @@ from unmask.data import write_rows
 from unmask.files import InputError
 from unmask.grid import expand
 from unmask.kept import Kept
+from unmask.seal import seal
 
 ROOT = Path(__file__).parents[1]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
@@ -37,6 +38,7 @@ def begin(asked, policy, sudoku, tmp_path):
         spec.write(tmp_path / f"{name}.yaml")
     policy.model.save_pretrained(tmp_path / "weights")
     policy.tokenizer.save_pretrained(tmp_path / "weights")
+    seal(tmp_path / "weights")
     write_rows(tmp_path / "test.parquet", sudoku.splits()["test"])
 
     def start(name, count=1):

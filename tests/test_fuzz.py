@@ -108,7 +108,7 @@ def test_a_configuration_works_or_its_mistakes_are_named(changes):
         for name, spec in grid.specs.items():
             assert isinstance(spec, Spec)
             assert name.encode()
-            assert json.loads(spec.to_json()).keys() == vars(spec).keys()
+            assert json.loads(spec.to_json()).keys() <= vars(spec).keys()
         for experiment in grid.experiments.values():
             assert experiment.question.encode()
 
@@ -302,6 +302,6 @@ def test_snakemake_names_a_broken_key_and_writes_nothing(tmp_path, path, value, 
     command = ["snakemake", "-n", "-s", ROOT / "Snakefile", "--configfile", "mine.json"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert f"  - {line}" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert f"  - {line}" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
     assert not (tmp_path / "results").exists()

@@ -11,6 +11,7 @@ from conftest import ROOT
 from unmask import methods, tasks
 from unmask.evaluate import evaluate
 from unmask.grid import expand
+from unmask.kept import Kept
 from unmask.models.dream import DreamForMaskedDiffusion
 from unmask.models.policy import Policy
 from unmask.models.tiny import build_model, build_tokenizer
@@ -136,7 +137,7 @@ def test_the_scale_for_one_gpu_pretrains_trains_and_examines(one_gpu, tmp_path):
     metrics = Trainer(run, policy, algorithm, lesson.task, lesson.train, tmp_path / "checkpoints", "x").train()
     assert [row["skipped"] for row in metrics] == [0, 0]
     examination = one_gpu.evaluations["papers"]
-    rows = evaluate(policy, lesson.task, lesson.validation, run, examination)
+    rows = evaluate(policy, lesson.task, lesson.validation, run, examination, Kept(tmp_path / "parts", "x"))
     assert len(rows) == len(examination.samplers) * len(examination.lengths) * len(lesson.validation)
 
 

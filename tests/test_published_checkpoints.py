@@ -305,7 +305,7 @@ def test_a_run_is_trained_and_examined_on_a_published_checkpoint(kind, config, s
     grid = expand(config)
     run = grid.runs["dmpo/sudoku/default/seed-1"]
     assert run.model == "mine"
-    assert grid.models == {"mine": ModelSpec("mine", "local", {"path": str(tmp_path / "base")})}
+    assert grid.models["mine"] == ModelSpec("mine", "local", {"path": str(tmp_path / "base")})
     assert grid.model_data("mine") == []
     policy = Policy.load(tmp_path / "base", device="cpu", dtype=run.training["dtype"])
     method, splits = methods.load(run.algorithm, run.method_settings), sudoku.splits()

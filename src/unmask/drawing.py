@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -29,8 +30,10 @@ plt.rcParams.update({
 def save(figure: Figure, path: Path) -> None:
     """Write a figure as PDF or PNG, by the end of its name, whole or not at all."""
     facts = {"CreationDate": None} if path.suffix == ".pdf" else {}  # the same bytes at any time
+    drawn = io.BytesIO()  # a full disk leaves matplotlib's own writer of PDF in disorder
+    figure.savefig(drawn, format=path.suffix[1:], metadata=facts)
     with writing(path) as temporary:
-        figure.savefig(temporary, format=path.suffix[1:], metadata=facts)
+        temporary.write_bytes(drawn.getvalue())
 
 
 def panels(rows: int, columns: int) -> tuple[Figure, np.ndarray]:

@@ -42,7 +42,7 @@ def writing(path: Path) -> Iterator[Path]:
     temporary = _hidden(path, "new")
     with writable(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(path)
+        _remove_leftovers(path, "new|old")
         try:
             yield temporary
             if path.is_dir():
@@ -70,9 +70,11 @@ def remove(path: Path) -> None:
     if not path.is_dir() or path.is_symlink():
         path.unlink(missing_ok=True)
         return
-    if not path.name.startswith("."):
-        path = path.rename(_hidden(path, "old"))
-    shutil.rmtree(path)
+    if path.name.startswith("."):
+        shutil.rmtree(path)
+        return
+    _remove_leftovers(path, "old")
+    shutil.rmtree(path.rename(_hidden(path, "old")))
 
 
 def _hidden(path: Path, kind: str) -> Path:
@@ -80,9 +82,9 @@ def _hidden(path: Path, kind: str) -> Path:
     return path.with_name(f".{path.name}.{kind}.{socket.gethostname()}-{os.getpid()}.tmp")
 
 
-def _remove_leftovers(path: Path) -> None:
+def _remove_leftovers(path: Path, kinds: str) -> None:
     """Remove what this process, or killed ones of this machine, left of `path` under hidden names."""
-    pattern = rf"\.{re.escape(path.name)}\.(?:new|old)\.{re.escape(socket.gethostname())}-(\d+)\.tmp"
+    pattern = rf"\.{re.escape(path.name)}\.(?:{kinds})\.{re.escape(socket.gethostname())}-(\d+)\.tmp"
     for left in path.parent.iterdir():
         found = re.fullmatch(pattern, left.name)
         if found and (int(found[1]) == os.getpid() or not is_running(int(found[1]))):

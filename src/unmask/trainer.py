@@ -92,8 +92,8 @@ class Trainer:
                 )
                 fixed = self.method.prepare(self.policy, rollouts, s.updates_per_buffer, seeds)
             row = self._step(update, rollouts, fixed, parameters, optimizer)
-            row["flops"] = processes.total(compute.flops)  # rollouts and updates, from the beginning of the training
             row |= self._validate(update + 1)
+            row["flops"] = processes.total(compute.flops)  # of all that is above, from the beginning of the training
             row["seconds"] = round(time.monotonic() - began, 3)
             self.metrics.append(row)
             progress.show(update + 1, reward=row["reward"], loss=row["loss"])
