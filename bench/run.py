@@ -58,6 +58,7 @@ def cells(scale: Job) -> dict[str, Job]:
         "prefix cache, whole generation": DECODING | {"cache": "prefix"},
         "dual cache, whole generation": DECODING | {"cache": "dual"},
         "DMPO loss and gradient": {"work": "loss", "rows": 2},
+        "the same, activations recomputed": {"work": "loss", "rows": 2, "checkpointing": True},
         "ELBO, policy and reference": {"work": "elbo", "rows": 2},
     }
     shape = {key: scale[key] for key in ("body", "prompt", "length", "block")} | {"temperature": TEMPERATURE}
@@ -71,7 +72,11 @@ def cells(scale: Job) -> dict[str, Job]:
     # A token that most rows commit in their first block and some late or never ends the responses. Both sides must stop
     # at the same places while they are timed, so nothing is drawn at random.
     mixed |= {"eot": scale["common"], "temperature": 0.0, "vocabulary": small}
-    return made | {f"V{small} mixed lengths, dual cache, 4 of 12 rows at once": shape | mixed}
+    body = {"work": "body", "rows": 2}
+    return made | {
+        f"V{small} body alone, beside DMPO loss and gradient": shape | body | {"vocabulary": small},
+        f"V{small} mixed lengths, dual cache, 4 of 12 rows at once": shape | mixed,
+    }
 
 
 @contextlib.contextmanager

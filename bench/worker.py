@@ -12,7 +12,7 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -58,6 +58,7 @@ def decoding(side: str, job: dict[str, Any], model: torch.nn.Module, generator: 
 
 def likelihoods(side: str, job: dict[str, Any], model: torch.nn.Module, generator: torch.Generator) -> Work:
     """DMPO's loss and its gradient, or the ELBO under the policy and under the reference, on given masked copies."""
+    model.activation_checkpointing = side == "ours" and job.get("checkpointing", False)
     policy = Policy(model, None)
     policy.make_trainable(**LORA)
     for parameter in policy.trainable().values():
@@ -69,23 +70,45 @@ def likelihoods(side: str, job: dict[str, Any], model: torch.nn.Module, generato
     masked = torch.cat((half, ~half), 1)  # an antithetic pair
     weight = torch.linspace(1.5, -0.5, rows)
 
+    parts = [slice(i, i + 1) for i in range(rows)]  # rows_per_forward: 1
+
+    def inputs(part: slice) -> tuple[Tensor, ...]:
+        return prompt[part], torch.ones_like(prompt[part], dtype=torch.bool), response[part]
+
     def log_likelihood() -> Tensor:
         if side == "textbook":
             return textbook.elbo(model, prompt, response, masked)
-        inputs = (model, prompt, torch.ones_like(prompt, dtype=torch.bool), response)
-        return elbo(*inputs, Copies(masked, length / masked.sum(-1)))
+        copies = [Copies(masked[part], length / masked[part].sum(-1)) for part in parts]
+        return torch.cat([elbo(model, *inputs(part), copy) for part, copy in zip(parts, copies, strict=True)])
 
-    def loss() -> Tensor:
+    def losses() -> Iterator[Tensor]:
+        """Terms whose sum is the loss; each is differentiated before the next is formed."""
         if side == "textbook":
-            return textbook.wdce(model, prompt, response, masked, weight)
-        inputs = (model, prompt, torch.ones_like(prompt, dtype=torch.bool), response)
-        copies = Copies(masked, 1 / masked.sum(-1))
-        return -(weight * denoising(*inputs, copies).mean(1)).mean()
+            yield textbook.wdce(model, prompt, response, masked, weight)
+            return
+        for part in parts:
+            copies = Copies(masked[part], 1 / masked[part].sum(-1))
+            yield -(weight[part] * denoising(model, *inputs(part), copies).mean(1)).sum() / rows
 
     def run_loss(_: float) -> dict[str, Tensor]:
-        value = loss()
-        gradients = torch.autograd.grad(value, list(policy.trainable().values()))
-        return {"loss": value.detach()[None], "gradient": torch.stack([g.norm() for g in gradients])}
+        total = torch.zeros(())
+        for term in losses():
+            term.backward()
+            total += term.detach()
+        gradients = [p.grad.norm() for p in policy.trainable().values()]
+        model.zero_grad(set_to_none=True)
+        return {"loss": total[None], "gradient": torch.stack(gradients)}
+
+    def run_body(_: float) -> dict[str, Tensor]:
+        """The textbook's side of this cell is the body alone, forward and backward; ours is the whole loss."""
+        if side == "ours":
+            run_loss(0.0)
+            return {}
+        for part in parts:
+            ids = torch.cat((prompt[part], response[part]), 1).repeat(masked.shape[1], 1)
+            model.hidden_states(ids, None).sum().backward()
+        model.zero_grad(set_to_none=True)
+        return {}
 
     @torch.no_grad()
     def run_elbo(_: float) -> dict[str, Tensor]:
@@ -93,7 +116,7 @@ def likelihoods(side: str, job: dict[str, Any], model: torch.nn.Module, generato
         with policy.reference():
             return {"current": current, "reference": log_likelihood()}
 
-    return run_loss if job["work"] == "loss" else run_elbo
+    return {"loss": run_loss, "elbo": run_elbo, "body": run_body}[job["work"]]
 
 
 def peak() -> float:
