@@ -50,6 +50,13 @@ def line_of(ax: Axes, x: np.ndarray, y: np.ndarray, method: str, marker: str = "
     ax.fill_between(x, y[:, 1], y[:, 2], color=colour, alpha=0.15 / (1 + style), linewidth=0)
 
 
+def bars_of(ax: Axes, x: np.ndarray, y: np.ndarray, method: str, style: int = 0) -> None:
+    """As `line_of`, with bars for the intervals: where there are many lines, bands hide each other."""
+    colour, reach = method_colour(method), np.abs(y[:, 1:] - y[:, :1]).T
+    ax.errorbar(x, y[:, 0], reach, color=colour, marker="o", markersize=4, linestyle=STYLES[style % len(STYLES)],
+                linewidth=1.2, elinewidth=0.9)  # fmt: skip
+
+
 def labels(ax: Axes, ends: Iterable[tuple[float, float, str, str]]) -> None:
     """Names at the right ends of the lines, moved apart until they do not overlap; call it when limits are set."""
     ends = sorted(ends, key=lambda end: end[1])

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 
-from unmask.drawing import labels, line_of, panels
+from unmask.drawing import bars_of, labels, line_of, panels
 from unmask.names import method_colour, method_name, sampler_kind, sampler_name, setting_name, task_name
 from unmask.scores import interval, over_seeds
 from unmask.training_figures import (
@@ -24,6 +24,8 @@ from unmask.training_figures import (
     training_curves,
     weight_distribution,
 )
+
+MOST_BANDS = 4  # lines in a panel; more of them have bars
 
 
 def accuracy_by_length(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
@@ -36,15 +38,21 @@ def accuracy_by_length(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
             ax = axes[i, j]
             panel = cells[(cells["task"] == task) & (cells["sampler"] == sampler)]
             ends = []
-            for (method, variant), line in panel.groupby(["method", "variant"], sort=False):
-                y = 100 * line[["strict", "strict_low", "strict_high"]].to_numpy()
+            lines = list(panel.groupby(["method", "variant"], sort=False))
+            for k, ((method, variant), line) in enumerate(lines):
+                x, y = line["length"].to_numpy(), 100 * line[["strict", "strict_low", "strict_high"]].to_numpy()
                 style = list(panel.loc[panel["method"] == method, "variant"].unique()).index(variant)
-                line_of(ax, line["length"].to_numpy(), y, method, style=style)
-                ends.append((line["length"].iloc[-1], y[-1, 0], method, variant))
+                if len(lines) > MOST_BANDS:  # side by side
+                    x = x + (k - (len(lines) - 1) / 2) * 0.02 * np.ptp(x)
+                    bars_of(ax, x, y, method, style)
+                else:
+                    line_of(ax, x, y, method, style=style)
+                ends.append((y[-1, 0], method, variant))
+            right = max(line.get_xdata()[-1] for line in ax.lines)
             top = min(1.0, 1.05 * cells[cells["task"] == task]["strict_high"].max(skipna=True))
             ax.set(title=f"{task_name(task)}, {sampler_name(sampler)}", ylim=(0, 101 * top if top == top else 101))
             ax.set_xticks(panel["length"].unique())
-            labels(ax, ends)
+            labels(ax, [(right, *end) for end in ends])
             ax.set_xlabel("generation length (tokens)")
             if j == 0:
                 ax.set_ylabel("right answers (%)")
