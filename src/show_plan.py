@@ -55,8 +55,8 @@ def evaluations_of(grid: Grid, experiments: list[str]) -> dict[str, list[str]]:
             if run.start_from:
                 found.setdefault(run.start_from, [])
             mine = found.setdefault(run.name, [])
-            if evaluation in grid.evaluations and evaluation not in mine:
-                mine.append(evaluation)
+            names = [evaluation, *(f"{evaluation}-on-{task}" for task in one.transfers.get(run.name, []))]
+            mine += [name for name in names if name in grid.evaluations and name not in mine]
     return found
 
 

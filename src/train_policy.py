@@ -38,6 +38,7 @@ def main() -> None:
     parser.add_argument("--validation", type=Path, help="the split by which the best policy is kept; else the last is")
     parser.add_argument("--base", type=Path, help="spec.yaml of the base model, for the model card")
     parser.add_argument("--scale", default="SCALE", help="its name in paths, for the model card")
+    parser.add_argument("--fidelity", default="corrected", help="whose settings, for the model card")
     parser.add_argument("--adapter", type=Path, required=True)
     parser.add_argument("--metrics", type=Path, required=True)
     parser.add_argument("--manifest", type=Path, required=True)
@@ -78,8 +79,9 @@ def train(args: argparse.Namespace, lock: Lock | None, asked: Callable[[], bool]
     metrics = trainer.train()
     if lock is None:
         return
+    card = model_card(run, base, metrics, sha256(args.data), args.scale, args.fidelity)
     with writing(args.adapter) as temporary:
-        trainer.policy.save(temporary, model_card(run, base, metrics, sha256(args.data), args.scale))
+        trainer.policy.save(temporary, card)
     with writing(args.metrics) as temporary:
         pd.DataFrame(metrics).to_csv(temporary, index=False)
     seconds_training = round(sum(row["seconds"] for row in metrics), 1)

@@ -3,13 +3,14 @@
 import json
 import sys
 
-import pandas as pd
 import pytest
 
 import show_plan
 from unmask.budget import estimates
 from unmask.costs import hours, training_flops
+from unmask.data import write_rows
 from unmask.files import InputError
+from unmask.manifest import signed
 from unmask.models.shapes import LLADA_8B
 from unmask.plan import Standing
 
@@ -27,7 +28,7 @@ def standings(done, seconds, processes=None):
 def write_samples(folder, run, seconds):
     file = folder / f"results/smoke/runs/{run}/samples-papers.parquet"
     file.parent.mkdir(parents=True)
-    pd.DataFrame({"seconds": seconds}).to_parquet(file)
+    write_rows(file, [{"seconds": one} for one in seconds])
 
 
 @pytest.fixture
@@ -82,7 +83,7 @@ def test_a_data_set_that_is_there_says_how_many_examples_it_has(grid, here):
     before = estimates(grid, RUNS, standings([], 0.0))[GRPO].evaluation  # 8 by the settings
     manifest = here / "results/smoke/data/sudoku/manifest.json"
     manifest.parent.mkdir(parents=True)
-    manifest.write_text(json.dumps({"rows": {"test": 24}}), encoding="utf-8")
+    manifest.write_text(json.dumps(signed({"rows": {"test": 24}})), encoding="utf-8")
     assert estimates(grid, RUNS, standings([], 0.0))[GRPO].evaluation == pytest.approx(3 * before)
 
 

@@ -35,7 +35,7 @@ METRICS = [
 
 
 def test_the_text():
-    assert model_card(RUN, HUB, METRICS, "a" * 64, "llada-8b") == GOLDEN.read_text(encoding="utf-8")
+    assert model_card(RUN, HUB, METRICS, "a" * 64, "llada-8b", "corrected") == GOLDEN.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_the_text():
     ],
 )
 def test_a_base_model_of_each_source(base, named, said):
-    text = model_card(RUN, base, METRICS[:1], "a" * 64, "s")
+    text = model_card(RUN, base, METRICS[:1], "a" * 64, "s", "corrected")
     assert ModelCard(text).data.to_dict() == {
         "library_name": "peft",
         "base_model": named,
@@ -61,7 +61,7 @@ def test_a_base_model_of_each_source(base, named, said):
 
 def test_a_training_of_every_weight_and_a_method_of_ones_own():
     run = replace(RUN, algorithm="mine", method="mine", start_from=None, training=RUN.training | {"lora_rank": 0})
-    text = model_card(run, HUB, [{"step": 1, "reward": float("nan")}], "a" * 64, "s")
+    text = model_card(run, HUB, [{"step": 1, "reward": float("nan")}], "a" * 64, "s", "corrected")
     assert ModelCard(text).data.library_name is None
     assert "See `src/unmask/methods/mine.py`." in text
     assert "| mean reward of a response | nan |" in text

@@ -7,16 +7,15 @@ trainings of the same method took, and those of an evaluation by what done evalu
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-
 from unmask.costs import evaluation_flops, hours, training_flops
+from unmask.data import read_rows
 from unmask.fitting import memory_by_phase
 from unmask.grid import Grid
+from unmask.manifest import read_manifest
 from unmask.models.shapes import Shape, shape_of
 from unmask.plan import Standing
 
@@ -43,7 +42,7 @@ def estimates(grid: Grid, evaluations: dict[str, list[str]], found: dict[str, St
     spent = {name: _spent_training(grid, one) for name, one in found.items()}
     done: dict[str, list[str]] = defaultdict(list)
     for name, one in found.items():
-        if one.state in DONE:
+        if one.state in DONE and one.step == one.updates:  # not those whose manifest cannot be read
             done[grid.runs[name].method].append(name)
     by_method = {method: _factor([(spent[n], assumed[n]) for n in names]) for method, names in done.items()}
     examined = {(n, e): _spent_evaluating(grid, n, e) for n, names in evaluations.items() for e in names}
@@ -84,7 +83,8 @@ def _training_hours(grid: Grid, name: str) -> float | None:
 
 def _evaluation_hours(grid: Grid, name: str, evaluation: str) -> float | None:
     """Hours of an evaluation at the assumed throughput."""
-    run, known, examples = grid.runs[name], shape(grid, name), _test_examples(grid, grid.runs[name].task)
+    run, known = grid.runs[name], shape(grid, name)
+    examples = _test_examples(grid, grid.examined_task(name, evaluation))
     if known is None or examples is None:
         return None
     flops = evaluation_flops(known, run, grid.evaluations[evaluation], grid.cost.prompt_tokens, examples)
@@ -99,7 +99,7 @@ def _spent_training(grid: Grid, one: Standing) -> float:
 def _spent_evaluating(grid: Grid, name: str, evaluation: str) -> float:
     """Hours that an evaluation took, 0 if it is not done."""
     file = Path("results", grid.scale, "runs", name, f"samples-{evaluation}.parquet")
-    return pd.read_parquet(file, columns=["seconds"])["seconds"].sum().item() / 3600 if file.exists() else 0.0
+    return read_rows(file, ["seconds"])["seconds"].sum().item() / 3600 if file.exists() else 0.0
 
 
 def _factor(pairs: list[tuple[float, float | None]]) -> float | None:
@@ -121,5 +121,5 @@ def _test_examples(grid: Grid, task: str) -> int | None:
     """Test problems of a task: those that there are, else as many as its settings or the scale's `cost` say."""
     manifest = Path("results", grid.scale, "data", task, "manifest.json")
     if manifest.exists():
-        return json.loads(manifest.read_text(encoding="utf-8"))["rows"]["test"]
+        return read_manifest(manifest)["rows"]["test"]
     return grid.datasets[task].settings.get("test", grid.cost.test_examples.get(task))

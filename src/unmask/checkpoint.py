@@ -69,6 +69,8 @@ class Checkpoint:
                     metrics=state["metrics"],
                 )
             except DAMAGE as error:
+                if isinstance(error.__cause__ or error, OSError) and not _absent(error.__cause__ or error):
+                    raise  # the disk cannot be read now; what is on it may be whole
                 print(f"{path}: damaged ({error}); removed, going on from the one before it", flush=True)
                 remove(path)
         return None
@@ -92,6 +94,11 @@ def restore_moments(optimizer: torch.optim.Optimizer, saved: dict[str, Tensor]) 
         number, _, name = dotted.partition(".")
         state.setdefault(int(number), {})[name] = value
     optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
+
+
+def _absent(error: BaseException) -> bool:
+    """Whether a file is not there, or not a file."""
+    return isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError)
 
 
 def _identity(path: Path) -> str | None:

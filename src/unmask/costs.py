@@ -108,7 +108,7 @@ def training_flops(shape: Shape, run: Run, prompt: int) -> dict[str, float]:
             sampled -= (rows - rows // t.group_size) * width * _guided(run.sampler)
     updated = rows * t.updates_per_buffer * passes.update * width
     looks = -(-t.buffers // t.validate_every) if t.validate_every else 0  # the end is always looked at
-    validated = looks * run.task_settings["validation"] if looks else 0
+    validated = looks * run.task_settings.get("validation", 0)
     return {
         "sampling": sampled * forward,
         "validating": validated * decoded_tokens(run.sampler, prompt, t.generation_length, run.block_length) * forward,

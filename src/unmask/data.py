@@ -23,17 +23,25 @@ def write_rows(path: Path, rows: list[Example]) -> None:
     """Write rows to a parquet file, whole or not at all."""
     table = pa.Table.from_pandas(pd.DataFrame(rows), preserve_index=False)
     with writing(path) as temporary:
-        parquet.write_table(table.replace_schema_metadata({**table.schema.metadata, DIGEST: _digest(table)}), temporary)
+        parquet.write_table(table.replace_schema_metadata({**table.schema.metadata, DIGEST: digest(table)}), temporary)
 
 
 def read_rows(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
     """The columns of a file that `write_rows` wrote, all of them for None. Raises InputError if a row has changed."""
+    table = checked(path)
+    if lacking := set(columns or ()) - set(table.column_names):
+        raise InputError(f"{path}: no column {', '.join(sorted(lacking))}. Delete it and run snakemake again.")
+    # pandas' own metadata, which the hash does not cover, could give a column another name.
+    return (table.select(columns) if columns else table).to_pandas(ignore_metadata=True)
+
+
+def checked(path: Path) -> pa.Table:
+    """A file of rows with the hash of them among its metadata. Raises InputError if that is not their hash."""
     try:
         table = parquet.read_table(path)
-        if (table.schema.metadata or {}).get(DIGEST) != _digest(table):
+        if (table.schema.metadata or {}).get(DIGEST) != digest(table):
             raise ValueError("it was damaged or changed: the hash among its metadata is not that of its rows")
-        # pandas' own metadata, which the hash does not cover, could give a column another name.
-        return (table.select(columns) if columns else table).to_pandas(ignore_metadata=True)
+        return table
     except (OSError, ValueError, KeyError, OverflowError, pa.ArrowException) as error:
         raise InputError(f"{path}: cannot be read ({error}). Delete it and run snakemake again.") from error
 
@@ -55,7 +63,7 @@ def read_examples(path: Path) -> list[Example]:
     return frame.to_dict("records")
 
 
-def _digest(table: pa.Table) -> bytes:
-    """Of names and values as JSON, which every version of the library writes alike."""
+def digest(table: pa.Table) -> bytes:
+    """A hash of names and values as JSON, which every version of the library writes alike."""
     content = json.dumps([table.column_names, table.to_pylist()], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest().encode()

@@ -153,6 +153,8 @@ def expand(raw: dict[str, Any]) -> Grid:
         grid.experiments[name] = _experiment(name, experiment, runs)
         for other in itertools.chain(*grid.experiments[name].transfers.values()):
             spec = _evaluation(config, experiment.evaluation or "", other)
+            if spec.name in config.evaluations:
+                raise ConfigError([f"evaluations.{spec.name}: the name of a transfer between tasks; choose another"])
             grid.evaluations[spec.name] = spec
     if lines := _contradictions(made, grid.datasets):
         raise ConfigError(lines)

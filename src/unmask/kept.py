@@ -1,6 +1,7 @@
 """Parts of a long piece of work, a parquet file each, so that a step that was killed goes on where it was.
 
-A file is written under a temporary name and renamed, so it is whole or absent, and it says what work it belongs to.
+A file is written under a temporary name and renamed, so it is whole or absent. It says what work it belongs to, and has
+the hash of its rows.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from unmask.data import DIGEST, checked, digest
 from unmask.files import InputError, writing
 
 Row = dict[str, Any]
@@ -28,9 +30,10 @@ class Kept:
 
     def write(self, name: str, rows: list[Row]) -> None:
         """Keep the rows of a finished part."""
-        table = pa.Table.from_pylist(rows).replace_schema_metadata({"identity": self.identity})
+        table = pa.Table.from_pylist(rows)
+        facts = {"identity": self.identity, DIGEST: digest(table)}
         with writing(self._path(name)) as temporary:
-            pq.write_table(table, temporary, write_page_checksum=True)
+            pq.write_table(table.replace_schema_metadata(facts), temporary)
 
     def read(self, name: str) -> list[Row] | None:
         """The rows of a part; None, and a word on why, if it is not whole or belongs to other work."""
@@ -38,8 +41,8 @@ class Kept:
         if not path.exists():
             return None
         try:
-            table = pq.read_table(path, page_checksum_verification=True)
-        except (OSError, ValueError) as error:  # pyarrow raises either
+            table = checked(path)
+        except InputError as error:
             print(f"{path}: damaged ({error}); made again", file=sys.stderr, flush=True)
             return None
         if (table.schema.metadata or {}).get(b"identity") != self.identity.encode():

@@ -109,5 +109,5 @@ def _ask(operation: Callable[..., Any], *args: Any, **options: Any) -> None:
     except RuntimeError as error:
         raise InputError(
             f"process {os.environ['RANK']} of {os.environ['WORLD_SIZE']} lost the others: one has ended, and says why "
-            f"in its own output. The last checkpoint is whole: start again to go on from it. ({error})"
+            f"in its own output. What was written is whole: start again to go on from it. ({error})"
         ) from error

@@ -55,16 +55,21 @@ def rows(root: Path, grid: Grid, experiments: list[Experiment]) -> list[Row]:
         for name in experiment.runs:
             if name not in examined or examined[name].rows == "steps":
                 examined[name] = experiment
-    scores = {e.name: read_scores(root, e) for e in experiments if e.rows != "steps"}
+    scores = {e.name: read_scores(root, grid, e) for e in experiments if e.rows != "steps"}
     return [_row(root / "runs" / name, grid, e, scores.get(e.name)) for name, e in examined.items()]
 
 
-def read_scores(root: Path, experiment: Experiment) -> pd.DataFrame:
-    """The scores of an experiment with the address of each run."""
+def read_scores(root: Path, grid: Grid, experiment: Experiment) -> pd.DataFrame:
+    """The scores of an experiment with the name of each run; none where it was examined on another task."""
     file = root / f"scores/{experiment.name}.csv"
     scores = read_csv(file)
+    names = {_address(grid.runs[name]): name for name in experiment.runs}  # all on one base model
     address = [f"{s.method}/{s.task}/{s.variant}/seed-{s.seed}" for s in scores.itertuples()]
-    return scores.assign(run=address)
+    return scores.assign(run=[names.get(one, "") for one in address])
+
+
+def _address(run: Run) -> str:
+    return f"{run.method}/{run.task}/{run.variant}/seed-{run.seed}"
 
 
 def _row(folder: Path, grid: Grid, experiment: Experiment, scores: pd.DataFrame | None) -> Row:
@@ -79,7 +84,8 @@ def _row(folder: Path, grid: Grid, experiment: Experiment, scores: pd.DataFrame 
         values["hours"] = made["seconds"] / 3600
         values["commit"] = made["git"]["commit"][:7] if made["git"] else ""
     if scores is not None:
-        values["right"] = float(scores.loc[scores["run"] == run.name, "strict"].mean())
+        right = scores.loc[scores["run"] == run.name, "strict"]
+        values["right"] = float(right.mean()) if len(right) else None
         columns = ["sampler", "length", "prompt", "completion", "gold", "strict"]
         samples = read_rows(folder / f"{experiment.examined}.parquet", columns)
         values["answers"] = tuple(samples.head(ANSWERS).to_dict("records"))
@@ -89,6 +95,8 @@ def _row(folder: Path, grid: Grid, experiment: Experiment, scores: pd.DataFrame 
 def changed(grid: Grid, name: str) -> str:
     """The settings in which a run differs from its method's default, as text."""
     run = grid.runs[name]
+    if "model~" in name:
+        return ", ".join([*([] if run.variant == "default" else [run.variant]), f"model {run.model.partition('/')[0]}"])
     default = grid.runs.get(f"{run.method}/{run.task}/default/seed-{run.seed}")
     if default is None:  # no experiment asks for it: the variant names what its grid changed
         return "" if run.variant == "default" else run.variant.replace("~", " ").replace("+", ", ")

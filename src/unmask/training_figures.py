@@ -61,20 +61,20 @@ def importance_ratios(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
 
 
 def weight_distribution(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
-    """Shares of DMPO's weights w_real by size, stacked, above the effective sample size; a column a variant.
+    """Shares of DMPO's weights w_real by size, stacked, above the effective sample size; a column a task and variant.
 
     The bins are those that the training logged. Raises InputError if it logged none.
     """
     bins = sorted((column for column in metrics if column.startswith(BIN)), key=_edge)
     if not bins:
         raise InputError("no weights in the metrics: made by older code; delete the adapters and run snakemake again")
-    runs = list(metrics.dropna(subset=bins).groupby(["method", "variant"], sort=False))
+    runs = list(metrics.dropna(subset=bins).groupby(["task", "method", "variant"], sort=False))
     figure, axes = panels(2, len(runs))
     colours = plt.get_cmap("RdBu_r")(np.linspace(0.05, 0.95, len(bins)))
-    for (above, below), ((method, variant), rows) in zip(axes.T, runs, strict=True):
+    for (above, below), ((task, method, variant), rows) in zip(axes.T, runs, strict=True):
         shares = _smooth(rows.groupby("step")[bins].mean())
         above.stackplot(shares.index, shares.to_numpy().T, colors=colours, linewidth=0)
-        above.set(title=method_name(method, variant), ylim=(0, 1))
+        above.set(title=f"{task_name(task)}, {method_name(method, variant)}", ylim=(0, 1))
         ess = _smooth(rows.pivot(index="step", columns="seed", values="effective_sample_size"))
         line_of(below, ess.index.to_numpy(), np.array([interval(row) for row in ess.to_numpy()]), method, marker="")
         below.set(xlabel="gradient updates", ylim=(0, 1.02))

@@ -32,6 +32,7 @@ rule train_policy:
         gpu=lambda w: GRID.gpus(w.run),
     params:
         launcher=launcher,
+        fidelity=config["fidelity"],
         optional=lambda w, input: [
             f"--{name}={input.get(name)}"
             for name in ("start", "validation")
@@ -45,7 +46,7 @@ rule train_policy:
             --weights {input.weights:q} \
             {params.optional:q} \
             --data {input.data:q} \
-            --base {input.base:q} --scale {wildcards.scale} \
+            --base {input.base:q} --scale {wildcards.scale} --fidelity {params.fidelity:q} \
             --adapter {output.adapter:q} \
             --metrics {output.metrics:q} \
             --manifest {output.manifest:q}

@@ -70,7 +70,7 @@ policy = Policy.load("results/{scale}/models/{model}/weights", "results/{scale}/
 ## Repeat
 
 ```
-snakemake --cores all --config scale={scale} -- results/{scale}/runs/{name}/adapter
+snakemake --cores all --config scale={scale} fidelity={fidelity} -- results/{scale}/runs/{name}/adapter
 ```
 
 `manifest.json` beside this folder has the commit, the packages and the hashes of all inputs. The settings:
@@ -88,7 +88,9 @@ The code that made this is under Apache-2.0. {licence}
 """
 
 
-def model_card(run: Run, base: ModelSpec | None, metrics: list[dict[str, Any]], data: str, scale: str) -> str:
+def model_card(
+    run: Run, base: ModelSpec | None, metrics: list[dict[str, Any]], data: str, scale: str, fidelity: str
+) -> str:
     """The card's text. `metrics` are a finished training's rows, `data` is the hash of its training split."""
     lora, last = run.training["lora_rank"] > 0, metrics[-1]
     front = {"library_name": "peft"} if lora else {}
@@ -111,6 +113,7 @@ def model_card(run: Run, base: ModelSpec | None, metrics: list[dict[str, Any]], 
         figures="\n".join(f"| {text} | {last[key]:.4g} |" for key, text in FIGURES.items() if key in last),
         validation=_validation(metrics),
         scale=scale,
+        fidelity=fidelity,
         model=run.model,
         name=run.name,
         settings=yaml.safe_dump(asdict(run), sort_keys=False, allow_unicode=True),
