@@ -11,6 +11,7 @@ import torch
 from unmask.checkpoint import Checkpoint
 from unmask.data import read_examples, read_rows, write_rows
 from unmask.files import InputError
+from unmask.kept import Kept
 from unmask.manifest import read_manifest, write_manifest
 from unmask.models.published import check_trained
 from unmask.seal import SUMS, check_seal, seal
@@ -183,3 +184,14 @@ def test_a_damaged_manifest_is_refused(grid, tmp_path):
     assert all(one == whole for one, said in found if not said)  # a space more or less
     assert all(said.startswith(f"{file}: ") and said.endswith(AGAIN) for _, said in found if said)
     assert sum(bool(said) for _, said in found) > 350
+
+
+def test_a_damaged_part_of_an_evaluation_is_made_again_or_holds_the_same_rows(tmp_path):
+    kept, rng = Kept(tmp_path, "x"), random.Random(0)
+    rows = [{"completion": f"<answer>{i}</answer>", "answer": str(i), "strict": i % 2 == 0, "nfe": i} for i in range(5)]
+    kept.write("part", rows)
+    content = (tmp_path / "part.parquet").read_bytes()
+    assert kept.read("part") == rows
+    for _ in range(300):
+        (tmp_path / "part.parquet").write_bytes(flipped(content, rng))
+        assert kept.read("part") in (None, rows)

@@ -31,8 +31,8 @@ def read_rows(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
     table = checked(path)
     if lacking := set(columns or ()) - set(table.column_names):
         raise InputError(f"{path}: no column {', '.join(sorted(lacking))}. Delete it and run snakemake again.")
-    # pandas' own metadata, which the hash does not cover, could give a column another name.
-    return (table.select(columns) if columns else table).to_pandas(ignore_metadata=True)
+    # Without pandas' own metadata, which the hash does not cover: it could give a column another name.
+    return (table.select(columns) if columns else table).replace_schema_metadata().to_pandas()
 
 
 def checked(path: Path) -> pa.Table:
