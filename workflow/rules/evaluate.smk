@@ -26,7 +26,6 @@ rule evaluate_policy:
     conda:
         "../../envs/train.yaml"
     resources:
-        nodes=1,
         gpu=1,  # or more: processes share the examples
     params:
         launcher=lambda w, resources: processes(resources.gpu),
