@@ -28,7 +28,7 @@ def test_every_scale_expands(config, scale):
 
 # Experiment -> figure, runs at laptop scale, models at laptop scale and at the papers'.
 NAMED = {
-    "dream": ("accuracy_by_length", 3 * 2 * 3, "tiny-dream", "dream-7b-instruct"),
+    "dream": ("accuracy_by_length", 3 * 3, "tiny-dream", "dream-7b-instruct"),
     "joint_sampler": ("accuracy_by_nfe", 3 * 2 * 3, "tiny", "llada-8b-instruct"),
     "fixed_vs_adaptive": ("accuracy_by_nfe", 2 * 3, "tiny", "llada-8b-instruct"),
     "threshold_transfer": ("threshold_by_difficulty", 2 * 2 * 3, "tiny-shared", "llada-8b-instruct"),
@@ -48,6 +48,18 @@ def test_an_experiment_plans_a_table_and_a_figure_at_both_scales(config, name):
         assert {grid.runs[run].model.partition("/")[0] for run in experiment.runs} == {model}
         assert scale != "laptop" or len(experiment.runs) == count
         assert all(file.removesuffix(".parquet") for file in grid.samples(name))
+
+
+def test_a_scale_may_give_an_experiment_fewer_tasks(config):
+    """At laptop scale Dream is trained on Sudoku alone; elsewhere it has all of the scale's tasks."""
+    tasks = {
+        scale: {
+            run.partition("/")[2].partition("/")[0]
+            for run in expand(config | {"scale": scale}).experiments["dream"].runs
+        }
+        for scale in ("laptop", "smoke")
+    }
+    assert tasks == {"laptop": {"sudoku"}, "smoke": {"sudoku", "countdown"}}
 
 
 def test_runs_are_shared_where_settings_are_the_same(config):
@@ -246,6 +258,9 @@ WRONG = {  # path: (value, the line that says so)
     "models.tiny.pretraining.sudoku.gate": ([0.9, 0.5], "models.tiny.scratch.pretraining.sudoku.gate: [0.9, 0.5] "),
     "models.tiny-shared.pretraining.countdown.updates": (4, "models.tiny-shared.scratch: a shared model has one"),
     "models.smoke.pretraining": ({}, "models.smoke.scratch.pretraining: dictionary should have at least 1 item"),
+    "scales.smoke.experiment_tasks.dram": (["sudoku"], "scales.smoke.experiment_tasks: unknown 'dram'; did you mean "),
+    "scales.smoke.experiment_tasks.dream": (["sudok"], "scales.smoke.experiment_tasks.dream: unknown 'sudok'; did you"),
+    "scales.laptop.experiment_tasks.main": ([], "scales.laptop.experiment_tasks.main: list should have at least 1"),
     "scales.smoke.models": ({}, "scales.smoke.models.dream: missing; experiments.dream.model asks for it"),
     "scales.smoke.models.dream": ("smoke-dreem", "scales.smoke.models: unknown 'smoke-dreem'; did you mean 'smoke-d"),
     "experiments.dream.model": ("draem", "scales.smoke.models.draem: missing; experiments.dream.model asks for it"),
@@ -297,6 +312,7 @@ def test_values_with_one_name_in_paths_are_refused(config, monkeypatch):
     monkeypatch.setattr("unmask.grid._text", lambda value: "same")
     config["experiments"]["main"]["grid"] = {"clip": [0.1, 0.2]}
     config["experiments"] = {"main": config["experiments"]["main"]}
+    config["scales"]["laptop"]["experiment_tasks"] = {}
     (line,) = lines(config)
     assert line.endswith("two values have the same name in paths: diffu_grpo, clip~same")
 

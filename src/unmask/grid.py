@@ -133,7 +133,7 @@ def expand(raw: dict[str, Any]) -> Grid:
     check_scale(config)
     scale = config.scales[config.scale]
     grid = Grid(config.scale, scale.experiments, _exact_toy(config), scale.cost)
-    for task in itertools.chain(scale.tasks, *(one.tasks or [] for one in config.experiments.values())):
+    for task in itertools.chain(scale.tasks, *map(config.tasks_of, config.experiments)):
         grid.datasets[task] = DataSpec(task, _task_settings(config, task))
     for name in config.evaluations:
         grid.evaluations[name] = _evaluation(config, name)
@@ -142,7 +142,7 @@ def expand(raw: dict[str, Any]) -> Grid:
         grid.diagnoses[name] = DiagnosisSpec(name, sampler, diagnosis.temperature, diagnosis.examples)
     made: list[Run] = []
     for name, experiment in config.experiments.items():
-        runs = _runs(config, experiment)
+        runs = _runs(config, name)
         starts = [_start(config, run) for run in runs if run.start_from]
         made += starts + runs
         for run in starts + runs:
@@ -189,9 +189,9 @@ def _evaluation(config: Config, name: str, task: str | None = None) -> Evaluatio
     )
 
 
-def _runs(config: Config, experiment: Any) -> list[Run]:
-    """The experiment's runs in a stable order; a variant that equals the default is the default run, once more."""
-    scale = config.scales[config.scale]
+def _runs(config: Config, name: str) -> list[Run]:
+    """An experiment's runs in a stable order; a variant that equals the default is the default run, once more."""
+    experiment, scale = config.experiments[name], config.scales[config.scale]
     model = scale.models[experiment.model] if experiment.model else scale.model
     found: list[Run] = []
     for method in experiment.methods:
@@ -199,7 +199,7 @@ def _runs(config: Config, experiment: Any) -> list[Run]:
         known = settings_of(algorithm).model_fields if algorithm != "base" else {}
         axes = {key: values for key, values in experiment.grid.items() if key in known}
         for task, values, seed in itertools.product(
-            experiment.tasks or scale.tasks, itertools.product(*axes.values()), scale.seeds
+            config.tasks_of(name), itertools.product(*axes.values()), scale.seeds
         ):
             choice = dict(zip(axes, values, strict=True))
             found.append(_run(config, model, method, task, seed, choice, experiment.equal_updates))

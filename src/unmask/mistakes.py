@@ -59,7 +59,7 @@ def check_scale(config: Config) -> None:
     for name, one in config.experiments.items():
         if one.model is not None and one.model not in scale.models:
             lines.append(f"{where}.models.{one.model}: missing; experiments.{name}.model asks for it")
-        asked.append((f"experiments.{name}", scale.models.get(one.model or "", scale.model), one.tasks or scale.tasks))
+        asked.append((f"experiments.{name}", scale.models.get(one.model or "", scale.model), config.tasks_of(name)))
     for asker, name, tasks in asked:
         model = config.models[name]
         lacking = [task for task in tasks if isinstance(model, ScratchModel) and task not in model.pretraining]
@@ -100,6 +100,10 @@ def _wrong_names(raw: dict[str, Any]) -> list[str]:
         look(list(_block(scale, "models").values()), _block(raw, "models"), f"scales.{name}.models")
         look(_items(scale, "tasks"), tasks, f"scales.{name}.tasks")
         look(_items(scale, "experiments"), _block(raw, "experiments"), f"scales.{name}.experiments")
+        look(list(_block(scale, "experiment_tasks")), _block(raw, "experiments"), f"scales.{name}.experiment_tasks")
+        for experiment in _block(scale, "experiment_tasks"):
+            where = f"scales.{name}.experiment_tasks.{experiment}"
+            look(_items(_block(scale, "experiment_tasks"), experiment), tasks, where)
         look(list(_block(_block(scale, "cost"), "test_examples")), tasks, f"scales.{name}.cost.test_examples")
     for name, model in _block(raw, "models").items():
         look(list(_block(model, "pretraining")), tasks, f"models.{name}.pretraining")
@@ -207,6 +211,8 @@ def _missing(raw: dict[str, Any]) -> list[str]:
     found += _missing_in_toy(raw, in_use[1])
     askers = [in_use[1], *_block(raw, "experiments").values()]
     asked = {task for asker in askers for task in _items(asker, "tasks")}
+    chosen = _block(in_use[1], "experiment_tasks")
+    asked |= {task for experiment in chosen for task in _items(chosen, experiment)}
     for task in _files("tasks") & asked & set(_block(raw, "tasks")):
         blocks = [_block(_block(raw, "tasks"), task), *(_block(_block(b, "task_settings"), task) for b in in_use)]
         for key in declared_settings("tasks", task).model_fields.keys() - set().union(*blocks):

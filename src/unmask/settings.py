@@ -346,6 +346,9 @@ class Scale(Overrides):
     model: Name
     models: dict[Name, Name] = Field(default={}, description="what experiments with a `model` of their own start from")
     tasks: Names = Field(description="of experiments that name none")
+    experiment_tasks: dict[Name, Names] = Field(
+        default={}, description="experiment -> tasks, in place of its own, where the scale has no time for all of them"
+    )
     seeds: Annotated[list[Whole], Distinct] = Field(min_length=1)
     block_length: Count = Field(description="tokens of a block of semi-autoregressive decoding")
     lengths: Annotated[list[Count], Distinct] = Field(min_length=1, description="at evaluation, multiples of the block")
@@ -433,6 +436,11 @@ class Config(Block):
     scales: dict[Name, Scale]
     experiments: dict[Name, Experiment]
     exact_toy: ExactToy
+
+    def tasks_of(self, experiment: str) -> list[str]:
+        """An experiment's tasks at the scale in use: those that the scale gives it, its own, or all of the scale's."""
+        scale = self.scales[self.scale]
+        return scale.experiment_tasks.get(experiment) or self.experiments[experiment].tasks or scale.tasks
 
 
 @functools.cache
