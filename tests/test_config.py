@@ -50,6 +50,14 @@ def test_an_experiment_plans_a_table_and_a_figure_at_both_scales(config, name):
         assert all(file.removesuffix(".parquet") for file in grid.samples(name))
 
 
+def test_a_scale_may_have_its_own_settings_of_a_sampler(config):
+    general = config["samplers"]["adaptive"]["gamma"]
+    for scale, gamma in (("laptop", 0.003), ("smoke", general)):
+        grid = expand(config | {"scale": scale})
+        assert grid.runs["diffpo/sudoku/sampler~adaptive/seed-0"].sampler["gamma"] == gamma
+        assert grid.evaluations["adaptive"].samplers["adaptive"]["gamma"] == gamma
+
+
 def test_a_scale_may_give_an_experiment_fewer_tasks(config):
     """At laptop scale Dream is trained on Sudoku alone; elsewhere it has all of the scale's tasks."""
     tasks = {
@@ -258,6 +266,11 @@ WRONG = {  # path: (value, the line that says so)
     "models.tiny.pretraining.sudoku.gate": ([0.9, 0.5], "models.tiny.scratch.pretraining.sudoku.gate: [0.9, 0.5] "),
     "models.tiny-shared.pretraining.countdown.updates": (4, "models.tiny-shared.scratch: a shared model has one"),
     "models.smoke.pretraining": ({}, "models.smoke.scratch.pretraining: dictionary should have at least 1 item"),
+    "scales.smoke.samplers.top": (
+        {"rule": "top_k", "k": 1},
+        "scales.smoke.samplers: unknown 'top'; did you mean 'top",
+    ),
+    "scales.smoke.samplers.adaptive": ({"rule": "adaptive"}, "scales.smoke.samplers.adaptive.adaptive.gamma: missing"),
     "scales.smoke.experiment_tasks.dram": (["sudoku"], "scales.smoke.experiment_tasks: unknown 'dram'; did you mean "),
     "scales.smoke.experiment_tasks.dream": (["sudok"], "scales.smoke.experiment_tasks.dream: unknown 'sudok'; did you"),
     "scales.laptop.experiment_tasks.main": ([], "scales.laptop.experiment_tasks.main: list should have at least 1"),

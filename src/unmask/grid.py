@@ -110,6 +110,11 @@ class Grid:
         """GPUs of a run's training: as many as share its prompts evenly, at most those of `cost.gpus`."""
         return math.gcd(self.cost.gpus, self.processes(run))
 
+    def nodes(self, run: str) -> int:
+        """Nodes of a run's training: as few as have its GPUs, each as many."""
+        gpus = self.gpus(run)
+        return next(n for n in range(1, gpus + 1) if gpus % n == 0 and gpus // n <= self.cost.gpus_per_node)
+
     def adapter(self, run: str | None) -> list[str]:
         """What a run trains; nothing for the base model and for no run."""
         return [f"results/{self.scale}/runs/{run}/adapter"] if run and self.runs[run].trains else []
@@ -138,7 +143,7 @@ def expand(raw: dict[str, Any]) -> Grid:
     for name in config.evaluations:
         grid.evaluations[name] = _evaluation(config, name)
     for name, diagnosis in config.diagnoses.items():
-        sampler = config.samplers[diagnosis.sampler].model_dump()
+        sampler = config.sampler(diagnosis.sampler)
         grid.diagnoses[name] = DiagnosisSpec(name, sampler, diagnosis.temperature, diagnosis.examples)
     made: list[Run] = []
     for name, experiment in config.experiments.items():
@@ -179,7 +184,7 @@ def _evaluation(config: Config, name: str, task: str | None = None) -> Evaluatio
     scale, evaluation = config.scales[config.scale], config.evaluations[name]
     return EvaluationSpec(
         name=f"{name}-on-{task}" if task else name,
-        samplers={s: config.samplers[s].model_dump() for s in evaluation.samplers},
+        samplers={s: config.sampler(s) for s in evaluation.samplers},
         lengths=scale.lengths,
         block_length=scale.block_length,
         temperature=evaluation.temperature,
@@ -243,7 +248,7 @@ def _run(
         training=training,
         method_settings=own,
         task_settings=_task_settings(config, task),
-        sampler=config.samplers[training["sampler"]].model_dump(),
+        sampler=config.sampler(training["sampler"]),
         block_length=scale.block_length,
     )
 

@@ -100,6 +100,7 @@ def _wrong_names(raw: dict[str, Any]) -> list[str]:
         look(list(_block(scale, "models").values()), _block(raw, "models"), f"scales.{name}.models")
         look(_items(scale, "tasks"), tasks, f"scales.{name}.tasks")
         look(_items(scale, "experiments"), _block(raw, "experiments"), f"scales.{name}.experiments")
+        look(list(_block(scale, "samplers")), samplers, f"scales.{name}.samplers")
         look(list(_block(scale, "experiment_tasks")), _block(raw, "experiments"), f"scales.{name}.experiment_tasks")
         for experiment in _block(scale, "experiment_tasks"):
             where = f"scales.{name}.experiment_tasks.{experiment}"

@@ -333,6 +333,7 @@ class Cost(Block):
         default=None, description="GB (10^9 bytes) of a GPU; a run that needs more is refused. None: there is no GPU"
     )
     gpus: Count = Field(default=1, description="of a training at most; a run takes those that share its prompts evenly")
+    gpus_per_node: Count = Field(default=8, description="a training on more of them takes several nodes")
     peak_tflops: Positive = Field(description="of a GPU, dense, in the type of the weights; or of the processor")
     training_utilisation: Annotated[float, Field(gt=0, le=1)] = Field(description="share of the peak: scoring, updates")
     decoding_utilisation: Annotated[float, Field(gt=0, le=1)] = Field(description="share of the peak while sampling")
@@ -349,6 +350,7 @@ class Scale(Overrides):
     experiment_tasks: dict[Name, Names] = Field(
         default={}, description="experiment -> tasks, in place of its own, where the scale has no time for all of them"
     )
+    samplers: dict[Name, Sampler] = Field(default={}, description="in place of those under `samplers`")
     seeds: Annotated[list[Whole], Distinct] = Field(min_length=1)
     block_length: Count = Field(description="tokens of a block of semi-autoregressive decoding")
     lengths: Annotated[list[Count], Distinct] = Field(min_length=1, description="at evaluation, multiples of the block")
@@ -436,6 +438,10 @@ class Config(Block):
     scales: dict[Name, Scale]
     experiments: dict[Name, Experiment]
     exact_toy: ExactToy
+
+    def sampler(self, name: str) -> dict[str, Any]:
+        """A sampler's settings at the scale in use: those that the scale gives it, or the general ones."""
+        return (self.scales[self.scale].samplers.get(name) or self.samplers[name]).model_dump()
 
     def tasks_of(self, experiment: str) -> list[str]:
         """An experiment's tasks at the scale in use: those that the scale gives it, its own, or all of the scale's."""

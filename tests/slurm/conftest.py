@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import cluster
 import pytest
 import yaml
-from workflow_folder import LONG, ROOT, RUN, Workflow
+from workflow_folder import LONG, RUN, Workflow, run_locally
 
 
 @pytest.fixture(scope="session")
@@ -41,9 +40,7 @@ def undisturbed(slurm, tmp_path_factory):
     """A folder in which the long run was trained on this machine without SLURM."""
     folder = tmp_path_factory.mktemp("undisturbed")
     (folder / "long.yaml").write_text(yaml.safe_dump(LONG), encoding="utf-8")
-    command = ["snakemake", "--profile", ROOT / "workflow/profiles/smoke", "-s", ROOT / "Snakefile"]
-    command += ["--directory", folder, "--configfile", folder / "long.yaml", "--", f"{RUN}/adapter"]
-    subprocess.run(command, check=True, capture_output=True, timeout=900)
+    run_locally(folder, folder / "long.yaml", f"{RUN}/adapter")
     return Workflow(folder, os.environ.copy())
 
 

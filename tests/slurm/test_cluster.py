@@ -1,13 +1,14 @@
 """On a real SLURM: the same scores as without it, and the same adapter whatever happens to the job in mid-run."""
 
 import csv
+import json
 import os
 import signal
-import subprocess
 
 import cluster
 import pytest
-from workflow_folder import ROOT, RUN, until
+from safetensors.torch import load_file
+from workflow_folder import RUN, Workflow, run_locally, until
 
 pytestmark = pytest.mark.slurm
 
@@ -27,9 +28,7 @@ def test_main_makes_the_scores_of_a_local_run(make_workflow, tmp_path):
     bundle = ["--groups", "evaluate_policy=evaluations", "--group-components", "evaluations=4"]
     code, said = workflow.run("--jobs", "4", *bundle, "--", "main")
     assert code == 0, said
-    local = ["snakemake", "--profile", ROOT / "workflow/profiles/smoke", "-s", ROOT / "Snakefile"]
-    local += ["--directory", tmp_path / "local", "--configfile", workflow.folder / "profile/scale.yaml", "--", "main"]
-    subprocess.run(local, check=True, capture_output=True)
+    run_locally(tmp_path / "local", workflow.folder / "profile/scale.yaml", "main")
     for name in ("scores/main.csv", "tables/main.csv"):
         ours, theirs = (read(folder / "results/smoke" / name) for folder in (workflow.folder, tmp_path / "local"))
         assert ours
@@ -108,6 +107,23 @@ def test_after_a_killed_controller_the_twin_leaves_the_run_to_the_first(prepared
     assert states[holder["job"]] == "COMPLETED"
     assert states[twin] == "FAILED"
     assert workflow.adapter() == undisturbed.adapter()
+
+
+def test_a_training_on_two_nodes_makes_the_adapter_of_one_process(make_workflow, slurm, tmp_path):
+    """But for rounding; each node has one process, and the job knows both."""
+    workflow = make_workflow()
+    halves = {"training": {"prompts_at_once": 1}, "cost": {"gpus": 2, "gpus_per_node": 1}}
+    workflow.write({"scales": {"smoke": halves}})
+    code, said = workflow.run("--", ADAPTER)
+    assert code == 0, said
+    assert json.loads((workflow.folder / RUN / "manifest.json").read_text())["processes"] == 2
+    (nodes,) = {nodes for _, nodes in workflow.jobs("NNodes") if nodes != "1"}
+    assert nodes == "2"
+    alone = Workflow(tmp_path / "alone", os.environ.copy())
+    run_locally(alone.folder, workflow.folder / "profile/scale.yaml", ADAPTER, "--set-resources", "train_policy:gpu=1")
+    ours, theirs = (load_file(one.folder / ADAPTER / "adapter_model.safetensors") for one in (workflow, alone))
+    assert ours.keys() == theirs.keys()
+    assert max((ours[name] - theirs[name]).abs().max() for name in ours) < 1e-6
 
 
 def test_a_node_set_down_in_mid_run_gives_its_job_to_another(prepared, undisturbed):

@@ -71,15 +71,23 @@ class Workflow:
         until(lambda: list(run.glob("checkpoints/step-*")) and (run / "lock").exists(), self)
         return json.loads((run / "lock").read_text(encoding="utf-8"))
 
-    def jobs(self) -> list[tuple[str, str]]:
-        """Jobs submitted from this folder so far, with the state of each."""
-        rows = [row.split("|") for row in self.ask("sacct", "-XnP", "-D", "-o", "JobID,State,WorkDir").splitlines()]
-        return [(number, state) for number, state, where in rows if where == str(self.folder)]
+    def jobs(self, column: str = "State") -> list[tuple[str, str]]:
+        """Jobs submitted from this folder so far, with the state of each, or another column of sacct."""
+        told = self.ask("sacct", "-XnP", "-D", "-o", f"JobID,{column},WorkDir").splitlines()
+        rows = [row.split("|") for row in told]
+        return [(number, value) for number, value, where in rows if where == str(self.folder)]
 
     def adapter(self) -> str:
         """Hash of the trained adapter."""
         file = self.folder / RUN / "adapter/adapter_model.safetensors"
         return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def run_locally(folder: Path, configuration: Path, target: str, *words: str) -> None:
+    """Run snakemake to its end on this machine, without SLURM."""
+    command = ["snakemake", "--profile", ROOT / "workflow/profiles/smoke", "-s", ROOT / "Snakefile"]
+    command += ["--directory", folder, "--configfile", configuration, *words, "--", target]
+    subprocess.run(command, check=True, capture_output=True, timeout=900)
 
 
 def swap(text: str, old: str, new: str) -> str:

@@ -39,17 +39,31 @@ def again(path):
 
 def launcher(wildcards, resources):
     """The processes of a training: as many as share its prompts evenly."""
-    return processes(math.gcd(resources.gpu, GRID.processes(wildcards.run)))
+    count = math.gcd(resources.gpu, GRID.processes(wildcards.run))
+    return processes(count, resources.nodes)
 
 
-def processes(count):
-    """So many processes, one on each GPU; SIGTERM reaches them all, and they have the time to answer."""
+def processes(count, nodes=1):
+    """So many processes, one on each GPU; SIGTERM reaches them all, and they have the time to answer.
+
+    On several nodes SLURM starts a torchrun on each, and they meet at PET_RDZV_ENDPOINT, torchrun's --rdzv-endpoint.
+    """
     if count <= 1:
         return ["python"]
-    words = ["torchrun", "--standalone", "--nproc-per-node", str(count)]
+    alone = ["torchrun", "--standalone"]
+    steps = ["srun", f"--nodes={nodes}", f"--ntasks={nodes}", "--cpu-bind=none"]
+    together = [*steps, "torchrun", f"--nnodes={nodes}", "--rdzv-backend=c10d"]
     return [
-        *words,
+        *(alone if nodes == 1 else together),
+        f"--nproc-per-node={count // nodes}",
         "--signals-to-handle",
         "SIGINT,SIGTERM,SIGUSR1",
         "--shutdown-timeout=280",
     ]
+
+
+def on_several_nodes(value):
+    """A resource of trainings on several nodes, which others do not ask for."""
+    return lambda wildcards: (
+        value(GRID.nodes(wildcards.run)) if GRID.nodes(wildcards.run) > 1 else None
+    )
