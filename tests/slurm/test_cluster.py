@@ -8,7 +8,7 @@ import signal
 import cluster
 import pytest
 from safetensors.torch import load_file
-from workflow_folder import RUN, Workflow, run_locally, until
+from workflow_folder import ROOT, RUN, Workflow, run_locally, until
 
 pytestmark = pytest.mark.slurm
 
@@ -21,6 +21,13 @@ def read(path):
         return [{name: text for name, text in row.items() if name != "seconds"} for row in csv.DictReader(file)]
 
 
+def check_scores(ours, theirs):
+    """Two results' folders have the same scores and the same table."""
+    for name in ("scores/main.csv", "tables/main.csv"):
+        assert read(ours / name)
+        assert read(ours / name) == read(theirs / name)
+
+
 def test_main_makes_the_scores_of_a_local_run(make_workflow, tmp_path):
     workflow = make_workflow()
     half = {"scales": {"smoke": {"tasks": ["sudoku"]}}}
@@ -29,10 +36,19 @@ def test_main_makes_the_scores_of_a_local_run(make_workflow, tmp_path):
     code, said = workflow.run("--jobs", "4", *bundle, "--", "main")
     assert code == 0, said
     run_locally(tmp_path / "local", workflow.folder / "profile/scale.yaml", "main")
-    for name in ("scores/main.csv", "tables/main.csv"):
-        ours, theirs = (read(folder / "results/smoke" / name) for folder in (workflow.folder, tmp_path / "local"))
-        assert ours
-        assert ours == theirs
+    check_scores(workflow.folder / "results/smoke", tmp_path / "local/results/smoke")
+
+
+def test_main_at_laptop_scale_makes_the_scores_of_make_reproduce(make_workflow):
+    """Half an hour: run where `make reproduce` has been, and skipped elsewhere."""
+    local = ROOT / "results/laptop"
+    if not (local / "tables/main.csv").exists():
+        pytest.skip("compares with results/laptop: `make reproduce` first")
+    workflow = make_workflow()
+    workflow.write({}, scale="laptop")
+    code, said = workflow.run("--jobs", "2", "--", "main", seconds=7200)
+    assert code == 0, said
+    check_scores(workflow.folder / "results/laptop", local)
 
 
 def test_a_job_told_to_end_is_retried_to_the_same_adapter(prepared, undisturbed):

@@ -23,11 +23,11 @@ class Workflow:
     folder: Path
     env: dict[str, str]
 
-    def write(self, config: dict, **changes: str) -> None:
+    def write(self, config: dict, scale: str = "smoke", **changes: str) -> None:
         """Write the configuration's changes, and the profile: site, short waits, and `changes` of resources."""
         text = (ROOT / "workflow/profiles/slurm/profile.yaml").read_text(encoding="utf-8")
         text = swap(text, "slurm_account=default", "slurm_account=lab")
-        text = swap(text, "scale=llada-8b", "scale=smoke")
+        text = swap(text, "scale=llada-8b", f"scale={scale}")
         text = swap(text, "status-checks: 40", "status-checks: 1")
         text = swap(text, "latency-wait: 60", "latency-wait: 20")
         for key, value in changes.items():
@@ -37,7 +37,7 @@ class Workflow:
             text = swap(text, line, line.partition(start)[0] + start + value)
         (self.folder / "profile").mkdir(parents=True, exist_ok=True)
         (self.folder / "profile/profile.yaml").write_text(text, encoding="utf-8")
-        (self.folder / "profile/scale.yaml").write_text(yaml.safe_dump({"scale": "smoke", **config}), encoding="utf-8")
+        (self.folder / "profile/scale.yaml").write_text(yaml.safe_dump({"scale": scale, **config}), encoding="utf-8")
 
     def start(self, *words: str, log: str = "snakemake.txt") -> subprocess.Popen:
         """Start snakemake in a session of its own."""
@@ -46,9 +46,9 @@ class Workflow:
         with open(self.folder / log, "ab") as file:
             return subprocess.Popen(command, env=self.env, stdout=file, stderr=file, start_new_session=True)
 
-    def run(self, *words: str, log: str = "snakemake.txt") -> tuple[int, str]:
+    def run(self, *words: str, log: str = "snakemake.txt", seconds: float = 1200) -> tuple[int, str]:
         """Run snakemake to its end."""
-        code = self.start(*words, log=log).wait(timeout=1200)
+        code = self.start(*words, log=log).wait(timeout=seconds)
         return code, self.said(log)
 
     def said(self, log: str = "snakemake.txt") -> str:
