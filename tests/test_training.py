@@ -32,6 +32,7 @@ def test_killed_and_resumed_equals_uninterrupted(job, finish):
     one, other = (load_file(out / "adapter" / "adapter_model.safetensors") for out in (whole, killed))
     assert one.keys() == other.keys()
     assert all(torch.equal(one[name], other[name]) for name in one)
+    assert all(value.any() for name, value in one.items() if "lora_B" in name)  # B of an untrained adapter is zero
     assert not (killed / "checkpoints").exists()
     table = [
         [line.split(",")[:8] for line in (out / "metrics.csv").read_text().splitlines()] for out in (whole, killed)

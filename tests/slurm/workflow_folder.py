@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
+from safetensors.torch import load_file
 
 ROOT = Path(__file__).parents[2]
 RUN = "results/smoke/runs/dmpo/sudoku/default/seed-0"
-# Long enough to be disturbed: some seconds of updates.
-LONG = {"scales": {"smoke": {"training": {"buffers": 40, "checkpoint_every": 10}}}}
+# Long enough to be disturbed: some seconds of updates, of which the last one counts.
+LONG = {"scales": {"smoke": {"training": {"buffers": 40, "checkpoint_every": 10, "validate_every": 0}}}}
 
 
 @dataclass
@@ -30,6 +31,7 @@ class Workflow:
         text = swap(text, "scale=llada-8b", f"scale={scale}")
         text = swap(text, "status-checks: 40", "status-checks: 1")
         text = swap(text, "latency-wait: 60", "latency-wait: 20")
+        text = swap(text, "1000/20s", "1000/1s")  # for snakemake waits so long before it exits
         for key, value in changes.items():
             rule, _, name = key.rpartition("__")
             start = f"{rule}:{name}=" if rule else f"{name}: "
@@ -78,8 +80,9 @@ class Workflow:
         return [(number, value) for number, value, where in rows if where == str(self.folder)]
 
     def adapter(self) -> str:
-        """Hash of the trained adapter."""
+        """Hash of the adapter, in which something was learnt: B of an untrained one is zero."""
         file = self.folder / RUN / "adapter/adapter_model.safetensors"
+        assert all(tensor.any() for name, tensor in load_file(file).items() if "lora_B" in name)
         return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
