@@ -23,11 +23,11 @@ import yaml
 from tabulate import tabulate
 
 from gpu_work import CACHES, FULL, SMOKE, Job, random_policy, reached, rollouts, update
+from unmask.config.scales import Cost
 from unmask.files import writing
 from unmask.grid import expand
 from unmask.manifest import device_name
 from unmask.memory import Parts, total, training_memory
-from unmask.settings import Cost
 from unmask.spec import Run
 
 CONFIG = Path(__file__).parents[1] / "config.yaml"

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from unmask import tasks
+from unmask.config.models import Pretraining
 from unmask.data import read_examples
 from unmask.files import InputError, run_step, writing
 from unmask.manifest import write_manifest
@@ -22,7 +23,6 @@ from unmask.models.tiny import build_model, build_tokenizer
 from unmask.pretrain import Lesson, pretrain
 from unmask.seal import seal
 from unmask.seeding import Seeds
-from unmask.settings import Pretraining
 from unmask.spec import ModelSpec
 from unmask.tasks import Example
 

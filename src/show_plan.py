@@ -12,7 +12,8 @@ from tabulate import tabulate
 from unmask.budget import Estimate, estimates, shape
 from unmask.files import InputError, run_step
 from unmask.fitting import EVALUATION, misfits
-from unmask.grid import Grid, expand
+from unmask.grid import expand
+from unmask.grid.work import Grid
 from unmask.manifest import sha256_of_source
 from unmask.plan import Standing, jobs_of, slurm_jobs, standing, totals
 

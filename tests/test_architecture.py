@@ -20,6 +20,12 @@ ROOMS = {
     "tasks": set(),
     "models": set(),
 }
+# What reads config.yaml; of the rest of the library it uses no more than this.
+READING = {
+    "grid": {"mistakes", "config", "plain", "spec"},
+    "mistakes": {"config"},
+    "config": set(),
+}
 BESIDE = {
     "ratios": ROOMS["methods"] | {"methods"},  # what three methods share
     "evaluate": ROOMS["trainer"],
@@ -59,6 +65,12 @@ def test_a_room_uses_only_the_rooms_below_it(name):
     mine = room(name)
     used = {room(other) for other in modules(name) if other in FILES} & ROOMS.keys() - {mine}
     assert used <= ROOMS.get(mine, BESIDE.get(mine, set()))
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if room(name) in READING])
+def test_what_reads_the_configuration_points_one_way(name):
+    mine = room(name)
+    assert {room(other) for other in modules(name) if other in FILES} - {mine} <= READING[mine]
 
 
 @pytest.mark.parametrize("name", sorted(FILES))

@@ -322,7 +322,7 @@ def test_a_grid_over_training_leaves_the_base_model_alone(config):
 
 
 def test_values_with_one_name_in_paths_are_refused(config, monkeypatch):
-    monkeypatch.setattr("unmask.grid._text", lambda value: "same")
+    monkeypatch.setattr("unmask.grid.runs._text", lambda value: "same")
     config["experiments"]["main"]["grid"] = {"clip": [0.1, 0.2]}
     config["experiments"] = {"main": config["experiments"]["main"]}
     config["scales"]["laptop"]["experiment_tasks"] = {}

@@ -8,6 +8,8 @@ import torch
 from published_checkpoints import write_checkpoint
 
 from unmask import methods
+from unmask.config.scales import Cost
+from unmask.config.training import Training
 from unmask.costs import (
     decoded_tokens,
     evaluation_flops,
@@ -34,7 +36,6 @@ from unmask.models.policy import Policy
 from unmask.models.shapes import DREAM_7B, LLADA_8B, TINY_VOCABULARY, Shape, shape_of
 from unmask.models.tiny import build_model, build_tokenizer
 from unmask.samplers import draw
-from unmask.settings import Cost, Training
 from unmask.trainer import Trainer
 
 ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]

@@ -9,6 +9,7 @@ import torch
 from conftest import ROOT
 
 from unmask import methods, tasks
+from unmask.config.models import Pretraining
 from unmask.evaluate import evaluate
 from unmask.grid import expand
 from unmask.kept import Kept
@@ -17,7 +18,6 @@ from unmask.models.policy import Policy
 from unmask.models.tiny import build_model, build_tokenizer
 from unmask.pretrain import Lesson, pretrain
 from unmask.seeding import Seeds
-from unmask.settings import Pretraining
 from unmask.trainer import Trainer
 
 SMALL = {"hidden_size": 16, "layers": 1, "heads": 2, "mlp_size": 32}

@@ -13,11 +13,11 @@ import torch
 from safetensors.torch import load_file
 
 from unmask.checkpoint import Checkpoint
+from unmask.config.training import Training
 from unmask.data import write_rows
 from unmask.files import InputError
 from unmask.grid import expand
 from unmask.seal import seal
-from unmask.settings import Training
 from unmask.trainer import check_shares
 
 ROOT = Path(__file__).parents[1]

@@ -66,7 +66,7 @@ def test_the_micro_batch_size_does_not_change_the_gradient(config, make_policy, 
 
 
 def test_schedule_warms_up_and_falls_to_a_tenth(grid):
-    from unmask.settings import Training
+    from unmask.config.training import Training
 
     values = next(iter(grid.runs.values())).training
     cosine = Training(**{**values, "schedule": "cosine", "warmup": 0.1})
@@ -78,10 +78,10 @@ def test_schedule_warms_up_and_falls_to_a_tenth(grid):
 
 
 def test_a_base_outside_its_gate_fails_and_says_what_to_change(policy, sudoku, grid):
+    from unmask.config.models import Pretraining
     from unmask.files import InputError
     from unmask.pretrain import Lesson, pretrain
     from unmask.seeding import Seeds
-    from unmask.settings import Pretraining
 
     model = next(spec for spec in grid.models.values() if spec.task == "sudoku")
     settings = Pretraining(**{**model.settings["pretraining"], "gate": [0.9, 1.0]})

@@ -14,7 +14,7 @@ from pathlib import Path
 from unmask.costs import evaluation_flops, hours, training_flops
 from unmask.data import read_rows
 from unmask.fitting import memory_by_phase
-from unmask.grid import Grid
+from unmask.grid.work import Grid
 from unmask.manifest import read_manifest
 from unmask.models.shapes import Shape, shape_of
 from unmask.plan import Standing

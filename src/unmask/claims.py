@@ -16,10 +16,10 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
+from unmask.config.kinds import Block, Count, Name, NonNegative
 from unmask.entries import read_entries
 from unmask.names import SAMPLERS, method_name, sampler_name, task_name
 from unmask.scores import interval
-from unmask.settings import Block, Count, Name, NonNegative
 
 SHARES = {"published", "strict", "accuracy", "clamped", "clipped"}  # written in points
 

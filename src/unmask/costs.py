@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from unmask.config.scales import Cost
+from unmask.config.training import Training
 from unmask.models.shapes import Shape
-from unmask.settings import Cost, Training
 from unmask.spec import EvaluationSpec, Run
 
 

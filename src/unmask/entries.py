@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from unmask.files import InputError
-from unmask.mistakes import problems
+from unmask.mistakes.lines import problems
 
 
 def read_entries(path: Path, block: Any, place: Callable[[int, Any], str]) -> list[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from unmask.grid import Grid
+from unmask.grid.work import Grid
 from unmask.memory import evaluation_memory, total, training_memory
 from unmask.models.shapes import Shape
 from unmask.spec import EvaluationSpec, Run

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from unmask.config.scales import Cost
+from unmask.config.training import Training
 from unmask.costs import Passes, passes_of, trained_parameters
 from unmask.models.shapes import Shape
-from unmask.settings import Cost, Training
 from unmask.spec import EvaluationSpec, Run
 
 Parts = dict[str, float]  # bytes by what they hold

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from unmask.mistakes import ConfigError, shown
+from unmask.mistakes import ConfigError
+from unmask.mistakes.lines import shown
 
 DEEPEST = 16  # blocks in blocks; config.yaml has six
 LARGEST = 2**53  # larger whole numbers are not the same in every file format

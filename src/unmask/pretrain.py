@@ -23,12 +23,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from unmask.config.models import Pretraining
 from unmask.files import InputError
 from unmask.models.policy import Policy
 from unmask.progress import Progress
 from unmask.rollout import posed, respond
 from unmask.seeding import Seeds
-from unmask.settings import Pretraining
 from unmask.tasks import Example, Task, name_of, total_reward
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 
-from unmask.grid import Grid
+from unmask.grid.work import Grid
 
 
 @dataclass(frozen=True)

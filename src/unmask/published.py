@@ -14,10 +14,10 @@ from typing import Annotated, Any, Literal
 import pandas as pd
 from pydantic import Field
 
+from unmask.config.kinds import Block, Name, NonNegative
 from unmask.entries import read_entries
 from unmask.names import method_name, task_name
 from unmask.protocol import Protocol
-from unmask.settings import Block, Name, NonNegative
 
 Percent = Annotated[float, Field(ge=0, le=100)]
 Lengths = dict[int | Literal["unstated"], Percent]

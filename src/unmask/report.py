@@ -16,7 +16,7 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from unmask.files import InputError
-from unmask.grid import Experiment
+from unmask.grid.work import Experiment
 
 SECTIONS = {
     "main": "Main results",

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from unmask.data import read_csv, read_rows
-from unmask.grid import Experiment, Grid
+from unmask.grid.work import Experiment, Grid
 from unmask.manifest import read_manifest
 from unmask.names import method_colour, setting_name
 from unmask.report import read

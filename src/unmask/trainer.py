@@ -22,6 +22,7 @@ from torch import Tensor
 from unmask import processes
 from unmask.checkpoint import Checkpoint, moments, restore_moments
 from unmask.compute import Compute
+from unmask.config.training import Training
 from unmask.files import InputError
 from unmask.methods import Method, Rows
 from unmask.models.policy import Policy
@@ -29,7 +30,6 @@ from unmask.preemption import Preempted
 from unmask.progress import Progress
 from unmask.rollout import Rollouts, RolloutSettings
 from unmask.seeding import Seeds
-from unmask.settings import Training
 from unmask.spec import Run
 from unmask.tasks import Example, Task
 from unmask.validation import Validation

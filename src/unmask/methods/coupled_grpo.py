@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from unmask.config.kinds import NonNegative, Positive
 from unmask.likelihood import coupled, draw_coupled
 from unmask.methods import Method, Rows
 from unmask.models.policy import Policy
@@ -18,7 +19,6 @@ from unmask.objectives import leave_one_out_advantages
 from unmask.ratios import at_update, prepare_ratios, ratio_loss
 from unmask.rollout import Rollouts
 from unmask.seeding import Seeds
-from unmask.settings import NonNegative, Positive
 
 
 @dataclass(frozen=True)

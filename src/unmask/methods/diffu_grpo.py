@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from unmask.config.kinds import Count, NonNegative, Positive, Share
 from unmask.likelihood import draw_prompt_drop, mean_field
 from unmask.methods import Method, Rows
 from unmask.models.policy import Policy
@@ -19,7 +20,6 @@ from unmask.objectives import group_advantages
 from unmask.ratios import EACH, at_update, prepare_ratios, ratio_loss
 from unmask.rollout import Rollouts
 from unmask.seeding import Seeds
-from unmask.settings import Count, NonNegative, Positive, Share
 
 
 @dataclass(frozen=True)

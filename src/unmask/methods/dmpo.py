@@ -13,6 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from unmask.config.kinds import NonNegative, Pairs, Positive, Share
 from unmask.likelihood import Copies, denoising, draw_copies, elbo, trajectory
 from unmask.methods import Method, Rows
 from unmask.models.policy import Policy
@@ -26,7 +27,6 @@ from unmask.objectives import (
 )
 from unmask.rollout import Rollouts
 from unmask.seeding import Seeds
-from unmask.settings import NonNegative, Pairs, Positive, Share
 
 LOGGED = "logged."  # marks tensors [B] that are only averaged into the metrics
 

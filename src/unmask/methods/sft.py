@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from unmask.config.kinds import Share
 from unmask.likelihood import Copies, denoising
 from unmask.methods import Method, Rows
 from unmask.models.policy import Policy
 from unmask.rollout import Rollouts, RolloutSettings, as_rollouts
 from unmask.seeding import Seeds
-from unmask.settings import Share
 from unmask.tasks import Example, Task
 
 

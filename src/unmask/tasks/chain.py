@@ -10,10 +10,10 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
+from unmask.config.kinds import Count
 from unmask.prompts import Messages, ask
 from unmask.scoring import published, strict
 from unmask.scoring.extraction import answer_text, cut
-from unmask.settings import Count
 from unmask.tasks import Example, Grade, Task, distinct
 
 OVERHEAD = 5  # tokens beside the reasoning: its end, the answer and its tags, the end of text

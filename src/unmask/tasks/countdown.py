@@ -14,11 +14,11 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from unmask.config.kinds import Count, Source
 from unmask.prompts import Messages, ask, pose
 from unmask.scoring import published, strict
 from unmask.scoring.arithmetic import evaluate
 from unmask.scoring.extraction import answer_text, boxed_terse, cut, final_answer
-from unmask.settings import Count, Source
 from unmask.sources import Row, column, read_examples, shown, text, whole_number
 from unmask.tasks import SPLITS, Example, Grade, Task
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
+from unmask.config.kinds import Count, Stored
 from unmask.prompts import Messages, pose
 from unmask.scoring import published, strict
 from unmask.scoring.extraction import cut, final_answer
-from unmask.settings import Count, Stored
 from unmask.sources import Row, cut_off, read_examples, shown, text
 from unmask.tasks import Example, Grade, Task
 

@@ -12,11 +12,11 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from unmask.config.kinds import Count, Stored
 from unmask.prompts import Messages, pose
 from unmask.scoring import published, strict
 from unmask.scoring.extraction import cut, last_box
 from unmask.scoring.normalise import same
-from unmask.settings import Count, Stored
 from unmask.sources import Row, cut_off, read_examples, shown, text
 from unmask.tasks import Example, Grade, Task
 

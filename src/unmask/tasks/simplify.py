@@ -10,11 +10,11 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
+from unmask.config.kinds import Count
 from unmask.prompts import Messages, ask
 from unmask.scoring import published, strict
 from unmask.scoring.extraction import answer_text, cut
 from unmask.scoring.terms import TERM, coefficients
-from unmask.settings import Count
 from unmask.tasks import Example, Grade, Task, distinct
 
 LETTERS = "ab"

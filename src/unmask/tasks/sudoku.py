@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from unmask.boards import is_solution, is_unique, renaming_classes
+from unmask.config.kinds import Count, Source
 from unmask.prompts import ask, pose
 from unmask.scoring import published, strict
 from unmask.scoring.extraction import cut
-from unmask.settings import Count, Source
 from unmask.sources import Row, read_examples, shown, text
 from unmask.tasks import Example, Grade, Task
 

@@ -1,0 +1,63 @@
+"""What config.yaml may say: every key, its type and what it means.
+
+Here is the whole; its parts are the files of this folder. What a method or task may be set to is declared once, as
+fields of the class in its own file, and read from there (declared.py), so adding one needs no change here.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from unmask.config.exact_toy import ExactToy
+from unmask.config.experiments import Diagnosis, Evaluation, Experiment
+from unmask.config.kinds import Block, Name
+from unmask.config.methods import NOT_SETTINGS, MethodBlock
+from unmask.config.models import HubModel, LocalModel, ScratchModel
+from unmask.config.samplers import Sampler
+from unmask.config.scales import Overrides, Scale
+
+
+class Config(Block):
+    """The whole of config.yaml."""
+
+    scale: Name
+    fidelity: Name
+    training: dict[str, Any]
+    samplers: dict[Name, Sampler]
+    evaluations: dict[Name, Evaluation]
+    diagnoses: dict[Name, Diagnosis]
+    methods: dict[Name, MethodBlock]
+    tasks: dict[Name, dict[str, Any]]
+    models: dict[Name, Annotated[ScratchModel | HubModel | LocalModel, Field(discriminator="source")]]
+    fidelities: dict[Name, Overrides]
+    scales: dict[Name, Scale]
+    experiments: dict[Name, Experiment]
+    exact_toy: ExactToy
+
+    def sampler(self, name: str) -> dict[str, Any]:
+        """A sampler's settings at the scale in use: those that the scale gives it, or the general ones."""
+        return (self.scales[self.scale].samplers.get(name) or self.samplers[name]).model_dump()
+
+    def tasks_of(self, experiment: str) -> list[str]:
+        """An experiment's tasks at the scale in use: those that the scale gives it, its own, or all of the scale's."""
+        scale = self.scales[self.scale]
+        return scale.experiment_tasks.get(experiment) or self.experiments[experiment].tasks or scale.tasks
+
+    def algorithm(self, method: str) -> str:
+        """The file of a method: its own name, unless it is another algorithm under other settings."""
+        return self.methods[method].get("algorithm", method)
+
+    def settings(self, method: str, task: str) -> dict[str, Any]:
+        """All settings of a method, the later the stronger: of trainings, then its own; general, fidelity, scale."""
+        overrides = self.fidelities[self.fidelity], self.scales[self.scale]
+        layers: list[Any] = [self.training, *(block.training for block in overrides)]
+        for block in (self.methods[method], *(block.methods.get(method, {}) for block in overrides)):
+            layers += [block, block.get("by_task", {}).get(task, {})]
+        return {key: value for layer in layers for key, value in layer.items() if key not in NOT_SETTINGS}
+
+    def task_settings(self, task: str) -> dict[str, Any]:
+        """All settings of a task, the later the stronger: general, fidelity, scale."""
+        layers = [self.tasks, self.fidelities[self.fidelity].task_settings, self.scales[self.scale].task_settings]
+        return {key: value for layer in layers for key, value in layer.get(task, {}).items()}

@@ -1,0 +1,74 @@
+"""What methods, tasks and figures declare in their own files, so that adding one changes nothing here.
+
+The sources are read and not imported, because importing needs torch, and the workflow's controller has none.
+"""
+
+from __future__ import annotations
+
+import ast
+import copy
+import functools
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import create_model
+
+from unmask.config.kinds import ANNOTATIONS, Block
+from unmask.config.training import Training
+
+LIBRARY = Path(__file__).parents[1]
+
+
+def declared_names(kind: Literal["methods", "tasks"]) -> set[str]:
+    """Names of the methods or tasks that have a file."""
+    return {path.stem for path in (LIBRARY / kind).glob("*.py") if path.stem != "__init__"}
+
+
+@functools.cache
+def declared_settings(kind: Literal["methods", "tasks"], name: str) -> type[Block]:
+    """The settings that a method or task declares: the annotated fields of its class, read from its file.
+
+    The class is the one that derives from Method or Task. The file is parsed, not imported: importing needs torch.
+    """
+    source = LIBRARY / kind / f"{name}.py"
+    tree = ast.parse(source.read_text(encoding="utf-8"))
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    owner = next((c for c in classes if {"Method", "Task"} & {ast.unparse(base) for base in c.bases}), None)
+    if owner is None:
+        raise ValueError(f"{source}: no class derives from Method or Task")
+    said = {
+        node.target.id: node.annotation
+        for node in owner.body
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+    }
+    fields: dict[str, Any] = {
+        key: (eval(compile(ast.Expression(annotation), str(source), "eval"), ANNOTATIONS), ...)  # noqa: S307 (our own)
+        for key, annotation in said.items()
+    }
+    return create_model(owner.name, __base__=Block, **fields)
+
+
+@functools.cache
+def settings_of(method: str) -> type[Block]:
+    """Every setting of a method's runs: those of all trainings and its own."""
+    return create_model("Settings", __base__=(declared_settings("methods", method), Training))
+
+
+@functools.cache
+def declared_figures() -> set[str]:
+    """The figures that an experiment may ask for: the public functions of (scores, metrics) in the two files."""
+    sources = [(LIBRARY / f"{name}.py").read_text(encoding="utf-8") for name in ("figures", "training_figures")]
+    nodes = [node for source in sources for node in ast.parse(source).body]
+    functions = [node for node in nodes if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")]
+    return {f.name for f in functions if [a.arg for a in f.args.args][:2] == ["scores", "metrics"]}
+
+
+@functools.cache
+def optional(block: type[Block]) -> type[Block]:
+    """The same block with every key optional: one layer of settings that others complete."""
+    fields: dict[str, Any] = {}
+    for name, field in block.model_fields.items():
+        field = copy.copy(field)
+        field.default = None
+        fields[name] = (field.annotation, field)
+    return create_model(f"Optional{block.__name__}", __base__=Block, **fields)

@@ -1,0 +1,52 @@
+"""Fidelities and scales: which general values they replace, and the size and price of the work."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from unmask.config.kinds import Block, Count, Distinct, Name, Names, Positive, Whole
+from unmask.config.methods import ByTask
+from unmask.config.samplers import Sampler
+
+
+class Overrides(Block):
+    """Values that replace the general ones."""
+
+    training: dict[str, Any] = Field(default={}, description="overrides of `training`")
+    methods: dict[Name, ByTask] = Field(default={}, description="overrides of `methods`")
+    task_settings: dict[Name, dict[str, Any]] = Field(default={}, description="overrides of `tasks`")
+
+
+class Cost(Block):
+    """What `plan` reckons with, beside the model: no setting of a run, so a change repeats none."""
+
+    gpu_memory: Positive | None = Field(
+        default=None, description="GB (10^9 bytes) of a GPU; a run that needs more is refused. None: there is no GPU"
+    )
+    gpus: Count = Field(default=1, description="of a training at most; a run takes those that share its prompts evenly")
+    gpus_per_node: Count = Field(default=8, description="a training on more of them takes several nodes")
+    peak_tflops: Positive = Field(description="of a GPU, dense, in the type of the weights; or of the processor")
+    training_utilisation: Annotated[float, Field(gt=0, le=1)] = Field(description="share of the peak: scoring, updates")
+    decoding_utilisation: Annotated[float, Field(gt=0, le=1)] = Field(description="share of the peak while sampling")
+    prompt_tokens: Count = Field(description="of a long prompt")
+    test_examples: dict[Name, Count] = Field(default={}, description="of tasks whose settings do not say how many")
+
+
+class Scale(Overrides):
+    """The size at which all experiments run."""
+
+    model: Name
+    models: dict[Name, Name] = Field(default={}, description="what experiments with a `model` of their own start from")
+    tasks: Names = Field(description="of experiments that name none")
+    experiment_tasks: dict[Name, Names] = Field(
+        default={}, description="experiment -> tasks, in place of its own, where the scale has no time for all of them"
+    )
+    samplers: dict[Name, Sampler] = Field(default={}, description="in place of those under `samplers`")
+    seeds: Annotated[list[Whole], Distinct] = Field(min_length=1)
+    block_length: Count = Field(description="tokens of a block of semi-autoregressive decoding")
+    lengths: Annotated[list[Count], Distinct] = Field(min_length=1, description="at evaluation, multiples of the block")
+    experiments: Names = Field(description="what the target `all` makes")
+    exact_toy: dict[str, Any] = Field(default={}, description="overrides of `exact_toy`")
+    cost: Cost

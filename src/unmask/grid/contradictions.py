@@ -1,0 +1,33 @@
+"""What contradicts itself only when the layers of settings have added up."""
+
+from __future__ import annotations
+
+from unmask.spec import DataSpec, Run
+
+# A run that goes on training an adapter has the adapter's shape.
+ADAPTER = ("lora_rank", "lora_alpha", "lora_dropout", "lora_targets")
+
+
+def contradictions(runs: list[Run], datasets: dict[str, DataSpec]) -> list[str]:
+    """What contradicts itself only when the layers have added up."""
+    lines: list[str] = []
+    by_name: dict[str, Run] = {}
+    for run in runs:
+        if by_name.setdefault(run.name, run) != run:
+            lines.append(f"experiments.*.grid: two values have the same name in paths: {run.method}, {run.variant}")
+    for run, start in [(run, by_name[run.start_from]) for run in runs if run.start_from]:
+        for key in ADAPTER:
+            mine = run.training[key]
+            if mine != start.training[key]:
+                change = f"{mine} cannot go on training an adapter of {start.method} with {start.training[key]}"
+                lines.append(f"methods.{run.method}.{key}: {change}")
+    for run in runs:
+        if run.trains and run.training["quantisation"] != "none" and run.training["lora_rank"] == 0:
+            how = f"quantisation {run.training['quantisation']} trains an adapter only"
+            lines.append(f"methods.{run.method}.lora_rank: 0 trains every weight, and {how}; give it a rank")
+    for task, data in datasets.items():
+        for key in data.settings:
+            low, high = data.settings[key], data.settings.get(f"max_{key[4:]}")
+            if key.startswith("min_") and high is not None and low > high:
+                lines.append(f"tasks.{task}.{key}: {low} is more than max_{key[4:]} {high}")
+    return lines

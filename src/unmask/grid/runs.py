@@ -1,0 +1,94 @@
+"""The runs of an experiment, with their addresses and all their settings."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from typing import Any
+
+from unmask.config import Config
+from unmask.config.declared import settings_of
+from unmask.config.models import ScratchModel
+from unmask.config.training import Training
+from unmask.spec import Run
+
+
+def runs_of(config: Config, name: str) -> list[Run]:
+    """An experiment's runs in a stable order; a variant that equals the default is the default run, once more."""
+    experiment, scale = config.experiments[name], config.scales[config.scale]
+    model = scale.models[experiment.model] if experiment.model else scale.model
+    found: list[Run] = []
+    for method in experiment.methods:
+        algorithm = config.algorithm(method)
+        known = settings_of(algorithm).model_fields if algorithm != "base" else {}
+        axes = {key: values for key, values in experiment.grid.items() if key in known}
+        for task, values, seed in itertools.product(
+            config.tasks_of(name), itertools.product(*axes.values()), scale.seeds
+        ):
+            choice = dict(zip(axes, values, strict=True))
+            found.append(_run(config, model, method, task, seed, choice, experiment.equal_updates))
+    return found
+
+
+def start_of(config: Config, run: Run) -> Run:
+    """The run whose adapter `run` goes on training."""
+    return _run(config, run.model.partition("/")[0], config.methods[run.method]["start_from"], run.task, run.seed, {})
+
+
+def _run(
+    config: Config,
+    model: str,
+    method: str,
+    task: str,
+    seed: int,
+    choice: dict[str, Any],
+    equal_updates: bool = False,
+) -> Run:
+    scale = config.scales[config.scale]
+    default = config.settings(method, task)
+    changed = {key: value for key, value in choice.items() if default[key] != value}
+    variant = "+".join(f"{key}~{_text(value)}" for key, value in sorted(changed.items())) or "default"
+    values = default | changed
+    if equal_updates:
+        updates = default["buffers"] * default["updates_per_buffer"]
+        values["buffers"] = math.ceil(updates / values["updates_per_buffer"])
+    training = {key: values[key] for key in Training.model_fields}
+    own = {key: value for key, value in values.items() if key not in Training.model_fields}
+    start = config.methods[method].get("start_from")
+    return Run(
+        name=f"{method}/{task}/{_address(variant, model, scale.model)}/seed-{seed}",
+        method=method,
+        algorithm=config.algorithm(method),
+        start_from=_run(config, model, start, task, seed, {}).name if start else None,
+        task=task,
+        variant=variant,
+        seed=seed,
+        model=_model_address(config, model, task, seed),
+        training=training,
+        method_settings=own,
+        task_settings=config.task_settings(task),
+        sampler=config.sampler(training["sampler"]),
+        block_length=scale.block_length,
+    )
+
+
+def _address(variant: str, model: str, default: str) -> str:
+    """A variant as part of a path: a run that starts from another model than the scale's has its own."""
+    if model == default:
+        return variant
+    return "+".join([*([] if variant == "default" else [variant]), f"model~{model}"])
+
+
+def _model_address(config: Config, model: str, task: str, seed: int) -> str:
+    """A model made here depends on the seed, so that seeds share nothing, and on the task unless it is shared."""
+    settings = config.models[model]
+    if not isinstance(settings, ScratchModel):
+        return model
+    return f"{model}/seed-{seed}" if settings.shared else f"{model}/{task}/seed-{seed}"
+
+
+def _text(value: Any) -> str:
+    """A value as part of a path: letters, digits and what a shell leaves alone."""
+    text = "-".join(map(str, value)) if isinstance(value, list) else str(value)
+    return re.sub(r"[^A-Za-z0-9_.+~-]", "-", text)

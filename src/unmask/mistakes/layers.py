@@ -1,0 +1,68 @@
+"""The layers of settings in config.yaml: where each stands, and what it may hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from unmask.config.declared import declared_names, declared_settings, settings_of
+from unmask.config.exact_toy import ExactToy
+from unmask.config.kinds import Block
+from unmask.config.methods import NOT_SETTINGS
+from unmask.config.training import Training
+from unmask.mistakes.reading import algorithm_of, block_at, given_at, items_at, overrides, toys
+
+
+def layers(raw: dict[str, Any]) -> Iterator[tuple[str, Any, type[Block]]]:
+    """Every block of settings: where it stands, its values and what it may hold."""
+    yield "training", raw.get("training"), Training
+    yield from _method_layers(raw, block_at(raw, "methods"), "methods")
+    yield from _task_layers(block_at(raw, "tasks"), "tasks")
+    for where, block in overrides(raw):
+        yield f"{where}.training", block_at(block, "training"), Training
+        yield from _method_layers(raw, block_at(block, "methods"), f"{where}.methods")
+        yield from _task_layers(block_at(block, "task_settings"), f"{where}.task_settings")
+    for name, experiment in block_at(raw, "experiments").items():
+        yield from _grid_layers(raw, experiment, f"experiments.{name}.grid")
+    yield from _toy_layers(raw)
+
+
+def _method_layers(raw: dict[str, Any], blocks: dict[str, Any], where: str) -> Iterator[tuple[str, Any, type[Block]]]:
+    for method, values in blocks.items():
+        if algorithm_of(raw, method) in declared_names("methods") and isinstance(values, dict):
+            block = settings_of(algorithm_of(raw, method))
+            others = NOT_SETTINGS if where == "methods" else ("by_task",)  # overrides change settings only
+            yield f"{where}.{method}", {k: v for k, v in values.items() if k not in others}, block
+            for task, by_task in block_at(values, "by_task").items():
+                yield f"{where}.{method}.by_task.{task}", by_task, block
+
+
+def _task_layers(blocks: dict[str, Any], where: str) -> Iterator[tuple[str, Any, type[Block]]]:
+    for task, values in blocks.items():
+        if task in declared_names("tasks"):
+            yield f"{where}.{task}", values, declared_settings("tasks", task)
+
+
+def _grid_layers(raw: dict[str, Any], experiment: Any, where: str) -> Iterator[tuple[str, Any, type[Block]]]:
+    """Each choice of each axis, checked against the methods that have the setting (against the first if none has)."""
+    algorithms = [algorithm_of(raw, method) for method in items_at(experiment, "methods")]
+    algorithms = [algorithm for algorithm in algorithms if algorithm in declared_names("methods")]
+    for key, choices in block_at(experiment, "grid").items():
+        owners = [a for a in algorithms if key in settings_of(a).model_fields] or algorithms[:1]
+        for owner in owners if isinstance(choices, list) else ():
+            yield from ((where, {key: choice}, settings_of(owner)) for choice in choices)
+
+
+def _toy_layers(raw: dict[str, Any]) -> Iterator[tuple[str, Any, type[Block]]]:
+    """Settings of methods in the laboratory, where only a method's own have a meaning; then what scales change."""
+    for where, toy in toys(raw):
+        changes = [(f"{where}.methods.{method}", method, block) for method, block in block_at(toy, "methods").items()]
+        for name, curve in block_at(toy, "curves").items():
+            for method in given_at(curve, "method"):
+                own = {key: value for key, value in curve.items() if key != "method"}
+                changes.append((f"{where}.curves.{name}.{method}", method, own))
+        for place, method, block in changes:
+            if algorithm_of(raw, method) in declared_names("methods") and isinstance(block, dict):
+                yield place, block, declared_settings("methods", algorithm_of(raw, method))
+    for where, toy in list(toys(raw))[1:]:
+        yield where, toy, ExactToy

@@ -1,0 +1,61 @@
+"""What is wrong with some values, one line for each mistake, with its dotted path and a way out."""
+
+from __future__ import annotations
+
+import difflib
+import typing
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+
+def problems(model: type[BaseModel], values: Any, where: str) -> list[str]:
+    """Everything wrong with `values` as a `model`: one line each, with the dotted path and a way out."""
+    try:
+        model.model_validate(values)
+    except ValidationError as errors:
+        return [_one_line(model, error, where) for error in errors.errors()]
+    return []
+
+
+def unknown(name: str, known: Any, where: str) -> str:
+    """One line for a name that is not among the known ones."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    if close:
+        hint = f"did you mean '{close[0]}'?"
+    else:
+        hint = f"known: {', '.join(names)}" if 0 < len(names) <= 12 else "remove it"
+    return f"{where}: unknown '{shown(name)}'; {hint}"
+
+
+def _one_line(model: type[BaseModel], error: Any, where: str) -> str:
+    path = ".".join(shown(part) for part in (where, *error["loc"]) if part not in ("", "[key]")) or "config.yaml"
+    if error["type"] == "extra_forbidden":
+        parent, _, key = path.rpartition(".")
+        return unknown(key, _keys(model), parent or "config.yaml")
+    if error["type"] == "missing":
+        return f"{path}: missing; add it"
+    if error["type"] == "refused":
+        return f"{path}: {error['msg']}"
+    message = "input should be a valid dictionary" if error["type"] == "model_type" else error["msg"]
+    return f"{path}: {message[0].lower()}{message[1:]}, not {cut(repr(error['input']))}"
+
+
+def shown(name: Any) -> str:
+    """A key or name in a message: as it is, unless it would break the line."""
+    text = str(name)
+    return cut(text if text.isprintable() else ascii(text)[1:-1])
+
+
+def cut(text: str) -> str:
+    """The beginning of a text."""
+    return text if len(text) <= 80 else f"{text[:77]}…"
+
+
+def _keys(annotation: Any) -> set[str]:
+    """The keys of all blocks that an annotation contains."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        fields = annotation.model_fields
+        return set(fields).union(*(_keys(field.annotation) for field in fields.values()))
+    return set().union(*(_keys(part) for part in typing.get_args(annotation)))

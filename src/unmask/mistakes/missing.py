@@ -1,0 +1,58 @@
+"""Settings that no layer of config.yaml gives, for the methods and tasks of the scale in use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from unmask.config.declared import declared_names, declared_settings, settings_of
+from unmask.config.training import Training
+from unmask.mistakes.reading import algorithm_of, block_at, given_at, items_at
+
+
+def missing(raw: dict[str, Any]) -> list[str]:
+    """One line for each missing setting, sorted."""
+    fidelity = block_at(raw, "fidelities", str(raw.get("fidelity")))
+    scale = block_at(raw, "scales", str(raw.get("scale")))
+    return sorted(_of_methods(raw, fidelity, scale) + _of_curves(raw, scale) + _of_tasks(raw, fidelity, scale))
+
+
+def _of_methods(raw: dict[str, Any], *overriding: dict[str, Any]) -> list[str]:
+    """Settings of methods; those of trainings may stand there too. A broken `training` is reported elsewhere."""
+    common = set().union(block_at(raw, "training"), *(block_at(block, "training") for block in overriding))
+    if not isinstance(raw.get("training"), dict):
+        common |= Training.model_fields.keys()
+    found: list[str] = []
+    for method, general in block_at(raw, "methods").items():
+        if (algorithm := algorithm_of(raw, method)) in declared_names("methods") and isinstance(general, dict):
+            blocks = [block_at(block, "methods", method) for block in (raw, *overriding)]
+            for key in settings_of(algorithm).model_fields.keys() - common.union(*blocks):
+                where = "training" if key in Training.model_fields else f"methods.{method}"
+                found.append(f"{where}.{key}: missing; add it")
+    return found
+
+
+def _of_curves(raw: dict[str, Any], scale: dict[str, Any]) -> list[str]:
+    """The laboratory takes a method's settings from the general part alone, without fidelity and scale."""
+    toy = block_at(raw, "exact_toy") | block_at(scale, "exact_toy")
+    found: list[str] = []
+    for curve in block_at(toy, "curves").values():
+        for method in given_at(curve, "method"):
+            algorithm, general = algorithm_of(raw, method), block_at(raw, "methods").get(method)
+            if isinstance(general, dict) and algorithm in declared_names("methods"):
+                known = set(curve).union(general, block_at(toy, "methods", method))
+                lacking = declared_settings("methods", algorithm).model_fields.keys() - known
+                found += [f"methods.{method}.{key}: missing; add it" for key in lacking]
+    return found
+
+
+def _of_tasks(raw: dict[str, Any], fidelity: dict[str, Any], scale: dict[str, Any]) -> list[str]:
+    """Settings of the tasks that the scale or an experiment asks for."""
+    chosen = block_at(scale, "experiment_tasks")
+    asked = {task for asker in (scale, *block_at(raw, "experiments").values()) for task in items_at(asker, "tasks")}
+    asked |= {task for experiment in chosen for task in items_at(chosen, experiment)}
+    found: list[str] = []
+    for task in declared_names("tasks") & asked & set(block_at(raw, "tasks")):
+        blocks = block_at(raw, "tasks", task), *(block_at(b, "task_settings", task) for b in (fidelity, scale))
+        lacking = declared_settings("tasks", task).model_fields.keys() - set().union(*blocks)
+        found += [f"tasks.{task}.{key}: missing; add it" for key in lacking]
+    return found

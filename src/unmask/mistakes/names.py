@@ -1,0 +1,103 @@
+"""Names in config.yaml that stand for nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from unmask.config.declared import LIBRARY, declared_figures, declared_names
+from unmask.mistakes.layers import layers
+from unmask.mistakes.lines import unknown
+from unmask.mistakes.reading import algorithm_of, block_at, given_at, items_at, overrides, toys
+
+
+def wrong_names(raw: dict[str, Any]) -> Iterator[str]:
+    """One line for each name that is not among those it is taken from."""
+    yield from _strange(given_at(raw, "scale"), block_at(raw, "scales"), "scale")
+    yield from _strange(given_at(raw, "fidelity"), block_at(raw, "fidelities"), "fidelity")
+    yield from _strange(block_at(raw, "tasks"), declared_names("tasks"), "tasks")
+    for part in (_in_methods, _in_examinations, _in_overrides, _in_scales, _in_models, _in_experiments, _in_layers):
+        yield from part(raw)
+
+
+def _strange(names: Any, known: Any, where: str) -> Iterator[str]:
+    """A line for each of the names that is not among the known ones; what is no name is reported elsewhere."""
+    yield from (unknown(name, known, where) for name in names if isinstance(name, str) and name not in known)
+
+
+def _in_methods(raw: dict[str, Any]) -> Iterator[str]:
+    methods = block_at(raw, "methods")
+    trained = [m for m in methods if not given_at(methods[m], "start_from") and algorithm_of(raw, m) != "base"]
+    for name, method in methods.items():
+        if isinstance(method, dict) and isinstance(method.get("algorithm", name), str):
+            where = f"methods.{name}" if "algorithm" in method else "methods"
+            yield from _strange([algorithm_of(raw, name)], declared_names("methods"), where)
+        yield from _strange(given_at(method, "start_from"), trained, f"methods.{name}.start_from")
+
+
+def _in_examinations(raw: dict[str, Any]) -> Iterator[str]:
+    samplers = block_at(raw, "samplers")
+    for name, evaluation in block_at(raw, "evaluations").items():
+        yield from _strange(items_at(evaluation, "samplers"), samplers, f"evaluations.{name}.samplers")
+    for name, diagnosis in block_at(raw, "diagnoses").items():
+        yield from _strange(given_at(diagnosis, "sampler"), samplers, f"diagnoses.{name}.sampler")
+
+
+def _in_overrides(raw: dict[str, Any]) -> Iterator[str]:
+    """Of methods and tasks, in the general blocks and where fidelities and scales replace them."""
+    methods, tasks = block_at(raw, "methods"), block_at(raw, "tasks")
+    replaced = [(f"{where}.methods", block_at(block, "methods")) for where, block in overrides(raw)]
+    for where, blocks in [("methods", methods), *replaced]:
+        yield from _strange(blocks, methods, where)
+        for name in blocks:
+            yield from _strange(block_at(blocks, name, "by_task"), tasks, f"{where}.{name}.by_task")
+    for where, block in overrides(raw):
+        yield from _strange(block_at(block, "task_settings"), tasks, f"{where}.task_settings")
+
+
+def _in_scales(raw: dict[str, Any]) -> Iterator[str]:
+    models, tasks, experiments = (block_at(raw, key) for key in ("models", "tasks", "experiments"))
+    for name, scale in block_at(raw, "scales").items():
+        where, chosen = f"scales.{name}", block_at(scale, "experiment_tasks")
+        yield from _strange(given_at(scale, "model"), models, f"{where}.model")
+        yield from _strange(block_at(scale, "models").values(), models, f"{where}.models")
+        yield from _strange(items_at(scale, "tasks"), tasks, f"{where}.tasks")
+        yield from _strange(items_at(scale, "experiments"), experiments, f"{where}.experiments")
+        yield from _strange(block_at(scale, "samplers"), block_at(raw, "samplers"), f"{where}.samplers")
+        yield from _strange(chosen, experiments, f"{where}.experiment_tasks")
+        for experiment in chosen:
+            yield from _strange(items_at(chosen, experiment), tasks, f"{where}.experiment_tasks.{experiment}")
+        yield from _strange(block_at(scale, "cost", "test_examples"), tasks, f"{where}.cost.test_examples")
+
+
+def _in_models(raw: dict[str, Any]) -> Iterator[str]:
+    for name, model in block_at(raw, "models").items():
+        yield from _strange(block_at(model, "pretraining"), block_at(raw, "tasks"), f"models.{name}.pretraining")
+
+
+def _in_experiments(raw: dict[str, Any]) -> Iterator[str]:
+    for name, experiment in block_at(raw, "experiments").items():
+        where = f"experiments.{name}"
+        yield from _strange(items_at(experiment, "methods"), block_at(raw, "methods"), f"{where}.methods")
+        yield from _strange(items_at(experiment, "tasks"), block_at(raw, "tasks"), f"{where}.tasks")
+        yield from _strange(given_at(experiment, "evaluation"), block_at(raw, "evaluations"), f"{where}.evaluation")
+        yield from _strange(given_at(experiment, "diagnosis"), block_at(raw, "diagnoses"), f"{where}.diagnosis")
+        yield from _strange(items_at(experiment, "figures"), declared_figures(), f"{where}.figures")
+        if name in _rules():
+            yield f"experiments: '{name}' is a target of the workflow; choose another name"
+
+
+def _in_layers(raw: dict[str, Any]) -> Iterator[str]:
+    """Samplers that settings name; then methods in the exact laboratory."""
+    methods = block_at(raw, "methods")
+    for where, values, _ in layers(raw):
+        yield from _strange(given_at(values, "sampler"), block_at(raw, "samplers"), f"{where}.sampler")
+    for where, toy in toys(raw):
+        yield from _strange(block_at(toy, "methods"), methods, f"{where}.methods")
+        for name, curve in block_at(toy, "curves").items():
+            yield from _strange(given_at(curve, "method"), methods, f"{where}.curves.{name}.method")
+
+
+def _rules() -> set[str]:
+    """Names of the workflow's rules: those of its scripts, and three that only collect."""
+    return {"all", "everything", "exact_toy"} | {path.stem for path in LIBRARY.parent.glob("*.py")}
