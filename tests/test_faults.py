@@ -11,8 +11,9 @@ from unmask.checkpoint import Checkpoint
 from unmask.files import InputError
 from unmask.grid import expand
 from unmask.rollout import posed, respond
+from unmask.skipping import MOST_SKIPPED
 from unmask.tasks.sudoku import Sudoku
-from unmask.trainer import MOST_SKIPPED, Trainer
+from unmask.trainer import Trainer
 
 RUN = "dmpo/sudoku/default/seed-0"
 

@@ -12,8 +12,9 @@ from safetensors.torch import load_file
 from unmask import methods, validation
 from unmask.checkpoint import Checkpoint
 from unmask.grid import expand
+from unmask.optimizer import schedule
 from unmask.preemption import Preempted
-from unmask.trainer import Trainer, schedule
+from unmask.trainer import Trainer
 
 
 def test_killed_and_resumed_equals_uninterrupted(job, finish):

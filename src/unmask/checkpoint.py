@@ -96,6 +96,17 @@ def restore_moments(optimizer: torch.optim.Optimizer, saved: dict[str, Tensor]) 
     optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
 
 
+def dotted(**groups: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Groups of tensors as one, named `group.name`."""
+    return {f"{group}.{name}": value for group, tensors in groups.items() for name, value in tensors.items()}
+
+
+def undotted(tensors: dict[str, Tensor], group: str) -> dict[str, Tensor]:
+    """The group of that name, of what `dotted` gave."""
+    start = f"{group}."
+    return {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
+
+
 def _absent(error: BaseException) -> bool:
     """Whether a file is not there, or not a file."""
     return isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError)

@@ -1,8 +1,8 @@
 """Where examples come from: the Hugging Face hub at a pinned commit, or a file.
 
-A source is a block of config.yaml (`train_source`, `test_source` of a task; config/kinds.py lists its keys). There is no
-fallback from one to another: what is not there is an error with the way out. Files are read as they are written: in CSV
-every value is text, because guessing types turns the Sudoku "0140…" into a number.
+A source is a block of config.yaml (`train_source`, `test_source` of a task; its keys are in config/kinds.py). There is
+no fallback from one to another: what is not there is an error with the way out. Files are read as they are written: in
+CSV every value is text, because guessing types turns the Sudoku "0140…" into a number.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,22 +20,21 @@ import torch
 from torch import Tensor
 
 from unmask import processes
-from unmask.checkpoint import Checkpoint, moments, restore_moments
+from unmask.checkpoint import Checkpoint, dotted, moments, restore_moments, undotted
 from unmask.compute import Compute
 from unmask.config.training import Training
 from unmask.files import InputError
 from unmask.methods import Method, Rows
 from unmask.models.policy import Policy
+from unmask.optimizer import adamw, schedule, set_rates
 from unmask.preemption import Preempted
 from unmask.progress import Progress
 from unmask.rollout import Rollouts, RolloutSettings
 from unmask.seeding import Seeds
+from unmask.skipping import MOST_SKIPPED, SPOILT, given_up, skipped_in_a_row
 from unmask.spec import Run
 from unmask.tasks import Example, Task
 from unmask.validation import Validation
-
-MOST_SKIPPED = 5  # updates in a row that NaN or infinity may spoil before the training stops
-SPOILT = "spoilt"  # folder below that of the checkpoints for the state in which it stopped
 
 
 @dataclass
@@ -74,7 +73,7 @@ class Trainer:
         )
         self.method.begin(self.policy)
         parameters = self.policy.trainable()
-        optimizer = self._optimizer(parameters)
+        optimizer = adamw(parameters, s)
         start, rollouts, fixed = self._resume(parameters, optimizer)
         done = self.metrics[-1]["flops"] if self.metrics and processes.rank() == 0 else 0.0
         compute = Compute(self.policy.model, done)
@@ -100,7 +99,7 @@ class Trainer:
             if skipped_in_a_row(self.metrics) >= MOST_SKIPPED:
                 # Not among the checkpoints: a new start is to stop again, not to go on from here.
                 self._checkpoint(update + 1, parameters, optimizer, rollouts, fixed, self.folder / SPOILT)
-                raise self._spoilt(update + 1)
+                raise given_up(self.run.name, update + 1, self.folder)
             stop = processes.any_of(self.asked_to_stop()) and update + 1 < self.updates
             if stop or (update + 1) % s.checkpoint_every == 0:
                 self._checkpoint(update + 1, parameters, optimizer, rollouts, fixed)
@@ -134,8 +133,7 @@ class Trainer:
                 sums[key] = sums.get(key, 0.0) + value.detach().sum()
         processes.add([p.grad for p in parameters.values() if p.grad is not None] + list(sums.values()))
         norm = torch.nn.utils.clip_grad_norm_(parameters.values(), self.settings.gradient_clip)
-        for group in optimizer.param_groups:
-            group["lr"] = group["initial_lr"] * schedule(update, self.updates, self.settings)
+        set_rates(optimizer, schedule(update, self.updates, self.settings))
         loss = sums.pop("loss").item()
         sound = math.isfinite(loss) and math.isfinite(norm)
         if sound:  # else parameters and moments stay as they are: one NaN would spoil them for good
@@ -165,14 +163,6 @@ class Trainer:
         seeds = self.seeds.child("validation", buffers)
         return {"validation": self.validation.look(self.policy, self.task, self._rollout_settings(), seeds)}
 
-    def _optimizer(self, parameters: dict[str, Tensor]) -> torch.optim.Optimizer:
-        s = self.settings
-        head = [p for name, p in parameters.items() if name.startswith("head.")]
-        others = [p for name, p in parameters.items() if not name.startswith("head.")]
-        rates = ((others, s.learning_rate), (head, s.sampler_learning_rate))
-        groups = [{"params": group, "lr": rate, "initial_lr": rate} for group, rate in rates if group]
-        return torch.optim.AdamW(groups, betas=(s.adam_beta1, s.adam_beta2), weight_decay=s.weight_decay)
-
     def _prompts(self, buffer: int) -> list[Example]:
         """The training examples of a buffer: the split is shuffled anew for each pass over it."""
         size, count = self.settings.prompts_per_buffer, len(self.examples)
@@ -197,15 +187,6 @@ class Trainer:
             rows_at_once=s.prompts_at_once * s.group_size,
         )
 
-    def _spoilt(self, step: int) -> InputError:
-        """What to say when too many updates in a row were skipped."""
-        batch = self.folder / SPOILT / f"step-{step:06d}" / "buffer.safetensors"
-        return InputError(
-            f"{self.run.name}: {MOST_SKIPPED} updates in a row, the last of them update {step}, had NaN or infinity in "
-            f"the loss or the gradient and were skipped. Look at the batch, {batch}: where its rewards and "
-            "log-probabilities are finite, lower learning_rate in config.yaml."
-        )
-
     # --- checkpoints --------------------------------------------------------------------------------------------------
 
     def _checkpoint(
@@ -217,10 +198,10 @@ class Trainer:
         fixed: Rows,
         folder: Path | None = None,
     ) -> None:
-        groups = {"rollouts": rollouts.tensors(), "fixed": fixed}
-        groups |= {"reference": self.policy.snapshot, "best": self.validation.best}
-        tensors = {f"{kind}.{name}": value for kind, values in groups.items() for name, value in values.items()}
-        state = Checkpoint(step, dict(parameters), moments(optimizer), tensors, self.metrics)
+        buffer = dotted(
+            rollouts=rollouts.tensors(), fixed=fixed, reference=self.policy.snapshot, best=self.validation.best
+        )
+        state = Checkpoint(step, dict(parameters), moments(optimizer), buffer, self.metrics)
         if processes.rank() == 0:
             state.save(folder or self.folder, self.identity)
         processes.wait()  # so that none ends, and the others with it, while this is being written
@@ -238,15 +219,13 @@ class Trainer:
                 parameter.copy_(state.parameters[name])
         restore_moments(optimizer, state.optimizer)
         self.metrics = state.metrics
-        saved = {kind: dict(unprefixed(state.buffer, kind)) for kind in ("rollouts", "fixed", "reference", "best")}
-        self.policy.snapshot = saved["reference"]
-        self.validation.resume(saved["best"], self.metrics)
-        s, rows = self.settings, len(saved["rollouts"]["reward"])
-        rollouts = Rollouts(
-            **saved["rollouts"], group_size=s.group_size, buffer_rows=rows, rows_per_forward=s.rows_per_forward
-        )
+        self.policy.snapshot = undotted(state.buffer, "reference")
+        self.validation.resume(undotted(state.buffer, "best"), self.metrics)
+        s, saved = self.settings, undotted(state.buffer, "rollouts")
+        rows = len(saved["reward"])
+        rollouts = Rollouts(**saved, group_size=s.group_size, buffer_rows=rows, rows_per_forward=s.rows_per_forward)
         print(f"{self.run.name}: resumed after update {state.step}", flush=True)
-        return state.step, rollouts, saved["fixed"]
+        return state.step, rollouts, undotted(state.buffer, "fixed")
 
 
 def check_shares(settings: Training, count: int) -> None:
@@ -262,27 +241,3 @@ def check_shares(settings: Training, count: int) -> None:
 def take(rows: Rows, part: slice) -> Rows:
     """Some rows of each tensor."""
     return {key: value[part] for key, value in rows.items()}
-
-
-def skipped_in_a_row(metrics: list[dict[str, Any]]) -> int:
-    """How many of the last updates were skipped."""
-    return next((n for n, row in enumerate(reversed(metrics)) if not row.get("skipped")), len(metrics))
-
-
-def unprefixed(tensors: dict[str, Tensor], kind: str) -> Iterator[tuple[str, Tensor]]:
-    """The tensors whose dotted name begins with `kind`, without it."""
-    for name, value in tensors.items():
-        head, _, tail = name.partition(".")
-        if head == kind:
-            yield tail, value
-
-
-def schedule(update: int, updates: int, settings: Training) -> float:
-    """Factor on the learning rate: linear warm-up, then constant, or a cosine down to a tenth."""
-    warmup = math.ceil(settings.warmup * updates)
-    if update < warmup:
-        return (update + 1) / warmup
-    if settings.schedule == "constant":
-        return 1.0
-    done = (update - warmup) / max(1, updates - warmup)
-    return 0.1 + 0.9 * (1 + math.cos(math.pi * done)) / 2

@@ -1,0 +1,37 @@
+"""The optimiser of a training: AdamW, the adaptive sampler's head at a rate of its own, and how the rates change."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from unmask.config.training import Training
+
+
+def adamw(parameters: dict[str, Tensor], settings: Training) -> torch.optim.Optimizer:
+    """AdamW on all parameters; those of an adaptive sampler's head are named `head.` and so on."""
+    head = [p for name, p in parameters.items() if name.startswith("head.")]
+    others = [p for name, p in parameters.items() if not name.startswith("head.")]
+    rates = ((others, settings.learning_rate), (head, settings.sampler_learning_rate))
+    groups = [{"params": group, "lr": rate, "initial_lr": rate} for group, rate in rates if group]
+    betas = settings.adam_beta1, settings.adam_beta2
+    return torch.optim.AdamW(groups, betas=betas, weight_decay=settings.weight_decay)
+
+
+def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
+    """Make each learning rate this part of what it is in the settings."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["initial_lr"] * factor
+
+
+def schedule(update: int, updates: int, settings: Training) -> float:
+    """Factor on the learning rate: linear warm-up, then constant, or a cosine down to a tenth."""
+    warmup = math.ceil(settings.warmup * updates)
+    if update < warmup:
+        return (update + 1) / warmup
+    if settings.schedule == "constant":
+        return 1.0
+    done = (update - warmup) / max(1, updates - warmup)
+    return 0.1 + 0.9 * (1 + math.cos(math.pi * done)) / 2
