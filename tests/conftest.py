@@ -67,7 +67,21 @@ def expand_task_settings(task):
 
 
 @pytest.fixture
-def job(config, policy, sudoku, tmp_path):
+def on_disk(policy, sudoku, tmp_path):
+    """A folder with the tiny model in `weights`, and beside it Sudoku's splits as parquet."""
+    from unmask.data import write_rows
+    from unmask.seal import seal
+
+    policy.model.save_pretrained(tmp_path / "weights")
+    policy.tokenizer.save_pretrained(tmp_path / "weights")
+    seal(tmp_path / "weights")
+    for split, rows in sudoku.splits().items():
+        write_rows(tmp_path / f"{split}.parquet", rows)
+    return tmp_path
+
+
+@pytest.fixture
+def job(config, on_disk):
     """A run of some 24 updates with its base model and data on disk; `start(name)` begins it in a process."""
     config["scales"]["smoke"]["training"] |= {
         "buffers": 8,
@@ -76,25 +90,15 @@ def job(config, policy, sudoku, tmp_path):
         "validate_every": 0,  # so that the last update counts
         "lora_dropout": 0.1,
     }
-    from unmask.data import write_rows
-    from unmask.seal import seal
-
-    run = expand(config).runs["dmpo/sudoku/default/seed-0"]
-    run.write(tmp_path / "spec.yaml")
-    policy.model.save_pretrained(tmp_path / "weights")
-    policy.tokenizer.save_pretrained(tmp_path / "weights")
-    seal(tmp_path / "weights")
-    splits = sudoku.splits()
-    for split in ("train", "validation"):
-        write_rows(tmp_path / f"{split}.parquet", splits[split])
+    expand(config).runs["dmpo/sudoku/default/seed-0"].write(on_disk / "spec.yaml")
 
     def start(name):
-        out = tmp_path / name
+        out = on_disk / name
         out.mkdir(exist_ok=True)
         command = [
-            sys.executable, ROOT / "src" / "train_policy.py", tmp_path / "spec.yaml", "--weights", tmp_path / "weights",
-            "--data", tmp_path / "train.parquet", "--adapter", out / "adapter", "--metrics", out / "metrics.csv",
-            "--manifest", out / "manifest.json", "--validation", tmp_path / "validation.parquet",
+            sys.executable, ROOT / "src" / "train_policy.py", on_disk / "spec.yaml", "--weights", on_disk / "weights",
+            "--data", on_disk / "train.parquet", "--adapter", out / "adapter", "--metrics", out / "metrics.csv",
+            "--manifest", out / "manifest.json", "--validation", on_disk / "validation.parquet",
         ]  # fmt: skip
         return out, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 

@@ -10,11 +10,9 @@ import pandas as pd
 import pytest
 
 from unmask import evaluate
-from unmask.data import write_rows
 from unmask.files import InputError
 from unmask.grid import expand
 from unmask.kept import Kept
-from unmask.seal import seal
 
 ROOT = Path(__file__).parents[1]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
@@ -32,21 +30,17 @@ def asked(config):
 
 
 @pytest.fixture
-def begin(asked, policy, sudoku, tmp_path):
+def begin(asked, on_disk):
     """Begins evaluate_policy.py in so many processes; `name` is the folder of its samples."""
     for spec, name in zip(asked, ("run", "evaluation"), strict=True):
-        spec.write(tmp_path / f"{name}.yaml")
-    policy.model.save_pretrained(tmp_path / "weights")
-    policy.tokenizer.save_pretrained(tmp_path / "weights")
-    seal(tmp_path / "weights")
-    write_rows(tmp_path / "test.parquet", sudoku.splits()["test"])
+        spec.write(on_disk / f"{name}.yaml")
 
     def start(name, count=1):
-        out = tmp_path / name / "samples-papers.parquet"
+        out = on_disk / name / "samples-papers.parquet"
         launcher = [*TORCHRUN, str(count)] if count > 1 else [sys.executable]
         command = [
-            *launcher, ROOT / "src" / "evaluate_policy.py", tmp_path / "run.yaml", "--evaluation",
-            tmp_path / "evaluation.yaml", "--weights", tmp_path / "weights", "--data", tmp_path / "test.parquet",
+            *launcher, ROOT / "src" / "evaluate_policy.py", on_disk / "run.yaml", "--evaluation",
+            on_disk / "evaluation.yaml", "--weights", on_disk / "weights", "--data", on_disk / "test.parquet",
             "--samples", out,
         ]  # fmt: skip
         return out, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

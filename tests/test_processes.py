@@ -14,10 +14,8 @@ from safetensors.torch import load_file
 
 from unmask.checkpoint import Checkpoint
 from unmask.config.training import Training
-from unmask.data import write_rows
 from unmask.files import InputError
 from unmask.grid import expand
-from unmask.seal import seal
 from unmask.trainer import check_shares
 
 ROOT = Path(__file__).parents[1]
@@ -35,7 +33,7 @@ def start(count, *command):
 
 
 @pytest.fixture
-def folder(config, policy, sudoku, tmp_path):
+def folder(config, on_disk):
     """A base model, data, and specs of a few methods' runs with everything that draws random numbers."""
     config["scales"]["smoke"]["training"] |= {
         "prompts_at_once": 1,
@@ -46,14 +44,8 @@ def folder(config, policy, sudoku, tmp_path):
     config["experiments"]["main"] |= {"methods": METHODS, "tasks": ["sudoku"]}
     runs = expand(config).runs
     for name in METHODS:
-        runs[f"{name}/sudoku/default/seed-0"].write(tmp_path / f"{name}.yaml")
-    policy.model.save_pretrained(tmp_path / "weights")
-    policy.tokenizer.save_pretrained(tmp_path / "weights")
-    seal(tmp_path / "weights")
-    splits = sudoku.splits()
-    for split in ("train", "validation"):
-        write_rows(tmp_path / f"{split}.parquet", splits[split])
-    return tmp_path
+        runs[f"{name}/sudoku/default/seed-0"].write(on_disk / f"{name}.yaml")
+    return on_disk
 
 
 def test_two_processes_make_the_updates_of_one(folder):
