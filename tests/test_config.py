@@ -29,7 +29,7 @@ def test_every_scale_expands(config, scale):
 # Experiment -> figure, runs at laptop scale, models at laptop scale and at the papers'.
 NAMED = {
     "dream": ("accuracy_by_length", 3 * 3, "tiny-dream", "dream-7b-instruct"),
-    "joint_sampler": ("accuracy_by_nfe", 3 * 2 * 3, "tiny", "llada-8b-instruct"),
+    "joint_sampler": ("accuracy_by_nfe", 3 * 3, "tiny", "llada-8b-instruct"),
     "fixed_vs_adaptive": ("accuracy_by_nfe", 2 * 3, "tiny", "llada-8b-instruct"),
     "threshold_transfer": ("threshold_by_difficulty", 2 * 2 * 3, "tiny-shared", "llada-8b-instruct"),
     "weight_distribution": ("weight_distribution", 4 * 3, "tiny", "llada-8b-instruct"),
@@ -54,20 +54,18 @@ def test_a_scale_may_have_its_own_settings_of_a_sampler(config):
     general = config["samplers"]["adaptive"]["gamma"]
     for scale, gamma in (("laptop", 0.003), ("smoke", general)):
         grid = expand(config | {"scale": scale})
-        assert grid.runs["diffpo/sudoku/sampler~adaptive/seed-0"].sampler["gamma"] == gamma
+        assert grid.runs["diffpo/countdown/sampler~adaptive/seed-0"].sampler["gamma"] == gamma
         assert grid.evaluations["adaptive"].samplers["adaptive"]["gamma"] == gamma
 
 
-def test_a_scale_may_give_an_experiment_fewer_tasks(config):
-    """At laptop scale Dream is trained on Sudoku alone; elsewhere it has all of the scale's tasks."""
-    tasks = {
-        scale: {
-            run.partition("/")[2].partition("/")[0]
-            for run in expand(config | {"scale": scale}).experiments["dream"].runs
-        }
-        for scale in ("laptop", "smoke")
-    }
+def test_a_scale_may_change_what_an_experiment_has(config):
+    """At laptop scale Dream is trained on Sudoku alone; at the papers' `main` has every method."""
+    runs = {scale: expand(config | {"scale": scale}).experiments for scale in ("laptop", "smoke", "llada-8b")}
+    tasks = {scale: {run.split("/")[1] for run in runs[scale]["dream"].runs} for scale in ("laptop", "smoke")}
     assert tasks == {"laptop": {"sudoku"}, "smoke": {"sudoku", "countdown"}}
+    methods = {scale: {run.split("/")[0] for run in runs[scale]["main"].runs} for scale in runs}
+    few = {"base", "diffu_grpo", "dmpo"}
+    assert methods == {"laptop": few, "smoke": few, "llada-8b": few | {"sft", "d1", "coupled_grpo", "diffpo"}}
 
 
 def test_runs_are_shared_where_settings_are_the_same(config):
@@ -180,7 +178,7 @@ def test_a_grid_value_equal_to_the_default_is_the_default_run(config):
     config["experiments"]["main"]["grid"] = {"baseline": ["group", "none"], "clip": [0.5, 0.2]}
     names = expand(config).experiments["main"].runs
     assert "dmpo/sudoku/default/seed-0" in names
-    assert "dmpo/sudoku/baseline~none/seed-0" in names
+    assert "dmpo/sudoku/baseline~group/seed-0" in names
     assert "diffu_grpo/sudoku/clip~0.2/seed-0" in names
     assert "diffu_grpo/sudoku/baseline~none/seed-0" not in names
 
@@ -271,9 +269,15 @@ WRONG = {  # path: (value, the line that says so)
         "scales.smoke.samplers: unknown 'top'; did you mean 'top",
     ),
     "scales.smoke.samplers.adaptive": ({"rule": "adaptive"}, "scales.smoke.samplers.adaptive.adaptive.gamma: missing"),
-    "scales.smoke.experiment_tasks.dram": (["sudoku"], "scales.smoke.experiment_tasks: unknown 'dram'; did you mean "),
-    "scales.smoke.experiment_tasks.dream": (["sudok"], "scales.smoke.experiment_tasks.dream: unknown 'sudok'; did you"),
-    "scales.laptop.experiment_tasks.main": ([], "scales.laptop.experiment_tasks.main: list should have at least 1"),
+    "scales.smoke.experiment_changes.dram": ({}, "scales.smoke.experiment_changes: unknown 'dram'; did you mean "),
+    "scales.smoke.experiment_changes.dream": (
+        {"tasks": ["sudok"], "methods": ["bas"]},
+        "scales.smoke.experiment_changes.dream.tasks: unknown 'sudok'; did you mean 'sudoku'?",
+    ),
+    "scales.laptop.experiment_changes.main": (
+        {"methods": []},
+        "scales.laptop.experiment_changes.main.methods: list should have at least 1",
+    ),
     "scales.smoke.models": ({}, "scales.smoke.models.dream: missing; experiments.dream.model asks for it"),
     "scales.smoke.models.dream": ("smoke-dreem", "scales.smoke.models: unknown 'smoke-dreem'; did you mean 'smoke-d"),
     "experiments.dream.model": ("draem", "scales.smoke.models.draem: missing; experiments.dream.model asks for it"),
@@ -325,7 +329,8 @@ def test_values_with_one_name_in_paths_are_refused(config, monkeypatch):
     monkeypatch.setattr("unmask.grid.runs._text", lambda value: "same")
     config["experiments"]["main"]["grid"] = {"clip": [0.1, 0.2]}
     config["experiments"] = {"main": config["experiments"]["main"]}
-    config["scales"]["laptop"]["experiment_tasks"] = {}
+    for scale in config["scales"].values():
+        scale["experiment_changes"] = {}
     (line,) = lines(config)
     assert line.endswith("two values have the same name in paths: diffu_grpo, clip~same")
 

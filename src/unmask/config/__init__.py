@@ -16,7 +16,7 @@ from unmask.config.kinds import Block, Name
 from unmask.config.methods import NOT_SETTINGS, MethodBlock
 from unmask.config.models import HubModel, LocalModel, ScratchModel
 from unmask.config.samplers import Sampler
-from unmask.config.scales import Overrides, Scale
+from unmask.config.scales import ExperimentChange, Overrides, Scale
 
 
 class Config(Block):
@@ -40,10 +40,16 @@ class Config(Block):
         """A sampler's settings at the scale in use: those that the scale gives it, or the general ones."""
         return (self.scales[self.scale].samplers.get(name) or self.samplers[name]).model_dump()
 
+    def methods_of(self, experiment: str) -> list[str]:
+        """An experiment's methods at the scale in use: those that the scale gives it, or its own."""
+        return self._change(experiment).methods or self.experiments[experiment].methods
+
     def tasks_of(self, experiment: str) -> list[str]:
         """An experiment's tasks at the scale in use: those that the scale gives it, its own, or all of the scale's."""
-        scale = self.scales[self.scale]
-        return scale.experiment_tasks.get(experiment) or self.experiments[experiment].tasks or scale.tasks
+        return self._change(experiment).tasks or self.experiments[experiment].tasks or self.scales[self.scale].tasks
+
+    def _change(self, experiment: str) -> ExperimentChange:
+        return self.scales[self.scale].experiment_changes.get(experiment, ExperimentChange())
 
     def algorithm(self, method: str) -> str:
         """The file of a method: its own name, unless it is another algorithm under other settings."""

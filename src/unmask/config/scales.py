@@ -34,14 +34,22 @@ class Cost(Block):
     test_examples: dict[Name, Count] = Field(default={}, description="of tasks whose settings do not say how many")
 
 
+class ExperimentChange(Block):
+    """What replaces an experiment's own."""
+
+    methods: Names | None = None
+    tasks: Names | None = None
+
+
 class Scale(Overrides):
     """The size at which all experiments run."""
 
     model: Name
     models: dict[Name, Name] = Field(default={}, description="what experiments with a `model` of their own start from")
     tasks: Names = Field(description="of experiments that name none")
-    experiment_tasks: dict[Name, Names] = Field(
-        default={}, description="experiment -> tasks, in place of its own, where the scale has no time for all of them"
+    experiment_changes: dict[Name, ExperimentChange] = Field(
+        default={},
+        description="experiment -> what it has at this scale in place of its own: as much as there is time for",
     )
     samplers: dict[Name, Sampler] = Field(default={}, description="in place of those under `samplers`")
     seeds: Annotated[list[Whole], Distinct] = Field(min_length=1)

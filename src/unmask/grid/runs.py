@@ -19,7 +19,7 @@ def runs_of(config: Config, name: str) -> list[Run]:
     experiment, scale = config.experiments[name], config.scales[config.scale]
     model = scale.models[experiment.model] if experiment.model else scale.model
     found: list[Run] = []
-    for method in experiment.methods:
+    for method in config.methods_of(name):
         algorithm = config.algorithm(method)
         known = settings_of(algorithm).model_fields if algorithm != "base" else {}
         axes = {key: values for key, values in experiment.grid.items() if key in known}

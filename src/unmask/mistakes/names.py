@@ -58,15 +58,17 @@ def _in_overrides(raw: dict[str, Any]) -> Iterator[str]:
 def _in_scales(raw: dict[str, Any]) -> Iterator[str]:
     models, tasks, experiments = (block_at(raw, key) for key in ("models", "tasks", "experiments"))
     for name, scale in block_at(raw, "scales").items():
-        where, chosen = f"scales.{name}", block_at(scale, "experiment_tasks")
+        where, changes = f"scales.{name}", block_at(scale, "experiment_changes")
         yield from _strange(given_at(scale, "model"), models, f"{where}.model")
         yield from _strange(block_at(scale, "models").values(), models, f"{where}.models")
         yield from _strange(items_at(scale, "tasks"), tasks, f"{where}.tasks")
         yield from _strange(items_at(scale, "experiments"), experiments, f"{where}.experiments")
         yield from _strange(block_at(scale, "samplers"), block_at(raw, "samplers"), f"{where}.samplers")
-        yield from _strange(chosen, experiments, f"{where}.experiment_tasks")
-        for experiment in chosen:
-            yield from _strange(items_at(chosen, experiment), tasks, f"{where}.experiment_tasks.{experiment}")
+        yield from _strange(changes, experiments, f"{where}.experiment_changes")
+        for experiment, change in changes.items():
+            place = f"{where}.experiment_changes.{experiment}"
+            yield from _strange(items_at(change, "methods"), block_at(raw, "methods"), f"{place}.methods")
+            yield from _strange(items_at(change, "tasks"), tasks, f"{place}.tasks")
         yield from _strange(block_at(scale, "cost", "test_examples"), tasks, f"{where}.cost.test_examples")
 
 
