@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from syncs import HostSyncs
 from unmask.likelihood import trajectory
 from unmask.rollout import counted_tokens
 from unmask.samplers.decode import decode
@@ -15,7 +16,7 @@ TOP2 = {**TOP1, "tokens_per_step": 2}
 RANDOM = {**TOP1, "score": "random"}
 
 
-def run(policy, prompts, length=24, sampler=TOP1, temperature=0.0, seed=0, eot=-1):
+def run(policy, prompts, length=24, sampler=TOP1, temperature=0.0, seed=0, eot=-1, **more):
     prompt, mask = policy.pad(prompts)
     return decode(
         policy.model,
@@ -27,6 +28,7 @@ def run(policy, prompts, length=24, sampler=TOP1, temperature=0.0, seed=0, eot=-
         temperature=temperature,
         eot=eot,
         generator=torch.Generator().manual_seed(seed),
+        **more,
     )
 
 
@@ -88,6 +90,28 @@ def test_a_row_stops_after_the_block_with_its_end_of_text(policy):
         assert torch.equal(made.response[row, : 8 * blocks], free.response[row, : 8 * blocks])
         assert torch.all(made.response[row, 8 * blocks :] == eot)
         assert torch.all(made.step[row, 8 * blocks :] == made.nfe[row])
+
+
+@pytest.mark.parametrize("cache", ["none", "prefix", "dual"])
+@pytest.mark.parametrize("sampler", [TOP1, {"rule": "entropy_bound", "gamma": 0.1, "proxy": "entropy"}])
+def test_rows_in_lock_step_wait_for_the_device_once_a_step(policy, sampler, cache):
+    with HostSyncs() as syncs:
+        made = run(policy, PROMPTS, sampler=sampler, cache=cache)
+    assert made.nfe.tolist() == [24] * 3
+    # The prompts put in order, padded by two uploads before that; what became of the rows at each step; their end.
+    assert +syncs.calls == {"unique": 1, "tolist": 1 + 24, "tensor": 2 + 1}
+
+
+@pytest.mark.parametrize("cache", ["none", "prefix", "dual"])
+def test_rows_that_come_and_go_cost_at_most_two_uploads_a_step(policy, cache):
+    prompts = [[10 + i % 5] * (1 + i % 7) for i in range(15)] + [[12, 13]] * 3
+    eot = int(run(policy, prompts).response[0, 3])
+    with HostSyncs() as syncs:
+        made = run(policy, prompts, eot=eot, slots=4, temperature=1.0, cache=cache)
+    assert len(set(made.nfe.tolist())) > 1
+    assert (+syncs.calls).keys() == {"unique", "tolist", "tensor"}
+    assert syncs.calls["unique"] == 1
+    assert syncs.calls["tensor"] - 2 <= 2 * (syncs.calls["tolist"] - 1)
 
 
 def test_counted_tokens_end_with_the_first_end_of_text():

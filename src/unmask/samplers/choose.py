@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from unmask.adaptive import ThresholdHead
-from unmask.samplers.slots import Slots
+from unmask.samplers.slots import Slots, upload
 
 
 @dataclass
@@ -25,12 +25,13 @@ class Chooser:
         """The entropy bound of this step, one γ a row; rows at the beginning of a response or block choose theirs."""
         rows = batch.fresh + (batch.turned if self.each_block else [])
         if rows:
-            state = batch.state[rows].float()
+            place = [batch.at[row] if self.each_block else 0 for row in rows]
+            here = upload(batch.state.device, rows, place)
+            state = batch.state[here[0]].float()
             mean = self.head(state)
             noise = torch.randn(mean.shape, generator=generator, device=mean.device)
-            place = [batch.at[row] if self.each_block else 0 for row in rows]
-            batch.part.state[rows, place] = state
-            batch.part.threshold[rows, place] = mean + self.sigma * noise
+            batch.part.state[here] = state
+            batch.part.threshold[here] = mean + self.sigma * noise
         return {"rule": "entropy_bound", "gamma": self.head.gamma(self._logit(batch)), "proxy": self.proxy}
 
     def _logit(self, batch: Slots) -> Tensor:

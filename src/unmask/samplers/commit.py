@@ -56,7 +56,7 @@ def entropy_bound(
     order = _order(error, masked)
     entropy = found.entropy.gather(1, order)
     excess = entropy.cumsum(1) - entropy.cummax(1).values
-    bound = torch.as_tensor(gamma, device=excess.device).view(-1, 1)
+    bound = gamma.view(-1, 1) if isinstance(gamma, Tensor) else gamma
     return _first(order, (excess < bound).cumprod(1).sum(1, keepdim=True), masked)
 
 

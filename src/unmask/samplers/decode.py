@@ -7,8 +7,8 @@ caches: Fast-dLLM (arXiv 2505.22618); the rules are in commit.py.
 What makes it fast changes no result: the head sees only masked positions, the last layer only the active block; a
 finished row gives its slot to the next of the queue, so rows of a batch may be in different blocks; rows with the same
 prompt share their first forward pass; longest prompts go first, and columns that are padding everywhere are cut off.
-A step synchronises with the device twice, to find the masked positions and to see which rows ended a block, and once
-more where rows have to be picked.
+A step synchronises with the device once, to see what became of its rows; once more where only some rows make a pass or
+share one, once where rows end, and once where an adaptive sampler chooses.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from unmask.samplers.choose import Chooser
 from unmask.samplers.commit import Candidates, commit
 from unmask.samplers.completions import Completions
 from unmask.samplers.draw import draw
-from unmask.samplers.slots import Cache, Queue, Slots
+from unmask.samplers.queue import Queue
+from unmask.samplers.slots import Cache, Slots
 
 
 @torch.no_grad()
@@ -62,20 +63,21 @@ def decode(
         each_block = sampler["choose"] == "block"
         chooser = Chooser(head, sigma, each_block, sampler["proxy"])
         choices = length // block_length if each_block else 1
-    batch = Slots.of(model, queue, queue.take(slots or len(prompt)), length, block_length, cache, choices)
+    batch = Slots.of(model, queue.take(slots or len(prompt)), length, block_length, cache, choices)
     out = Completions.empty(len(prompt), length, model.config.mask_token_id, prompt.device, *batch.part.state.shape[1:])
     finished = 0
     while len(batch):
         masked = batch.masked
+        where = masked.nonzero_static(size=sum(batch.left)).unbind(1)  # their number is known: nobody waits
         hidden = batch.hidden_states()
         rule = chooser.commit_rule(batch, generator) if choices else sampler
         token, log_prob, found = draw(
             model,
-            hidden[masked],
+            hidden[where],
             temperature,
             generator,
             forbidden=forbidden,
-            unconditional=batch.hidden_states(unconditional=True)[masked] if guidance else None,
+            unconditional=batch.hidden_states(unconditional=True)[where] if guidance else None,
             guidance=guidance,
         )
         found = Candidates(*(_spread(getattr(found, f.name), masked) for f in fields(found)))
@@ -83,10 +85,9 @@ def decode(
         batch.keep(chosen, _spread(token, masked), _spread(log_prob, masked), found.log_prob, found.entropy)
         done = batch.advance(eot)
         if done:
-            out.put(batch.job[done], batch.part[done])
+            out.put(*batch.replace(done, queue))
             finished += len(done)
             report(finished)
-            batch.replace(done, queue)
     return out
 
 

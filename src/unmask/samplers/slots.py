@@ -1,6 +1,8 @@
-"""The batch of a decoding in progress: rows, each in its own block, and the queue that finished ones are replaced from.
+"""The batch of a decoding in progress: rows, each in its own block; the queue gives new ones for those that end.
 
-Which rows stand where is known on the host, from the one transfer a step that says which rows ended a block.
+Which rows stand where is known on the host, from the one transfer a step that says what became of them. The other way,
+a step sends numbers of rows to the device at most twice: where only some rows make a pass or share one, and where rows
+end.
 """
 
 from __future__ import annotations
@@ -13,36 +15,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unmask.samplers.completions import Completions
+from unmask.samplers.queue import Queue
 
 Cache = Literal["none", "prefix", "dual"]
-
-
-@dataclass
-class Queue:
-    """Rows that wait, the longest prompt first; rows with the same prompt are neighbours."""
-
-    prompt: Tensor  # [B, P]
-    prompt_mask: Tensor  # [B, P]
-    order: Tensor  # [B] rows in the order in which they are taken
-    kind: list[int]  # by row: rows of one kind have the same prompt
-    size: list[int]  # by row: tokens of its prompt
-    taken: int = 0
-
-    @classmethod
-    def of(cls, prompt: Tensor, prompt_mask: Tensor) -> Queue:
-        """All rows, in order."""
-        size = prompt_mask.sum(1)
-        both = torch.cat((prompt, prompt_mask.to(prompt.dtype)), dim=1)
-        kind = torch.unique(both, dim=0, return_inverse=True)[1]
-        by_kind = kind.argsort(stable=True)
-        order = by_kind[size[by_kind].argsort(descending=True, stable=True)]
-        return cls(prompt, prompt_mask, order, kind.tolist(), size.tolist())
-
-    def take(self, count: int) -> Tensor:
-        """The next rows, at most `count`."""
-        rows = self.order[self.taken : self.taken + count]
-        self.taken += len(rows)
-        return rows
 
 
 @dataclass
@@ -52,14 +27,15 @@ class Slots:
     model: torch.nn.Module
     block_length: int
     cache: Cache
-    job: Tensor  # [S] row of the queue in each slot
+    row: Tensor  # [S] which row is in each slot
     prompt: Tensor  # [S, P]
     seen: Tensor  # [S, P + L] False on padding
     part: Completions  # of S rows
     block: Tensor  # [S] the active block, from 0
     masked: Tensor  # [S, K] positions of the active block that are still masked
     at: list[int]  # the active block, on the host
-    kind: list[int]
+    left: list[int]  # how many of its positions are still masked
+    kind: list[int]  # of the prompt, as in the queue
     size: list[int]
     fresh: list[int]  # slots whose next pass is the first of their response
     turned: list[int] = field(default_factory=list)  # slots whose next pass is the first of a later block
@@ -68,32 +44,26 @@ class Slots:
 
     @classmethod
     def of(
-        cls,
-        model: torch.nn.Module,
-        queue: Queue,
-        job: Tensor,
-        length: int,
-        block_length: int,
-        cache: Cache,
-        choices: int = 0,
+        cls, model: torch.nn.Module, rows: Queue, length: int, block_length: int, cache: Cache, choices: int = 0
     ) -> Slots:
-        """Slots with these rows of the queue, all masked; `choices` thresholds a row will be chosen."""
-        rows, device = job.tolist(), queue.prompt.device
+        """A slot for each of these rows, all masked; `choices` thresholds a row will be chosen."""
+        count, device = len(rows), rows.prompt.device
         width = model.config.hidden_size if choices else 0
         return cls(
             model=model,
             block_length=block_length,
             cache=cache,
-            job=job,
-            prompt=queue.prompt[job],
-            seen=F.pad(queue.prompt_mask[job], (0, length), value=True),
-            part=Completions.empty(len(job), length, model.config.mask_token_id, device, choices, width),
-            block=torch.zeros(len(job), dtype=torch.long, device=device),
-            masked=torch.ones((len(job), block_length), dtype=torch.bool, device=device),
-            at=[0] * len(rows),
-            kind=[queue.kind[row] for row in rows],
-            size=[queue.size[row] for row in rows],
-            fresh=list(range(len(rows))),
+            row=rows.row,
+            prompt=rows.prompt,
+            seen=F.pad(rows.prompt_mask, (0, length), value=True),
+            part=Completions.empty(count, length, model.config.mask_token_id, device, choices, width),
+            block=torch.zeros(count, dtype=torch.long, device=device),
+            masked=torch.ones((count, block_length), dtype=torch.bool, device=device),
+            at=[0] * count,
+            left=[block_length] * count,
+            kind=rows.kind,
+            size=rows.size,
+            fresh=list(range(count)),
         )
 
     def __len__(self) -> int:
@@ -117,17 +87,18 @@ class Slots:
         whole = set(leader.values()) | set(self.turned if store is not None else range(len(self))) - set(shared)
         inside = set(range(len(self))) - whole - set(shared)
         passes = [(sorted(rows), windowed) for rows, windowed in ((whole, False), (inside, True)) if rows]
-        made = [self._pass(ids, rows, store, windowed) for rows, windowed in passes]
-        hidden = made[0]
-        if len(passes) > 1 or shared:
-            hidden = hidden.new_empty((len(self), *hidden.shape[1:]))
-            for (rows, _), states in zip(passes, made, strict=True):
-                hidden[rows] = states
-        if shared:
+        if len(passes) == 1 and not shared:
+            hidden = self._pass(ids, *passes[0], slice(None), store)
+        else:
             first = [leader[slot] for slot in shared]
-            hidden[shared] = hidden[first]
-            if store is not None:
-                store[:, :, shared] = store[:, :, first]
+            *some, to, source = upload(ids.device, *(rows for rows, _ in passes), shared, first)
+            made = [self._pass(ids, *one, where, store) for one, where in zip(passes, some, strict=True)]
+            hidden = made[0].new_empty((len(self), *made[0].shape[1:]))
+            for where, states in zip(some, made, strict=True):
+                hidden[where] = states
+            hidden[to] = hidden[source]
+            if store is not None and shared:
+                store[:, :, to] = store[:, :, source]
         if self.choices:
             self.state, hidden = hidden[:, 0], hidden[:, 1:]
         return hidden
@@ -145,10 +116,11 @@ class Slots:
         first: dict[int, int] = {}
         return {s: s if self.model.training else first.setdefault(self.kind[s], s) for s in self.fresh}
 
-    def _pass(self, ids: Tensor, rows: list[int], store: Tensor | None, windowed: bool) -> Tensor:
-        """One forward pass of some rows; `windowed` means from the cache, but for what the cache mode recomputes."""
-        every = len(rows) == len(self)
-        some = slice(None) if every else rows
+    def _pass(self, ids: Tensor, rows: list[int], windowed: bool, some: slice | Tensor, store: Tensor | None) -> Tensor:
+        """One forward pass of some rows, `some` on the device.
+
+        `windowed` means from the cache, but for what the cache mode recomputes.
+        """
         width = ids.shape[1] - self.part.response.shape[1]
         start = width + self.block[some, None] * self.block_length
         offsets = torch.arange(-1 if self.choices else 0, self.block_length, device=ids.device)
@@ -162,8 +134,8 @@ class Slots:
         seen = self.seen[some] if min(self.size[row] for row in rows) < width else None
         kept = None if store is None else store[:, :, some]  # a copy, unless every row takes part
         hidden = self.model.hidden_states(ids[some], seen, columns, store=kept, window=window)
-        if kept is not None and not every:
-            store[:, :, rows] = kept
+        if kept is not None and isinstance(some, Tensor):
+            store[:, :, some] = kept
         return hidden
 
     # --- what follows it ----------------------------------------------------------------------------------------------
@@ -192,7 +164,7 @@ class Slots:
         moved = complete & ~over
         self.block += moved
         self.masked |= moved[:, None]
-        state = (complete.long() + over.long()).tolist()
+        state, self.left = torch.stack((complete.long() + over.long(), self.masked.sum(1))).tolist()
         self.fresh, self.turned = [], [slot for slot, s in enumerate(state) if s == 1]
         self.at = [block + (s == 1) for block, s in zip(self.at, state, strict=True)]
         return [slot for slot, s in enumerate(state) if s == 2]
@@ -203,34 +175,45 @@ class Slots:
 
     # --- the queue ----------------------------------------------------------------------------------------------------
 
-    def replace(self, done: list[int], queue: Queue) -> None:
-        """Give finished slots to the next rows of the queue; close those for which there is none."""
-        length, job = self.part.response.shape[1], queue.take(len(done))
-        new = Slots.of(self.model, queue, job, length, self.block_length, self.cache, self.choices)
+    def replace(self, done: list[int], queue: Queue) -> tuple[Tensor, Completions]:
+        """Give finished slots to the next rows of the queue; close those for which there is none.
+
+        Returns which rows are finished, and their responses.
+        """
+        length, rows = self.part.response.shape[1], queue.take(len(done))
+        new = Slots.of(self.model, rows, length, self.block_length, self.cache, self.choices)
         cut = queue.prompt.shape[1] - self.prompt.shape[1]
         new.prompt, new.seen = new.prompt[:, cut:], new.seen[:, cut:]
-        filled = done[: len(new)]
-        if filled:
-            for name in ("job", "prompt", "seen", "block", "masked"):
-                getattr(self, name)[filled] = getattr(new, name)
-            self.part.put(filled, new.part)
-            for name in ("at", "kind", "size"):
-                for slot, value in zip(filled, getattr(new, name), strict=True):
-                    getattr(self, name)[slot] = value
-            self.fresh = filled
-        if len(filled) < len(done):
-            self._close(set(done[len(filled) :]))
+        self.fresh = done[: len(new)]
+        gone = set(done[len(new) :])
+        open_ = [slot for slot in range(len(self)) if slot not in gone]
+        ended, filled, rest = upload(self.block.device, done, self.fresh, open_)
+        finished = self.row[ended], self.part[ended]
+        if len(new):
+            self._fill(filled, new)
+        if gone:
+            self._close(open_, rest)
         self._cut_padding()
+        return finished
 
-    def _close(self, gone: set[int]) -> None:
-        rows = [slot for slot in range(len(self)) if slot not in gone]
-        place = {slot: i for i, slot in enumerate(rows)}
-        for name in ("job", "prompt", "seen", "part", "block", "masked"):
-            setattr(self, name, getattr(self, name)[rows])
-        for name in ("at", "kind", "size"):
-            setattr(self, name, [getattr(self, name)[slot] for slot in rows])
+    def _fill(self, filled: Tensor, new: Slots) -> None:
+        """Put new rows into the slots `filled`, the same as `fresh` on the host."""
+        for name in ("row", "prompt", "seen", "block", "masked"):
+            getattr(self, name)[filled] = getattr(new, name)
+        self.part.put(filled, new.part)
+        for name in ("at", "left", "kind", "size"):
+            for slot, value in zip(self.fresh, getattr(new, name), strict=True):
+                getattr(self, name)[slot] = value
+
+    def _close(self, open_: list[int], rest: Tensor) -> None:
+        """Keep only the slots `open_`, `rest` on the device."""
+        for name in ("row", "prompt", "seen", "part", "block", "masked"):
+            setattr(self, name, getattr(self, name)[rest])
+        for name in ("at", "left", "kind", "size"):
+            setattr(self, name, [getattr(self, name)[slot] for slot in open_])
+        place = {slot: i for i, slot in enumerate(open_)}
         self.fresh, self.turned = ([place[s] for s in some if s in place] for some in (self.fresh, self.turned))
-        self.stores = {key: store[:, :, rows] for key, store in self.stores.items()}
+        self.stores = {key: store[:, :, rest] for key, store in self.stores.items()}
 
     def _cut_padding(self) -> None:
         """Drop the columns on the left that are padding in every slot."""
@@ -238,3 +221,9 @@ class Slots:
         if cut:
             self.prompt, self.seen = self.prompt[:, cut:], self.seen[:, cut:]
             self.stores = {key: store[:, :, :, cut:] for key, store in self.stores.items()}
+
+
+def upload(device: torch.device, *numbers: list[int]) -> tuple[Tensor, ...]:
+    """Each list as a tensor on the device, all in one transfer."""
+    packed = torch.tensor([number for some in numbers for number in some], dtype=torch.long, device=device)
+    return packed.split([len(some) for some in numbers])
