@@ -29,7 +29,7 @@ def test_every_scale_expands(config, scale):
 # Experiment -> figure, runs at laptop scale, models at laptop scale and at the papers'.
 NAMED = {
     "dream": ("accuracy_by_length", 3 * 3, "tiny-dream", "dream-7b-instruct"),
-    "joint_sampler": ("accuracy_by_nfe", 3 * 3, "tiny", "llada-8b-instruct"),
+    "joint_sampler": ("accuracy_by_nfe", 3 * 2 * 3, "tiny", "llada-8b-instruct"),
     "fixed_vs_adaptive": ("accuracy_by_nfe", 2 * 3, "tiny", "llada-8b-instruct"),
     "threshold_transfer": ("threshold_by_difficulty", 2 * 2 * 3, "tiny-shared", "llada-8b-instruct"),
     "weight_distribution": ("weight_distribution", 4 * 3, "tiny", "llada-8b-instruct"),
@@ -269,6 +269,18 @@ WRONG = {  # path: (value, the line that says so)
         "scales.smoke.samplers: unknown 'top'; did you mean 'top",
     ),
     "scales.smoke.samplers.adaptive": ({"rule": "adaptive"}, "scales.smoke.samplers.adaptive.adaptive.gamma: missing"),
+    "scales.smoke.samplers.top1": (
+        {"rule": "random_order"},
+        "scales.smoke.samplers.top1.rule: 'random_order' is not the rule of samplers.top1; give another rule",
+    ),
+    "scales.smoke.experiment_changes.main.tasks": (
+        ["gsm8k"],
+        "models.smoke.pretraining.gsm8k: missing; scales.smoke.experiment_changes.main.tasks has gsm8k",
+    ),
+    "scales.smoke.experiment_changes.weight_baselines.methods": (
+        ["base", "diffu_grpo"],
+        "experiments.weight_baselines.grid: unknown 'baseline'; ",
+    ),
     "scales.smoke.experiment_changes.dram": ({}, "scales.smoke.experiment_changes: unknown 'dram'; did you mean "),
     "scales.smoke.experiment_changes.dream": (
         {"tasks": ["sudok"], "methods": ["bas"]},

@@ -8,6 +8,7 @@ import torch
 from published_checkpoints import write_checkpoint
 
 from unmask import methods
+from unmask.at_once import CPU_LOGITS, GPU_LOGITS, rows_at_once
 from unmask.config.scales import Cost
 from unmask.config.training import Training
 from unmask.costs import (
@@ -22,7 +23,6 @@ from unmask.costs import (
 from unmask.fitting import misfits
 from unmask.grid import expand
 from unmask.memory import (
-    LOGITS_AT_ONCE,
     activations,
     evaluation_memory,
     head,
@@ -30,12 +30,10 @@ from unmask.memory import (
     total,
     training_memory,
 )
-from unmask.models import head as loss_head
 from unmask.models.layouts import Layout
 from unmask.models.policy import Policy
 from unmask.models.shapes import DREAM_7B, LLADA_8B, TINY_VOCABULARY, Shape, shape_of
 from unmask.models.tiny import build_model, build_tokenizer
-from unmask.samplers import draw
 from unmask.trainer import Trainer
 
 ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -290,9 +288,15 @@ def test_parts_of_the_8b_model_by_hand(config):
 
 
 def test_the_head_never_makes_full_logits():
-    assert LOGITS_AT_ONCE == loss_head.LOGITS_AT_ONCE == draw.LOGITS_AT_ONCE
     few, many = head(LLADA_8B, 200, size=2), head(LLADA_8B, 20_000, size=2)
     assert many - few == 3 * 19_800 * 4096 * 2  # states only
+
+
+def test_a_batch_at_laptop_scale_is_one_part_and_one_at_8b_is_not():
+    assert rows_at_once("cpu", TINY_VOCABULARY) >= 256 * 4 * 40  # rows, their masked copies, tokens
+    assert rows_at_once("cpu", 126_464) == 33
+    assert rows_at_once("cuda", 126_464) == 132
+    assert rows_at_once("cpu", 2 * CPU_LOGITS) == rows_at_once("cuda", 2 * GPU_LOGITS) == 1
 
 
 def test_more_rows_need_more_and_checkpointing_less(config):

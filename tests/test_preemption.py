@@ -67,7 +67,7 @@ def test_a_second_job_for_a_run_leaves_it_to_the_first(job, tmp_path, monkeypatc
 
 
 def trainer(config, policy, sudoku, folder, asked_to_stop=lambda: False):
-    config["scales"]["smoke"]["training"] |= {"lora_dropout": 0.1, "checkpoint_every": 1}
+    config["scales"]["smoke"]["training"] |= {"lora_dropout": 0.1, "checkpoint_every": 1, "validate_every": 0}
     run = expand(config).runs["dmpo/sudoku/default/seed-0"]
     algorithm = methods.load(run.algorithm, run.method_settings)
     splits = sudoku.splits()
@@ -80,6 +80,7 @@ def trained(one):
     """The parameters after a training to the end."""
     metrics = one.train()
     assert [row["step"] for row in metrics] == [1, 2, 3, 4]
+    assert all(value.any() for name, value in one.policy.trainable().items() if "lora_B" in name)  # they began as zeros
     return {name: value.detach().clone() for name, value in one.policy.trainable().items()}
 
 

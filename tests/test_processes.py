@@ -90,7 +90,7 @@ def wait_for_checkpoint(out, process):
 
 
 def test_when_one_dies_all_end_and_one_alone_goes_on_to_the_same_result(config, folder):
-    config["scales"]["smoke"]["training"] |= {"buffers": 8, "checkpoint_every": 3}
+    config["scales"]["smoke"]["training"] |= {"buffers": 8, "checkpoint_every": 3, "validate_every": 0}
     run = expand(config).runs["dmpo/sudoku/default/seed-0"]
     run.write(folder / "long.yaml")
     out, whole = folder / "killed", folder / "whole"

@@ -43,6 +43,12 @@ def panels(rows: int, columns: int) -> tuple[Figure, np.ndarray]:
     )
 
 
+def heading(*parts: str) -> str:
+    """A panel's title, on two lines where one would reach into the next panel."""
+    line = ", ".join(parts)
+    return line if len(line) <= 40 else ",\n".join(parts)
+
+
 def line_of(ax: Axes, x: np.ndarray, y: np.ndarray, method: str, marker: str = "o", style: int = 0) -> None:
     """A line of means y[:, 0] with its band from y[:, 1] to y[:, 2]; variants of a method differ in `style`."""
     colour = method_colour(method)

@@ -12,9 +12,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-from unmask.drawing import bars_of, labels, line_of, panels
+from unmask.drawing import bars_of, heading, labels, line_of, panels
 from unmask.names import method_colour, method_name, sampler_kind, sampler_name, setting_name, task_name
 from unmask.scores import interval, over_seeds
 from unmask.training_figures import (
@@ -50,7 +50,7 @@ def accuracy_by_length(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
                 ends.append((y[-1, 0], method, variant))
             right = max(line.get_xdata()[-1] for line in ax.lines)
             top = min(1.0, 1.05 * cells[cells["task"] == task]["strict_high"].max(skipna=True))
-            ax.set(title=f"{task_name(task)}, {sampler_name(sampler)}", ylim=(0, 101 * top if top == top else 101))
+            ax.set(title=heading(task_name(task), sampler_name(sampler)), ylim=(0, 101 * top if top == top else 101))
             ax.set_xticks(panel["length"].unique())
             labels(ax, [(right, *end) for end in ends])
             ax.set_xlabel("generation length (tokens)")
@@ -85,7 +85,7 @@ def accuracy_by_setting(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
             y = 100 * runs["strict"].mean()
             ax.axhline(y, color=method_colour(method), linestyle=":", linewidth=1)
             ends.append((panel["at"].max(), y, method, "default"))
-        ax.set(title=f"{task_name(task)}, {sampler_name(sampler)}", xlabel=axis.replace("_", " "), xscale="log")
+        ax.set(title=heading(task_name(task), sampler_name(sampler)), xlabel=axis.replace("_", " "), xscale="log")
         ax.set_ylim(0, None)
         ax.set_xticks(sorted(panel["at"].dropna().unique()), minor=False)
         ax.xaxis.set_major_formatter("{x:g}")
@@ -104,6 +104,7 @@ def accuracy_by_nfe(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
     tasks, lengths = list(cells["task"].unique()), list(cells["length"].unique())
     figure, axes = panels(len(tasks), len(lengths))
     kinds = dict(map(sampler_kind, cells["sampler"].unique()))
+    reach = 2 ** np.floor(np.log2(cells["nfe"].min())), 2 ** np.ceil(np.log2(cells["nfe"].max()))
     for i, task in enumerate(tasks):
         for ax, length in zip(axes[i], lengths, strict=True):
             panel = cells[(cells["task"] == task) & (cells["length"] == length)]
@@ -113,9 +114,9 @@ def accuracy_by_nfe(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
                     _points(ax, points.sort_values("nfe"), method)
                 last = line.loc[line["nfe"].idxmax()]
                 ends.append((last["nfe"], 100 * last["strict"], method, variant))
-            ax.set(title=f"{task_name(task)}, L = {length}", xlabel="forward passes a response", xscale="log")
-            ax.set_ylim(0, 101)
-            ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            ax.set(title=heading(task_name(task), f"L = {length}"), xlabel="forward passes a response", xscale="log")
+            ax.set(xlim=reach, ylim=(0, 101))
+            ax.xaxis.set_major_locator(LogLocator(base=2))
             ax.xaxis.set_minor_locator(NullLocator())
             ax.xaxis.set_major_formatter("{x:g}")
             labels(ax, ends)
@@ -148,6 +149,7 @@ def threshold_by_difficulty(scores: pd.DataFrame, metrics: pd.DataFrame, samples
             line_of(ax, gamma.index.to_numpy(), y, method, style=i)
             ends.append((gamma.index[-1], y[-1, 0], method, variant))
         ax.set(title=task_name(task), xlabel="difficulty", ylim=(0, None))
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         labels(ax, ends)
     axes[0, 0].set_ylabel("threshold γ (nats)")
     return figure

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from unmask.at_once import GPU_LOGITS
 from unmask.config.scales import Cost
 from unmask.config.training import Training
 from unmask.costs import Passes, passes_of, trained_parameters
@@ -16,7 +17,6 @@ from unmask.models.shapes import Shape
 from unmask.spec import EvaluationSpec, Run
 
 Parts = dict[str, float]  # bytes by what they hold
-LOGITS_AT_ONCE = 2**24  # as in models/head.py and samplers/draw.py
 CONTEXT = 1.5e9  # of CUDA, cuBLAS and NCCL: a guess
 NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)  # bytes of a weight: four bits, a byte for 64 of them, four bytes for 256 of those
 
@@ -148,7 +148,7 @@ def decoding(
 
 def head(shape: Shape, positions: int, size: int) -> int:
     """The head on so many positions: logits of one part in fp32, twice, and in the model's type; states and slopes."""
-    logits = min(LOGITS_AT_ONCE, positions * shape.vocabulary)
+    logits = min(GPU_LOGITS, positions * shape.vocabulary)
     return logits * (8 + size) + 3 * positions * shape.hidden * size
 
 

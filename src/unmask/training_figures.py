@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from unmask.drawing import labels, line_of, panels, plt
+from unmask.drawing import heading, labels, line_of, panels, plt
 from unmask.files import InputError
 from unmask.names import method_name, task_name
 from unmask.scores import interval
@@ -74,7 +74,7 @@ def weight_distribution(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
     for (above, below), ((task, method, variant), rows) in zip(axes.T, runs, strict=True):
         shares = _smooth(rows.groupby("step")[bins].mean())
         above.stackplot(shares.index, shares.to_numpy().T, colors=colours, linewidth=0)
-        above.set(title=f"{task_name(task)}, {method_name(method, variant)}", ylim=(0, 1))
+        above.set(title=heading(task_name(task), method_name(method, variant)), ylim=(0, 1))
         ess = _smooth(rows.pivot(index="step", columns="seed", values="effective_sample_size"))
         line_of(below, ess.index.to_numpy(), np.array([interval(row) for row in ess.to_numpy()]), method, marker="")
         below.set(xlabel="gradient updates", ylim=(0, 1.02))

@@ -126,16 +126,19 @@ def test_after_a_killed_controller_the_twin_leaves_the_run_to_the_first(prepared
 
 
 def test_a_training_on_two_nodes_makes_the_adapter_of_one_process(make_workflow, slurm, tmp_path):
-    """But for rounding; each node has one process, and the job knows both."""
+    """But for rounding; each node has two of the four processes."""
     workflow = make_workflow()
-    training = {"prompts_at_once": 1, "rows_per_forward": 4, "validate_every": 0}  # so that dropout is drawn alike
-    halves = {"training": training, "cost": {"gpus": 2, "gpus_per_node": 1}}
+    training = {"prompts_per_buffer": 4, "prompts_at_once": 1, "validate_every": 0}
+    training["rows_per_forward"] = 4  # a share, so that dropout is drawn alike
+    halves = {"training": training, "cost": {"gpus": 4, "gpus_per_node": 2}}
     workflow.write({"scales": {"smoke": halves}})
     code, said = workflow.run("--", ADAPTER)
     assert code == 0, said
-    assert json.loads((workflow.folder / RUN / "manifest.json").read_text())["processes"] == 2
+    assert json.loads((workflow.folder / RUN / "manifest.json").read_text())["processes"] == 4
     (nodes,) = {nodes for _, nodes in workflow.jobs("NNodes") if nodes != "1"}
     assert nodes == "2"
+    (job,) = [number for number, nodes in workflow.jobs("NNodes") if nodes == "2"]
+    assert workflow.ask("scontrol", "show", "job", "-d", job).count("GRES=gpu:fake:2") == 2
     alone = Workflow(tmp_path / "alone", os.environ.copy())
     run_locally(alone.folder, workflow.folder / "profile/scale.yaml", ADAPTER, "--set-resources", "train_policy:gpu=1")
     assert workflow.adapter()

@@ -38,9 +38,16 @@ def again(path):
 
 
 def launcher(wildcards, resources):
-    """The processes of a training: as many as share its prompts evenly."""
-    count = math.gcd(resources.gpu, GRID.processes(wildcards.run))
-    return processes(count, resources.nodes)
+    """The processes of a training: as many as share its prompts evenly, on several nodes those of config.yaml."""
+    run = wildcards.run
+    if GRID.nodes(run) == 1:
+        return processes(math.gcd(resources.gpu, GRID.processes(run)))
+    if resources.get("gpu"):
+        raise WorkflowError(
+            f"train_policy:gpu in the profile: {run} is trained on {GRID.nodes(run)} nodes. Take it out, and set "
+            f"scales.{config['scale']}.cost.gpus in config.yaml to the GPUs that a training may have"
+        )
+    return processes(GRID.gpus(run), GRID.nodes(run))
 
 
 def processes(count, nodes=1):
@@ -63,7 +70,10 @@ def processes(count, nodes=1):
 
 
 def on_several_nodes(value):
-    """A resource of trainings on several nodes, which others do not ask for."""
-    return lambda wildcards: (
-        value(GRID.nodes(wildcards.run)) if GRID.nodes(wildcards.run) > 1 else None
-    )
+    """A resource of trainings on several nodes, by their number and the GPUs of each; others do not ask for it."""
+
+    def resource(wildcards):
+        nodes, gpus = GRID.nodes(wildcards.run), GRID.gpus(wildcards.run)
+        return value(nodes, gpus // nodes) if nodes > 1 else None
+
+    return resource

@@ -9,7 +9,8 @@ rule train_policy:
 
     The folder checkpoints/ beside the adapter is no declared output, so a failed job leaves it and the next resumes.
     SIGTERM is for the training, which answers it with a checkpoint; the shell and tee stay until that is written.
-    On several nodes the job is what the SLURM plugin calls an MPI job: one task a node, which the launcher starts.
+    On several nodes the job is what the SLURM plugin calls an MPI job: one task a node, which the launcher starts. Its
+    GPUs are asked for by node (gres), for SLURM would divide a total unevenly.
     """
     input:
         spec="results/{scale}/runs/{run}/spec.yaml",
@@ -30,10 +31,12 @@ rule train_policy:
         "../../envs/train.yaml"
     resources:
         nodes=lambda w: GRID.nodes(w.run),
-        gpu=lambda w: GRID.gpus(w.run),
-        mpi=on_several_nodes(lambda nodes: "srun"),
-        tasks=on_several_nodes(lambda nodes: nodes),
-        tasks_per_gpu=on_several_nodes(lambda nodes: 0),
+        gpu=lambda w: GRID.gpus(w.run) if GRID.nodes(w.run) == 1 else None,
+        cpus_per_task=lambda w: 8 * GRID.gpus(w.run) // GRID.nodes(w.run),
+        gres=on_several_nodes(lambda nodes, gpus: f"gpu:{gpus}"),
+        mpi=on_several_nodes(lambda nodes, gpus: "srun"),
+        tasks=on_several_nodes(lambda nodes, gpus: nodes),
+        tasks_per_gpu=on_several_nodes(lambda nodes, gpus: 0),
     params:
         launcher=launcher,
         fidelity=config["fidelity"],
@@ -46,7 +49,7 @@ rule train_policy:
         r"""
         trap '' TERM USR1
         exec &> >(tee {log:q})
-        export PET_RDZV_ENDPOINT=$(hostname):$((20000 + ${{SLURM_JOB_ID:-0}} % 20000))
+        export PET_RDZV_ENDPOINT=$(hostname):$((20000 + ${{SLURM_JOB_ID:-0}} % 12000))
         HF_HUB_OFFLINE=1 {params.launcher:q} "$SRC/train_policy.py" {input.spec:q} \
             --weights {input.weights:q} \
             {params.optional:q} \

@@ -51,11 +51,17 @@ def check_scale(config: Config) -> None:
     for name, one in config.experiments.items():
         if one.model is not None and one.model not in scale.models:
             lines.append(f"{where}.models.{one.model}: missing; experiments.{name}.model asks for it")
-        asked.append((f"experiments.{name}", scale.models.get(one.model or "", scale.model), config.tasks_of(name)))
+        changed = name in scale.experiment_changes and scale.experiment_changes[name].tasks
+        asker = f"{where}.experiment_changes.{name}" if changed else f"experiments.{name}" if one.tasks else where
+        asked.append((asker, scale.models.get(one.model or "", scale.model), config.tasks_of(name)))
     for asker, name, tasks in asked:
         model = config.models[name]
         lacking = [task for task in tasks if isinstance(model, ScratchModel) and task not in model.pretraining]
         lines += [f"models.{name}.pretraining.{task}: missing; {asker}.tasks has {task}" for task in lacking]
+    for name, sampler in scale.samplers.items():
+        if sampler.rule != config.samplers[name].rule:
+            other = f"'{sampler.rule}' is not the rule of samplers.{name}; give another rule a name of its own"
+            lines.append(f"{where}.samplers.{name}.rule: {other}")
     lines += problems(ExactToy, config.exact_toy.model_dump() | scale.exact_toy, f"{where}.exact_toy")
     if lines:
         raise ConfigError(lines)

@@ -23,7 +23,9 @@ def layers(raw: dict[str, Any]) -> Iterator[tuple[str, Any, type[Block]]]:
         yield from _method_layers(raw, block_at(block, "methods"), f"{where}.methods")
         yield from _task_layers(block_at(block, "task_settings"), f"{where}.task_settings")
     for name, experiment in block_at(raw, "experiments").items():
-        yield from _grid_layers(raw, experiment, f"experiments.{name}.grid")
+        changes = [block_at(scale, "experiment_changes", name) for scale in block_at(raw, "scales").values()]
+        for methods in filter(None, (items_at(one, "methods") for one in (experiment, *changes))):
+            yield from _grid_layers(raw, methods, block_at(experiment, "grid"), f"experiments.{name}.grid")
     yield from _toy_layers(raw)
 
 
@@ -43,11 +45,13 @@ def _task_layers(blocks: dict[str, Any], where: str) -> Iterator[tuple[str, Any,
             yield f"{where}.{task}", values, declared_settings("tasks", task)
 
 
-def _grid_layers(raw: dict[str, Any], experiment: Any, where: str) -> Iterator[tuple[str, Any, type[Block]]]:
+def _grid_layers(
+    raw: dict[str, Any], methods: list[Any], grid: dict[str, Any], where: str
+) -> Iterator[tuple[str, Any, type[Block]]]:
     """Each choice of each axis, checked against the methods that have the setting (against the first if none has)."""
-    algorithms = [algorithm_of(raw, method) for method in items_at(experiment, "methods")]
+    algorithms = [algorithm_of(raw, method) for method in methods]
     algorithms = [algorithm for algorithm in algorithms if algorithm in declared_names("methods")]
-    for key, choices in block_at(experiment, "grid").items():
+    for key, choices in grid.items():
         owners = [a for a in algorithms if key in settings_of(a).model_fields] or algorithms[:1]
         for owner in owners if isinstance(choices, list) else ():
             yield from ((where, {key: choice}, settings_of(owner)) for choice in choices)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-LOGITS_AT_ONCE = 2**24  # 64 MiB in fp32
+from unmask.at_once import rows_at_once
 
 
 def target_log_probs(hidden: Tensor, weight: Tensor, target: Tensor, never: int) -> Tensor:
@@ -48,7 +48,7 @@ class _TargetLogProbs(torch.autograd.Function):
 
 
 def _parts(hidden: Tensor, weight: Tensor) -> list[slice]:
-    rows = max(1, LOGITS_AT_ONCE // len(weight))
+    rows = rows_at_once(weight.device.type, len(weight))
     return [slice(start, start + rows) for start in range(0, len(hidden), rows)]
 
 

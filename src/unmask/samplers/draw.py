@@ -12,9 +12,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from unmask.at_once import rows_at_once
 from unmask.samplers.commit import Candidates
 
-LOGITS_AT_ONCE = 2**24  # 64 MiB in fp32
 GROUP = 512  # tokens; vocabularies of this size and less are one group
 NEVER = -1e30  # logit of a forbidden token: finite, so that 0 · NEVER is 0
 
@@ -35,7 +35,7 @@ def draw(
     (1 + w) · conditional − w · unconditional, w = `guidance`.
     Returns tokens [n], their log-probability at this temperature [n] (0 at temperature 0), and Candidates of [n].
     """
-    rows = max(1, LOGITS_AT_ONCE // model.config.vocab_size)
+    rows = rows_at_once(hidden.device.type, model.config.vocab_size)
     never = [model.config.mask_token_id, *forbidden]
     parts = []
     for start in range(0, len(hidden), rows):
