@@ -68,14 +68,14 @@ def cells(scale: Job) -> dict[str, Job]:
         for name, work in works.items()
     }
     small = scale["vocabularies"][-1]
-    mixed = DECODING | {"rows": 32, "slots": 4, "tokens_per_step": 4, "cache": "dual"}
+    mixed = DECODING | {"rows": 12, "slots": 4, "tokens_per_step": 4, "cache": "dual"}
     # A token that most rows commit in their first block and some late or never ends the responses. Both sides must stop
     # at the same places while they are timed, so nothing is drawn at random.
     mixed |= {"eot": scale["common"], "temperature": 0.0, "vocabulary": small}
     body = {"work": "body", "rows": 2}
     return made | {
         f"V{small} body alone, beside DMPO loss and gradient": shape | body | {"vocabulary": small},
-        f"V{small} mixed lengths, dual cache, 4 of 32 rows at once": shape | mixed,
+        f"V{small} mixed lengths, dual cache, 4 of 12 rows at once": shape | mixed,
     }
 
 
