@@ -138,7 +138,7 @@ def test_a_training_on_two_nodes_makes_the_adapter_of_one_process(make_workflow,
     (nodes,) = {nodes for _, nodes in workflow.jobs("NNodes") if nodes != "1"}
     assert nodes == "2"
     (job,) = [number for number, nodes in workflow.jobs("NNodes") if nodes == "2"]
-    assert workflow.ask("scontrol", "show", "job", "-d", job).count("GRES=gpu:fake:2") == 2
+    assert "TresPerNode=gres:gpu:2" in workflow.ask("scontrol", "show", "job", job)
     alone = Workflow(tmp_path / "alone", os.environ.copy())
     run_locally(alone.folder, workflow.folder / "profile/scale.yaml", ADAPTER, "--set-resources", "train_policy:gpu=1")
     assert workflow.adapter()
