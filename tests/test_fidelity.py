@@ -41,7 +41,7 @@ def settings(config):
         "every": config["experiments"]["main"] | {"methods": [m for m in config["methods"] if m != "base"]}
     }
     for scale in config["scales"].values():
-        scale["experiments"] = ["every"]
+        scale |= {"experiments": ["every"], "experiment_changes": {}}
     found = {}
     for preset in PRESETS:
         grid = expand(config | {"fidelity": preset})

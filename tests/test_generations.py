@@ -75,6 +75,8 @@ def samples(config, monkeypatch, folder, name, **settings):
     config["scales"]["smoke"]["tasks"] = [name]
     config["models"]["smoke"]["pretraining"][name] = config["models"]["smoke"]["pretraining"]["sudoku"]
     config["experiments"] = {"main": config["experiments"]["main"]}
+    for scale in config["scales"].values():
+        scale["experiment_changes"] = {}  # of experiments that are no more
     grid = expand(config)
     one = grid.runs[f"base/{name}/default/seed-0"]
     task = load(name, one.task_settings)

@@ -67,7 +67,7 @@ def config():
 
 
 def scales(given):
-    return {name: scale | {"experiments": ["main"]} for name, scale in given.items()}
+    return {name: scale | {"experiments": ["main"], "experiment_changes": {}} for name, scale in given.items()}
 
 
 def plant(results):

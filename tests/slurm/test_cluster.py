@@ -140,7 +140,8 @@ def test_a_training_on_two_nodes_makes_the_adapter_of_one_process(make_workflow,
     (job,) = [number for number, nodes in workflow.jobs("NNodes") if nodes == "2"]
     assert "TresPerNode=gres:gpu:2" in workflow.ask("scontrol", "show", "job", job)
     alone = Workflow(tmp_path / "alone", os.environ.copy())
-    run_locally(alone.folder, workflow.folder / "profile/scale.yaml", ADAPTER, "--set-resources", "train_policy:gpu=1")
+    (tmp_path / "alone.yaml").write_text(json.dumps({"scale": "smoke", "scales": {"smoke": {"training": training}}}))
+    run_locally(alone.folder, tmp_path / "alone.yaml", ADAPTER)
     assert workflow.adapter()
     assert alone.adapter()
     ours, theirs = (load_file(one.folder / ADAPTER / "adapter_model.safetensors") for one in (workflow, alone))

@@ -86,10 +86,10 @@ class Workflow:
         return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def run_locally(folder: Path, configuration: Path, target: str, *words: str) -> None:
+def run_locally(folder: Path, configuration: Path, target: str) -> None:
     """Run snakemake to its end on this machine, without SLURM."""
     command = ["snakemake", "--profile", ROOT / "workflow/profiles/smoke", "-s", ROOT / "Snakefile"]
-    command += ["--directory", folder, "--configfile", configuration, *words, "--", target]
+    command += ["--directory", folder, "--configfile", configuration, "--", target]
     subprocess.run(command, check=True, capture_output=True, timeout=900)
 
 
