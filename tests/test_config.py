@@ -141,6 +141,14 @@ def test_all_mistakes_are_reported_in_one_run(config):
     ]
 
 
+def test_an_unknown_key_with_a_dot_is_named_whole(config):
+    config["training"]["weight.decay"] = config["sclae.s"] = 0.1
+    assert lines(config) == [
+        "config.yaml: unknown 'sclae.s'; did you mean 'scales'?",
+        "training: unknown 'weight.decay'; did you mean 'weight_decay'?",
+    ]
+
+
 def test_missing_key_names_its_place(config):
     del config["methods"]["dmpo"]["copies"]
     assert lines(config) == ["methods.dmpo.copies: missing; add it"]

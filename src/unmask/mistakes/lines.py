@@ -30,16 +30,21 @@ def unknown(name: str, known: Any, where: str) -> str:
 
 
 def _one_line(model: type[BaseModel], error: Any, where: str) -> str:
-    path = ".".join(shown(part) for part in (where, *error["loc"]) if part not in ("", "[key]")) or "config.yaml"
     if error["type"] == "extra_forbidden":
-        parent, _, key = path.rpartition(".")
-        return unknown(key, _keys(model), parent or "config.yaml")
+        *parents, key = error["loc"]
+        return unknown(str(key), _keys(model), _dotted(where, *parents))
+    path = _dotted(where, *error["loc"])
     if error["type"] == "missing":
         return f"{path}: missing; add it"
     if error["type"] == "refused":
         return f"{path}: {error['msg']}"
     message = "input should be a valid dictionary" if error["type"] == "model_type" else error["msg"]
     return f"{path}: {message[0].lower()}{message[1:]}, not {cut(repr(error['input']))}"
+
+
+def _dotted(*parts: Any) -> str:
+    """A path of keys; `[key]` is how pydantic says that a key itself is wrong."""
+    return ".".join(shown(part) for part in parts if part not in ("", "[key]")) or "config.yaml"
 
 
 def shown(name: Any) -> str:
