@@ -4,12 +4,14 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT
 
 from syncs import HostSyncs
+
+ROOT = Path(__file__).parents[1]
 
 VALUES = torch.arange(6.0)
 MASK = VALUES > 2

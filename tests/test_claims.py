@@ -1,13 +1,16 @@
 """Claims: each verdict from planted numbers, and claims.yaml against the runs there are."""
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 import yaml
-from conftest import ROOT
 
 from unmask import claims
 from unmask.files import InputError
 from unmask.grid import expand
+
+ROOT = Path(__file__).parents[1]
 
 RESOURCE = ROOT / "workflow/resources/claims.yaml"
 

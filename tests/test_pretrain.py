@@ -3,10 +3,10 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT
 
 from unmask import methods, tasks
 from unmask.config.models import Pretraining
@@ -19,6 +19,8 @@ from unmask.models.tiny import build_model, build_tokenizer
 from unmask.pretrain import Lesson, pretrain
 from unmask.seeding import Seeds
 from unmask.trainer import Trainer
+
+ROOT = Path(__file__).parents[1]
 
 SMALL = {"hidden_size": 16, "layers": 1, "heads": 2, "mlp_size": 32}
 FEW = {"train": 16, "validation": 4, "test": 4}

@@ -1,14 +1,17 @@
 """Printed numbers beside ours: a difference is formed only where the protocol is the same."""
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 import yaml
-from conftest import ROOT
 
 from unmask import published, tables
 from unmask.files import InputError
 from unmask.grid import expand
 from unmask.protocol import Protocol
+
+ROOT = Path(__file__).parents[1]
 
 RESOURCE = ROOT / "workflow/resources/published_results.yaml"
 OURS = Protocol("llada-8b-instruct", 0.0, {"top1": "L", "top2": "L/2"}, [])
