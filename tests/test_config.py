@@ -267,6 +267,7 @@ WRONG = {  # path: (value, the line that says so)
     "experiments.main.grid": ({"baseline": []}, "experiments.main.grid.baseline: list should have at least 1 item"),
     "experiments.methods.grid": ({"lora_rank": [8]}, "methods.d1.lora_rank: 8 cannot go on training an adapter of sft"),
     "evaluations.papers.samplers": (["top1", "top1"], "evaluations.papers.samplers: 'top1' stands there twice"),
+    "models.smoke.source": ("x" * 500, "models.smoke.source: input should be 'scratch', 'hub', 'local', not 'xxx"),
     "models.smoke.heads": (3, "models.smoke.scratch: hidden_size 16 is not an even multiple of heads 3"),
     "models.smoke.pretraining.sudokuu": ({}, "models.smoke.pretraining: unknown 'sudokuu'; did you mean 'sudoku'?"),
     "models.tiny.pretraining.sudoku.gate": ([0.9, 0.5], "models.tiny.scratch.pretraining.sudoku.gate: [0.9, 0.5] "),

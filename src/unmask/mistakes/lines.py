@@ -38,6 +38,9 @@ def _one_line(model: type[BaseModel], error: Any, where: str) -> str:
         return f"{path}: missing; add it"
     if error["type"] == "refused":
         return f"{path}: {error['msg']}"
+    if error["type"] == "union_tag_invalid":  # pydantic's own message has the whole of what was given
+        key, tags, given = (error["ctx"][name] for name in ("discriminator", "expected_tags", "tag"))
+        return f"{path}.{key.strip(chr(39))}: input should be {tags}, not {cut(repr(given))}"
     message = "input should be a valid dictionary" if error["type"] == "model_type" else error["msg"]
     return f"{path}: {message[0].lower()}{message[1:]}, not {cut(repr(error['input']))}"
 
