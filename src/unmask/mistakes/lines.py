@@ -40,7 +40,8 @@ def _one_line(model: type[BaseModel], error: Any, where: str) -> str:
         return f"{path}: {error['msg']}"
     if error["type"] == "union_tag_invalid":  # pydantic's own message has the whole of what was given
         key, tags, given = (error["ctx"][name] for name in ("discriminator", "expected_tags", "tag"))
-        return f"{path}.{key.strip(chr(39))}: input should be {tags}, not {cut(repr(given))}"
+        name = key.strip("'")
+        return f"{path}.{name}: input should be {tags}, not {cut(repr(given))}"
     message = "input should be a valid dictionary" if error["type"] == "model_type" else error["msg"]
     return f"{path}: {message[0].lower()}{message[1:]}, not {cut(repr(error['input']))}"
 
