@@ -15,7 +15,7 @@ reproduce: $(READY)   ## everything at laptop scale: tables, figures, claims and
 	snakemake --profile laptop all
 	@echo "Open $(CURDIR)/results/laptop/report.html in a browser."
 
-reproduce-all: $(READY)   ## every experiment at laptop scale, hours; claims and report on them are all_claims.md, all_report.html
+reproduce-all: $(READY)   ## every experiment at laptop scale, an hour and a half; claims and report are all_claims.md, all_report.html
 	snakemake --profile laptop everything
 	@echo "Open $(CURDIR)/results/laptop/all_report.html in a browser."
 

@@ -33,7 +33,7 @@ NAMED = {
     "fixed_vs_adaptive": ("accuracy_by_nfe", 2 * 3, "tiny", "llada-8b-instruct"),
     "threshold_transfer": ("threshold_by_difficulty", 2 * 2 * 3, "tiny-shared", "llada-8b-instruct"),
     "weight_distribution": ("weight_distribution", 4 * 3, "tiny", "llada-8b-instruct"),
-    "batch_size": ("accuracy_by_setting", 3 + 3 * 3, "tiny", "llada-8b-instruct"),
+    "batch_size": ("accuracy_by_setting", 3 + 2 * 3, "tiny", "llada-8b-instruct"),
 }
 
 
@@ -198,7 +198,7 @@ def test_reused_buffers_leave_the_number_of_updates_alone(config, scale):
     runs = [grid.runs[name].training for name in grid.experiments["buffer_reuse"].runs if name.startswith("dmpo")]
     default = grid.runs["dmpo/sudoku/default/seed-0"].training
     wanted = default["buffers"] * default["updates_per_buffer"]
-    assert {t["updates_per_buffer"] for t in runs} >= {1, 4, 8, 24}
+    assert {t["updates_per_buffer"] for t in runs} >= {1, 24}
     assert all(0 <= t["buffers"] * t["updates_per_buffer"] - wanted < t["updates_per_buffer"] for t in runs)
 
 
@@ -289,6 +289,14 @@ WRONG = {  # path: (value, the line that says so)
     "scales.smoke.experiment_changes.weight_baselines.methods": (
         ["base", "diffu_grpo"],
         "experiments.weight_baselines.grid: unknown 'baseline'; ",
+    ),
+    "scales.smoke.experiment_changes.group_size": (
+        {"grid": {"group_sise": [4]}},
+        "scales.smoke.experiment_changes.group_size.grid: unknown 'group_sise'; did you mean 'group_size'?",
+    ),
+    "scales.smoke.experiment_changes.alpha": (
+        {"grid": {"alpha": [-1.0]}},
+        "scales.smoke.experiment_changes.alpha.grid.alpha: input should be greater than",
     ),
     "scales.smoke.experiment_changes.dram": ({}, "scales.smoke.experiment_changes: unknown 'dram'; did you mean "),
     "scales.smoke.experiment_changes.dream": (

@@ -48,6 +48,11 @@ class Config(Block):
         """An experiment's tasks at the scale in use: those that the scale gives it, its own, or all of the scale's."""
         return self._change(experiment).tasks or self.experiments[experiment].tasks or self.scales[self.scale].tasks
 
+    def grid_of(self, experiment: str) -> dict[str, list[Any]]:
+        """An experiment's grid at the scale in use: the one that the scale gives it, or its own."""
+        change = self._change(experiment).grid
+        return self.experiments[experiment].grid if change is None else change
+
     def _change(self, experiment: str) -> ExperimentChange:
         return self.scales[self.scale].experiment_changes.get(experiment, ExperimentChange())
 

@@ -27,15 +27,16 @@ class Diagnosis(Block):
     examples: Count = Field(description="test examples, one response each")
 
 
+Axes = dict[str, Annotated[list[Any], Field(min_length=1), Distinct]]  # setting -> values; all combinations are run
+
+
 class Experiment(Block):
     """A question of a paper: a set of runs, how they are examined, and what is drawn from them."""
 
     question: str
     methods: Names
     tasks: Names | None = Field(default=None, description="all of the scale's when absent")
-    grid: dict[str, Annotated[list[Any], Field(min_length=1), Distinct]] = Field(
-        default={}, description="setting -> values; all combinations are run"
-    )
+    grid: Axes = Field(default={}, description="setting -> values; all combinations are run")
     equal_updates: bool = Field(
         default=False, description="a run with more updates on a buffer gets fewer buffers, rounded up"
     )

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from unmask.config.experiments import Axes
 from unmask.config.kinds import Block, Count, Distinct, Name, Names, Positive, Whole
 from unmask.config.methods import ByTask
 from unmask.config.samplers import Sampler
@@ -39,6 +40,7 @@ class ExperimentChange(Block):
 
     methods: Names | None = None
     tasks: Names | None = None
+    grid: Axes | None = None
 
 
 class Scale(Overrides):

@@ -22,7 +22,7 @@ def runs_of(config: Config, name: str) -> list[Run]:
     for method in config.methods_of(name):
         algorithm = config.algorithm(method)
         known = settings_of(algorithm).model_fields if algorithm != "base" else {}
-        axes = {key: values for key, values in experiment.grid.items() if key in known}
+        axes = {key: values for key, values in config.grid_of(name).items() if key in known}
         for task, values, seed in itertools.product(
             config.tasks_of(name), itertools.product(*axes.values()), scale.seeds
         ):

@@ -23,9 +23,13 @@ def layers(raw: dict[str, Any]) -> Iterator[tuple[str, Any, type[Block]]]:
         yield from _method_layers(raw, block_at(block, "methods"), f"{where}.methods")
         yield from _task_layers(block_at(block, "task_settings"), f"{where}.task_settings")
     for name, experiment in block_at(raw, "experiments").items():
-        changes = [block_at(scale, "experiment_changes", name) for scale in block_at(raw, "scales").values()]
-        for methods in filter(None, (items_at(one, "methods") for one in (experiment, *changes))):
-            yield from _grid_layers(raw, methods, block_at(experiment, "grid"), f"experiments.{name}.grid")
+        methods, where = items_at(experiment, "methods"), f"experiments.{name}"
+        yield from _grid_layers(raw, methods, block_at(experiment, "grid"), f"{where}.grid")
+        for scale, block in block_at(raw, "scales").items():
+            if change := block_at(block, "experiment_changes", name):
+                asker = f"scales.{scale}.experiment_changes.{name}" if "grid" in change else where
+                grid = block_at(change if "grid" in change else experiment, "grid")
+                yield from _grid_layers(raw, items_at(change, "methods") or methods, grid, f"{asker}.grid")
     yield from _toy_layers(raw)
 
 
