@@ -46,7 +46,11 @@ def configured() -> tuple[Run, Cost]:
 
 def reckoned(job: Job, run: Run, cost: Cost) -> dict[str, dict[str, Parts]]:
     """Bytes by part of each phase of a training, without and with activation checkpointing."""
-    sizes = {"generation_length": job["length"], "rows_per_forward": job["responses"], "dtype": "bfloat16"}
+    sizes = {
+        "generation_length": job["length"],
+        "rows_per_forward": job["responses"] * job["copies"],
+        "dtype": "bfloat16",
+    }
     cost = cost.model_copy(update={"prompt_tokens": job["prompt"]})
     own = run.method_settings | {"copies": job["copies"]}
     found = {}

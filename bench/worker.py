@@ -8,6 +8,7 @@ far.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import resource
 import sys
@@ -70,7 +71,8 @@ def likelihoods(side: str, job: dict[str, Any], model: torch.nn.Module, generato
     masked = torch.cat((half, ~half), 1)  # an antithetic pair
     weight = torch.linspace(1.5, -0.5, rows)
 
-    parts = [slice(i, i + 1) for i in range(rows)]  # rows_per_forward: 1
+    parts = [slice(i, i + 1) for i in range(rows)]
+    single = [slice(i, i + 1) for i in range(masked.shape[1])]  # with rows_per_forward: 1 a masked copy is a pass
 
     def inputs(part: slice) -> tuple[Tensor, ...]:
         return prompt[part], torch.ones_like(prompt[part], dtype=torch.bool), response[part]
@@ -86,9 +88,9 @@ def likelihoods(side: str, job: dict[str, Any], model: torch.nn.Module, generato
         if side == "textbook":
             yield textbook.wdce(model, prompt, response, masked, weight)
             return
-        for part in parts:
-            copies = Copies(masked[part], 1 / masked[part].sum(-1))
-            yield -(weight[part] * denoising(model, *inputs(part), copies).mean(1)).sum() / rows
+        for part, some in itertools.product(parts, single):
+            copies = Copies(masked[part, some], 1 / masked[part, some].sum(-1))
+            yield -(weight[part] * denoising(model, *inputs(part), copies).mean(1)).sum() / (rows * len(single))
 
     def run_loss(_: float) -> dict[str, Tensor]:
         total = torch.zeros(())

@@ -11,6 +11,8 @@ from typing import Any
 from unmask.files import InputError, run_step, writing
 from unmask.manifest import read_manifest, summary
 
+CLAIMS = ("claims.md", "all_claims.md")  # on what `all` made, and on all experiments
+
 
 def main() -> None:
     """Replace the Markdown and PNG files of the target folder."""
@@ -23,31 +25,61 @@ def main() -> None:
         raise InputError(f"{args.results}: no finished run in it. `make reproduce` makes results/laptop.")
     for old in (*args.target.glob("*.md"), *args.target.glob("*.png")):
         old.unlink()
-    files = {f"{table.name}": table for table in args.results.glob("tables/*.md")}
+    files = {table.name: table for table in args.results.glob("tables/*.md")}
     files |= {
         "-".join(f.relative_to(args.results / "figures").parts): f for f in args.results.rglob("figures/**/*.png")
     }
-    files |= {"claims.md": args.results / "claims.md"}
+    files |= {name: args.results / name for name in CLAIMS if (args.results / name).exists()}
     for name, source in sorted(files.items()):
         with writing(args.target / name) as temporary:
             shutil.copyfile(source, temporary)
     with writing(args.target / "README.md") as temporary:
-        temporary.write_text(description(args.results, sorted(files), manifests), encoding="utf-8")
+        temporary.write_text(description(args.results, files, manifests), encoding="utf-8")
 
 
-def description(results: Path, names: list[str], manifests: list[dict[str, Any]]) -> str:
-    """What the files are, and what made them."""
+def description(results: Path, files: dict[str, Path], manifests: list[dict[str, Any]]) -> str:
+    """What made the files, and which belong to which experiment."""
+    own: dict[str, list[str]] = {}
+    for name in sorted(files.keys() - set(CLAIMS)):
+        own.setdefault(experiment_of(files[name]), []).append(name)
     lines = [
         "# Results of a run",
         "",
         f"Copied from `{results}` by `make docs-results`. Each experiment NAME is made by `snakemake --profile "
-        f"{results.name} NAME`; `main`, `exact_toy` and the claims by `make reproduce`.",
+        f"{results.name} NAME`; `main`, `exact_toy` and claims.md by `make reproduce`, all of them and all_claims.md "
+        "by `make reproduce-all`.",
         "",
         *(f"- {label}: {text}" for label, text in summary(manifests).items()),
         "",
-        *(f"- [{name}]({name})" for name in names),
+        "| experiment | question | files |",
+        "|---|---|---|",
+        *(f"| {name} | {question(files.get(f'{name}.md'))} | {links(name, made)} |" for name, made in own.items()),
+        "",
+        "Claims: " + ", ".join(f"[{name}]({name})" for name in CLAIMS if name in files) + ".",
     ]
     return "\n".join(lines) + "\n"
+
+
+def experiment_of(file: Path) -> str:
+    """The experiment of tables/NAME.md, tables/NAME-comparisons.md, figures/NAME/….png or figures/NAME.png."""
+    within = file.parent.name
+    return file.stem.removesuffix("-comparisons") if within in ("tables", "figures") else within
+
+
+def question(table: Path | None) -> str:
+    """What an experiment asks, from its table: a heading, then the question; the exact laboratory's has neither."""
+    lines = table.read_text(encoding="utf-8").splitlines() if table else []
+    return lines[2] if len(lines) > 2 and lines[0].startswith("# ") else ""
+
+
+def links(experiment: str, files: list[str]) -> str:
+    """Its table, its comparisons and its pictures by their names."""
+    said = []
+    for file in files:
+        name, _, kind = file.rpartition(".")
+        rest = name.removeprefix(experiment).removeprefix("-").replace("_", " ")
+        said.append(f"[{rest or ('table' if kind == 'md' else 'picture')}]({file})")
+    return ", ".join(said)
 
 
 if __name__ == "__main__":

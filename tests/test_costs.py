@@ -274,9 +274,10 @@ def test_four_bits_hold_the_8b_model_in_5_7_gb(config):
 
 
 def test_parts_of_the_8b_model_by_hand(config):
-    """DMPO, four responses of four copies at once, in bfloat16."""
-    grid, run = run_of(config, scale="llada-8b", activation_checkpointing=True)
+    """DMPO in bfloat16, 16 sequences at once: one masked copy of each of 16 responses, or four of each of four."""
+    grid, run = run_of(config, scale="llada-8b", rows_per_forward=16, activation_checkpointing=True)
     parts = training_memory(LLADA_8B, run, grid.cost)["gradient"]
+    assert parts == training_memory(LLADA_8B, with_rows(run, 4), grid.cost)["gradient"]
     trained, tokens = 335_544_320, 16 * (200 + 256)
     assert parts["weights"] == 2 * 8_015_581_184
     assert (parts["adapter"], parts["reference"], parts["gradients"], parts["moments"]) == (
@@ -285,6 +286,11 @@ def test_parts_of_the_8b_model_by_hand(config):
     layer = 32768 + 2 * (5 * 4096 + 512) + 106624 + 4 * 5 * 4096 + 5 * 12288 + 5 * 512
     assert parts["activations"] == 32 * tokens * 4096 * 2 + 16 * 256 * 4096 * 4 + tokens * layer
     assert parts["head"] == 2**24 * 10 + 3 * 16 * 256 * 4096 * 2
+
+
+def with_rows(run, count):
+    """The run with so many responses in a buffer."""
+    return replace(run, training=run.training | {"prompts_per_buffer": 1, "group_size": count})
 
 
 def test_the_head_never_makes_full_logits():
@@ -332,11 +338,11 @@ def test_a_run_that_does_not_fit_names_the_settings_to_change(config):
     grid, run = run_of(config, scale="llada-8b", rows_per_forward=16, activation_checkpointing=False)
     (said,) = misfits(grid, run, LLADA_8B, [grid.evaluations["papers"]])
     assert "GB (gradient) do not fit into the 80 GB of scales.llada-8b.cost.gpu_memory. Set " in said
-    assert "scales.llada-8b.training.rows_per_forward: 2 (" in said
+    assert "scales.llada-8b.training.rows_per_forward: 11 (" in said
     assert ", or scales.llada-8b.training.activation_checkpointing: true (" in said
-    for change in ({"rows_per_forward": 2}, {"activation_checkpointing": True}):
+    for change in ({"rows_per_forward": 11}, {"activation_checkpointing": True}):
         assert not misfits(grid, replace(run, training=run.training | change), LLADA_8B, [])
-    assert misfits(grid, replace(run, training=run.training | {"rows_per_forward": 3}), LLADA_8B, [])
+    assert misfits(grid, replace(run, training=run.training | {"rows_per_forward": 12}), LLADA_8B, [])
 
 
 def test_where_one_change_is_not_enough_two_are_named(config):
@@ -344,7 +350,7 @@ def test_where_one_change_is_not_enough_two_are_named(config):
     grid, run = run_of(config, scale="llada-8b", rows_per_forward=16, activation_checkpointing=False)
     (said,) = misfits(grid, run, LLADA_8B, [])
     where = "scales.llada-8b.training"
-    assert f". Set {where}.activation_checkpointing: true and {where}.rows_per_forward: 1 (" in said
+    assert f". Set {where}.activation_checkpointing: true and {where}.rows_per_forward: 5 (" in said
 
 
 def test_an_evaluation_that_does_not_fit_names_its_rows(config):

@@ -23,7 +23,7 @@ from unmask.models.policy import Policy
 from unmask.rollout import Rollouts, counted_tokens
 from unmask.samplers.decode import decode
 from unmask.seeding import Seeds
-from unmask.trainer import Trainer
+from unmask.trainer import Trainer, take
 
 LN2 = math.log(2)
 SEEDS = Seeds((0,))
@@ -345,11 +345,53 @@ def test_parts_of_a_buffer_add_up(name):
     model.table.data += 0.1 * torch.randn(model.table.shape, generator=torch.Generator().manual_seed(2))
     fresh = method.refresh(policy, rollouts, fixed, 1, SEEDS)
     whole, metrics = method.loss(policy, rollouts, fixed, fresh)
-    take = lambda rows, part: {key: value[part] for key, value in rows.items()}  # noqa: E731
     parts = [method.loss(policy, rollouts.part(p), take(fixed, p), take(fresh, p)) for p in (slice(0, 5), slice(5, 12))]
     assert_close(torch.cat([rows for rows, _ in parts]), whole)
     for key, value in metrics.items():
         assert_close(torch.cat([logged[key] for _, logged in parts]), value)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("bound", [12, 24, 100])
+def test_terms_of_a_loss_are_the_loss(name, bound):
+    """Value, metrics and gradient, whatever `rows_per_forward` allows of 12 responses with their copies at once."""
+    method = LOSSES[name]
+    policy = Policy(TabularModel(3, 4, 1.0, torch.Generator().manual_seed(0)), tokenizer=None)
+    policy.set_reference()
+    rollouts = sample(policy.model, torch.rand(81), 3, 4, torch.Generator().manual_seed(1))
+    rollouts.rows_per_forward = bound
+    fixed = method.prepare(policy, rollouts, 2, SEEDS)
+    policy.model.table.data += 0.1 * torch.randn(policy.model.table.shape, generator=torch.Generator().manual_seed(2))
+    some = rollouts, fixed, method.refresh(policy, rollouts, fixed, 1, SEEDS)
+    whole, metrics = method.loss(policy, *some)
+    (gradient,) = torch.autograd.grad(whole.sum(), policy.model.table)
+    terms = list(method.losses(policy, *some))
+    assert_close(sum(rows for rows, _ in terms), whole)
+    assert_close(torch.autograd.grad(sum(rows.sum() for rows, _ in terms), policy.model.table)[0], gradient)
+    logged = [key for _, found in terms for key in found]
+    assert sorted(logged) == sorted(metrics)  # each once, so that their sum over the terms is right
+    assert (len(terms) > 1) == (name.startswith("dmpo") and name != "dmpo-wddo" and bound < 48)
+
+
+@pytest.mark.parametrize("bound", [5, 12, 24])
+def test_no_pass_of_dmpo_has_more_than_rows_per_forward(bound, monkeypatch):
+    """Responses and their masked copies alike, in scoring and in the gradient; the parts are as the trainer's."""
+    policy = Policy(TabularModel(3, 4, 1.0, torch.Generator().manual_seed(0)), tokenizer=None)
+    policy.set_reference()
+    rollouts = sample(policy.model, torch.rand(81), 3, 4, torch.Generator().manual_seed(1))
+    rollouts.rows_per_forward = bound
+    seen, whole = [], policy.model.hidden_states
+    monkeypatch.setattr(
+        policy.model, "hidden_states", lambda ids, *others: seen.append(len(ids)) or whole(ids, *others)
+    )
+    method = replace(DMPO, baseline="model")
+    fixed = method.prepare(policy, rollouts, 1, SEEDS)
+    fresh = method.refresh(policy, rollouts, fixed, 0, SEEDS)
+    for part in rollouts.parts():
+        some = rollouts.part(part), take(fixed, part), take(fresh, part)
+        assert [rows.shape for rows, _ in method.losses(policy, *some)]
+    assert max(seen) <= bound
+    assert sum(seen) == 12 * 4 * (2 + 1 + 1)  # old, reference and current likelihood, and the loss
 
 
 @pytest.mark.parametrize("name", LOSSES)

@@ -28,11 +28,12 @@ def flops_a_token(body: int, trained: int) -> tuple[int, int]:
 class Passes:
     """Passes of prompt and response through the model for each response of a buffer, beside its sampling."""
 
-    update: int  # with gradient, at each update; their activations exist at the same time
+    update: int  # with gradient, at each update
     prepare: int = 0  # without gradient, once a buffer
     refresh: int = 0  # without gradient, at each update
-    copies: int = 1  # of one response in one forward pass with gradient
+    copies: int = 1  # of one response in one forward pass with gradient, where memory is no matter
     scored: int = 1  # and in one without
+    apart: bool = False  # the loss is a sum over copies, so that the activations of all need not exist at once
 
 
 def passes_of(run: Run) -> Passes:
@@ -57,7 +58,7 @@ def _dmpo(run: Run) -> Passes:
     wddo = own["loss_kind"] == "wddo"
     update = own["copies"] * (2 if wddo else 1)
     if own["loss_kind"] == "reward_only":
-        return Passes(update, copies=own["copies"])
+        return Passes(update, copies=own["copies"], apart=True)
     scored = own["alpha"] > 0 or own["baseline"] == "model"
     exact = own["likelihood"] == "trajectory"
     each = forward_passes(run.sampler, run.training["generation_length"], run.block_length)
@@ -68,6 +69,7 @@ def _dmpo(run: Run) -> Passes:
         refresh=each * (own["loss_kind"] == "wdce" and own["baseline"] == "model"),
         copies=own["copies"],
         scored=max(own["copies"] * wddo, 1 if exact else own["elbo_copies"]),
+        apart=not wddo,
     )
 
 

@@ -56,7 +56,7 @@ def training_memory(shape: Shape, run: Run, cost: Cost, gpus: int = 1) -> dict[s
         "optimiser step": held | gradients | {"workspace": 4 * trained},
     }
     if passes.prepare:
-        scored = rows * passes.scored
+        scored = rows * min(passes.scored, _at_once(t, rows))
         needed = {"workspace": workspace(shape, t.lora_rank > 0, scored * width, size)}
         phases["scoring"] = held | needed | {"head": head(shape, scored * t.generation_length, size)}
     if run.algorithm != "sft" or t.validate_every:
@@ -79,13 +79,20 @@ def evaluation_memory(shape: Shape, run: Run, evaluation: EvaluationSpec, cost: 
 
 
 def gradient_pass(shape: Shape, training: Training, passes: Passes, rows: int, width: int, size: int) -> Parts:
-    """What a forward and backward pass of so many responses adds, `rows_per_forward` of them with all their copies."""
-    copies, length = rows * min(passes.copies, passes.update), training.generation_length
+    """What the gradient of so many responses adds, all passes of each together unless the loss is a sum over copies."""
+    copies, held, length = min(passes.copies, passes.update), passes.update, training.generation_length
+    if passes.apart:
+        copies = held = min(copies, _at_once(training, rows))
     return {
-        "activations": activations(shape, training, rows * passes.update, copies, width, size),
-        "head": head(shape, copies * length, size),
-        "workspace": workspace(shape, training.lora_rank > 0, copies * width, size),
+        "activations": activations(shape, training, rows * held, rows * copies, width, size),
+        "head": head(shape, rows * copies * length, size),
+        "workspace": workspace(shape, training.lora_rank > 0, rows * copies * width, size),
     }
+
+
+def _at_once(training: Training, rows: int) -> int:
+    """Copies of each row in a forward pass that is bound by `rows_per_forward`, as `Rollouts.copies_at_once`."""
+    return max(1, training.rows_per_forward // rows)
 
 
 def activations(shape: Shape, training: Training, sequences: int, at_once: int, width: int, size: int) -> int:

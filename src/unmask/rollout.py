@@ -35,7 +35,7 @@ class Rollouts:
     counted: Tensor  # [B, L] 1.0 up to and including the first end of text
     group_size: int  # G
     buffer_rows: int  # B of the whole buffer, also in a part of it
-    rows_per_forward: int  # memory bound of one forward pass
+    rows_per_forward: int  # sequences in one forward pass, a bound of its memory
     threshold: Tensor | None = None  # [B, N] logits of the thresholds that an adaptive sampler chose; NaN where none
     state: Tensor | None = None  # [B, N, D] what it saw
     entropy: Tensor | None = None  # [B, L] nats, of the distribution at temperature 1 that each token was drawn from
@@ -77,6 +77,10 @@ class Rollouts:
     def parts(self) -> Iterator[slice]:
         """Slices of at most `rows_per_forward` rows that cover this process's share of the buffer."""
         yield from pieces(processes.share(len(self)), self.rows_per_forward)
+
+    def copies_at_once(self, copies: int) -> Iterator[slice]:
+        """Slices of the masked copies of each row, so that no forward pass has more than `rows_per_forward` of them."""
+        yield from pieces(slice(0, copies), max(1, self.rows_per_forward // len(self)))
 
     @torch.no_grad()
     def map(self, function: Callable[..., Tensor], *rows: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """The one training loop: fill a buffer with rollouts, take F gradient steps on it, repeat.
 
     for each buffer:   rollouts = method.collect(…);  fixed = method.prepare(rollouts)
-      for each update: fresh = method.refresh(…);  loss = Σ method.loss(part of the buffer);  step
+      for each update: fresh = method.refresh(…);  loss = Σ method.losses(part of the buffer);  step
 
 The gradient is summed over parts of the buffer that fit in memory, and over processes (see processes.py). That changes
 nothing but rounding, unless the adapter has dropout, whose draws follow the parts.
@@ -127,10 +127,11 @@ class Trainer:
         sums: dict[str, Tensor] = {}
         for part in rollouts.parts():
             torch.manual_seed(seeds.number("dropout") + part.start)
-            rows, metrics = self.method.loss(self.policy, rollouts.part(part), take(fixed, part), take(fresh, part))
-            rows.sum().backward()
-            for key, value in {"loss": rows, **metrics}.items():
-                sums[key] = sums.get(key, 0.0) + value.detach().sum()
+            some = rollouts.part(part), take(fixed, part), take(fresh, part)
+            for rows, metrics in self.method.losses(self.policy, *some):
+                rows.sum().backward()
+                for key, value in {"loss": rows, **metrics}.items():
+                    sums[key] = sums.get(key, 0.0) + value.detach().sum()
         processes.add([p.grad for p in parameters.values() if p.grad is not None] + list(sums.values()))
         norm = torch.nn.utils.clip_grad_norm_(parameters.values(), self.settings.gradient_clip)
         set_rates(optimizer, schedule(update, self.updates, self.settings))

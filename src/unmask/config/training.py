@@ -46,7 +46,9 @@ class Training(Block):
     rollout_dropout: bool = Field(description="adapter dropout also while sampling, as in the released codes")
     mask_padding: bool = Field(description="hide left padding from attention; the released codes do not")
     resync_every: Whole = Field(description="buffers after which the reference becomes the current policy; 0 is never")
-    rows_per_forward: Count = Field(description="responses in one forward and backward pass; memory, not result")
+    rows_per_forward: Count = Field(
+        description="responses, or masked copies of them, in one forward and backward pass; memory, not result"
+    )
     activation_checkpointing: bool = Field(
         description="keep no activations inside a layer, compute them a second time for the gradient"
     )

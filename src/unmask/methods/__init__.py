@@ -6,6 +6,7 @@ To add one: write methods/<name>.py with one class that derives from Method, and
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +49,12 @@ class Method:
         The rows may be any part of the buffer: normalise by numbers from `prepare`, not by the size of the part.
         """
         raise NotImplementedError
+
+    def losses(
+        self, policy: Policy, rollouts: Rollouts, fixed: Rows, fresh: Rows
+    ) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+        """Terms of which `loss` is the sum; each is differentiated, and its memory freed, before the next is formed."""
+        yield self.loss(policy, rollouts, fixed, fresh)
 
 
 def load(name: str, settings: dict[str, Any]) -> Method:

@@ -7,6 +7,7 @@ them (WDCE). Most of G weights are near zero, so nothing pushes bad responses do
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -88,6 +89,19 @@ class Dmpo(Method):
         logged = {name.removeprefix(LOGGED): value for name, value in fixed.items() if name.startswith(LOGGED)}
         return rows / rollouts.buffer_rows, logged | binned(weight)
 
+    def losses(
+        self, policy: Policy, rollouts: Rollouts, fixed: Rows, fresh: Rows
+    ) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+        """WDCE is a mean over copies: `rows_per_forward` of them at a time are a term. WDDO needs all of a response."""
+        if self.loss_kind == "wddo":
+            yield self.loss(policy, rollouts, fixed, fresh)
+            return
+        for some in rollouts.copies_at_once(self.copies):
+            part = {key: fresh[key][:, some] for key in ("masked", "copy_weight")}
+            rows, metrics = self.loss(policy, rollouts, fixed, fresh | part)
+            share = (some.stop - some.start) / self.copies
+            yield share * rows, metrics if some.start == 0 else {}  # the metrics hang on the row alone
+
     # --- weights ------------------------------------------------------------------------------------------------------
 
     def _weights(self, rollouts: Rollouts, likelihoods: Rows) -> Rows:
@@ -140,7 +154,14 @@ class Dmpo(Method):
         return rollouts.map(lambda r: trajectory(model, *r.inputs, r.step, r.step < r.nfe[:, None]).sum(1))
 
     def _elbo(self, model: nn.Module, rollouts: Rollouts, copies: Copies) -> Tensor:
-        return rollouts.map(lambda r, m, w: elbo(model, *r.inputs, Copies(m, w)), copies.masked, copies.weight)
+        def scored(part: Rollouts, masked: Tensor, weight: Tensor) -> Tensor:
+            terms = [
+                denoising(model, *part.inputs, Copies(masked[:, some], weight[:, some]))
+                for some in part.copies_at_once(masked.shape[1])
+            ]
+            return torch.cat(terms, 1).mean(1)
+
+        return rollouts.map(scored, copies.masked, copies.weight)
 
     def _draw(self, rollouts: Rollouts, count: int, seeds: Seeds) -> Copies:
         generator = seeds.generator("copies", device=rollouts.response.device)
