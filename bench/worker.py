@@ -80,8 +80,11 @@ def likelihoods(side: str, job: dict[str, Any], model: torch.nn.Module, generato
     def log_likelihood() -> Tensor:
         if side == "textbook":
             return textbook.elbo(model, prompt, response, masked)
-        copies = [Copies(masked[part], length / masked[part].sum(-1)) for part in parts]
-        return torch.cat([elbo(model, *inputs(part), copy) for part, copy in zip(parts, copies, strict=True)])
+        terms = []
+        for part, some in itertools.product(parts, single):
+            copies = Copies(masked[part, some], length / masked[part, some].sum(-1))
+            terms.append(elbo(model, *inputs(part), copies))
+        return torch.stack(terms).view(rows, -1).mean(1)
 
     def losses() -> Iterator[Tensor]:
         """Terms whose sum is the loss; each is differentiated before the next is formed."""
@@ -106,9 +109,8 @@ def likelihoods(side: str, job: dict[str, Any], model: torch.nn.Module, generato
         if side == "ours":
             run_loss(0.0)
             return {}
-        for part in parts:
-            ids = torch.cat((prompt[part], response[part]), 1).repeat(masked.shape[1], 1)
-            model.hidden_states(ids, None).sum().backward()
+        for part, _ in itertools.product(parts, single):
+            model.hidden_states(torch.cat((prompt[part], response[part]), 1), None).sum().backward()
         model.zero_grad(set_to_none=True)
         return {}
 

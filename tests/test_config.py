@@ -66,6 +66,10 @@ def test_a_scale_may_change_what_an_experiment_has(config):
     methods = {scale: {run.split("/")[0] for run in runs[scale]["main"].runs} for scale in runs}
     few = {"base", "diffu_grpo", "dmpo"}
     assert methods == {"laptop": few, "smoke": few, "llada-8b": few | {"sft", "d1", "coupled_grpo", "diffpo"}}
+    made = {scale: expand(config | {"scale": scale}) for scale in ("laptop", "llada-8b")}
+    reuse = {scale: {grid.runs[run].training["updates_per_buffer"] for run in grid.experiments["buffer_reuse"].runs
+                     if run.startswith("dmpo")} for scale, grid in made.items()}  # fmt: skip
+    assert reuse == {"laptop": {1, 4, 24}, "llada-8b": {1, 4, 8, 24}}
 
 
 def test_runs_are_shared_where_settings_are_the_same(config):
@@ -123,7 +127,10 @@ def test_four_tasks_has_the_papers_columns_and_shares_the_runs_of_main(config):
     main, four = (set(grid.experiments[name].runs) for name in ("main", "four_tasks"))
     assert main < four
     assert {run.split("/")[1] for run in four - main} == {"chain", "simplify"}
-    assert "four_tasks" not in grid.wanted
+    assert "four_tasks" not in grid.wanted + grid.everything
+    assert set(grid.everything) == set(grid.experiments) - {"four_tasks"}
+    config["scales"]["laptop"]["experiments"] = ["four_tasks"]
+    assert set(expand(config | {"scale": "laptop"}).everything) == set(grid.experiments)
     assert set(grid.datasets) == {"sudoku", "countdown", "chain", "simplify"}
     assert len(four) == 3 * 4 * 3
 
@@ -293,6 +300,14 @@ WRONG = {  # path: (value, the line that says so)
     "scales.smoke.experiment_changes.group_size": (
         {"grid": {"group_sise": [4]}},
         "scales.smoke.experiment_changes.group_size.grid: unknown 'group_sise'; did you mean 'group_size'?",
+    ),
+    "scales.smoke.experiment_changes.batch_size": (
+        {"grid": {"prompts_per_buffer": [2]}},
+        "experiments.batch_size.figures: accuracy_by_setting needs a setting with numbers",
+    ),
+    "scales.smoke.experiment_changes.likelihood": (
+        {"methods": ["base", "dmpo"], "grid": None},
+        "experiments.likelihood.grid: unknown 'surrogate'",
     ),
     "scales.smoke.experiment_changes.alpha": (
         {"grid": {"alpha": [-1.0]}},

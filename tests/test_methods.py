@@ -352,7 +352,7 @@ def test_parts_of_a_buffer_add_up(name):
 
 
 @pytest.mark.parametrize("name", LOSSES)
-@pytest.mark.parametrize("bound", [12, 24, 100])
+@pytest.mark.parametrize("bound", [12, 24, 36, 100])
 def test_terms_of_a_loss_are_the_loss(name, bound):
     """Value, metrics and gradient, whatever `rows_per_forward` allows of 12 responses with their copies at once."""
     method = LOSSES[name]

@@ -22,7 +22,13 @@ def test_old_files_go_and_new_ones_say_what_made_them(tmp_path):
     results, target = tmp_path / "laptop", tmp_path / "docs"
     (results / "figures" / "main").mkdir(parents=True)
     (results / "tables").mkdir()
-    for name in ("tables/exact_toy.md", "figures/exact_toy.png", "figures/main/the_curves.png", "claims.md"):
+    for name in (
+        "tables/exact_toy.md",
+        "figures/exact_toy.png",
+        "figures/main/the_curves.png",
+        "claims.md",
+        "all_claims.md",
+    ):
         (results / name).write_text(name)
     (results / "tables/main.md").write_text("# main\n\nWhich one?\n")
     (results / "tables/main-comparisons.md").write_text("# main: comparisons\n\nStrict.\n")
@@ -38,14 +44,14 @@ def test_old_files_go_and_new_ones_say_what_made_them(tmp_path):
     assert made == {
         "main.md": "# main\n\nWhich one?\n", "main-comparisons.md": "# main: comparisons\n\nStrict.\n",
         "main-the_curves.png": "figures/main/the_curves.png", "exact_toy.png": "figures/exact_toy.png",
-        "exact_toy.md": "tables/exact_toy.md", "claims.md": "claims.md",
+        "exact_toy.md": "tables/exact_toy.md", "claims.md": "claims.md", "all_claims.md": "all_claims.md",
     }  # fmt: skip
     assert "trainings: 2, 1.0 hours" in text
     assert "commit: 0123456\n" in text
     assert "| exact_toy |  | [table](exact_toy.md), [picture](exact_toy.png) |" in text
     assert "| main | Which one? | [comparisons](main-comparisons.md), [the curves](main-the_curves.png), " in text
     assert "[table](main.md) |\n" in text
-    assert text.endswith("Claims: [claims.md](claims.md).\n")
+    assert text.endswith("Claims: [claims.md](claims.md), [all_claims.md](all_claims.md).\n")
 
 
 def test_an_unfinished_scale_is_refused(tmp_path):

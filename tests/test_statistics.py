@@ -66,7 +66,7 @@ def planted(method, right, seed, task="sudoku", variant="default"):
     """40 examples of which the first `right` are right."""
     return pd.DataFrame({
         "method": method, "task": task, "variant": variant, "seed": seed, "sampler": "top1", "length": 24,
-        "example": range(40), "strict": [1.0] * right + [0.0] * (40 - right),
+        "example": range(40), "strict": [1.0] * right + [0.0] * (40 - right), "nfe": 24.0,
     })  # fmt: skip
 
 
@@ -103,6 +103,18 @@ def test_the_table_counts_seeds_and_says_how_it_was_made(samples):
     assert rows["diffu-GRPO − Base"][6] == "0 / 0 / 3"
     assert ["one token a step", "DMPO", "77.5", "1.4"] in [line[:4] for line in lines]
     assert "corrected (Holm) for all 9 tests" in text
+    assert comparisons.PASSES not in text  # the same for all
+
+
+def test_without_base_and_dmpo_all_meet_the_first_and_their_passes_are_compared():
+    """8, 9 and 10 passes against 10, by seed: −20, −10 and 0 %; their mean −10, and t(2) · 10/√3 = 24.8 around it."""
+    one = [planted("diffpo", 3 + s, s, variant="learn~sampler").assign(nfe=10.0) for s in range(3)]
+    two = [planted("diffpo", 4 + s, s, variant="learn~joint").assign(nfe=8.0 + s) for s in range(3)]
+    samples = pd.concat(one + two)
+    assert comparisons.pairs(samples) == [(("diffpo", "learn~joint"), ("diffpo", "learn~sampler"))]
+    (row,) = comparisons.over_seeds(comparisons.compare(samples), samples).to_dict("records")
+    assert row["Difference"] == "+2.5"
+    assert row[comparisons.PASSES] == "-10 [-35, +15]"
 
 
 def test_without_anyone_to_compare_with_the_table_says_so():

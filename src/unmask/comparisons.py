@@ -1,6 +1,7 @@
 """Comparisons of an experiment's methods on the same test problems, as tables.
 
 Every trained method is held against the base model, and DMPO against every other trained method, on strict 0/1 grades.
+Where there is neither, all are held against the first policy of the experiment.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from unmask.names import method_name, sampler_name, task_name
 from unmask.scores import interval
 from unmask.statistics import bootstrap_interval, holm, mcnemar, paired_interval, standard_error
 
-COLUMNS = ["method", "task", "variant", "seed", "sampler", "length", "example", "strict"]
+COLUMNS = ["method", "task", "variant", "seed", "sampler", "length", "example", "strict", "nfe"]
 CELL = ["task", "sampler", "length"]
 LEVEL = 0.05
+PASSES = "Forward passes (%)"
 Policy = tuple[str, str]  # method and variant
 
 
@@ -27,7 +29,8 @@ def pairs(samples: pd.DataFrame) -> list[tuple[Policy, Policy]]:
     base, dmpo = ("base", "default"), ("dmpo", "default")
     trained = [policy for policy in found if policy != base]
     against_base = [(policy, base) for policy in trained if base in found]
-    return against_base + [(dmpo, policy) for policy in trained if dmpo in found and policy != dmpo]
+    against = against_base + [(dmpo, policy) for policy in trained if dmpo in found and policy != dmpo]
+    return against or [(policy, trained[0]) for policy in trained[1:]]
 
 
 def grades(samples: pd.DataFrame) -> pd.DataFrame:
@@ -68,24 +71,30 @@ def compare(samples: pd.DataFrame) -> pd.DataFrame:
 
 
 def over_seeds(compared: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
-    """A row for each pair, task, sampler and length, over seeds; intervals over seeds, and over seeds and examples."""
+    """A row for each pair, task, sampler and length, over seeds; intervals over seeds, and over seeds and examples.
+
+    Where the passes of any pair differ, their relative change, with its interval over seeds.
+    """
     wide = grades(samples)
+    passes = samples.groupby(["method", "variant", *CELL, "seed"], sort=False)["nfe"].mean()
     rows = []
     for (better, worse, *cell), group in compared.groupby(["better", "worse", *CELL], sort=False):
         one, other = (wide.loc[(*policy.split("/"), *cell)].dropna() for policy in (better, worse))
         both = (one - other).unstack("example").to_numpy()
         _, low, high = interval(both.mean(1))
         spread = bootstrap_interval([both])
+        spent = [passes[(*policy.split("/"), *cell)] for policy in (better, worse)]
         significant = group["p_holm"] < LEVEL
         rows.append({
             "Pair": f"{_name(better)} − {_name(worse)}",
             "Task": task_name(cell[0]), "Sampler": sampler_name(cell[1]), "L": cell[2],
             "Difference": f"{100 * both.mean():+.1f}", "Seeds": _range(low, high),
-            "Seeds and examples": _range(*spread),
+            "Seeds and examples": _range(*spread), PASSES: _change(spent[0], spent[1]),
             "better / worse / neither": f"{(significant & (group['difference'] > 0)).sum()} / "
             f"{(significant & (group['difference'] < 0)).sum()} / {(~significant).sum()}",
         })  # fmt: skip
-    return pd.DataFrame(rows)
+    found = pd.DataFrame(rows)
+    return found if (found[PASSES] != "").any() else found.drop(columns=PASSES)
 
 
 def aggregates(samples: pd.DataFrame) -> pd.DataFrame:
@@ -118,9 +127,7 @@ def markdown(title: str, compared: pd.DataFrame, samples: pd.DataFrame) -> str:
         "## Pairs on the same test problems",
     ]
     if compared.empty:
-        return (
-            "\n\n".join([*parts, "Nothing to compare: there is neither a base model nor DMPO among the runs."]) + "\n"
-        )
+        return "\n\n".join([*parts, "Nothing to compare: there is one policy."]) + "\n"
     body = over_seeds(compared, samples)
     parts += [
         body.to_markdown(index=False, disable_numparse=True),
@@ -137,6 +144,14 @@ def _cells(wide: pd.DataFrame) -> list[tuple[str, str, int]]:
 
 def _name(policy: str) -> str:
     return method_name(*policy.split("/"))
+
+
+def _change(ours: pd.Series, theirs: pd.Series) -> str:
+    """Relative change of a mean [seeds], with its interval; empty where nothing changes."""
+    if (ours == theirs).all():
+        return ""
+    centre, low, high = interval((ours / theirs - 1).to_numpy())
+    return f"{100 * centre:+.0f} " + ("" if np.isnan(low) else f"[{100 * low:+.0f}, {100 * high:+.0f}]")
 
 
 def _range(low: float, high: float, sign: str = "+") -> str:

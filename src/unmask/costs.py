@@ -31,9 +31,9 @@ class Passes:
     update: int  # with gradient, at each update
     prepare: int = 0  # without gradient, once a buffer
     refresh: int = 0  # without gradient, at each update
-    copies: int = 1  # of one response in one forward pass with gradient, where memory is no matter
+    copies: int = 1  # of one response in one forward pass with gradient, if `rows_per_forward` allows
     scored: int = 1  # and in one without
-    apart: bool = False  # the loss is a sum over copies, so that the activations of all need not exist at once
+    apart: bool = False  # the loss is a mean over copies, so that the activations of all need not exist at once
 
 
 def passes_of(run: Run) -> Passes:

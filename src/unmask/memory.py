@@ -79,7 +79,7 @@ def evaluation_memory(shape: Shape, run: Run, evaluation: EvaluationSpec, cost: 
 
 
 def gradient_pass(shape: Shape, training: Training, passes: Passes, rows: int, width: int, size: int) -> Parts:
-    """What the gradient of so many responses adds, all passes of each together unless the loss is a sum over copies."""
+    """What the gradient of so many responses adds: of all their passes together, but where a loss is a mean of them."""
     copies, held, length = min(passes.copies, passes.update), passes.update, training.generation_length
     if passes.apart:
         copies = held = min(copies, _at_once(training, rows))

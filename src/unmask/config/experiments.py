@@ -52,6 +52,8 @@ class Experiment(Block):
         default="ablations", description="of the report"
     )
 
+    apart: bool = Field(default=False, description="made when it is asked for by name, not by the target `everything`")
+
     @model_validator(mode="after")
     def _one_examination(self) -> Experiment:
         if (self.evaluation is None) == (self.diagnosis is None):

@@ -9,7 +9,7 @@ import itertools
 from typing import Any
 
 from unmask.config import Config
-from unmask.grid.contradictions import contradictions
+from unmask.grid.contradictions import contradictions, undrawable
 from unmask.grid.runs import runs_of, start_of
 from unmask.grid.specs import evaluation_spec, model_spec, toy_spec
 from unmask.grid.work import Experiment, Grid
@@ -34,8 +34,10 @@ def expand(raw: dict[str, Any]) -> Grid:
         sampler = config.sampler(diagnosis.sampler)
         grid.diagnoses[name] = DiagnosisSpec(name, sampler, diagnosis.temperature, diagnosis.examples)
     made: list[Run] = []
+    lines: list[str] = []
     for name, experiment in config.experiments.items():
         runs = runs_of(config, name)
+        lines += undrawable(name, experiment.figures, config.grid_of(name), runs)
         starts = [start_of(config, run) for run in runs if run.start_from]
         made += starts + runs
         for run in starts + runs:
@@ -49,7 +51,7 @@ def expand(raw: dict[str, Any]) -> Grid:
             if spec.name in config.evaluations:
                 raise ConfigError([f"evaluations.{spec.name}: the name of a transfer between tasks; choose another"])
             grid.evaluations[spec.name] = spec
-    if lines := contradictions(made, grid.datasets):
+    if lines := lines + contradictions(made, grid.datasets):
         raise ConfigError(lines)
     return grid
 
@@ -62,6 +64,5 @@ def _experiment(name: str, experiment: Any, runs: list[Run]) -> Experiment:
     carried = {run.name: run.task for run in runs if run.trains and experiment.transfer}
     transfers = {run: [task for task in tasks if task != own] for run, own in carried.items()}
     names = list(dict.fromkeys(run.name for run in runs))
-    return Experiment(
-        name, experiment.question, names, examined, transfers, rows, experiment.figures, experiment.section
-    )
+    kept = experiment.figures, experiment.section, experiment.apart
+    return Experiment(name, experiment.question, names, examined, transfers, rows, *kept)

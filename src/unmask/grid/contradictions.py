@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from unmask.spec import DataSpec, Run
 
 # A run that goes on training an adapter has the adapter's shape.
@@ -14,7 +16,9 @@ def contradictions(runs: list[Run], datasets: dict[str, DataSpec]) -> list[str]:
     by_name: dict[str, Run] = {}
     for run in runs:
         if by_name.setdefault(run.name, run) != run:
-            lines.append(f"experiments.*.grid: two values have the same name in paths: {run.method}, {run.variant}")
+            lines.append(
+                f"experiments.*.grid, or a scale's: two values have the same name in paths: {run.method}, {run.variant}"
+            )
     for run, start in [(run, by_name[run.start_from]) for run in runs if run.start_from]:
         for key in ADAPTER:
             mine = run.training[key]
@@ -31,3 +35,13 @@ def contradictions(runs: list[Run], datasets: dict[str, DataSpec]) -> list[str]:
             if key.startswith("min_") and high is not None and low > high:
                 lines.append(f"tasks.{task}.{key}: {low} is more than max_{key[4:]} {high}")
     return lines
+
+
+def undrawable(experiment: str, figures: list[str], grid: dict[str, list[Any]], runs: list[Run]) -> list[str]:
+    """A picture against a setting that no run changes."""
+    numbers = {key for key, values in grid.items() if all(type(value) in (int, float) for value in values)}
+    changed = {part.partition("~")[0] for run in runs for part in run.variant.split("+")}
+    if "accuracy_by_setting" not in figures or numbers & changed:
+        return []
+    what = "accuracy_by_setting needs a setting with numbers, and no run has another than its default"
+    return [f"experiments.{experiment}.figures: {what}; change the grid, here or in the scale's experiment_changes"]

@@ -22,6 +22,7 @@ class Experiment:
     rows: str
     figures: list[str]
     section: str  # of the report
+    apart: bool  # not among `everything`
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,11 @@ class Grid:
     evaluations: dict[str, EvaluationSpec] = field(default_factory=dict)
     diagnoses: dict[str, DiagnosisSpec] = field(default_factory=dict)
     experiments: dict[str, Experiment] = field(default_factory=dict)
+
+    @property
+    def everything(self) -> list[str]:
+        """Experiments of the target of this name: all but those apart, unless the scale wants them."""
+        return [name for name, one in self.experiments.items() if name in self.wanted or not one.apart]
 
     @property
     def specs(self) -> dict[str, Spec]:

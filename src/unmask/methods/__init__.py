@@ -53,7 +53,10 @@ class Method:
     def losses(
         self, policy: Policy, rollouts: Rollouts, fixed: Rows, fresh: Rows
     ) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
-        """Terms of which `loss` is the sum; each is differentiated, and its memory freed, before the next is formed."""
+        """Terms whose sum is `loss`; each is differentiated, and its memory freed, before the next is formed.
+
+        Each metric is in one of them, so that their sum is right as well.
+        """
         yield self.loss(policy, rollouts, fixed, fresh)
 
 

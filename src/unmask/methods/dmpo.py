@@ -100,7 +100,7 @@ class Dmpo(Method):
             part = {key: fresh[key][:, some] for key in ("masked", "copy_weight")}
             rows, metrics = self.loss(policy, rollouts, fixed, fresh | part)
             share = (some.stop - some.start) / self.copies
-            yield share * rows, metrics if some.start == 0 else {}  # the metrics hang on the row alone
+            yield share * rows, metrics if some.start == 0 else {}  # the same for all copies of a row
 
     # --- weights ------------------------------------------------------------------------------------------------------
 

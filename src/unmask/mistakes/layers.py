@@ -27,8 +27,9 @@ def layers(raw: dict[str, Any]) -> Iterator[tuple[str, Any, type[Block]]]:
         yield from _grid_layers(raw, methods, block_at(experiment, "grid"), f"{where}.grid")
         for scale, block in block_at(raw, "scales").items():
             if change := block_at(block, "experiment_changes", name):
-                asker = f"scales.{scale}.experiment_changes.{name}" if "grid" in change else where
-                grid = block_at(change if "grid" in change else experiment, "grid")
+                changed = change.get("grid") is not None
+                asker = f"scales.{scale}.experiment_changes.{name}" if changed else where
+                grid = block_at(change if changed else experiment, "grid")
                 yield from _grid_layers(raw, items_at(change, "methods") or methods, grid, f"{asker}.grid")
     yield from _toy_layers(raw)
 
