@@ -1,4 +1,4 @@
-# make reproduce | test | test-slurm | bench | help. Nothing is needed beforehand but Python 3.11, make and a compiler.
+# make reproduce | test | test-slurm | bench | help. Nothing is needed beforehand but Python 3.11 and make.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
