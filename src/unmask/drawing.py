@@ -75,7 +75,8 @@ def labels(ax: Axes, ends: Iterable[tuple[float, float, str, str]]) -> None:
         heights[i] = min(heights[i], heights[i + 1] - gap if i + 1 < len(heights) else high)
     variants = without_common([variant for *_, variant in ends])
     for (x, _, method, _), variant, height in zip(ends, variants, heights, strict=True):
-        ax.annotate(
+        name = ax.annotate(
             method_name(method, variant), (x, height), xytext=(6, 0), textcoords="offset points",
             va="center", color=method_colour(method), fontsize=8.5, annotation_clip=False,
         )  # fmt: skip
+        name.set_in_layout(not ax.get_subplotspec().is_last_col())  # the last panel need not shrink for its names

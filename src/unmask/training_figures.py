@@ -18,6 +18,7 @@ from unmask.files import InputError
 from unmask.names import method_name, task_name
 from unmask.scores import interval
 
+End = tuple[float, float, str, str]  # x and y of a line's end, its method and variant
 BIN = "weight_from_"  # columns of the metrics with the share of weights in a bin; the lower edge follows
 
 
@@ -54,8 +55,9 @@ def importance_ratios(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
     for ax, column, name in zip(
         axes[0], ("variance", "limit"), ("variance of importance weights", "share at the limit"), strict=True
     ):
-        _curves(ax, found[found[column].notna()], column)
-        ax.set(title=name, xlabel="gradient updates")
+        ends = _curves(ax, found[found[column].notna()], column)
+        ax.set(title=name, xlabel="gradient updates", ylim=(0, None))
+        labels(ax, ends)
         ax.yaxis.set_tick_params(labelleft=True)
     return figure
 
@@ -107,16 +109,24 @@ def _by_task(metrics: pd.DataFrame, column: str, ylabel: str, xlabel: str, along
     metrics = metrics[metrics["nfe"] > 0]
     tasks = list(metrics["task"].unique())
     figure, axes = panels(1, len(tasks))
-    for ax, task in zip(axes[0], tasks, strict=True):
-        _curves(ax, metrics[metrics["task"] == task], column, along)
-        ax.set(title=task_name(task), xlabel=xlabel)
+    ends = [
+        _curves(ax, metrics[metrics["task"] == task], column, along) for ax, task in zip(axes[0], tasks, strict=True)
+    ]
+    # A band may reach where no reward can be; the axis ends a little above the highest mean.
+    highest = max(line.get_ydata().max() for ax in axes[0] for line in ax.lines)
+    for ax, task, some in zip(axes[0], tasks, ends, strict=True):
+        ax.set(title=task_name(task), xlabel=xlabel, ylim=(0, min(ax.get_ylim()[1], 1.15 * highest)))
+        labels(ax, some)
     axes[0, 0].set_ylabel(ylabel)
     return figure
 
 
-def _curves(ax: Axes, metrics: pd.DataFrame, column: str, along: str = "step") -> None:
-    """A line a method and variant: the mean over seeds of their smoothed runs, at the mean of `along` at each step."""
-    ends: list[tuple[float, float, str, str]] = []
+def _curves(ax: Axes, metrics: pd.DataFrame, column: str, along: str = "step") -> list[End]:
+    """A line a method and variant: the mean over seeds of their smoothed runs, at the mean of `along` at each step.
+
+    Returns where their names belong: beside the panel, also those of lines that end earlier.
+    """
+    ends: list[End] = []
     styles: dict[str, int] = {}
     for (method, variant), runs in metrics.groupby(["method", "variant"], sort=False):
         values = runs.pivot(index="step", columns="seed", values=column)
@@ -126,6 +136,5 @@ def _curves(ax: Axes, metrics: pd.DataFrame, column: str, along: str = "step") -
         style = styles[method] = styles.get(method, -1) + 1
         line_of(ax, x, y, method, marker="", style=style)
         ends.append((x[-1], y[-1, 0], method, variant))
-    ax.set_ylim(0, None)
-    last = max((end[0] for end in ends), default=0)  # names beside the panel, also of lines that end earlier
-    labels(ax, [(last, *end[1:]) for end in ends])
+    last = max((end[0] for end in ends), default=0)
+    return [(last, *end[1:]) for end in ends]
