@@ -303,7 +303,7 @@ WRONG = {  # path: (value, the line that says so)
     ),
     "scales.smoke.experiment_changes.batch_size": (
         {"grid": {"prompts_per_buffer": [2]}},
-        "experiments.batch_size.figures: accuracy_by_setting needs a setting with numbers",
+        "experiments.batch_size.figures: accuracy_by_setting needs a setting to draw against",
     ),
     "scales.smoke.experiment_changes.likelihood": (
         {"methods": ["base", "dmpo"], "grid": None},

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from unmask.files import writing
 from unmask.names import method_colour, method_name, without_common
 
+LONG = 24  # letters that take too much of the next panel's place
 STYLES = ("-", "--", "-.", (0, (1, 1)), (0, (4, 1, 1, 1, 1, 1)))
 
 plt.rcParams.update({
@@ -31,16 +32,17 @@ def save(figure: Figure, path: Path) -> None:
     """Write a figure as PDF or PNG, by the end of its name, whole or not at all."""
     facts = {"CreationDate": None} if path.suffix == ".pdf" else {}  # the same bytes at any time
     drawn = io.BytesIO()  # a full disk leaves matplotlib's own writer of PDF in disorder
-    figure.savefig(drawn, format=path.suffix[1:], metadata=facts)
+    names = [text for ax in figure.axes for text in ax.texts]  # the page grows for them
+    shown = [*figure.get_default_bbox_extra_artists(), *names]
+    figure.savefig(drawn, format=path.suffix[1:], metadata=facts, bbox_extra_artists=shown)
     with writing(path) as temporary:
         temporary.write_bytes(drawn.getvalue())
 
 
-def panels(rows: int, columns: int) -> tuple[Figure, np.ndarray]:
-    """A figure with its axes [rows, columns], y shared along a row."""
-    return plt.subplots(
-        rows, columns, figsize=(3.9 * columns + 0.6, 2.9 * rows), squeeze=False, layout="constrained", sharey="row"
-    )
+def panels(rows: int, columns: int, same: bool = True) -> tuple[Figure, np.ndarray]:
+    """A figure with its axes [rows, columns], y shared along a row if it is the same in all."""
+    size, share = (3.9 * columns + 0.6, 2.9 * rows), "row" if same else "none"
+    return plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained", sharey=share)
 
 
 def heading(*parts: str) -> str:
@@ -56,15 +58,19 @@ def line_of(ax: Axes, x: np.ndarray, y: np.ndarray, method: str, marker: str = "
     ax.fill_between(x, y[:, 1], y[:, 2], color=colour, alpha=0.15 / (1 + style), linewidth=0)
 
 
-def bars_of(ax: Axes, x: np.ndarray, y: np.ndarray, method: str, style: int = 0) -> None:
+def bars_of(ax: Axes, x: np.ndarray, y: np.ndarray, method: str, style: int = 0, joined: bool = True) -> None:
     """As `line_of`, with bars for the intervals: where there are many lines, bands hide each other."""
     colour, reach = method_colour(method), np.abs(y[:, 1:] - y[:, :1]).T
-    ax.errorbar(x, y[:, 0], reach, color=colour, marker="o", markersize=4, linestyle=STYLES[style % len(STYLES)],
+    line = STYLES[style % len(STYLES)] if joined else "none"
+    ax.errorbar(x, y[:, 0], reach, color=colour, marker="o", markersize=4, linestyle=line,
                 linewidth=1.2, elinewidth=0.9)  # fmt: skip
 
 
 def labels(ax: Axes, ends: Iterable[tuple[float, float, str, str]]) -> None:
-    """Names at the right ends of the lines, moved apart until they do not overlap; call it when limits are set."""
+    """Names beside the right ends of the lines, moved apart until they do not overlap; call it when limits are set.
+
+    Long ones stand beside the last panel of a row only; lines look the same in all.
+    """
     ends = sorted(ends, key=lambda end: end[1])
     low, high = ax.get_ylim()
     gap = 0.08 * (high - low)
@@ -74,9 +80,15 @@ def labels(ax: Axes, ends: Iterable[tuple[float, float, str, str]]) -> None:
     for i in reversed(range(len(heights))):  # not above the panel
         heights[i] = min(heights[i], heights[i + 1] - gap if i + 1 < len(heights) else high)
     variants = without_common([variant for *_, variant in ends])
-    for (x, _, method, _), variant, height in zip(ends, variants, heights, strict=True):
-        name = ax.annotate(
-            method_name(method, variant), (x, height), xytext=(6, 0), textcoords="offset points",
-            va="center", color=method_colour(method), fontsize=8.5, annotation_clip=False,
+    names = [method_name(method, variant) for (_, _, method, _), variant in zip(ends, variants, strict=True)]
+    last = ax.get_subplotspec().is_last_col()
+    if not last and max(map(len, names), default=0) > LONG:
+        return
+    for (x, y, method, _), name, height in zip(ends, names, heights, strict=True):
+        colour = method_colour(method)
+        leader = {"arrowstyle": "-", "color": colour, "linewidth": 0.6, "shrinkA": 1, "shrinkB": 0, "relpos": (0, 0.5)}
+        text = ax.annotate(
+            name, (x, y), xytext=(14, height), textcoords=("offset points", "data"), va="center", color=colour,
+            fontsize=8.5, annotation_clip=False, arrowprops=leader,
         )  # fmt: skip
-        name.set_in_layout(not ax.get_subplotspec().is_last_col())  # the last panel need not shrink for its names
+        text.set_in_layout(not last)  # the last panel need not shrink for its names: the page grows

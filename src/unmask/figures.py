@@ -6,6 +6,7 @@ Bands and bars are 95 % intervals over seeds. A method has the same colour in ev
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -60,18 +61,19 @@ def accuracy_by_length(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
 
 
 def accuracy_by_setting(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
-    """Strict accuracy, a mean over lengths, against the first numeric setting of a grid; a panel a task and sampler.
+    """Strict accuracy, a mean over lengths, against the setting of a grid with most values; a panel a task and sampler.
 
-    A line for each choice of the other settings; the base model, which has none, is a dotted line.
+    A line for each choice of the other settings, or points where the values are no numbers; the base model, which has
+    none, is a dotted line.
     """
     mean = scores.groupby(["task", "sampler", "method", "variant", "seed"], sort=False)["strict"].mean().reset_index()
     settings = metrics.groupby(["method", "variant"], sort=False)["settings"].first().map(json.loads)
     varied = list(dict.fromkeys(part.partition("~")[0] for v in scores["variant"] for part in v.split("+") if "~" in v))
-    numeric = [key for key in varied if all(type(s.get(key, 0)) in (int, float) for s in settings)]
-    axis = numeric[0]
+    axis, values = _axis(varied, settings)
+    numeric = _numeric(values)
     others = [key for key in varied if key != axis and len({str(s.get(key)) for s in settings}) > 1]
     chosen = [settings.get(policy) for policy in zip(mean["method"], mean["variant"], strict=True)]
-    mean["at"] = [s[axis] if s else np.nan for s in chosen]
+    mean["at"] = [(s[axis] if numeric else values.index(s[axis])) if s else np.nan for s in chosen]
     mean["choice"] = [", ".join(setting_name(key, s[key]) for key in others) if s else "" for s in chosen]
     figure, axes = panels(1, len(cells := list(mean.groupby(["task", "sampler"], sort=False))))
     for ax, ((task, sampler), panel) in zip(axes[0], cells, strict=True):
@@ -79,20 +81,38 @@ def accuracy_by_setting(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
         for i, ((method, choice), line) in enumerate(panel.dropna().groupby(["method", "choice"], sort=False)):
             table = line.pivot(index="at", columns="seed", values="strict")
             y = np.array([interval(100 * row) for row in table.to_numpy()])
-            line_of(ax, table.index.to_numpy(), y, method, style=i)
+            if numeric:
+                line_of(ax, table.index.to_numpy(), y, method, style=i)
+            else:
+                bars_of(ax, table.index.to_numpy() + 0.08 * i, y, method, joined=False)
             ends.append((table.index[-1], y[-1, 0], method, choice or "default"))
         for method, runs in panel[panel["at"].isna()].groupby("method", sort=False):
             y = 100 * runs["strict"].mean()
             ax.axhline(y, color=method_colour(method), linestyle=":", linewidth=1)
             ends.append((panel["at"].max(), y, method, "default"))
-        ax.set(title=heading(task_name(task), sampler_name(sampler)), xlabel=axis.replace("_", " "), xscale="log")
-        ax.set_ylim(0, None)
-        ax.set_xticks(sorted(panel["at"].dropna().unique()), minor=False)
-        ax.xaxis.set_major_formatter("{x:g}")
-        ax.minorticks_off()
+        ax.set(title=heading(task_name(task), sampler_name(sampler)), xlabel=axis.replace("_", " "), ylim=(0, 101))
+        if numeric:
+            ax.set_xscale("log")
+            ax.set_xticks(sorted(panel["at"].dropna().unique()), minor=False)
+            ax.xaxis.set_major_formatter("{x:g}")
+            ax.minorticks_off()
+        else:
+            ax.set_xticks(range(len(values)), map(str, values))
         labels(ax, ends)
     axes[0, 0].set_ylabel("right answers (%)")
     return figure
+
+
+def _axis(varied: list[str], settings: pd.Series) -> tuple[str, list[Any]]:
+    """The setting with most values, one with numbers where others have as many, and the values."""
+    values = {key: list(dict.fromkeys(s[key] for s in settings if key in s)) for key in varied}
+    axis = max(varied, key=lambda key: (len(values[key]), _numeric(values[key])))
+    return axis, values[axis]
+
+
+def _numeric(values: list[Any]) -> bool:
+    """Whether they fit on a logarithmic axis."""
+    return all(type(value) in (int, float) and value > 0 for value in values)
 
 
 def accuracy_by_nfe(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:

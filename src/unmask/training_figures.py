@@ -51,14 +51,13 @@ def importance_ratios(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
     of_responses = 1 / metrics.get("effective_sample_size", nothing) - 1
     limit = metrics.get("clamped", nothing).fillna(metrics.get("largest_weight", nothing))
     found = metrics.assign(variance=of_tokens.fillna(of_responses), limit=limit)
-    figure, axes = panels(1, 2)
+    figure, axes = panels(1, 2, same=False)
     for ax, column, name in zip(
         axes[0], ("variance", "limit"), ("variance of importance weights", "share at the limit"), strict=True
     ):
         ends = _curves(ax, found[found[column].notna()], column)
         ax.set(title=name, xlabel="gradient updates", ylim=(0, None))
         labels(ax, ends)
-        ax.yaxis.set_tick_params(labelleft=True)
     return figure
 
 

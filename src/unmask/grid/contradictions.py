@@ -39,9 +39,8 @@ def contradictions(runs: list[Run], datasets: dict[str, DataSpec]) -> list[str]:
 
 def undrawable(experiment: str, figures: list[str], grid: dict[str, list[Any]], runs: list[Run]) -> list[str]:
     """A picture against a setting that no run changes."""
-    numbers = {key for key, values in grid.items() if all(type(value) in (int, float) for value in values)}
     changed = {part.partition("~")[0] for run in runs for part in run.variant.split("+")}
-    if "accuracy_by_setting" not in figures or numbers & changed:
+    if "accuracy_by_setting" not in figures or grid.keys() & changed:
         return []
-    what = "accuracy_by_setting needs a setting with numbers, and no run has another than its default"
+    what = "accuracy_by_setting needs a setting to draw against, and no run has another than its default"
     return [f"experiments.{experiment}.figures: {what}; change the grid, here or in the scale's experiment_changes"]
