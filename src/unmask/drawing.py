@@ -79,8 +79,8 @@ def labels(ax: Axes, ends: Iterable[tuple[float, float, str, str]]) -> None:
         heights.append(max(y, heights[-1] + gap) if heights else y)
     for i in reversed(range(len(heights))):  # not above the panel
         heights[i] = min(heights[i], heights[i + 1] - gap if i + 1 < len(heights) else high)
-    variants = without_common([variant for *_, variant in ends])
-    names = [method_name(method, variant) for (_, _, method, _), variant in zip(ends, variants, strict=True)]
+    trained = iter(without_common([variant for _, _, method, variant in ends if method != "base"]))
+    names = [method_name(method, variant if method == "base" else next(trained)) for _, _, method, variant in ends]
     last = ax.get_subplotspec().is_last_col()
     if not last and max(map(len, names), default=0) > LONG:
         return
