@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from unmask.files import writing
 from unmask.names import method_colour, method_name, without_common
 
-LONG = 24  # letters that take too much of the next panel's place
+LONG = 30  # letters that take too much of the next panel's place
 STYLES = ("-", "--", "-.", (0, (1, 1)), (0, (4, 1, 1, 1, 1, 1)))
 
 plt.rcParams.update({
