@@ -31,9 +31,9 @@ class Spoiling:
         self.done += 1
         return self.method.refresh(*arguments)
 
-    def loss(self, *arguments):
-        rows, metrics = self.method.loss(*arguments)
-        return self.spoil(rows) if self.done in self.updates else rows, metrics
+    def losses(self, *arguments):
+        for rows, metrics in self.method.losses(*arguments):
+            yield self.spoil(rows) if self.done in self.updates else rows, metrics
 
 
 SPOILS = {

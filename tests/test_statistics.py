@@ -108,7 +108,7 @@ def test_the_table_counts_seeds_and_says_how_it_was_made(samples):
 
 def test_without_base_and_dmpo_all_meet_the_first_and_their_passes_are_compared():
     """8, 9 and 10 passes against 10, by seed: −20, −10 and 0 %; their mean −10, and t(2) · 10/√3 = 24.8 around it."""
-    one = [planted("diffpo", 3 + s, s, variant="learn~sampler").assign(nfe=10.0) for s in range(3)]
+    one = [planted("diffpo", 3 + s, s, variant="learn~sampler").assign(nfe=10.0) for s in (2, 0, 1)]  # in any order
     two = [planted("diffpo", 4 + s, s, variant="learn~joint").assign(nfe=8.0 + s) for s in range(3)]
     samples = pd.concat(one + two)
     assert comparisons.pairs(samples) == [(("diffpo", "learn~joint"), ("diffpo", "learn~sampler"))]

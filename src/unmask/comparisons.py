@@ -147,11 +147,12 @@ def _name(policy: str) -> str:
 
 
 def _change(ours: pd.Series, theirs: pd.Series) -> str:
-    """Relative change of a mean [seeds], with its interval; empty where nothing changes."""
-    if (ours == theirs).all():
+    """Relative change of a mean [seeds], with its interval; empty where no seed's changes by half a percent."""
+    change = (ours / theirs - 1).dropna().to_numpy()
+    if np.abs(change).max() < 0.005:
         return ""
-    centre, low, high = interval((ours / theirs - 1).to_numpy())
-    return f"{100 * centre:+.0f} " + ("" if np.isnan(low) else f"[{100 * low:+.0f}, {100 * high:+.0f}]")
+    centre, low, high = interval(change)
+    return f"{100 * centre:+.0f}" + ("" if np.isnan(low) else f" [{100 * low:+.0f}, {100 * high:+.0f}]")
 
 
 def _range(low: float, high: float, sign: str = "+") -> str:

@@ -63,8 +63,8 @@ def accuracy_by_length(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
 def accuracy_by_setting(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
     """Strict accuracy, a mean over lengths, against the setting of a grid with most values; a panel a task and sampler.
 
-    A line for each choice of the other settings, or points where the values are no numbers; the base model, which has
-    none, is a dotted line.
+    A line for each choice of the other settings, or points where the values are no numbers; a policy that does not have
+    the setting, as the base model, is a dotted line.
     """
     mean = scores.groupby(["task", "sampler", "method", "variant", "seed"], sort=False)["strict"].mean().reset_index()
     settings = metrics.groupby(["method", "variant"], sort=False)["settings"].first().map(json.loads)
@@ -73,19 +73,20 @@ def accuracy_by_setting(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
     numeric = _numeric(values)
     others = [key for key in varied if key != axis and len({str(s.get(key)) for s in settings}) > 1]
     chosen = [settings.get(policy) for policy in zip(mean["method"], mean["variant"], strict=True)]
-    mean["at"] = [(s[axis] if numeric else values.index(s[axis])) if s else np.nan for s in chosen]
-    mean["choice"] = [", ".join(setting_name(key, s[key]) for key in others) if s else "" for s in chosen]
+    mean["at"] = [(s[axis] if numeric else values.index(s[axis])) if s and axis in s else np.nan for s in chosen]
+    mean["choice"] = [", ".join(setting_name(key, s[key]) for key in others if key in s) if s else "" for s in chosen]
     figure, axes = panels(1, len(cells := list(mean.groupby(["task", "sampler"], sort=False))))
     for ax, ((task, sampler), panel) in zip(axes[0], cells, strict=True):
         ends = []
         for i, ((method, choice), line) in enumerate(panel.dropna().groupby(["method", "choice"], sort=False)):
             table = line.pivot(index="at", columns="seed", values="strict")
+            x = table.index.to_numpy() if numeric else table.index.to_numpy() + 0.08 * i  # beside each other
             y = np.array([interval(100 * row) for row in table.to_numpy()])
             if numeric:
-                line_of(ax, table.index.to_numpy(), y, method, style=i)
+                line_of(ax, x, y, method, style=i)
             else:
-                bars_of(ax, table.index.to_numpy() + 0.08 * i, y, method, joined=False)
-            ends.append((table.index[-1], y[-1, 0], method, choice or "default"))
+                bars_of(ax, x, y, method, joined=False)
+            ends.append((x[-1], y[-1, 0], method, choice or "default"))
         for method, runs in panel[panel["at"].isna()].groupby("method", sort=False):
             y = 100 * runs["strict"].mean()
             ax.axhline(y, color=method_colour(method), linestyle=":", linewidth=1)
