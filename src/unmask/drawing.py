@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 import matplotlib
 import numpy as np
@@ -39,10 +40,10 @@ def save(figure: Figure, path: Path) -> None:
         temporary.write_bytes(drawn.getvalue())
 
 
-def panels(rows: int, columns: int, same: bool = True) -> tuple[Figure, np.ndarray]:
-    """A figure with its axes [rows, columns], y shared along a row if it is the same in all."""
-    size, share = (3.9 * columns + 0.6, 2.9 * rows), "row" if same else "none"
-    return plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained", sharey=share)
+def panels(rows: int, columns: int, same: Literal["row", "none"] = "row") -> tuple[Figure, np.ndarray]:
+    """A figure with its axes [rows, columns]; `same` says whether y is shared along a row."""
+    size = (3.9 * columns + 0.6, 2.9 * rows)
+    return plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained", sharey=same)
 
 
 def heading(*parts: str) -> str:

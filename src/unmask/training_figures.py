@@ -51,7 +51,7 @@ def importance_ratios(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
     of_responses = 1 / metrics.get("effective_sample_size", nothing) - 1
     limit = metrics.get("clamped", nothing).fillna(metrics.get("largest_weight", nothing))
     found = metrics.assign(variance=of_tokens.fillna(of_responses), limit=limit)
-    figure, axes = panels(1, 2, same=False)
+    figure, axes = panels(1, 2, same="none")
     for ax, column, name in zip(
         axes[0], ("variance", "limit"), ("variance of importance weights", "share at the limit"), strict=True
     ):
@@ -112,7 +112,7 @@ def _by_task(metrics: pd.DataFrame, column: str, ylabel: str, xlabel: str, along
         _curves(ax, metrics[metrics["task"] == task], column, along) for ax, task in zip(axes[0], tasks, strict=True)
     ]
     # A band may reach where no reward can be; the axis ends a little above the highest mean.
-    highest = max(line.get_ydata().max() for ax in axes[0] for line in ax.lines)
+    highest = max(np.nanmax(line.get_ydata()) for ax in axes[0] for line in ax.lines)
     for ax, task, some in zip(axes[0], tasks, ends, strict=True):
         ax.set(title=task_name(task), xlabel=xlabel, ylim=(0, min(ax.get_ylim()[1], 1.15 * highest)))
         labels(ax, some)
