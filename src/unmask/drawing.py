@@ -82,7 +82,8 @@ def labels(ax: Axes, ends: Iterable[tuple[float, float, str, str]]) -> None:
         heights[i] = min(heights[i], heights[i + 1] - gap if i + 1 < len(heights) else high)
     trained = iter(without_common([variant for _, _, method, variant in ends if method != "base"]))
     names = [method_name(method, variant if method == "base" else next(trained)) for _, _, method, variant in ends]
-    last = ax.get_subplotspec().is_last_col()
+    place = ax.get_subplotspec()
+    last = place is None or place.is_last_col()
     if not last and max(map(len, names), default=0) > LONG:
         return
     for (x, y, method, _), name, height in zip(ends, names, heights, strict=True):
