@@ -66,10 +66,6 @@ def test_a_scale_may_change_what_an_experiment_has(config):
     methods = {scale: {run.split("/")[0] for run in runs[scale]["main"].runs} for scale in runs}
     few = {"base", "diffu_grpo", "dmpo"}
     assert methods == {"laptop": few, "smoke": few, "llada-8b": few | {"sft", "d1", "coupled_grpo", "diffpo"}}
-    made = {scale: expand(config | {"scale": scale}) for scale in ("laptop", "llada-8b")}
-    reuse = {scale: {grid.runs[run].training["updates_per_buffer"] for run in grid.experiments["buffer_reuse"].runs
-                     if run.startswith("dmpo")} for scale, grid in made.items()}  # fmt: skip
-    assert reuse == {"laptop": {1, 4, 24}, "llada-8b": {1, 4, 8, 24}}
 
 
 def test_runs_are_shared_where_settings_are_the_same(config):
@@ -205,7 +201,7 @@ def test_reused_buffers_leave_the_number_of_updates_alone(config, scale):
     runs = [grid.runs[name].training for name in grid.experiments["buffer_reuse"].runs if name.startswith("dmpo")]
     default = grid.runs["dmpo/sudoku/default/seed-0"].training
     wanted = default["buffers"] * default["updates_per_buffer"]
-    assert {t["updates_per_buffer"] for t in runs} >= {1, 24}
+    assert {t["updates_per_buffer"] for t in runs} == ({1, 4, 24} if scale == "laptop" else {1, 4, 8, 24})
     assert all(0 <= t["buffers"] * t["updates_per_buffer"] - wanted < t["updates_per_buffer"] for t in runs)
 
 

@@ -106,7 +106,7 @@ def accuracy_by_setting(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
 
 def _axis(varied: list[str], settings: pd.Series) -> tuple[str, list[Any]]:
     """The setting with most values, one with numbers where others have as many, and the values."""
-    values = {key: list(dict.fromkeys(s[key] for s in settings if key in s)) for key in varied}
+    values = {key: list({str(s[key]): s[key] for s in settings if key in s}.values()) for key in varied}  # or lists
     axis = max(varied, key=lambda key: (len(values[key]), _numeric(values[key])))
     return axis, values[axis]
 

@@ -94,7 +94,7 @@ class Dmpo(Method):
     ) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
         """WDCE is a mean over copies: `rows_per_forward` of them at a time are a term. WDDO needs all of a response."""
         if self.loss_kind == "wddo":
-            yield self.loss(policy, rollouts, fixed, fresh)
+            yield from super().losses(policy, rollouts, fixed, fresh)
             return
         for some in rollouts.copies_at_once(self.copies):
             part = {key: fresh[key][:, some] for key in ("masked", "copy_weight")}
