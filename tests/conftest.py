@@ -67,6 +67,19 @@ def expand_task_settings(task):
 
 
 @pytest.fixture
+def no_network(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture
+def ids():
+    """Three rows of tokens for the models of published_checkpoints.py."""
+    import torch
+
+    return torch.randint(2, 59, (3, 17), generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
 def on_disk(policy, sudoku, tmp_path):
     """A folder with the tiny model in `weights`, and beside it Sudoku's splits as parquet."""
     from unmask.data import write_rows

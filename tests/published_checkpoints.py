@@ -8,10 +8,13 @@ published names, one row at a time, with rotary embedding as rotations of pairs.
 import json
 import math
 
+import pytest
 import torch
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
+
+from unmask.models.published import load_model
 
 CHAT = "{% for m in messages %}<|user|>{{ m['content'] }}{% endfor %}{% if add_generation_prompt %}<|bot|>{% endif %}"
 LLADA_CONFIG = {
@@ -52,6 +55,12 @@ DREAM_NAMES = {
 }  # fmt: skip
 NAMES = {"llada": LLADA_NAMES, "dream": DREAM_NAMES}
 WIDTH, MLP, HEADS, KV_HEADS, HEAD, VOCABULARY, LAYERS = 24, 40, 4, 2, 6, 64, 3
+kinds = pytest.mark.parametrize("kind", ["llada", "dream"])
+
+
+def load(folder, dtype=torch.float32):
+    """The library's model of a checkpoint, whose forward pass the one below is compared with."""
+    return load_model(folder, "cpu", dtype)
 
 
 def write_checkpoint(folder, kind, dtype=torch.float32):

@@ -1,4 +1,4 @@
-"""What `plan` reckons: parameters, operations and memory, against real models, trainings and hand-computed values."""
+"""The parameters and operations that `plan` reckons, against real models, trainings and hand-computed values."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,11 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 from published_checkpoints import write_checkpoint
+from reckoned import ALL, DUAL, PREFIX, TINY, TOP1, run_of, tiny_policy
 
 from unmask import methods
-from unmask.at_once import CPU_LOGITS, GPU_LOGITS, rows_at_once
 from unmask.config.scales import Cost
-from unmask.config.training import Training
 from unmask.costs import (
     decoded_tokens,
     evaluation_flops,
@@ -20,43 +19,12 @@ from unmask.costs import (
     passes_of,
     training_flops,
 )
-from unmask.fitting import misfits
 from unmask.grid import expand
-from unmask.memory import (
-    activations,
-    evaluation_memory,
-    head,
-    kept_by_layer,
-    total,
-    training_memory,
-)
+from unmask.memory import training_memory
 from unmask.models.layouts import Layout
-from unmask.models.policy import Policy
-from unmask.models.shapes import DREAM_7B, LLADA_8B, TINY_VOCABULARY, Shape, shape_of
-from unmask.models.tiny import build_model, build_tokenizer
+from unmask.models.shapes import DREAM_7B, LLADA_8B, TINY_VOCABULARY, shape_of
+from unmask.models.tiny import build_tokenizer
 from unmask.trainer import Trainer
-
-ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-TINY = Shape(hidden=64, layers=6, heads=2, kv_heads=2, mlp=96, vocabulary=55)
-TOP1, DUAL, PREFIX = (
-    {"rule": "top_k", "tokens_per_step": 1, "cache": cache, "guidance": 0.0} for cache in ("none", "dual", "prefix")
-)
-
-
-def run_of(config, method="dmpo", scale="smoke", **training):
-    config["scale"] = scale
-    config["experiments"]["main"]["methods"] = [method]
-    config["scales"][scale]["training"] |= training
-    grid = expand(config)
-    return grid, grid.runs[f"{method}/sudoku/default/seed-0"]
-
-
-def tiny_policy(shape=TINY, dtype=torch.float32):
-    sizes = {"hidden_size": shape.hidden, "layers": shape.layers, "heads": shape.heads, "mlp_size": shape.mlp}
-    tokenizer = build_tokenizer()
-    model = build_model(**sizes, rope_theta=1e4, vocabulary=len(tokenizer), seed=0)
-    return Policy(model.to(dtype).eval().requires_grad_(False), tokenizer)
-
 
 # --- parameters -------------------------------------------------------------------------------------------------------
 
@@ -80,7 +48,7 @@ def model_spec(source, **settings):
 
 
 def test_parameters_of_the_published_models():
-    """Counted from the models themselves in tests/test_published_checkpoints.py."""
+    """Counted from the models themselves in tests/test_published_forward.py."""
     assert LLADA_8B.parameters == 8_015_581_184
     assert DREAM_7B.parameters == 7_615_616_512
     assert shape_of(model_spec("hub", repository="GSAI-ML/LLaDA-1.5"), Path("not there")) is LLADA_8B
@@ -205,181 +173,6 @@ def test_a_method_that_is_not_known_is_its_copies(config):
     _, run = run_of(config)
     passes = passes_of(replace(run, algorithm="mine", method_settings={"copies": 6}))
     assert (passes.update, passes.copies, passes.prepare) == (6, 6, 0)
-
-
-# --- memory -----------------------------------------------------------------------------------------------------------
-
-
-def settings(config, **training):
-    return Training(**run_of(config, **training)[1].training)
-
-
-@pytest.mark.parametrize(
-    ("targets", "dropout", "always", "asked"),
-    [
-        ([], 0.0, 4 * 4096 + 2 * 2 * 4096, 2 * 2 * 4096 + 4 * 32 + 4 * 4096 + 3 * 2 * 12288),
-        (ALL, 0.0, 32768 + 2 * (4 * 4096 + 512), 106624 + 4 * 4 * 4096 + 4 * 12288 + 5 * 512),
-        (ALL, 0.05, 32768 + 2 * (5 * 4096 + 512), 106624 + 4 * 5 * 4096 + 5 * 12288 + 5 * 512),
-        (["down_proj"], 0.05, 32768, 106624 + 5 * 12288 + 512),
-    ],
-)
-def test_what_a_layer_keeps_by_hand(config, targets, dropout, always, asked):
-    """LLaDA-8B in bfloat16, rank 128, bytes a token."""
-    training = settings(config, lora_rank=128, lora_dropout=dropout)
-    training = training.model_copy(update={"lora_targets": targets})
-    assert kept_by_layer(LLADA_8B, training, size=2) == (always, asked)
-
-
-@pytest.mark.parametrize("rank", [0, 8])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("checkpointing", [False, True])
-def test_what_is_kept_for_the_gradient_is_what_autograd_keeps(config, rank, dtype, checkpointing):
-    """Without dropout, whose mask is larger on a processor; within 5 %: the first norm of a frozen model keeps none."""
-    if rank == 0 and dtype == torch.bfloat16:
-        pytest.skip("every weight is trained in fp32 only")
-    policy = tiny_policy(dtype=dtype)
-    policy.make_trainable(rank=rank, alpha=8, dropout=0.0, targets=ALL, seed=0)
-    policy.model.train()
-    policy.model.activation_checkpointing = checkpointing
-    weights = {p.untyped_storage().data_ptr() for p in policy.model.parameters()}
-    kept = {}
-
-    def keep(tensor):
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights:
-            kept[storage.data_ptr()] = (storage.nbytes(), tensor)
-        return tensor
-
-    rows, prompt, length = 4, 16, 48
-    ids = torch.randint(2, 55, (rows, prompt + length))
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        policy.model.hidden_states(ids, None, slice(prompt, None)).sum()
-    t = settings(config, lora_rank=rank, lora_dropout=0.0, generation_length=length,
-                 activation_checkpointing=checkpointing, lora_targets=ALL)  # fmt: skip
-    size = dtype.itemsize
-    one_layer = rows * ids.shape[1] * sum(kept_by_layer(TINY, t, size)) if checkpointing else 0  # comes later, backward
-    reckoned = activations(TINY, t, rows, rows, ids.shape[1], size) - one_layer
-    rotations = 0 if checkpointing else 2 * ids.shape[1] * TINY.hidden // TINY.heads * 4  # shared by all layers
-    assert sum(size for size, _ in kept.values()) - rotations == pytest.approx(reckoned, rel=0.05)
-
-
-def test_four_bits_hold_the_8b_model_in_5_7_gb(config):
-    config["scale"] = "llada-8b"
-    config["scales"]["llada-8b"]["training"]["quantisation"] = "nf4"
-    grid = expand(config)
-    parts = training_memory(LLADA_8B, grid.runs["dmpo/gsm8k/default/seed-0"], grid.cost)["gradient"]
-    layers = 8_015_581_184 - 2 * 126_464 * 4096 - (2 * 32 + 1) * 4096  # without embedding, head and norms
-    assert parts["weights"] == layers * (0.5 + 1 / 64 + 1 / 4096) + 2 * (8_015_581_184 - layers)
-    assert round(parts["weights"] / 1e9, 1) == 5.7
-
-
-def test_parts_of_the_8b_model_by_hand(config):
-    """DMPO in bfloat16, 16 sequences at once: one masked copy of each of 16 responses, or four of each of four."""
-    grid, run = run_of(config, scale="llada-8b", rows_per_forward=16, activation_checkpointing=True)
-    parts = training_memory(LLADA_8B, run, grid.cost)["gradient"]
-    assert parts == training_memory(LLADA_8B, with_rows(run, 4), grid.cost)["gradient"]
-    trained, tokens = 335_544_320, 16 * (200 + 256)
-    assert parts["weights"] == 2 * 8_015_581_184
-    assert (parts["adapter"], parts["reference"], parts["gradients"], parts["moments"]) == (
-        4 * trained, 4 * trained, 4 * trained, 8 * trained,
-    )  # fmt: skip
-    layer = 32768 + 2 * (5 * 4096 + 512) + 106624 + 4 * 5 * 4096 + 5 * 12288 + 5 * 512
-    assert parts["activations"] == 32 * tokens * 4096 * 2 + 16 * 256 * 4096 * 4 + tokens * layer
-    assert parts["head"] == 2**24 * 10 + 3 * 16 * 256 * 4096 * 2
-
-
-def with_rows(run, count):
-    """The run with so many responses in a buffer."""
-    return replace(run, training=run.training | {"prompts_per_buffer": 1, "group_size": count})
-
-
-def test_the_head_never_makes_full_logits():
-    few, many = head(LLADA_8B, 200, size=2), head(LLADA_8B, 20_000, size=2)
-    assert many - few == 3 * 19_800 * 4096 * 2  # states only
-
-
-def test_a_batch_at_laptop_scale_is_one_part_and_one_at_8b_is_not():
-    assert rows_at_once("cpu", TINY_VOCABULARY) >= 256 * 4 * 40  # rows, their masked copies, tokens
-    assert rows_at_once("cpu", 126_464) == 33
-    assert rows_at_once("cuda", 126_464) == 132
-    assert rows_at_once("cpu", 2 * CPU_LOGITS) == rows_at_once("cuda", 2 * GPU_LOGITS) == 1
-
-
-def test_more_rows_need_more_and_checkpointing_less(config):
-    needed = {}
-    for rows in (1, 2, 8):
-        for checkpointing in (False, True):
-            grid, run = run_of(config, scale="llada-8b", rows_per_forward=rows, activation_checkpointing=checkpointing)
-            needed[rows, checkpointing] = total(training_memory(LLADA_8B, run, grid.cost)["gradient"])
-    for checkpointing in (False, True):
-        assert needed[1, checkpointing] < needed[2, checkpointing] < needed[8, checkpointing]
-    assert all(needed[rows, True] < needed[rows, False] for rows in (1, 2, 8))
-
-
-def test_a_share_of_the_rows_needs_no_more_than_itself(config):
-    grid, run = run_of(config, scale="llada-8b", rows_per_forward=100_000)
-    one, eight = (training_memory(LLADA_8B, run, grid.cost, gpus)["gradient"] for gpus in (1, 8))
-    assert one["activations"] == 8 * eight["activations"]
-
-
-def test_a_cache_holds_keys_and_values_of_all_layers(grid):
-    base = grid.runs["base/sudoku/default/seed-0"]
-    cost = grid.cost.model_copy(update={"prompt_tokens": 20})
-    evaluation = replace(grid.evaluations["papers"], samplers={"dual": DUAL}, lengths=[24, 32], rows_per_batch=7)
-    parts = evaluation_memory(TINY, base, evaluation, cost)
-    assert parts["cache"] == 2 * (2 * TINY.layers * 7 * (20 + 32) * 64 * 4)  # twice: a copy while rows leave
-    assert evaluation_memory(TINY, base, replace(evaluation, samplers={"one": TOP1}), cost)["cache"] == 0
-
-
-# --- what does not fit ------------------------------------------------------------------------------------------------
-
-
-def test_a_run_that_does_not_fit_names_the_settings_to_change(config):
-    grid, run = run_of(config, scale="llada-8b", rows_per_forward=16, activation_checkpointing=False)
-    (said,) = misfits(grid, run, LLADA_8B, [grid.evaluations["papers"]])
-    assert "GB (gradient) do not fit into the 80 GB of scales.llada-8b.cost.gpu_memory. Set " in said
-    assert "scales.llada-8b.training.rows_per_forward: 11 (" in said
-    assert ", or scales.llada-8b.training.activation_checkpointing: true (" in said
-    for change in ({"rows_per_forward": 11}, {"activation_checkpointing": True}):
-        assert not misfits(grid, replace(run, training=run.training | change), LLADA_8B, [])
-    assert misfits(grid, replace(run, training=run.training | {"rows_per_forward": 12}), LLADA_8B, [])
-
-
-def test_where_one_change_is_not_enough_two_are_named(config):
-    config["scales"]["llada-8b"]["cost"]["gpu_memory"] = 28
-    grid, run = run_of(config, scale="llada-8b", rows_per_forward=16, activation_checkpointing=False)
-    (said,) = misfits(grid, run, LLADA_8B, [])
-    where = "scales.llada-8b.training"
-    assert f". Set {where}.activation_checkpointing: true and {where}.rows_per_forward: 5 (" in said
-
-
-def test_an_evaluation_that_does_not_fit_names_its_rows(config):
-    config["scales"]["llada-8b"]["cost"]["gpu_memory"] = 24
-    grid, base = run_of(config, "base", scale="llada-8b")
-    papers = grid.evaluations["papers"]
-    (said,) = misfits(grid, base, LLADA_8B, [papers])
-    rows = int(said.partition("evaluations.papers.rows_per_batch: ")[2].split()[0])
-    assert not misfits(grid, base, LLADA_8B, [replace(papers, rows_per_batch=rows)])
-    assert misfits(grid, base, LLADA_8B, [replace(papers, rows_per_batch=rows + 1)])
-
-
-def test_a_model_too_large_for_the_gpu_has_no_way_out(config):
-    config["scales"]["llada-8b"]["cost"]["gpu_memory"] = 12
-    grid, run = run_of(config, scale="llada-8b")
-    (said,) = misfits(grid, run, LLADA_8B, [])
-    assert said.endswith(": it takes a GPU with more, or a smaller model.")
-
-
-def test_without_a_gpu_there_is_no_limit(config):
-    grid, run = run_of(config, scale="laptop")
-    assert misfits(grid, run, LLADA_8B, [grid.evaluations["papers"]]) == []
-
-
-def test_the_settings_as_they_are_fit(config):
-    config["scale"] = "llada-8b"
-    grid = expand(config)
-    for run in grid.runs.values():
-        assert misfits(grid, run, LLADA_8B, list(grid.evaluations.values())) == [], run.name
 
 
 def test_cost_decides_no_spec(config):

@@ -12,11 +12,7 @@ from unmask.models.policy import Policy
 from unmask.models.published import check_checkpoint
 
 SHARD = "model-00002-of-00002.safetensors"
-
-
-@pytest.fixture(autouse=True)
-def no_network(monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+pytestmark = pytest.mark.usefixtures("no_network")
 
 
 def drop(name):

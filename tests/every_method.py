@@ -1,0 +1,38 @@
+"""Every method and variant with settings for tests: numbers whose losses can be worked out by hand."""
+
+import math
+from dataclasses import replace
+
+from unmask.methods.coupled_grpo import CoupledGrpo
+from unmask.methods.diffpo import Diffpo
+from unmask.methods.diffu_grpo import DiffuGrpo
+from unmask.methods.dmpo import Dmpo
+from unmask.methods.sft import Sft
+from unmask.seeding import Seeds
+
+SEEDS = Seeds((0,))
+DMPO = Dmpo(
+    alpha=1 / math.log(3), eta=2.0, coefficient=1.0, ess_target=0.0, loss_kind="wdce", baseline="none",
+    baseline_strength=1.0, wddo_beta=1.0, wddo_negative=1.0, likelihood="elbo", masks="uniform", elbo_copies=4,
+    copies=4,
+)  # fmt: skip
+DIFFU = DiffuGrpo(clip=0.2, kl_penalty=0.0, prompt_mask=0.15, mask_index="update", micro_steps=2)
+COUPLED = CoupledGrpo(clip=0.2, kl_penalty=0.0)
+DIFFPO = Diffpo(
+    clip=0.2, kl_penalty=0.0, surrogate="two_stage", importance_sampling=True, clamp=1.5,
+    learn="model", sigma=0.5, speed_reward=0.5,
+)  # fmt: skip
+BASELINES = ("none", "group", "individual", "model")
+RL = {
+    **{f"dmpo-{name}": replace(DMPO, baseline=name) for name in BASELINES},
+    "dmpo-wddo": replace(DMPO, loss_kind="wddo"),
+    "dmpo-reward_only": replace(DMPO, loss_kind="reward_only"),
+    "dmpo-alpha_0": replace(DMPO, alpha=0.0),
+    "dmpo-trajectory": replace(DMPO, likelihood="trajectory"),
+    "diffu_grpo": DIFFU,
+    "coupled_grpo": COUPLED,
+    "diffpo": DIFFPO,
+    "diffpo-mean_field": replace(DIFFPO, surrogate="mean_field"),
+    "diffpo-plain": replace(DIFFPO, importance_sampling=False),
+}
+LOSSES = {**RL, "sft": Sft(right_share=1.0)}
