@@ -12,10 +12,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from unmask import processes, validation
 from unmask.checkpoint import Checkpoint
 from unmask.config.training import Training
 from unmask.files import InputError
 from unmask.grid import expand
+from unmask.rollout import RolloutSettings
+from unmask.seeding import Seeds
 from unmask.trainer import check_shares
 
 ROOT = Path(__file__).parents[1]
@@ -62,6 +65,30 @@ def test_two_processes_make_the_updates_of_one(folder):
         assert moved > 1e-3  # from zero
         for key, value in alone.items():
             torch.testing.assert_close(together[key], value, rtol=1e-5 if key == "metrics" else 0, atol=1e-6)
+
+
+def test_validation_answers_are_those_of_one_process(policy, sudoku, monkeypatch):
+    """With an order that is drawn at random, and a share that the number of processes does not divide."""
+    examples = sudoku.splits()["validation"]
+    settings = RolloutSettings(
+        group_size=2, length=16, block_length=8, sampler={"rule": "random_order"}, temperature=1.0, rows_per_forward=8,
+        dropout=False, mask_padding=True, rows_at_once=3,
+    )  # fmt: skip
+    graded, said = validation.graded, {1: {}, 2: {}}
+
+    def spy(task, text, example):
+        said[processes.world()][example["question"]] = text
+        return graded(task, text, example)
+
+    monkeypatch.setattr(validation, "graded", spy)
+    for count, answers in said.items():
+        for rank in range(count):
+            monkeypatch.setattr(processes, "world", lambda count=count: count)
+            monkeypatch.setattr(processes, "rank", lambda rank=rank: rank)
+            monkeypatch.setattr(processes, "total", lambda value: value)
+            validation.accuracy(policy, sudoku, examples, settings, Seeds((0,)))
+        assert len(answers) == len(examples) == 8
+    assert said[1] == said[2]
 
 
 def begin_job(spec, count, out):
@@ -139,4 +166,8 @@ def test_a_number_of_processes_that_cannot_share_is_refused(grid):
         InputError, match="4 processes cannot share prompts_per_buffer: 12 by prompts_at_once: 2; start 2,"
     ):
         check_shares(Training(**values), 4)
+    with pytest.raises(
+        InputError, match="2 processes cannot share prompts_per_buffer: 12 by prompts_at_once: 5; start 1,"
+    ):
+        check_shares(Training(**{**values, "prompts_at_once": 5}), 2)
     check_shares(Training(**{**values, "prompts_at_once": 64}), 1)

@@ -18,7 +18,9 @@ from torch import Tensor, distributed
 
 from unmask.files import InputError
 
-PATIENCE = timedelta(hours=2)  # how long one may wait for another; if that one dies, the wait ends at once
+# How long one may wait for another: the parts of an evaluation take hours, and one process may have none left to do.
+# If the other dies, the wait ends at once.
+PATIENCE = timedelta(days=1)
 
 
 @contextlib.contextmanager

@@ -233,9 +233,10 @@ def check_shares(settings: Training, count: int) -> None:
     """Raise InputError if so many processes cannot share the prompts of a buffer evenly."""
     prompts, together = settings.prompts_per_buffer, settings.prompts_at_once
     if count > 1 and prompts % (count * together):
+        fewer = 1 if prompts % together else math.gcd(count, prompts // together)
         raise InputError(
             f"{count} processes cannot share prompts_per_buffer: {prompts} by prompts_at_once: {together}; "
-            f"start {math.gcd(count, max(1, prompts // together))}, or change these settings in config.yaml"
+            f"start {fewer}, or change these settings in config.yaml"
         )
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from unmask import processes
 from unmask.models.policy import Policy
-from unmask.rollout import RolloutSettings, respond
+from unmask.rollout import RolloutSettings, pieces, respond
 from unmask.seeding import Seeds
 from unmask.tasks import Example, Task, graded
 
@@ -54,20 +54,22 @@ class Validation:
 
 @torch.no_grad()
 def accuracy(policy: Policy, task: Task, examples: list[Example], settings: RolloutSettings, seeds: Seeds) -> float:
-    """Share of right greedy answers by the strict protocol, over all processes."""
-    mine = examples[processes.rank() :: processes.world()]
-    texts: list[str] = []
-    if mine:
+    """Share of right greedy answers by the strict protocol, over all processes and the same for any number of them.
+
+    As in rollouts, what is decoded together has a stream of random numbers of its own: some orders are random.
+    """
+    parts = list(pieces(slice(0, len(examples)), settings.rows_at_once or len(examples)))
+    right = 0.0
+    for part in parts[processes.rank() :: processes.world()]:
         _, texts = respond(
             policy,
             task,
-            mine,
-            seeds.generator("validation", device=policy.model.device),
+            examples[part],
+            seeds.generator("validation", part.start, device=policy.model.device),
             length=settings.length,
             block_length=settings.block_length,
             sampler=settings.sampler,
             temperature=0.0,
-            slots=settings.rows_at_once,
         )
-    right = sum(graded(task, text, example).strict for text, example in zip(texts, mine, strict=True))
-    return processes.total(float(right)) / len(examples)
+        right += sum(graded(task, text, example).strict for text, example in zip(texts, examples[part], strict=True))
+    return processes.total(right) / len(examples)
