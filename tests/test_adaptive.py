@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from unmask.adaptive import ThresholdHead, log_density
+from unmask.config.training import Training
 from unmask.methods.diffpo import Diffpo
+from unmask.optimizer import adamw
 from unmask.rollout import RolloutSettings
 from unmask.samplers.decode import decode
 from unmask.seeding import Seeds
@@ -56,6 +58,22 @@ def test_a_larger_threshold_needs_fewer_passes(policy):
         policy.add_head({**SAMPLER, "gamma": gamma}, seed=0)
         passes.append(int(run(policy, SAMPLER).nfe.sum()))
     assert passes[0] > passes[1] > passes[2]
+
+
+def test_the_threshold_does_not_decay(policy, grid):
+    """Without a gradient weight decay shrinks the adapter (its B is zero) and leaves the head where it is."""
+    policy.add_head(SAMPLER, seed=0)
+    policy.make_trainable(rank=2, alpha=4, dropout=0.0, targets=["q_proj"], seed=0)
+    parameters = policy.trainable()
+    before = {name: p.detach().clone() for name, p in parameters.items()}
+    settings = Training(**next(run.training for run in grid.runs.values() if run.trains) | {"weight_decay": 0.1})
+    optimizer = adamw(parameters, settings)
+    for p in parameters.values():
+        p.grad = torch.zeros_like(p)
+    optimizer.step()
+    changed = {name for name, p in parameters.items() if not torch.equal(p, before[name])}
+    assert changed == {name for name in parameters if "lora_A" in name}
+    assert len(changed) == 2
 
 
 def test_density_is_the_gaussians_and_skips_what_was_not_drawn():

@@ -11,13 +11,19 @@ from unmask.config.training import Training
 
 
 def adamw(parameters: dict[str, Tensor], settings: Training) -> torch.optim.Optimizer:
-    """AdamW on all parameters; those of an adaptive sampler's head are named `head.` and so on."""
+    """AdamW on all parameters; those of an adaptive sampler's head are named `head.` and so on.
+
+    The head does not decay: its bias is the threshold, and zero stands for γ_max / 2, not for nothing.
+    """
     head = [p for name, p in parameters.items() if name.startswith("head.")]
     others = [p for name, p in parameters.items() if not name.startswith("head.")]
-    rates = ((others, settings.learning_rate), (head, settings.sampler_learning_rate))
-    groups = [{"params": group, "lr": rate, "initial_lr": rate} for group, rate in rates if group]
-    betas = settings.adam_beta1, settings.adam_beta2
-    return torch.optim.AdamW(groups, betas=betas, weight_decay=settings.weight_decay)
+    chosen = ((others, settings.learning_rate, settings.weight_decay), (head, settings.sampler_learning_rate, 0.0))
+    groups = [
+        {"params": group, "lr": rate, "initial_lr": rate, "weight_decay": decay}
+        for group, rate, decay in chosen
+        if group
+    ]
+    return torch.optim.AdamW(groups, betas=(settings.adam_beta1, settings.adam_beta2))
 
 
 def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
