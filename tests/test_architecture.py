@@ -33,7 +33,7 @@ BESIDE = {
     "validation": ROOMS["trainer"],
     "exact": {"models"},
     "exact_training": ROOMS["trainer"],
-    "diagnostics": {"likelihood"},
+    "diagnostics": {"likelihood", "rollout"},
     "data": {"tasks"},
     **{name: {"models"} for name in ("costs", "compute", "memory", "fitting", "budget")},  # they know shapes
 }

@@ -92,9 +92,9 @@ def test_a_diagnosis(trainer_of):
     trainer = trainer_of("dmpo", {})
     policy, examples, settings = trainer.policy, trainer._prompts(0), trainer._rollout_settings()
     made = roll_out(policy, trainer.task, examples, settings, trainer.seeds)
-    wanted = surrogate_gaps(policy.model, *made.inputs, made.step, made.counted)
+    wanted = surrogate_gaps(policy.model, made)
     with torch.device("meta"):
-        assert surrogate_gaps(policy.model, *made.inputs, made.step, made.counted) == wanted
+        assert surrogate_gaps(policy.model, made) == wanted
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")

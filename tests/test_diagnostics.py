@@ -5,37 +5,56 @@ import torch
 
 from unmask.diagnostics import surrogate_gaps
 from unmask.exact import TabularModel
+from unmask.rollout import Rollouts, counted_tokens
 from unmask.samplers.decode import decode
 
+ROWS, LENGTH = 8, 4
 
-def test_gaps_equal_a_plain_enumeration():
-    model = TabularModel(3, 3, 1.0, torch.Generator().manual_seed(0))
-    prompt = torch.zeros((2, 1), dtype=torch.long)
+
+def drawn(model, eot, rows_per_forward):
+    """Responses in random order, in two blocks; with token 2 for the end of text some end after the first."""
+    prompt = torch.zeros((ROWS, 1), dtype=torch.long)
     seen = torch.ones_like(prompt, dtype=torch.bool)
     made = decode(
-        model, prompt, seen, length=3, block_length=3, sampler={"rule": "random_order"}, temperature=1.0, eot=-1,
+        model, prompt, seen, length=LENGTH, block_length=2, sampler={"rule": "random_order"}, temperature=1.0, eot=eot,
         generator=torch.Generator().manual_seed(1),
     )  # fmt: skip
-    rows = surrogate_gaps(model, prompt, seen, made.response, made.step, torch.ones(2, 3))
-    found = {(row["step"], row["surrogate"]): row for row in rows}
+    nothing = torch.zeros(ROWS)
+    return Rollouts(
+        prompt, seen, **vars(made), reward=nothing, correct=nothing, counted=counted_tokens(made.response, eot),
+        group_size=1, buffer_rows=ROWS, rows_per_forward=rows_per_forward,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("eot", [-1, 2])
+@pytest.mark.parametrize("rows_per_forward", [ROWS, 3])
+def test_gaps_equal_a_plain_enumeration(eot, rows_per_forward):
+    """T is each response's own number of passes, also where others take more."""
+    model = TabularModel(3, LENGTH, 1.0, torch.Generator().manual_seed(0))
+    made = drawn(model, eot, rows_per_forward)
+    assert set(made.nfe.tolist()) == ({4} if eot == -1 else {2, 4})
+    found = {(row["step"], row["surrogate"]): row for row in surrogate_gaps(model, made)}
 
     def conditional(row, now, position):
         latent = made.response[row].masked_fill(made.step[row] >= now, 3)
         return model.log_probs(model.hidden_states(latent[None]))[0, position, :3].detach()
 
-    for now in range(3):
+    tokens = 0
+    for now in range(LENGTH):
         mean_field, two_stage = [], []
-        for row in range(2):
-            position = int((made.step[row] == now).nonzero())
+        for row, position in ((made.step == now) & made.counted.bool()).nonzero().tolist():
             true = conditional(row, now, position)
+            passes = int(made.nfe[row])
             gap = [
                 float((true.exp() * (true - conditional(row, tau if tau <= now else 0, position))).sum())
-                for tau in range(3)
+                for tau in range(passes)
             ]
             mean_field.append(gap[0])
-            two_stage.append(sum(gap) / 3)
-        assert found[now, "mean_field"]["kl"] == pytest.approx(sum(mean_field) / 2, abs=1e-6)
-        assert found[now, "two_stage"]["kl"] == pytest.approx(sum(two_stage) / 2, abs=1e-6)
-        assert found[now, "two_stage"]["tokens"] == 2
+            two_stage.append(sum(gap) / passes)
+        assert found[now, "mean_field"]["kl"] == pytest.approx(sum(mean_field) / len(mean_field), abs=1e-6)
+        assert found[now, "two_stage"]["kl"] == pytest.approx(sum(two_stage) / len(two_stage), abs=1e-6)
+        assert found[now, "two_stage"]["tokens"] == len(two_stage)
+        tokens += len(two_stage)
+    assert tokens == made.counted.sum()
     assert found[0, "mean_field"]["kl"] == pytest.approx(0, abs=1e-6)
     assert found[0, "two_stage"]["weight_50"] == pytest.approx(1)

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from unmask import tables
-from unmask.scores import collect, interval, over_seeds, steps_over_seeds
+from unmask.scores import collect, interval, over_seeds, quarters, steps_over_seeds
 
 
 def samples(method, seed, right, length=24, points=1):
@@ -104,6 +104,12 @@ def test_steps_are_averaged_by_quarter_and_weighted_by_tokens():
     assert heading == "Sudoku, Base"
     assert body["quarter 4"].tolist() == ["7.000 ± 6.353", "3.750 ± 6.353"]
     assert "2 seeds" in note
+
+
+def test_quarters_are_of_each_policys_own_steps():
+    long, short = ([{"task": "sudoku", "method": m, "variant": "default", "step": s} for s in range(n)]
+                   for m, n in (("base", 8), ("diffpo", 4)))  # fmt: skip
+    assert quarters(pd.DataFrame(long + short), first=0).tolist() == [1, 1, 2, 2, 3, 3, 4, 4, 1, 2, 3, 4]
 
 
 def test_a_policy_of_another_task_is_called_so_in_tables_and_figures(scores):

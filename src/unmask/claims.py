@@ -19,7 +19,7 @@ from pydantic import Field
 from unmask.config.kinds import Block, Count, Name, NonNegative
 from unmask.entries import read_entries
 from unmask.names import SAMPLERS, method_name, sampler_name, task_name
-from unmask.scores import interval
+from unmask.scores import interval, quarters
 
 SHARES = {"published", "strict", "accuracy", "clamped", "clipped"}  # written in points
 
@@ -102,11 +102,10 @@ def by_seed(frame: pd.DataFrame, claim: Claim, who: str) -> pd.Series:
 
 
 def _quarters(frame: pd.DataFrame) -> pd.Series:
-    """1 to 4 for each row: updates count from 1, denoising steps from 0."""
+    """1 to 4 for each row: updates count from 1, denoising steps from 0; scores have none."""
     if "step" not in frame:
         return pd.Series(0, index=frame.index)
-    done = frame["step"] - (0 if "surrogate" in frame else 1)
-    return 1 + 4 * done // (done.max() + 1)
+    return quarters(frame, first=0 if "surrogate" in frame else 1)
 
 
 def markdown(findings: list[Finding], scale: str) -> str:
@@ -125,9 +124,11 @@ def markdown(findings: list[Finding], scale: str) -> str:
     counts = pd.Series([f.verdict for f in findings]).value_counts()
     head = (
         f"# Claims, checked at scale `{scale}`\n\nEffect: mean over seeds of the paired difference with its 95 % "
-        "interval (Student's t), in points for shares. The verdict follows from the interval alone; intervals are not "
-        "corrected for the number of claims. At laptop scale a verdict is about tiny models on tiny tasks, "
-        f"not about the papers' models.\n\n{', '.join(f'{n} {verdict}' for verdict, n in counts.items())}.\n\n"
+        "interval (Student's t), in points for shares; over all lengths and step modes unless the test names one. The "
+        "verdict follows from the interval alone: on the claimed side of zero `supported`, on the other "
+        "`not supported`, else `inconclusive`; for a claim that nothing is lost a margin stands in place of zero. "
+        "Intervals are not corrected for the number of claims. At laptop scale a verdict is about tiny models on tiny "
+        f"tasks, not about the papers' models.\n\n{', '.join(f'{n} {verdict}' for verdict, n in counts.items())}.\n\n"
     )
     return head + pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True) + "\n"
 

@@ -62,8 +62,7 @@ def over_seeds(scores: pd.DataFrame) -> pd.DataFrame:
 
 def steps_over_seeds(gaps: pd.DataFrame) -> pd.DataFrame:
     """Gaps of surrogates: mean KL, `low` and `high` over the seeds for each quarter of the denoising steps."""
-    quarter = 1 + 4 * gaps["step"] // (gaps["step"].max() + 1)
-    weighted = gaps.assign(quarter=quarter, nats=gaps["kl"] * gaps["tokens"])
+    weighted = gaps.assign(quarter=quarters(gaps, first=0), nats=gaps["kl"] * gaps["tokens"])
     cell = ["task", "method", "variant", "surrogate", "quarter"]
     sums = weighted.groupby([*cell, "seed"], sort=False)[["nats", "tokens"]].sum()
     rows = []
@@ -71,6 +70,13 @@ def steps_over_seeds(gaps: pd.DataFrame) -> pd.DataFrame:
         mean, low, high = interval(group.to_numpy())
         rows.append(dict(zip(cell, key, strict=True)) | {"kl": mean, "low": low, "high": high, "seeds": len(group)})
     return pd.DataFrame(rows)
+
+
+def quarters(steps: pd.DataFrame, first: int) -> pd.Series:
+    """1 to 4 for each row of metrics or of a diagnosis: of its policy's steps, which begin at `first`."""
+    done = steps["step"] - first
+    last = done.groupby([steps[name] for name in ("task", "method", "variant")]).transform("max")
+    return 1 + 4 * done // (last + 1)
 
 
 def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float, float]:
