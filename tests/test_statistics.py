@@ -7,7 +7,7 @@ from scipy import stats
 
 from unmask import comparisons
 from unmask.files import InputError
-from unmask.statistics import bootstrap_interval, holm, mcnemar, paired_interval, standard_error
+from unmask.statistics import bootstrap_interval, holm, mcnemar, paired_interval, standard_error, widening
 
 
 def test_standard_error_is_scipys():
@@ -37,8 +37,24 @@ def test_bootstrap_of_one_seed_is_scipys_over_examples():
 
 
 def test_bootstrap_of_seeds_alone_has_their_spread():
-    """Each seed all right or all wrong: the mean of 2 draws of {0, 1} is 0 or 1 in a quarter of resamples each."""
-    assert bootstrap_interval([np.array([[1.0] * 50, [0.0] * 50])]) == pytest.approx((0.0, 1.0))
+    """Each seed all right or all wrong: the mean of 2 draws is one of the two in a quarter of resamples each.
+
+    They are spread about 1/2 by √2 · t/z = 1.4142 · 12.706 / 1.96.
+    """
+    assert widening(2) == pytest.approx(9.1681, abs=1e-3)
+    low, high = bootstrap_interval([np.array([[1.0] * 50, [0.0] * 50])])
+    assert (0.5 - low, high - 0.5) == pytest.approx((9.1681 / 2, 9.1681 / 2), abs=1e-3)
+
+
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_bootstrap_intervals_hold_the_truth_as_often_as_they_say(seeds):
+    """Seeds with accuracies about 0.5 ± 0.1 on 60 problems of their own difficulty; without widening about 75 % do."""
+    rng, held = np.random.default_rng(0), []
+    for _ in range(400):
+        p = 0.5 + 0.1 * rng.standard_normal((seeds, 1)) + 0.2 * rng.standard_normal((1, 60))
+        low, high = bootstrap_interval([(rng.random((seeds, 60)) < p).astype(float)])
+        held.append(low <= 0.5 <= high)
+    assert 0.92 <= np.mean(held) <= 0.99
 
 
 def test_bootstrap_does_not_take_shared_examples_for_new_ones():
