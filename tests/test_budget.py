@@ -135,7 +135,7 @@ def test_what_does_not_fit_is_refused_after_the_table(config, here, monkeypatch,
         printed(config, monkeypatch, capsys, "main")
     said = str(caught.value)
     assert said.startswith("dmpo/gsm8k/default/seed-0 and 11 more: ")
-    assert "scales.llada-8b.training.rows_per_forward: 11 (" in said
-    assert "scales.llada-8b.training.activation_checkpointing: true (" in said
+    assert "scales.llada-8b.methods.dmpo.rows_per_forward: 11 (" in said
+    assert "scales.llada-8b.methods.dmpo.activation_checkpointing: true (" in said
     assert "12 runs" not in said
     assert "GPU-hours: about" in capsys.readouterr().out

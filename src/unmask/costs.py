@@ -46,8 +46,9 @@ def passes_of(run: Run) -> Passes:
     if run.algorithm == "coupled_grpo":
         return Passes(3, 2 * 3 * updates)
     if run.algorithm == "diffpo":
-        stages = 0 if own["learn"] == "sampler" else 2 if own["surrogate"] == "two_stage" else 1
-        return Passes(stages, 2 * stages * updates)
+        if own["learn"] == "sampler":
+            return Passes(0)
+        return Passes(2, 2 * 2 * updates) if own["surrogate"] == "two_stage" else Passes(1, 2)
     copies = own.get("copies", 1)
     return Passes(copies, copies=copies)
 

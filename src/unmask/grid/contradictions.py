@@ -29,6 +29,10 @@ def contradictions(runs: list[Run], datasets: dict[str, DataSpec]) -> list[str]:
         if run.trains and run.training["quantisation"] != "none" and run.training["lora_rank"] == 0:
             how = f"quantisation {run.training['quantisation']} trains an adapter only"
             lines.append(f"methods.{run.method}.lora_rank: 0 trains every weight, and {how}; give it a rank")
+        bent = [key for key in ("cache", "guidance", "forbidden") if run.sampler[key] not in ("none", 0.0, [])]
+        if bent and run.method_settings.get("likelihood") == "trajectory":
+            how = f"trajectory scores plain passes, and the sampler {run.training['sampler']} has {' and '.join(bent)}"
+            lines.append(f"methods.{run.method}.likelihood: {how}; choose a sampler without, or elbo")
     for task, data in datasets.items():
         for key in data.settings:
             low, high = data.settings[key], data.settings.get(f"max_{key[4:]}")

@@ -63,7 +63,7 @@ class Diffpo(Method):
         advantage = group_advantages(reward, rollouts.group_size)
         if self.learn == "sampler":
             return {"advantage": advantage, "old_density": self._density(policy, rollouts).detach()}
-        fixed = prepare_ratios(policy, rollouts, updates, seeds, _draw, self._score, advantage)
+        fixed = prepare_ratios(policy, rollouts, updates, seeds, self._draw, self._score, advantage)
         return fixed if self.learn == "model" else fixed | {"old_density": self._density(policy, rollouts).detach()}
 
     def refresh(self, policy: Policy, rollouts: Rollouts, fixed: Rows, update: int, seeds: Seeds) -> Rows:
@@ -104,11 +104,10 @@ class Diffpo(Method):
         """Log-density [B] of the thresholds chosen, given what the sampler saw."""
         return log_density(rollouts.threshold, policy.head(rollouts.state), self.sigma)
 
+    def _draw(self, rollouts: Rollouts, generator: torch.Generator) -> Rows:
+        return {"tau": draw_stage(rollouts.nfe, generator)} if self.surrogate == "two_stage" else {}
+
     def _score(self, model: nn.Module, rollouts: Rollouts, noise: Rows) -> Tensor:
         if self.surrogate == "two_stage":
             return two_stage(model, *rollouts.inputs, rollouts.step, noise["tau"])
         return mean_field(model, *rollouts.inputs, torch.zeros_like(rollouts.prompt_mask))
-
-
-def _draw(rollouts: Rollouts, generator: torch.Generator) -> Rows:
-    return {"tau": draw_stage(rollouts.nfe, generator)}
