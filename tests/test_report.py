@@ -206,8 +206,8 @@ def test_a_run_of_equal_updates_says_what_else_changed():
     assert changed(expand(values), run) == "updates_per_buffer 1"
 
 
-def test_markdown_has_tables_and_headings_alone():
-    assert markdown("# a\n\n`b` *c*\n") == "<h4>a</h4>\n<p>`b` *c*</p>\n"
+def test_markdown_has_tables_headings_and_code_alone():
+    assert markdown("# a\n\n`<b>` *c*\n") == "<h4>a</h4>\n<p><code>&lt;b&gt;</code> *c*</p>\n"
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -14,6 +14,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.transforms import offset_copy
 
 from unmask.files import writing
 from unmask.names import method_colour, method_name, without_common
@@ -68,7 +69,7 @@ def bars_of(ax: Axes, x: np.ndarray, y: np.ndarray, method: str, style: int = 0,
 
 
 def labels(ax: Axes, ends: Iterable[tuple[float, float, str, str]]) -> None:
-    """Names beside the right ends of the lines, moved apart until they do not overlap; call it when limits are set.
+    """Names right of all ends of the lines, moved apart until they do not overlap; call it when limits are set.
 
     Long ones stand beside the last panel of a row only; lines look the same in all.
     """
@@ -77,7 +78,7 @@ def labels(ax: Axes, ends: Iterable[tuple[float, float, str, str]]) -> None:
     gap = 0.08 * (high - low)
     heights: list[float] = []
     for _, y, _, _ in ends:
-        heights.append(max(y, heights[-1] + gap) if heights else y)
+        heights.append(max(y, heights[-1] + gap if heights else low + gap / 2))  # nor on the axis
     for i in reversed(range(len(heights))):  # not above the panel
         heights[i] = min(heights[i], heights[i + 1] - gap if i + 1 < len(heights) else high)
     trained = iter(without_common([variant for _, _, method, variant in ends if method != "base"]))
@@ -86,11 +87,13 @@ def labels(ax: Axes, ends: Iterable[tuple[float, float, str, str]]) -> None:
     last = place is None or place.is_last_col()
     if not last and max(map(len, names), default=0) > LONG:
         return
+    right = max((x for x, *_ in ends), default=0.0)
+    beside = offset_copy(ax.transData, ax.get_figure(root=True), x=14, units="points")
     for (x, y, method, _), name, height in zip(ends, names, heights, strict=True):
         colour = method_colour(method)
         leader = {"arrowstyle": "-", "color": colour, "linewidth": 0.6, "shrinkA": 1, "shrinkB": 0, "relpos": (0, 0.5)}
         text = ax.annotate(
-            name, (x, y), xytext=(14, height), textcoords=("offset points", "data"), va="center", color=colour,
+            name, (x, y), xytext=(right, height), textcoords=beside, va="center", color=colour,
             fontsize=8.5, annotation_clip=False, arrowprops=leader,
         )  # fmt: skip
         text.set_in_layout(not last)  # the last panel need not shrink for its names: the page grows

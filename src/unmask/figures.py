@@ -50,14 +50,19 @@ def accuracy_by_length(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
                     line_of(ax, x, y, method, style=style)
                 ends.append((y[-1, 0], method, variant))
             right = max(line.get_xdata()[-1] for line in ax.lines)
-            top = min(1.0, 1.05 * cells[cells["task"] == task]["strict_high"].max(skipna=True))
-            ax.set(title=heading(task_name(task), sampler_name(sampler)), ylim=(0, 101 * top if top == top else 101))
+            ax.set(title=heading(task_name(task), sampler_name(sampler)), ylim=_per_cent(cells[cells["task"] == task]))
             ax.set_xticks(panel["length"].unique())
             labels(ax, [(right, *end) for end in ends])
             ax.set_xlabel("generation length (tokens)")
             if j == 0:
                 ax.set_ylabel("right answers (%)")
     return figure
+
+
+def _per_cent(cells: pd.DataFrame) -> tuple[float, float]:
+    """Limits of an axis that holds all means and intervals, up to 100 %; all of it where nothing was right."""
+    high = cells[["strict", "strict_high"]].max(axis=None)
+    return 0, 101 * min(1.0, 1.05 * high) if high > 0 else 101
 
 
 def accuracy_by_setting(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
@@ -136,7 +141,7 @@ def accuracy_by_nfe(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
                 last = line.loc[line["nfe"].idxmax()]
                 ends.append((last["nfe"], 100 * last["strict"], method, variant))
             ax.set(title=heading(task_name(task), f"L = {length}"), xlabel="forward passes a response", xscale="log")
-            ax.set(xlim=reach, ylim=(0, 101))
+            ax.set(xlim=reach, ylim=_per_cent(cells[cells["task"] == task]))
             ax.xaxis.set_major_locator(LogLocator(base=2))
             ax.xaxis.set_minor_locator(NullLocator())
             ax.xaxis.set_major_formatter("{x:g}")

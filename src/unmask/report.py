@@ -1,7 +1,7 @@
 """What the HTML report says of a scale's experiments: pictures with captions and tables, by section. Torch-free.
 
-Everything that is shown is text from files and is escaped: Markdown is read with tables and headings alone, no links
-and no HTML, and what the template prints is escaped by Jinja. Pictures stand in the page as data.
+Everything that is shown is text from files and is escaped: Markdown is read with tables, headings and code alone,
+no links and no HTML, and what the template prints is escaped by Jinja. Pictures stand in the page as data.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SECTIONS = {
     "diagnostics": "Diagnostics",
 }
 SHRINK = 0.65  # CSS pixels for a pixel of a figure
-MARKDOWN = MarkdownIt("zero").enable(["table", "heading"])
+MARKDOWN = MarkdownIt("zero").enable(["table", "heading", "backticks"])
 MARKDOWN.add_render_rule("table_open", lambda *_: '<div class="wide"><table class="sortable">')
 MARKDOWN.add_render_rule("table_close", lambda *_: "</table></div>")
 
