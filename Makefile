@@ -11,7 +11,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 help:     ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-reproduce: $(READY)   ## everything at laptop scale: tables, figures, claims and the HTML report in results/laptop
+reproduce: $(READY)   ## the main comparison at laptop scale: tables, figures, claims and the HTML report in results/laptop
 	snakemake --profile laptop all
 	@echo "Open $(CURDIR)/results/laptop/report.html in a browser."
 

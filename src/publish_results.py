@@ -46,8 +46,8 @@ def description(results: Path, files: dict[str, Path], manifests: list[dict[str,
         "# Results of a run",
         "",
         f"Copied from `{results}` by `make docs-results`. Each experiment NAME is made by `snakemake --profile "
-        f"{results.name} NAME`; `main`, `exact_toy` and claims.md by `make reproduce`, all of them and all_claims.md "
-        "by `make reproduce-all`.",
+        f"{results.name} NAME`; `main`, `exact_toy` and claims.md by `make reproduce`, all of them but those set "
+        "apart in config.yaml (`four_tasks`) and all_claims.md by `make reproduce-all`.",
         "",
         *(f"- {label}: {text}" for label, text in summary(manifests).items()),
         "",

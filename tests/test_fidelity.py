@@ -13,6 +13,7 @@ from unmask.seeding import Seeds
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "fidelity.md"
 TASKS = ["sudoku", "countdown", "gsm8k", "math500"]
+METHODS = ["sft", "diffu_grpo", "d1", "coupled_grpo", "dmpo", "dmpo_sft", "diffpo"]  # others have no code to be true to
 PRESETS = ("paper", "released", "corrected")
 
 
@@ -34,12 +35,9 @@ def documented():
 @pytest.fixture
 def settings(config):
     """preset, method, task -> settings at the scale of the papers."""
-    known = [task for task in TASKS if task in config["tasks"]]
     config["scale"] = "llada-8b"
-    config["scales"]["llada-8b"]["tasks"] = known
-    config["experiments"] = {
-        "every": config["experiments"]["main"] | {"methods": [m for m in config["methods"] if m != "base"]}
-    }
+    config["scales"]["llada-8b"]["tasks"] = TASKS
+    config["experiments"] = {"every": config["experiments"]["main"] | {"methods": METHODS}}
     for scale in config["scales"].values():
         scale |= {"experiments": ["every"], "experiment_changes": {}}
     found = {}
@@ -60,10 +58,8 @@ def as_text(value):
 
 
 def test_each_preset_sets_what_its_table_says(settings):
-    rows = [row for row in documented() if ("paper", row[0], row[1]) in settings]
-    assert len(rows) > 20
     wrong = []
-    for method, task, key, said in rows:
+    for method, task, key, said in documented():
         for preset in PRESETS:
             value = as_text(settings[preset, method, task][key])
             if value != said[preset] and float_or(value) != float_or(said[preset]):

@@ -48,7 +48,6 @@ def follow(page, clone):
         elif language == "yaml":
             config = (clone / "config.yaml").read_text(encoding="utf-8")
             whole = merged(yaml.safe_load(config), anchored(config, text))
-            whole["scales"]["smoke"]["seeds"] = [0]  # one is enough to see that it runs
             (clone / "config.yaml").write_text(yaml.safe_dump(whole, sort_keys=False), encoding="utf-8")
         else:
             commands += text.splitlines()
@@ -61,6 +60,9 @@ def follow(page, clone):
 ])  # fmt: skip
 def test_a_newcomer_gets_from_the_page_to_a_table(clone, page, name, run):
     commands = follow(page, clone)
+    config = yaml.safe_load((clone / "config.yaml").read_text(encoding="utf-8"))
+    config["scales"]["smoke"]["seeds"] = [0]  # one is enough to see that it runs
+    (clone / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     assert [command.split()[0] for command in commands] == ["pytest", "snakemake", "snakemake"]
     for command in commands:
         words = shlex.split(command.replace("--profile laptop", "--profile workflow/profiles/smoke"))
@@ -69,6 +71,20 @@ def test_a_newcomer_gets_from_the_page_to_a_table(clone, page, name, run):
     results = clone / "results/smoke"
     assert (results / "runs" / run / "manifest.json").exists()
     assert "Base" in (results / f"tables/{name}.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", ["add_a_method.md", "add_a_task.md"])
+def test_what_a_page_adds_leaves_the_other_tests_of_the_configuration_green(clone, page):
+    follow(page, clone)
+    for name in ("tests", "docs"):
+        shutil.copytree(ROOT / name, clone / name, dirs_exist_ok=True)
+    names = [
+        f"tests/test_{name}.py" for name in ("grid", "config", "fidelity", "claims", "architecture", "plan", "budget")
+    ]
+    done = subprocess.run(
+        ["pytest", "-q", "-x", "-p", "no:cacheprovider", *names], cwd=clone, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("page", ["add_a_method.md", "add_a_task.md"])
