@@ -15,7 +15,7 @@ reproduce: $(READY)   ## the main comparison at laptop scale: tables, figures, c
 	snakemake --profile laptop all
 	@echo "Open $(CURDIR)/results/laptop/report.html in a browser."
 
-reproduce-all: $(READY)   ## every experiment at laptop scale, an hour and a half; claims and report are all_claims.md, all_report.html
+reproduce-all: $(READY)   ## every experiment at laptop scale, an hour and a quarter; claims and report are all_claims.md, all_report.html
 	snakemake --profile laptop everything
 	@echo "Open $(CURDIR)/results/laptop/all_report.html in a browser."
 
