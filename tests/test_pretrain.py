@@ -60,16 +60,17 @@ def test_a_tiny_dream_learns_is_saved_and_predicts_from_the_position_before(grid
 
 
 def test_a_shared_model_sees_every_task_and_is_gated_by_each(grid):
-    policy, lessons = made(grid.models["smoke-shared/seed-0"])
-    seen = {name: set() for name in ONE_GPU}
+    spec = grid.models["smoke-shared/seed-0"]
+    policy, lessons = made(spec)
+    seen = {name: set() for name in spec.tasks}
     for lesson in lessons:  # which questions are posed
         name, pose = tasks.name_of(lesson.task), lesson.task.messages
         object.__setattr__(lesson.task, "messages", lambda e, n=name, p=pose: (seen[n].add(e["question"]), p(e))[1])
     found = pretrain(policy, lessons, [24], 8, Seeds(("t",)), "shared")
-    assert list(found["quality"]) == list(found["competence"]) == sorted(ONE_GPU)
+    assert list(found["quality"]) == list(found["competence"]) == list(spec.tasks)
     assert all(seen.values())
     strict = [lesson._replace(settings=lesson.settings.model_copy(update={"gate": [0.9, 1.0]})) for lesson in lessons]
-    with pytest.raises(ValueError, match="shared: not a usable base for chain"):
+    with pytest.raises(ValueError, match=f"shared: not a usable base for {next(iter(spec.tasks))}"):
         pretrain(policy, strict, [24], 8, Seeds(("t",)), "shared")
 
 
@@ -90,10 +91,10 @@ def test_the_step_finds_each_tasks_examples_by_its_folder(grid, tmp_path):
                str(tmp_path / "weights"), "--manifest", str(tmp_path / "manifest.json"), "--data"]  # fmt: skip
     done = subprocess.run([*command, *map(str, reversed(files))], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert set(json.loads((tmp_path / "manifest.json").read_text())["quality"]) == set(ONE_GPU)
+    assert set(json.loads((tmp_path / "manifest.json").read_text())["quality"]) == set(spec.tasks)
     done = subprocess.run([*command, *map(str, files[1:])], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "--data: no chain/train.parquet among" in done.stderr
+    assert f"--data: no {files[0].parent.name}/train.parquet among" in done.stderr
 
 
 def test_bfloat16_is_that_of_products_and_leaves_the_weights_as_they_are(grid):
