@@ -178,9 +178,14 @@ def test_exact_likelihoods_need_plain_passes(config):
     assert expand(config).runs
     config["scales"]["smoke"]["training"]["sampler"] = "top2_prefix"
     assert lines(config) == [
-        "methods.dmpo.likelihood: trajectory scores plain passes, and the sampler top2_prefix has cache; "
+        "methods.dmpo.likelihood, or a grid's: trajectory scores plain passes, and the sampler top2_prefix has cache; "
         "choose a sampler without, or elbo"
     ]
+    config["methods"]["dmpo"]["loss_kind"] = "reward_only"  # which scores nothing
+    config["experiments"] = {"main": config["experiments"]["main"]}
+    for scale in config["scales"].values():
+        scale["experiment_changes"] = {}
+    assert expand(config).runs
 
 
 @pytest.mark.parametrize("values", [["../x y;$(rm)"], ["q_proj", "q_proj"], ["lm_head"], []])

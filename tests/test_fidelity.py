@@ -58,8 +58,10 @@ def as_text(value):
 
 
 def test_each_preset_sets_what_its_table_says(settings):
-    wrong = []
-    for method, task, key, said in documented():
+    rows, wrong = documented(), []
+    assert {row[0] for row in rows} == set(METHODS)
+    assert {row[1] for row in rows} == set(TASKS)
+    for method, task, key, said in rows:
         for preset in PRESETS:
             value = as_text(settings[preset, method, task][key])
             if value != said[preset] and float_or(value) != float_or(said[preset]):

@@ -47,7 +47,7 @@ def test_bootstrap_of_seeds_alone_has_their_spread():
 
 
 @pytest.mark.parametrize("seeds", [3, 5])
-def test_bootstrap_intervals_hold_the_truth_as_often_as_they_say(seeds):
+def test_bootstrap_intervals_of_normal_seeds_hold_the_truth_as_often_as_they_say(seeds):
     """Seeds with accuracies about 0.5 ± 0.1 on 60 problems of their own difficulty; without widening about 75 % do."""
     rng, held = np.random.default_rng(0), []
     for _ in range(400):

@@ -121,7 +121,8 @@ def markdown(title: str, compared: pd.DataFrame, samples: pd.DataFrame) -> str:
         f"# {title}: comparisons",
         "Strict 0/1 grades, in points. Seeds: 95 % interval of Student's t over seeds. Seeds and examples: 95 % "
         "bootstrap interval, seeds and test examples drawn anew, task by task, the spread of the seeds widened for "
-        "their number as in Student's t.",
+        "their number as in Student's t; tasks are drawn apart, so over several it may be the narrower one. Ends may "
+        "lie beyond what a share can be.",
         "## All tasks together",
         aggregates(samples).to_markdown(index=False, disable_numparse=True),
         "n: seeds × test examples of each task; every task has the same weight, so has every length.",

@@ -68,7 +68,7 @@ def _first(grid: Grid, limit: float, run: Run, shape: Shape, phase: str, changes
         changed = replace(run, training=run.training | change)
         needed = memory_by_phase(grid, changed, shape, [])[phase]
         if needed <= limit:
-            where = f"scales.{grid.scale}.methods.{run.method}"  # stronger than `training` and than `methods`
+            where = f"scales.{grid.scale}.methods.{run.method}"  # only `by_task` and grids are stronger
             words = [f"{where}.{key}: {str(value).lower()}" for key, value in change.items()]
             return [f"{' and '.join(words)} ({needed:.1f} GB)"]
     return []

@@ -47,7 +47,7 @@ class Training(Block):
     mask_padding: bool = Field(description="hide left padding from attention; the released codes do not")
     resync_every: Whole = Field(description="buffers after which the reference becomes the current policy; 0 is never")
     rows_per_forward: Count = Field(
-        description="sequences in a forward and backward pass, masked copies among them; draws of dropout follow it"
+        description="sequences in a forward and backward pass, masked copies among them; dropout draws anew for each"
     )
     activation_checkpointing: bool = Field(
         description="keep no activations inside a layer, compute them a second time for the gradient"

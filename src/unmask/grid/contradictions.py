@@ -30,15 +30,22 @@ def contradictions(runs: list[Run], datasets: dict[str, DataSpec]) -> list[str]:
             how = f"quantisation {run.training['quantisation']} trains an adapter only"
             lines.append(f"methods.{run.method}.lora_rank: 0 trains every weight, and {how}; give it a rank")
         bent = [key for key in ("cache", "guidance", "forbidden") if run.sampler[key] not in ("none", 0.0, [])]
-        if bent and run.method_settings.get("likelihood") == "trajectory":
+        if bent and _scores_trajectories(run):
             how = f"trajectory scores plain passes, and the sampler {run.training['sampler']} has {' and '.join(bent)}"
-            lines.append(f"methods.{run.method}.likelihood: {how}; choose a sampler without, or elbo")
+            lines.append(f"methods.{run.method}.likelihood, or a grid's: {how}; choose a sampler without, or elbo")
     for task, data in datasets.items():
         for key in data.settings:
             low, high = data.settings[key], data.settings.get(f"max_{key[4:]}")
             if key.startswith("min_") and high is not None and low > high:
                 lines.append(f"tasks.{task}.{key}: {low} is more than max_{key[4:]} {high}")
     return lines
+
+
+def _scores_trajectories(run: Run) -> bool:
+    """Whether DMPO's weights or its model baseline rest on likelihoods along the sampler's own steps."""
+    own = run.method_settings
+    exact = run.algorithm == "dmpo" and own["likelihood"] == "trajectory" and own["loss_kind"] != "reward_only"
+    return exact and (own["alpha"] > 0 or own["baseline"] == "model")
 
 
 def undrawable(experiment: str, figures: list[str], grid: dict[str, list[Any]], runs: list[Run]) -> list[str]:
