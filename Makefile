@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help reproduce reproduce-all docs-results test test-slurm bench bench-gpu lint format clean
+.PHONY: help reproduce reproduce-all data pin docs-results test test-slurm bench bench-gpu lint format clean
 .DEFAULT_GOAL := help
 
 help:     ## list the commands
@@ -18,6 +18,12 @@ reproduce: $(READY)   ## the main comparison at laptop scale: tables, figures, c
 reproduce-all: $(READY)   ## every experiment at laptop scale, an hour and a quarter; claims and report are all_claims.md, all_report.html
 	snakemake --profile laptop everything
 	@echo "Open $(CURDIR)/results/laptop/all_report.html in a browser."
+
+data: $(READY)   ## fetch the papers' two test sets that are on no hub, at one commit of d1's repository, into data/
+	python src/fetch_data.py
+
+pin: $(READY)    ## put the hub's newest commit where config.yaml says that a revision is to be pinned
+	python src/pin_revisions.py
 
 docs-results: $(READY) ## copy what results/laptop holds to docs/results
 	python src/publish_results.py results/laptop docs/results

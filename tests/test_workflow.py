@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from unmask.readiness import FETCHED
+
 ROOT = Path(__file__).parents[1]
 TOKEN = "hf_thisIsASecret"
 
@@ -141,8 +143,14 @@ def test_snakemake_makes_its_own_report_too(finished):
     assert (finished / "report.html").stat().st_size > 100_000
 
 
-def test_the_papers_scale_plans_in_a_fresh_folder(tmp_path):
-    code, output = snakemake(tmp_path, "-n", "all", profile="slurm")
+def test_the_papers_scale_plans_where_its_files_and_commits_are(tmp_path):
+    for name in FETCHED:
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text("not read by a dry run", encoding="utf-8")
+    pin = {"tasks": {"math500": {"train_source": {"revision": "a" * 40}}}}
+    (tmp_path / "pinned.yaml").write_text(yaml.safe_dump(pin), encoding="utf-8")
+    words = ["--configfile", str(tmp_path / "pinned.yaml"), "--quiet", "host", "--", "all"]
+    code, output = snakemake(tmp_path, "-n", *words, profile="slurm")
     assert code == 0, output
     assert "train_policy" in output
     gpus: dict[str, set[str]] = {}
@@ -157,9 +165,9 @@ PROFILES = [("slurm", "llada-8b"), ("laptop", "laptop"), ("one-gpu", "one-gpu"),
 @pytest.mark.parametrize(("profile", "scale"), PROFILES)
 def test_a_profile_keeps_its_scale_beside_other_settings(tmp_path, profile, scale):
     (tmp_path / "mine.yaml").write_text("fidelity: paper\n", encoding="utf-8")
-    claims = f"results/{scale}/claims.md"  # no rule makes it at another scale
+    curves = f"results/{scale}/exact_toy/curves.csv"  # no rule makes it at another scale
     for words in (["--config", "fidelity=paper"], ["--configfile", str(tmp_path / "mine.yaml")]):
-        code, output = snakemake(tmp_path, "-n", claims, *words, profile=profile)
+        code, output = snakemake(tmp_path, "-n", curves, *words, profile=profile)
         assert code == 0, output
 
 

@@ -1,0 +1,126 @@
+"""What the work asked for lacks: files, commits, GPUs that do nothing. Found before anything is submitted.
+
+Torch-free, without a network and quick: the Snakefile calls it while it is parsed, so that a dry run tells the truth.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+from unmask.files import InputError
+from unmask.grid.work import Grid
+from unmask.manifest import read_manifest
+from unmask.mistakes.reading import block_at
+from unmask.sources import READERS, source_file
+from unmask.spec import Spec
+from unmask.targets import Asked
+
+COMMIT = re.compile("[0-9a-f]{40}")
+TOKENIZERS = ("tokenizer.json", "vocab.json")
+
+
+def lacking(grid: Grid, asked: Asked, raw: dict[str, Any]) -> list[str]:
+    """One line for everything that the work would miss; what is prepared already is not asked for again.
+
+    `raw` is the configuration as it was read: it says at which key a value stands.
+    """
+    lines: list[str] = []
+    root = Path("results", grid.scale)
+    for task in sorted(asked.tasks):
+        data = grid.datasets[task]
+        if not _is_made(data, root / "data" / task):
+            for key, value in data.settings.items():
+                lines += _of_setting(_key(raw, task, key), key, value)
+    for name in sorted(asked.models):
+        model = grid.models[name]
+        if not _is_made(model, root / "models" / name):
+            lines += _of_model(name, model.source, model.settings)
+    return list(dict.fromkeys(lines))
+
+
+def idle_gpus(grid: Grid, asked: Asked, gpus: int | None) -> list[str]:
+    """A line for each number of processes that leaves some of the GPUs idle which a profile gives to a training run."""
+    idle: dict[int, list[str]] = {}
+    for name in sorted(asked.runs):
+        if gpus and grid.runs[name].trains and grid.nodes(name) == 1:
+            used = math.gcd(gpus, grid.processes(name))
+            if used < gpus:
+                idle.setdefault(used, []).append(name)
+    lines = []
+    for used, names in idle.items():
+        said = f"{names[0]}{f' and {len(names) - 1} more' if names[1:] else ''} would use {used} of them"
+        most = grid.processes(names[0])
+        lines.append(f"train_policy:gpu={gpus}, in the profile or --set-resources: {said}; ask for a divisor of {most}")
+    return lines
+
+
+def _is_made(spec: Spec, folder: Path) -> bool:
+    """Whether this has been prepared with today's settings."""
+    try:
+        return read_manifest(folder / "manifest.json").get("spec") == spec.digest
+    except InputError:
+        return False
+
+
+def _key(raw: dict[str, Any], task: str, key: str) -> str:
+    """Where a task's setting stands: in the strongest layer that has it."""
+    layers = (
+        (f"scales.{raw.get('scale')}", ("task_settings", task)),
+        (f"fidelities.{raw.get('fidelity')}", ("task_settings", task)),
+    )
+    for place, inner in layers:
+        if key in block_at(raw, *place.split(".", 1), *inner):
+            return ".".join((place, *inner, key))
+    return f"tasks.{task}.{key}"
+
+
+def _of_setting(place: str, key: str, value: Any) -> list[str]:
+    """What is wrong with a source of examples or a prompt's file."""
+    if key == "prompt_file" and value and not Path(value).is_file():
+        return [f'{place}: {value} is not there; {_relative(value)}, or set it to "" for the project\'s own wording']
+    source = value.get("source") if isinstance(value, dict) else None
+    if source == "hub" and not COMMIT.fullmatch(value["revision"]):
+        return [_unpinned(f"{place}.revision", value, f"datasets/{value['repository']}")]
+    if source == "local":
+        try:
+            file = source_file(value["path"], key.removesuffix("_source"))
+        except ValueError as error:
+            fetched = f"{value['path']} is not there; fetch it: `make data`, or src/fetch_data.py in another folder"
+            return [f"{place}.path: {fetched if value['path'] in FETCHED else error}"]
+        if file.suffix not in READERS:
+            return [f"{place}.path: {file} is not one of {', '.join(READERS)}; convert it"]
+    return []
+
+
+# Where `make data` puts the test sets of the d1 repository (src/fetch_data.py).
+FETCHED = ("data/countdown/test.jsonl", "data/sudoku/test.csv")
+
+
+def _of_model(name: str, source: str, settings: dict[str, Any]) -> list[str]:
+    """What a published base model lacks; one trained from scratch lacks nothing."""
+    place = f"models.{name.partition('/')[0]}"
+    if source == "hub" and not COMMIT.fullmatch(settings["revision"]):
+        return [_unpinned(f"{place}.revision", settings, settings["repository"])]
+    if source != "local":
+        return []
+    folder = Path(settings["path"])
+    if not folder.is_dir():
+        return [f"{place}.path: {folder} is not a folder; {_relative(settings['path'])}"]
+    missing = [] if (folder / "config.json").is_file() else ["config.json"]
+    missing += [] if list(folder.glob("*.safetensors")) else ["*.safetensors"]
+    missing += [] if any((folder / file).is_file() for file in TOKENIZERS) else [" or ".join(TOKENIZERS)]
+    missing += [] if (folder / "tokenizer_config.json").is_file() else ["tokenizer_config.json"]
+    return [f"{place}.path: {folder} has no {', no '.join(missing)}; bring the whole checkpoint"] if missing else []
+
+
+def _unpinned(place: str, source: dict[str, Any], page: str) -> str:
+    how = f"`make pin`, or put the 40 digits from https://huggingface.co/{page}/commits/main there"
+    return f"{place}: {source['revision']!r} is not a commit of {source['repository']}; {how}"
+
+
+def _relative(path: str) -> str:
+    """What to do about a path that leads nowhere."""
+    return "correct it" if Path(path).is_absolute() else "correct it (it starts where snakemake runs)"
