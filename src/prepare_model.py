@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from unmask import tasks
+from unmask import processes, tasks
 from unmask.config.models import Pretraining
 from unmask.data import read_examples
 from unmask.files import InputError, run_step, writing
@@ -54,7 +54,7 @@ def _train(spec: ModelSpec, files: list[Path], weights: Path) -> dict[str, Any]:
     tokenizer = build_tokenizer()
     shape = {k: v for k, v in spec.settings.items() if k not in ("pretraining", "shared")}
     model = build_model(**shape, vocabulary=len(tokenizer), seed=seeds.number("weights"))
-    policy = Policy(model.to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer)
+    policy = Policy(model.to(processes.device()), tokenizer)
     lessons = [
         Lesson(tasks.load(task, settings), *_splits(files, task), Pretraining(**spec.pretraining[task]))
         for task, settings in spec.tasks.items()

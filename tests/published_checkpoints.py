@@ -53,6 +53,11 @@ DREAM_NAMES = {
     "o": "self_attn.o_proj", "gate": "mlp.gate_proj", "up": "mlp.up_proj", "down": "mlp.down_proj",
     "block": "model.layers",
 }  # fmt: skip
+# The modules that LoRA targets, in Llama's names, and as LLaDA's code calls them.
+BLOCK_NAMES = {
+    "self_attn.q_proj": "q_proj", "self_attn.k_proj": "k_proj", "self_attn.v_proj": "v_proj",
+    "self_attn.o_proj": "attn_out", "mlp.gate_proj": "ff_proj", "mlp.up_proj": "up_proj", "mlp.down_proj": "ff_out",
+}  # fmt: skip
 NAMES = {"llada": LLADA_NAMES, "dream": DREAM_NAMES}
 WIDTH, MLP, HEADS, KV_HEADS, HEAD, VOCABULARY, LAYERS = 24, 40, 4, 2, 6, 64, 3
 kinds = pytest.mark.parametrize("kind", ["llada", "dream"])

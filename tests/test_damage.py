@@ -105,6 +105,7 @@ def test_a_sealed_folder_with_other_files_is_refused(adapter, change):
     if change == "another":
         (adapter / "config.json").write_text("{}")
     else:
+        (adapter.parent / "manifest.json").write_text("{}")  # so the adapter is this workflow's, which seals its own
         (adapter / (SUMS if change == "no sums" else "adapter_config.json")).unlink()
     named = {"missing": "adapter_config.json", "another": "config.json", "no sums": SUMS}[change]
     with pytest.raises(InputError, match=named):

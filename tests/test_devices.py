@@ -6,15 +6,19 @@ a GPU.
 """
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import safetensors
 import torch
 
-from unmask import methods
+from unmask import adaptive, methods, processes
 from unmask.diagnostics import surrogate_gaps
 from unmask.evaluate import evaluate
+from unmask.files import InputError
 from unmask.grid import expand
 from unmask.kept import Kept
+from unmask.models import adapters, published
 from unmask.models.policy import Policy
 from unmask.rollout import roll_out
 from unmask.trainer import Trainer, take
@@ -95,6 +99,69 @@ def test_a_diagnosis(trainer_of):
     wanted = surrogate_gaps(policy.model, made)
     with torch.device("meta"):
         assert surrogate_gaps(policy.model, made) == wanted
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """Process 1 of a node with two GPUs, as far as this machine can pretend; collects the devices that are asked for.
+
+    What goes to a GPU is noted and stays where it is.
+    """
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    devices = []
+
+    def opened(file, framework, device="cpu"):
+        devices.append(device)
+        return safetensors.safe_open(file, framework)
+
+    def moving(move):
+        def moved(self, *args, **options):
+            found = [a for a in (*args, *options.values()) if isinstance(a, str | torch.device)]
+            devices.extend(found)
+            return self if found else move(self, *args, **options)
+
+        return moved
+
+    for module in (published, adapters, adaptive):
+        monkeypatch.setattr(module, "safe_open", opened)
+    for kind in (torch.Tensor, torch.nn.Module):
+        monkeypatch.setattr(kind, "to", moving(kind.to))
+        monkeypatch.setattr(kind, "cuda", lambda self, device="cuda": devices.append(device) or self)
+    return devices
+
+
+@pytest.mark.parametrize("device", [None, "cuda"])
+@pytest.mark.parametrize("rank", [0, 4])
+def test_every_tensor_of_a_process_goes_to_its_own_gpu(policy, config, asked, device, rank, tmp_path):
+    """safetensors reads "cuda" as GPU 0, whatever torch's current device is."""
+    policy.model.save_pretrained(tmp_path / "base")
+    policy.tokenizer.save_pretrained(tmp_path / "base")
+    policy.add_head(config["samplers"]["adaptive_block"], seed=0)
+    policy.make_trainable(rank=rank, alpha=8, dropout=0.0, targets=["q_proj", "up_proj"], seed=0)
+    policy.save(tmp_path / "trained")
+    asked.clear()
+    there = Policy.load(tmp_path / "base", tmp_path / "trained", device=device, dtype="float32")
+    moved = [torch.device(one) for one in asked if str(one) != "cpu"]  # "cpu": headers, and files on their way
+    weights = sum("lora_" not in name for name, _ in there.model.named_parameters())
+    assert len(moved) == weights + 1  # each weight by itself, and the head; an adapter is made where its base is
+    assert set(moved) == {torch.device("cuda", 1)}
+
+
+def test_a_process_without_a_gpu_of_its_own_is_refused(asked, monkeypatch):
+    assert processes.device() == torch.device("cuda", 1)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(InputError, match="process 1 of this node has no GPU of its own: 1 visible"):
+        processes.device()
+
+
+def test_no_module_names_a_gpu_but_the_one_that_knows_the_rank():
+    """The word alone is GPU 0 to some libraries; comparisons of a device's type, and NCCL's backend, are fine."""
+    sources = Path(processes.__file__).parents[1].rglob("*.py")
+    lines = [line.strip() for file in sources for line in file.read_text().splitlines() if '"cuda' in line]
+    allowed = ('.type == "cuda"', 'torch.device("cuda", local_rank())', 'if device == torch.device("cuda"):', "plain")
+    assert [line for line in lines if not any(some in line for some in allowed)] == []
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")

@@ -171,3 +171,19 @@ def test_a_number_of_processes_that_cannot_share_is_refused(grid):
     ):
         check_shares(Training(**{**values, "prompts_at_once": 5}), 2)
     check_shares(Training(**{**values, "prompts_at_once": 64}), 1)
+
+
+@pytest.mark.parametrize(("found", "said"), [(None, "process 1 of 2 cannot sum with the others on cpu: each needs a"),
+                                             (1.0, "2 processes sum their ones to 1 on cpu")])  # fmt: skip
+def test_a_device_that_cannot_reach_the_others_is_found_before_models_are_read(found, said, monkeypatch):
+    def reduce(one):
+        if found is None:
+            raise RuntimeError("NCCL error: Duplicate GPU detected")
+
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(processes, "world", lambda: 2)
+    monkeypatch.setattr(processes.distributed, "init_process_group", lambda *args, **options: None)
+    monkeypatch.setattr(processes.distributed, "all_reduce", reduce)
+    with pytest.raises(InputError, match=said), processes.joined():
+        pytest.fail("the processes work without each other")

@@ -29,16 +29,54 @@ def joined() -> Iterator[None]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield
         return
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    own = device()
+    if own.type == "cuda":
+        torch.cuda.set_device(own)
+    backend = "cpu:gloo,cuda:nccl" if own.type == "cuda" else "gloo"
     _ask(distributed.init_process_group, backend, timeout=PATIENCE)
+    _check_device(own)
     with (
         open(os.devnull, "w", encoding="utf-8") as nothing,
         contextlib.redirect_stdout(nothing if rank() else sys.stdout),
     ):
         yield
     distributed.destroy_process_group()
+
+
+def device() -> torch.device:
+    """The device of this process: its own GPU if there are any, else the CPU.
+
+    Always with an index: plain "cuda" is the current device to torch, but GPU 0 to safetensors.
+    """
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    if local_rank() >= torch.cuda.device_count():
+        raise InputError(
+            f"process {local_rank()} of this node has no GPU of its own: {torch.cuda.device_count()} visible. Start as "
+            "many processes per node (torchrun --nproc-per-node) as it has GPUs"
+        )
+    return torch.device("cuda", local_rank())
+
+
+def _check_device(own: torch.device) -> None:
+    """Sum a one over all processes on their devices, so that a wrong device or network shows before models are read."""
+    one = torch.ones((), device=own)
+    try:
+        distributed.all_reduce(one)
+        found = one.item()
+    except RuntimeError as error:
+        raise InputError(
+            f"process {os.environ['RANK']} of {os.environ['WORLD_SIZE']} cannot sum with the others on {own}: each "
+            "needs a GPU of its own and NCCL a network between them; NCCL_DEBUG=INFO says more, and the others may "
+            f"say why in their own output. ({error})"
+        ) from error
+    if found != world():
+        raise InputError(f"{world()} processes sum their ones to {found:g} on {own}: the network or NCCL is faulty")
+
+
+def local_rank() -> int:
+    """The number of this process on its node, from 0."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
 
 
 def world() -> int:

@@ -94,13 +94,16 @@ class Layout:
 
     def stored_name(self, name: str) -> str:
         """What a weight of ours is called in the folder."""
-        if not self.llada_names:
-            return name
-        module, _, kind = name.rpartition(".")
-        if module in WHOLE:
-            return f"model.transformer.{WHOLE[module]}.{kind}"
-        _, _, number, part = module.split(".", 3)  # model.layers.N.part
-        return f"model.transformer.blocks.{number}.{BLOCK[part]}.{kind}"
+        return llada_name(name) if self.llada_names else name
+
+
+def llada_name(name: str) -> str:
+    """What LLaDA's released code calls a weight of ours."""
+    module, _, kind = name.rpartition(".")
+    if module in WHOLE:
+        return f"model.transformer.{WHOLE[module]}.{kind}"
+    _, _, number, part = module.split(".", 3)  # model.layers.N.part
+    return f"model.transformer.blocks.{number}.{BLOCK[part]}.{kind}"
 
 
 def read_json(file: Path) -> dict[str, Any]:

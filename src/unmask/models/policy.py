@@ -19,8 +19,10 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 from transformers.utils import logging
 
+from unmask import processes
 from unmask.adaptive import ThresholdHead
 from unmask.files import InputError
+from unmask.models.adapters import load_adapter
 from unmask.models.llada import LladaForMaskedDiffusion
 from unmask.models.nf4 import check_nf4, quantise
 from unmask.models.published import check_trained, load_model, load_tokenizer
@@ -52,15 +54,17 @@ class Policy:
     ) -> Policy:
         """The base model in `folder`, with what a run trained on top of it if `trained` is given.
 
-        On a GPU if there is one, unless `device` says otherwise. `dtype` is float32, bfloat16 or auto: bfloat16 on a
-        GPU, float32 elsewhere. An adapter is in fp32 whatever the model is in. `quantisation` is none or nf4; the
-        latter raises InputError before anything is read if it is not possible here, and on a CPU it has to be asked for
-        by `device`. Raises InputError unless the files of `trained`
-        are those that `save` wrote, bit by bit.
+        On the process's own GPU if there is one, unless `device` says otherwise. `dtype` is float32, bfloat16 or auto:
+        bfloat16 on a GPU, float32 elsewhere. An adapter is in fp32 whatever the model is in. `quantisation` is none or
+        nf4; the latter raises InputError before anything is read if it is not possible here, and on a CPU it has to be
+        asked for by `device`. Raises InputError unless the files of `trained` are as its SHA256SUMS says, if it has
+        one, and every tensor of an adapter belongs to this base model.
         """
         if quantisation == "nf4":
             check_nf4(needs_gpu=device is None)
-        device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        device = torch.device(device or processes.device())
+        if device == torch.device("cuda"):
+            device = processes.device()  # with its index, see there
         if dtype == "auto":
             dtype = "bfloat16" if device.type == "cuda" else "float32"
         if trained is not None:
@@ -76,9 +80,7 @@ class Policy:
         head = ThresholdHead.load(trained, device)
         if every_weight:
             return cls(model, tokenizer, head=head)
-        from peft import PeftModel
-
-        return cls(model, tokenizer, PeftModel.from_pretrained(model, trained, torch_device=str(device)), head)
+        return cls(model, tokenizer, load_adapter(model, Path(trained)), head)
 
     def make_trainable(self, *, rank: int, alpha: int, dropout: float, targets: Sequence[str], seed: int) -> None:
         """Add a LoRA adapter, or free every weight when the rank is 0. What is there now becomes the reference.

@@ -1,0 +1,177 @@
+"""Load a LoRA adapter, ours or one trained with released code: every tensor is used exactly once, or it is an error.
+
+PEFT drops tensors whose names it does not know with no more than a warning, and the policy is then the base model. So
+names, shapes, types and values are checked here before the adapter is built. Released LLaDA code names modules as its
+checkpoint does (`model.transformer.blocks.0.attn_out`); those names are translated. Dream's are ours.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from unmask.files import InputError
+from unmask.models.layouts import llada_name, read_json
+from unmask.models.llada import LladaForMaskedDiffusion
+
+CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
+KEY = re.compile(r"(?:base_model\.model\.)?(?P<module>.+)\.lora_(?P<matrix>[AB])(?:\.default)?\.weight")
+FLOATS = {"F64", "F32", "F16", "BF16"}
+# Keys of adapter_config.json that say what we read, or nothing about the forward pass. Any other must be off.
+KNOWN = {"r", "lora_alpha", "lora_dropout", "target_modules", "exclude_modules", "use_rslora", "peft_type"}
+KNOWN |= {"task_type", "base_model_name_or_path", "revision", "inference_mode", "auto_mapping", "peft_version"}
+KNOWN |= {"init_lora_weights", "eva_config", "corda_config", "lora_ga_config", "loftq_config", "runtime_config"}
+KNOWN |= {"megatron_core", "qalora_group_size", "ensure_weight_tying"}
+# Other initialisations (PiSSA, OLoRA, LoftQ, …) change the base weights, which would have to be known too.
+INITIALISATIONS = (True, False, "gaussian", "eva", "orthogonal", None)
+
+Found = dict[tuple[str, str], str]  # (module in our names, A or B) -> name in the file
+
+
+def load_adapter(model: LladaForMaskedDiffusion, folder: Path) -> Any:
+    """PEFT's wrapper of the model with the adapter in `folder`, frozen and in fp32, on the model's device."""
+    config = _read_config(Path(folder) / CONFIG)
+    modules = {name: m for name, m in model.model.named_modules(prefix="model") if isinstance(m, nn.Linear)}
+    tensors = _read_tensors(Path(folder) / TENSORS, modules, config, model.config.model_type)
+
+    from peft import LoraConfig, get_peft_model
+
+    targets = {name.rpartition(".")[2] for name, _ in tensors}
+    settings = {key: config[key] for key in ("r", "lora_alpha", "lora_dropout", "use_rslora") if key in config}
+    # The short names of the targets, as training writes them, unless some layers have no adapter.
+    partial = len(targets) * model.config.num_hidden_layers != len(tensors) // 2
+    chosen = sorted({name for name, _ in tensors} if partial else targets)
+    with torch.random.fork_rng(devices=[]):  # PEFT draws values, which are overwritten
+        adapter = get_peft_model(model, LoraConfig(**settings, target_modules=chosen))
+    parameters = {name: p for name, p in model.named_parameters() if ".lora_" in name}
+    with torch.no_grad():
+        for (module, matrix), value in tensors.items():
+            parameters.pop(f"{module}.lora_{matrix}.default.weight").copy_(value)
+    assert not parameters, f"LoRA matrices that got no value: {sorted(parameters)}"
+    adapter.set_requires_grad("default", False)
+    return adapter.eval()
+
+
+def _read_config(file: Path) -> dict[str, Any]:
+    """The adapter's settings. Raises InputError with everything in them that cannot be run here."""
+    config = read_json(file)
+    wrong = [f"{key} {config[key]!r}" for key in config.keys() - KNOWN if key != "bias" and config[key]]
+    wrong += [f"{key} {config.get(key)!r}" for key in ("r", "lora_alpha") if not _positive(config.get(key))]
+    if config.get("peft_type") != "LORA":
+        wrong.append(f"peft_type {config.get('peft_type')!r}")
+    if config.get("bias", "none") != "none":
+        wrong.append(f"bias {config['bias']!r}")
+    if config.get("init_lora_weights") not in INITIALISATIONS:
+        wrong.append(f"init_lora_weights {config['init_lora_weights']!r}")
+    if not isinstance(config.get("target_modules"), str | list):
+        wrong.append(f"target_modules {config.get('target_modules')!r}")
+    if wrong:
+        raise InputError(
+            f"{file}: not an adapter that can be run here: {', '.join(sorted(wrong))}. Plain LoRA on the projections "
+            "of the layers is supported, with one rank and alpha; merge any other into its base model and use "
+            "`source: local`."
+        )
+    return config
+
+
+def _positive(value: Any) -> bool:
+    return isinstance(value, int | float) and value > 0
+
+
+def _read_tensors(
+    file: Path, modules: dict[str, nn.Linear], config: dict[str, Any], model_type: str
+) -> dict[tuple[str, str], Tensor]:
+    """All tensors in fp32, by module in our names and matrix. Raises InputError unless they are what is expected."""
+    try:
+        with safe_open(file, "pt") as stored:
+            names = list(stored.keys())
+            found, unexpected = _translated(names, modules, model_type)
+            unexpected |= {name for name in found.values() if stored.get_slice(name).get_dtype() not in FLOATS}
+            tensors = {place: stored.get_tensor(name) for place, name in found.items() if name not in unexpected}
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{file}: cannot be read ({error}); bring the adapter again, as safetensors") from error
+    wanted, allowed = _targets(modules, config, _naming(names, modules, model_type))
+    unexpected |= {name for (module, _), name in found.items() if module not in allowed}
+    wanted |= {module for module, _ in found}
+    lists = {
+        "missing": {f"{m}.lora_{x}" for m in wanted for x in "AB" if (m, x) not in found},
+        "unexpected": unexpected,
+        "of another shape": set(_misshapen(tensors, found, modules, config["r"])),
+        "with NaN or infinite values": {found[at] for at, value in tensors.items() if not value.isfinite().all()},
+    }
+    if not names:
+        raise InputError(f"{file}: it holds no tensor; bring the adapter again")
+    if said := "; ".join(f"{len(some)} {what} ({_first(some)})" for what, some in lists.items() if some):
+        raise InputError(
+            f"{file}: not an adapter of this base model by its {CONFIG}: {said}. Give the adapter of this model, or "
+            "bring it again."
+        )
+    if narrow := sorted({str(value.dtype).removeprefix("torch.") for value in tensors.values()} - {"float32"}):
+        print(f"{file}: {', '.join(narrow)} is cast to float32", flush=True)
+    return {place: value.float() for place, value in tensors.items()}
+
+
+def _naming(names: Iterable[str], modules: dict[str, nn.Linear], model_type: str) -> dict[str, str]:
+    """Our name of each module by its name in the file: LLaDA's own if the file has any of those, else ours."""
+    if model_type == "llada" and any("transformer.blocks." in name for name in names):
+        return {llada_name(f"{name}.weight").removesuffix(".weight"): name for name in modules}
+    return {name: name for name in modules}
+
+
+def _translated(names: list[str], modules: dict[str, nn.Linear], model_type: str) -> tuple[Found, set[str]]:
+    """Where each tensor belongs, and the names of those that belong nowhere or where another one does already."""
+    ours, found, unexpected = _naming(names, modules, model_type), Found(), set()
+    for name in names:
+        parts = KEY.fullmatch(name)
+        place = (ours.get(parts["module"], ""), parts["matrix"]) if parts else ("", "")
+        if not place[0] or place in found:
+            unexpected.add(name)
+        else:
+            found[place] = name
+    return found, unexpected
+
+
+def _targets(
+    modules: dict[str, nn.Linear], config: dict[str, Any], naming: dict[str, str]
+) -> tuple[set[str], set[str]]:
+    """The modules, in our names, that must have LoRA by the configuration, and those that may.
+
+    PEFT skips targets that the model it trains does not have: d1's list, in Llama's names, reaches four of LLaDA's
+    seven matrices. So the names that the tensors have decide what must be there, and either naming what may be.
+    """
+    others = {llada_name(f"{name}.weight").removesuffix(".weight"): name for name in modules} | {m: m for m in modules}
+    by_naming = []
+    for names in (naming, others):
+        some = {ours for theirs, ours in names.items() if _matches(config["target_modules"], theirs)}
+        by_naming.append(some - {o for t, o in names.items() if _matches(config.get("exclude_modules") or [], t)})
+    here, anywhere = by_naming
+    return here or anywhere, here | anywhere
+
+
+def _matches(targets: str | list[str], name: str) -> bool:
+    """Whether PEFT's list or pattern of targets has a module of this name."""
+    if targets == "all-linear":
+        return True
+    if isinstance(targets, str):
+        return re.fullmatch(targets, name) is not None
+    return any(name == target or name.endswith(f".{target}") for target in targets)
+
+
+def _misshapen(
+    tensors: dict[tuple[str, str], Tensor], found: Found, modules: dict[str, nn.Linear], rank: int
+) -> Iterable[str]:
+    for (module, matrix), value in tensors.items():
+        base = modules[module]
+        right = [rank, base.in_features] if matrix == "A" else [base.out_features, rank]
+        if list(value.shape) != right:
+            yield f"{found[module, matrix]} {list(value.shape)} instead of {right}"
+
+
+def _first(names: set[str]) -> str:
+    return ", ".join(sorted(names)[:6]) + (", …" if len(names) > 6 else "")
