@@ -33,7 +33,7 @@ def main() -> None:
     else:
         printed, protocol = published.read(args.published), Protocol(**args.protocol)
         cells = tables.with_printed(published.beside(cells, printed, protocol))
-        note, blocks = tables.blocks(cells, args.rows)
+        note, blocks = tables.blocks(cells, args.rows, protocol.temperature)
         others = published.apart(cells, printed, protocol)
         blocks += [others] if others else []
     texts = {

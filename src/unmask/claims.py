@@ -3,11 +3,13 @@
 The difference is taken seed by seed (both policies start from the same base model and see the same test examples) after
 averaging over lengths and samplers, unless the claim names one. The verdict follows from its 95 % interval alone: above
 zero, `supported`; below, `not supported`; else `inconclusive`. A claim that nothing is lost has a margin in place of
-zero. Without the numbers it is `not tested`.
+zero. Without the numbers it is `not tested`. A base model that is evaluated once is compared with every seed.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,8 +21,14 @@ from pydantic import Field
 from unmask.config.kinds import Block, Count, Name, NonNegative
 from unmask.entries import read_entries
 from unmask.names import SAMPLERS, method_name, sampler_name, task_name
-from unmask.scores import interval, quarters
+from unmask.scores import interval, quarters, to_come
 
+# Said where a base model has one run.
+ONCE = (
+    "Where the base model is evaluated once, every seed is compared with that evaluation: its luck with the test problems "
+    "is the same for all seeds, and the intervals over seeds here take it as given. The comparisons of each experiment "
+    "have intervals over seeds and examples, which include it."
+)
 SHARES = {"published", "strict", "accuracy", "clamped", "clipped"}  # written in points
 
 
@@ -53,6 +61,7 @@ class Finding:
     low: float | None = None
     high: float | None = None
     seeds: int = 0
+    base_once: bool = False  # the base model has one evaluation, which every seed is compared with
 
 
 def read(path: Path) -> list[Claim]:
@@ -67,11 +76,26 @@ def check(claim: Claim, scores: pd.DataFrame | None, metrics: pd.DataFrame | Non
     if frame is None:
         return Finding(claim, "not tested")
     better, worse = (by_seed(frame, claim, who) for who in (claim.better, claim.worse))
+    bases = frame[(frame["method"] == "base") & (frame["task"] == claim.task)]
+    once = not bases.empty and bases["seed"].nunique() == 1 and not to_come(bases)
+    better, one = _for_seeds_of(worse, better, once and _method(claim.better) == "base")
+    worse, other = _for_seeds_of(better, worse, once and _method(claim.worse) == "base")
     difference = (better - worse).dropna().to_numpy()
     if len(difference) == 0:
         return Finding(claim, "not tested")
     effect, low, high = interval(difference)
-    return Finding(claim, _verdict(claim, low, high), effect, low, high, len(difference))
+    return Finding(claim, _verdict(claim, low, high), effect, low, high, len(difference), one or other)
+
+
+def _for_seeds_of(others: pd.Series, mine: pd.Series, once: bool) -> tuple[pd.Series, bool]:
+    """A policy's values and whether they were repeated: those of its only run, `once` made, for each seed of the other."""
+    if not once or mine.empty or others.index.isin(mine.index).all():
+        return mine, False
+    return pd.Series(mine.iloc[0], index=others.index), True
+
+
+def _method(who: str) -> str:
+    return re.split("[@/]", who)[0]
 
 
 def _verdict(claim: Claim, low: float, high: float) -> str:
@@ -108,8 +132,9 @@ def _quarters(frame: pd.DataFrame) -> pd.Series:
     return quarters(frame, first=0 if "surrogate" in frame else 1)
 
 
-def markdown(findings: list[Finding], scale: str) -> str:
-    """The findings as a table."""
+def markdown(findings: list[Finding], scale: str, experiments: Sequence[str] = ()) -> str:
+    """The findings as a table; those without numbers are counted. `experiments` are those that have scores."""
+    tested = [f for f in findings if f.verdict != "not tested"]
     rows = [
         {
             "Claim": f.claim.claim,
@@ -119,7 +144,7 @@ def markdown(findings: list[Finding], scale: str) -> str:
             "Seeds": f.seeds or "",
             "Verdict": f.verdict,
         }
-        for f in findings
+        for f in tested
     ]
     counts = pd.Series([f.verdict for f in findings]).value_counts()
     head = (
@@ -130,7 +155,30 @@ def markdown(findings: list[Finding], scale: str) -> str:
         "Intervals are not corrected for the number of claims. At laptop scale a verdict is about tiny models on tiny "
         f"tasks, not about the papers' models.\n\n{', '.join(f'{n} {verdict}' for verdict, n in counts.items())}.\n\n"
     )
-    return head + pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True) + "\n"
+    parts = [head.rstrip("\n")]
+    if any(f.base_once for f in tested):
+        parts.append(ONCE)
+    if rows:
+        parts.append(pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True))
+    if len(tested) < len(findings):
+        parts.append(_untested([f.claim for f in findings if f.verdict == "not tested"], experiments))
+    return "\n\n".join(parts) + "\n"
+
+
+def _untested(claims: list[Claim], experiments: Sequence[str]) -> str:
+    """One line: how many claims have no numbers, and what these would be of."""
+    others = [claim for claim in claims if claim.experiment not in experiments]
+    here = [claim for claim in claims if claim.experiment in experiments]
+    said = []
+    if others:
+        names = ", ".join(f"`{name}`" for name in dict.fromkeys(claim.experiment for claim in others))
+        said.append(f"{len(others)} are about experiments without scores here ({names})")
+    if here:
+        places = [f"`{claim.experiment}` on {task_name(claim.task)}" for claim in here]
+        said.append(
+            f"{len(here)} about runs that these experiments do not have here ({', '.join(dict.fromkeys(places))})"
+        )
+    return f"Not tested: {'; '.join(said)}."
 
 
 def _test(claim: Claim) -> str:

@@ -13,13 +13,20 @@ import pandas as pd
 
 from unmask.files import InputError
 from unmask.names import method_name, sampler_name, task_name
-from unmask.scores import interval
+from unmask.scores import for_every_seed, interval, shared_base, to_come
 from unmask.statistics import bootstrap_interval, holm, mcnemar, paired_interval, standard_error
 
 COLUMNS = ["method", "task", "variant", "seed", "sampler", "length", "example", "strict", "nfe"]
 CELL = ["task", "sampler", "length"]
 LEVEL = 0.05
 PASSES = "Forward passes (%)"
+# Said of the tasks on which the base model has one run.
+ONCE = (
+    "The base model is evaluated once ({tasks}), and every seed of a trained method is compared with this evaluation. "
+    "Its luck with the test problems is therefore the same for all seeds: intervals over seeds take the evaluation as "
+    "given; those over seeds and examples include its uncertainty, because each resample draws the same examples for "
+    "both policies. In the first table its interval is over test examples alone."
+)
 Policy = tuple[str, str]  # method and variant
 
 
@@ -34,22 +41,31 @@ def pairs(samples: pd.DataFrame) -> list[tuple[Policy, Policy]]:
 
 
 def grades(samples: pd.DataFrame) -> pd.DataFrame:
-    """Strict grades, a column for each seed and example. Raises InputError where two runs saw other examples."""
-    wide = samples.pivot_table(
+    """Strict grades, a column for each seed and example; a base model that is evaluated once has them for every seed.
+
+    Raises InputError where two runs saw other examples, or where a run is absent that is not still to come.
+    """
+    wide = for_every_seed(samples).pivot_table(
         index=["method", "variant", *CELL], columns=["seed", "example"], values="strict", sort=False
     )
+    policies = samples.groupby(["method", "variant", "task"], sort=False)
+    unfinished = {policy for policy, rows in policies if to_come(rows)}
     for task, rows in wide.groupby(level="task", sort=False):
-        seen = rows.dropna(axis=1, how="all").isna()
-        if seen.any(axis=None):
-            name = "/".join(map(str, seen.index[seen.any(axis=1)][0]))
-            raise InputError(f"{task}: {name} lacks seeds or examples that others have; delete its samples")
+        lacking = rows.dropna(axis=1, how="all").isna().T
+        for _, examples in lacking.groupby(level="seed"):
+            for name in examples.columns[examples.any()]:
+                if name[:3] in unfinished and examples[name].all():
+                    continue
+                label = "/".join(map(str, name))
+                raise InputError(f"{task}: {label} lacks seeds or examples that others have; delete its samples")
     return wide
 
 
 def compare(samples: pd.DataFrame) -> pd.DataFrame:
     """A row for each pair, task, sampler, length and seed: difference with interval, McNemar's counts, p and Holm's p.
 
-    `p_holm` is corrected for all rows of the experiment.
+    `p_holm` is corrected for all rows of the experiment. Where seeds are missing, those are compared that
+    both policies have.
     """
     wide = grades(samples)
     rows = []
@@ -57,7 +73,7 @@ def compare(samples: pd.DataFrame) -> pd.DataFrame:
         if (*better, *cell) not in wide.index or (*worse, *cell) not in wide.index:
             continue
         one, other = (wide.loc[(*policy, *cell)].dropna().unstack("seed") for policy in (better, worse))
-        for seed in one:
+        for seed in one.columns.intersection(other.columns, sort=False):
             ours, theirs = one[seed].to_numpy(), other[seed].to_numpy()
             low, high = paired_interval(ours, theirs)
             gained, lost, p = mcnemar(ours, theirs)
@@ -76,11 +92,11 @@ def over_seeds(compared: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
     Where the passes of any pair differ, their relative change, with its interval over seeds.
     """
     wide = grades(samples)
-    passes = samples.groupby(["method", "variant", *CELL, "seed"], sort=False)["nfe"].mean()
+    passes = for_every_seed(samples).groupby(["method", "variant", *CELL, "seed"])["nfe"].mean()
     rows = []
     for (better, worse, *cell), group in compared.groupby(["better", "worse", *CELL], sort=False):
         one, other = (wide.loc[(*policy.split("/"), *cell)].dropna() for policy in (better, worse))
-        both = (one - other).unstack("example").to_numpy()
+        both = (one - other).dropna().unstack("example").to_numpy()
         _, low, high = interval(both.mean(1))
         spread = bootstrap_interval([both])
         spent = [passes[(*policy.split("/"), *cell)] for policy in (better, worse)]
@@ -103,8 +119,9 @@ def aggregates(samples: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for (sampler, method, variant), group in mean.groupby(level=[0, 1, 2], sort=False):
         strata = [task.unstack("example").to_numpy() for _, task in group.groupby(level="task", sort=False)]
-        by_seed = group.groupby(level=["task", "seed"]).mean().groupby(level="seed").mean().to_numpy()
-        centre, low, high = interval(by_seed)
+        of_seeds = group.groupby(level=["task", "seed"]).mean().groupby(level="seed").agg(["mean", "size"])
+        by_seed = of_seeds.loc[of_seeds["size"] == len(strata), "mean"].to_numpy()  # those that have every task
+        centre, low, high = interval(by_seed) if len(by_seed) else (np.mean([s.mean() for s in strata]), np.nan, np.nan)
         rows.append({
             "Sampler": sampler_name(sampler), "Method": method_name(method, variant),
             "Mean": f"{100 * centre:.1f}",
@@ -117,6 +134,7 @@ def aggregates(samples: pd.DataFrame) -> pd.DataFrame:
 
 def markdown(title: str, compared: pd.DataFrame, samples: pd.DataFrame) -> str:
     """Both tables with what they mean."""
+    once = [task_name(task) for task in shared_base(samples)]
     parts = [
         f"# {title}: comparisons",
         "Strict 0/1 grades, in points. Seeds: 95 % interval of Student's t over seeds. Seeds and examples: 95 % "
@@ -128,6 +146,8 @@ def markdown(title: str, compared: pd.DataFrame, samples: pd.DataFrame) -> str:
         "n: seeds × test examples of each task; every task has the same weight, so has every length.",
         "## Pairs on the same test problems",
     ]
+    if once:
+        parts.insert(2, ONCE.format(tasks=", ".join(once)))
     if compared.empty:
         return "\n\n".join([*parts, "Nothing to compare: there is one policy."]) + "\n"
     body = over_seeds(compared, samples)

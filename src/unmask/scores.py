@@ -2,6 +2,12 @@
 
 The unit of statistics is the seed (for models made here, a seed has its own base model): a run's accuracy is one
 number, and the interval says where the mean over seeds lies. Samples of one run are not independent draws of it.
+
+A base model with a single run has no seeds: it is evaluated once. Its interval is over the test problems, and says how
+much its accuracy would differ on other problems of this kind. The two intervals are never shown alike.
+
+While runs are missing, tables of samples, scores and metrics have a column `planned`: the number of seeds that the
+policy of a row will have. Without it, those that are there are all.
 """
 
 from __future__ import annotations
@@ -17,6 +23,7 @@ from scipy import stats
 from unmask.data import read_csv
 from unmask.files import InputError
 from unmask.spec import Run
+from unmask.statistics import problem_interval
 
 RUN = ["method", "task", "variant", "seed", "sampler", "length"]
 CELL = ["task", "sampler", "method", "variant", "length"]
@@ -35,7 +42,7 @@ def read_metrics(file: Path) -> pd.DataFrame:
 
 
 def collect(samples: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """One row for each run, sampler and length: grades and costs over `n` samples.
+    """One row for each run, sampler and length: grades, their standard errors over problems, and costs; `n` samples.
 
     A sample counts in `published` by its points, as in the papers: their Sudoku accuracy is right blank cells / blank
     cells over the whole test set. Everything else is a plain mean.
@@ -44,20 +51,79 @@ def collect(samples: Sequence[pd.DataFrame]) -> pd.DataFrame:
     frame["published"] *= frame["points"]
     groups = frame.groupby(RUN, sort=False)
     scores = groups[SAMPLE].mean()
-    scores["published"] /= scores.pop("points")
-    return scores.join(groups.size().rename("n")).reset_index()
+    scores["published"] /= scores["points"]
+    rows = pd.MultiIndex.from_frame(frame[RUN])
+    for protocol, weight in (("published", frame["points"]), ("strict", 1.0)):
+        # Of a ratio Σ right / Σ weight: the spread of right − ratio · weight over problems. The cells of a board stay
+        # together, so that what they have in common is not taken for independent evidence.
+        excess = frame[protocol] - scores[protocol].reindex(rows).to_numpy() * weight
+        squares = (excess**2).groupby([frame[name] for name in RUN], sort=False).sum()
+        weights = groups.size() * (scores["points"] if protocol == "published" else 1)
+        scores[f"{protocol}_error"] = np.sqrt(squares) / weights
+    scores = scores.drop(columns="points").join(groups.size().rename("n"))
+    if "planned" in frame:
+        scores = scores.join(groups["planned"].first())
+    return scores.reset_index()
 
 
 def over_seeds(scores: pd.DataFrame) -> pd.DataFrame:
-    """One row for each cell of a table: mean, `low`, `high` of each protocol over the seeds, mean NFE, and counts."""
+    """One row for each cell of a table: mean, `low`, `high` of each protocol over the seeds, mean NFE, and counts.
+
+    With base models that are evaluated once, a column `interval` says what a cell's is over.
+    """
     rows = []
     for key, group in scores.groupby(CELL, sort=False):
         row = dict(zip(CELL, key, strict=True))
+        planned = int(group["planned"].iloc[0]) if "planned" in group else len(group)
+        once = row["method"] == "base" and len(group) == planned == 1
         for protocol in PROTOCOLS:
-            mean, low, high = interval(group[protocol].to_numpy())
+            mean, low, high = _over_problems(group, protocol) if once else interval(group[protocol].to_numpy())
             row |= {protocol: mean, f"{protocol}_low": low, f"{protocol}_high": high}
-        rows.append(row | {"nfe": group["nfe"].mean(), "seeds": len(group), "n": int(group["n"].iloc[0])})
-    return pd.DataFrame(rows)
+        row |= {"nfe": group["nfe"].mean(), "seeds": len(group), "n": int(group["n"].iloc[0])}
+        over = "problems" if once else "seeds" if len(group) > 1 else "none"
+        rows.append(row | {"interval": over, "planned": planned})
+    cells = pd.DataFrame(rows)
+    said = {"interval": (cells["interval"] == "problems").any(), "planned": "planned" in scores}
+    return cells.drop(columns=[name for name, kept in said.items() if not kept])
+
+
+def _over_problems(group: pd.DataFrame, protocol: str) -> tuple[float, float, float]:
+    """Mean of the only run of a cell, and the ends of its interval over test problems."""
+    (row,) = group.to_dict("records")
+    if f"{protocol}_error" not in row:
+        raise InputError(f"the scores have no column {protocol}_error: delete them and run snakemake again")
+    return row[protocol], *problem_interval(row[protocol], row[f"{protocol}_error"], row["n"])
+
+
+def shared_base(rows: pd.DataFrame) -> list[str]:
+    """Tasks on which the base model has one run, and no other is planned, where another policy has runs of more seeds.
+
+    That run is then the base of every seed.
+    """
+    found = []
+    for task, some in rows.groupby("task", sort=False):
+        base = some["method"] == "base"
+        one, others = set(some.loc[base, "seed"]), set(some.loc[~base, "seed"])
+        if len(one) == 1 and others - one and not to_come(some[base]):
+            found.append(task)
+    return found
+
+
+def to_come(rows: pd.DataFrame) -> bool:
+    """Whether more seeds of one policy are planned than there are rows of."""
+    return "planned" in rows and bool(rows["planned"].iloc[0] > rows["seed"].nunique())
+
+
+def for_every_seed(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows, with those of a base model that is evaluated once repeated for each seed of the other policies."""
+    parts = []
+    tasks = shared_base(rows)
+    once = rows["task"].isin(tasks) & (rows["method"] == "base")
+    for task in tasks:
+        here = rows["task"] == task
+        seeds = rows.loc[here & ~once, "seed"].unique()
+        parts += [rows[here & once].assign(seed=seed) for seed in seeds]
+    return pd.concat([*parts, rows[~once]], ignore_index=True) if tasks else rows
 
 
 def steps_over_seeds(gaps: pd.DataFrame) -> pd.DataFrame:
@@ -69,7 +135,9 @@ def steps_over_seeds(gaps: pd.DataFrame) -> pd.DataFrame:
     for key, group in (sums["nats"] / sums["tokens"]).groupby(cell, sort=False):
         mean, low, high = interval(group.to_numpy())
         rows.append(dict(zip(cell, key, strict=True)) | {"kl": mean, "low": low, "high": high, "seeds": len(group)})
-    return pd.DataFrame(rows)
+    cells = pd.DataFrame(rows)
+    policy = ["task", "method", "variant"]
+    return cells.merge(gaps[[*policy, "planned"]].drop_duplicates(), on=policy) if "planned" in gaps else cells
 
 
 def quarters(steps: pd.DataFrame, first: int) -> pd.Series:

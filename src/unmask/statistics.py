@@ -55,6 +55,20 @@ def widening(count: int, level: float = 0.95) -> float:
     return float(np.sqrt(count / (count - 1)) * stats.t.ppf(upper, count - 1) / stats.norm.ppf(upper))
 
 
+def problem_interval(share: float, error: float, problems: int, level: float = 0.95) -> tuple[float, float]:
+    """Ends of Wilson's interval over test problems, for a share whose standard error over them is `error`.
+
+    The score interval of n problems, with n replaced by share · (1 − share) / error², the number of independent 0/1
+    grades that would have this error [Korn and Graubard, Survey Methodology 24, 1998]. For 0/1 grades that is the
+    number of problems itself. A share of 0 or 1, or problems that are all alike, have no spread: each counts as one.
+    """
+    size = share * (1 - share) / error**2 if error > 0 else problems
+    z = float(stats.norm.ppf((1 + level) / 2))
+    centre = (share + z**2 / (2 * size)) / (1 + z**2 / size)
+    half = z / (1 + z**2 / size) * float(np.sqrt(share * (1 - share) / size + z**2 / (4 * size**2)))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
 def paired_interval(better: NDArray[np.float64], worse: NDArray[np.float64]) -> tuple[float, float]:
     """95 % percentile bootstrap interval for the mean difference of two policies' grades on the same examples."""
     difference = better - worse

@@ -7,19 +7,20 @@ where samplers are what is compared, a block for each task, method and protocol.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import pandas as pd
 
-from unmask.names import method_name, sampler_name, task_name
+from unmask.names import METHODS, method_name, sampler_name, task_name
 from unmask.scores import PROTOCOLS
 
 Blocks = list[tuple[str, pd.DataFrame]]  # heading and body
 
 
-def blocks(cells: pd.DataFrame, rows: str = "methods") -> tuple[str, Blocks]:
+def blocks(cells: pd.DataFrame, rows: str = "methods", temperature: float = 0.0) -> tuple[str, Blocks]:
     """How to read the scores, and their blocks: a row a method or sampler, a column a length, in percent.
 
-    The strict block is left out where it is equal to the published one.
+    The strict block is left out where it is equal to the published one. `temperature` is that of decoding.
     """
     named = cells.assign(
         Method=[method_name(m, v) for m, v in zip(cells["method"], cells["variant"], strict=True)],
@@ -32,7 +33,7 @@ def blocks(cells: pd.DataFrame, rows: str = "methods") -> tuple[str, Blocks]:
         for protocol in PROTOCOLS[: 1 if same else 2]:
             rule = "both scoring rules" if same else f"{protocol} scoring"
             made.append((f"{task_name(task)}, {other}, {rule}", _body(group, row, protocol)))
-    return note(cells) + _footnotes(cells), made
+    return note(cells, temperature) + _footnotes(cells), made
 
 
 def stepwise(cells: pd.DataFrame) -> tuple[str, Blocks]:
@@ -44,7 +45,7 @@ def stepwise(cells: pd.DataFrame) -> tuple[str, Blocks]:
             row = {"Surrogate": surrogate.replace("_", " ")}
             for cell in line.to_dict("records"):
                 spread = f" ± {cell['high'] - cell['kl']:.3f}" if cell["high"] == cell["high"] else ""
-                row[f"quarter {cell['quarter']}"] = f"{cell['kl']:.3f}{spread}"
+                row[f"quarter {cell['quarter']}"] = f"{cell['kl']:.3f}{spread}{_of_planned(cell)}"
             body.append(row)
         made.append((f"{task_name(task)}, {method_name(method, variant)}", pd.DataFrame(body)))
     seeds = "/".join(map(str, sorted(cells["seeds"].unique())))
@@ -73,13 +74,51 @@ def latex(title: str, question: str, note: str, blocks: Blocks) -> str:
     return "\n".join(lines) + "\n"
 
 
-def note(cells: pd.DataFrame) -> str:
+def note(cells: pd.DataFrame, temperature: float = 0.0) -> str:
     """How to read the numbers."""
-    seeds, n = sorted(cells["seeds"].unique()), sorted(cells["n"].unique())
+    once = cells["interval"] == "problems" if "interval" in cells else pd.Series(False, index=cells.index)
+    seeds = _several(cells.loc[~once, "seeds"])
+    said = []
+    if seeds:
+        t = f"mean over {seeds} seeds ± half of the 95 % interval (Student's t over seeds)"
+        said.append("one seed, so no interval over seeds" if seeds == "1" else t)
+    if once.any():
+        said.append(_once(cells[once], temperature))
     return (
-        f"Percent, mean over {'/'.join(map(str, seeds))} seeds ± half of the 95 % interval (Student's t over seeds); "
-        f"{'/'.join(map(str, n))} test examples a run; NFE is the mean number of forward passes for a response."
+        f"Percent, {'; '.join(said)}; {_several(cells['n'])} test examples a run; NFE is the mean number of forward "
+        "passes for a response."
     )
+
+
+def _once(cells: pd.DataFrame, temperature: float) -> str:
+    """What the brackets behind a base model's numbers are."""
+    what = "deterministic evaluation" if temperature == 0 else "evaluation"
+    pooled = (cells["published"] != cells["strict"]).any()
+    boards = "; where cells of a board are pooled, the boards are the problems" if pooled else ""
+    return (
+        f"{METHODS['base'][0]} model: one {what}, no seeds; in brackets its 95 % binomial interval (Wilson) over "
+        f"{_several(cells['n'])} problems{boards}"
+    )
+
+
+def _several(values: pd.Series) -> str:
+    """`128/500`."""
+    return "/".join(map(str, sorted(values.unique())))
+
+
+def _of_planned(cell: dict[Any, Any]) -> str:
+    """How many seeds a cell has, where more are planned."""
+    planned = cell.get("planned", cell["seeds"])
+    return f" ({cell['seeds']} of {planned} seeds)" if cell["seeds"] < planned else ""
+
+
+def _score(cell: dict[Any, Any], protocol: str) -> str:
+    """`70.1 ± 3.2` over seeds, `70.1 [61.2, 77.8]` over problems, `70.1` without an interval."""
+    mean, low, high = (100 * cell[name] for name in (protocol, f"{protocol}_low", f"{protocol}_high"))
+    if cell.get("interval") == "problems":
+        return f"{mean:.1f} [{low:.1f}, {high:.1f}]"
+    spread = f" ± {100 * (cell[f'{protocol}_high'] - cell[protocol]):.1f}" if high == high else ""
+    return f"{mean:.1f}{spread}{_of_planned(cell)}"
 
 
 def _body(group: pd.DataFrame, label: str, protocol: str) -> pd.DataFrame:
@@ -87,9 +126,7 @@ def _body(group: pd.DataFrame, label: str, protocol: str) -> pd.DataFrame:
     for name, cells in group.groupby(label, sort=False):
         row = {label: name}
         for cell in cells.to_dict("records"):
-            half = 100 * (cell[f"{protocol}_high"] - cell[protocol])
-            spread = f" ± {half:.1f}" if half == half else ""
-            row[f"L = {cell['length']}"] = f"{100 * cell[protocol]:.1f}{spread}"
+            row[f"L = {cell['length']}"] = _score(cell, protocol)
         row["NFE"] = " / ".join(f"{nfe:.1f}" for nfe in cells["nfe"])
         if protocol == "published" and "paper" in cells:
             row |= {f"paper, L = {cell['length']}": cell["printed"] for cell in cells.to_dict("records")}
