@@ -13,7 +13,7 @@ from unmask.files import run_step, writing
 
 
 def main() -> None:
-    """Write claims.md; a claim whose experiment has no scores here is listed as not tested."""
+    """Write claims.md; claims whose runs have no scores here are counted as not tested."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("resource", type=Path)
     parser.add_argument("scores", type=Path, nargs="+")
@@ -24,7 +24,7 @@ def main() -> None:
     scores = {file.stem: read_csv(file) for file in args.scores}
     metrics = {file.stem: read_csv(file) for file in args.metrics}
     found = [check(c, scores.get(c.experiment), metrics.get(c.experiment)) for c in read(args.resource)]
-    text = markdown(found, args.scale)
+    text = markdown(found, args.scale, list(scores))
     with writing(args.claims) as temporary:
         temporary.write_text(text, encoding="utf-8")
     print(text)

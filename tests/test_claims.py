@@ -1,12 +1,13 @@
 """Claims: each verdict from planted numbers, and claims.yaml against the runs there are."""
 
+import re
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
 
-from unmask import claims
+from unmask import claims, published
 from unmask.files import InputError
 from unmask.grid import expand
 
@@ -76,7 +77,20 @@ def test_without_numbers_a_claim_is_not_tested():
     assert claims.check(claim(sampler="top4"), scores).verdict == "not tested"
     assert claims.check(claim(metric="clamped"), scores, scores).verdict == "not tested"
     assert claims.check(claim(), None).verdict == "not tested"
-    assert "not tested" in claims.markdown([claims.check(claim(), None)], "laptop")
+
+
+def test_claims_without_numbers_are_counted_in_one_line():
+    scores = against([0.7, 0.8, 0.9])
+    given = [claim(), claim("d1"), claim(task="gsm8k"), claim(task="gsm8k", metric="published")]
+    found = [claims.check(one, scores) for one in given]
+    found.append(claims.check(claim().model_copy(update={"experiment": "dream"}), None))
+    text = claims.markdown(found, "laptop", ["main"])
+    assert "4 not tested, 1 supported." in text
+    assert [line for line in text.splitlines() if line.startswith("|") and "not tested" in line] == []
+    assert text.endswith(
+        "\n\nNot tested: 1 are about experiments without scores here (`dream`); 3 about runs that these experiments do "
+        "not have here (`main` on Sudoku, `main` on GSM8K).\n"
+    )
 
 
 def test_a_variant_a_sampler_and_a_length_can_be_named():
@@ -132,21 +146,51 @@ def test_a_wrong_entry_is_named(tmp_path):
         claims.read(tmp_path / "claims.yaml")
 
 
-@pytest.mark.parametrize("scale", ["laptop", "one-gpu", "llada-8b"])
-def test_every_claim_is_about_runs_that_there_are(config, scale):
-    grid = expand(config | {"scale": scale})
-    changes = config["scales"][scale].get("experiment_changes", {})
+@pytest.mark.parametrize(("scale", "absent"), [("laptop", 23), ("one-gpu", 22), ("llada-8b", 0)])
+def test_every_claim_is_about_runs_that_there_are(config, scale, absent):
+    """The papers' scale has all of them; the others lack tasks, and methods of `main`."""
+    grid, without = expand(config | {"scale": scale}), 0
     for one in claims.read(RESOURCE):
         experiment = grid.experiments[one.experiment]
-        if one.task not in changes.get(one.experiment, {}).get("tasks", [one.task]):
-            continue  # the scale has no time for it; the papers' scale leaves out none
-        policies = {(run.method, run.task, run.variant) for run in map(grid.runs.get, experiment.runs)}
+        runs = [grid.runs[name] for name in experiment.runs]
+        policies = {(run.method, run.task, run.variant) for run in runs}
+        asked = [re.split("[@/]", who)[0] for who in (one.better, one.worse)]
+        if any((method, one.task) not in {(run.method, run.task) for run in runs} for method in asked):
+            without += 1
+            continue
         for who in (one.better, one.worse):
             policy, _, part = who.partition("@")
             method, _, variant = policy.partition("/")
             assert (method, one.task, variant or "default") in policies, (one.claim, who)
             if part and one.metric != "kl":
                 assert part in grid.evaluations[experiment.examined.removeprefix("samples-")].samplers
+    assert without == absent
+
+
+def test_the_papers_scale_tests_claims_on_all_of_its_tasks(config):
+    tasks = {one.task for one in claims.read(RESOURCE)}
+    assert set(config["scales"]["llada-8b"]["tasks"]) <= tasks
+
+
+def test_claims_about_accuracies_follow_from_the_printed_numbers():
+    """Of claims without variants on `main` and `dream`: the mean over lengths in the table that the claim names."""
+    numbers, checked = published.read(ROOT / "workflow/resources/published_results.yaml"), 0
+    models = {"main": "llada-8b-instruct", "dream": "dream-7b-instruct"}
+    for one in claims.read(RESOURCE):
+        if one.metric != "published" or one.experiment not in models or "against d1" in one.source:
+            continue
+        printed = numbers[(numbers["model"] == models[one.experiment]) & (numbers["task"] == one.task)]
+        paper = re.match(r"\w+, arXiv [\d.]+", one.source)[0]
+        ours, theirs = (
+            printed[(printed["method"] == who) & printed["source"].str.startswith(paper)].set_index("length")["paper"]
+            for who in (one.better, one.worse)
+        )
+        if ours.empty or theirs.empty:
+            assert (one.better, one.task) == ("diffu_grpo", "sudoku"), one  # d1's own row is not in the file
+            continue
+        assert (ours - theirs).dropna().mean() > 0, one
+        checked += 1
+    assert checked > 20
 
 
 def test_two_samplers_of_one_policy_are_compared():
