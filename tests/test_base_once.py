@@ -62,7 +62,7 @@ def test_the_error_of_pooled_cells_is_over_boards():
 
 
 def test_the_interval_of_pooled_cells_holds_the_truth_as_often_as_it_says():
-    """Boards that differ in difficulty: cells of one are right together. Wilson over the cells would hold it in 70 %."""
+    """Boards that differ in difficulty: cells of one are right together; Wilson's over single cells is too narrow."""
     rng, held, naive = np.random.default_rng(0), [], []
     for _ in range(1000):
         points = rng.integers(4, 12, 128)
@@ -96,9 +96,9 @@ def test_the_base_has_an_interval_over_problems_and_trained_methods_over_seeds(f
 def test_the_table_says_which_interval_is_which(frames):
     note, blocks = tables.blocks(over_seeds(collect(frames)))
     assert (
-        "mean over 3 seeds ± half of the 95 % interval (Student's t over seeds); Base model: one deterministic" in note
+        "mean over 3 seeds ± half of the 95 % interval (Student's t over seeds); base model: one deterministic" in note
     )
-    assert "evaluation, no seeds; in brackets its 95 % binomial interval (Wilson) over 24 problems" in note
+    assert "one deterministic evaluation, in brackets its 95 % binomial interval (Wilson) over 24 problems" in note
     assert "where cells of a board are pooled, the boards are the problems" in note
     for _, body in blocks:
         values = body.set_index("Method")["L = 128"]
@@ -112,7 +112,7 @@ def test_the_table_says_which_interval_is_which(frames):
 def test_a_table_of_the_base_alone_and_one_of_single_seeds():
     (base, *_), trained = planted.experiment(base_seeds=(0,)), planted.run("dmpo", "sudoku", 0)
     note = tables.note(over_seeds(collect([base])))
-    assert note.startswith("Percent, Base model: one deterministic evaluation")
+    assert note.startswith("Percent, base model: one deterministic evaluation")
     assert tables.note(over_seeds(collect([trained]))).startswith(
         "Percent, one seed, so no interval over seeds; 24 test"
     )

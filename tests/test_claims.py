@@ -85,10 +85,10 @@ def test_claims_without_numbers_are_counted_in_one_line():
     found = [claims.check(one, scores) for one in given]
     found.append(claims.check(claim().model_copy(update={"experiment": "dream"}), None))
     text = claims.markdown(found, "laptop", ["main"])
-    assert "4 not tested, 1 supported." in text
+    assert "1 supported, 4 not tested." in text
     assert [line for line in text.splitlines() if line.startswith("|") and "not tested" in line] == []
     assert text.endswith(
-        "\n\nNot tested: 1 are about experiments without scores here (`dream`); 3 about runs that these experiments do "
+        "\n\nNot tested: 1 of experiments without scores here (`dream`); 3 of methods or tasks that an experiment does "
         "not have here (`main` on Sudoku, `main` on GSM8K).\n"
     )
 

@@ -25,8 +25,8 @@ from unmask.scores import interval, quarters, to_come
 
 # Said where a base model has one run.
 ONCE = (
-    "Where the base model is evaluated once, every seed is compared with that evaluation: its luck with the test problems "
-    "is the same for all seeds, and the intervals over seeds here take it as given. The comparisons of each experiment "
+    "Where the base model is evaluated once, every seed is compared with that evaluation. Its uncertainty over test "
+    "problems is the same for all seeds, and the intervals here, over seeds, leave it out; the tables of comparisons "
     "have intervals over seeds and examples, which include it."
 )
 SHARES = {"published", "strict", "accuracy", "clamped", "clipped"}  # written in points
@@ -88,7 +88,7 @@ def check(claim: Claim, scores: pd.DataFrame | None, metrics: pd.DataFrame | Non
 
 
 def _for_seeds_of(others: pd.Series, mine: pd.Series, once: bool) -> tuple[pd.Series, bool]:
-    """A policy's values and whether they were repeated: those of its only run, `once` made, for each seed of the other."""
+    """A policy's values, those of a run that was made `once` for each seed of the other; and whether they had to be."""
     if not once or mine.empty or others.index.isin(mine.index).all():
         return mine, False
     return pd.Series(mine.iloc[0], index=others.index), True
@@ -146,7 +146,9 @@ def markdown(findings: list[Finding], scale: str, experiments: Sequence[str] = (
         }
         for f in tested
     ]
-    counts = pd.Series([f.verdict for f in findings]).value_counts()
+    counts = pd.Series([f.verdict for f in tested]).value_counts().to_dict()
+    if len(tested) < len(findings):
+        counts["not tested"] = len(findings) - len(tested)
     head = (
         f"# Claims, checked at scale `{scale}`\n\nEffect: mean over seeds of the paired difference with its 95 % "
         "interval (Student's t), in points for shares; over all lengths and step modes unless the test names one. The "
@@ -172,12 +174,10 @@ def _untested(claims: list[Claim], experiments: Sequence[str]) -> str:
     said = []
     if others:
         names = ", ".join(f"`{name}`" for name in dict.fromkeys(claim.experiment for claim in others))
-        said.append(f"{len(others)} are about experiments without scores here ({names})")
+        said.append(f"{len(others)} of experiments without scores here ({names})")
     if here:
-        places = [f"`{claim.experiment}` on {task_name(claim.task)}" for claim in here]
-        said.append(
-            f"{len(here)} about runs that these experiments do not have here ({', '.join(dict.fromkeys(places))})"
-        )
+        places = dict.fromkeys(f"`{claim.experiment}` on {task_name(claim.task)}" for claim in here)
+        said.append(f"{len(here)} of methods or tasks that an experiment does not have here ({', '.join(places)})")
     return f"Not tested: {'; '.join(said)}."
 
 

@@ -23,9 +23,9 @@ PASSES = "Forward passes (%)"
 # Said of the tasks on which the base model has one run.
 ONCE = (
     "The base model is evaluated once ({tasks}), and every seed of a trained method is compared with this evaluation. "
-    "Its luck with the test problems is therefore the same for all seeds: intervals over seeds take the evaluation as "
-    "given; those over seeds and examples include its uncertainty, because each resample draws the same examples for "
-    "both policies. In the first table its interval is over test examples alone."
+    "Its uncertainty over test problems is therefore the same for all seeds: intervals over seeds leave it out; those "
+    "over seeds and examples include it, because each resample draws the same examples for both policies. In the first "
+    "table the base model's interval is over test examples alone."
 )
 Policy = tuple[str, str]  # method and variant
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from unmask.names import METHODS, method_name, sampler_name, task_name
+from unmask.names import method_name, sampler_name, task_name
 from unmask.scores import PROTOCOLS
 
 Blocks = list[tuple[str, pd.DataFrame]]  # heading and body
@@ -96,8 +96,8 @@ def _once(cells: pd.DataFrame, temperature: float) -> str:
     pooled = (cells["published"] != cells["strict"]).any()
     boards = "; where cells of a board are pooled, the boards are the problems" if pooled else ""
     return (
-        f"{METHODS['base'][0]} model: one {what}, no seeds; in brackets its 95 % binomial interval (Wilson) over "
-        f"{_several(cells['n'])} problems{boards}"
+        f"base model: one {what}, in brackets its 95 % binomial interval (Wilson) over {_several(cells['n'])} problems"
+        f"{boards}"
     )
 
 
