@@ -6,6 +6,7 @@ python src/show_plan.py "$(cat config.json)" --experiments main methods
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 from tabulate import tabulate
 
@@ -15,6 +16,8 @@ from unmask.fitting import EVALUATION, misfits
 from unmask.grid import expand
 from unmask.grid.work import Grid
 from unmask.manifest import sha256_of_source
+from unmask.mistakes import ConfigError
+from unmask.outlook import days, disk, jobs_to_go
 from unmask.plan import Standing, jobs_of, slurm_jobs, standing, totals
 
 
@@ -42,6 +45,12 @@ def main() -> None:
     print(tabulate(rows, heads, disable_numparse=True, colalign=align if rows else None))
     print(totals(list(found.values())))
     print(hours_in_all(list(costs.values()), unit))
+    if grid.cost.gpu_memory:
+        print(days(list(costs.values()), grid))
+        for fidelity in sorted(args.config["fidelities"].keys() - {args.config["fidelity"]}):
+            print(price(args.config | {"fidelity": fidelity}, args.experiments))
+    print(jobs_to_go(grid, evaluations, found))
+    print(disk(grid, evaluations))
     if any(cell.startswith("~") for row in rows for cell in row):
         print(f"~: at the throughput that scales.{grid.scale}.cost assumes; without it, as runs that are done took")
     refuse_what_does_not_fit(grid, evaluations)
@@ -100,6 +109,17 @@ def hours_in_all(costs: list[Estimate], unit: str) -> str:
     unknown = sum(one.training is None or one.evaluation is None for one in costs)
     said = f"{unit}-hours: about {whole:.1f} in all, {spent:.1f} spent, about {left:.1f} to go"
     return f"{said}; {unknown} runs left out, whose model or test set is not known yet" if unknown else said
+
+
+def price(config: dict[str, Any], experiments: list[str]) -> str:
+    """One line: what the same experiments cost with other settings, from their beginning."""
+    try:
+        grid = expand(config)
+    except ConfigError:
+        return f"with --config fidelity={config['fidelity']}: these experiments do not exist, as a dry run with it says"
+    costs = estimates(grid, evaluations_of(grid, experiments), {})
+    hours = sum((one.training or 0) + (one.evaluation or 0) for one in costs.values())
+    return f"with --config fidelity={config['fidelity']}: about {hours:.0f} GPU-hours in all, from the beginning"
 
 
 def refuse_what_does_not_fit(grid: Grid, evaluations: dict[str, list[str]]) -> None:

@@ -42,13 +42,12 @@ def loose_revisions(text: str) -> list[Loose]:
             continue
         values = {key.value: value for key, value in node.value if isinstance(key, yaml.ScalarNode)}
         left += [(f"{place}.{key}".removeprefix("."), value) for key, value in values.items()]
-        source, revision, repository = (values.get(key) for key in ("source", "revision", "repository"))
-        hub = isinstance(source, yaml.ScalarNode) and source.value == "hub"
-        named = isinstance(revision, yaml.ScalarNode) and isinstance(repository, yaml.ScalarNode)
-        if hub and named and not COMMIT.fullmatch(revision.value):
+        texts = {key: value for key, value in values.items() if isinstance(value, yaml.ScalarNode)}
+        hub = {"source", "revision", "repository"} <= texts.keys() and texts["source"].value == "hub"
+        if hub and not COMMIT.fullmatch(texts["revision"].value):
             kind = "model" if place.startswith("models.") else "dataset"
-            start, end = revision.start_mark.index, revision.end_mark.index
-            found[start] = Loose(f"{place}.revision", repository.value, kind, start, end)
+            start, end = texts["revision"].start_mark.index, texts["revision"].end_mark.index
+            found[start] = Loose(f"{place}.revision", texts["repository"].value, kind, start, end)
     return [found[start] for start in sorted(found)]
 
 

@@ -102,7 +102,8 @@ def slurm_jobs(folder: Path) -> list[Job]:
     command = ["squeue", "--me", "--noheader", "--format=%i|%T|%Z|%k"]
     asked = subprocess.run(command, capture_output=True, text=True, check=False)
     if asked.returncode != 0:
-        print(f"squeue does not answer, so nothing is said about the queue: {asked.stderr.strip()}", file=sys.stderr)
+        reason = (asked.stderr.strip().splitlines() or ["no reason given"])[-1]
+        print(f"squeue does not answer, so nothing is said about the queue: {reason}", file=sys.stderr)
         return []
     rows = [line.split("|", 3) for line in asked.stdout.splitlines()]
     return [Job(number, state, comment) for number, state, where, comment in rows if Path(where) == folder.resolve()]

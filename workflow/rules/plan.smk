@@ -1,10 +1,12 @@
 # REQUIRED INPUTS:  none (what is there is read)
-# OUTPUTS:          none (printed, also beside a workflow that runs)
+# OUTPUTS:          none (printed, also while a workflow runs; start.smk answers a target that is nothing but plans)
 
-for name, experiments in {
+PLANS = {
     "plan": GRID.wanted,
     **{f"plan_{name}": [name] for name in GRID.experiments},
-}.items():
+}
+
+for name, experiments in PLANS.items():
 
     rule:
         """Say of every run how far it is, what it needs and has taken, and what to cancel; refuse what cannot fit."""
@@ -13,6 +15,7 @@ for name, experiments in {
         log:
             f"logs/{name}.log",
         localrule: True
+        retries: 0  # what does not fit now does not fit at the next attempt
         conda:
             "../../envs/analysis.yaml"
         params:

@@ -4,6 +4,7 @@
 import contextlib
 import io
 import os
+import subprocess
 
 from snakemake.cli import parse_args
 from unmask.readiness import idle_gpus, lacking
@@ -24,8 +25,15 @@ def command_line():
 
 
 def check_before_start(options):
-    """Stop with everything that the targets lack, in a dry run too."""
+    """Stop with everything that the targets lack, in a dry run too; a plan is answered at once and makes no job.
+
+    As a job it would wait for the executor's timers, some 40 s, and be repeated when it refuses.
+    """
     targets = list(options.targets) or ["all"]
+    if PLANS.keys() >= set(targets) and not options.dryrun:
+        experiments = list(dict.fromkeys(name for target in targets for name in PLANS[target]))
+        answer = [sys.executable, f"{SRC}/show_plan.py", json.dumps(config), "--experiments", *experiments]
+        sys.exit(subprocess.run(answer, check=False).returncode)
     known = [rule.name for rule in workflow.rules]
     if lines := unknown_targets(GRID, targets, known):
         raise WorkflowError("\n".join(lines))
