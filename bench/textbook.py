@@ -109,8 +109,7 @@ class Record:
 
     response: Tensor  # [B, L] token ids
     step: Tensor  # [B, L] the forward pass of the row, from 0, that committed each token
-    log_prob: Tensor  # [B, L] at the sampling temperature
-    log_prob_t1: Tensor  # [B, L] at temperature 1
+    log_prob_t1: Tensor  # [B, L] log-probability of each token when it was drawn, at temperature 1
     nfe: Tensor  # [B] forward passes that the row needed; with guidance a pair counts as one
 
 
@@ -135,7 +134,7 @@ def decode(
     ids = torch.cat((prompt, torch.full((rows, length), mask_id, device=device)), dim=1)
     real = torch.zeros((rows, length), dtype=torch.float64, device=device)
     count = torch.zeros((rows, length), dtype=torch.long, device=device)
-    made = Record(ids[:, width:], count, real, real.clone(), count[:, 0].clone())
+    made = Record(ids[:, width:], count, real, count[:, 0].clone())
     for begin in range(width, width + length, block_length):
         end = begin + block_length
         caches = None
@@ -155,7 +154,7 @@ def decode(
                     continue
                 here = masked - first
                 kept = choose(sampler, probability[row, here], token[row, here], generator)
-                commit(made, row, masked[kept] - width, logits[row, here[kept]], token[row, here[kept]], temperature)
+                commit(made, row, masked[kept] - width, logits[row, here[kept]], token[row, here[kept]])
                 made.nfe[row] += 1
         for row in range(rows):
             if bool((ids[row, begin:end] == eot).any()):
@@ -185,13 +184,11 @@ def gumbel_max(logits: Tensor, temperature: float, generator: torch.Generator) -
     return (logits - temperature * noise.log_().neg_().log_()).argmax(-1)
 
 
-def commit(made: Record, row: int, where: Tensor, logits: Tensor, token: Tensor, temperature: float) -> None:
+def commit(made: Record, row: int, where: Tensor, logits: Tensor, token: Tensor) -> None:
     """Write `token` [k], drawn from `logits` [k, V], at the positions `where` [k] of a row, with its record."""
     made.response[row, where] = token
     made.step[row, where] = made.nfe[row]
     made.log_prob_t1[row, where] = logits.log_softmax(-1).gather(1, token[:, None])[:, 0]
-    if temperature > 0:
-        made.log_prob[row, where] = (logits / temperature).log_softmax(-1).gather(1, token[:, None])[:, 0]
 
 
 # --- losses -----------------------------------------------------------------------------------------------------------

@@ -81,6 +81,19 @@ def test_fewer_spoilt_updates_in_a_row_do_not_stop_it(config, policy, sudoku, tm
     assert sum(row["skipped"] for row in one.train()) == 8
 
 
+def test_nan_in_the_logits_ends_training_and_validation(config, make_policy, sudoku, tmp_path):
+    """At the first rollout, in the middle of the third buffer's, and in a look at the validation split."""
+    settings = {"validate_every": 1, "buffers": 3, "updates_per_buffer": 1}
+    for call in (0, 14, 53):
+        one = trainer(config, make_policy(), sudoku, tmp_path / str(call), **settings)
+        calls = iter(range(10**9))
+        one.policy.model.lm_head.register_forward_hook(
+            lambda _module, _inputs, logits, calls=calls, call=call: logits * (math.nan if next(calls) >= call else 1)
+        )
+        with pytest.raises(InputError, match=r"decoding: row \d, block \d, position \d+ .*: the model's logits there"):
+            one.train()
+
+
 RAISES = {
     "ZeroDivisionError: division by zero": lambda *_: {"correct": 1 / 0},
     "ValueError: the reward is nan": lambda *_: {"correct": math.nan},

@@ -40,7 +40,7 @@ def pair():
     prompt = torch.zeros((2, 1), dtype=torch.long)
     return Rollouts(
         prompt=prompt, prompt_mask=torch.ones_like(prompt, dtype=torch.bool), response=tensor([[0, 1], [1, 1]]),
-        step=tensor([[0, 1], [1, 0]]), log_prob=torch.full((2, 2), -LN2), log_prob_t1=torch.full((2, 2), -LN2),
+        step=tensor([[0, 1], [1, 0]]), log_prob_t1=torch.full((2, 2), -LN2),
         nfe=tensor([2, 2]), reward=tensor([1.0, 0.0]), correct=tensor([1.0, 0.0]), counted=torch.ones((2, 2)),
         group_size=2, buffer_rows=2, rows_per_forward=2,
     )  # fmt: skip

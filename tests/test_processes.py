@@ -26,10 +26,10 @@ TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--np
 METHODS = ["diffu_grpo", "dmpo"]
 
 
-def start(count, *command):
+def start(count, *command, **environment):
     """Begin a script in so many processes."""
     begin = [*TORCHRUN, str(count)] if count > 1 else [sys.executable]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), **environment}
     return subprocess.Popen(
         [*begin, *map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
     )
@@ -65,6 +65,14 @@ def test_two_processes_make_the_updates_of_one(folder):
         assert moved > 1e-3  # from zero
         for key, value in alone.items():
             torch.testing.assert_close(together[key], value, rtol=1e-5 if key == "metrics" else 0, atol=1e-6)
+
+
+def test_all_end_soon_when_the_logits_of_one_turn_to_nan(folder):
+    process = start(2, ROOT / "tests" / "train_together.py", folder, folder / "out", UNMASK_NAN="1")
+    said, _ = process.communicate(timeout=100)
+    assert process.returncode == 1
+    assert said.count("the model's logits there are NaN or infinite") == 1
+    assert "rank      : 1" in said  # torchrun's account of who ended first
 
 
 def test_validation_answers_are_those_of_one_process(policy, sudoku, monkeypatch):

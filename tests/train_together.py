@@ -1,5 +1,10 @@
-"""Train the runs whose specs lie in a folder, in the processes that torchrun starts: train_together.py FOLDER OUT."""
+"""Train the runs whose specs lie in a folder, in the processes that torchrun starts: train_together.py FOLDER OUT.
 
+With UNMASK_NAN=r the logits of process r turn to NaN in its 30th forward pass.
+"""
+
+import itertools
+import os
 import sys
 from pathlib import Path
 
@@ -21,13 +26,24 @@ class Digits(Sudoku):
         return {"digits": sum(c.isdigit() for c in response) / len(response)}
 
 
+def spoil(model):
+    """NaN in all logits from the 30th pass on."""
+    passes = itertools.count(1)
+    model.lm_head.register_forward_hook(
+        lambda _module, _inputs, logits: logits * (float("nan") if next(passes) >= 30 else 1)
+    )
+
+
 def train_all(folder: Path, out: Path) -> None:
     torch.set_num_threads(1)
     for spec in sorted(folder.glob("*.yaml")):
         run = Run.read(spec)
+        policy = Policy.load(folder / "weights")
+        if os.environ.get("UNMASK_NAN") == str(processes.rank()):
+            spoil(policy.model)
         trainer = Trainer(
             run,
-            Policy.load(folder / "weights"),
+            policy,
             methods.load(run.algorithm, run.method_settings),
             Digits(**run.task_settings),
             read_examples(folder / "train.parquet"),

@@ -6,7 +6,6 @@ length, from a stream of random numbers of their own. Processes share the parts,
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -64,11 +63,12 @@ def evaluate(
     total, left, name = sum(map(len, mine)), sum(map(len, missing)), f"{run.name} {spec.name}"
     if left < total:
         print(f"{name}: resumed after {total - left} of {total} samples", flush=True)
-    progress, done = Progress(name, total, total - left), total - left
+    tokens = sum(len(part) * part.length for part in mine)
+    done = tokens - sum(len(part) * part.length for part in missing)
+    progress = Progress(name, tokens, done, "tokens")
     for part in missing:
-        show = functools.partial(_show, progress, done)
-        kept.write(part.name, _examine(policy, task, examples, run, spec, part, show))
-        done += len(part)
+        kept.write(part.name, _examine(policy, task, examples, run, spec, part, progress.after(done)))
+        done += len(part) * part.length
     processes.wait()
     return kept.join(part.name for part in every) if processes.rank() == 0 else []
 
@@ -99,10 +99,6 @@ def _examine(
     seconds = round((time.monotonic() - began) / len(part), 5)
     labels = {**_labels(run), "sampler": part.sampler, "length": part.length}
     return [{**labels, "example": i, **row, "seconds": seconds} for i, row in enumerate(rows, first)]
-
-
-def _show(progress: Progress, before: int, finished: int) -> None:
-    progress.show(before + finished)
 
 
 def _graded(policy: Policy, task: Task, examples: list[Example], made: Completions, texts: list[str]) -> Iterator[Row]:

@@ -43,7 +43,7 @@ def sample(model: TabularModel, reward: Tensor, groups: int, group_size: int, ge
         model, prompt, prompt_mask, length=model.length, block_length=model.length, generator=generator, **settings
     )
     earned = reward[index_of(made.response, model.vocabulary)]
-    everything = torch.ones_like(made.log_prob)
+    everything = torch.ones_like(made.log_prob_t1)
     return Rollouts(
         prompt, prompt_mask, **vars(made), reward=earned, correct=earned, counted=everything,
         group_size=group_size, buffer_rows=rows, rows_per_forward=rows,

@@ -4,24 +4,38 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 
 
 class Progress:
-    """Counts work from `start` to `total`; `show` prints at most every half second (a terminal) or 10 s (a log)."""
+    """Counts work from `start` to `total`; `show` prints a line if the last one is old enough.
 
-    def __init__(self, name: str, total: int, start: int = 0) -> None:
-        self.name, self.total, self.start = name, total, start
+    That is half a second on a terminal. In a log it is 10 s and, as the work gets longer, a tenth of the time it has
+    taken, up to a minute: a log of a day stays readable. `part` is for a part of longer work, such as the rollouts of
+    one buffer: the end of it is no line of its own. Without a name nothing is printed.
+    """
+
+    def __init__(self, name: str, total: int, start: int = 0, unit: str = "", part: bool = False) -> None:
+        self.name, self.total, self.start, self.unit, self.part = name, total, start, unit, part
         self.began = self.shown = time.monotonic()
         self.terminal = sys.stdout.isatty()
 
     def show(self, done: int, **values: float) -> None:
         """Print how much is done, the values and the time left."""
         now = time.monotonic()
-        last = done >= self.total
-        if now - self.shown < (0.5 if self.terminal else 10) and not last:
+        last = done >= self.total and not self.part
+        if not self.name or (now - self.shown < self._pause(now) and not last):
             return
         self.shown = now
         left = (now - self.began) / max(1, done - self.start) * (self.total - done)
-        text = "  ".join([f"{self.name}  {done}/{self.total}", *(f"{k} {v:.3g}" for k, v in values.items())])
+        counted = f"{done}/{self.total} {self.unit}".rstrip()
+        text = "  ".join([f"{self.name}  {counted}", *(f"{k} {v:.3g}" for k, v in values.items())])
         text += f"  {now - self.began:.0f} s" if last else f"  ETA {left:.0f} s"
         print(f"\r\x1b[2K{text}" if self.terminal else text, end="" if self.terminal and not last else "\n", flush=True)
+
+    def after(self, done: int) -> Callable[[int], None]:
+        """What shows the progress of a piece that counts from 0, where so much was done before it."""
+        return lambda more: self.show(done + more)
+
+    def _pause(self, now: float) -> float:
+        return 0.5 if self.terminal else min(60.0, max(10.0, (now - self.began) / 10))

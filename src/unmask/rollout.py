@@ -13,6 +13,7 @@ from torch import Tensor
 from unmask import processes
 from unmask.files import InputError
 from unmask.models.policy import Policy
+from unmask.progress import Progress
 from unmask.samplers.completions import Completions
 from unmask.samplers.decode import arguments, decode
 from unmask.seeding import Seeds
@@ -27,8 +28,7 @@ class Rollouts:
     prompt_mask: Tensor  # [B, P] False on padding, unless the released codes' unmasked padding is asked for
     response: Tensor  # [B, L] ids
     step: Tensor  # [B, L] forward pass that committed each token
-    log_prob: Tensor  # [B, L] behaviour log-probability at the sampling temperature
-    log_prob_t1: Tensor  # [B, L] the same at temperature 1
+    log_prob_t1: Tensor  # [B, L] log-probability of each token when it was drawn, at temperature 1
     nfe: Tensor  # [B] forward passes spent
     reward: Tensor  # [B]
     correct: Tensor  # [B] 1.0 where the strict protocol calls the response right
@@ -39,6 +39,7 @@ class Rollouts:
     threshold: Tensor | None = None  # [B, N] logits of the thresholds that an adaptive sampler chose; NaN where none
     state: Tensor | None = None  # [B, N, D] what it saw
     entropy: Tensor | None = None  # [B, L] nats, of the distribution at temperature 1 that each token was drawn from
+    name: str = ""  # of lines of progress
 
     def __len__(self) -> int:
         return len(self.reward)
@@ -85,8 +86,16 @@ class Rollouts:
     @torch.no_grad()
     def map(self, function: Callable[..., Tensor], *rows: Tensor) -> Tensor:
         """function(rollouts, *rows) of the whole buffer: each process does its share in parts; no gradients."""
-        mine = torch.cat([function(self.part(part), *(x[part] for x in rows)) for part in self.parts()])
-        return processes.gather(mine)
+        progress, made = self.progress("scoring"), []
+        for part in self.parts():
+            made.append(function(self.part(part), *(x[part] for x in rows)))
+            progress.show(sum(map(len, made)))
+        return processes.gather(torch.cat(made))
+
+    def progress(self, what: str) -> Progress:
+        """Lines of progress of work on this process's share of the rows."""
+        rows = processes.share(len(self))
+        return Progress(self.name and f"{self.name}: {what}", rows.stop - rows.start, unit="responses", part=True)
 
 
 @dataclass(frozen=True)
@@ -103,6 +112,7 @@ class RolloutSettings:
     mask_padding: bool
     sigma: float = 0.0  # noise on the logit of an adaptive sampler's thresholds
     rows_at_once: int | None = None  # decoded together, from one stream of random numbers; None is all
+    name: str = ""  # of lines of progress
 
 
 def roll_out(policy: Policy, task: Task, examples: list[Example], settings: RolloutSettings, seeds: Seeds) -> Rollouts:
@@ -117,6 +127,9 @@ def roll_out(policy: Policy, task: Task, examples: list[Example], settings: Roll
     )
     # No dropout, unless the released code's is asked for: the recorded probabilities are those of the policy itself.
     policy.model.train(settings.dropout)
+    share = processes.share(len(prompt))
+    tokens = (share.stop - share.start) * settings.length
+    progress = Progress(settings.name and f"{settings.name}: sampling", tokens, unit="tokens", part=True)
     with contextlib.nullcontext() if settings.dropout else policy.merged():
         made = [
             decode(
@@ -131,8 +144,9 @@ def roll_out(policy: Policy, task: Task, examples: list[Example], settings: Roll
                 head=policy.head,
                 sigma=settings.sigma,
                 generator=torch.Generator(prompt.device).manual_seed(seeds.number("sampler") + rows.start),
+                report=progress.after((rows.start - share.start) * settings.length),
             )
-            for rows in pieces(processes.share(len(prompt)), settings.rows_at_once or len(prompt))
+            for rows in pieces(share, settings.rows_at_once or len(prompt))
         ]
     names = [f.name for f in fields(Completions)]
     whole = Completions(*(processes.gather(torch.cat([getattr(part, name) for part in made])) for name in names))
@@ -207,6 +221,7 @@ def _rewarded(
         group_size=settings.group_size,
         buffer_rows=len(examples),
         rows_per_forward=settings.rows_per_forward,
+        name=settings.name,
     )
 
 

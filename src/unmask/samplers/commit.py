@@ -50,14 +50,16 @@ def entropy_bound(
 ) -> Tensor:
     """The longest prefix U, sorted by an error proxy, with Σ_U H − max_U H < γ [EB-Sampler, arXiv 2505.24857].
 
-    γ is one number or one a row [B]. The bound is strict, so γ = 0 is one token a step also where H rounds to zero.
+    γ is one number or one a row [B]. The bound is strict, so γ = 0 is one token a step also where H rounds to zero. A γ
+    that is NaN commits nothing, which `decode` reports: no threshold can be read from it.
     """
     error = {"entropy": found.entropy, "confidence": -found.log_prob, "margin": -found.margin}[proxy]
     order = _order(error, masked)
     entropy = found.entropy.gather(1, order)
     excess = entropy.cumsum(1) - entropy.cummax(1).values
     bound = gamma.view(-1, 1) if isinstance(gamma, Tensor) else gamma
-    return _first(order, (excess < bound).cumprod(1).sum(1, keepdim=True), masked)
+    chosen = _first(order, (excess < bound).cumprod(1).sum(1, keepdim=True), masked)
+    return chosen & (bound == bound) if isinstance(bound, Tensor) else chosen
 
 
 def random_order(masked: Tensor, found: Candidates, generator: torch.Generator) -> Tensor:

@@ -15,8 +15,7 @@ class Completions:
 
     response: Tensor  # [B, L] token ids
     step: Tensor  # [B, L] the forward pass (from 0) that committed each token; NFE for tokens filled in after the end
-    log_prob: Tensor  # [B, L] log-probability of each token when it was drawn, at the sampling temperature
-    log_prob_t1: Tensor  # [B, L] the same at temperature 1
+    log_prob_t1: Tensor  # [B, L] log-probability of each token when it was drawn, at temperature 1
     entropy: Tensor  # [B, L] nats, of the distribution at temperature 1 that each token was drawn from
     nfe: Tensor  # [B] forward passes spent
     threshold: Tensor  # [B, N] logits of the N thresholds that an adaptive sampler chose; NaN where it chose none
@@ -30,7 +29,6 @@ class Completions:
         return cls(
             response=torch.full((rows, length), mask_id, device=device),
             step=torch.zeros((rows, length), dtype=torch.long, device=device),
-            log_prob=torch.zeros((rows, length), device=device),
             log_prob_t1=torch.zeros((rows, length), device=device),
             entropy=torch.zeros((rows, length), device=device),
             nfe=torch.zeros(rows, dtype=torch.long, device=device),

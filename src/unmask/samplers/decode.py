@@ -47,15 +47,18 @@ def decode(
     forbidden: Sequence[int] = (),
     head: ThresholdHead | None = None,
     sigma: float = 0.0,
-    report: Callable[[int], None] = lambda finished: None,
+    report: Callable[[int], None] = lambda tokens: None,
 ) -> Completions:
     """Decode a response of `length` tokens for every row of `prompt` [B, P], at most `slots` rows at a time.
 
     A row whose finished block holds an end of text is done: what follows is end of text, at no further forward passes.
     `cache`: inside a block, keys and values are reused of what is left of it (prefix), and of what is right of it too
     (dual), as they were at the block's first pass; `guidance` is classifier-free, w of draw.py. An adaptive sampler
-    has its thresholds chosen by `head`, with noise of standard deviation `sigma`. `report` is told of rows as they
-    finish.
+    has its thresholds chosen by `head`, with noise of standard deviation `sigma`. `report` is told after each step how
+    many of all tokens are done.
+
+    Raises InputError naming the row and position whose logits are NaN or infinite, and a row that commits nothing: it
+    would stay where it is for ever.
     """
     queue = Queue.of(prompt, prompt_mask)
     choices = 0
@@ -71,7 +74,7 @@ def decode(
         where = masked.nonzero_static(size=sum(batch.left)).unbind(1)  # their number is known: nobody waits
         hidden = batch.hidden_states()
         rule = chooser.commit_rule(batch, generator) if choices else sampler
-        token, log_prob, found = draw(
+        token, found = draw(
             model,
             hidden[where],
             temperature,
@@ -82,12 +85,12 @@ def decode(
         )
         found = Candidates(*(_spread(getattr(found, f.name), masked) for f in fields(found)))
         chosen = commit(rule, masked, found, generator)
-        batch.keep(chosen, _spread(token, masked), _spread(log_prob, masked), found.log_prob, found.entropy)
+        batch.keep(chosen, _spread(token, masked), found.log_prob, found.entropy)
         done = batch.advance(eot)
         if done:
             out.put(*batch.replace(done, queue))
             finished += len(done)
-            report(finished)
+        report(finished * length + batch.tokens)
     return out
 
 

@@ -28,12 +28,12 @@ def draw(
     forbidden: Sequence[int] = (),
     unconditional: Tensor | None = None,
     guidance: float = 0.0,
-) -> tuple[Tensor, Tensor, Candidates]:
+) -> tuple[Tensor, Candidates]:
     """One token for each of hidden [n, D]: the most probable at temperature 0, else a draw from softmax(logits / T).
 
     [MASK] and `forbidden` are never drawn. With the hidden states of the unconditional model [n, D], logits are
     (1 + w) · conditional − w · unconditional, w = `guidance`.
-    Returns tokens [n], their log-probability at this temperature [n] (0 at temperature 0), and Candidates of [n].
+    Returns tokens [n] and Candidates of [n]. NaN or infinite logits give a log-probability that is NaN.
     """
     rows = rows_at_once(hidden.device.type, model.config.vocab_size)
     never = [model.config.mask_token_id, *forbidden]
@@ -46,26 +46,27 @@ def draw(
         for one in never:  # one by one: a list of indices would have to be sent to the device
             logits[:, one] = NEVER
         parts.append(_draw(logits, temperature, generator))
-    token, log_prob, *rest = (torch.cat(column) for column in zip(*parts, strict=True))
-    return token, log_prob, Candidates(*rest)
+    token, *rest = (torch.cat(column) for column in zip(*parts, strict=True))
+    return token, Candidates(*rest)
 
 
 def _draw(logits: Tensor, temperature: float, generator: torch.Generator) -> tuple[Tensor, ...]:
-    """Token, log-probability at this temperature and at 1, entropy and margin, [n] each; uses up logits [n, V]."""
+    """Token, its log-probability, entropy and margin at temperature 1, [n] each; uses up logits [n, V]."""
     best = logits.topk(min(2, logits.shape[1]), dim=1)
     shifted = logits.sub_(best.values[:, :1])  # in place, here and below: over the vocabulary memory is time
     weight = shifted.exp()
     total = weight.sum(1)
     entropy = (total.log() - torch.linalg.vecdot(weight, shifted) / total).clamp(min=0)
     margin = (1 - (best.values[:, -1] - best.values[:, 0]).exp()) / total
+    total = total.masked_fill(best.values[:, 0] <= NEVER, torch.nan)  # no token is possible: all others are −∞
     if temperature == 0:
         token = best.indices[:, 0]
-        return token, torch.zeros_like(total), -total.log(), entropy, margin
+        return token, -total.log(), entropy, margin
     if temperature != 1:
         weight = torch.div(shifted, temperature, out=weight).exp_()
     token = pick_token(weight, generator)
     drawn = shifted.gather(1, token[:, None])[:, 0]
-    return token, drawn / temperature - weight.sum(1).log(), drawn - total.log(), entropy, margin
+    return token, drawn - total.log(), entropy, margin
 
 
 def pick_token(weight: Tensor, generator: torch.Generator) -> Tensor:

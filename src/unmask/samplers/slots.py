@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from unmask.files import InputError
 from unmask.samplers.completions import Completions
 from unmask.samplers.queue import Queue
 
@@ -41,6 +42,8 @@ class Slots:
     turned: list[int] = field(default_factory=list)  # slots whose next pass is the first of a later block
     state: Tensor | None = None  # [S, D] last pass's states of the column before each block, for an adaptive sampler
     stores: dict[bool, Tensor] = field(default_factory=dict)  # keys and values, by `unconditional`
+    spoilt: Tensor | None = None  # [S, K] where the last pass gave logits that are NaN or infinite
+    failed: Tensor | None = None  # [S] rows of which it did, or that committed nothing
 
     @classmethod
     def of(
@@ -140,11 +143,13 @@ class Slots:
 
     # --- what follows it ----------------------------------------------------------------------------------------------
 
-    def keep(self, chosen: Tensor, token: Tensor, log_prob: Tensor, log_prob_t1: Tensor, entropy: Tensor) -> None:
+    def keep(self, chosen: Tensor, token: Tensor, log_prob_t1: Tensor, entropy: Tensor) -> None:
         """Commit the chosen positions [S, K] of the active blocks, and count the pass."""
+        self.spoilt = self.masked & log_prob_t1.isnan()
+        self.failed = self.spoilt.any(1) | ~chosen.any(1)
         part, columns = self.part, self._columns()
         values = {"response": token, "step": part.nfe[:, None].expand_as(token)}
-        values |= {"log_prob": log_prob, "log_prob_t1": log_prob_t1, "entropy": entropy}
+        values |= {"log_prob_t1": log_prob_t1, "entropy": entropy}
         for name, value in values.items():
             whole = getattr(part, name)
             whole.scatter_(1, columns, torch.where(chosen, value, whole.gather(1, columns)))
@@ -152,7 +157,10 @@ class Slots:
         self.masked &= ~chosen
 
     def advance(self, eot: int) -> list[int]:
-        """Move rows whose block is complete on to the next one; returns the slots whose response is complete."""
+        """Move rows whose block is complete on to the next one; returns the slots whose response is complete.
+
+        Raises InputError for a row of which no token can be drawn or committed.
+        """
         part, length = self.part, self.part.response.shape[1]
         complete = ~self.masked.any(1)
         ended = (part.response.gather(1, self._columns()) == eot).any(1)
@@ -164,7 +172,11 @@ class Slots:
         moved = complete & ~over
         self.block += moved
         self.masked |= moved[:, None]
-        state, self.left = torch.stack((complete.long() + over.long(), self.masked.sum(1))).tolist()
+        state, self.left, failed = torch.stack(
+            (complete.long() + over, self.masked.sum(1), self.failed.long())
+        ).tolist()
+        if any(failed):
+            raise self._failure(failed.index(1))
         self.fresh, self.turned = [], [slot for slot, s in enumerate(state) if s == 1]
         self.at = [block + (s == 1) for block, s in zip(self.at, state, strict=True)]
         return [slot for slot, s in enumerate(state) if s == 2]
@@ -172,6 +184,23 @@ class Slots:
     def _columns(self) -> Tensor:
         """Positions of the active blocks within the responses [S, K]."""
         return self.block[:, None] * self.block_length + torch.arange(self.block_length, device=self.block.device)
+
+    def _failure(self, slot: int) -> InputError:
+        """What to say of a slot that cannot go on. Its block is incomplete unless it committed what is spoilt."""
+        spoilt = self.spoilt[slot].nonzero()[:, 0].tolist()
+        column, block = (spoilt or self.masked[slot].nonzero()[:, 0].tolist())[0], self.at[slot]
+        cause = "the model's logits there are NaN or infinite" if spoilt else "the commit rule chose none of its tokens"
+        return InputError(
+            f"decoding: row {int(self.row[slot])}, block {block}, position {block * self.block_length + column} of the "
+            f"response (all from 0), forward pass {int(self.part.nfe[slot]) - 1}: {cause}. Look for NaN in the "
+            "weights, the adapter and the threshold head; if training made them, lower learning_rate; if bfloat16 did, "
+            "set dtype: float32."
+        )
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens of the open rows are done, as the host knows it."""
+        return sum((block + 1) * self.block_length - left for block, left in zip(self.at, self.left, strict=True))
 
     # --- the queue ----------------------------------------------------------------------------------------------------
 
