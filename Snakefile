@@ -6,7 +6,6 @@
 #   snakemake --profile slurm -n all          what the papers' scale would run
 #   snakemake --profile slurm plan            how far its runs are (plan_main: those of one experiment)
 import json
-import math
 import shlex
 import sys
 
@@ -27,8 +26,11 @@ except ConfigError as mistakes:
     raise WorkflowError(str(mistakes)) from None
 
 SRC = f"{workflow.basedir}/src"
-# Jobs find the scripts through $SRC, so a clone may be moved and `--directory` works without rerunning anything.
-shell.prefix(f"set -euo pipefail; SRC={shlex.quote(SRC)}; ")
+# Jobs find the scripts through $SRC, so a clone may be moved and `--directory` works without rerunning anything; nor does
+# a runtime setting that reaches them in this way.
+shell.prefix(
+    f"set -euo pipefail; SRC={shlex.quote(SRC)}; CHECKPOINT_MINUTES={GRID.runtime.checkpoint_minutes}; "
+)
 # What scores, tables, figures and claims are made with: a change remakes them all, which takes seconds.
 ANALYSIS = [
     f"{SRC}/unmask/{name}.py"

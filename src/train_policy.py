@@ -33,7 +33,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("spec", type=Path)
     parser.add_argument("--weights", type=Path, required=True)
-    parser.add_argument("--start", type=Path, help="the adapter to go on training, for a run that starts from another")
+    parser.add_argument("--init-adapter", type=Path, help="the adapter to start from, for a run that continues another")
+    parser.add_argument("--checkpoint-minutes", type=float, default=10.0, help="between two checkpoints")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--validation", type=Path, help="the split by which the best policy is kept; else the last is")
     parser.add_argument("--base", type=Path, help="spec.yaml of the base model, for the model card")
@@ -61,13 +62,13 @@ def train(args: argparse.Namespace, lock: Lock | None, asked: Callable[[], bool]
     run, base = Run.read(args.spec), ModelSpec.read(args.base) if args.base else None
     if run.training["validate_every"] and not args.validation:
         raise InputError(f"{args.spec}: its validate_every asks for the validation split: give --validation")
-    optional = {"start": args.start, "validation": args.validation}
+    optional = {"start": args.init_adapter, "validation": args.validation}
     inputs = {"weights": args.weights, "data": args.data, **{name: path for name, path in optional.items() if path}}
     check_seal(args.weights)
     checkpoints = args.adapter.parent / "checkpoints"
     trainer = Trainer(
         run=run,
-        policy=Policy.load(args.weights, args.start, **run.numbers),
+        policy=Policy.load(args.weights, args.init_adapter, **run.numbers),
         method=methods.load(run.algorithm, run.method_settings),
         task=tasks.load(run.task, run.task_settings),
         examples=read_examples(args.data),

@@ -5,7 +5,6 @@ Torch-free, without a network and quick: the Snakefile calls it while it is pars
 
 from __future__ import annotations
 
-import math
 import re
 from pathlib import Path
 from typing import Any
@@ -46,13 +45,13 @@ def idle_gpus(grid: Grid, asked: Asked, gpus: int | None) -> list[str]:
     idle: dict[int, list[str]] = {}
     for name in sorted(asked.runs):
         if gpus and grid.runs[name].trains and grid.nodes(name) == 1:
-            used = math.gcd(gpus, grid.processes(name))
+            used = grid.runs[name].shared_by(gpus)
             if used < gpus:
                 idle.setdefault(used, []).append(name)
     lines = []
     for used, names in idle.items():
         said = f"{names[0]}{f' and {len(names) - 1} more' if names[1:] else ''} would use {used} of them"
-        most = grid.processes(names[0])
+        most = grid.runs[names[0]].processes
         lines.append(f"train_policy:gpu={gpus}, in the profile or --set-resources: {said}; ask for a divisor of {most}")
     return lines
 

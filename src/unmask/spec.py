@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
@@ -119,6 +120,16 @@ class Run(Spec):
     def trains(self) -> bool:
         """Whether the run has a training of its own; the base model has none."""
         return self.algorithm != "base"
+
+    @property
+    def processes(self) -> int:
+        """The most processes that can share the training: its prompts a buffer by those decoded at once."""
+        shares, rest = divmod(self.training["prompts_per_buffer"], self.training["prompts_at_once"])
+        return shares if shares and not rest else 1
+
+    def shared_by(self, gpus: int) -> int:
+        """How many processes the training has on so many GPUs, each with as many prompts; the other GPUs idle."""
+        return math.gcd(max(1, gpus), self.processes)
 
     @property
     def numbers(self) -> dict[str, str]:

@@ -37,36 +37,17 @@ def again(path):
     return f"snakemake --cores 2 {path} --config {chosen}"
 
 
-def launcher(wildcards, resources):
-    """The processes of a training: as many as share its prompts evenly, on several nodes those of config.yaml."""
-    run = wildcards.run
-    if GRID.nodes(run) == 1:
-        return processes(math.gcd(resources.gpu, GRID.processes(run)))
-    if resources.get("gpu"):
-        raise WorkflowError(
-            f"train_policy:gpu in the profile: {run} is trained on {GRID.nodes(run)} nodes. Take it out, and set "
-            f"scales.{config['scale']}.cost.gpus in config.yaml to the GPUs that a training may have"
-        )
-    return processes(GRID.gpus(run), GRID.nodes(run))
-
-
-def processes(count, nodes=1):
-    """So many processes, one on each GPU; SIGTERM reaches them all, and they have the time to answer.
-
-    On several nodes SLURM starts a torchrun on each, and they meet at PET_RDZV_ENDPOINT, torchrun's --rdzv-endpoint.
-    """
-    if count <= 1:
-        return ["python"]
-    alone = ["torchrun", "--standalone"]
-    steps = ["srun", f"--nodes={nodes}", f"--ntasks={nodes}", "--cpu-bind=none"]
-    together = [*steps, "torchrun", f"--nnodes={nodes}", "--rdzv-backend=c10d"]
-    return [
-        *(alone if nodes == 1 else together),
-        f"--nproc-per-node={count // nodes}",
-        "--signals-to-handle",
-        "SIGINT,SIGTERM,SIGUSR1",
-        "--shutdown-timeout=280",
-    ]
+def training_gpus(wildcards, resources):
+    """The GPUs of a training run, of all its nodes together."""
+    run, reserved = wildcards.run, resources.get("gpu")
+    if GRID.nodes(run) > 1:
+        if reserved:
+            raise WorkflowError(
+                f"train_policy:gpu in the profile: {run} is trained on {GRID.nodes(run)} nodes. Take it out, and set "
+                f"scales.{config['scale']}.cost.gpus in config.yaml to the GPUs that a training run may have"
+            )
+        return GRID.gpus(run)
+    return reserved or 1
 
 
 def on_several_nodes(value):

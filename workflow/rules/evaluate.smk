@@ -28,14 +28,15 @@ rule evaluate_policy:
     resources:
         gpu=1,  # or more: processes share the examples
     params:
-        launcher=lambda w, resources: processes(resources.gpu),
+        gpus=lambda w, resources: resources.gpu,
         adapter=lambda w, input: (
             ["--adapter", input.adapter] if input.get("adapter") else []
         ),
     shell:
         r"""
         exec &> >(tee {log:q})
-        HF_HUB_OFFLINE=1 {params.launcher:q} "$SRC/evaluate_policy.py" {input.spec:q} \
+        export HF_HUB_OFFLINE=1
+        python "$SRC/launch.py" --gpus {params.gpus} -- "$SRC/evaluate_policy.py" {input.spec:q} \
             --evaluation {input.evaluation:q} \
             --weights {input.weights:q} \
             {params.adapter:q} \

@@ -16,7 +16,7 @@ rule train_policy:
         spec="results/{scale}/runs/{run}/spec.yaml",
         weights=lambda w: f"results/{w.scale}/models/{GRID.runs[w.run].model}/weights",
         base=lambda w: f"results/{w.scale}/models/{GRID.runs[w.run].model}/spec.yaml",
-        start=lambda w: GRID.adapter(GRID.runs[w.run].start_from),
+        init_adapter=lambda w: GRID.adapter(GRID.runs[w.run].start_from),
         data=lambda w: f"results/{w.scale}/data/{GRID.runs[w.run].task}/train.parquet",
         validation=lambda w: GRID.validation(w.run),
     output:
@@ -38,11 +38,13 @@ rule train_policy:
         tasks=on_several_nodes(lambda nodes, gpus: nodes),
         tasks_per_gpu=on_several_nodes(lambda nodes, gpus: 0),
     params:
-        launcher=launcher,
-        fidelity=config["fidelity"],
+        # Functions of `resources` or `input` repeat no run when their value changes.
+        gpus=training_gpus,
+        nodes=lambda w, resources: GRID.nodes(w.run),
+        fidelity=lambda w, resources: config["fidelity"],
         optional=lambda w, input: [
-            f"--{name}={input.get(name)}"
-            for name in ("start", "validation")
+            f"--{name.replace('_', '-')}={input.get(name)}"
+            for name in ("init_adapter", "validation")
             if input.get(name)
         ],
     shell:
@@ -50,11 +52,14 @@ rule train_policy:
         trap '' TERM USR1
         exec &> >(tee {log:q})
         export PET_RDZV_ENDPOINT=$(hostname):$((20000 + ${{SLURM_JOB_ID:-0}} % 12000))
-        HF_HUB_OFFLINE=1 {params.launcher:q} "$SRC/train_policy.py" {input.spec:q} \
+        export HF_HUB_OFFLINE=1
+        python "$SRC/launch.py" --gpus {params.gpus} --nodes {params.nodes} -- \
+            "$SRC/train_policy.py" {input.spec:q} \
             --weights {input.weights:q} \
             {params.optional:q} \
             --data {input.data:q} \
             --base {input.base:q} --scale {wildcards.scale} --fidelity {params.fidelity:q} \
+            --checkpoint-minutes "$CHECKPOINT_MINUTES" \
             --adapter {output.adapter:q} \
             --metrics {output.metrics:q} \
             --manifest {output.manifest:q}

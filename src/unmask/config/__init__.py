@@ -15,6 +15,7 @@ from unmask.config.experiments import Diagnosis, Evaluation, Experiment
 from unmask.config.kinds import Block, Name
 from unmask.config.methods import NOT_SETTINGS, MethodBlock
 from unmask.config.models import HubModel, LocalModel, ScratchModel
+from unmask.config.runtime import Runtime
 from unmask.config.samplers import Sampler
 from unmask.config.scales import ExperimentChange, Overrides, Scale
 
@@ -24,6 +25,7 @@ class Config(Block):
 
     scale: Name
     fidelity: Name
+    runtime: Runtime
     training: dict[str, Any]
     samplers: dict[Name, Sampler]
     evaluations: dict[Name, Evaluation]
@@ -39,6 +41,11 @@ class Config(Block):
     def sampler(self, name: str) -> dict[str, Any]:
         """A sampler's settings at the scale in use: those that the scale gives it, or the general ones."""
         return (self.scales[self.scale].samplers.get(name) or self.samplers[name]).model_dump()
+
+    @property
+    def runtime_at_scale(self) -> Runtime:
+        """The runtime settings at the scale in use: the general ones, with those that the scale replaces."""
+        return Runtime(**self.runtime.model_dump() | self.scales[self.scale].runtime)
 
     def methods_of(self, experiment: str) -> list[str]:
         """An experiment's methods at the scale in use: those that the scale gives it, or its own."""

@@ -60,3 +60,4 @@ class Scale(Overrides):
     experiments: Names = Field(description="what the target `all` makes")
     exact_toy: dict[str, Any] = Field(default={}, description="overrides of `exact_toy`")
     cost: Cost
+    runtime: dict[str, Any] = Field(default={}, description="overrides of `runtime`")

@@ -25,7 +25,7 @@ def expand(raw: dict[str, Any]) -> Grid:
     config = Config.model_validate(raw)
     check_scale(config)
     scale = config.scales[config.scale]
-    grid = Grid(config.scale, scale.experiments, toy_spec(config), scale.cost)
+    grid = Grid(config.scale, scale.experiments, toy_spec(config), scale.cost, config.runtime_at_scale)
     for task in itertools.chain(scale.tasks, *map(config.tasks_of, config.experiments)):
         grid.datasets[task] = DataSpec(task, config.task_settings(task))
     for name in config.evaluations:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from unmask.config.runtime import Runtime
 from unmask.config.scales import Cost
 from unmask.spec import DataSpec, DiagnosisSpec, EvaluationSpec, ModelSpec, Run, Spec, ToySpec
 
@@ -33,6 +33,7 @@ class Grid:
     wanted: list[str]  # experiments of the target `all`
     exact_toy: ToySpec
     cost: Cost
+    runtime: Runtime
     runs: dict[str, Run] = field(default_factory=dict)
     models: dict[str, ModelSpec] = field(default_factory=dict)
     datasets: dict[str, DataSpec] = field(default_factory=dict)
@@ -87,15 +88,9 @@ class Grid:
         trained = [run for run in self.experiments[experiment].runs if self.runs[run].trains]
         return [f"results/{self.scale}/runs/{run}/metrics.csv" for run in trained]
 
-    def processes(self, run: str) -> int:
-        """The most processes that can share a run's training: its prompts a buffer by those decoded at once."""
-        training = self.runs[run].training
-        shares, rest = divmod(training["prompts_per_buffer"], training["prompts_at_once"])
-        return shares if shares and not rest else 1
-
     def gpus(self, run: str) -> int:
         """GPUs of a run's training: as many as share its prompts evenly, at most those of `cost.gpus`."""
-        return math.gcd(self.cost.gpus, self.processes(run))
+        return self.runs[run].shared_by(self.cost.gpus)
 
     def nodes(self, run: str) -> int:
         """Nodes of a run's training: as few as have its GPUs, each as many."""

@@ -9,6 +9,7 @@ from unmask.config.declared import declared_names, declared_settings, settings_o
 from unmask.config.exact_toy import ExactToy
 from unmask.config.kinds import Block
 from unmask.config.methods import NOT_SETTINGS
+from unmask.config.runtime import Runtime
 from unmask.config.training import Training
 from unmask.mistakes.reading import algorithm_of, block_at, given_at, items_at, overrides, toys
 
@@ -22,6 +23,8 @@ def layers(raw: dict[str, Any]) -> Iterator[tuple[str, Any, type[Block]]]:
         yield f"{where}.training", block_at(block, "training"), Training
         yield from _method_layers(raw, block_at(block, "methods"), f"{where}.methods")
         yield from _task_layers(block_at(block, "task_settings"), f"{where}.task_settings")
+    for name, scale in block_at(raw, "scales").items():
+        yield f"scales.{name}.runtime", block_at(scale, "runtime"), Runtime
     for name, experiment in block_at(raw, "experiments").items():
         methods, where = items_at(experiment, "methods"), f"experiments.{name}"
         yield from _grid_layers(raw, methods, block_at(experiment, "grid"), f"{where}.grid")
