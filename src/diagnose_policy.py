@@ -14,8 +14,8 @@ from unmask.data import read_examples, write_rows
 from unmask.diagnostics import surrogate_gaps
 from unmask.files import run_step
 from unmask.models.policy import Policy
+from unmask.models.published import check_base
 from unmask.rollout import RolloutSettings, roll_out
-from unmask.seal import check_seal
 from unmask.seeding import Seeds
 from unmask.spec import DiagnosisSpec, Run
 
@@ -32,7 +32,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)  # the same sums in the same order on any machine
     run, spec = Run.read(args.spec), DiagnosisSpec.read(args.diagnosis)
-    check_seal(args.weights)
+    check_base(args.weights)
     policy = Policy.load(args.weights, args.adapter, **run.numbers)
     settings = RolloutSettings(
         group_size=1,

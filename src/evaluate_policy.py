@@ -20,8 +20,8 @@ from unmask.kept import Kept
 from unmask.lock import Lock, held
 from unmask.manifest import identity
 from unmask.models.policy import Policy
+from unmask.models.published import check_base
 from unmask.rollout import posed
-from unmask.seal import check_seal
 from unmask.spec import EvaluationSpec, Run
 
 
@@ -47,7 +47,7 @@ def examine(args: argparse.Namespace, parts: Path, lock: Lock | None) -> None:
     spec = EvaluationSpec.read(args.evaluation)
     run = Run.read(args.spec).examined_by(spec)
     inputs = {"evaluation": args.evaluation, "weights": args.weights, "data": args.data}
-    check_seal(args.weights)
+    check_base(args.weights)
     policy = Policy.load(args.weights, args.adapter, **run.numbers)
     kept = Kept(parts, identity(run, inputs | ({"adapter": args.adapter} if args.adapter else {})))
     task, examples = tasks.load(run.task, run.task_settings), read_examples(args.data)

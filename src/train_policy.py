@@ -22,7 +22,7 @@ from unmask.lock import Lock, held
 from unmask.manifest import device_name, identity, write_manifest
 from unmask.models.card import model_card
 from unmask.models.policy import Policy
-from unmask.seal import check_seal
+from unmask.models.published import check_base
 from unmask.spec import ModelSpec, Run
 from unmask.trainer import Trainer
 
@@ -64,7 +64,7 @@ def train(args: argparse.Namespace, lock: Lock | None, asked: Callable[[], bool]
         raise InputError(f"{args.spec}: its validate_every asks for the validation split: give --validation")
     optional = {"start": args.init_adapter, "validation": args.validation}
     inputs = {"weights": args.weights, "data": args.data, **{name: path for name, path in optional.items() if path}}
-    check_seal(args.weights)
+    check_base(args.weights)
     checkpoints = args.adapter.parent / "checkpoints"
     trainer = Trainer(
         run=run,

@@ -77,5 +77,5 @@ def test_an_adapter_with_its_card(job, finish, policy):
     assert ModelCard(text).data.base_model == "smoke/sudoku/seed-0"
     assert "24 updates, 0 of them skipped" in text
     assert sha256(out.parent / "train.parquet") in text
-    assert json.loads((out / "manifest.json").read_text())["outputs"]["adapter"] == sha256(out / "adapter")
+    assert json.loads((out / "manifest.json").read_text())["outputs"]["adapter"] == sha256(out / "adapter/SHA256SUMS")
     assert PeftModel.from_pretrained(policy.model, out / "adapter").peft_config["default"].r == 4

@@ -16,7 +16,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from unmask.files import InputError, sha256, writing
+from unmask.files import InputError, writing
+from unmask.seal import fingerprint
 from unmask.spec import Spec
 
 SOURCE = Path(__file__).parent
@@ -37,7 +38,7 @@ PACKAGES = (
 
 def identity(spec: Spec, inputs: dict[str, Path]) -> str:
     """One word for all that decides a result: the spec and the content of the inputs."""
-    return "-".join([spec.digest, *(f"{name}:{sha256(path)[:12]}" for name, path in sorted(inputs.items()))])
+    return "-".join([spec.digest, *(f"{name}:{fingerprint(path)[:12]}" for name, path in sorted(inputs.items()))])
 
 
 def write_manifest(
@@ -46,8 +47,8 @@ def write_manifest(
     """Write the manifest of work begun at monotonic time `began`; `more` is what the step wants remembered."""
     content = {
         "spec": spec.digest,
-        "inputs": {name: sha256(file) for name, file in inputs.items()},
-        "outputs": {file.name: sha256(file) for file in outputs},
+        "inputs": {name: fingerprint(file) for name, file in inputs.items()},
+        "outputs": {file.name: fingerprint(file) for file in outputs},
         "device": device_name(),
         **more,
         "source": sha256_of_source(),

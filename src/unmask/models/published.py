@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedTokenizerFast
 from transformers.models.qwen2.tokenization_qwen2 import Qwen2Tokenizer
 
+from unmask import processes
 from unmask.files import InputError
 from unmask.models.layouts import Layout, read_json
 from unmask.models.llada import LladaConfig, LladaForMaskedDiffusion
@@ -57,6 +58,16 @@ def check_checkpoint(folder: Path) -> int:
     _check_weights(folder, layout, model)
     load_tokenizer(folder, layout.config)
     return sum(p.numel() for p in model.parameters())
+
+
+def check_base(folder: Path) -> None:
+    """Raise InputError unless the files of a base model are as they were sealed; one process a node reads them.
+
+    Before the model is loaded, and for all processes of the job together.
+    """
+    if processes.local_rank() == 0:
+        check_seal(Path(folder), remember=True)
+    processes.wait()
 
 
 def check_trained(folder: Path) -> None:
