@@ -59,13 +59,13 @@ def main() -> None:
 def evaluations_of(grid: Grid, experiments: list[str]) -> dict[str, list[str]]:
     """The runs of some experiments, each after the one that it starts from, and the evaluations of each."""
     found: dict[str, list[str]] = {}
-    for one in (grid.experiments[name] for name in experiments):
-        evaluation = one.examined.removeprefix("samples-")
+    for experiment, one in ((name, grid.experiments[name]) for name in experiments):
         for run in (grid.runs[name] for name in one.runs):
             if run.start_from:
                 found.setdefault(run.start_from, [])
             mine = found.setdefault(run.name, [])
-            names = [evaluation, *(f"{evaluation}-on-{task}" for task in one.transfers.get(run.name, []))]
+            carried = [f"{one.examined}-on-{task}" for task in one.transfers.get(run.name, [])]
+            names = [n.removeprefix("samples-") for n in dict.fromkeys(grid.measured(experiment, run.name) + carried)]
             mine += [name for name in names if name in grid.evaluations and name not in mine]
     return found
 

@@ -96,6 +96,11 @@ def trained_parameters(shape: Shape, training: Training) -> int:
     return shape.adapter(training.lora_rank, training.lora_targets) if training.lora_rank else shape.parameters
 
 
+def sequence_width(run: Run, prompt: int) -> int:
+    """Tokens of a training sequence; a corpus has prompt and response within `generation_length`."""
+    return run.training["generation_length"] + (0 if run.corpus else prompt)
+
+
 def training_flops(shape: Shape, run: Run, prompt: int) -> dict[str, float]:
     """Operations of a whole training by kind, for prompts of so many tokens.
 
@@ -104,7 +109,7 @@ def training_flops(shape: Shape, run: Run, prompt: int) -> dict[str, float]:
     t, passes = Training(**run.training), passes_of(run)
     adapter = t.lora_rank and trained_parameters(shape, t)
     forward, backward = flops_a_token(shape.body + adapter, adapter or shape.body)
-    width, rows = prompt + t.generation_length, t.buffers * t.prompts_per_buffer * t.group_size
+    width, rows = sequence_width(run, prompt), t.buffers * t.prompts_per_buffer * t.group_size
     sampled = 0
     if run.algorithm != "sft":
         sampled = rows * decoded_tokens(run.sampler, prompt, t.generation_length, run.block_length)

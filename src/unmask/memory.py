@@ -12,7 +12,7 @@ from typing import Any
 from unmask.at_once import GPU_LOGITS
 from unmask.config.scales import Cost
 from unmask.config.training import Training
-from unmask.costs import Passes, passes_of, trained_parameters
+from unmask.costs import Passes, passes_of, sequence_width, trained_parameters
 from unmask.models.shapes import Shape
 from unmask.spec import EvaluationSpec, Run
 
@@ -38,7 +38,7 @@ def weights(shape: Shape, run: Run, cost: Cost) -> float:
 def training_memory(shape: Shape, run: Run, cost: Cost, gpus: int = 1) -> dict[str, Parts]:
     """What one GPU holds in each phase of a training that `gpus` share evenly."""
     t, size = Training(**run.training), item_size(run, cost)
-    trained, width = trained_parameters(shape, t), cost.prompt_tokens + t.generation_length
+    trained, width = trained_parameters(shape, t), sequence_width(run, cost.prompt_tokens)
     held: Parts = {
         "weights": weights(shape, run, cost),
         "adapter": 4 * trained * (t.lora_rank > 0),

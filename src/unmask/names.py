@@ -19,6 +19,7 @@ TASKS = {
     "math500": "MATH500",
     "countdown": "Countdown",
     "sudoku": "Sudoku",
+    "s1k": "s1K",
     "chain": "Chains (in place of GSM8K)",
     "simplify": "Like terms (in place of MATH500)",
 }

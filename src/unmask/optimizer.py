@@ -33,11 +33,13 @@ def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
 
 
 def schedule(update: int, updates: int, settings: Training) -> float:
-    """Factor on the learning rate: linear warm-up, then constant, or a cosine down to a tenth."""
+    """Factor on the learning rate: linear warm-up, then constant, a cosine down to a tenth, or linear to zero."""
     warmup = math.ceil(settings.warmup * updates)
     if update < warmup:
         return (update + 1) / warmup
     if settings.schedule == "constant":
         return 1.0
     done = (update - warmup) / max(1, updates - warmup)
+    if settings.schedule == "linear":  # the first update has the whole rate, and zero would be that after the last
+        return 1 - done
     return 0.1 + 0.9 * (1 + math.cos(math.pi * done)) / 2

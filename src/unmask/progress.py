@@ -21,7 +21,7 @@ class Progress:
         self.terminal = sys.stdout.isatty()
 
     def show(self, done: int, **values: float) -> None:
-        """Print how much is done, the values and the time left."""
+        """Print how much is done, the values that are numbers, and the time left."""
         now = time.monotonic()
         last = done >= self.total and not self.part
         if not self.name or (now - self.shown < self._pause(now) and not last):
@@ -29,7 +29,7 @@ class Progress:
         self.shown = now
         left = (now - self.began) / max(1, done - self.start) * (self.total - done)
         counted = f"{done}/{self.total} {self.unit}".rstrip()
-        text = "  ".join([f"{self.name}  {counted}", *(f"{k} {v:.3g}" for k, v in values.items())])
+        text = "  ".join([f"{self.name}  {counted}", *(f"{k} {v:.3g}" for k, v in values.items() if v == v)])
         text += f"  {now - self.began:.0f} s" if last else f"  ETA {left:.0f} s"
         print(f"\r\x1b[2K{text}" if self.terminal else text, end="" if self.terminal and not last else "\n", flush=True)
 

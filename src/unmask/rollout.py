@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -17,7 +18,7 @@ from unmask.progress import Progress
 from unmask.samplers.completions import Completions
 from unmask.samplers.decode import arguments, decode
 from unmask.seeding import Seeds
-from unmask.tasks import Example, Task, graded, name_of, total_reward
+from unmask.tasks import Corpus, Example, Task, graded, name_of, total_reward
 
 
 @dataclass
@@ -40,6 +41,7 @@ class Rollouts:
     state: Tensor | None = None  # [B, N, D] what it saw
     entropy: Tensor | None = None  # [B, L] nats, of the distribution at temperature 1 that each token was drawn from
     name: str = ""  # of lines of progress
+    learnt: Tensor | None = None  # [B, L] tokens that SFT may mask, where a row holds its prompt too; None is all
 
     def __len__(self) -> int:
         return len(self.reward)
@@ -63,7 +65,8 @@ class Rollouts:
     def flat_groups(self) -> float:
         """Share of groups in which all responses earn the same: they have no better and worse to learn from."""
         groups = self.reward.view(-1, self.group_size)
-        return (groups == groups[:, :1]).all(1).float().mean().item()
+        flat = (groups == groups[:, :1]).all(1).float().mean().item()
+        return float("nan") if bool(groups.isnan().any()) else flat  # a corpus has no rewards
 
     def tensors(self) -> dict[str, Tensor]:
         """The tensors by name, for a checkpoint."""
@@ -190,6 +193,52 @@ def as_rollouts(
     prompt, prompt_mask = _prompts(policy, task, examples, settings)
     response = policy.responses(texts, settings.length)
     return _rewarded(policy, task, examples, prompt, prompt_mask, Completions.given(response), settings)
+
+
+def as_sequences(policy: Policy, corpus: Corpus, examples: list[Example], settings: RolloutSettings) -> Rollouts:
+    """Conversations of a corpus in place of rollouts: no separate prompt, `learnt` marks the tokens after it.
+
+    Prompts of different lengths then start at the same column and need no attention mask. There is no reward.
+    """
+    found = [conversation(policy, corpus, example, settings.length) for example in examples]
+    response = torch.tensor([ids for ids, _ in found], device=policy.model.device)
+    start = torch.tensor([asked for _, asked in found], device=policy.model.device)
+    learnt = torch.arange(settings.length, device=policy.model.device) >= start[:, None]
+    nothing = response[:, :0]
+    unknown = torch.full((len(examples),), torch.nan, device=policy.model.device)
+    given = Completions.given(response)
+    return Rollouts(
+        prompt=nothing,
+        prompt_mask=nothing.bool(),
+        **{f.name: getattr(given, f.name) for f in fields(given)},
+        reward=unknown,
+        correct=unknown,
+        counted=counted_tokens(response.masked_fill(~learnt, -1), policy.eot) * learnt,
+        group_size=settings.group_size,
+        buffer_rows=len(examples),
+        rows_per_forward=settings.rows_per_forward,
+        learnt=learnt,
+    )
+
+
+def conversation(policy: Policy, corpus: Corpus, example: Example, length: int) -> tuple[list[int], int]:
+    """Token ids of prompt and response, cut or padded to `length` with end of text, and how many belong to the prompt.
+
+    As in d1's SFT code the prompt is counted on its own, with a line break after it. So the first token of the header
+    in front of the response counts as prompt, and the rest of the header is learnt. Raises InputError if nothing is
+    left to learn, or if the tokenizer lacks a token of the response.
+    """
+    asked = corpus.messages(example)
+    answer = {"role": "assistant", "content": corpus.demonstration(example, length, True, random.Random(0))}
+    template, tokenizer = policy.tokenizer.apply_chat_template, policy.tokenizer
+    prompt = tokenizer(f"{template(asked, tokenize=False)}\n", add_special_tokens=False).input_ids
+    ids = tokenizer(f"{template([*asked, answer], tokenize=False)}", add_special_tokens=False).input_ids[:length]
+    what = f"tasks.{name_of(corpus)}: the row with the question {example['question'][:200]!r}"
+    if len(prompt) >= length:
+        raise InputError(f"{what} has a prompt of {len(prompt)} tokens; set methods.sft.generation_length to more")
+    if tokenizer.unk_token_id is not None and tokenizer.unk_token_id in ids[len(prompt) :]:
+        raise InputError(f"{what}: the tokenizer has no token for part of its response; take another model or corpus")
+    return ids + [policy.eot] * (length - len(ids)), len(prompt)
 
 
 def _prompts(policy: Policy, task: Task, examples: list[Example], settings: RolloutSettings) -> tuple[Tensor, Tensor]:

@@ -63,13 +63,15 @@ def read_scores(root: Path, grid: Grid, experiment: Experiment) -> pd.DataFrame:
     """The scores of an experiment with the name of each run; none where it was examined on another task."""
     file = root / f"scores/{experiment.name}.csv"
     scores = read_csv(file)
-    names = {_address(grid.runs[name]): name for name in experiment.runs}  # all on one base model
+    names = {address: name for name in experiment.runs for address in _addresses(grid.runs[name], experiment)}
     address = [f"{s.method}/{s.task}/{s.variant}/seed-{s.seed}" for s in scores.itertuples()]
     return scores.assign(run=[names.get(one, "") for one in address])
 
 
-def _address(run: Run) -> str:
-    return f"{run.method}/{run.task}/{run.variant}/seed-{run.seed}"
+def _addresses(run: Run, experiment: Experiment) -> list[str]:
+    """As the scores name a run (all are on one base model): on its task, or on every task after a corpus."""
+    tasks = experiment.transfers[run.name] if run.corpus else [run.task]
+    return [f"{run.method}/{task}/{run.variant}/seed-{run.seed}" for task in tasks]
 
 
 def _row(folder: Path, grid: Grid, experiment: Experiment, scores: pd.DataFrame | None) -> Row:
@@ -87,7 +89,7 @@ def _row(folder: Path, grid: Grid, experiment: Experiment, scores: pd.DataFrame 
         right = scores.loc[scores["run"] == run.name, "strict"]
         values["right"] = float(right.mean()) if len(right) else None
         columns = ["sampler", "length", "prompt", "completion", "gold", "strict"]
-        samples = read_rows(folder / f"{experiment.examined}.parquet", columns)
+        samples = read_rows(folder / f"{grid.measured(experiment.name, run.name)[0]}.parquet", columns)
         values["answers"] = tuple(samples.head(ANSWERS).to_dict("records"))
     return Row(run=run, spec=read(folder / "spec.yaml"), **values)
 

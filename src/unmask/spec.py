@@ -115,6 +115,7 @@ class Run(Spec):
     task_settings: dict[str, Any]
     sampler: dict[str, Any]
     block_length: int
+    corpus: bool = False  # the task is a corpus: the run is evaluated on other tasks only
 
     @property
     def trains(self) -> bool:
@@ -137,9 +138,14 @@ class Run(Spec):
         return {key: self.training[key] for key in ("dtype", "quantisation")}
 
     def examined_by(self, evaluation: EvaluationSpec) -> Run:
-        """The run as an evaluation sees it: if that has a task of its own, on it, in a variant that says so."""
+        """The run as an evaluation sees it: if that has a task of its own, on it, in a variant that says so.
+
+        A corpus has no evaluation but those, so the variant stays.
+        """
         if evaluation.task is None or evaluation.task_settings is None:
             return self
+        if self.corpus:
+            return replace(self, task=evaluation.task, task_settings=evaluation.task_settings)
         parts = [] if self.variant == "default" else [self.variant]
         variant = "+".join([*parts, f"trained_on~{self.task}"])
         return replace(self, task=evaluation.task, task_settings=evaluation.task_settings, variant=variant)

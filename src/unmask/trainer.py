@@ -72,6 +72,7 @@ class Trainer:
             seed=self.seeds.number("adapter"),
         )
         self.method.begin(self.policy)
+        self.examples = self.method.usable(self.policy, self.task, self.examples, self._rollout_settings())
         parameters = self.policy.trainable()
         optimizer = adamw(parameters, s)
         start, rollouts, fixed = self._resume(parameters, optimizer)

@@ -67,6 +67,12 @@ class Config(Block):
         """The file of a method: its own name, unless it is another algorithm under other settings."""
         return self.methods[method].get("algorithm", method)
 
+    def corpus(self, method: str) -> str | None:
+        """What a method learns in place of each task, if that is a corpus: general, fidelity, scale."""
+        layers: list[Any] = [self.methods, self.fidelities[self.fidelity].methods, self.scales[self.scale].methods]
+        found = [block["corpus"] for layer in layers for block in [layer.get(method, {})] if "corpus" in block]
+        return found[-1] if found else None
+
     def settings(self, method: str, task: str) -> dict[str, Any]:
         """All settings of a method, the later the stronger: of trainings, then its own; general, fidelity, scale."""
         overrides = self.fidelities[self.fidelity], self.scales[self.scale]

@@ -25,17 +25,44 @@ def declared_names(kind: Literal["methods", "tasks"]) -> set[str]:
 
 
 @functools.cache
+def declared_class(kind: Literal["methods", "tasks"], name: str) -> ast.ClassDef:
+    """The class of a method or task: the one in its file that derives from Method, Task or Corpus."""
+    source = LIBRARY / kind / f"{name}.py"
+    classes = [node for node in ast.parse(source.read_text(encoding="utf-8")).body if isinstance(node, ast.ClassDef)]
+    owner = next((c for c in classes if {"Method", "Task", "Corpus"} & set(bases(c))), None)
+    if owner is None:
+        raise ValueError(f"{source}: no class derives from Method, Task or Corpus")
+    return owner
+
+
+def bases(owner: ast.ClassDef) -> list[str]:
+    """What a class derives from, as it is written."""
+    return [ast.unparse(base) for base in owner.bases]
+
+
+def is_corpus(task: str) -> bool:
+    """Whether a task is text to learn from, without problems of its own."""
+    return "Corpus" in bases(declared_class("tasks", task))
+
+
+def defines(kind: Literal["methods", "tasks"], name: str, function: str) -> bool:
+    """Whether the class of a method or task defines this function."""
+    return function in {node.name for node in declared_class(kind, name).body if isinstance(node, ast.FunctionDef)}
+
+
+def learns_demonstrations(method: str) -> bool:
+    """Whether a method's class says `demonstrations = True`."""
+    body = declared_class("methods", method).body
+    return "demonstrations = True" in [ast.unparse(node) for node in body if isinstance(node, ast.Assign)]
+
+
+@functools.cache
 def declared_settings(kind: Literal["methods", "tasks"], name: str) -> type[Block]:
     """The settings that a method or task declares: the annotated fields of its class, read from its file.
 
-    The class is the one that derives from Method or Task. The file is parsed, not imported: importing needs torch.
+    The file is parsed, not imported: importing needs torch.
     """
-    source = LIBRARY / kind / f"{name}.py"
-    tree = ast.parse(source.read_text(encoding="utf-8"))
-    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
-    owner = next((c for c in classes if {"Method", "Task"} & {ast.unparse(base) for base in c.bases}), None)
-    if owner is None:
-        raise ValueError(f"{source}: no class derives from Method or Task")
+    source, owner = LIBRARY / kind / f"{name}.py", declared_class(kind, name)
     said = {
         node.target.id: node.annotation
         for node in owner.body

@@ -9,14 +9,16 @@ from typing_extensions import TypedDict
 
 from unmask.config.kinds import Name
 
-# Keys of a method's block that are not settings: the file it runs, the method it starts from, values by task.
-NOT_SETTINGS = ("algorithm", "start_from", "by_task")
+# Keys of a method's block that are not settings: the file it runs, the method it starts from, the corpus that it learns
+# in place of each task, values by task.
+NOT_SETTINGS = ("algorithm", "start_from", "corpus", "by_task")
 
 
 class ByTask(TypedDict, total=False):
     """A method's block where it replaces the general one: settings of its file, and some of them by task."""
 
     __pydantic_config__ = ConfigDict(extra="allow", strict=True)  # type: ignore[misc]
+    corpus: Name  # a task that is a corpus: one run a seed learns it, and all tasks share that run
     by_task: dict[Name, dict[str, Any]]
 
 

@@ -21,13 +21,15 @@ class Training(Block):
         description="prompts whose rollouts are decoded together, from one stream of random numbers; processes share "
         "the prompts of a buffer by so many"
     )
-    group_size: Annotated[int, Field(ge=2)] = Field(description="responses per prompt (N in DMPO, G in d1)")
+    group_size: Count = Field(description="responses per prompt (N in DMPO, G in d1); 1 only for demonstrations")
     generation_length: Count = Field(description="tokens of a response while training")
     sampler: Name = Field(description="a name under `samplers`: how rollouts are decoded")
     temperature: NonNegative = Field(description="sampling temperature of rollouts")
     learning_rate: Positive
     sampler_learning_rate: Positive = Field(description="of an adaptive sampler's head")
-    schedule: Literal["constant", "cosine"] = Field(description="of the learning rate; cosine ends at a tenth")
+    schedule: Literal["constant", "cosine", "linear"] = Field(
+        description="of the learning rate; cosine ends at a tenth, linear at zero"
+    )
     warmup: Share = Field(description="share of the updates with a linearly growing learning rate")
     adam_beta1: Beta
     adam_beta2: Beta

@@ -43,9 +43,10 @@ def expand(raw: dict[str, Any]) -> Grid:
         for run in starts + runs:
             grid.runs[run.name] = run
             grid.models.setdefault(run.model, model_spec(config, run))
+            grid.datasets.setdefault(run.task, DataSpec(run.task, run.task_settings))
             for task, settings in grid.models[run.model].tasks.items():
                 grid.datasets.setdefault(task, DataSpec(task, settings))
-        grid.experiments[name] = _experiment(name, experiment, runs)
+        grid.experiments[name] = _experiment(name, experiment, runs, config.tasks_of(name))
         for other in itertools.chain(*grid.experiments[name].transfers.values()):
             spec = evaluation_spec(config, experiment.evaluation or "", other)
             if spec.name in config.evaluations:
@@ -56,13 +57,12 @@ def expand(raw: dict[str, Any]) -> Grid:
     return grid
 
 
-def _experiment(name: str, experiment: Any, runs: list[Run]) -> Experiment:
+def _experiment(name: str, experiment: Any, runs: list[Run], tasks: list[str]) -> Experiment:
     """The experiment over these runs; the base model knows no task that it could carry to another."""
     examined = f"diagnosis-{experiment.diagnosis}" if experiment.diagnosis else f"samples-{experiment.evaluation}"
     rows = "steps" if experiment.diagnosis else experiment.rows
-    tasks = dict.fromkeys(run.task for run in runs)
-    carried = {run.name: run.task for run in runs if run.trains and experiment.transfer}
-    transfers = {run: [task for task in tasks if task != own] for run, own in carried.items()}
+    carried = [run for run in runs if run.corpus or (run.trains and experiment.transfer)]
+    transfers = {run.name: [task for task in tasks if task != run.task] for run in carried}
     names = list(dict.fromkeys(run.name for run in runs))
     kept = experiment.figures, experiment.section, experiment.apart
     return Experiment(name, experiment.question, names, examined, transfers, rows, *kept)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from unmask.config.declared import defines, learns_demonstrations
 from unmask.spec import DataSpec, Run
 
 # A run that goes on training an adapter has the adapter's shape.
@@ -33,12 +34,29 @@ def contradictions(runs: list[Run], datasets: dict[str, DataSpec]) -> list[str]:
         if bent and _scores_trajectories(run):
             how = f"trajectory scores plain passes, and the sampler {run.training['sampler']} has {' and '.join(bent)}"
             lines.append(f"methods.{run.method}.likelihood, or a grid's: {how}; choose a sampler without, or elbo")
+    for run in runs:
+        lines += _undemonstrated(run)
     for task, data in datasets.items():
         for key in data.settings:
             low, high = data.settings[key], data.settings.get(f"max_{key[4:]}")
             if key.startswith("min_") and high is not None and low > high:
                 lines.append(f"tasks.{task}.{key}: {low} is more than max_{key[4:]} {high}")
     return lines
+
+
+def _undemonstrated(run: Run) -> list[str]:
+    """A run without responses to learn from, or to compare; a corpus without answers to check."""
+    where, training = f"methods.{run.method}", run.training
+    if not run.trains or not learns_demonstrations(run.algorithm):
+        alone = run.trains and training["group_size"] == 1
+        return [f"{where}.group_size: 1 response has no others to be compared with; take 2 or more"] if alone else []
+    if run.corpus and training["validate_every"]:
+        return [f"{where}.validate_every: {run.task} is a corpus and has no answers to check; set it to 0"]
+    if not defines("tasks", run.task, "demonstration"):
+        file = f"src/unmask/tasks/{run.task}.py"
+        fix = f"write `demonstration` in {file}, give {where} a corpus, or take {run.task} out of the tasks"
+        return [f"tasks.{run.task}: {run.method} learns from demonstrations, and this task has none; {fix}"]
+    return []
 
 
 def _scores_trajectories(run: Run) -> bool:

@@ -45,7 +45,8 @@ def _run(
     choice: dict[str, Any],
     equal_updates: bool = False,
 ) -> Run:
-    scale = config.scales[config.scale]
+    scale, corpus = config.scales[config.scale], config.corpus(method)
+    task = corpus or task  # one run for all tasks
     default = config.settings(method, task)
     changed = {key: value for key, value in choice.items() if default[key] != value}
     variant = "+".join(f"{key}~{_text(value)}" for key, value in sorted(changed.items())) or "default"
@@ -70,6 +71,7 @@ def _run(
         task_settings=config.task_settings(task),
         sampler=config.sampler(training["sampler"]),
         block_length=scale.block_length,
+        corpus=corpus is not None,
     )
 
 

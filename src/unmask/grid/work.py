@@ -75,9 +75,16 @@ class Grid:
     def samples(self, experiment: str) -> list[str]:
         """Files of samples, or of a diagnosis, that an experiment's scores are made of."""
         one = self.experiments[experiment]
-        names = [f"{run}/{one.examined}" for run in one.runs]
-        names += [f"{run}/{one.examined}-on-{task}" for run, tasks in one.transfers.items() for task in tasks]
-        return [f"results/{self.scale}/runs/{name}.parquet" for name in names]
+        own = [f"{run}/{name}" for run in one.runs for name in self.measured(experiment, run)]
+        carried = [f"{run}/{one.examined}-on-{task}" for run, tasks in one.transfers.items() for task in tasks]
+        return [f"results/{self.scale}/runs/{name}.parquet" for name in dict.fromkeys(own + carried)]
+
+    def measured(self, experiment: str, run: str) -> list[str]:
+        """What an experiment measures of a run under its own name: on its task, or on every task after a corpus."""
+        one = self.experiments[experiment]
+        if not self.runs[run].corpus:
+            return [one.examined]
+        return [f"{one.examined}-on-{task}" for task in one.transfers[run]]
 
     def examined_task(self, run: str, evaluation: str) -> str:
         """The task whose test problems a run is examined on."""

@@ -24,10 +24,16 @@ Rows = dict[str, Tensor]  # tensors whose first axis runs over the responses of 
 class Method:
     """An objective. Rows of a buffer are ordered by prompt: G responses of the first prompt, then of the next."""
 
+    demonstrations = False  # True where `collect` takes the task's demonstrations, or those of a corpus
+
     def begin(self, policy: Policy) -> None:
         """Called once, when the policy is trainable: freeze what is not to be learnt. Thresholds are not, as a rule."""
         if policy.head:
             policy.head.requires_grad_(False)
+
+    def usable(self, policy: Policy, task: Task, examples: list[Example], settings: RolloutSettings) -> list[Example]:
+        """The training examples that the method can learn from, all as a rule. Called once, before training starts."""
+        return examples
 
     def collect(
         self, policy: Policy, task: Task, examples: list[Example], settings: RolloutSettings, seeds: Seeds

@@ -1,7 +1,8 @@
 """Masked SFT: denoising cross-entropy on demonstrations.
 
 Sources: LLaDA, arXiv 2502.09992, algorithm 2, and d1, arXiv 2504.12216. A buffer holds demonstrations in place of
-rollouts; the end-of-text padding of a response is learnt like its other tokens.
+rollouts: of the task itself, or the conversations of a corpus (s1K in d1). The end-of-text padding of a response is
+learnt like its other tokens.
 """
 
 from __future__ import annotations
@@ -12,20 +13,48 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from unmask import processes
 from unmask.config.kinds import Share
+from unmask.files import InputError
 from unmask.likelihood import Copies, denoising
 from unmask.methods import Method, Rows
 from unmask.models.policy import Policy
-from unmask.rollout import Rollouts, RolloutSettings, as_rollouts
+from unmask.rollout import Rollouts, RolloutSettings, as_rollouts, as_sequences, conversation
 from unmask.seeding import Seeds
-from unmask.tasks import Example, Task
+from unmask.tasks import Corpus, Example, Task, name_of
 
 
 @dataclass(frozen=True)
 class Sft(Method):
     """Cross-entropy on masked demonstration tokens, weighted by 1/t."""
 
+    demonstrations = True
     right_share: Share  # share of right demonstrations, for tasks that make their own
+
+    def usable(self, policy: Policy, task: Task, examples: list[Example], settings: RolloutSettings) -> list[Example]:
+        """Examples whose demonstration fits; a corpus is cut to length instead, so each row only needs to have one.
+
+        Says how many are left out. Raises InputError if none is left, or if a row cannot be learnt.
+        """
+        if isinstance(task, Corpus):
+            for example in examples:
+                conversation(policy, task, example, settings.length)
+            return examples
+        texts = [task.demonstration(example, settings.length, True, random.Random(0)) for example in examples]
+        sizes = [len(ids) for ids in policy.tokenizer(texts, add_special_tokens=False).input_ids]
+        found = [example for example, size in zip(examples, sizes, strict=True) if size <= settings.length]
+        if len(found) == len(examples):
+            return examples
+        longest = max(range(len(sizes)), key=sizes.__getitem__)
+        said = (
+            f"tasks.{name_of(task)}: {len(examples) - len(found)} of {len(examples)} demonstrations have more tokens "
+            f"than generation_length, {settings.length}; the longest is row {longest + 1} with {sizes[longest]}"
+        )
+        if not found:
+            raise InputError(f"{said}. Set methods.sft.generation_length to more, or learn a corpus")
+        if processes.rank() == 0:
+            print(f"{said}. They are left out.", flush=True)
+        return found
 
     def collect(
         self, policy: Policy, task: Task, examples: list[Example], settings: RolloutSettings, seeds: Seeds
@@ -33,6 +62,8 @@ class Sft(Method):
         """G demonstrations of each example."""
         rng = random.Random(seeds.number("demonstrations"))
         repeated = [example for example in examples for _ in range(settings.group_size)]
+        if isinstance(task, Corpus):
+            return as_sequences(policy, task, repeated, settings)
         texts = [task.demonstration(e, settings.length, rng.random() < self.right_share, rng) for e in repeated]
         return as_rollouts(policy, task, repeated, texts, settings)
 
@@ -45,9 +76,12 @@ class Sft(Method):
         generator = seeds.generator("masks", device=rollouts.response.device)
         rate = 1e-3 + (1 - 1e-3) * torch.rand(len(rollouts), 1, generator=generator, device=generator.device)
         noise = torch.rand(rollouts.response.shape, generator=generator, device=generator.device)
-        return {"masked": (noise < rate)[:, None], "weight": 1 / rate / rollouts.length}
+        if rollouts.learnt is None:
+            return {"masked": (noise < rate)[:, None], "weight": 1 / rate / rollouts.length}
+        masked = (noise < rate) & rollouts.learnt
+        return {"masked": masked[:, None], "weight": 1 / rate / rollouts.learnt.sum(1, keepdim=True)}
 
     def loss(self, policy: Policy, rollouts: Rollouts, fixed: Rows, fresh: Rows) -> tuple[Tensor, dict[str, Tensor]]:
-        """(1/L) Σ_{d masked} −log π_θ(o_d | q, õ) / t, as a mean over the buffer."""
+        """(1/L) Σ_{d masked} −log π_θ(o_d | q, õ) / t, as a mean over the buffer; L counts the tokens learnt."""
         score = denoising(policy.model, *rollouts.inputs, Copies(fresh["masked"], fresh["weight"]))
         return -score.mean(1) / rollouts.buffer_rows, {}

@@ -13,6 +13,7 @@ from unmask.config import Config
 from unmask.config.declared import optional
 from unmask.config.exact_toy import ExactToy
 from unmask.config.models import ScratchModel
+from unmask.mistakes.corpora import wrong_corpora
 from unmask.mistakes.layers import layers
 from unmask.mistakes.lengths import wrong_lengths
 from unmask.mistakes.lines import problems
@@ -58,6 +59,7 @@ def check_scale(config: Config) -> None:
         model = config.models[name]
         lacking = [task for task in tasks if isinstance(model, ScratchModel) and task not in model.pretraining]
         lines += [f"models.{name}.pretraining.{task}: missing; {asker}.tasks has {task}" for task in lacking]
+    lines += wrong_corpora(config)
     for name, sampler in scale.samplers.items():
         if sampler.rule != config.samplers[name].rule:
             other = f"'{sampler.rule}' is not the rule of samplers.{name}; give another rule a name of its own"

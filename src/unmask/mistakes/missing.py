@@ -46,9 +46,12 @@ def _of_curves(raw: dict[str, Any], scale: dict[str, Any]) -> list[str]:
 
 
 def _of_tasks(raw: dict[str, Any], fidelity: dict[str, Any], scale: dict[str, Any]) -> list[str]:
-    """Settings of the tasks that the scale or an experiment asks for."""
+    """Settings of the tasks that the scale, an experiment or a method asks for."""
     askers = scale, *block_at(raw, "experiments").values(), *block_at(scale, "experiment_changes").values()
     asked = {task for asker in askers for task in items_at(asker, "tasks")}
+    for layer in (raw, fidelity, scale):
+        for method in block_at(layer, "methods").values():
+            asked |= set(given_at(method, "corpus"))
     found: list[str] = []
     for task in declared_names("tasks") & asked & set(block_at(raw, "tasks")):
         blocks = block_at(raw, "tasks", task), *(block_at(b, "task_settings", task) for b in (fidelity, scale))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from unmask.config.declared import LIBRARY, declared_figures, declared_names
+from unmask.config.declared import LIBRARY, declared_figures, declared_names, is_corpus, learns_demonstrations
 from unmask.mistakes.layers import layers
 from unmask.mistakes.lines import unknown
 from unmask.mistakes.reading import algorithm_of, block_at, given_at, items_at, overrides, toys
@@ -49,10 +49,31 @@ def _in_overrides(raw: dict[str, Any]) -> Iterator[str]:
     replaced = [(f"{where}.methods", block_at(block, "methods")) for where, block in overrides(raw)]
     for where, blocks in [("methods", methods), *replaced]:
         yield from _strange(blocks, methods, where)
-        for name in blocks:
-            yield from _strange(block_at(blocks, name, "by_task"), tasks, f"{where}.{name}.by_task")
+        for name, block in blocks.items():
+            yield from _strange(block_at(block, "by_task"), tasks, f"{where}.{name}.by_task")
+            yield from _corpus(raw, name, given_at(block, "corpus"), f"{where}.{name}.corpus")
     for where, block in overrides(raw):
         yield from _strange(block_at(block, "task_settings"), tasks, f"{where}.task_settings")
+
+
+def _corpus(raw: dict[str, Any], method: str, given: list[Any], where: str) -> Iterator[str]:
+    """What a method is to learn in place of the tasks: a corpus, and only by a method that brings its responses."""
+    yield from _strange(given, {name for name in block_at(raw, "tasks") if _is_corpus(name)}, where)
+    algorithm = algorithm_of(raw, method)
+    if given and algorithm in declared_names("methods") and not learns_demonstrations(algorithm):
+        yield f"{where}: {method} samples its responses and learns no corpus; remove it"
+
+
+def _tasks(names: list[Any], raw: dict[str, Any], where: str) -> Iterator[str]:
+    """Tasks that policies are evaluated on: a corpus is none."""
+    yield from _strange(names, block_at(raw, "tasks"), where)
+    for name in names:
+        if _is_corpus(name):
+            yield f"{where}: {name} is a corpus, which has no test problems; name it as the `corpus` of a method"
+
+
+def _is_corpus(name: Any) -> bool:
+    return name in declared_names("tasks") and is_corpus(name)
 
 
 def _in_scales(raw: dict[str, Any]) -> Iterator[str]:
@@ -61,14 +82,14 @@ def _in_scales(raw: dict[str, Any]) -> Iterator[str]:
         where, changes = f"scales.{name}", block_at(scale, "experiment_changes")
         yield from _strange(given_at(scale, "model"), models, f"{where}.model")
         yield from _strange(block_at(scale, "models").values(), models, f"{where}.models")
-        yield from _strange(items_at(scale, "tasks"), tasks, f"{where}.tasks")
+        yield from _tasks(items_at(scale, "tasks"), raw, f"{where}.tasks")
         yield from _strange(items_at(scale, "experiments"), experiments, f"{where}.experiments")
         yield from _strange(block_at(scale, "samplers"), block_at(raw, "samplers"), f"{where}.samplers")
         yield from _strange(changes, experiments, f"{where}.experiment_changes")
         for experiment, change in changes.items():
             place = f"{where}.experiment_changes.{experiment}"
             yield from _strange(items_at(change, "methods"), block_at(raw, "methods"), f"{place}.methods")
-            yield from _strange(items_at(change, "tasks"), tasks, f"{place}.tasks")
+            yield from _tasks(items_at(change, "tasks"), raw, f"{place}.tasks")
         yield from _strange(block_at(scale, "cost", "test_examples"), tasks, f"{where}.cost.test_examples")
 
 
@@ -81,7 +102,7 @@ def _in_experiments(raw: dict[str, Any]) -> Iterator[str]:
     for name, experiment in block_at(raw, "experiments").items():
         where = f"experiments.{name}"
         yield from _strange(items_at(experiment, "methods"), block_at(raw, "methods"), f"{where}.methods")
-        yield from _strange(items_at(experiment, "tasks"), block_at(raw, "tasks"), f"{where}.tasks")
+        yield from _tasks(items_at(experiment, "tasks"), raw, f"{where}.tasks")
         yield from _strange(given_at(experiment, "evaluation"), block_at(raw, "evaluations"), f"{where}.evaluation")
         yield from _strange(given_at(experiment, "diagnosis"), block_at(raw, "diagnoses"), f"{where}.diagnosis")
         yield from _strange(items_at(experiment, "figures"), declared_figures(), f"{where}.figures")

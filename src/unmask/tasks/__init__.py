@@ -1,7 +1,7 @@
 """One task a file: its examples, prompt, reward and grade, shared by training and evaluation.
 
 To add one: write tasks/<name>.py with one class that derives from Task, and its block in config.yaml. Tasks are
-torch-free.
+torch-free. A corpus for SFT derives from Corpus.
 """
 
 from __future__ import annotations
@@ -62,14 +62,27 @@ class Task:
         raise NotImplementedError
 
     def demonstration(self, example: Example, length: int, right: bool, rng: random.Random) -> str:
-        """A response of at most `length` tokens to learn from: right, or by a plausible shortcut (for tiny models)."""
+        """A response to learn from: right, or by a plausible shortcut (for tiny models).
+
+        Of at most `length` tokens if the task can choose; a stored solution is as long as it is.
+        """
         raise NotImplementedError
+
+
+class Corpus(Task):
+    """Conversations to learn from by SFT: `splits`, `messages` and `demonstration`, and nothing to reward or grade."""
+
+    prefill = ""
 
 
 def load(name: str, settings: dict[str, Any]) -> Task:
     """The task in tasks/<name>.py with these settings."""
     module = importlib.import_module(f"unmask.tasks.{name}")
-    (found,) = [v for v in vars(module).values() if isinstance(v, type) and issubclass(v, Task) and v is not Task]
+    (found,) = [
+        v
+        for v in vars(module).values()
+        if isinstance(v, type) and issubclass(v, Task) and v.__module__ == module.__name__
+    ]
     return found(**settings)
 
 

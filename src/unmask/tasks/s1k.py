@@ -1,0 +1,54 @@
+"""s1K: 1,000 questions with reasoning traces and answers of a larger model (simplescaling/s1K, arXiv 2501.19393).
+
+The corpus of d1's SFT stage. A response is the first trace between reasoning tags and the attempt between answer tags.
+The released code shuffles the rows under the seed 42 and keeps the first hundredth back.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from unmask.config.kinds import Share, Stored
+from unmask.prompts import Messages, pose
+from unmask.sources import Row, column, read_examples, shown, text
+from unmask.tasks import Corpus, Example
+
+INSTRUCTIONS = (
+    "Answer the question. Write your reasoning between <reasoning> and </reasoning>, then the answer between <answer> "
+    "and </answer>."
+)
+
+
+@dataclass(frozen=True)
+class S1k(Corpus):
+    """Questions with a reasoning trace and an answer; no test problems."""
+
+    train_source: Stored
+    validation: Share  # share of the rows kept back
+    seed: int  # of the shuffle; released: 42
+    prompt_file: str  # "" for our own wording
+
+    def splits(self) -> dict[str, list[Example]]:
+        """The shuffled rows: the first of them are the validation split."""
+        examples = read_examples(self.train_source, "train", _example)
+        random.Random(self.seed).shuffle(examples)
+        kept_back = int(len(examples) * self.validation)
+        return {"train": examples[kept_back:], "validation": examples[:kept_back], "test": []}
+
+    def messages(self, example: Example) -> Messages:
+        """The question under the instructions."""
+        return pose(INSTRUCTIONS, example, self.prompt_file)
+
+    def demonstration(self, example: Example, length: int, right: bool, rng: random.Random) -> str:
+        """Trace and answer between tags, of any length."""
+        return f"<reasoning>{example['reasoning']}</reasoning>\n<answer>{example['answer']}</answer>"
+
+
+def _example(row: Row) -> Example:
+    """A row in the published layout: `question`, `attempt`, and `thinking_trajectories`, a list of texts."""
+    traces = column(row, "thinking_trajectories")
+    if not isinstance(traces, list) or not traces:
+        raise ValueError(f"thinking_trajectories is {shown(traces)}, not a list with a text in it")
+    reasoning = text({"thinking_trajectories": traces[0]}, "thinking_trajectories")
+    return {"question": text(row, "question"), "answer": text(row, "attempt"), "difficulty": 0, "reasoning": reasoning}
