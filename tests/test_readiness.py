@@ -21,7 +21,8 @@ RUN = "dmpo/sudoku/default/seed-0"
 def raw():
     """config.yaml at the papers' scale, with every revision pinned."""
     values = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
-    values["tasks"]["math500"]["train_source"]["revision"] = "a" * 40
+    for task in ("math500", "s1k"):
+        values["tasks"][task]["train_source"]["revision"] = "a" * 40
     return values | {"scale": "llada-8b"}
 
 
