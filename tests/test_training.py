@@ -3,8 +3,9 @@
 import os
 import signal
 import time
-from types import SimpleNamespace
+from dataclasses import asdict
 
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -14,6 +15,8 @@ from unmask.checkpoint import Checkpoint
 from unmask.grid import expand
 from unmask.optimizer import schedule
 from unmask.preemption import Preempted
+from unmask.scores import RUN, collect
+from unmask.tasks import Grade
 from unmask.trainer import Trainer
 
 
@@ -147,11 +150,16 @@ def test_the_computing_goes_on_from_a_checkpoint(config, make_policy, sudoku, tm
 def planted(monkeypatch, scores):
     """Validation that answers with these scores, one a look."""
     left = iter(scores)
-    monkeypatch.setattr(validation, "accuracy", lambda *_: next(left))
+    monkeypatch.setattr(validation, "accuracies", lambda *_: {"validation": next(left), "validation_strict": 0.0})
 
 
-def test_the_first_best_moment_on_validation_is_kept(config, make_policy, sudoku, tmp_path, monkeypatch):
+def test_the_latest_of_the_best_moments_on_validation_is_kept(config, make_policy, sudoku, tmp_path, monkeypatch):
     planted(monkeypatch, [0.1, 0.5, 0.5, 0.2])
+    saved = []
+    look = validation.Validation.look
+    monkeypatch.setattr(
+        validation.Validation, "look", lambda self, *given: (look(self, *given), saved.append(dict(self.best)))[0]
+    )
     whole = trainer(config, make_policy(), sudoku, tmp_path / "a", buffers=4, validate_every=1, updates_per_buffer=2)
     kept = [row["validation"] for row in whole.train()]
     assert kept == [None, 0.1, None, 0.5, None, 0.5, None, 0.2]
@@ -159,32 +167,65 @@ def test_the_first_best_moment_on_validation_is_kept(config, make_policy, sudoku
     best = {name.removeprefix("best."): value for name, value in state.buffer.items() if name.startswith("best.")}
     assert best.keys() == whole.policy.trainable().keys()
     assert all(torch.equal(value, whole.policy.trainable()[name]) for name, value in best.items())
-    second = Checkpoint.newest(tmp_path / "a", "x").parameters  # the last moment is another one
-    assert not all(torch.equal(value, second[name]) for name, value in best.items())
+    assert all(torch.equal(value, saved[2][name]) for name, value in best.items())  # of the third look, not the second
+    assert not all(torch.equal(value, saved[1][name]) for name, value in best.items())
+    assert not all(torch.equal(value, state.parameters[name]) for name, value in best.items())  # the last moment
 
 
-def test_what_was_best_outlives_a_kill(config, make_policy, sudoku, tmp_path, monkeypatch):
+def test_with_nothing_right_at_any_look_the_last_moment_is_kept(config, policy, sudoku, tmp_path, monkeypatch):
+    planted(monkeypatch, [0.0, 0.0, 0.0])
+    settings = {"buffers": 3, "validate_every": 1, "updates_per_buffer": 1}
+    one = trainer(config, policy, sudoku, tmp_path, **settings)
+    one.train()
+    last = Checkpoint.newest(tmp_path, "x").parameters
+    assert all(torch.equal(value, last[name]) for name, value in policy.trainable().items())
+
+
+@pytest.mark.parametrize("scores", [[0.5, 0.3, 0.4], [0.5, 0.3, 0.5], [0.0, 0.0, 0.0]])
+def test_what_was_best_outlives_a_kill(config, make_policy, sudoku, tmp_path, monkeypatch, scores):
     settings = {"buffers": 3, "validate_every": 1, "updates_per_buffer": 1, "checkpoint_every": 1}
-    planted(monkeypatch, [0.5, 0.3, 0.4])
+    planted(monkeypatch, scores)
     whole = trainer(config, make_policy(), sudoku, tmp_path / "whole", **settings)
     whole.train()
-    planted(monkeypatch, [0.5])
+    planted(monkeypatch, scores[:1])
     killed = trainer(config, make_policy(), sudoku, tmp_path / "killed", **settings)
     killed.asked_to_stop = lambda: True
     with pytest.raises(Preempted):
         killed.train()
-    planted(monkeypatch, [0.3, 0.4])
+    planted(monkeypatch, scores[1:])
     again = trainer(config, make_policy(), sudoku, tmp_path / "killed", **settings)
-    assert [row["validation"] for row in again.train()] == [0.5, 0.3, 0.4]
+    assert [row["validation"] for row in again.train()] == scores
     theirs = whole.policy.trainable()
     assert all(torch.equal(value, theirs[name]) for name, value in again.policy.trainable().items())
 
 
-def test_validation_counts_right_greedy_answers(config, policy, sudoku, tmp_path, monkeypatch):
+def test_validation_is_the_accuracy_that_tables_report(config, policy, sudoku, tmp_path, monkeypatch):
+    """Right cells of all cells, as `scores.collect` has it, and not the mean of the boards' shares."""
     one = trainer(config, policy, sudoku, tmp_path)
-    examples = sudoku.splits()["validation"][:4]
+    examples = sudoku.splits()["validation"][:3]
+    grades = [Grade("1", 1 / 4, 0.0, points=4), Grade("2", 1.0, 1.0, points=8), Grade(None, 0.0, 0.0, points=10)]
     monkeypatch.setattr(validation, "respond", lambda *given, **_: (None, [e["answer"] for e in given[2]]))
-    monkeypatch.setattr(validation, "graded", lambda *given: SimpleNamespace(strict=given[2] is examples[1]))
-    assert validation.accuracy(policy, sudoku, examples, one._rollout_settings(), one.seeds) == 0.25
+    monkeypatch.setattr(validation, "graded", lambda *given: grades[examples.index(given[2])])
+    found = validation.accuracies(policy, sudoku, examples, one._rollout_settings(), one.seeds)
+    assert found == {"validation": 9 / 22, "validation_strict": 1 / 3}
+    label = dict.fromkeys(RUN, "x")
+    samples = pd.DataFrame([label | {"nfe": 1, "tokens": 1, "seconds": 1.0} | asdict(grade) for grade in grades])
+    assert found["validation"] == pytest.approx(collect([samples])["published"].item())
     monkeypatch.undo()
-    assert 0.0 <= validation.accuracy(policy, sudoku, examples, one._rollout_settings(), one.seeds) <= 1.0
+    found = validation.accuracies(policy, sudoku, examples, one._rollout_settings(), one.seeds)
+    assert all(0.0 <= value <= 1.0 for value in found.values())
+
+
+def test_right_cells_decide_where_no_board_is_right(config, policy, sudoku, tmp_path, monkeypatch):
+    cells = iter([3, 5, 4])
+    shown = {}
+
+    def look(*_):
+        right = next(cells)
+        shown[right] = {name: p.detach().clone() for name, p in policy.trainable().items()}
+        return {"validation": right / 40, "validation_strict": 0.0}
+
+    monkeypatch.setattr(validation, "accuracies", look)
+    settings = {"buffers": 3, "validate_every": 1, "updates_per_buffer": 1}
+    trainer(config, policy, sudoku, tmp_path, **settings).train()
+    assert all(torch.equal(value, shown[5][name]) for name, value in policy.trainable().items())

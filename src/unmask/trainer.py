@@ -156,14 +156,14 @@ class Trainer:
         }
 
     def _validate(self, updates: int) -> dict[str, Any]:
-        """The column `validation`: share of right answers, empty where it is not time to look; no column if never."""
+        """Columns of validation accuracies, empty where it is not time to look; no columns if it never is."""
         if not self.validation.every:
             return {}
         buffers, rest = divmod(updates, self.settings.updates_per_buffer)
         if rest or not self.validation.due(buffers, self.settings.buffers):
-            return {"validation": None}
+            return {"validation": None, "validation_strict": None}
         seeds = self.seeds.child("validation", buffers)
-        return {"validation": self.validation.look(self.policy, self.task, self._rollout_settings(), seeds)}
+        return self.validation.look(self.policy, self.task, self._rollout_settings(), seeds)
 
     def _prompts(self, buffer: int) -> list[Example]:
         """The training examples of a buffer: the split is shuffled anew for each pass over it."""

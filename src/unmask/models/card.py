@@ -144,4 +144,5 @@ def _validation(metrics: list[dict[str, Any]]) -> str:
     seen = [row["validation"] for row in metrics if row.get("validation") is not None]
     if not seen:
         return "not measured in this training"
-    return f"{max(seen):.4g} of the answers right (strict, greedy), the best of {len(seen)}; this is the policy of then"
+    how = "accuracy under the papers' scoring, greedy answers"
+    return f"{max(seen):.4g} ({how}), the best of {len(seen)}, the latest of equals; this is the policy of that moment"
