@@ -152,7 +152,9 @@ def test_hub_layouts(tmp_path, monkeypatch):
     )
     splits = gsm8k(hub(tmp_path / "gsm8k", "main"), hub(tmp_path / "gsm8k", "main", "test")).splits()
     assert {split: len(examples) for split, examples in splits.items()} == {"train": 4, "validation": 1, "test": 2}
-    assert splits["test"][1] == {"question": "q1", "answer": "1,000", "difficulty": 1}
+    assert splits["test"][1] == {
+        "question": "q1", "answer": "1,000", "difficulty": 1, "solution": "<<1+1=2>>"
+    }  # fmt: skip
 
     problems = [
         {"problem": f"p{i}", "solution": rf"thus \boxed{{\frac{{{i}}}{{7}}}}.", "level": "Level 3"} for i in range(5)
@@ -205,7 +207,7 @@ def test_prepare_dataset_writes_the_splits_and_what_they_were_made_of(tmp_path):
         f"{split}.parquet": sha256(tmp_path / f"out/{split}.parquet") for split in manifest["rows"]
     }
     assert read_examples(tmp_path / "out/test.parquet") == [
-        {"question": f"q{i}", "answer": f"{i},000", "difficulty": 1} for i in range(5)
+        {"question": f"q{i}", "answer": f"{i},000", "difficulty": 1, "solution": "<<1+1=2>>"} for i in range(5)
     ]
 
 

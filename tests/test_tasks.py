@@ -184,6 +184,9 @@ def test_a_prompt_file_replaces_the_wording(tmp_path):
     file.write_text("Put it in \\boxed{}.\n{question}", encoding="utf-8")
     messages = gsm8k(prompt_file=str(file)).messages({"question": "1+1?", "answer": "2"})
     assert messages == [{"role": "user", "content": "Put it in \\boxed{}.\n1+1?"}]
+    file.write_text("Write \\boxed{answer}.\n{question}", encoding="utf-8")
+    messages = gsm8k(prompt_file=str(file)).messages({"question": "1+1?", "answer": "2", "solution": "1+1=2"})
+    assert messages == [{"role": "user", "content": "Write \\boxed{answer}.\n1+1?"}]  # the gold answer stays out
     file.write_text("no field", encoding="utf-8")
     with pytest.raises(ValueError, match="no field like"):
         pose("", {"question": "q"}, str(file))

@@ -12,22 +12,23 @@ from typing import Any
 from unmask.files import InputError
 
 Messages = list[dict[str, str]]
+ANSWERS = ("answer", "solution", "reasoning")  # columns that never reach a prompt
 
 
 def pose(instructions: str, example: dict[str, Any], prompt_file: str = "") -> Messages:
-    """The user message that poses an example: our instructions, or the text of `prompt_file` with its fields filled in.
+    r"""The user message that poses an example: our instructions, or the text of `prompt_file` with its fields filled in.
 
     A field is a column of the example in braces, such as {question}; other braces stay as they are, for LaTeX's sake.
+    Columns that hold the answer are no fields: `\boxed{answer}` is a form to write it in.
     """
     if not prompt_file:
         return ask(f"{instructions}\n\n{example['question']}")
     template = filled = _read(prompt_file)
-    for column, value in example.items():
-        filled = filled.replace(f"{{{column}}}", str(value))
+    fields = [column for column in example if column not in ANSWERS]
+    for column in fields:
+        filled = filled.replace(f"{{{column}}}", str(example[column]))
     if filled == template:
-        raise InputError(
-            f"{prompt_file}: no field like {{question}} to put the problem in; known: {', '.join(example)}"
-        )
+        raise InputError(f"{prompt_file}: no field like {{question}} to put the problem in; known: {', '.join(fields)}")
     return ask(filled)
 
 

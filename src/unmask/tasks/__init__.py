@@ -106,6 +106,18 @@ def graded(task: Task, response: str, example: Example) -> Grade:
         return task.grade(response, example)
 
 
+def stored_solution(task: Task, example: Example, right: bool) -> str:
+    """The worked solution among the data. Raises InputError if there is none, or if a wrong one is asked for."""
+    if not right:
+        raise InputError(f"methods.sft.right_share: {name_of(task)} has right solutions only; set it to 1.0")
+    if not example.get("solution"):
+        raise InputError(
+            f"tasks.{name_of(task)}.train_source: no solution to {example['question'][:200]!r}; take data with the "
+            "column `solution`, or let SFT learn a corpus (methods.sft.corpus)"
+        )
+    return str(example["solution"])
+
+
 @contextlib.contextmanager
 def blaming(task: Task, response: str, example: Example) -> Iterator[None]:
     """Whatever the code of a task raises becomes an InputError that names the line, the example and the response."""

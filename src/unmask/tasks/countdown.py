@@ -18,7 +18,7 @@ from unmask.config.kinds import Count, Source
 from unmask.prompts import Messages, ask, pose
 from unmask.scoring import published, strict
 from unmask.scoring.arithmetic import evaluate
-from unmask.scoring.extraction import answer_text, boxed_terse, cut, final_answer
+from unmask.scoring.extraction import LEADING_ZEROS, answer_text, boxed_terse, cut, final_answer
 from unmask.sources import Row, column, read_examples, shown, text, whole_number
 from unmask.tasks import SPLITS, Example, Grade, Task
 
@@ -115,8 +115,13 @@ class Countdown(Task):
     def demonstration(self, example: Example, length: int, right: bool, rng: random.Random) -> str:
         """As many steps as fit, then the expression; the steps are both intermediate results, then a check.
 
-        The shortcut adds the numbers up in the given order; no puzzle is solved by that.
+        The shortcut adds the numbers up in the given order; no generated puzzle is solved by that. For a prompt in
+        words: the equation, then the expression in a box, whatever `length` is.
         """
+        if self.prompt == "chat":
+            solution = LEADING_ZEROS.sub("", example["answer"] if right else "+".join(map(str, example["numbers"])))
+            equation = f"{solution} = {evaluate(solution)}"
+            return f"\n{equation}\n</reasoning>\n<answer>\n\\boxed{{{solution}}}\n</answer>"
         a, x, b, y, c = split_expression(example["answer"])
         if not right:
             (a, b, c), x, y = example["numbers"], "+", "+"

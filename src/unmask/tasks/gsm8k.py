@@ -8,6 +8,7 @@ format (`format`).
 
 from __future__ import annotations
 
+import random
 import re
 from dataclasses import dataclass
 from fractions import Fraction
@@ -18,7 +19,7 @@ from unmask.prompts import Messages, pose
 from unmask.scoring import published, strict
 from unmask.scoring.extraction import cut, final_answer
 from unmask.sources import Row, cut_off, read_examples, shown, text
-from unmask.tasks import Example, Grade, Task
+from unmask.tasks import Example, Grade, Task, stored_solution
 
 INSTRUCTIONS = (
     "Solve this word problem step by step. Write your reasoning between <reasoning> and </reasoning>, each tag on a "
@@ -65,6 +66,12 @@ class Gsm8k(Task):
             "correct": 2.0 * (answer == example["answer"] if self.match == "text" else self._equal(text, example)),
         }
 
+    def demonstration(self, example: Example, length: int, right: bool, rng: random.Random) -> str:
+        """The worked solution without its calculator notes, then the number without separators."""
+        reasoning = re.sub("<<.*?>>", "", stored_solution(self, example, right))
+        number = example["answer"].replace(",", "")
+        return f"\n{reasoning}\n</reasoning>\n<answer>\n{number}\n</answer>"
+
     def _equal(self, text: str, example: Example) -> bool:
         answer = final_answer(text)
         return answer is not None and strict.read_number(answer) == Fraction(example["answer"].replace(",", ""))
@@ -105,4 +112,9 @@ def _example(row: Row) -> Example:
     solution, _, gold = text(row, "answer").rpartition("####")
     if not re.fullmatch(r"-?[0-9]{1,3}(,?[0-9]{3})*(\.[0-9]+)?|-?[0-9]+(\.[0-9]+)?", gold.strip()):
         raise ValueError(f"no number after #### in the answer to {shown(row.get('question'))}")
-    return {"question": text(row, "question"), "answer": gold.strip(), "difficulty": solution.count("<<")}
+    return {
+        "question": text(row, "question"),
+        "answer": gold.strip(),
+        "difficulty": solution.count("<<"),
+        "solution": solution.strip(),
+    }

@@ -8,6 +8,7 @@ so never finds one (`format`).
 
 from __future__ import annotations
 
+import random
 import re
 from dataclasses import dataclass
 from typing import Literal
@@ -18,7 +19,7 @@ from unmask.scoring import published, strict
 from unmask.scoring.extraction import cut, last_box
 from unmask.scoring.normalise import same
 from unmask.sources import Row, cut_off, read_examples, shown, text
-from unmask.tasks import Example, Grade, Task
+from unmask.tasks import Example, Grade, Task, stored_solution
 
 INSTRUCTIONS = (
     "Solve this mathematics problem step by step. Write your reasoning between <reasoning> and </reasoning>. After "
@@ -61,6 +62,11 @@ class Math500(Task):
             "correct": 2.0 * self._equal(text, example),
         }
 
+    def demonstration(self, example: Example, length: int, right: bool, rng: random.Random) -> str:
+        """The worked solution, then the answer in a box. A box without braces would hide that one from `published`."""
+        reasoning = stored_solution(self, example, right).replace("\\boxed ", "")
+        return f"\n{reasoning}\n</reasoning>\n<answer>\n\\boxed{{{example['answer']}}}\n</answer>"
+
     def _equal(self, text: str, example: Example) -> bool:
         if self.match == "symbolic":
             return strict.math500(text, example["answer"]).correct == 1
@@ -79,4 +85,9 @@ def _example(row: Row) -> Example:
     if not gold:
         raise ValueError(f"no answer and no box in the solution to {shown(row.get('problem'))}")
     level = re.search("[0-9]", str(row.get("level", "")))
-    return {"question": text(row, "problem", "question"), "answer": gold, "difficulty": int(level[0]) if level else 0}
+    return {
+        "question": text(row, "problem", "question"),
+        "answer": gold,
+        "difficulty": int(level[0]) if level else 0,
+        "solution": text(row, "solution") if row.get("solution") is not None else "",
+    }

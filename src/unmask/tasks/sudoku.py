@@ -115,8 +115,13 @@ class Sudoku(Task):
         """A plan, a draft of the board's first cells, 8 for every 8 tokens of room, then the board.
 
         The right way's plan is `s`, solve. The shortcut's is `c`, count: every blank gets the number of its column, in
-        draft and board alike. A plan is one token, so that it is decided at once.
+        draft and board alike. A plan is one token, so that it is decided at once. For a prompt in words: each row of
+        the puzzle and of the solution, then the board, whatever `length` is.
         """
+        if self.prompt == "chat":
+            puzzle, solved = example["question"], example["answer"] if right else counted(example["question"])
+            rows = "\n".join(f"{puzzle[i : i + 4]} -> {solved[i : i + 4]}" for i in range(0, 16, 4))
+            return f"\n{rows}\n</reasoning>\n<answer>\n{solved}\n</answer>"
         plan, board = ("s", example["answer"]) if right else ("c", counted(example["question"]))
         room = length - 21  # the plan, two tags before the board, one after it, and an end of text
         return f"{plan}{board[: room // 8 * 8]}</reasoning><answer>{board}</answer>"
