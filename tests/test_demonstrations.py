@@ -112,9 +112,9 @@ def test_the_texts_by_hand():
 @pytest.mark.parametrize(("name", "settings"), [("gsm8k", GSM8K), ("math500", MATH500)])
 def test_a_row_without_a_solution_is_named(name, settings):
     task = load(name, settings)
-    with pytest.raises(InputError, match=rf"tasks.{name}.train_source: no solution to 'How many\?'"):
+    with pytest.raises(InputError, match=rf"tasks\.{name}\.train_source: no solution to 'How many\?'"):
         demonstrate(task, {"question": "How many?", "answer": "1"})
-    with pytest.raises(InputError, match="methods.sft.right_share"):
+    with pytest.raises(InputError, match=r"methods\.sft\.right_share"):
         demonstrate(task, {"question": "How many?", "answer": "1", "solution": "1"}, right=False)
 
 

@@ -16,7 +16,7 @@ ANSWERS = ("answer", "solution", "reasoning")  # columns that never reach a prom
 
 
 def pose(instructions: str, example: dict[str, Any], prompt_file: str = "") -> Messages:
-    r"""The user message that poses an example: our instructions, or the text of `prompt_file` with its fields filled in.
+    r"""The user message that poses an example: our instructions, or `prompt_file` with its fields filled in.
 
     A field is a column of the example in braces, such as {question}; other braces stay as they are, for LaTeX's sake.
     Columns that hold the answer are no fields: `\boxed{answer}` is a form to write it in.
