@@ -5,6 +5,7 @@
 #   snakemake --profile laptop results/laptop/runs/dmpo/sudoku/default/seed-0/adapter      one run
 #   snakemake --profile slurm -n all          what the papers' scale would run
 #   snakemake --profile slurm plan            how far its runs are (plan_main: those of one experiment)
+#   snakemake --profile slurm --nolock so_far       tables from the runs that are done (so_far_main: of one experiment)
 import json
 import shlex
 import sys
@@ -101,4 +102,5 @@ include: "workflow/rules/diagnose.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/exact.smk"
 include: "workflow/rules/plan.smk"
+include: "workflow/rules/so_far.smk"
 include: "workflow/rules/start.smk"

@@ -7,11 +7,12 @@ import argparse
 import json
 from pathlib import Path
 
+import pandas as pd
+
 from unmask import published, tables
 from unmask.data import read_csv
 from unmask.files import run_step, writing
 from unmask.protocol import Protocol
-from unmask.scores import over_seeds, steps_over_seeds
 
 
 def main() -> None:
@@ -26,25 +27,13 @@ def main() -> None:
     parser.add_argument("--tex", type=Path, required=True)
     parser.add_argument("--csv", type=Path, required=True)
     args = parser.parse_args()
-    scores = read_csv(args.scores)
-    cells = steps_over_seeds(scores) if args.rows == "steps" else over_seeds(scores)
-    if args.rows == "steps":
-        note, blocks = tables.stepwise(cells)
-    else:
-        printed, protocol = published.read(args.published), Protocol(**args.protocol)
-        cells = tables.with_printed(published.beside(cells, printed, protocol))
-        note, blocks = tables.blocks(cells, args.rows, protocol.temperature)
-        others = published.apart(cells, printed, protocol)
-        blocks += [others] if others else []
-    texts = {
-        args.md: tables.markdown(args.scores.stem, args.question, note, blocks),
-        args.tex: tables.latex(args.scores.stem, args.question, note, blocks),
-        args.csv: cells.to_csv(index=False),
-    }
-    for path, text in texts.items():
+    protocol = Protocol(**args.protocol) if args.rows != "steps" else None
+    printed = published.read(args.published) if protocol else pd.DataFrame()
+    texts = tables.texts(read_csv(args.scores), args.scores.stem, args.question, args.rows, printed, protocol)
+    for path, end in ((args.md, ".md"), (args.tex, ".tex"), (args.csv, ".csv")):
         with writing(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-    print(texts[args.md])
+            temporary.write_text(texts[end], encoding="utf-8")
+    print(texts[".md"])
 
 
 if __name__ == "__main__":

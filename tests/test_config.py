@@ -92,6 +92,8 @@ WRONG = {  # path: (value, the line that says so)
     "experiments.train_policy": ({}, "experiments: 'train_policy' is a target of the workflow; choose another name"),
     "experiments.exact_toy": ({}, "experiments: 'exact_toy' is a target of the workflow; choose another name"),
     "experiments.everything": ({}, "experiments: 'everything' is a target of the workflow; choose another name"),
+    "experiments.plan": ({}, "experiments: 'plan' is a target of the workflow; choose another name"),
+    "experiments.so_far_x": ({}, "experiments: 'so_far_x' is a target of the workflow; choose another name"),
     "experiments.all": ({}, "experiments: 'all' is a target of the workflow; choose another name"),
     "experiments.Bad": ({}, "experiments.Bad: string should match pattern"),
     "experiments.main.figures": (["training_curve"], "experiments.main.figures: unknown 'training_curve'; did you"),

@@ -9,6 +9,7 @@ from typing import Literal
 
 import matplotlib
 import numpy as np
+import pandas as pd
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -16,8 +17,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import offset_copy
 
-from unmask.files import writing
+from unmask.files import InputError, writing
 from unmask.names import method_colour, method_name, without_common
+from unmask.scores import interval
 
 LONG = 30  # letters that take too much of the next panel's place
 STYLES = ("-", "--", "-.", (0, (1, 1)), (0, (4, 1, 1, 1, 1, 1)))
@@ -42,9 +44,20 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def panels(rows: int, columns: int, same: Literal["row", "none"] = "row") -> tuple[Figure, np.ndarray]:
-    """A figure with its axes [rows, columns]; `same` says whether y is shared along a row."""
+    """A figure with its axes [rows, columns]; `same` says whether y is shared along a row.
+
+    Raises InputError where there is nothing to draw.
+    """
+    if rows == 0 or columns == 0:
+        raise InputError("there are no rows to draw in the scores, metrics or samples")
     size = (3.9 * columns + 0.6, 2.9 * rows)
     return plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained", sharey=same)
+
+
+def means(table: pd.DataFrame) -> np.ndarray:
+    """Mean and ends of the interval [rows, 3] over the columns of a table, seeds; NaN for a row without a value."""
+    values = (row[~np.isnan(row)] for row in table.to_numpy(dtype=float))
+    return np.array([interval(row) if len(row) else (np.nan,) * 3 for row in values])
 
 
 def heading(*parts: str) -> str:
@@ -73,7 +86,7 @@ def labels(ax: Axes, ends: Iterable[tuple[float, float, str, str]]) -> None:
 
     Long ones stand beside the last panel of a row only; lines look the same in all.
     """
-    ends = sorted(ends, key=lambda end: end[1])
+    ends = sorted((end for end in ends if np.isfinite(end[:2]).all()), key=lambda end: end[1])
     low, high = ax.get_ylim()
     gap = 0.08 * (high - low)
     heights: list[float] = []

@@ -1,6 +1,7 @@
 """Figures of scores: each is a function of scores and training metrics that returns a matplotlib figure.
 
-Bands and bars are 95 % intervals over seeds. A method has the same colour in every figure and is labelled at its line.
+Bands and bars are 95 % intervals over seeds, or over test problems for a base model that is evaluated once. A method has
+the same colour in every figure and is labelled at its line.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-from unmask.drawing import bars_of, heading, labels, line_of, panels
+from unmask.drawing import bars_of, heading, labels, line_of, means, panels
+from unmask.files import InputError
 from unmask.names import method_colour, method_name, sampler_kind, sampler_name, setting_name, task_name
-from unmask.scores import interval, over_seeds
+from unmask.scores import over_seeds
 from unmask.training_figures import (
     importance_ratios,
     reward_by_compute,
@@ -72,8 +74,10 @@ def accuracy_by_setting(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
     the setting, as the base model, is a dotted line.
     """
     mean = scores.groupby(["task", "sampler", "method", "variant", "seed"], sort=False)["strict"].mean().reset_index()
-    settings = metrics.groupby(["method", "variant"], sort=False)["settings"].first().map(json.loads)
     varied = list(dict.fromkeys(part.partition("~")[0] for v in scores["variant"] for part in v.split("+") if "~" in v))
+    if not varied or metrics.empty:
+        raise InputError("no run in the scores has another setting than the default")
+    settings = metrics.groupby(["method", "variant"], sort=False)["settings"].first().map(json.loads)
     axis, values = _axis(varied, settings)
     numeric = _numeric(values)
     others = [key for key in varied if key != axis and len({str(s.get(key)) for s in settings}) > 1]
@@ -86,7 +90,7 @@ def accuracy_by_setting(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
         for i, ((method, choice), line) in enumerate(panel.dropna().groupby(["method", "choice"], sort=False)):
             table = line.pivot(index="at", columns="seed", values="strict")
             x = table.index.to_numpy() if numeric else table.index.to_numpy() + 0.08 * i  # beside each other
-            y = np.array([interval(100 * row) for row in table.to_numpy()])
+            y = means(100 * table)
             if numeric:
                 line_of(ax, x, y, method, style=i)
             else:
@@ -171,7 +175,7 @@ def threshold_by_difficulty(scores: pd.DataFrame, metrics: pd.DataFrame, samples
         policies = samples[samples["task"] == task].groupby(["method", "variant"], sort=False)
         for i, ((method, variant), runs) in enumerate(policies):
             gamma = runs.pivot_table(index="difficulty", columns="seed", values="gamma")
-            y = np.array([interval(row) for row in gamma.to_numpy()])
+            y = means(gamma)
             line_of(ax, gamma.index.to_numpy(), y, method, style=i)
             ends.append((gamma.index[-1], y[-1, 0], method, variant))
         ax.set(title=task_name(task), xlabel="difficulty", ylim=(0, None))
@@ -189,7 +193,7 @@ def kl_per_step(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
         panel = scores[(scores["method"] == method) & (scores["variant"] == variant)]
         for (surrogate, runs), style in zip(panel.groupby("surrogate", sort=False), ("--", "-"), strict=True):
             kl = runs.pivot_table(index="step", columns="seed", values="kl")
-            y = np.array([interval(row) for row in kl.to_numpy()])
+            y = means(kl)
             ax.plot(kl.index, y[:, 0], style, color=method_colour(method), label=surrogate.replace("_", " "))
             ax.fill_between(kl.index, y[:, 1], y[:, 2], color=method_colour(method), alpha=0.15, linewidth=0)
         ax.set(title=method_name(method, variant), xlabel="denoising step", ylim=(0, None))

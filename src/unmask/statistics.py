@@ -66,7 +66,7 @@ def problem_interval(share: float, error: float, problems: int, level: float = 0
     z = float(stats.norm.ppf((1 + level) / 2))
     centre = (share + z**2 / (2 * size)) / (1 + z**2 / size)
     half = z / (1 + z**2 / size) * float(np.sqrt(share * (1 - share) / size + z**2 / (4 * size**2)))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    return min(share, centre - half), max(share, centre + half)  # not beyond it by rounding, at 0 and 1
 
 
 def paired_interval(better: NDArray[np.float64], worse: NDArray[np.float64]) -> tuple[float, float]:

@@ -12,7 +12,9 @@ from typing import Any
 import pandas as pd
 
 from unmask.names import method_name, sampler_name, task_name
-from unmask.scores import PROTOCOLS
+from unmask.protocol import Protocol
+from unmask.published import apart, beside
+from unmask.scores import PROTOCOLS, over_seeds, steps_over_seeds
 
 Blocks = list[tuple[str, pd.DataFrame]]  # heading and body
 
@@ -53,6 +55,25 @@ def stepwise(cells: pd.DataFrame) -> tuple[str, Blocks]:
         f"KL(true conditional ‖ surrogate) in nats a token, by quarter of the denoising steps; mean over {seeds} seeds "
         "± half of the 95 % interval (Student's t over seeds)."
     ), made
+
+
+def texts(
+    scores: pd.DataFrame, title: str, question: str, rows: str, printed: pd.DataFrame, protocol: Protocol | None
+) -> dict[str, str]:
+    """The contents of an experiment's table by the end of the file's name; a diagnosis has no protocol."""
+    if protocol is None:
+        cells = steps_over_seeds(scores)
+        note, found = stepwise(cells)
+    else:
+        cells = with_printed(beside(over_seeds(scores), printed, protocol))
+        note, found = blocks(cells, rows, protocol.temperature)
+        others = apart(cells, printed, protocol)
+        found += [others] if others else []
+    return {
+        ".md": markdown(title, question, note, found),
+        ".tex": latex(title, question, note, found),
+        ".csv": cells.to_csv(index=False),
+    }
 
 
 def markdown(title: str, question: str, note: str, blocks: Blocks) -> str:

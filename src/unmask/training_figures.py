@@ -13,10 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from unmask.drawing import heading, labels, line_of, panels, plt
+from unmask.drawing import heading, labels, line_of, means, panels, plt
 from unmask.files import InputError
 from unmask.names import method_name, task_name
-from unmask.scores import interval
 
 End = tuple[float, float, str, str]  # x and y of a line's end, its method and variant
 BIN = "weight_from_"  # columns of the metrics with the share of weights in a bin; the lower edge follows
@@ -51,6 +50,8 @@ def importance_ratios(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
     of_responses = 1 / metrics.get("effective_sample_size", nothing) - 1
     limit = metrics.get("clamped", nothing).fillna(metrics.get("largest_weight", nothing))
     found = metrics.assign(variance=of_tokens.fillna(of_responses), limit=limit)
+    if found[["variance", "limit"]].isna().all(axis=None):
+        raise InputError("no run in the metrics has importance weights")
     figure, axes = panels(1, 2, same="none")
     for ax, column, name in zip(
         axes[0], ("variance", "limit"), ("variance of importance weights", "share at the limit"), strict=True
@@ -66,6 +67,8 @@ def weight_distribution(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
 
     The bins are those that the training logged. Raises InputError if it logged none.
     """
+    if metrics.empty:
+        raise InputError("there are no rows to draw in the metrics")
     bins = sorted((column for column in metrics if column.startswith(BIN)), key=_edge)
     if not bins:
         raise InputError("no weights in the metrics: made by older code; delete the adapters and run snakemake again")
@@ -77,7 +80,7 @@ def weight_distribution(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
         above.stackplot(shares.index, shares.to_numpy().T, colors=colours, linewidth=0)
         above.set(title=heading(task_name(task), method_name(method, variant)), ylim=(0, 1))
         ess = _smooth(rows.pivot(index="step", columns="seed", values="effective_sample_size"))
-        line_of(below, ess.index.to_numpy(), np.array([interval(row) for row in ess.to_numpy()]), method, marker="")
+        line_of(below, ess.index.to_numpy(), means(ess), method, marker="")
         below.set(xlabel="gradient updates", ylim=(0, 1.02))
     axes[0, 0].set_ylabel("share of the responses")
     axes[1, 0].set_ylabel("effective sample size / G")
@@ -105,7 +108,10 @@ def _smooth(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _by_task(metrics: pd.DataFrame, column: str, ylabel: str, xlabel: str, along: str = "step") -> Figure:
-    metrics = metrics[metrics["nfe"] > 0]
+    metrics = metrics[metrics["nfe"] > 0] if "nfe" in metrics else metrics
+    metrics = metrics.dropna(subset=column) if column in metrics else metrics.iloc[:0]
+    if metrics.empty:
+        raise InputError(f"no training run has rollouts with a {column}; SFT has none")
     tasks = list(metrics["task"].unique())
     figure, axes = panels(1, len(tasks))
     ends = [
@@ -114,7 +120,8 @@ def _by_task(metrics: pd.DataFrame, column: str, ylabel: str, xlabel: str, along
     # A band may reach where no reward can be; the axis ends a little above the highest mean.
     highest = max(np.nanmax(line.get_ydata()) for ax in axes[0] for line in ax.lines)
     for ax, task, some in zip(axes[0], tasks, ends, strict=True):
-        ax.set(title=task_name(task), xlabel=xlabel, ylim=(0, min(ax.get_ylim()[1], 1.15 * highest)))
+        top = min(ax.get_ylim()[1], 1.15 * highest) if highest > 0 else ax.get_ylim()[1]
+        ax.set(title=task_name(task), xlabel=xlabel, ylim=(0, top))
         labels(ax, some)
     axes[0, 0].set_ylabel(ylabel)
     return figure
@@ -130,10 +137,12 @@ def _curves(ax: Axes, metrics: pd.DataFrame, column: str, along: str = "step") -
     for (method, variant), runs in metrics.groupby(["method", "variant"], sort=False):
         values = runs.pivot(index="step", columns="seed", values=column)
         smooth = _smooth(values)
-        y = np.array([interval(row) for row in smooth.to_numpy()])
+        y = means(smooth)
         x = runs.groupby("step")[along].mean().to_numpy() if along != "step" else smooth.index.to_numpy()
         style = styles[method] = styles.get(method, -1) + 1
         line_of(ax, x, y, method, marker="", style=style)
-        ends.append((x[-1], y[-1, 0], method, variant))
+        shown = np.flatnonzero(np.isfinite(y[:, 0]))
+        if len(shown):
+            ends.append((x[shown[-1]], y[shown[-1], 0], method, variant))
     last = max((end[0] for end in ends), default=0)
     return [(last, *end[1:]) for end in ends]

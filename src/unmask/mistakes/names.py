@@ -106,7 +106,7 @@ def _in_experiments(raw: dict[str, Any]) -> Iterator[str]:
         yield from _strange(given_at(experiment, "evaluation"), block_at(raw, "evaluations"), f"{where}.evaluation")
         yield from _strange(given_at(experiment, "diagnosis"), block_at(raw, "diagnoses"), f"{where}.diagnosis")
         yield from _strange(items_at(experiment, "figures"), declared_figures(), f"{where}.figures")
-        if name in _rules():
+        if name in _rules() or name.startswith(("plan_", "so_far_")):
             yield f"experiments: '{name}' is a target of the workflow; choose another name"
 
 
@@ -122,5 +122,5 @@ def _in_layers(raw: dict[str, Any]) -> Iterator[str]:
 
 
 def _rules() -> set[str]:
-    """Names of the workflow's rules: those of its scripts, and three that only collect."""
-    return {"all", "everything", "exact_toy"} | {path.stem for path in LIBRARY.parent.glob("*.py")}
+    """Names of the workflow's rules: those of its scripts, and some that collect or show."""
+    return {"all", "everything", "exact_toy", "plan", "so_far"} | {path.stem for path in LIBRARY.parent.glob("*.py")}

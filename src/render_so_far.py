@@ -1,0 +1,123 @@
+"""Draw tables, figures and claims of experiments from the runs that are done, and name those that are missing.
+
+python src/render_so_far.py "$(cat config.json)" --experiments main --published … --claims … --out results/laptop/so_far
+"""
+
+import argparse
+import inspect
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from unmask import claims, comparisons, published, tables
+from unmask.data import read_rows
+from unmask.drawing import plt, save
+from unmask.figures import FIGURES
+from unmask.files import InputError, remove, run_step, writing
+from unmask.grid import expand
+from unmask.grid.work import Grid
+from unmask.protocol import Protocol
+from unmask.scores import RUN, SAMPLE, collect, read_metrics
+from unmask.so_far import Found, find
+
+COLUMNS = list(dict.fromkeys([*RUN, *SAMPLE, *comparisons.COLUMNS, "gamma", "difficulty"]))
+
+
+@dataclass(frozen=True)
+class Part:
+    """What an experiment has so far: samples, or the steps of a diagnosis, their scores, and training metrics."""
+
+    name: str
+    found: Found
+    samples: pd.DataFrame
+    scores: pd.DataFrame
+    metrics: pd.DataFrame
+
+
+def main() -> None:
+    """Write everything that can be drawn, headed by what is missing."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("config", type=json.loads, help="the workflow's configuration as JSON")
+    parser.add_argument("--experiments", nargs="*", required=True)
+    parser.add_argument("--published", type=Path, required=True)
+    parser.add_argument("--claims", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    grid, printed, parts = expand(args.config), published.read(args.published), []
+    for name in args.experiments:
+        found = find(grid, name)
+        print(f"{name}: {found}")
+        if found.samples:
+            parts.append(part_of(grid, name, found))
+            draw_tables(grid, parts[-1], printed, args.out)
+        draw_figures(grid, name, parts[-1] if found.samples else None, args.out)
+    check_claims(args.claims, grid.scale, parts, args.out)
+    print(f"{args.out}: drawn from what is done")
+
+
+def part_of(grid: Grid, name: str, found: Found) -> Part:
+    """Read what is there."""
+    steps = grid.experiments[name].rows == "steps"
+    samples = found.read(found.samples, lambda path: read_rows(path, None if steps else COLUMNS))
+    scores = samples if steps else collect([samples])
+    return Part(name, found, samples, scores, found.read(found.metrics, read_metrics))
+
+
+def draw_tables(grid: Grid, part: Part, printed: pd.DataFrame, out: Path) -> None:
+    """Write scores, the table of an experiment and its comparisons."""
+    one = grid.experiments[part.name]
+    protocol = None if one.rows == "steps" else Protocol.of(grid, part.name)
+    texts = tables.texts(part.scores, part.name, one.question, one.rows, printed, protocol)
+    texts = {f"tables/{part.name}{end}": text for end, text in texts.items()}
+    texts[f"scores/{part.name}.csv"] = part.scores.to_csv(index=False)
+    if one.rows != "steps":
+        compared = comparisons.compare(part.samples)
+        texts[f"tables/{part.name}-comparisons.md"] = comparisons.markdown(part.name, compared, part.samples)
+        texts[f"tables/{part.name}-comparisons.csv"] = compared.to_csv(index=False)
+    for name, text in texts.items():
+        write(out / name, text, str(part.found))
+
+
+def draw_figures(grid: Grid, name: str, part: Part | None, out: Path) -> None:
+    """Draw the figures of an experiment; one that cannot be drawn yet is named, and an older one of it removed."""
+    for figure in grid.experiments[name].figures:
+        files = [out / f"figures/{name}/{figure}.{end}" for end in ("pdf", "png")]
+        try:
+            if part is None:
+                raise InputError("no run is done")
+            more = [part.samples] if "samples" in inspect.signature(FIGURES[figure]).parameters else []
+            drawn = FIGURES[figure](part.scores, part.metrics, *more)
+        except InputError as error:
+            print(f"{name}: {figure} is not drawn yet: {error}")
+            for file in files:
+                remove(file)
+            continue
+        drawn.suptitle(f"so far: {len(part.found.samples)} of {len(part.found.planned)} evaluations", fontsize=8)
+        for file in files:
+            save(drawn, file)
+        plt.close(drawn)
+
+
+def check_claims(resource: Path, scale: str, parts: list[Part], out: Path) -> None:
+    """Test the claims on all experiments at hand."""
+    known = {part.name: part for part in parts}
+    found = []
+    for claim in claims.read(resource):
+        part = known.get(claim.experiment)
+        found.append(claims.check(claim, part.scores, part.metrics) if part else claims.check(claim, None))
+    lead = "\n\n".join(f"`{part.name}`: {part.found}" for part in parts)
+    write(out / "claims.md", claims.markdown(found, scale, list(known)), lead)
+
+
+def write(path: Path, text: str, lead: str) -> None:
+    """Write a text; Markdown and LaTeX have the lead below their title."""
+    first, end, rest = text.partition("\n")
+    texts = {".md": f"{first}\n\n{lead}\n{rest}", ".tex": f"{first}{end}% {lead}\n{rest}"}
+    with writing(path) as temporary:
+        temporary.write_text(texts.get(path.suffix, text), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    run_step(main)

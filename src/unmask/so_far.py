@@ -1,0 +1,92 @@
+"""What exists of an experiment whose runs are not all done: its files, and which runs are missing. Torch-free."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from unmask.files import InputError
+from unmask.grid.work import Grid
+from unmask.manifest import read_manifest
+from unmask.names import method_name, task_name
+from unmask.spec import Run
+
+
+@dataclass
+class Found:
+    """Files of the runs that are done, each with the run as it was evaluated; runs that are missing or outdated."""
+
+    planned: list[Run] = field(default_factory=list)
+    samples: dict[Path, Run] = field(default_factory=dict)
+    metrics: dict[Path, Run] = field(default_factory=dict)
+    missing: list[Run] = field(default_factory=list)
+    outdated: list[Run] = field(default_factory=list)  # made with other settings than today's
+
+    def read(self, files: dict[Path, Run], reader: Callable[[Path], pd.DataFrame]) -> pd.DataFrame:
+        """The rows of some files with the number of seeds that is planned for their policies; of none, no rows."""
+        seeds = Counter(map(_policy, self.planned))
+        frames = [reader(path).assign(planned=seeds[_policy(run)]) for path, run in files.items()]
+        return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+    def __str__(self) -> str:
+        """What a table says above everything else."""
+        done = len(self.samples)
+        if done == len(self.planned):
+            return f"Complete: all {done} evaluations are done."
+        said = [
+            f"So far {done} of {len(self.planned)} evaluations are done; cells with fewer seeds than planned say so."
+        ]
+        seeds = {run.seed for run in self.planned}
+        for what, runs in (("Missing", self.missing), ("Left out, made with other settings", self.outdated)):
+            if runs:
+                said.append(f"{what}: {'; '.join(_by_policy(runs, len(seeds)))}.")
+        return " ".join(said)
+
+
+def find(grid: Grid, experiment: str) -> Found:
+    """What the results folder has of an experiment, read while the workflow may be running."""
+    one, found = grid.experiments[experiment], Found()
+    own = [(name, None) for name in one.runs]
+    transfers = [(name, task) for name, tasks in one.transfers.items() for task in tasks]
+    for (name, task), path in zip([*own, *transfers], map(Path, grid.samples(experiment)), strict=True):
+        run, evaluation = grid.runs[name], one.examined.removeprefix("samples-")
+        label = run.examined_by(grid.evaluations[f"{evaluation}-on-{task}"]) if task else run
+        found.planned.append(label)
+        made = _made_with(run, path.parent)
+        if path.exists() and made:
+            found.samples[path] = label
+        else:
+            (found.outdated if path.exists() else found.missing).append(label)
+        if run.trains and made and task is None:
+            found.metrics[path.with_name("metrics.csv")] = run
+    return found
+
+
+def _made_with(run: Run, folder: Path) -> bool:
+    """Whether a folder holds a finished run with these settings; the base model trains nothing and has no manifest."""
+    try:
+        if not run.trains:
+            return Run.read(folder / "spec.yaml").digest == run.digest
+        return bool(read_manifest(folder / "manifest.json")["spec"] == run.digest)
+    except InputError:
+        return False
+
+
+def _policy(run: Run) -> tuple[str, str, str]:
+    return run.method, run.task, run.variant
+
+
+def _by_policy(runs: Iterable[Run], seeds: int) -> list[str]:
+    """`DMPO on Sudoku, seeds 1, 2`, a text a policy."""
+    found: dict[tuple[str, str, str], list[int]] = {}
+    for run in runs:
+        found.setdefault(_policy(run), []).append(run.seed)
+    return [
+        f"{method_name(method, variant)} on {task_name(task)}"
+        + ("" if len(some) == seeds else f", seed{'s' * (len(some) > 1)} {', '.join(map(str, some))}")
+        for (method, task, variant), some in found.items()
+    ]

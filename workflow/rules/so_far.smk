@@ -1,0 +1,30 @@
+# REQUIRED INPUTS:  none (samples and metrics that are there are read; nothing is made for it)
+# OUTPUTS:          results/{scale}/so_far: tables, figures and claims from the runs that are done
+
+for name, experiments in {
+    "so_far": GRID.wanted,
+    **{f"so_far_{name}": [name] for name in GRID.experiments},
+}.items():
+
+    rule:
+        """Draw tables, figures and claims from the runs that are done, each headed by the runs that are missing."""
+        name:
+            name
+        log:
+            f"logs/{name}.log",
+        localrule: True
+        conda:
+            "../../envs/analysis.yaml"
+        params:
+            config=json.dumps(config),
+            experiments=experiments,
+            resources=f"{workflow.basedir}/workflow/resources",
+            out=f"results/{GRID.scale}/so_far",
+        shell:
+            r"""
+            python "$SRC/render_so_far.py" {params.config:q} \
+                --experiments {params.experiments:q} \
+                --published {params.resources:q}/published_results.yaml \
+                --claims {params.resources:q}/claims.yaml \
+                --out {params.out:q} 2>&1 | tee {log:q}
+            """
