@@ -1,7 +1,7 @@
 """Figures of scores: each is a function of scores and training metrics that returns a matplotlib figure.
 
-Bands and bars are 95 % intervals over seeds, or over test problems for a base model that is evaluated once. A method has
-the same colour in every figure and is labelled at its line.
+Bands and bars are 95 % intervals over seeds, or over test problems for a base model that is evaluated once. A method
+has the same colour in every figure and is labelled at its line.
 """
 
 from __future__ import annotations
