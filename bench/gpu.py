@@ -33,7 +33,7 @@ from unmask.spec import Run
 CONFIG = Path(__file__).parents[1] / "config.yaml"
 RUN = "dmpo/gsm8k/default/seed-0"
 PARTS = ("weights", "adapter", "reference", "best", "gradients", "moments")  # held; then what an update needs
-PARTS += ("activations", "head", "workspace", "context")
+PARTS += ("activations", "casts", "head", "workspace", "context")
 PHASES = ("gradient", "optimiser step", "scoring", "rollouts")
 
 

@@ -47,7 +47,8 @@ def main() -> None:
     task, examples = tasks.load(run.task, run.task_settings), read_examples(args.data)[: spec.examples]
     made = roll_out(policy, task, examples, settings, Seeds(("diagnose", run.seed)))
     labels = {"method": run.method, "task": run.task, "variant": run.variant, "seed": run.seed}
-    rows = surrogate_gaps(policy.model, made)
+    with policy.narrowed():
+        rows = surrogate_gaps(policy.model, made)
     write_rows(args.out, [labels | row for row in rows])
 
 

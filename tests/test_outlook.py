@@ -114,4 +114,4 @@ def test_a_plan_that_refuses_is_printed_once_too(tmp_path):
     code, output = snakemake("plan", "--configfile", str(tmp_path / "large.yaml"))
     assert code == 1
     assert output.count(f"\n{DMPO} ") == 1
-    assert "scales.llada-8b.methods.dmpo.rows_per_forward: 11" in output
+    assert "scales.llada-8b.methods.dmpo.rows_per_forward: 14" in output

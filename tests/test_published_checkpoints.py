@@ -106,7 +106,8 @@ def test_an_adapter_loads_with_peft_on_the_published_weights(kind, dtype, ids, t
         )
         base = load(tmp_path / "base", getattr(torch, dtype))
         loaded = PeftModel.from_pretrained(base, tmp_path / "adapter").eval()
-        assert torch.equal(loaded.get_base_model()(ids), moved)
+        exactness = {"float32": 0.0, "bfloat16": 0.1}[dtype]  # PEFT by itself multiplies LoRA in fp32
+        torch.testing.assert_close(loaded.get_base_model()(ids), moved, rtol=exactness, atol=exactness)
     assert {str(v.dtype) for v in load_file(tmp_path / "adapter/adapter_model.safetensors").values()} == {
         "torch.float32"
     }

@@ -58,9 +58,12 @@ def training_memory(shape: Shape, run: Run, cost: Cost, gpus: int = 1) -> dict[s
     if passes.prepare:
         scored = rows * min(passes.scored, _at_once(t, rows))
         needed = {"workspace": workspace(shape, t.lora_rank > 0, scored * width, size)}
+        if t.lora_rank and size < 4:  # `Policy.narrowed`, of the policy and of the reference
+            needed["narrowed"] = 2 * size * trained
         phases["scoring"] = held | needed | {"head": head(shape, scored * t.generation_length, size)}
     if run.algorithm != "sft" or t.validate_every:
-        phases["rollouts"] = held | decoding(shape, t, run.sampler, together, width, run.block_length, size)
+        narrowed: Parts = {"narrowed": size * trained if t.lora_rank and size < 4 else 0}
+        phases["rollouts"] = held | narrowed | decoding(shape, t, run.sampler, together, width, run.block_length, size)
     return phases
 
 
@@ -69,7 +72,7 @@ def evaluation_memory(shape: Shape, run: Run, evaluation: EvaluationSpec, cost: 
     t, size = Training(**run.training) if run.trains else None, item_size(run, cost)
     held: Parts = {"weights": weights(shape, run, cost), "context": CONTEXT if cost.gpu_memory else 0}
     if t and t.lora_rank:
-        held["adapter"] = 4 * trained_parameters(shape, t)
+        held["adapter"] = (4 if size == 4 else 4 + size) * trained_parameters(shape, t)  # and `Policy.narrowed`
     width = cost.prompt_tokens + max(evaluation.lengths)
     batches = [
         decoding(shape, t, sampler, evaluation.rows_per_batch, width, evaluation.block_length, size)
@@ -85,6 +88,7 @@ def gradient_pass(shape: Shape, training: Training, passes: Passes, rows: int, w
         copies = held = min(copies, _at_once(training, rows))
     return {
         "activations": activations(shape, training, rows * held, rows * copies, width, size),
+        "casts": casts(shape, training, max(1, held // max(1, copies)), size),
         "head": head(shape, rows * copies * length, size),
         "workspace": workspace(shape, training.lora_rank > 0, rows * copies * width, size),
     }
@@ -110,12 +114,20 @@ def activations(shape: Shape, training: Training, sequences: int, at_once: int, 
     return ((shape.layers - 1) * tokens + answers) * asked + shape.layers * tokens * always + last_norm
 
 
+def casts(shape: Shape, training: Training, calls: int, size: int) -> int:
+    """Bytes of LoRA's matrices in the type of the base model, which every forward pass makes and keeps."""
+    if size == 4 or training.lora_rank == 0:
+        return 0
+    one = size * shape.adapter(training.lora_rank, training.lora_targets)
+    return one // shape.layers if training.activation_checkpointing else one * calls
+
+
 def kept_by_layer(shape: Shape, training: Training, size: int) -> tuple[int, int]:
     """Bytes a token that autograd keeps in a layer: at every column, and at those whose output is asked for.
 
     The norms keep their input in fp32, attention its queries, keys, values, outcome and normaliser, the gated product
-    its three factors. A frozen matrix keeps nothing; LoRA keeps its input in fp32, the mask of its dropout, and its
-    narrow middle. Modules that read the same input share one copy if there is nothing to cast and no dropout.
+    its three factors. A frozen matrix keeps nothing; LoRA keeps its input, the mask of its dropout, and its
+    narrow middle. Modules that read the same input share one copy if there is no dropout.
     """
     d, f, kv = shape.hidden, shape.mlp, shape.kv_width
     always = 4 * d + 2 * size * kv
@@ -127,14 +139,14 @@ def kept_by_layer(shape: Shape, training: Training, size: int) -> tuple[int, int
     # k and v come first: they are computed for every column
     for target in sorted(training.lora_targets, key=lambda name: name not in ("k_proj", "v_proj")):
         source = reads.get(target, target)
-        whole = size == 4 and training.lora_dropout == 0
+        whole = training.lora_dropout == 0
         given = whole and (source in seen or target == "o_proj")
         seen.add(source)
-        wide = 0 if given else (4 if training.lora_dropout == 0 else 5) * shape.projections[target][0]
+        wide = 0 if given else (size if whole else size + 1) * shape.projections[target][0]
         if target in ("k_proj", "v_proj"):
-            always += wide + 4 * training.lora_rank
+            always += wide + size * training.lora_rank
         else:
-            asked += wide + 4 * training.lora_rank
+            asked += wide + size * training.lora_rank
     return always, asked
 
 
@@ -160,11 +172,11 @@ def head(shape: Shape, positions: int, size: int) -> int:
 
 
 def workspace(shape: Shape, lora: bool, tokens: int, size: int) -> int:
-    """The most that a layer holds in passing: at its second wide matrix, with LoRA's three fp32 results of that width.
+    """The most that a layer holds in passing: at its second wide matrix, with LoRA's three results of that width.
 
-    The backward pass holds less there, two fp32 gradients and two in the model's type.
+    The backward pass holds less there, four gradients.
     """
-    per_token = (2 * size + 12) * shape.mlp + (2 * size + 4) * shape.hidden
+    per_token = 5 * size * shape.mlp + 3 * size * shape.hidden
     plain = 3 * size * shape.mlp + 2 * size * shape.hidden
     return tokens * (per_token if lora else plain)
 

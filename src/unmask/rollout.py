@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
@@ -133,7 +132,7 @@ def roll_out(policy: Policy, task: Task, examples: list[Example], settings: Roll
     share = processes.share(len(prompt))
     tokens = (share.stop - share.start) * settings.length
     progress = Progress(settings.name and f"{settings.name}: sampling", tokens, unit="tokens", part=True)
-    with contextlib.nullcontext() if settings.dropout else policy.merged():
+    with policy.narrowed() if settings.dropout else policy.merged():
         made = [
             decode(
                 policy.model,

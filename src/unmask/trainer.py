@@ -90,7 +90,8 @@ class Trainer:
                 rollouts = self.method.collect(
                     self.policy, self.task, self._prompts(buffer), self._rollout_settings(), seeds
                 )
-                fixed = self.method.prepare(self.policy, rollouts, s.updates_per_buffer, seeds)
+                with self.policy.narrowed():
+                    fixed = self.method.prepare(self.policy, rollouts, s.updates_per_buffer, seeds)
             row = self._step(update, rollouts, fixed, parameters, optimizer)
             row |= self._validate(update + 1)
             row["flops"] = processes.total(compute.flops)  # of all that is above, from the beginning of the training
@@ -123,7 +124,8 @@ class Trainer:
         seeds = self.seeds.child("update", update)
         torch.manual_seed(seeds.number("dropout") + processes.rank())
         self.policy.model.train(self.settings.rollout_dropout)  # as for `prepare`: probabilities without dropout
-        fresh = self.method.refresh(self.policy, rollouts, fixed, inner, seeds)
+        with self.policy.narrowed():
+            fresh = self.method.refresh(self.policy, rollouts, fixed, inner, seeds)
         self.policy.model.train()
         sums: dict[str, Tensor] = {}
         for part in rollouts.parts():

@@ -22,7 +22,7 @@ from transformers.utils import logging
 from unmask import processes
 from unmask.adaptive import ThresholdHead
 from unmask.files import InputError
-from unmask.models.adapters import load_adapter
+from unmask.models.adapters import load_adapter, multiply_in_the_bases_type
 from unmask.models.llada import LladaForMaskedDiffusion
 from unmask.models.nf4 import check_nf4, quantise
 from unmask.models.published import check_trained, load_model, load_tokenizer
@@ -41,6 +41,7 @@ class Policy:
     adapter: Any = None
     head: ThresholdHead | None = None  # of an adaptive sampler
     snapshot: dict[str, Tensor] | None = None  # the reference policy's values of the trained parameters
+    is_narrow: bool = False  # within `narrowed`
 
     @classmethod
     def load(
@@ -100,6 +101,7 @@ class Policy:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
                 self.adapter = get_peft_model(self.model, config)
+            multiply_in_the_bases_type(self.model)
         self.set_reference()
 
     def trainable(self) -> dict[str, Tensor]:
@@ -115,6 +117,8 @@ class Policy:
 
     def set_reference(self) -> None:
         """Make the policy as it is now the reference."""
+        if self.is_narrow:
+            raise RuntimeError("the reference would be rounded: set it outside of `narrowed`")
         self.snapshot = {name: p.detach().clone() for name, p in self.trainable().items()}
 
     @contextlib.contextmanager
@@ -132,10 +136,11 @@ class Policy:
         """Within the block, the adapter is folded into the weights: fewer operations, equal up to rounding.
 
         Not in bfloat16, where most of what an adapter has learnt would be lost in the rounding of the sum, and still
-        less in four bits.
+        less in four bits: there the adapter is narrowed.
         """
         if self.adapter is None or self.model.dtype != torch.float32 or self.model.is_loaded_in_4bit:
-            yield
+            with self.narrowed():
+                yield
             return
         from peft.tuners.lora import LoraLayer  # slow to import, and base models do without it
 
@@ -151,13 +156,37 @@ class Policy:
                 self._put(name, layer)
                 layer.base_layer.weight.data = held[name]
 
+    @contextlib.contextmanager
+    def narrowed(self) -> Iterator[None]:
+        """Within the block, which takes no gradient, LoRA's matrices are copies in the type of the base model.
+
+        The same bits as without: `multiply_in_the_bases_type` makes such copies at every forward pass. Nothing happens
+        where the base is in fp32.
+        """
+        lora = {name: p for name, p in self.model.named_parameters() if ".lora_" in name}
+        if self.model.dtype == torch.float32 or not lora or self.is_narrow:
+            yield
+            return
+        held = {name: p.data for name, p in lora.items()}
+        self.is_narrow = True
+        try:
+            for p in lora.values():
+                p.data = p.data.to(self.model.dtype)
+            with torch.no_grad():
+                yield
+        finally:
+            self.is_narrow = False
+            for name, p in lora.items():
+                p.data = held[name]
+
     def _put(self, name: str, module: torch.nn.Module) -> None:
         parent, _, leaf = name.rpartition(".")
         setattr(self.model.get_submodule(parent), leaf, module)
 
     def _point_to(self, values: dict[str, Tensor]) -> None:
         for name, parameter in self.trainable().items():
-            parameter.data = values[name]
+            narrow = self.is_narrow and ".lora_" in name
+            parameter.data = values[name].to(self.model.dtype) if narrow else values[name]
 
     def save(self, folder: Path, card: str | None = None) -> None:
         """Write the adapter in PEFT's format, or the whole model when every weight was trained, with its model card."""
