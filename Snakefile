@@ -28,9 +28,10 @@ except ConfigError as mistakes:
 
 SRC = f"{workflow.basedir}/src"
 # Jobs find the scripts through $SRC, so a clone may be moved and `--directory` works without rerunning anything; nor does
-# a runtime setting that reaches them in this way.
+# a runtime setting that reaches them in this way. UNMASK_WORKFLOW: a step that refuses its input says so (failures.smk).
 shell.prefix(
-    f"set -euo pipefail; SRC={shlex.quote(SRC)}; CHECKPOINT_MINUTES={GRID.runtime.checkpoint_minutes}; "
+    f"set -euo pipefail; export UNMASK_WORKFLOW=1; SRC={shlex.quote(SRC)}; "
+    f"CHECKPOINT_MINUTES={GRID.runtime.checkpoint_minutes}; "
 )
 # What scores, tables, figures and claims are made with: a change remakes them all, which takes seconds.
 ANALYSIS = [
@@ -95,6 +96,7 @@ for name in GRID.experiments:
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/failures.smk"
 include: "workflow/rules/prepare.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"

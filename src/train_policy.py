@@ -17,7 +17,7 @@ import torch
 
 from unmask import methods, preemption, processes, tasks
 from unmask.data import read_examples
-from unmask.files import InputError, remove, run_step, sha256, writing
+from unmask.files import InputError, TransientError, remove, run_step, sha256, writing
 from unmask.lock import Lock, held
 from unmask.manifest import device_name, identity, write_manifest
 from unmask.models.card import model_card
@@ -95,7 +95,7 @@ def train(args: argparse.Namespace, lock: Lock | None, asked: Callable[[], bool]
     write_manifest(args.manifest, run, inputs, [args.adapter], began, **facts)
     lock.check()
     if not args.adapter.exists():  # a second job for this run removes outputs, before it starts and after it failed
-        raise InputError(f"{args.adapter}: removed by another job as soon as it was made. Start again.")
+        raise TransientError(f"{args.adapter}: removed by another job as soon as it was made. Start again.")
     remove(checkpoints)
 
 

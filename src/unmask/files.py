@@ -24,12 +24,29 @@ class InputError(ValueError):
     """Something a person can mend: the message names the file, key or row and the way out."""
 
 
+class TransientError(InputError):
+    """One that may be gone at the next attempt although nobody changes the input: another process, a full disk."""
+
+
+# The last words of a step in a workflow's job that refuses its input; the workflow reads them in the job's log.
+REFUSED = "Not tried again: it would end the same way until the input is changed."
+
+
 def run_step(main: Callable[[], None]) -> None:
     """Run a step's main; an InputError ends it with its message alone, anything else is a bug with its traceback."""
     try:
         main()
     except InputError as error:
-        sys.exit(f"{Path(sys.argv[0]).stem}: {error}")
+        final = "UNMASK_WORKFLOW" in os.environ and not isinstance(error, TransientError)
+        sys.exit(f"{Path(sys.argv[0]).stem}: {error}" + final * f"\n{REFUSED}")
+
+
+def refused(log: Path) -> bool:
+    """Whether the step that wrote this log refused its input. A log that cannot be seen (yet) says no."""
+    try:
+        return REFUSED in log.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
 
 
 @contextlib.contextmanager
@@ -62,7 +79,7 @@ def writable(path: Path) -> Iterator[None]:
         number = error.errno if isinstance(error, OSError) else int(found[1]) if found else None
         if number not in UNWRITABLE:
             raise
-        raise InputError(f"{path}: cannot be written: {os.strerror(number)}. Mend that and start again.") from error
+        raise TransientError(f"{path}: cannot be written: {os.strerror(number)}. Mend that and start again.") from error
 
 
 def remove(path: Path) -> None:

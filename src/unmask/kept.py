@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from unmask.data import DIGEST, checked, digest
-from unmask.files import InputError, writing
+from unmask.files import InputError, TransientError, writing
 
 Row = dict[str, Any]
 
@@ -56,7 +56,7 @@ class Kept:
         for name in names:
             part = self.read(name)
             if part is None:
-                raise InputError(f"{self._path(name)}: gone or damaged since it was written. Start again.")
+                raise TransientError(f"{self._path(name)}: gone or damaged since it was written. Start again.")
             rows += part
         return rows
 

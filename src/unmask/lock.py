@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from unmask.files import InputError, is_running, writable
+from unmask.files import TransientError, is_running, writable
 
 BEAT = 5.0  # seconds between two signs of life
 DEAD = 60.0  # seconds without one after which a holder counts as dead
@@ -42,7 +42,7 @@ class Lock:
             if self._mine():
                 return
             time.sleep(patience)
-        raise InputError(f"{self.path}: lost to another process, or removed; nothing more is written. Start again.")
+        raise TransientError(f"{self.path}: lost to another process, or removed; nothing more is written. Start again.")
 
     def create(self) -> None:
         """Make the file; FileExistsError if there is one."""
@@ -113,7 +113,9 @@ def _outlive(path: Path, dead: float) -> str | None:
         time.sleep(min(0.5, dead / 20))
         now = read(path)
         if now and seen and now != seen:
-            raise InputError(f"{path}: {holder_name(now)} is at this work. Let it finish or end it, then start again.")
+            raise TransientError(
+                f"{path}: {holder_name(now)} is at this work. Let it finish or end it, then start again."
+            )
         seen = now
     return seen
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, distributed
 
-from unmask.files import InputError
+from unmask.files import InputError, TransientError
 
 # How long one may wait for another: the parts of an evaluation take hours, and one process may have none left to do.
 # If the other dies, the wait ends at once.
@@ -65,13 +65,13 @@ def _check_device(own: torch.device) -> None:
         distributed.all_reduce(one)
         found = one.item()
     except RuntimeError as error:
-        raise InputError(
+        raise TransientError(
             f"process {os.environ['RANK']} of {os.environ['WORLD_SIZE']} cannot sum with the others on {own}: each "
             "needs a GPU of its own and NCCL a network between them; NCCL_DEBUG=INFO says more, and the others may "
             f"say why in their own output. ({error})"
         ) from error
     if found != world():
-        raise InputError(f"{world()} processes sum their ones to {found:g} on {own}: the network or NCCL is faulty")
+        raise TransientError(f"{world()} processes sum their ones to {found:g} on {own}: the network or NCCL is faulty")
 
 
 def local_rank() -> int:
@@ -147,7 +147,7 @@ def _ask(operation: Callable[..., Any], *args: Any, **options: Any) -> None:
     try:
         operation(*args, **options)
     except RuntimeError as error:
-        raise InputError(
+        raise TransientError(
             f"process {os.environ['RANK']} of {os.environ['WORLD_SIZE']} lost the others: one has ended, and says why "
             f"in its own output. What was written is whole: start again to go on from it. ({error})"
         ) from error

@@ -14,8 +14,8 @@ for name, experiments in PLANS.items():
             name
         log:
             f"logs/{name}.log",
-        localrule: True
         retries: 0  # what does not fit now does not fit at the next attempt
+        localrule: True
         conda:
             "../../envs/analysis.yaml"
         params:

@@ -31,8 +31,16 @@ def check_before_start(options):
     """
     targets = list(options.targets) or ["all"]
     if PLANS.keys() >= set(targets) and not options.dryrun:
-        experiments = list(dict.fromkeys(name for target in targets for name in PLANS[target]))
-        answer = [sys.executable, f"{SRC}/show_plan.py", json.dumps(config), "--experiments", *experiments]
+        experiments = list(
+            dict.fromkeys(name for target in targets for name in PLANS[target])
+        )
+        answer = [
+            sys.executable,
+            f"{SRC}/show_plan.py",
+            json.dumps(config),
+            "--experiments",
+            *experiments,
+        ]
         sys.exit(subprocess.run(answer, check=False).returncode)
     known = [rule.name for rule in workflow.rules]
     if lines := unknown_targets(GRID, targets, known):
