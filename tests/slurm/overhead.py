@@ -26,6 +26,7 @@ rule trivial:
     output: "made/{number}"
     shell: "touch {output}"
 """
+RESOURCES = ["slurm_account=lab", "slurm_partition=gpu", "mem_mb=2000", "runtime=10"]
 BUNDLE = ["--groups", "trivial=bundle", "--group-components", "bundle=10"]
 
 
@@ -34,7 +35,7 @@ def measure(folder: Path, env: dict[str, str], jobs: int, *words: str) -> float:
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "profile").mkdir(parents=True)
     (folder / "Snakefile").write_text(SNAKEFILE, encoding="utf-8")
-    text = PROFILE.read_text(encoding="utf-8").replace("slurm_account=default", "slurm_account=lab")
+    text = PROFILE.read_text(encoding="utf-8") + f"default-resources: {RESOURCES}\n"
     (folder / "profile/profile.yaml").write_text(text, encoding="utf-8")
     (folder / "profile/scale.yaml").write_text("{}", encoding="utf-8")
     command = ["snakemake", "--profile", folder / "profile", "--directory", folder, "-s", folder / "Snakefile"]

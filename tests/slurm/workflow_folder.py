@@ -19,26 +19,27 @@ LONG = {"scales": {"smoke": {"training": {"buffers": 40, "checkpoint_every": 10,
 
 @dataclass
 class Workflow:
-    """A folder in which snakemake runs, with a profile made from the project's by changing some of its text."""
+    """A folder in which snakemake runs, with a profile made from the project's by changing some of it."""
 
     folder: Path
     env: dict[str, str]
 
     def write(self, config: dict, scale: str = "smoke", **changes: str) -> None:
         """Write the configuration's changes, and the profile: site, short waits, and `changes` of resources."""
-        text = (ROOT / "workflow/profiles/slurm/profile.yaml").read_text(encoding="utf-8")
-        text = swap(text, "slurm_account=default", "slurm_account=lab")
-        text = swap(text, "scale=llada-8b", f"scale={scale}")
-        text = swap(text, "status-checks: 40", "status-checks: 1")
-        text = swap(text, "latency-wait: 60", "latency-wait: 20")
-        text = swap(text, "1000/20s", "1000/1s")  # for snakemake waits so long before it exits
+        profile = yaml.safe_load((ROOT / "workflow/profiles/slurm/profile.yaml").read_text(encoding="utf-8"))
+        profile["config"] = [f"scale={scale}"]
+        profile["slurm-init-seconds-before-status-checks"] = 1
+        profile["latency-wait"] = 20
+        profile["max-jobs-per-timespan"] = "1000/1s"  # for snakemake waits so long before it exits
+        profile["default-resources"] = ["slurm_account=lab", "slurm_partition=gpu"]
         for key, value in changes.items():
             rule, _, name = key.rpartition("__")
-            start = f"{rule}:{name}=" if rule else f"{name}: "
-            line = next(line for line in text.splitlines() if start in line and "# -" not in line)
-            text = swap(text, line, line.partition(start)[0] + start + value)
+            if rule:
+                profile.setdefault("set-resources", []).append(f"{rule}:{name}={value}")
+            else:
+                profile[name] = value
         (self.folder / "profile").mkdir(parents=True, exist_ok=True)
-        (self.folder / "profile/profile.yaml").write_text(text, encoding="utf-8")
+        (self.folder / "profile/profile.yaml").write_text(yaml.safe_dump(profile), encoding="utf-8")
         (self.folder / "profile/scale.yaml").write_text(yaml.safe_dump({"scale": scale, **config}), encoding="utf-8")
 
     def start(self, *words: str, log: str = "snakemake.txt") -> subprocess.Popen:
@@ -91,12 +92,6 @@ def run_locally(folder: Path, configuration: Path, target: str) -> None:
     command = ["snakemake", "--profile", ROOT / "workflow/profiles/smoke", "-s", ROOT / "Snakefile"]
     command += ["--directory", folder, "--configfile", configuration, "--", target]
     subprocess.run(command, check=True, capture_output=True, timeout=900)
-
-
-def swap(text: str, old: str, new: str) -> str:
-    """Replace text that must be there."""
-    assert old in text, old
-    return text.replace(old, new)
 
 
 def until(condition: Callable[[], object], workflow: Workflow, seconds: float = 300) -> None:

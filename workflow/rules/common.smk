@@ -1,4 +1,5 @@
 # What rules ask of the grid and of the profile: no rules, no files.
+import math
 
 
 def protocol_arguments(experiment):
@@ -58,3 +59,23 @@ def on_several_nodes(value):
         return value(nodes, gpus // nodes) if nodes > 1 else None
 
     return resource
+
+
+def memory(gpus):
+    """MB of a node that a job asks for: `cost.job_memory` for each process on it and once more, doubled at a retry."""
+
+    def resource(wildcards, attempt):
+        each = GRID.cost.job_memory * 1000 * min(attempt, 2)
+        return each * (1 + (gpus(wildcards) if callable(gpus) else gpus))
+
+    return resource
+
+
+def on_a_node(wildcards):
+    """Processes of a training run on one node."""
+    return GRID.gpus(wildcards.run) // GRID.nodes(wildcards.run)
+
+
+def minutes(wildcards, attempt):
+    """Time limit of a job that is no training run: `cost.evaluation_hours`, more at each retry, three times at most."""
+    return math.ceil(60 * GRID.cost.evaluation_hours * min(attempt, 3))

@@ -20,6 +20,10 @@ rule diagnose_policy:
         "benchmarks/diagnose_policy/{scale}/{run}/{diagnosis}.tsv"
     conda:
         "../../envs/train.yaml"
+    resources:
+        gpu=1,
+        mem_mb=memory(1),
+        runtime=minutes,
     params:
         adapter=lambda w, input: (
             ["--adapter", input.adapter] if input.get("adapter") else []

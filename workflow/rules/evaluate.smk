@@ -27,6 +27,8 @@ rule evaluate_policy:
         "../../envs/train.yaml"
     resources:
         gpu=1,  # or more: processes share the examples
+        mem_mb=memory(1),
+        runtime=minutes,
     params:
         gpus=lambda w, resources: resources.gpu,
         adapter=lambda w, input: (

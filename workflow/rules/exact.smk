@@ -21,6 +21,9 @@ rule run_exact_toy:
         "benchmarks/run_exact_toy/{scale}.tsv"
     conda:
         "../../envs/train.yaml"
+    resources:
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=lambda wildcards, attempt: 60 * attempt,
     shell:
         r"""
         exec &> >(tee {log:q})

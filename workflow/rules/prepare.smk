@@ -66,6 +66,9 @@ rule prepare_model:
     localrule: not any(model.tasks for model in GRID.models.values())
     conda:
         "../../envs/train.yaml"
+    resources:
+        mem_mb=memory(1),
+        runtime=minutes,
     shell:
         r"""
         exec &> >(tee {log:q})

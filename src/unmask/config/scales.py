@@ -32,6 +32,11 @@ class Cost(Block):
     training_utilisation: Annotated[float, Field(gt=0, le=1)] = Field(description="share of the peak: scoring, updates")
     decoding_utilisation: Annotated[float, Field(gt=0, le=1)] = Field(description="share of the peak while sampling")
     prompt_tokens: Count = Field(description="of a long prompt")
+    job_memory: Count = Field(
+        default=2, description="GB of a node for each process of a job, and once more for the job; twice at a retry"
+    )
+    training_hours: Positive = Field(default=0.5, description="time limit of a training job, which resumes after it")
+    evaluation_hours: Positive = Field(default=0.5, description="of any other job at its first attempt")
     test_examples: dict[Name, Count] = Field(default={}, description="of tasks whose settings do not say how many")
 
 
