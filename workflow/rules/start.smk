@@ -8,6 +8,7 @@ import subprocess
 
 from snakemake.cli import parse_args
 from unmask.readiness import idle_gpus, lacking
+from unmask.slurm import slurm_lacks
 from unmask.targets import asked, unknown_targets
 
 
@@ -22,6 +23,29 @@ def command_line():
         _, options = parse_args(sys.argv[1:])
     other = options.lint or options.list_rules or options.list_target_rules
     return None if other or options.unlock or options.print_compilation else options
+
+
+rule pilot:
+    log:
+        "logs/pilot.log",
+    localrule: True
+    """Take the scale's model the whole way to a table: one seed, one task, ten buffers, results of its own."""
+    params:
+        command=f"scale={GRID.scale}-pilot -- main",
+    shell:
+        "echo 'the same as: snakemake … --config {params.command}' | tee {log}; exit 1"
+
+
+def pilot_command():
+    """This command line with `main` in place of `pilot`, at the pilot of its scale."""
+    words = ["main" if word == "pilot" else word for word in sys.argv[1:]]
+    words = [word for word in words if not word.startswith("scale=")]
+    end = words.index("--") if "--" in words else len(words)
+    place = words.index("--config") if "--config" in words[:end] else end
+    added = [] if place < end else ["--config"]
+    at = place + 1 if place < end else end
+    words[at:at] = [*added, f"scale={GRID.scale.removesuffix('-pilot')}-pilot"]
+    return [sys.executable, "-m", "snakemake", *words]
 
 
 def check_before_start(options):
@@ -53,6 +77,12 @@ def check_before_start(options):
         raise WorkflowError(
             f"not ready for {' '.join(targets)} at scale {GRID.scale}, {len(lines)} to fix:{listed}"
         )
+    if "pilot" in targets:
+        sys.exit(subprocess.run(pilot_command(), check=False).returncode)
+    if options.executor == "slurm" and not options.dryrun and not options.touch:
+        first_check = options.slurm_init_seconds_before_status_checks
+        if said := slurm_lacks(options.slurm_status_command, first_check):
+            raise WorkflowError(said)
 
 
 if (options := command_line()) is not None:

@@ -35,7 +35,9 @@ rule train_policy:
         mem_mb=memory(on_a_node),
         runtime=math.ceil(60 * GRID.cost.training_hours),  # it resumes where the last attempt stopped
         slurm_extra="--signal=TERM@300",  # seconds before the limit at which it is told to save its work
-        cpus_per_task=lambda w: (8 if GRID.cost.gpu_memory else 2) * GRID.gpus(w.run) // GRID.nodes(w.run),
+        cpus_per_task=lambda w: (8 if GRID.cost.gpu_memory else 2)
+        * GRID.gpus(w.run)
+        // GRID.nodes(w.run),
         gres=on_several_nodes(lambda nodes, gpus: f"gpu:{gpus}"),
         mpi=on_several_nodes(lambda nodes, gpus: "srun"),
         tasks=on_several_nodes(lambda nodes, gpus: nodes),

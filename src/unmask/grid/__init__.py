@@ -10,6 +10,7 @@ from typing import Any
 
 from unmask.config import Config
 from unmask.grid.contradictions import contradictions, undrawable
+from unmask.grid.pilot import with_pilot
 from unmask.grid.runs import runs_of, start_of
 from unmask.grid.specs import evaluation_spec, model_spec, toy_spec
 from unmask.grid.work import Experiment, Grid
@@ -20,7 +21,7 @@ from unmask.spec import DataSpec, DiagnosisSpec, Run
 
 def expand(raw: dict[str, Any]) -> Grid:
     """The grid of the scale that `raw['scale']` names. Raises ConfigError with every mistake."""
-    raw = normalise(raw)
+    raw = with_pilot(normalise(raw))
     check(raw)
     config = Config.model_validate(raw)
     check_scale(config)

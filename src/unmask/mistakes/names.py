@@ -123,4 +123,5 @@ def _in_layers(raw: dict[str, Any]) -> Iterator[str]:
 
 def _rules() -> set[str]:
     """Names of the workflow's rules: those of its scripts, and some that collect or show."""
-    return {"all", "everything", "exact_toy", "plan", "so_far"} | {path.stem for path in LIBRARY.parent.glob("*.py")}
+    collecting = {"all", "everything", "exact_toy", "plan", "so_far", "pilot"}
+    return collecting | {path.stem for path in LIBRARY.parent.glob("*.py")}

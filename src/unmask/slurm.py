@@ -1,0 +1,62 @@
+"""Whether SLURM can be worked with from this machine, asked before the first job is submitted. Torch-free."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+
+SECONDS = 30  # of patience with a command
+
+
+def slurm_lacks(status_command: str | None, first_check: int) -> str | None:
+    """Why jobs cannot be submitted and followed from here, with what to do; None if they can.
+
+    `status_command` asks for the states of jobs, `first_check` seconds after the first submission. Without accounting
+    sacct knows no job, and the executor would wait for its answer for ever.
+    """
+    if not shutil.which("sbatch"):
+        return (
+            "sbatch is not on this machine: start snakemake on a login node of the cluster. Without SLURM, use another "
+            "profile (docs/cluster.md has one for a machine with several GPUs)"
+        )
+    if status_command == "squeue":
+        return _squeue_forgets(first_check)
+    said = _ask("sacct", "--noheader", "--allocations", "--parsable2", "--format=JobID")
+    if said is None:
+        return None
+    return (
+        f"sacct does not answer ({said}), so no job would ever be seen to end. Ask for accounting (slurmdbd), or add "
+        "--slurm-status-command squeue"
+    )
+
+
+def _squeue_forgets(first_check: int) -> str | None:
+    """Tell if squeue shows too little: it shows ended jobs for MinJobAge seconds only.
+
+    Below three checks the executor asks sacct all the same.
+    """
+    config = subprocess.run(["scontrol", "show", "config"], capture_output=True, text=True, check=False)
+    found = re.search(r"^MinJobAge\s*=\s*(\d+)", config.stdout, re.MULTILINE)
+    if config.returncode or found is None:
+        return f"scontrol does not answer ({_last(config.stderr)}); start snakemake on a login node of the cluster"
+    if int(found[1]) >= 3 * first_check:
+        return None
+    return (
+        f"squeue forgets jobs {found[1]} s after their end (MinJobAge), too soon for a check every {first_check} s: "
+        f"set slurm-init-seconds-before-status-checks to {int(found[1]) // 3} or less"
+    )
+
+
+def _ask(*command: str) -> str | None:
+    """What a command complains about; None if it ends well."""
+    try:
+        asked = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SECONDS)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return _last(str(error))
+    return _last(asked.stderr) if asked.returncode else None
+
+
+def _last(text: str) -> str:
+    """The last line of an error message."""
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "it says nothing")
