@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from unmask.pins import loose_revisions, pinned
 from unmask.readiness import FETCHED
 
 ROOT = Path(__file__).parents[1]
@@ -147,8 +148,9 @@ def test_the_papers_scale_plans_where_its_files_and_commits_are(tmp_path):
     for name in FETCHED:
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).write_text("not read by a dry run", encoding="utf-8")
-    pin = {"tasks": {"math500": {"train_source": {"revision": "a" * 40}}}}
-    (tmp_path / "pinned.yaml").write_text(yaml.safe_dump(pin), encoding="utf-8")
+    text = (ROOT / "config.yaml").read_text(encoding="utf-8")
+    text = pinned(text, {one.key: "a" * 40 for one in loose_revisions(text)})
+    (tmp_path / "pinned.yaml").write_text(text, encoding="utf-8")
     words = ["--configfile", str(tmp_path / "pinned.yaml"), "--quiet", "host", "--", "all"]
     code, output = snakemake(tmp_path, "-n", *words, profile="slurm")
     assert code == 0, output

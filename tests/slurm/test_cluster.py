@@ -176,7 +176,7 @@ def test_a_job_that_needs_more_memory_gets_more_at_its_next_attempt(prepared, un
 def test_what_fails_for_good_stops_only_what_hangs_on_it(make_workflow):
     workflow = make_workflow()
     gate = {"models": {"smoke": {"pretraining": {"countdown": {"gate": [0.99, 1.0]}}}}}
-    workflow.write(gate, __retries="0")
+    workflow.write(gate)
     models = [f"results/smoke/models/smoke/{task}/seed-0/weights" for task in ("countdown", "sudoku")]
     code, said = workflow.run("--", f"{RUN}/adapter", *models)
     assert code == 1
@@ -185,6 +185,10 @@ def test_what_fails_for_good_stops_only_what_hangs_on_it(make_workflow):
     assert not (workflow.folder / models[0]).exists()
     assert "not a usable base" in said
     assert "logs/prepare_model/smoke/smoke/countdown/seed-0.log" in said
+    assert "Trying to restart" not in said
+    assert [state for _, state in workflow.jobs()].count("FAILED") == 1  # refused once, in spite of `retries: 3`
+    names = {name.partition("_")[0] for _, name in workflow.jobs("JobName")}
+    assert names == {"unmask"}
 
 
 def test_the_cluster_says_why_it_cannot_be_started(monkeypatch):

@@ -25,3 +25,19 @@ for name, experiments in PLANS.items():
             r"""
             python "$SRC/show_plan.py" {params.config:q} --experiments {params.experiments:q} 2>&1 | tee {log:q}
             """
+
+
+rule pilot:
+    """Take the model of the scale the whole way to a table: one seed, one task, ten buffers, results of its own."""
+    log:
+        "logs/pilot.log",
+    localrule: True
+    conda:
+        "../../envs/controller.yaml"
+    params:
+        command=f"scale={GRID.scale}-pilot -- main",
+    shell:
+        """
+        echo 'the same as: snakemake --config {params.command}' | tee {log:q}
+        exit 1
+        """

@@ -16,9 +16,9 @@ METHODS = ["base", "dmpo"]
 EVALUATION = "ablations"  # one sampler
 
 
-def with_pilot(raw: dict[str, Any]) -> dict[str, Any]:
+def with_pilot(raw: Any) -> Any:
     """The configuration with the scale that it asks for, if that is the pilot of one that it has."""
-    name = raw.get("scale")
+    name = raw.get("scale") if isinstance(raw, dict) else None
     scale = block_at(raw, "scales", name.removesuffix(ENDING)) if isinstance(name, str) else {}
     if not scale or name in raw["scales"]:
         return raw
