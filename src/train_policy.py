@@ -76,6 +76,7 @@ def train(args: argparse.Namespace, lock: Lock | None, asked: Callable[[], bool]
         identity=identity(run, inputs),
         asked_to_stop=asked_to_stop,
         held_back=read_examples(args.validation) if args.validation else [],
+        checkpoint_minutes=args.checkpoint_minutes,
     )
     metrics = trainer.train()
     if lock is None:

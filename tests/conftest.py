@@ -99,7 +99,6 @@ def job(config, on_disk):
     config["scales"]["smoke"]["training"] |= {
         "buffers": 8,
         "updates_per_buffer": 3,
-        "checkpoint_every": 2,
         "validate_every": 0,  # so that the last update counts
         "lora_dropout": 0.1,
     }
@@ -112,6 +111,7 @@ def job(config, on_disk):
             sys.executable, ROOT / "src" / "train_policy.py", on_disk / "spec.yaml", "--weights", on_disk / "weights",
             "--data", on_disk / "train.parquet", "--adapter", out / "adapter", "--metrics", out / "metrics.csv",
             "--manifest", out / "manifest.json", "--validation", on_disk / "validation.parquet",
+            "--checkpoint-minutes", "0",
         ]  # fmt: skip
         return out, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 

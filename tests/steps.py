@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 RUN = "dmpo/sudoku/default/seed-0"
 # Of manifests: what a clock said, what the checkout is like while the tests run, and the hash of it all.
 APART = {"seconds", "seconds_training", "finished", "git", "source", "digest"}
-EVENTS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir"}  # replace is rename, unlink is remove
+EVENTS = {"open", "os.mkdir", "os.link", "os.rename", "os.remove", "os.rmdir"}  # replace is rename, unlink is remove
 NAMES = (
     "prepare_dataset",
     "prepare_model",
@@ -70,7 +70,8 @@ def arguments(name, made, out):
                           data / "validation.parquet", "--manifest", out / "manifest.json"],
         "train_policy": [*base, "--data", data / "train.parquet",
                          "--validation", data / "validation.parquet", "--adapter", out / "adapter",
-                         "--metrics", out / "metrics.csv", "--manifest", out / "manifest.json"],
+                         "--metrics", out / "metrics.csv", "--manifest", out / "manifest.json",
+                         "--checkpoint-minutes", 0],
         "evaluate_policy": [*base, "--adapter", run / "adapter", "--data", data / "test.parquet",
                             "--evaluation", made / "evaluation.yaml", "--samples", out / "samples-papers.parquet"],
         "collect_scores": [samples, "--scores", out / "main.csv"],

@@ -131,7 +131,9 @@ def test_no_sample_is_drawn_from_damaged_weights(made, tmp_path, where):
 def test_a_damaged_checkpoint_is_not_resumed_from(tmp_path, capsys):
     for step in (1, 2):
         tensors = {"a": torch.full((3,), float(step))}
-        Checkpoint(step, tensors, {"0.step": torch.ones(())}, tensors, [{"loss": step}]).save(tmp_path, "x")
+        Checkpoint(step, tensors, {"0.step": torch.ones(())}, tensors, [{"loss": step}], tensors, tensors).save(
+            tmp_path, "x"
+        )
     newest = shutil.copytree(tmp_path / "step-000002", tmp_path / "kept")
     for name in sorted(file.name for file in newest.iterdir()):
         for _ in damage(newest / name, 40):

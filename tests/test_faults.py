@@ -44,17 +44,27 @@ SPOILS = {
 
 
 def trainer(config, policy, sudoku, folder, method="dmpo", **training):
-    config["scales"]["smoke"]["training"] |= {"checkpoint_every": 1000, **training}
+    config["scales"]["smoke"]["training"] |= training
     config["experiments"]["main"]["methods"] = [method]
     run = expand(config).runs[f"{method}/sudoku/default/seed-0"]
     algorithm = methods.load(run.algorithm, run.method_settings)
     splits = sudoku.splits()
-    return Trainer(run, policy, algorithm, sudoku, splits["train"], folder, "x", held_back=splits["validation"])
+    return Trainer(
+        run,
+        policy,
+        algorithm,
+        sudoku,
+        splits["train"],
+        folder,
+        "x",
+        held_back=splits["validation"],
+        checkpoint_minutes=0,
+    )
 
 
 @pytest.mark.parametrize("spoil", SPOILS.values(), ids=SPOILS)
 def test_a_spoilt_update_changes_nothing_and_is_counted(config, policy, sudoku, tmp_path, spoil):
-    one = trainer(config, policy, sudoku, tmp_path, buffers=1, updates_per_buffer=2, checkpoint_every=1)
+    one = trainer(config, policy, sudoku, tmp_path, buffers=1, updates_per_buffer=2)
     one.method = Spoiling(one.method, spoil, updates={2})
     metrics = one.train()
     assert [row["skipped"] for row in metrics] == [0, 1]
@@ -66,8 +76,8 @@ def test_a_spoilt_update_changes_nothing_and_is_counted(config, policy, sudoku, 
 
 def test_spoilt_updates_in_a_row_stop_the_training_again_and_again(config, policy, make_policy, sudoku, tmp_path):
     first, last = 4, 3 + MOST_SKIPPED
-    for begun, fresh in ((0, policy), (6, make_policy())):  # the second start resumes from the checkpoint of update 6
-        one = trainer(config, fresh, sudoku, tmp_path, buffers=5, updates_per_buffer=2, checkpoint_every=3)
+    for begun, fresh in ((0, policy), (7, make_policy())):  # the second start resumes from the checkpoint of update 7
+        one = trainer(config, fresh, sudoku, tmp_path, buffers=5, updates_per_buffer=2)
         one.method = Spoiling(one.method, SPOILS["NaN in the loss"], set(range(first, 99)), done=begun)
         batch = tmp_path / "spoilt" / f"step-{last:06d}" / "buffer.safetensors"
         with pytest.raises(InputError, match=f"{RUN}: {MOST_SKIPPED} updates in a row, .* update {last}, .*{batch}"):

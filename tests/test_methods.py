@@ -134,7 +134,6 @@ def trainer(config, policy, sudoku, tmp_path):
         config["scales"]["smoke"]["training"] |= {
             "buffers": 3,
             "updates_per_buffer": 2,
-            "checkpoint_every": 99,
         } | training
         run = expand(config).runs["dmpo/sudoku/default/seed-0"]
         splits = sudoku.splits()

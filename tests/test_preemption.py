@@ -67,12 +67,21 @@ def test_a_second_job_for_a_run_leaves_it_to_the_first(job, tmp_path, monkeypatc
 
 
 def trainer(config, policy, sudoku, folder, asked_to_stop=lambda: False):
-    config["scales"]["smoke"]["training"] |= {"lora_dropout": 0.1, "checkpoint_every": 1, "validate_every": 0}
+    config["scales"]["smoke"]["training"] |= {"lora_dropout": 0.1, "validate_every": 0}
     run = expand(config).runs["dmpo/sudoku/default/seed-0"]
     algorithm = methods.load(run.algorithm, run.method_settings)
     splits = sudoku.splits()
     return Trainer(
-        run, policy, algorithm, sudoku, splits["train"], folder, "x", asked_to_stop, held_back=splits["validation"]
+        run,
+        policy,
+        algorithm,
+        sudoku,
+        splits["train"],
+        folder,
+        "x",
+        asked_to_stop,
+        splits["validation"],
+        checkpoint_minutes=0,
     )
 
 

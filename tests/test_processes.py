@@ -19,7 +19,7 @@ from unmask.files import InputError
 from unmask.grid import expand
 from unmask.rollout import RolloutSettings
 from unmask.seeding import Seeds
-from unmask.trainer import check_shares
+from unmask.sharing import check_equal, check_shares
 
 ROOT = Path(__file__).parents[1]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
@@ -104,7 +104,7 @@ def begin_job(spec, count, out):
     here = spec.parent
     return start(
         count, ROOT / "src" / "train_policy.py", spec, "--weights", here / "weights", "--data", here / "train.parquet",
-        "--validation", here / "validation.parquet",
+        "--validation", here / "validation.parquet", "--checkpoint-minutes", "0",
         "--adapter", out / "adapter", "--metrics", out / "metrics.csv", "--manifest", out / "manifest.json",
     )  # fmt: skip
 
@@ -125,7 +125,7 @@ def wait_for_checkpoint(out, process):
 
 
 def test_when_one_dies_all_end_and_one_alone_goes_on_to_the_same_result(config, folder):
-    config["scales"]["smoke"]["training"] |= {"buffers": 8, "checkpoint_every": 3, "validate_every": 0}
+    config["scales"]["smoke"]["training"] |= {"buffers": 8, "validate_every": 0}
     run = expand(config).runs["dmpo/sudoku/default/seed-0"]
     run.write(folder / "long.yaml")
     out, whole = folder / "killed", folder / "whole"
@@ -164,6 +164,26 @@ def same_adapter(*folders):
     assert one.keys() == other.keys()
     for name, value in one.items():
         torch.testing.assert_close(value, other[name], rtol=0, atol=1e-6)
+
+
+def test_processes_with_other_parameters_are_named(monkeypatch):
+    """A single bit of one of them, or two tensors that changed places, in process 2 of three."""
+    named = {"a": torch.ones(3, 4).T, "b": torch.zeros(3, 4)}
+    flipped = {"a": torch.ones(4, 3), "b": torch.zeros(3, 4)}
+    flipped["b"].view(torch.int32)[1, 1] = 1
+    swapped = {"a": torch.zeros(4, 3), "b": torch.ones(3, 4)}
+    monkeypatch.setattr(processes, "world", lambda: 3)
+    for other in (named, flipped, swapped):
+        sums = []
+        monkeypatch.setattr(processes, "values", lambda value, sums=sums: (sums.append(value), [value] * 3)[1])
+        check_equal(other, "run", 8)
+        check_equal(named, "run", 8)
+        monkeypatch.setattr(processes, "values", lambda value, sums=sums: [value, value, sums[0]])
+        if other is named:
+            check_equal(named, "run", 8)
+            continue
+        with pytest.raises(InputError, match=r"run: after update 8 the trained parameters of process 2 .* \(of 3\)"):
+            check_equal(named, "run", 8)
 
 
 def test_a_number_of_processes_that_cannot_share_is_refused(grid):

@@ -119,7 +119,7 @@ class Bomb:
 
 
 def test_a_checkpoint_with_code_in_it_is_damaged_and_the_code_does_not_run(tmp_path, capsys):
-    Checkpoint(1, {"a": torch.zeros(1)}, {}, {}, []).save(tmp_path, "x")
+    Checkpoint(1, {"a": torch.zeros(1)}, {}, {}, [], {}, {}).save(tmp_path, "x")
     torch.save({"state": Bomb(tmp_path / "went-off")}, tmp_path / "step-000001/optimizer.safetensors")
     seal(tmp_path / "step-000001")
     assert Checkpoint.newest(tmp_path, "x") is None

@@ -1,6 +1,7 @@
 """The trainer: a killed training resumes to the same weights, bit for bit; rewards move the policy."""
 
 import os
+import shutil
 import signal
 import time
 from dataclasses import asdict
@@ -13,7 +14,7 @@ from safetensors.torch import load_file
 from unmask import methods, validation
 from unmask.checkpoint import Checkpoint
 from unmask.grid import expand
-from unmask.optimizer import schedule
+from unmask.optimizer import clip, schedule
 from unmask.preemption import Preempted
 from unmask.scores import RUN, collect
 from unmask.tasks import Grade
@@ -50,7 +51,17 @@ def trainer(config, policy, sudoku, folder, method="dmpo", identity="x", **train
     run = expand(config).runs[f"{method}/sudoku/default/seed-0"]
     algorithm = methods.load(run.algorithm, run.method_settings)
     splits = sudoku.splits()
-    return Trainer(run, policy, algorithm, sudoku, splits["train"], folder, identity, held_back=splits["validation"])
+    return Trainer(
+        run,
+        policy,
+        algorithm,
+        sudoku,
+        splits["train"],
+        folder,
+        identity,
+        held_back=splits["validation"],
+        checkpoint_minutes=0,
+    )
 
 
 def test_checkpoints_of_other_work_are_not_resumed_from(config, policy, sudoku, tmp_path, capsys):
@@ -83,6 +94,19 @@ def test_schedule_warms_up_and_falls_to_a_tenth(grid):
     assert schedule(99, 100, Training(**{**values, "schedule": "constant", "warmup": 0.0})) == 1.0
 
 
+def test_the_head_is_clipped_on_its_own():
+    """A large gradient of the head leaves that of the adapter as it is, and the other way round."""
+    for large, small in (("head.w", "lora_A"), ("lora_A", "head.w")):
+        parameters = {name: torch.nn.Parameter(torch.zeros(4)) for name in (large, small)}
+        parameters[large].grad, parameters[small].grad = torch.full((4,), 50.0), torch.full((4,), 0.25)
+        norms = clip(parameters, 1.0)
+        assert sorted(norms.values()) == [0.5, 100.0]
+        assert norms["head_grad_norm"] == (100.0 if large == "head.w" else 0.5)
+        assert parameters[small].grad.tolist() == [0.25] * 4
+        assert parameters[large].grad.norm().item() == pytest.approx(1.0)
+    assert clip({"lora_A": parameters["lora_A"]}, 1.0).keys() == {"grad_norm"}
+
+
 def test_a_base_outside_its_gate_fails_and_says_what_to_change(policy, sudoku, grid):
     from unmask.config.models import Pretraining
     from unmask.files import InputError
@@ -100,14 +124,14 @@ def test_a_base_outside_its_gate_fails_and_says_what_to_change(policy, sudoku, g
 @pytest.mark.parametrize("method", ["sft", "d1", "diffu_grpo", "coupled_grpo", "diffpo", "dmpo"])
 def test_every_method_trains_through_its_checkpoints(config, policy, sudoku, tmp_path, method):
     config["scales"]["smoke"]["methods"][method] = {"group_size": 4, "updates_per_buffer": 2}
-    metrics = trainer(config, policy, sudoku, tmp_path, method, checkpoint_every=1).train()
+    metrics = trainer(config, policy, sudoku, tmp_path, method).train()
     assert [row["step"] for row in metrics] == [1, 2, 3, 4]
     assert len(list(tmp_path.glob("step-*"))) == 2
     assert all(torch.isfinite(torch.tensor(row["loss"])) for row in metrics)
 
 
 def test_a_damaged_checkpoint_is_removed_and_the_one_before_it_used(config, policy, sudoku, tmp_path, capsys):
-    one = trainer(config, policy, sudoku, tmp_path, checkpoint_every=1)
+    one = trainer(config, policy, sudoku, tmp_path)
     one.train()
     newest = sorted(tmp_path.glob("step-*"))[-1]
     (newest / "parameters.safetensors").write_bytes(b"torn")
@@ -117,15 +141,15 @@ def test_a_damaged_checkpoint_is_removed_and_the_one_before_it_used(config, poli
 
 
 def test_the_first_checkpoint_replaces_those_of_other_work(config, policy, sudoku, tmp_path):
-    trainer(config, policy, sudoku, tmp_path, identity="old", checkpoint_every=4).train()
-    Checkpoint(1, {"a": torch.zeros(1)}, {}, {}, []).save(tmp_path, "new")
+    trainer(config, policy, sudoku, tmp_path, identity="old").train()
+    Checkpoint(1, {"a": torch.zeros(1)}, {}, {}, [], {}, {}).save(tmp_path, "new")
     assert [path.name for path in tmp_path.glob("step-*")] == ["step-000001"]
 
 
 def test_metrics_count_the_computing_and_the_entropy_of_rollouts(config, policy, sudoku, tmp_path):
     from unmask.compute import Compute
 
-    metrics = trainer(config, policy, sudoku, tmp_path, checkpoint_every=1).train()
+    metrics = trainer(config, policy, sudoku, tmp_path).train()
     flops = [row["flops"] for row in metrics]
     rollout, update = flops[0] - (flops[1] - flops[0]), flops[1] - flops[0]
     assert flops == pytest.approx([rollout + update, rollout + 2 * update, *flops[2:3], flops[2] + update])
@@ -142,7 +166,8 @@ def test_metrics_count_the_computing_and_the_entropy_of_rollouts(config, policy,
 
 
 def test_the_computing_goes_on_from_a_checkpoint(config, make_policy, sudoku, tmp_path):
-    whole = trainer(config, make_policy(), sudoku, tmp_path, checkpoint_every=3).train()
+    whole = trainer(config, make_policy(), sudoku, tmp_path).train()
+    shutil.rmtree(tmp_path / "step-000004")
     again = trainer(config, make_policy(), sudoku, tmp_path).train()  # from the checkpoint after the third update
     assert [row["flops"] for row in again] == [row["flops"] for row in whole]
 
@@ -164,7 +189,7 @@ def test_the_latest_of_the_best_moments_on_validation_is_kept(config, make_polic
     kept = [row["validation"] for row in whole.train()]
     assert kept == [None, 0.1, None, 0.5, None, 0.5, None, 0.2]
     state = Checkpoint.newest(tmp_path / "a", "x")
-    best = {name.removeprefix("best."): value for name, value in state.buffer.items() if name.startswith("best.")}
+    best = state.best
     assert best.keys() == whole.policy.trainable().keys()
     assert all(torch.equal(value, whole.policy.trainable()[name]) for name, value in best.items())
     assert all(torch.equal(value, saved[2][name]) for name, value in best.items())  # of the third look, not the second
@@ -183,7 +208,7 @@ def test_with_nothing_right_at_any_look_the_last_moment_is_kept(config, policy, 
 
 @pytest.mark.parametrize("scores", [[0.5, 0.3, 0.4], [0.5, 0.3, 0.5], [0.0, 0.0, 0.0]])
 def test_what_was_best_outlives_a_kill(config, make_policy, sudoku, tmp_path, monkeypatch, scores):
-    settings = {"buffers": 3, "validate_every": 1, "updates_per_buffer": 1, "checkpoint_every": 1}
+    settings = {"buffers": 3, "validate_every": 1, "updates_per_buffer": 1}
     planted(monkeypatch, scores)
     whole = trainer(config, make_policy(), sudoku, tmp_path / "whole", **settings)
     whole.train()

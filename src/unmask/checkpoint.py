@@ -1,14 +1,17 @@
-"""Checkpoints: everything a killed training needs to go on to the same result.
+"""Checkpoints: everything a killed training run needs to resume to the same result.
 
 One folder a checkpoint, `step-000012`, written under a temporary name and renamed, so it is whole or absent. It holds
-the trained parameters, the moments of the optimiser, the buffer of rollouts in use and the metrics so far, with the
-hash of each file. Random numbers need no state (see seeding.py). A checkpoint of other settings, data or base model is
-not resumed from.
+the trained parameters, the moments of the optimiser, the buffer of rollouts in use, the reference policy, the best
+policy so far and the metrics, with the hash of each file. Random numbers need no state (see seeding.py). A checkpoint
+of other settings, data or base model is not resumed from. When they are written is in checkpoint_writer.py.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import shutil
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +22,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from unmask.files import remove, writing
-from unmask.seal import check_seal, seal
+from unmask.seal import check_seal, seal, sealed
 
 # What reading a torn or altered checkpoint raises.
 DAMAGE = (OSError, ValueError, KeyError, SafetensorError)
+STEADY = ("buffer", "reference", "best")  # files that stay as they are over many updates
 
 
 @dataclass
@@ -32,20 +36,45 @@ class Checkpoint:
     step: int
     parameters: dict[str, Tensor]
     optimizer: dict[str, Tensor]  # names are dotted: number of the parameter, name of the moment
-    buffer: dict[str, Tensor]  # names are dotted: rollouts.…, fixed.…, reference.…
+    buffer: dict[str, Tensor]  # names are dotted: rollouts.…, fixed.…
     metrics: list[dict[str, Any]]
+    reference: dict[str, Tensor]
+    best: dict[str, Tensor]
 
-    def save(self, folder: Path, identity: str) -> None:
-        """Write this checkpoint into `folder`; of the others only the last of the same work is kept, as a reserve."""
+    @property
+    def tensors(self) -> dict[str, dict[str, Tensor]]:
+        """All tensors, by the stem of their file."""
+        return {name: getattr(self, name) for name in ("parameters", "optimizer", *STEADY)}
+
+    def on_host(self, without: Collection[str] = ()) -> Checkpoint:
+        """A copy in host memory that later updates do not change; the files `without` are left empty."""
+        copies = {
+            name: {} if name in without else {key: _host_copy(value) for key, value in tensors.items()}
+            for name, tensors in self.tensors.items()
+        }
+        return Checkpoint(self.step, metrics=list(self.metrics), **copies)
+
+    def save(self, folder: Path, identity: str, unchanged: Mapping[str, Path] | None = None) -> None:
+        """Write this checkpoint, which is `on_host`, into `folder`; one before it of the same work stays as a reserve.
+
+        `unchanged`: files that are as in an older, sealed checkpoint. They are linked, copied where the disk has no
+        links, and keep the hash that they have there, so that damage since then is still found.
+        """
+        unchanged = unchanged or {}
         before = [path for path in folders(folder) if _identity(path) == identity]
         with writing(folder / f"step-{self.step:06d}") as temporary:
             temporary.mkdir(parents=True)
-            _save(self.parameters, temporary / "parameters.safetensors")
-            _save(self.buffer, temporary / "buffer.safetensors")
-            _save(self.optimizer, temporary / "optimizer.safetensors")
+            linked = {}
+            for name, tensors in self.tensors.items():
+                file = temporary / f"{name}.safetensors"
+                if name in unchanged:
+                    linked[file.name] = sealed(unchanged[name].parent)[file.name]
+                    _link(unchanged[name], file)
+                else:
+                    save_file(tensors, file)
             state = {"step": self.step, "identity": identity, "metrics": self.metrics}
             (temporary / "state.json").write_text(json.dumps(state), encoding="utf-8")
-            seal(temporary)
+            seal(temporary, linked)
         for old in set(folders(folder)) - {folder / f"step-{self.step:06d}", *before[-1:]}:
             remove(old)
 
@@ -61,13 +90,11 @@ class Checkpoint:
                 if state["identity"] != identity:
                     print(f"{path}: left by other settings, data or base model; not resumed from", flush=True)
                     continue
-                return cls(
-                    step=state["step"],
-                    parameters=load_file(path / "parameters.safetensors", device=str(device)),
-                    optimizer=load_file(path / "optimizer.safetensors"),
-                    buffer=load_file(path / "buffer.safetensors", device=str(device)),
-                    metrics=state["metrics"],
-                )
+                there = {
+                    name: "cpu" if name == "optimizer" else str(device) for name in ("parameters", "optimizer", *STEADY)
+                }
+                tensors = {name: load_file(path / f"{name}.safetensors", place) for name, place in there.items()}
+                return cls(step=state["step"], metrics=state["metrics"], **tensors)
             except DAMAGE as error:
                 if isinstance(error.__cause__ or error, OSError) and not _absent(error.__cause__ or error):
                     raise  # the disk cannot be read now; what is on it may be whole
@@ -120,6 +147,14 @@ def _identity(path: Path) -> str | None:
         return None
 
 
-def _save(tensors: dict[str, Tensor], path: Path) -> None:
-    """Write tensors, each with memory of its own, as the format asks."""
-    save_file({name: value.detach().clone().contiguous() for name, value in tensors.items()}, path)
+def _host_copy(tensor: Tensor) -> Tensor:
+    """A copy in host memory of its own, as the file format asks."""
+    return tensor.detach().to("cpu", copy=True).contiguous()
+
+
+def _link(source: Path, target: Path) -> None:
+    """Give a file a second name; copy it where the disk cannot."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)

@@ -26,6 +26,17 @@ def adamw(parameters: dict[str, Tensor], settings: Training) -> torch.optim.Opti
     return torch.optim.AdamW(groups, betas=(settings.adam_beta1, settings.adam_beta2))
 
 
+def clip(parameters: dict[str, Tensor], largest: float) -> dict[str, float]:
+    """Clip the gradient's norm, of the head on its own: else the larger of the two would decide the step of the other.
+
+    Returns the norms before that, as columns of the metrics; the head's only if it is trained.
+    """
+    head = [p for name, p in parameters.items() if name.startswith("head.")]
+    others = [p for name, p in parameters.items() if not name.startswith("head.")]
+    groups = {"grad_norm": others} | ({"head_grad_norm": head} if head else {})
+    return {name: torch.nn.utils.clip_grad_norm_(group, largest).item() for name, group in groups.items()}
+
+
 def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
     """Make each learning rate this part of what it is in the settings."""
     for group in optimizer.param_groups:

@@ -118,9 +118,11 @@ def total(value: float) -> float:
     return summed.item()
 
 
-def any_of(flag: bool) -> bool:
-    """Whether the flag is set in any process; the same answer in all of them."""
-    return total(flag) > 0
+def any_of(*flags: bool) -> list[bool]:
+    """For each flag whether it is set in any process; the same answer in all of them, from one transfer."""
+    summed = torch.tensor(flags, dtype=torch.float64, device="cpu")
+    add([summed])
+    return (summed > 0).tolist()
 
 
 def wait() -> None:
@@ -138,9 +140,14 @@ def in_turn() -> Iterator[None]:
         wait()
 
 
+def values(value: int) -> list[int]:
+    """The number that each process has, by rank."""
+    return gather(torch.tensor([value], device="cpu")).tolist()
+
+
 def same(value: int) -> bool:
     """Whether all processes have the same number."""
-    return len(set(gather(torch.tensor([value], device="cpu")).tolist())) == 1
+    return len(set(values(value))) == 1
 
 
 def _ask(operation: Callable[..., Any], *args: Any, **options: Any) -> None:

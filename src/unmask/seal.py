@@ -64,14 +64,25 @@ def _stamp(file: Path) -> dict[str, Any]:
     }
 
 
-def seal(folder: Path) -> dict[str, str]:
-    """Write SHA256SUMS into a folder, as its last file. Returns the hashes."""
-    known: Known = {}
+def seal(folder: Path, linked: dict[str, str] | None = None) -> dict[str, str]:
+    """Write SHA256SUMS into a folder, as its last file. Returns the hashes.
+
+    `linked` are hashes of files that another sealed folder holds too: they are taken as they are, so that damage since
+    that folder was sealed is still found.
+    """
+    known: Known = {name: {"stamp": _stamp(folder / name), "digest": digest} for name, digest in (linked or {}).items()}
     found = checksums(folder, known)
     lines = [f"{digest}  {name}\n" for name, digest in found.items()]
     (folder / SUMS).write_text("".join(lines), encoding="utf-8")
-    _remember(folder, known)
+    if linked is None:
+        _remember(folder, known)
     return found
+
+
+def sealed(folder: Path) -> dict[str, str]:
+    """The hashes in SHA256SUMS, by file. Raises OSError or ValueError if it cannot be read."""
+    lines = (folder / SUMS).read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    return {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
 
 
 def check_seal(folder: Path, mend: str = ". Delete the folder and run snakemake again", remember: bool = False) -> None:
@@ -83,8 +94,7 @@ def check_seal(folder: Path, mend: str = ". Delete the folder and run snakemake 
     known = _known(folder) if remember and os.environ.get(VERIFY) != "full" else {}
     before = dict(known)
     try:
-        lines = (folder / SUMS).read_text(encoding="utf-8").removesuffix("\n").split("\n")
-        written = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
+        written = sealed(folder)
         written.pop(SUMS, None)  # as `sha256sum *` has it where there was one before
         found = checksums(folder, known)
     except (OSError, ValueError) as error:

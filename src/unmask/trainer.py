@@ -21,16 +21,18 @@ from torch import Tensor
 
 from unmask import processes
 from unmask.checkpoint import Checkpoint, dotted, moments, restore_moments, undotted
+from unmask.checkpoint_writer import CheckpointWriter
 from unmask.compute import Compute
 from unmask.config.training import Training
 from unmask.files import InputError
 from unmask.methods import Method, Rows
 from unmask.models.policy import Policy
-from unmask.optimizer import adamw, schedule, set_rates
+from unmask.optimizer import adamw, clip, schedule, set_rates
 from unmask.preemption import Preempted
 from unmask.progress import Progress
 from unmask.rollout import Rollouts, RolloutSettings
 from unmask.seeding import Seeds
+from unmask.sharing import check_equal, check_shares
 from unmask.skipping import MOST_SKIPPED, SPOILT, given_up, skipped_in_a_row
 from unmask.spec import Run
 from unmask.tasks import Example, Task
@@ -50,6 +52,7 @@ class Trainer:
     identity: str  # of all that decides the result: spec, data, base model
     asked_to_stop: Callable[[], bool] = lambda: False  # asked after each update
     held_back: list[Example] = field(default_factory=list)  # the validation split, by which the best moment is kept
+    checkpoint_minutes: float = 10.0  # between two checkpoints; 0 is after every update
 
     def __post_init__(self) -> None:
         self.settings = Training(**self.run.training)
@@ -75,6 +78,15 @@ class Trainer:
         self.examples = self.method.usable(self.policy, self.task, self.examples, self._rollout_settings())
         parameters = self.policy.trainable()
         optimizer = adamw(parameters, s)
+        self.writer = CheckpointWriter(self.folder, self.identity, self.checkpoint_minutes)
+        with self.writer:
+            self._updates(parameters, optimizer)
+        self.validation.keep(self.policy)
+        return self.metrics
+
+    def _updates(self, parameters: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> None:
+        """All updates that are still to be made."""
+        s = self.settings
         start, rollouts, fixed = self._resume(parameters, optimizer)
         done = self.metrics[-1]["flops"] if self.metrics and processes.rank() == 0 else 0.0
         compute = Compute(self.policy.model, done)
@@ -84,14 +96,10 @@ class Trainer:
             buffer, inner = divmod(update, s.updates_per_buffer)
             if inner == 0:
                 seeds = self.seeds.child("buffer", buffer)
+                check_equal(parameters, self.run.name, update)
                 if s.resync_every and buffer and buffer % s.resync_every == 0:
                     self.policy.set_reference()
-                torch.manual_seed(seeds.number("dropout") + processes.rank())
-                rollouts = self.method.collect(
-                    self.policy, self.task, self._prompts(buffer), self._rollout_settings(), seeds
-                )
-                with self.policy.narrowed():
-                    fixed = self.method.prepare(self.policy, rollouts, s.updates_per_buffer, seeds)
+                rollouts, fixed = self._fill(buffer, seeds)
             row = self._step(update, rollouts, fixed, parameters, optimizer)
             row |= self._validate(update + 1)
             row["flops"] = processes.total(compute.flops)  # of all that is above, from the beginning of the training
@@ -100,16 +108,32 @@ class Trainer:
             progress.show(update + 1, reward=row["reward"], loss=row["loss"])
             if skipped_in_a_row(self.metrics) >= MOST_SKIPPED:
                 # Not among the checkpoints: a new start is to stop again, not to go on from here.
-                self._checkpoint(update + 1, parameters, optimizer, rollouts, fixed, self.folder / SPOILT)
+                self._spoilt(self._state(update + 1, parameters, optimizer, rollouts, fixed))
                 raise given_up(self.run.name, update + 1, self.folder)
-            stop = processes.any_of(self.asked_to_stop()) and update + 1 < self.updates
-            if stop or (update + 1) % s.checkpoint_every == 0:
-                self._checkpoint(update + 1, parameters, optimizer, rollouts, fixed)
+            stop, due = processes.any_of(self.asked_to_stop(), self.writer.due())
+            stop = stop and update + 1 < self.updates
+            if stop or due:
+                self.writer.write(self._state(update + 1, parameters, optimizer, rollouts, fixed))
             if stop:
+                self.writer.finish()
+                processes.wait()  # so that none ends, and the others with it, while this is being written
                 print(f"{self.run.name}: stopped by a signal after update {update + 1}; the next start resumes there")
                 raise Preempted
-        self.validation.keep(self.policy)
-        return self.metrics
+        check_equal(parameters, self.run.name, self.updates)
+
+    def _fill(self, buffer: int, seeds: Seeds) -> tuple[Rollouts, Rows]:
+        """A new buffer and what is fixed for its updates."""
+        s = self.settings
+        torch.manual_seed(seeds.number("dropout") + processes.rank())
+        # The mode is set anew before each part, whatever the one before it left: probabilities are those of the policy
+        # itself, without dropout, unless the released code's is asked for.
+        self.policy.model.train(s.rollout_dropout)
+        rollouts = self.method.collect(
+            self.policy, self.task, self._prompts(buffer), self._rollout_settings(buffer), seeds
+        )
+        self.policy.model.train(s.rollout_dropout)
+        with self.policy.narrowed():
+            return rollouts, self.method.prepare(self.policy, rollouts, s.updates_per_buffer, seeds)
 
     def _step(
         self,
@@ -128,6 +152,7 @@ class Trainer:
             fresh = self.method.refresh(self.policy, rollouts, fixed, inner, seeds)
         self.policy.model.train()
         sums: dict[str, Tensor] = {}
+        progress = rollouts.progress("gradient")
         for part in rollouts.parts():
             torch.manual_seed(seeds.number("dropout") + part.start)
             some = rollouts.part(part), take(fixed, part), take(fresh, part)
@@ -135,11 +160,12 @@ class Trainer:
                 rows.sum().backward()
                 for key, value in {"loss": rows, **metrics}.items():
                     sums[key] = sums.get(key, 0.0) + value.detach().sum()
+            progress.show(part.stop - processes.share(len(rollouts)).start)
         processes.add([p.grad for p in parameters.values() if p.grad is not None] + list(sums.values()))
-        norm = torch.nn.utils.clip_grad_norm_(parameters.values(), self.settings.gradient_clip)
+        norms = clip(parameters, self.settings.gradient_clip)
         set_rates(optimizer, schedule(update, self.updates, self.settings))
         loss = sums.pop("loss").item()
-        sound = math.isfinite(loss) and math.isfinite(norm)
+        sound = math.isfinite(loss) and all(map(math.isfinite, norms.values()))
         if sound:  # else parameters and moments stay as they are: one NaN would spoil them for good
             optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -148,7 +174,7 @@ class Trainer:
             "reward": rollouts.reward.mean().item(),
             "accuracy": rollouts.correct.mean().item(),
             "loss": loss,
-            "grad_norm": norm.item(),
+            **norms,
             "nfe": rollouts.nfe.float().mean().item(),
             "tokens": rollouts.counted.sum(1).mean().item(),
             "entropy": rollouts.mean_entropy(),
@@ -165,7 +191,7 @@ class Trainer:
         if rest or not self.validation.due(buffers, self.settings.buffers):
             return {"validation": None, "validation_strict": None}
         seeds = self.seeds.child("validation", buffers)
-        return self.validation.look(self.policy, self.task, self._rollout_settings(), seeds)
+        return self.validation.look(self.policy, self.task, self._rollout_settings(buffers - 1), seeds)
 
     def _prompts(self, buffer: int) -> list[Example]:
         """The training examples of a buffer: the split is shuffled anew for each pass over it."""
@@ -177,7 +203,7 @@ class Trainer:
             chosen.append(self.examples[order[index]])
         return chosen
 
-    def _rollout_settings(self) -> RolloutSettings:
+    def _rollout_settings(self, buffer: int = 0) -> RolloutSettings:
         s = self.settings
         return RolloutSettings(
             group_size=s.group_size,
@@ -189,26 +215,33 @@ class Trainer:
             dropout=s.rollout_dropout,
             mask_padding=s.mask_padding,
             rows_at_once=s.prompts_at_once * s.group_size,
+            name=self._label(buffer),
         )
+
+    def _label(self, buffer: int) -> str:
+        return f"{self.run.name}  buffer {buffer + 1}/{self.settings.buffers}"
 
     # --- checkpoints --------------------------------------------------------------------------------------------------
 
-    def _checkpoint(
-        self,
-        step: int,
-        parameters: Rows,
-        optimizer: torch.optim.Optimizer,
-        rollouts: Rollouts,
-        fixed: Rows,
-        folder: Path | None = None,
-    ) -> None:
-        buffer = dotted(
-            rollouts=rollouts.tensors(), fixed=fixed, reference=self.policy.snapshot, best=self.validation.best
+    def _state(
+        self, step: int, parameters: Rows, optimizer: torch.optim.Optimizer, rollouts: Rollouts, fixed: Rows
+    ) -> Checkpoint:
+        return Checkpoint(
+            step,
+            parameters=parameters,
+            optimizer=moments(optimizer),
+            buffer=dotted(rollouts=rollouts.tensors(), fixed=fixed),
+            metrics=self.metrics,
+            reference=self.policy.snapshot,
+            best=self.validation.best,
         )
-        state = Checkpoint(step, dict(parameters), moments(optimizer), buffer, self.metrics)
+
+    def _spoilt(self, state: Checkpoint) -> None:
+        """Write what a person should look at; the others wait, so that none ends this process by its own end."""
+        self.writer.finish()
         if processes.rank() == 0:
-            state.save(folder or self.folder, self.identity)
-        processes.wait()  # so that none ends, and the others with it, while this is being written
+            state.on_host().save(self.folder / SPOILT, self.identity)
+        processes.wait()
 
     def _resume(self, parameters: Rows, optimizer: torch.optim.Optimizer) -> tuple[int, Any, Any]:
         """(updates done, the buffer in use, what is fixed for it); (0, None, None) at the beginning."""
@@ -223,24 +256,19 @@ class Trainer:
                 parameter.copy_(state.parameters[name])
         restore_moments(optimizer, state.optimizer)
         self.metrics = state.metrics
-        self.policy.snapshot = undotted(state.buffer, "reference")
-        self.validation.resume(undotted(state.buffer, "best"), self.metrics)
+        self.policy.snapshot = state.reference
+        self.validation.resume(state.best, self.metrics)
+        self.writer.seen(state)
         s, saved = self.settings, undotted(state.buffer, "rollouts")
-        rows = len(saved["reward"])
-        rollouts = Rollouts(**saved, group_size=s.group_size, buffer_rows=rows, rows_per_forward=s.rows_per_forward)
+        rollouts = Rollouts(
+            **saved,
+            group_size=s.group_size,
+            buffer_rows=len(saved["reward"]),
+            rows_per_forward=s.rows_per_forward,
+            name=self._label((state.step - 1) // s.updates_per_buffer),
+        )
         print(f"{self.run.name}: resumed after update {state.step}", flush=True)
         return state.step, rollouts, undotted(state.buffer, "fixed")
-
-
-def check_shares(settings: Training, count: int) -> None:
-    """Raise InputError if so many processes cannot share the prompts of a buffer evenly."""
-    prompts, together = settings.prompts_per_buffer, settings.prompts_at_once
-    if count > 1 and prompts % (count * together):
-        fewer = 1 if prompts % together else math.gcd(count, prompts // together)
-        raise InputError(
-            f"{count} processes cannot share prompts_per_buffer: {prompts} by prompts_at_once: {together}; "
-            f"start {fewer}, or change these settings in config.yaml"
-        )
 
 
 def take(rows: Rows, part: slice) -> Rows:

@@ -54,7 +54,6 @@ class Training(Block):
     activation_checkpointing: bool = Field(
         description="keep no activations inside a layer, compute them a second time for the gradient"
     )
-    checkpoint_every: Count = Field(description="updates between two checkpoints")
     validate_every: Whole = Field(
         description="buffers between two looks at the validation split; the best policy there is kept. 0: the last"
     )

@@ -1,0 +1,39 @@
+"""What the processes of a training run have to agree in: shares of the prompts, and the parameters that they train."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from unmask import processes
+from unmask.config.training import Training
+from unmask.files import InputError
+
+
+def check_shares(settings: Training, count: int) -> None:
+    """Raise InputError if so many processes cannot share the prompts of a buffer evenly."""
+    prompts, together = settings.prompts_per_buffer, settings.prompts_at_once
+    if count > 1 and prompts % (count * together):
+        fewer = 1 if prompts % together else math.gcd(count, prompts // together)
+        raise InputError(
+            f"{count} processes cannot share prompts_per_buffer: {prompts} by prompts_at_once: {together}; "
+            f"start {fewer}, or change these settings in config.yaml"
+        )
+
+
+def check_equal(parameters: dict[str, Tensor], run: str, update: int) -> None:
+    """Raise InputError, in all processes, unless they hold the same parameters bit by bit."""
+    if processes.world() == 1:
+        return
+    # Whole sums of the bits: exact in any order of summation, and one small transfer.
+    sums = [p.detach().contiguous().view(torch.int32).sum(dtype=torch.int64) for p in parameters.values()]
+    weights = torch.arange(1, len(sums) + 1, device=sums[0].device)
+    found = processes.values(int((torch.stack(sums) * weights).sum()))
+    if wrong := [rank for rank, value in enumerate(found) if value != found[0]]:
+        raise InputError(
+            f"{run}: after update {update} the trained parameters of process {', '.join(map(str, wrong))} are not "
+            f"those of process 0 (of {len(found)}). Start again from the last checkpoint, with the same software "
+            "and kind of GPU for all processes; if it comes back, look for a GPU that computes wrongly."
+        )
