@@ -211,6 +211,36 @@ def test_values_with_one_name_in_paths_are_refused(config, monkeypatch):
     assert line.endswith("two values have the same name in paths: diffu_grpo, clip~same")
 
 
+def with_long_names(config, letters):
+    """One experiment of one variant with many settings in its name, the longest a sampler's name of so many letters."""
+    config = copy.deepcopy(config)
+    name = "s" * letters
+    config["samplers"][name] = config["samplers"]["top1"]
+    grid = {"sampler": [name], "baseline": ["individual"], "likelihood": ["trajectory"], "masks": ["uniform"]}
+    grid |= {"lora_targets": [["q_proj", "k_proj", "v_proj", "up_proj", "down_proj"]], "wddo_beta": [1.25]}
+    grid |= {"elbo_copies": [16], "loss_kind": ["wddo"]}
+    config["experiments"] = {"main": config["experiments"]["main"] | {"methods": ["dmpo"], "grid": grid}}
+    for scale in config["scales"].values():
+        scale |= {"experiment_changes": {}, "experiments": ["main"]}
+    return config
+
+
+def test_a_name_that_no_folder_can_have_is_refused(config, tmp_path):
+    """The longest is that of an evaluation of the task with the longest name, in the folder of SLURM's logs."""
+
+    def longest(letters):
+        runs = expand(with_long_names(config, letters)).runs
+        return f"smoke_{max(runs, key=len).replace('/', '_')}_papers"
+
+    most = 30 + 255 - len(longest(30))
+    (tmp_path / longest(most)).mkdir()
+    with pytest.raises(OSError, match="too long"):
+        (tmp_path / f"{longest(most)}1").mkdir()
+    (line,) = lines(with_long_names(config, most + 1))
+    assert line.startswith("experiments.main.grid, or the scale's: a run of dmpo on countdown has a name of 256 bytes")
+    assert line.endswith(f"or shorten the longest part, sampler~{'s' * (most + 1)}")
+
+
 def blocks_of(values):
     """Every mapping in a configuration, from the outside in."""
     if isinstance(values, dict):

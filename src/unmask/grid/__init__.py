@@ -9,7 +9,7 @@ import itertools
 from typing import Any
 
 from unmask.config import Config
-from unmask.grid.contradictions import contradictions, undrawable
+from unmask.grid.contradictions import contradictions, too_long, undrawable
 from unmask.grid.pilot import with_pilot
 from unmask.grid.runs import runs_of, start_of
 from unmask.grid.specs import evaluation_spec, model_spec, toy_spec
@@ -48,6 +48,7 @@ def expand(raw: dict[str, Any]) -> Grid:
             for task, settings in grid.models[run.model].tasks.items():
                 grid.datasets.setdefault(task, DataSpec(task, settings))
         grid.experiments[name] = _experiment(name, experiment, runs, config.tasks_of(name))
+        lines += too_long(grid.experiments[name], config.scale, runs)
         for other in itertools.chain(*grid.experiments[name].transfers.values()):
             spec = evaluation_spec(config, experiment.evaluation or "", other)
             if spec.name in config.evaluations:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from unmask.config.declared import defines, learns_demonstrations
+from unmask.grid.work import Experiment
 from unmask.spec import DataSpec, Run
 
+LONGEST = 255  # bytes of a name in a folder, on the usual file systems
 # A run that goes on training an adapter has the adapter's shape.
 ADAPTER = ("lora_rank", "lora_alpha", "lora_dropout", "lora_targets")
 
@@ -57,6 +59,26 @@ def _undemonstrated(run: Run) -> list[str]:
         fix = f"write `demonstration` in {file}, give {where} a corpus, or take {run.task} out of the tasks"
         return [f"tasks.{run.task}: {run.method} learns from demonstrations, and this task has none; {fix}"]
     return []
+
+
+def too_long(experiment: Experiment, scale: str, runs: list[Run]) -> list[str]:
+    """A run whose settings make a longer name than file systems take; one line, about the longest.
+
+    SLURM's logs are in a folder for each job, with scale, run and evaluation in one name. Other names have no settings
+    in them, and are short enough by their kind, `Name`, also while files are temporary.
+    """
+    tasks = [task for some in experiment.transfers.values() for task in some]
+    end = max((experiment.examined, *(f"{experiment.examined}-on-{task}" for task in tasks)), key=len).partition("-")[2]
+    names = {f"{scale}_{run.name}_{end}": run for run in runs}
+    longest = max(names, key=lambda name: len(name.encode()), default="")
+    size = len(longest.encode())
+    if size <= LONGEST:
+        return []
+    run = names[longest]
+    part = max((run.method, run.task, end, *run.variant.split("+")), key=len)
+    what = f"a run of {run.method} on {run.task} has a name of {size} bytes in paths, and {LONGEST} are the most"
+    fix = f"take an axis out of the grid, or shorten the longest part, {part}"
+    return [f"experiments.{experiment.name}.grid, or the scale's: {what}; {fix}"]
 
 
 def _scores_trajectories(run: Run) -> bool:
