@@ -135,6 +135,18 @@ def test_a_run_with_other_settings_is_left_out_and_named(tmp_path, monkeypatch):
     assert len(found.samples) == 11
 
 
+@pytest.mark.parametrize("scale", ["smoke", "llada-8b"])
+def test_every_evaluation_of_every_experiment_is_looked_for(scale, tmp_path, monkeypatch):
+    """Also those of an adapter that learnt from a corpus, or is carried to another task."""
+    monkeypatch.chdir(tmp_path)
+    grid = expand(config() | {"scale": scale})
+    for name, one in grid.experiments.items():
+        found = find(grid, name)
+        assert len(found.missing) == len(grid.samples(name)), name
+        assert {run.task for run in found.missing} <= set(grid.datasets), name
+        assert {run.seed for run in found.missing} == {grid.runs[run].seed for run in one.runs}, name
+
+
 def test_a_damaged_file_is_named(tmp_path):
     folder = plant(tmp_path)
     file = folder / "results/smoke/runs" / GONE / "samples-papers.parquet"

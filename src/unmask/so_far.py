@@ -49,21 +49,26 @@ class Found:
 
 def find(grid: Grid, experiment: str) -> Found:
     """What the results folder has of an experiment, read while the workflow may be running."""
-    one, found = grid.experiments[experiment], Found()
-    own = [(name, None) for name in one.runs]
-    transfers = [(name, task) for name, tasks in one.transfers.items() for task in tasks]
-    for (name, task), path in zip([*own, *transfers], map(Path, grid.samples(experiment)), strict=True):
-        run, evaluation = grid.runs[name], one.examined.removeprefix("samples-")
-        label = run.examined_by(grid.evaluations[f"{evaluation}-on-{task}"]) if task else run
-        found.planned.append(label)
-        made = _made_with(run, path.parent)
-        if path.exists() and made:
-            found.samples[path] = label
+    found = Found()
+    for path in map(Path, grid.samples(experiment)):
+        run = _run_of(grid, path)
+        evaluation = grid.evaluations.get(path.stem.removeprefix("samples-"))  # none of a diagnosis
+        evaluated = run.examined_by(evaluation) if evaluation else run
+        found.planned.append(evaluated)
+        if path.exists() and _made_with(run, path.parent):
+            found.samples[path] = evaluated
         else:
-            (found.outdated if path.exists() else found.missing).append(label)
-        if run.trains and made and task is None:
-            found.metrics[path.with_name("metrics.csv")] = run
+            (found.outdated if path.exists() else found.missing).append(evaluated)
+    for path in map(Path, grid.metrics(experiment)):
+        run = _run_of(grid, path)
+        if path.exists() and _made_with(run, path.parent):
+            found.metrics[path] = run
     return found
+
+
+def _run_of(grid: Grid, path: Path) -> Run:
+    """The run that a file belongs to."""
+    return grid.runs[path.parent.as_posix().partition("/runs/")[2]]
 
 
 def _made_with(run: Run, folder: Path) -> bool:
