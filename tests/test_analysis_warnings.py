@@ -78,6 +78,7 @@ SAID = (
 
 @pytest.fixture(autouse=True)
 def _strict():
+    plt.close("all")  # of other tests
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         yield
