@@ -54,6 +54,15 @@ def test_delta_is_never_formed_across_protocols(printed, cell, protocol, why):
     assert one["delta"] != one["delta"]
 
 
+def test_a_first_stage_on_the_same_corpus_is_comparable(printed, config):
+    from unmask.grid import expand
+
+    protocol = Protocol.of(expand(config | {"scale": "llada-8b"}), "main")
+    assert protocol.first_stages == {"d1": "s1k"}
+    row = published.beside(cells("d1", "gsm8k"), printed, protocol).iloc[0]
+    assert (row["paper_differs"], row["delta"]) == ("", pytest.approx(75 - 81.4))
+
+
 @pytest.mark.parametrize("cell", [{"variant": "alpha~1.0"}, {"length": 24}, {"task": "chain"}, {"method": "spgg"}])
 def test_nothing_is_printed_for_another_variant_length_task_or_method(printed, cell):
     assert published.beside(cells(**cell), printed, OURS)["paper"].isna().all()

@@ -6,19 +6,20 @@ Torch-free, because the workflow's controller reads it.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from unmask.grid.work import Grid
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """The base model's name, the decoding, and the tasks whose test problems we made ourselves."""
+    """The base model's name, the decoding, the tasks whose test problems we made ourselves, and first stages."""
 
     model: str
     temperature: float
     steps: dict[str, str]  # sampler -> denoising steps of a response of L tokens, `L` or `L/2`, where that is fixed
     generated: list[str]
+    first_stages: dict[str, str] = field(default_factory=dict)  # method -> the corpus that its first stage learns
 
     @classmethod
     def of(cls, grid: Grid, experiment: str) -> Protocol:
@@ -32,7 +33,10 @@ class Protocol:
             if fixed.items() <= sampler.items()
         }
         made = [t for t, d in grid.datasets.items() if d.settings.get("test_source", {}).get("source") == "generated"]
-        return cls(grid.runs[one.runs[0]].model.partition("/")[0], evaluation.temperature, steps, made)
+        runs = [grid.runs[name] for name in one.runs]
+        starts = {run.method: grid.runs[run.start_from] for run in runs if run.start_from}
+        corpora = {method: start.task for method, start in starts.items() if start.corpus}
+        return cls(runs[0].model.partition("/")[0], evaluation.temperature, steps, made, corpora)
 
     def to_json(self) -> str:
         """One line, as an argument of a step."""

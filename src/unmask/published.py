@@ -30,6 +30,7 @@ class Entry(Block):
     model: Name
     steps: Literal["L", "L/2"] | None = None
     temperature: NonNegative = 0.0
+    first_stage: Name | None = None
     differs: dict[Name, str] = Field(default={})
     methods: dict[Name, dict[Name, Lengths]] = Field(min_length=1)
 
@@ -53,7 +54,7 @@ def _rows(entry: Entry) -> Iterator[dict[str, Any]]:
                 yield {
                     "source": entry.source, "model": entry.model, "steps": entry.steps or "",
                     "temperature": entry.temperature, "differs": differs, "method": method, "task": task,
-                    "length": length, "paper": accuracy,
+                    "first_stage": entry.first_stage or "", "length": length, "paper": accuracy,
                 }  # fmt: skip
 
 
@@ -94,6 +95,9 @@ def differences(row: dict[str, Any], sampler: str, protocol: Protocol) -> list[s
         why.append(f"decoded at temperature {row['temperature']}, ours at {protocol.temperature}")
     if row["task"] in protocol.generated:
         why.append("our test problems are generated")
+    if row["first_stage"] and row["first_stage"] != protocol.first_stages.get(row["method"]):
+        first = task_name(row["first_stage"])
+        why.append(f"trained on {first} first; here the first stage is SFT on the demonstrations of the task itself")
     return why + ([row["differs"]] if row["differs"] else [])
 
 

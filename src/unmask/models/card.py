@@ -6,7 +6,6 @@ time, no machine. Test scores come after the adapter, and a file that is part of
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 import yaml
@@ -93,6 +92,8 @@ def model_card(
 ) -> str:
     """The card's text. `metrics` are a finished training's rows, `data` is the hash of its training split."""
     lora, last = run.training["lora_rank"] > 0, metrics[-1]
+    unmeasured = ("reward", "accuracy", "entropy", "nfe") if run.corpus else ()
+    figures = {key: text for key, text in FIGURES.items() if key not in unmeasured}
     front = {"library_name": "peft"} if lora else {}
     front |= {"base_model": _repository(base) or run.model, "tags": ["masked-diffusion", run.algorithm]}
     published = base is None or base.source != "scratch"
@@ -110,13 +111,13 @@ def model_card(
         digest=run.digest,
         updates=last["step"],
         skipped=sum(row.get("skipped", 0) for row in metrics),
-        figures="\n".join(f"| {text} | {last[key]:.4g} |" for key, text in FIGURES.items() if key in last),
+        figures="\n".join(f"| {text} | {last[key]:.4g} |" for key, text in figures.items() if key in last),
         validation=_validation(metrics),
         scale=scale,
         fidelity=fidelity,
         model=run.model,
         name=run.name,
-        settings=yaml.safe_dump(asdict(run), sort_keys=False, allow_unicode=True),
+        settings=yaml.safe_dump(run.values(), sort_keys=False, allow_unicode=True),
         citation=PAPERS.get(run.algorithm, f"See `src/unmask/methods/{run.algorithm}.py`."),
         licence="The base model and the data have licences of their own: read them before passing this on."
         if published
