@@ -1,11 +1,11 @@
-# make reproduce | test | test-slurm | bench | help. Nothing is needed beforehand but Python 3.11 and make.
+# make reproduce | test | test-slurm | rehearse-small | bench | help. Nothing is needed beforehand but Python 3.11 and make.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help reproduce reproduce-all data pin docs-results test test-slurm bench bench-gpu lint format clean
+.PHONY: help reproduce reproduce-all data pin docs-results test test-slurm rehearse-small rehearse bench bench-gpu lint format clean
 .DEFAULT_GOAL := help
 
 help:     ## list the commands
@@ -33,6 +33,12 @@ test: $(READY)   ## the tests
 
 test-slurm: $(READY)   ## the tests on a real SLURM that they start themselves (skipped where it is not installed)
 	pytest -m slurm -rs --durations 0 tests/slurm
+
+rehearse-small: $(READY)   ## the papers' scale on two CPU cores in minutes: every method, task and rule, with a small random model and few updates
+	python rehearsal/small.py
+
+rehearse: $(READY)   ## the same with LLaDA-8B's real shape: an hour, 24 GB of memory, 17 GB of disk; LAYERS=2 is a trial of minutes
+	LAYERS=$(LAYERS) python rehearsal/full.py
 
 bench: $(READY)  ## decoding and losses beside a textbook implementation; BENCH=--quick is a smoke test
 	python bench/run.py $(BENCH)
