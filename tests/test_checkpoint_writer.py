@@ -9,10 +9,13 @@ import pytest
 import torch
 from test_preemption import same, trained
 from test_preemption import trainer as short
+from test_training import trainer
 
 from unmask import checkpoint, processes
 from unmask.checkpoint import Checkpoint, folders
+from unmask.checkpoint_size import checkpoint_bytes, most_checkpoint_bytes
 from unmask.checkpoint_writer import CheckpointWriter
+from unmask.config.training import Training
 from unmask.files import InputError
 from unmask.seal import check_seal, sealed
 
@@ -167,3 +170,20 @@ def test_a_resumed_run_links_what_the_checkpoint_holds(config, make_policy, sudo
         links.append([inode(tmp_path / "stopped", step, name) for name in ("reference", "best")])
     assert links[0] == links[1] == links[2]
     assert same(whole, trained(short(config, make_policy(), sudoku, tmp_path / "stopped")))
+
+
+def test_the_estimated_size_is_that_on_the_disk(config, make_policy, sudoku, tmp_path):
+    one = trainer(config, make_policy(), sudoku, tmp_path, buffers=1, updates_per_buffer=1)
+    one.train()
+    found, trained_ = Checkpoint.newest(tmp_path, "x"), sum(p.numel() for p in one.policy.trainable().values())
+    estimated = checkpoint_bytes(trained_, one.settings)
+    steps = sum(value.nbytes for name, value in found.optimizer.items() if name.endswith(".step"))
+    for name, size in estimated.items():
+        assert sum(value.nbytes for value in found.tensors[name].values()) - steps * (name == "optimizer") == size > 0
+    assert checkpoint_bytes(10, one.settings.model_copy(update={"validate_every": 0}))["best"] == 0
+
+
+def test_the_most_on_the_disk_counts_what_is_linked_once(grid):
+    training = Training(**next(iter(grid.runs.values())).training | {"validate_every": 1, "resync_every": 0})
+    assert most_checkpoint_bytes(10, training) == 40 * (3 * 4 + 1)
+    assert most_checkpoint_bytes(10, training.model_copy(update={"resync_every": 1})) == 40 * 3 * 5

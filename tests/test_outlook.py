@@ -72,7 +72,7 @@ def test_disk_at_the_papers_scale(large):
     # LoRA of rank 128 on all seven projections of LLaDA-8B: 335.5 M numbers
     stays, runs = said.split("; ")
     assert stays == "disk: adapters 1.3 GB, samples at most 1.8 MB"
-    assert runs == "while it runs, a training run has checkpoints of at most 13.4 GB"
+    assert runs == "while it runs, a training run has checkpoints of at most 17.4 GB"
     assert [amount(size) for size in (2.5e12, 1e8, 9e7)] == ["2.5 TB", "0.1 GB", "90.0 MB"]
 
 

@@ -11,14 +11,12 @@ import subprocess
 from pathlib import Path
 
 from unmask.budget import Estimate, shape
+from unmask.checkpoint_size import BYTES, most_checkpoint_bytes
 from unmask.config.training import Training
 from unmask.costs import trained_parameters
 from unmask.grid.work import Grid
 from unmask.plan import Standing
 
-BYTES = 4  # of a number in an adapter or checkpoint: float32
-# A checkpoint has what is trained, its two moments, the reference and the best policy so far; two of them are kept.
-COPIES_IN_A_CHECKPOINT, CHECKPOINTS = 5, 2
 BYTES_A_TOKEN = 4  # of a response, as text, compressed
 TERABYTE, GIGABYTE = 1e12, 1e9
 
@@ -76,9 +74,10 @@ def disk(grid: Grid, evaluations: dict[str, list[str]]) -> str:
     for name, names in evaluations.items():
         run, known = grid.runs[name], shape(grid, name)
         if known and run.trains:
-            size = BYTES * trained_parameters(known, Training(**run.training))
-            adapters += size
-            largest = max(largest, size * COPIES_IN_A_CHECKPOINT * CHECKPOINTS)
+            training = Training(**run.training)
+            trained = trained_parameters(known, training)
+            adapters += BYTES * trained
+            largest = max(largest, most_checkpoint_bytes(trained, training))
         for evaluation in names:
             spec = grid.evaluations[evaluation]
             examples = grid.datasets[spec.task or run.task].settings.get(
