@@ -9,7 +9,7 @@ KEPT, WRITTEN = 2, 1  # checkpoints on the disk, and one more while it is being 
 
 
 def checkpoint_bytes(trained: int, training: Training) -> dict[str, int]:
-    """Bytes of a checkpoint by file, for so many `trained` parameters; without the buffer of rollouts, which is small."""
+    """Bytes of a checkpoint by file, for so many `trained` parameters; the buffer of rollouts is small and left out."""
     one = BYTES * trained
     return {"parameters": one, "optimizer": 2 * one, "reference": one, "best": one if training.validate_every else 0}
 
