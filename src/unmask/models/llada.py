@@ -134,9 +134,16 @@ def _block(
         rows = torch.arange(len(window), device=window.device)[:, None]
         store[0, rows, window], store[1, rows, window] = key, value
         key, value = store
-    query = _rotate(heads(attention.q_proj(select(normed, columns))), *(select(part, columns) for part in rope))
+    asked = select(normed, columns)
+    if asked.dtype != torch.float32:  # a strided input is a batched product with a copied weight; fp32 keeps its bits
+        asked = asked.contiguous()
+    query = _rotate(heads(attention.q_proj(asked)), *(select(part, columns) for part in rope))
     query, key, value = (part.transpose(1, 2) for part in (query, key, value))
-    mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=keys_seen, enable_gqa=True)
+    shared = query.shape[1] // key.shape[1]  # queries of each key
+    if shared > 1 and keys_seen is not None:  # with a mask, no fast kernel lets queries share keys
+        key, value = key.repeat_interleave(shared, 1), value.repeat_interleave(shared, 1)
+        shared = 1
+    mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=keys_seen, enable_gqa=shared > 1)
     x = select(x, columns) + attention.o_proj(mixed.transpose(1, 2).flatten(2))
     return x + layer.mlp(layer.post_attention_layernorm(x))
 
