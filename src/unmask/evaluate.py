@@ -105,8 +105,9 @@ def _graded(policy: Policy, task: Task, examples: list[Example], made: Completio
     """What is stored of each response."""
     tokens = (made.response != policy.eot).sum(1).tolist()
     gammas = policy.head.gamma(made.threshold).nanmean(1).tolist() if made.threshold.shape[1] else [None] * len(texts)
-    for example, text, nfe, count, gamma in zip(examples, texts, made.nfe.tolist(), tokens, gammas, strict=True):
-        grade = graded(task, text, example)
+    grades = [graded(task, text, example) for text, example in zip(policy.judged(texts), examples, strict=True)]
+    made_of = zip(examples, texts, grades, made.nfe.tolist(), tokens, gammas, strict=True)
+    for example, text, grade, nfe, count, gamma in made_of:
         yield {
             "difficulty": example["difficulty"],
             "prompt": example["question"],

@@ -255,7 +255,7 @@ def _rewarded(
     settings: RolloutSettings,
 ) -> Rollouts:
     mine = processes.share(len(examples))
-    pairs = list(zip(policy.texts(made.response[mine]), examples[mine], strict=True))
+    pairs = list(zip(policy.judged(policy.texts(made.response[mine])), examples[mine], strict=True))
     device = prompt.device
     reward = torch.tensor([total_reward(task, *pair) for pair in pairs], dtype=torch.float32, device=device)
     correct = torch.tensor([graded(task, *pair).strict for pair in pairs], dtype=torch.float32, device=device)

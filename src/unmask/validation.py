@@ -82,7 +82,8 @@ def accuracies(
             report=progress.after(done),
         )
         done += len(texts) * settings.length
-        grades = [graded(task, text, example) for text, example in zip(texts, examples[part], strict=True)]
+        judged = zip(policy.judged(texts), examples[part], strict=True)
+        grades = [graded(task, text, example) for text, example in judged]
         for grade in grades:
             sums += torch.tensor([grade.published * grade.points, grade.points, grade.strict], dtype=torch.float64)
     processes.add([sums])

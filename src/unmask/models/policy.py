@@ -8,6 +8,7 @@ a later moment when a method re-synchronises it.
 from __future__ import annotations
 
 import contextlib
+import functools
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from unmask.models.adapters import load_adapter, multiply_in_the_bases_type
 from unmask.models.llada import LladaForMaskedDiffusion
 from unmask.models.nf4 import check_nf4, quantise
 from unmask.models.published import check_trained, load_model, load_tokenizer
+from unmask.scoring.extraction import END, END_OF_TEXT
 from unmask.seal import seal
 
 logging.disable_progress_bar()
@@ -231,3 +233,18 @@ class Policy:
     def texts(self, responses: Tensor) -> list[str]:
         """The responses [B, L] as text, special tokens included: scoring rules look at them."""
         return self.tokenizer.batch_decode(responses, skip_special_tokens=False)
+
+    @functools.cached_property
+    def end_tokens(self) -> set[str]:
+        """What ends a response: the end of text, and the special token that closes a turn in the chat template."""
+        conversation = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}]
+        after = self.tokenizer.apply_chat_template(conversation, tokenize=False).rpartition("!")[2]
+        special = {str(token) for token in self.tokenizer.added_tokens_decoder.values() if token.special}
+        return {self.tokenizer.eos_token} | {token for token in special if after.startswith(token)}
+
+    def judged(self, texts: list[str]) -> list[str]:
+        """Responses as tasks and scores read them: with the end tokens that they know in place of the tokenizer's."""
+        unknown = [token for token in self.end_tokens if not END.fullmatch(token)]
+        for token in unknown:
+            texts = [text.replace(token, END_OF_TEXT) for text in texts]
+        return texts

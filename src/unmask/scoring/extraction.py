@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import re
 
-END = re.compile(r"<\|eot_id\|>|<\|endoftext\|>")
+# The end of text of both published families, and what closes a turn of LLaDA's and of Dream's chat template. A policy
+# with other tokens translates its own (`Policy.judged`).
+END_OF_TEXT = "<|endoftext|>"
+END = re.compile(r"<\|endoftext\|>|<\|eot_id\|>|<\|im_end\|>")
 BRACES = re.compile(r"\{+|\}+")
 OPENED_BOX = re.compile(r"\\boxed\s*\{")
 LEADING_ZEROS = re.compile(r"(?<![0-9])0+(?=[0-9])")

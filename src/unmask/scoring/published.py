@@ -10,7 +10,7 @@ import re
 
 from unmask.scoring import Verdict
 from unmask.scoring.arithmetic import evaluate, integers
-from unmask.scoring.extraction import answer_text, cut, last_box, simple_boxes
+from unmask.scoring.extraction import END, answer_text, cut, last_box, simple_boxes
 from unmask.scoring.normalise import same
 
 NUMBER = re.compile(r"-?\d+\.?\d*")
@@ -112,11 +112,11 @@ def _fenced(response: str) -> str:
 def _tagged(response: str) -> str:
     """From the answer tag to the first of its end, an end of turn and an end of text."""
     _, _, rest = response.partition("<answer>")
-    inside, *closed = re.split(r"<\|eot_id\|>|<\|endoftext\|>|</answer>", rest, maxsplit=1)
+    inside, *closed = re.split(f"{END.pattern}|</answer>", rest, maxsplit=1)
     return inside if closed else ""
 
 
 def _after_tag(response: str) -> str:
     """From the end of the answer to the first end of turn or text, or to the end."""
     _, _, rest = response.partition("</answer>")
-    return re.split(r"<\|eot_id\|>|<\|endoftext\|>", rest, maxsplit=1)[0]
+    return cut(rest)
