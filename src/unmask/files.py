@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import socket
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -62,11 +63,21 @@ def writing(path: Path) -> Iterator[Path]:
         _remove_leftovers(path, "new|old")
         try:
             yield temporary
+            _apply_umask(temporary)
             if path.is_dir():
                 remove(path)
             os.replace(temporary, path)
         finally:
             remove(temporary)
+
+
+def _apply_umask(path: Path) -> None:
+    """Let others read what was written, as far as the umask does: safetensors makes files for their owner alone."""
+    umask = os.umask(0)
+    os.umask(umask)
+    for file in (path, *path.rglob("*")):
+        if not file.is_symlink() and file.is_file() and stat.S_IMODE(file.stat().st_mode) == 0o600:
+            file.chmod(0o666 & ~umask)
 
 
 @contextlib.contextmanager
