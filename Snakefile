@@ -7,6 +7,7 @@
 #   snakemake --profile slurm plan            how far its runs are (plan_main: those of one experiment)
 #   snakemake --profile slurm --nolock so_far       tables from the runs that are done (so_far_main: of one experiment)
 import json
+import os
 import shlex
 import sys
 
@@ -33,6 +34,10 @@ shell.prefix(
     f"set -euo pipefail; export UNMASK_WORKFLOW=1; SRC={shlex.quote(SRC)}; "
     f"CHECKPOINT_MINUTES={GRID.runtime.checkpoint_minutes}; "
 )
+# A profile that limits the resource gpu has the GPUs of one machine to lend to local jobs (src/unmask/cards.py).
+gpus = getattr(workflow.resource_settings.resources.get("gpu"), "value", None)
+if isinstance(gpus, int):
+    os.environ["UNMASK_CARDS"] = str(gpus)
 # What scores, tables, figures and claims are made with: a change remakes them all, which takes seconds.
 ANALYSIS = [
     f"{SRC}/unmask/{name}.py"

@@ -11,6 +11,7 @@ import os
 import sys
 from pathlib import Path
 
+from unmask.cards import take_cards
 from unmask.files import run_step
 from unmask.spec import Run
 
@@ -26,6 +27,7 @@ def main() -> None:
     parser.add_argument("step", nargs=argparse.REMAINDER, help="-- script and its arguments, the spec first")
     args = parser.parse_args()
     script, *words = args.step[1:] if args.step[:1] == ["--"] else args.step
+    take_cards(args.gpus if args.nodes == 1 else 0)
     command = launcher(processes(script, words, args.gpus), args.nodes)
     os.execvp(command[0], [*command, script, *words])  # noqa: S606 (no shell is meant)
 

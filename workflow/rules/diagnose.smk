@@ -31,7 +31,7 @@ rule diagnose_policy:
     shell:
         r"""
         exec &> >(tee {log:q})
-        HF_HUB_OFFLINE=1 python "$SRC/diagnose_policy.py" {input.spec:q} \
+        HF_HUB_OFFLINE=1 python "$SRC/launch.py" -- "$SRC/diagnose_policy.py" {input.spec:q} \
             --diagnosis {input.diagnosis:q} \
             --weights {input.weights:q} \
             {params.adapter:q} \
