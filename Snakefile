@@ -13,11 +13,16 @@ import sys
 
 from snakemake.exceptions import WorkflowError
 
+sys.path.insert(0, f"{workflow.basedir}/src")
+from unmask.plain import syntax_error
+
+if (wrong := syntax_error(f"{workflow.basedir}/config.yaml")) is not None:
+    raise WorkflowError(wrong)
+
 
 configfile: f"{workflow.basedir}/config.yaml"
 
 
-sys.path.insert(0, f"{workflow.basedir}/src")
 from unmask.grid import expand
 from unmask.mistakes import ConfigError
 from unmask.protocol import Protocol
@@ -98,6 +103,9 @@ for name in GRID.experiments:
             name
         input:
             GRID.targets(name),
+
+    # What `snakemake --list` shows.
+    workflow.get_rule(name).docstring = GRID.experiments[name].question
 
 
 include: "workflow/rules/common.smk"
