@@ -7,7 +7,6 @@
 #   snakemake --profile slurm plan            how far its runs are (plan_main: those of one experiment)
 #   snakemake --profile slurm --nolock so_far       tables from the runs that are done (so_far_main: of one experiment)
 import json
-import os
 import shlex
 import sys
 
@@ -23,6 +22,7 @@ if (wrong := syntax_error(f"{workflow.basedir}/config.yaml")) is not None:
 configfile: f"{workflow.basedir}/config.yaml"
 
 
+from unmask.cards import lend_cards
 from unmask.grid import expand
 from unmask.mistakes import ConfigError
 from unmask.protocol import Protocol
@@ -40,9 +40,7 @@ shell.prefix(
     f"CHECKPOINT_MINUTES={GRID.runtime.checkpoint_minutes}; "
 )
 # A profile that limits the resource gpu has the GPUs of one machine to lend to local jobs (src/unmask/cards.py).
-gpus = getattr(workflow.resource_settings.resources.get("gpu"), "value", None)
-if isinstance(gpus, int):
-    os.environ["UNMASK_CARDS"] = str(gpus)
+lend_cards(getattr(workflow.resource_settings.resources.get("gpu"), "value", None))
 # What scores, tables, figures and claims are made with: a change remakes them all, which takes seconds.
 ANALYSIS = [
     f"{SRC}/unmask/{name}.py"

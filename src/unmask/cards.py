@@ -20,6 +20,12 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 PAUSE = 5.0  # seconds between two looks
 
 
+def lend_cards(count: object) -> None:
+    """Tell this process's jobs that so many GPUs are lent one by one; anything but a number says that they are not."""
+    if isinstance(count, int):
+        os.environ[COUNT] = str(count)
+
+
 def take_cards(wanted: int) -> list[str]:
     """Wait for so many GPUs and make them this process's only ones; they stay its own after an exec.
 
