@@ -4,6 +4,11 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# Snakemake and matplotlib keep files under HOME; where nothing can be written there, keep them under .cache here.
+ifneq ($(shell mkdir -p "$$HOME/.cache" 2>/dev/null && test -w "$$HOME/.cache" && echo yes),yes)
+export XDG_CACHE_HOME ?= $(CURDIR)/.cache
+export MPLCONFIGDIR ?= $(CURDIR)/.cache/matplotlib
+endif
 
 .PHONY: help reproduce reproduce-all data pin docs-results test test-slurm rehearse-small rehearse bench bench-gpu lint format clean
 .DEFAULT_GOAL := help
