@@ -11,6 +11,7 @@ import shlex
 import sys
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 sys.path.insert(0, f"{workflow.basedir}/src")
 from unmask.plain import syntax_error
@@ -31,6 +32,9 @@ try:
     GRID = expand(config)
 except ConfigError as mistakes:
     raise WorkflowError(str(mistakes)) from None
+
+for line in GRID.warnings if workflow.is_main_process else ():
+    logger.warning(f"config.yaml, in a scale that is not in use: {line}")
 
 SRC = f"{workflow.basedir}/src"
 # Jobs find the scripts through $SRC, so a clone may be moved and `--directory` works without rerunning anything; nor does

@@ -147,10 +147,6 @@ WRONG = {  # path: (value, the line that says so)
         {"tasks": ["sudok"], "methods": ["bas"]},
         "scales.smoke.experiment_changes.dream.tasks: unknown 'sudok'; did you mean 'sudoku'?",
     ),
-    "scales.laptop.experiment_changes.main": (
-        {"methods": []},
-        "scales.laptop.experiment_changes.main.methods: list should have at least 1",
-    ),
     "scales.smoke.models": ({}, "scales.smoke.models.dream: missing; experiments.dream.model asks for it"),
     "scales.smoke.models.dream": ("smoke-dreem", "scales.smoke.models: unknown 'smoke-dreem'; did you mean 'smoke-d"),
     "experiments.dream.model": ("draem", "scales.smoke.models.draem: missing; experiments.dream.model asks for it"),
@@ -164,6 +160,30 @@ def test_a_wrong_value_is_said_with_its_place(config, path):
     value, line = WRONG[path]
     put(config, path, value)
     assert any(found.startswith(line) for found in lines(config)), lines(config)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "line"),
+    [
+        (
+            "scales.laptop.experiment_changes.main",
+            {"methods": []},
+            "scales.laptop.experiment_changes.main.methods: list should have at least 1",
+        ),
+        ("scales.laptop.seeds", [0, 0], "scales.laptop.seeds: 0 stands there twice; remove one"),
+        ("scales.laptop.training.alhpa", 1, "scales.laptop.training: unknown 'alhpa'"),
+        ("scales.laptop", None, "scales.laptop: input should be a valid dictionary, not None"),
+    ],
+)
+def test_a_mistake_in_another_scale_stops_only_that_one(config, path, value, line):
+    put(config, path, value)
+    grid = expand(config)
+    assert grid.runs
+    assert any(said.startswith(line) for said in grid.warnings), grid.warnings
+    assert any(said.startswith(line) for said in lines(config | {"scale": "laptop"}))
+    config["training"]["alhpa"] = 1  # with a mistake that counts, all are said
+    assert any(said.startswith(line) for said in lines(config))
+    assert any(said.startswith("training: unknown 'alhpa'") for said in lines(config))
 
 
 def test_a_block_that_is_no_mapping_is_one_mistake(config):

@@ -22,11 +22,11 @@ from unmask.spec import DataSpec, DiagnosisSpec, Run
 def expand(raw: dict[str, Any]) -> Grid:
     """The grid of the scale that `raw['scale']` names. Raises ConfigError with every mistake."""
     raw = with_pilot(normalise(raw))
-    check(raw)
+    raw, warnings = check(raw)
     config = Config.model_validate(raw)
     check_scale(config)
     scale = config.scales[config.scale]
-    grid = Grid(config.scale, scale.experiments, toy_spec(config), scale.cost, config.runtime_at_scale)
+    grid = Grid(config.scale, scale.experiments, toy_spec(config), scale.cost, config.runtime_at_scale, warnings)
     for task in itertools.chain(scale.tasks, *map(config.tasks_of, config.experiments)):
         grid.datasets[task] = DataSpec(task, config.task_settings(task))
     for name in config.evaluations:

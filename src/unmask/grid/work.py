@@ -34,6 +34,7 @@ class Grid:
     exact_toy: ToySpec
     cost: Cost
     runtime: Runtime
+    warnings: list[str] = field(default_factory=list)  # mistakes in scales that are not in use
     runs: dict[str, Run] = field(default_factory=dict)
     models: dict[str, ModelSpec] = field(default_factory=dict)
     datasets: dict[str, DataSpec] = field(default_factory=dict)

@@ -19,6 +19,7 @@ from unmask.mistakes.lengths import wrong_lengths
 from unmask.mistakes.lines import problems
 from unmask.mistakes.missing import missing
 from unmask.mistakes.names import wrong_names
+from unmask.mistakes.reading import block_at
 
 
 class ConfigError(ValueError):
@@ -30,18 +31,40 @@ class ConfigError(ValueError):
         super().__init__("\n".join([f"config.yaml has {count}:", *(f"  - {line}" for line in self.lines)]))
 
 
-def check(raw: Any) -> None:
-    """Raise ConfigError if a block of the (normalised) configuration is wrong."""
+def check(raw: Any) -> tuple[dict[str, Any], list[str]]:
+    """Raise ConfigError if a block of the (normalised) configuration is wrong that the scale in use can see.
+
+    Returns the configuration without other scales that are wrong, and what is wrong with them.
+    """
+    lines = _mistakes(raw)
+    scales = block_at(raw, "scales")
+    others = {name for name in scales if name != raw.get("scale")}
+    broken = {name for name in others if any(_is_about(line, name) for line in lines)}
+    if broken:
+        raw = raw | {"scales": {name: scale for name, scale in scales.items() if name not in broken}}
+        if not _mistakes(raw):
+            return raw, lines
+    if lines:
+        raise ConfigError(lines)
+    return raw, []
+
+
+def _is_about(line: str, scale: str) -> bool:
+    """Whether a mistake is one in the block of a scale."""
+    return line.startswith((f"scales.{scale}.", f"scales.{scale}:"))
+
+
+def _mistakes(raw: Any) -> list[str]:
+    """One line for everything that is wrong with the blocks."""
     lines = problems(Config, raw, "")
     if not isinstance(raw, dict):
-        raise ConfigError(lines)
+        return lines
     lines += wrong_names(raw)
     for where, values, block in layers(raw):
         lines += problems(optional(block), values, where)
     lines += missing(raw)
     lines += wrong_lengths(raw)
-    if lines:
-        raise ConfigError(lines)
+    return list(dict.fromkeys(lines))
 
 
 def check_scale(config: Config) -> None:
