@@ -24,7 +24,7 @@ from unmask.checkpoint import Checkpoint, dotted, moments, restore_moments, undo
 from unmask.checkpoint_writer import CheckpointWriter
 from unmask.compute import Compute
 from unmask.config.training import Training
-from unmask.files import InputError
+from unmask.files import InputError, TransientError
 from unmask.methods import Method, Rows
 from unmask.models.policy import Policy
 from unmask.optimizer import adamw, clip, schedule, set_rates
@@ -248,7 +248,9 @@ class Trainer:
         with processes.in_turn():  # the first process removes what is damaged
             state = Checkpoint.newest(self.folder, self.identity, self.policy.model.device)
         if not processes.same(state.step if state else 0):
-            raise InputError(f"{self.folder}: not the same for all processes yet; wait for its disk and start again")
+            raise TransientError(
+                f"{self.folder}: not the same for all processes yet; wait for its disk and start again"
+            )
         if state is None:
             return 0, None, None
         with torch.no_grad():
