@@ -24,7 +24,7 @@ from unmask.checkpoint import Checkpoint, dotted, moments, restore_moments, undo
 from unmask.checkpoint_writer import CheckpointWriter
 from unmask.compute import Compute
 from unmask.config.training import Training
-from unmask.files import InputError, TransientError
+from unmask.files import TransientError
 from unmask.methods import Method, Rows
 from unmask.models.policy import Policy
 from unmask.optimizer import adamw, clip, schedule, set_rates
