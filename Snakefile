@@ -28,6 +28,9 @@ from unmask.grid import expand
 from unmask.mistakes import ConfigError
 from unmask.protocol import Protocol
 
+# `--config overwrite=true`: finished runs that took long may be trained again with other settings.
+OVERWRITE = str(config.pop("overwrite", False)).lower() == "true"
+
 try:
     GRID = expand(config)
 except ConfigError as mistakes:
@@ -42,12 +45,13 @@ SRC = f"{workflow.basedir}/src"
 shell.prefix(
     f"set -euo pipefail; export UNMASK_WORKFLOW=1; SRC={shlex.quote(SRC)}; "
     f"CHECKPOINT_MINUTES={GRID.runtime.checkpoint_minutes}; "
+    f"OVERWRITE_ABOVE={'inf' if OVERWRITE else GRID.runtime.overwrite_above}; "
 )
 # A profile that limits the resource gpu has the GPUs of one machine to lend to local jobs (src/unmask/cards.py).
 lend_cards(getattr(workflow.resource_settings.resources.get("gpu"), "value", None))
 # What scores, tables, figures and claims are made with: a change remakes them all, which takes seconds.
 ANALYSIS = [
-    f"{SRC}/unmask/{name}.py"
+    f"src/unmask/{name}.py"
     for name in (
         "scores",
         "names",
@@ -67,7 +71,7 @@ ANALYSIS = [
 
 
 wildcard_constraints:
-    scale=GRID.scale,
+    scale=GRID.place,
     run="|".join(map(re.escape, GRID.runs)),
     model="|".join(map(re.escape, GRID.models)),
     task="|".join(map(re.escape, GRID.datasets)),
@@ -83,10 +87,10 @@ rule all:
     """Every experiment that the scale asks for, and what the papers' claims come to."""
     input:
         [path for name in GRID.wanted for path in GRID.targets(name)],
-        f"results/{GRID.scale}/claims.md",
-        f"results/{GRID.scale}/figures/exact_toy.png",
-        f"results/{GRID.scale}/tables/exact_toy.md",
-        f"results/{GRID.scale}/report.html",
+        f"results/{GRID.place}/claims.md",
+        f"results/{GRID.place}/figures/exact_toy.png",
+        f"results/{GRID.place}/tables/exact_toy.md",
+        f"results/{GRID.place}/report.html",
 
 
 rule everything:
@@ -94,8 +98,8 @@ rule everything:
     input:
         rules.all.input,
         [path for name in GRID.everything for path in GRID.targets(name)],
-        f"results/{GRID.scale}/all_claims.md",
-        f"results/{GRID.scale}/all_report.html",
+        f"results/{GRID.place}/all_claims.md",
+        f"results/{GRID.place}/all_report.html",
 
 
 for name in GRID.experiments:
@@ -112,6 +116,7 @@ for name in GRID.experiments:
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/failures.smk"
+include: "workflow/rules/lineage.smk"
 include: "workflow/rules/prepare.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"

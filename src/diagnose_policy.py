@@ -5,6 +5,7 @@ python src/diagnose_policy.py results/laptop/runs/base/sudoku/default/seed-0/spe
 """
 
 import argparse
+import time
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ from unmask import tasks
 from unmask.data import read_examples, write_rows
 from unmask.diagnostics import surrogate_gaps
 from unmask.files import run_step
+from unmask.manifest import write_manifest
 from unmask.models.policy import Policy
 from unmask.models.published import check_base
 from unmask.rollout import RolloutSettings, roll_out
@@ -29,27 +31,36 @@ def main() -> None:
     parser.add_argument("--adapter", type=Path, help="what the run trained; none for the base model")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--manifest", type=Path, help="what the rows were made of; with --digest")
+    parser.add_argument("--digest", help="of the run, the diagnosis and the test data, as the workflow computes it")
     args = parser.parse_args()
+    began = time.monotonic()
     torch.set_num_threads(1)  # the same sums in the same order on any machine
     run, spec = Run.read(args.spec), DiagnosisSpec.read(args.diagnosis)
     check_base(args.weights)
     policy = Policy.load(args.weights, args.adapter, **run.numbers)
     settings = RolloutSettings(
         group_size=1,
-        length=run.training["generation_length"],
-        block_length=run.block_length,
+        length=spec.generation_length,
+        block_length=spec.block_length,
         sampler=spec.sampler,
         temperature=spec.temperature,
-        rows_per_forward=run.training["rows_per_forward"],
+        rows_per_forward=spec.rows_per_forward,
         dropout=False,
-        mask_padding=run.training["mask_padding"],
+        mask_padding=spec.mask_padding,
     )
     task, examples = tasks.load(run.task, run.task_settings), read_examples(args.data)[: spec.examples]
     made = roll_out(policy, task, examples, settings, Seeds(("diagnose", run.seed)))
     labels = {"method": run.method, "task": run.task, "variant": run.variant, "seed": run.seed}
     with policy.narrowed():
         rows = surrogate_gaps(policy.model, made)
+    inputs = {"diagnosis": args.diagnosis, "weights": args.weights, "data": args.data}
+    inputs |= {"adapter": args.adapter} if args.adapter else {}
+    if args.manifest:  # it must not tell of files that have been replaced since
+        args.manifest.unlink(missing_ok=True)
     write_rows(args.out, [labels | row for row in rows])
+    if args.manifest:
+        write_manifest(args.manifest, args.digest, inputs, [args.out], began)
 
 
 if __name__ == "__main__":

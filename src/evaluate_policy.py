@@ -8,6 +8,7 @@ On 4 GPUs: torchrun --standalone --nproc-per-node 4 src/evaluate_policy.py … (
 
 import argparse
 import contextlib
+import time
 from pathlib import Path
 
 import torch
@@ -18,7 +19,7 @@ from unmask.evaluate import evaluate
 from unmask.files import remove, run_step
 from unmask.kept import Kept
 from unmask.lock import Lock, held
-from unmask.manifest import identity
+from unmask.manifest import device_name, identity, write_manifest
 from unmask.models.policy import Policy
 from unmask.models.published import check_base
 from unmask.rollout import posed
@@ -34,6 +35,8 @@ def main() -> None:
     parser.add_argument("--adapter", type=Path, help="what the run trained; none for the base model")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--samples", type=Path, required=True)
+    parser.add_argument("--manifest", type=Path, help="what the samples were made of; with --digest")
+    parser.add_argument("--digest", help="of the run, the evaluation and the test data, as the workflow computes it")
     args = parser.parse_args()
     parts = args.samples.with_suffix(".parts")
     with processes.joined(), held(parts) if processes.rank() == 0 else contextlib.nullcontext() as lock:
@@ -43,20 +46,28 @@ def main() -> None:
 
 def examine(args: argparse.Namespace, parts: Path, lock: Lock | None) -> None:
     """Write all samples, then drop the parts. Without lock: only help."""
+    began = time.monotonic()
     torch.set_num_threads(1)  # the same sums in the same order on any machine
     spec = EvaluationSpec.read(args.evaluation)
     run = Run.read(args.spec).examined_by(spec)
     inputs = {"evaluation": args.evaluation, "weights": args.weights, "data": args.data}
     check_base(args.weights)
     policy = Policy.load(args.weights, args.adapter, **run.numbers)
-    kept = Kept(parts, identity(run, inputs | ({"adapter": args.adapter} if args.adapter else {})))
+    inputs |= {"adapter": args.adapter} if args.adapter else {}
+    kept = Kept(parts, identity(run, inputs))
     task, examples = tasks.load(run.task, run.task_settings), read_examples(args.data)
     posed(policy, task, examples, max(spec.lengths))  # a prompt that is too long is found before hours of work
     rows = evaluate(policy, task, examples, run, spec, kept)
     if lock is None:
         return
     lock.check()
+    if args.manifest:  # it must not tell of files that have been replaced since
+        args.manifest.unlink(missing_ok=True)
     write_rows(args.samples, rows)
+    if args.manifest:
+        device = device_name(policy.model.device)
+        facts = {"device": device, "processes": processes.world(), "rows": len(rows)}
+        write_manifest(args.manifest, args.digest, inputs, [args.samples], began, **facts)
     remove(parts)
 
 

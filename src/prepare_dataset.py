@@ -1,6 +1,7 @@
-"""Make or fetch a task's examples and write its three splits.
+"""Make or fetch a task's training and validation examples, or its test examples: what the spec is of.
 
 python src/prepare_dataset.py results/laptop/data/sudoku/spec.yaml results/laptop/data/sudoku
+python src/prepare_dataset.py results/laptop/data/sudoku/test/spec.yaml results/laptop/data/sudoku
 """
 
 import argparse
@@ -17,24 +18,27 @@ from unmask.tasks import load
 
 
 def main() -> None:
-    """Write train.parquet, validation.parquet, test.parquet and manifest.json."""
+    """Write a parquet file for each split and last the manifest: manifest.json, or test/manifest.json."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("spec", type=Path)
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, help="for the parquet files")
     args = parser.parse_args()
     began = time.monotonic()
     spec = DataSpec.read(args.spec)
     try:
         check_pinned(spec.settings)  # before anything is fetched
-        splits = load(spec.task, spec.settings).splits()
+        made = load(spec.task, spec.settings).splits()
     except ValueError as error:
         sys.exit(f"tasks.{spec.task}: {error}")
+    manifest = args.folder / ("test/manifest.json" if spec.test else "manifest.json")
+    splits = {split: made[split] for split in spec.splits}
     files = [args.folder / f"{split}.parquet" for split in splits]
+    manifest.unlink(missing_ok=True)  # it must not tell of files that have been replaced since
     for file, examples in zip(files, splits.values(), strict=True):
         write_rows(file, examples)
     rows = {split: len(examples) for split, examples in splits.items()}
     inputs = local_files(spec.settings)
-    write_manifest(args.folder / "manifest.json", spec, inputs, files, began, rows=rows, settings=spec.settings)
+    write_manifest(manifest, spec, inputs, files, began, rows=rows, settings=spec.settings)
     print(f"{spec.task}: " + ", ".join(f"{n} {split}" for split, n in rows.items()))
 
 

@@ -42,13 +42,13 @@ def main() -> None:
     spec = ModelSpec.read(args.spec)
     inputs = {f"{file.parent.name}/{file.stem}": file for file in args.data or ()}
     if spec.source == "scratch":
-        facts, outputs = _train(spec, args.data, args.weights), [args.weights]
+        facts, outputs = _train(spec, args.data, args.weights, args.manifest), [args.weights]
     else:
-        facts, outputs = _provide(spec, args.weights), []  # the files have a hash each among the facts
+        facts, outputs = _provide(spec, args.weights, args.manifest), []  # the files have a hash each among the facts
     write_manifest(args.manifest, spec, inputs, outputs, began, **facts)
 
 
-def _train(spec: ModelSpec, files: list[Path], weights: Path) -> dict[str, Any]:
+def _train(spec: ModelSpec, files: list[Path], weights: Path, manifest: Path) -> dict[str, Any]:
     """Train a tiny model and write it; returns what the manifest says of it. `files` lie in a folder for each task."""
     seeds = Seeds(("pretrain", "+".join(spec.tasks), spec.seed))
     tokenizer = build_tokenizer()
@@ -60,6 +60,7 @@ def _train(spec: ModelSpec, files: list[Path], weights: Path) -> dict[str, Any]:
         for task, settings in spec.tasks.items()
     ]
     found = pretrain(policy, lessons, spec.lengths, spec.block_length, seeds, spec.name)
+    manifest.unlink(missing_ok=True)  # it must not tell of files that have been replaced since
     with writing(weights) as temporary:
         policy.model.save_pretrained(temporary)
         policy.tokenizer.save_pretrained(temporary)
@@ -75,10 +76,11 @@ def _splits(files: list[Path], task: str) -> tuple[list[Example], list[Example]]
     return read_examples(found["train"]), read_examples(found["validation"])
 
 
-def _provide(spec: ModelSpec, weights: Path) -> dict[str, Any]:
+def _provide(spec: ModelSpec, weights: Path, manifest: Path) -> dict[str, Any]:
     """Check a published model and link its files; returns what the manifest says of it."""
     checkpoint = checkpoint_folder(spec.name, spec.source, spec.settings)
     parameters = check_checkpoint(checkpoint)
+    manifest.unlink(missing_ok=True)  # it must not tell of files that have been replaced since
     with writing(weights) as temporary:
         link(checkpoint, temporary)
         files = seal(temporary)

@@ -15,10 +15,11 @@ from unmask.files import InputError, run_step
 from unmask.fitting import EVALUATION, misfits
 from unmask.grid import expand
 from unmask.grid.work import Grid
-from unmask.manifest import sha256_of_source
+from unmask.manifest import STEP
 from unmask.mistakes import ConfigError
 from unmask.outlook import days, disk, jobs_to_go
 from unmask.plan import Standing, jobs_of, slurm_jobs, standing, totals
+from unmask.provenance import code_of
 
 
 def main() -> None:
@@ -29,9 +30,9 @@ def main() -> None:
     args = parser.parse_args()
     grid = expand(args.config)
     evaluations = evaluations_of(grid, args.experiments)
-    jobs, source, root = slurm_jobs(Path()), sha256_of_source(), Path("results", grid.scale, "runs")
+    jobs, root = slurm_jobs(Path()), Path("results", grid.place, "runs")
     found = {
-        name: standing(run, root / name, jobs_of(name, grid.scale, jobs), source)
+        name: standing(run, root / name, jobs_of(name, grid.place, jobs), code_of(STEP, run.algorithm, run.task))
         for name, run in grid.runs.items()
         if name in evaluations and run.trains
     }

@@ -23,6 +23,7 @@ from unmask.manifest import device_name, identity, write_manifest
 from unmask.models.card import model_card
 from unmask.models.policy import Policy
 from unmask.models.published import check_base
+from unmask.overwriting import lost
 from unmask.spec import ModelSpec, Run
 from unmask.trainer import Trainer
 
@@ -40,6 +41,7 @@ def main() -> None:
     parser.add_argument("--base", type=Path, help="spec.yaml of the base model, for the model card")
     parser.add_argument("--scale", default="SCALE", help="its name in paths, for the model card")
     parser.add_argument("--fidelity", default="corrected", help="whose settings, for the model card")
+    parser.add_argument("--overwrite-above", type=float, default=1.0, help="GPU-hours of a finished run to refuse")
     parser.add_argument("--adapter", type=Path, required=True)
     parser.add_argument("--metrics", type=Path, required=True)
     parser.add_argument("--manifest", type=Path, required=True)
@@ -62,6 +64,8 @@ def train(args: argparse.Namespace, lock: Lock | None, asked: Callable[[], bool]
     run, base = Run.read(args.spec), ModelSpec.read(args.base) if args.base else None
     if run.training["validate_every"] and not args.validation:
         raise InputError(f"{args.spec}: its validate_every asks for the validation split: give --validation")
+    if why := lost(args.manifest, run, args.overwrite_above):
+        raise InputError(f"{args.adapter}: {why}. Nothing was touched. Give --overwrite-above inf to replace it.")
     optional = {"start": args.init_adapter, "validation": args.validation}
     inputs = {"weights": args.weights, "data": args.data, **{name: path for name, path in optional.items() if path}}
     check_base(args.weights)
@@ -82,6 +86,7 @@ def train(args: argparse.Namespace, lock: Lock | None, asked: Callable[[], bool]
     if lock is None:
         return
     card = model_card(run, base, metrics, sha256(args.data), args.scale, args.fidelity)
+    args.manifest.unlink(missing_ok=True)  # it must not tell of files that have been replaced since
     with writing(args.adapter) as temporary:
         trainer.policy.save(temporary, card)
     with writing(args.metrics) as temporary:
@@ -89,6 +94,7 @@ def train(args: argparse.Namespace, lock: Lock | None, asked: Callable[[], bool]
     seconds_training = round(sum(row["seconds"] for row in metrics), 1)
     facts = {
         "seed": run.seed,
+        "settings": run.values(),
         "seconds_training": seconds_training,
         "device": device_name(trainer.policy.model.device),
         "processes": processes.world(),

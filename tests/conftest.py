@@ -63,7 +63,9 @@ def expand_task_settings(task):
     """Settings of a task at the smoke scale."""
     values = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
     values["scale"] = "smoke"
-    return expand(values).datasets[task].settings
+    grid = expand(values)
+    trained = next(run for run in grid.runs.values() if run.task == task and run.trains)
+    return grid.tests[task].settings | trained.task_settings
 
 
 @pytest.fixture

@@ -18,6 +18,8 @@ import pandas as pd
 import torch
 import yaml
 
+from unmask import tasks
+from unmask.data import write_rows
 from unmask.grid import expand
 from unmask.protocol import Protocol
 
@@ -42,6 +44,8 @@ def make(folder):
     torch.set_num_threads(1)
     config = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
     _write_specs(config | {"scale": "smoke"}, folder)
+    test = expand(config | {"scale": "smoke"}).tests["sudoku"]
+    write_rows(folder / "test.parquet", tasks.load("sudoku", test.settings).splits()["test"])
     ended = {name: run(name, folder, folder / name) for name in NAMES}
     assert {name: end.code for name, end in ended.items()} == dict.fromkeys(NAMES, 0), ended
     return ended
@@ -72,7 +76,7 @@ def arguments(name, made, out):
                          "--validation", data / "validation.parquet", "--adapter", out / "adapter",
                          "--metrics", out / "metrics.csv", "--manifest", out / "manifest.json",
                          "--checkpoint-minutes", 0],
-        "evaluate_policy": [*base, "--adapter", run / "adapter", "--data", data / "test.parquet",
+        "evaluate_policy": [*base, "--adapter", run / "adapter", "--data", made / "test.parquet",
                             "--evaluation", made / "evaluation.yaml", "--samples", out / "samples-papers.parquet"],
         "collect_scores": [samples, "--scores", out / "main.csv"],
         "render_table": [scores, "--question", "?", "--published", published,

@@ -22,7 +22,7 @@ ROOMS = {
 }
 # What reads config.yaml; of the rest of the library it uses no more than this.
 READING = {
-    "grid": {"mistakes", "config", "plain", "spec"},
+    "grid": {"mistakes", "config", "plain", "spec", "sources", "files"},
     "mistakes": {"config"},
     "config": set(),
 }

@@ -79,7 +79,7 @@ def samples(config, monkeypatch, folder, name, **settings):
         scale["experiment_changes"] = {}  # of experiments that are no more
     grid = expand(config)
     one = grid.runs[f"base/{name}/default/seed-0"]
-    task = load(name, one.task_settings)
+    task = load(name, one.task_settings | grid.tests[name].settings)
 
     def respond(policy, task, batch, generator, length, **decoding):
         nothing = torch.zeros(len(batch), 1)

@@ -117,9 +117,9 @@ def test_four_tasks_has_the_papers_columns_and_shares_the_runs_of_main(config):
     assert main < four
     assert {run.split("/")[1] for run in four - main} == {"chain", "simplify"}
     assert "four_tasks" not in grid.wanted + grid.everything
-    assert set(grid.everything) == set(grid.experiments) - {"four_tasks"}
+    assert set(grid.everything) == set(grid.experiments) - {"four_tasks", "llada_1_5"}
     config["scales"]["laptop"]["experiments"] = ["four_tasks"]
-    assert set(expand(config | {"scale": "laptop"}).everything) == set(grid.experiments)
+    assert set(expand(config | {"scale": "laptop"}).everything) == set(grid.experiments) - {"llada_1_5"}
     assert set(grid.datasets) >= {"sudoku", "countdown", "chain", "simplify"}
     assert len(four) == 3 * 4 * 3
 
@@ -193,3 +193,57 @@ def test_a_grid_over_training_leaves_the_base_model_alone(config):
 def test_a_curve_runs_the_algorithm_of_its_method(config):
     config["exact_toy"]["curves"]["d1"] = {"method": "d1"}
     assert expand(config).exact_toy.curves["d1"]["method"] == "diffu_grpo"
+
+
+def test_llada_1_5_has_runs_of_its_own_and_at_smaller_scales_those_of_main(config):
+    papers = expand(config | {"scale": "llada-8b"})
+    runs = papers.experiments["llada_1_5"].runs
+    assert {papers.runs[run].model for run in runs} == {"llada-1.5"}
+    assert all("model~llada-1.5" in run for run in runs)
+    assert not set(runs) & set(papers.experiments["main"].runs)
+    assert "base/sudoku/model~llada-1.5/seed-0" in runs
+    assert "base/sudoku/model~llada-1.5/seed-1" not in runs  # greedy: every seed gives the same samples
+    laptop = expand(config | {"scale": "laptop"})
+    assert set(laptop.experiments["llada_1_5"].runs) < set(laptop.experiments["main"].runs)
+
+
+def test_a_published_base_has_a_run_for_each_seed_where_its_samples_are_drawn(config):
+    papers = expand(config | {"scale": "llada-8b"})
+    seeds = {
+        name: {run[-6:] for run in papers.experiments[name].runs if run.startswith("base/")}
+        for name in ("main", "dream")
+    }
+    assert seeds == {"main": {"seed-0"}, "dream": {"seed-0", "seed-1", "seed-2"}}
+    config["samplers"]["top1"] = {"rule": "random_order"}
+    runs = expand(config | {"scale": "llada-8b"}).experiments["main"].runs
+    assert len([run for run in runs if run.startswith("base/sudoku/")]) == 3
+    laptop = expand(config | {"scale": "laptop"}).experiments["main"].runs
+    assert len([run for run in laptop if run.startswith("base/sudoku/")]) == 3  # a model of its own for each seed
+
+
+def test_settings_of_training_change_no_base_run(config):
+    before = expand(config)
+    changed = copy.deepcopy(config)
+    changed["training"] |= {"learning_rate": 7e-6, "lora_rank": 64, "validate_every": 3, "generation_length": 128}
+    after = expand(changed)
+    bases = [name for name in before.runs if name.startswith("base/")]
+    assert bases
+    assert all(before.runs[name] == after.runs[name] for name in bases)
+    assert set(before.runs[bases[0]].training) == {"dtype", "quantisation"}
+    changed["scales"]["smoke"]["training"]["dtype"] = "bfloat16"
+    assert all(before.runs[name] != expand(changed).runs[name] for name in bases[:1])
+
+
+def test_another_fidelity_has_a_folder_of_its_own(config):
+    assert expand(config).samples("main")[0].startswith("results/smoke/runs/")
+    paper = expand(config | {"fidelity": "paper"})
+    assert paper.samples("main")[0].startswith("results/smoke-paper/runs/")
+
+
+def test_another_revision_of_the_model_changes_its_runs(config):
+    before = expand(config | {"scale": "llada-8b"})
+    config["models"]["llada-8b-instruct"]["revision"] = "0" * 40
+    after = expand(config | {"scale": "llada-8b"})
+    changed = {name for name in before.runs if before.runs[name] != after.runs[name]}
+    assert changed == {name for name, run in before.runs.items() if run.model == "llada-8b-instruct"}
+    assert changed

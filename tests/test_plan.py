@@ -11,6 +11,8 @@ from unmask.manifest import signed
 from unmask.plan import Job, Standing, jobs_of, slurm_jobs, standing, totals, twins
 
 NAME = "dmpo/sudoku/default/seed-0"
+TODAY = {"unmask/trainer.py": "0", "unmask/spec.py": "0"}
+TOMORROW = TODAY | {"unmask/trainer.py": "1"}
 MINE = "rule_train_policy_wildcards_smoke_dmpo_sudoku_default_seed-0"
 
 
@@ -27,43 +29,43 @@ def checkpoint(folder, digest, step, seconds=2.0, age=1.0):
     os.utime(path, (time.time() - age,) * 2)
 
 
-def made(folder, digest, source="today"):
+def made(folder, digest, source=TODAY):
     (folder / "adapter").mkdir(parents=True)
-    manifest = {"spec": digest, "source": source, "seconds_training": 7200.0}
+    manifest = {"spec": digest, "source": source or TODAY, "seconds_training": 7200.0}
     (folder / "manifest.json").write_text(json.dumps(signed(manifest)), encoding="utf-8")
 
 
 def test_a_run_without_anything_is_to_do(run, tmp_path):
-    assert standing(run, tmp_path, [], "today") == Standing(NAME, "to do", 0, 4, 0)
+    assert standing(run, tmp_path, [], TODAY) == Standing(NAME, "to do", 0, 4, 0)
 
 
 def test_a_submitted_run_is_queued(run, tmp_path):
-    found = standing(run, tmp_path, [Job("7", "PENDING", MINE)], "today")
+    found = standing(run, tmp_path, [Job("7", "PENDING", MINE)], TODAY)
     assert found == Standing(NAME, "queued", 0, 4, 0, note="job 7")
 
 
 def test_a_run_with_a_checkpoint_and_no_holder_is_stopped(run, tmp_path):
     checkpoint(tmp_path, run.digest, 1)
     checkpoint(tmp_path, run.digest, 3)
-    assert standing(run, tmp_path, [], "today") == Standing(NAME, "stopped", 3, 4, 6.0)
+    assert standing(run, tmp_path, [], TODAY) == Standing(NAME, "stopped", 3, 4, 6.0)
 
 
 def test_checkpoints_of_other_settings_do_not_count(run, tmp_path):
     checkpoint(tmp_path, "other", 3)
-    assert standing(run, tmp_path, [], "today").state == "to do"
+    assert standing(run, tmp_path, [], TODAY).state == "to do"
 
 
 def test_a_torn_checkpoint_does_not_count(run, tmp_path):
     checkpoint(tmp_path, run.digest, 1)
     checkpoint(tmp_path, run.digest, 2)
     (tmp_path / "checkpoints/step-000002/state.json").write_text("{", encoding="utf-8")
-    assert standing(run, tmp_path, [], "today").step == 1
+    assert standing(run, tmp_path, [], TODAY).step == 1
 
 
 def test_a_running_run_tells_who_and_how_long(run, tmp_path):
     checkpoint(tmp_path, run.digest, 1, seconds=10.0, age=5.0)
     with lock.held(tmp_path):
-        found = standing(run, tmp_path, [], "today")
+        found = standing(run, tmp_path, [], TODAY)
     assert (found.state, found.step, found.seconds) == ("running", 1, 10.0)
     assert found.left == pytest.approx(3 * 10.0 - 5.0, abs=1.0)
     assert found.note.startswith(f"process {os.getpid()} on ")
@@ -72,16 +74,17 @@ def test_a_running_run_tells_who_and_how_long(run, tmp_path):
 def test_a_lock_that_has_not_moved_for_a_minute_holds_nothing(run, tmp_path):
     (tmp_path / "lock").write_text("{}", encoding="utf-8")
     os.utime(tmp_path / "lock", (time.time() - 61,) * 2)
-    assert standing(run, tmp_path, [], "today").state == "to do"
+    assert standing(run, tmp_path, [], TODAY).state == "to do"
 
 
 def test_a_made_run_is_done_or_stale_or_of_other_settings(run, tmp_path):
     made(tmp_path / "done", run.digest)
-    assert standing(run, tmp_path / "done", [], "today") == Standing(NAME, "done", 4, 4, 7200.0)
-    stale = standing(run, tmp_path / "done", [], "tomorrow")
-    assert (stale.state, stale.note) == ("stale", "made by other code; to make it again, delete its adapter")
+    assert standing(run, tmp_path / "done", [], TODAY) == Standing(NAME, "done", 4, 4, 7200.0)
+    stale = standing(run, tmp_path / "done", [], TOMORROW)
+    said = "made by other code (unmask/trainer.py); to make it again, delete its adapter"
+    assert (stale.state, stale.note) == ("stale", said)
     made(tmp_path / "other", "0123456789ab")
-    other = standing(run, tmp_path / "other", [], "today")
+    other = standing(run, tmp_path / "other", [], TODAY)
     assert (other.state, other.note) == ("to do", "made with other settings")
 
 

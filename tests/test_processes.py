@@ -187,7 +187,11 @@ def test_processes_with_other_parameters_are_named(monkeypatch):
 
 
 def test_a_number_of_processes_that_cannot_share_is_refused(grid):
-    values = next(iter(grid.runs.values())).training | {"prompts_per_buffer": 12, "prompts_at_once": 2}
+    run = next(run for run in grid.runs.values() if run.trains)
+    values = run.training | {
+        "prompts_per_buffer": 12,
+        "prompts_at_once": 2,
+    }
     for count in (1, 2, 3, 6):
         check_shares(Training(**values), count)
     with pytest.raises(

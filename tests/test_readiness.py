@@ -69,8 +69,9 @@ def test_what_is_prepared_needs_no_source(raw):
     grid = expand(raw)
     folder = Path("results/llada-8b/data/sudoku")
     folder.mkdir(parents=True)
-    manifest = {"spec": grid.datasets["sudoku"].digest}
-    (folder / "manifest.json").write_text(json.dumps(signed(manifest)), encoding="utf-8")
+    for spec, place in ((grid.datasets["sudoku"], folder), (grid.tests["sudoku"], folder / "test")):
+        place.mkdir(parents=True, exist_ok=True)
+        (place / "manifest.json").write_text(json.dumps(signed({"spec": spec.digest})), encoding="utf-8")
     assert all_that_lacks(raw, f"results/llada-8b/runs/{RUN}/adapter") == []
     raw["tasks"]["sudoku"]["seed"] = 5
     assert len(all_that_lacks(raw, f"results/llada-8b/runs/{RUN}/adapter")) == 1

@@ -196,16 +196,21 @@ def test_prepare_dataset_writes_the_splits_and_what_they_were_made_of(tmp_path):
     for split in ("train", "test"):
         (tmp_path / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
     settings = STORED | {"train_source": local(tmp_path), "test_source": local(tmp_path), "match": "number"}
-    DataSpec("gsm8k", settings).write(tmp_path / "spec.yaml")
-    command = [sys.executable, str(ROOT / "src/prepare_dataset.py"), str(tmp_path / "spec.yaml"), str(tmp_path / "out")]
-    subprocess.run(command, check=True, timeout=60)
-    manifest = json.loads((tmp_path / "out/manifest.json").read_text())
-    assert manifest["rows"] == {"train": 4, "validation": 1, "test": 5}
-    assert manifest["settings"] == settings
-    assert manifest["inputs"] == {f"{split}_source": sha256(tmp_path / f"{split}.jsonl") for split in ("train", "test")}
-    assert manifest["outputs"] == {
-        f"{split}.parquet": sha256(tmp_path / f"out/{split}.parquet") for split in manifest["rows"]
-    }
+    rows_of = {}
+    for test in (False, True):
+        DataSpec("gsm8k", settings, test).write(tmp_path / "spec.yaml")
+        command = [sys.executable, ROOT / "src/prepare_dataset.py", tmp_path / "spec.yaml", tmp_path / "out"]
+        subprocess.run(command, check=True, timeout=60)
+        manifest = json.loads((tmp_path / "out" / ("test" if test else "") / "manifest.json").read_text())
+        assert manifest["settings"] == settings
+        assert manifest["inputs"] == {
+            f"{name}_source": sha256(tmp_path / f"{name}.jsonl") for name in ("train", "test")
+        }
+        assert manifest["outputs"] == {
+            f"{split}.parquet": sha256(tmp_path / f"out/{split}.parquet") for split in manifest["rows"]
+        }
+        rows_of |= manifest["rows"]
+    assert rows_of == {"train": 4, "validation": 1, "test": 5}
     assert read_examples(tmp_path / "out/test.parquet") == [
         {"question": f"q{i}", "answer": f"{i},000", "difficulty": 1, "solution": "<<1+1=2>>"} for i in range(5)
     ]

@@ -70,7 +70,7 @@ def estimates(grid: Grid, evaluations: dict[str, list[str]], found: dict[str, St
 def shape(grid: Grid, run: str) -> Shape | None:
     """The shape of a run's base model."""
     model = grid.models[grid.runs[run].model]
-    return shape_of(model, Path("results", grid.scale, "models", model.name, "weights"))
+    return shape_of(model, Path("results", grid.place, "models", model.name, "weights"))
 
 
 def _training_hours(grid: Grid, name: str) -> float | None:
@@ -98,7 +98,7 @@ def _spent_training(grid: Grid, one: Standing) -> float:
 
 def _spent_evaluating(grid: Grid, name: str, evaluation: str) -> float:
     """Hours that an evaluation took, 0 if it is not done."""
-    file = Path("results", grid.scale, "runs", name, f"samples-{evaluation}.parquet")
+    file = Path("results", grid.place, "runs", name, f"samples-{evaluation}.parquet")
     return read_rows(file, ["seconds"])["seconds"].sum().item() / 3600 if file.exists() else 0.0
 
 
@@ -119,7 +119,7 @@ def _memory(grid: Grid, name: str, evaluations: list[str]) -> dict[str, float]:
 
 def _test_examples(grid: Grid, task: str) -> int | None:
     """Test problems of a task: those that there are, else as many as its settings or the scale's `cost` say."""
-    manifest = Path("results", grid.scale, "data", task, "manifest.json")
+    manifest = Path("results", grid.place, "data", task, "test", "manifest.json")
     if manifest.exists():
         return read_manifest(manifest)["rows"]["test"]
-    return grid.datasets[task].settings.get("test", grid.cost.test_examples.get(task))
+    return grid.tests[task].settings.get("test", grid.cost.test_examples.get(task))

@@ -64,9 +64,12 @@ def writing(path: Path) -> Iterator[Path]:
         try:
             yield temporary
             _apply_umask(temporary)
-            if path.is_dir():
-                remove(path)
-            os.replace(temporary, path)
+            if path.is_dir() and not path.is_symlink():  # set aside first: it is gone only for a moment
+                aside = path.rename(_hidden(path, "old"))
+                os.replace(temporary, path)
+                remove(aside)
+            else:
+                os.replace(temporary, path)
         finally:
             remove(temporary)
 

@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from unmask.files import InputError, writing
+from unmask.provenance import code_of
 from unmask.seal import fingerprint
-from unmask.spec import Spec
+from unmask.spec import Run, Spec
 
 SOURCE = Path(__file__).parent
+STEP = "train_policy"  # what makes a run
 PACKAGES = (
     "torch",
     "transformers",
@@ -42,16 +44,19 @@ def identity(spec: Spec, inputs: dict[str, Path]) -> str:
 
 
 def write_manifest(
-    path: Path, spec: Spec, inputs: dict[str, Path], outputs: list[Path], began: float, **more: Any
+    path: Path, spec: Spec | str, inputs: dict[str, Path], outputs: list[Path], began: float, **more: Any
 ) -> None:
-    """Write the manifest of work begun at monotonic time `began`; `more` is what the step wants remembered."""
+    """Write the manifest of work begun at monotonic time `began`; `more` is what the step wants remembered.
+
+    `spec` is that of the work, or the digest of several.
+    """
     content = {
-        "spec": spec.digest,
+        "spec": spec if isinstance(spec, str) else spec.digest,
         "inputs": {name: fingerprint(file) for name, file in inputs.items()},
         "outputs": {file.name: fingerprint(file) for file in outputs},
         "device": device_name(),
         **more,
-        "source": sha256_of_source(),
+        "source": code_of(STEP, spec.algorithm, spec.task) if isinstance(spec, Run) else sha256_of_source(),
         "git": git_state(),
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
         "python": platform.python_version(),
@@ -73,6 +78,14 @@ def read_manifest(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: {error}. Delete it and run snakemake again.") from error
     return content
+
+
+def made_of(path: Path) -> str | None:
+    """The digest of what a manifest's work was made of; None if there is no manifest, or a damaged one."""
+    try:
+        return str(read_manifest(path).get("spec"))
+    except InputError:
+        return None
 
 
 def signed(content: dict[str, Any]) -> dict[str, Any]:
@@ -103,7 +116,7 @@ def device_name(device: Any = None) -> str:
 
 
 def sha256_of_source() -> str:
-    """Hash of the library's code, to tell runs made by other code."""
+    """Hash of the library's code."""
     digest = hashlib.sha256()
     for file in sorted(SOURCE.rglob("*.py")):
         digest.update(file.read_bytes())
@@ -111,10 +124,11 @@ def sha256_of_source() -> str:
 
 
 def git_state() -> dict[str, Any] | None:
-    """Commit and whether the tree differs from it; None outside a git checkout."""
+    """Commit and whether the tree differs from it; None outside a git checkout. The clone may be another user's."""
 
     def ask(*words: str) -> str:
-        return subprocess.run(["git", "-C", str(SOURCE), *words], capture_output=True, text=True, check=True).stdout
+        command = ["git", "-c", "safe.directory=*", "-c", "core.fsmonitor=false", "-C", str(SOURCE), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
     try:
         return {"commit": ask("rev-parse", "HEAD").strip(), "dirty": bool(ask("status", "--porcelain", "-uno"))}

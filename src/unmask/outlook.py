@@ -51,7 +51,7 @@ def gpus_in(gres: str) -> int:
 
 def jobs_to_go(grid: Grid, evaluations: dict[str, list[str]], found: dict[str, Standing]) -> str:
     """How many jobs are still to be submitted, by kind; base models trained from scratch are jobs too."""
-    root = Path("results", grid.scale)
+    root = Path("results", grid.place)
     models = {grid.runs[name].model for name in evaluations}
     made_here = [
         name for name in models if grid.models[name].tasks and not (root / "models" / name / "weights").exists()
@@ -80,9 +80,7 @@ def disk(grid: Grid, evaluations: dict[str, list[str]]) -> str:
             largest = max(largest, most_checkpoint_bytes(trained, training))
         for evaluation in names:
             spec = grid.evaluations[evaluation]
-            examples = grid.datasets[spec.task or run.task].settings.get(
-                "test", grid.cost.test_examples.get(run.task, 0)
-            )
+            examples = grid.tests[spec.task or run.task].settings.get("test", grid.cost.test_examples.get(run.task, 0))
             tokens += examples * sum(spec.lengths) * len(spec.samplers)
     parts = [f"adapters {amount(adapters)}", f"samples at most {amount(tokens * BYTES_A_TOKEN)}"]
     return f"disk: {', '.join(parts)}; while it runs, a training run has checkpoints of at most {amount(largest)}"

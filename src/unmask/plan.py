@@ -20,6 +20,7 @@ from typing import Any
 from unmask import lock
 from unmask.files import InputError
 from unmask.manifest import read_manifest
+from unmask.provenance import differing
 from unmask.spec import Run
 
 STATES = ("done", "stale", "running", "queued", "stopped", "to do")
@@ -49,8 +50,8 @@ class Standing:
     processes: int | None = None  # that did them together, as the manifest says
 
 
-def standing(run: Run, folder: Path, jobs: list[Job], source: str) -> Standing:
-    """How far a run is. `folder` holds it, `jobs` are those submitted for it, `source` is the hash of today's code."""
+def standing(run: Run, folder: Path, jobs: list[Job], source: dict[str, str]) -> Standing:
+    """How far a run is. `folder` holds it, `jobs` are submitted for it, `source` has the hashes of its code today."""
     updates = run.training["buffers"] * run.training["updates_per_buffer"]
     path = folder / "manifest.json"
     try:
@@ -59,9 +60,9 @@ def standing(run: Run, folder: Path, jobs: list[Job], source: str) -> Standing:
         return Standing(run.name, "stale", 0, updates, 0.0, note=str(error))
     holder = _living_holder(folder)
     if manifest.get("spec") == run.digest and (folder / "adapter").exists() and not holder:
-        made_by_this = manifest["source"] == source
-        note = "" if made_by_this else "made by other code; to make it again, delete its adapter"
-        state = "done" if made_by_this else "stale"
+        changed = changed_code(manifest["source"], source)
+        note = f"made by other code ({changed}); to make it again, delete its adapter" if changed else ""
+        state = "stale" if changed else "done"
         spent, processes = manifest["seconds_training"], manifest.get("processes")
         return Standing(run.name, state, updates, updates, spent, note=note, processes=processes)
     step, metrics, age = _checkpoint(folder, run.digest)
@@ -72,8 +73,17 @@ def standing(run: Run, folder: Path, jobs: list[Job], source: str) -> Standing:
     state = _state(holder, jobs, step)
     note = twins(holder, jobs) or (holder and lock.holder_name(holder)) or ", ".join(f"job {j.number}" for j in jobs)
     if state == "to do" and manifest:
-        note = "made with other settings"
+        changed = "; ".join(differing(manifest.get("settings", {}), run.values()))
+        note = f"made with other settings: {changed}" if "settings" in manifest else "made with other settings"
     return Standing(run.name, state, step, updates, sum(seconds), left, note)
+
+
+def changed_code(old: Any, new: dict[str, str]) -> str:
+    """The files of a run's code that are not as they were when it was made, or no longer needed; empty if all are."""
+    if not isinstance(old, dict):
+        return "an older version's"
+    names = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if names[3:] else "")
 
 
 def twins(holder: str, jobs: list[Job]) -> str:

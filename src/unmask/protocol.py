@@ -32,7 +32,7 @@ class Protocol:
             for name, sampler in evaluation.samplers.items()
             if fixed.items() <= sampler.items()
         }
-        made = [t for t, d in grid.datasets.items() if d.settings.get("test_source", {}).get("source") == "generated"]
+        made = [t for t, d in grid.tests.items() if d.settings.get("test_source", {}).get("source") == "generated"]
         runs = [grid.runs[name] for name in one.runs]
         starts = {run.method: grid.runs[run.start_from] for run in runs if run.start_from}
         corpora = {method: start.task for method, start in starts.items() if start.corpus}

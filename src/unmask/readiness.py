@@ -9,9 +9,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from unmask.files import InputError
 from unmask.grid.work import Grid
-from unmask.manifest import read_manifest
+from unmask.manifest import made_of
 from unmask.mistakes.reading import block_at
 from unmask.sources import READERS, source_file
 from unmask.spec import Spec
@@ -27,12 +26,13 @@ def lacking(grid: Grid, asked: Asked, raw: dict[str, Any]) -> list[str]:
     `raw` is the configuration as it was read: it says at which key a value stands.
     """
     lines: list[str] = []
-    root = Path("results", grid.scale)
+    root = Path("results", grid.place)
     for task in sorted(asked.tasks):
-        data = grid.datasets[task]
-        if not _is_made(data, root / "data" / task):
-            for key, value in data.settings.items():
-                lines += _of_setting(_key(raw, task, key), key, value)
+        specs = {root / "data" / task: grid.datasets[task], root / "data" / task / "test": grid.tests.get(task)}
+        for folder, spec in specs.items():
+            if spec and not _is_made(spec, folder):
+                for key, value in spec.settings.items():
+                    lines += _of_setting(_key(raw, task, key), key, value)
     for name in sorted(asked.models):
         model = grid.models[name]
         if not _is_made(model, root / "models" / name):
@@ -58,10 +58,7 @@ def idle_gpus(grid: Grid, asked: Asked, gpus: int | None) -> list[str]:
 
 def _is_made(spec: Spec, folder: Path) -> bool:
     """Whether this has been prepared with today's settings."""
-    try:
-        return read_manifest(folder / "manifest.json").get("spec") == spec.digest
-    except InputError:
-        return False
+    return made_of(folder / "manifest.json") == spec.digest
 
 
 def _key(raw: dict[str, Any], task: str, key: str) -> str:
@@ -78,7 +75,7 @@ def _key(raw: dict[str, Any], task: str, key: str) -> str:
 
 def _of_setting(place: str, key: str, value: Any) -> list[str]:
     """What is wrong with a source of examples or a prompt's file."""
-    if key == "prompt_file" and value and not Path(value).is_file():
+    if key == "prompt_file" and isinstance(value, str) and value and not Path(value).is_file():
         return [f'{place}: {value} is not there; {_relative(value)}, or set it to "" for the project\'s own wording']
     source = value.get("source") if isinstance(value, dict) else None
     if source == "hub" and not COMMIT.fullmatch(value["revision"]):

@@ -16,6 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from unmask.files import sha256
+
 Row = dict[str, Any]
 Made = TypeVar("Made")
 
@@ -26,7 +28,10 @@ def load_rows(source: dict[str, Any], split: str) -> list[Row]:
     if source["source"] == "hub":
         check_pinned({f"{split}_source": source})
         return hub_rows(**values)
-    return file_rows(source_file(values["path"], split))
+    file = source_file(values["path"], split)
+    if source.get("sha256") not in (None, sha256(file)):
+        raise ValueError(f"{file}: changed since the spec was written; run snakemake again")
+    return file_rows(file)
 
 
 def read_examples(source: dict[str, Any], split: str, make: Callable[[Row], Made]) -> list[Made]:

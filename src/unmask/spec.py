@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
@@ -16,6 +17,8 @@ from typing import Any, Self
 import yaml
 
 from unmask.files import InputError, writing
+
+NUMBERS = ("dtype", "quantisation")  # settings that decide how a base model's weights are held
 
 
 @dataclass(frozen=True)
@@ -32,8 +35,9 @@ class Spec:
 
     @property
     def digest(self) -> str:
-        """Twelve hexadecimal digits that name this spec."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()[:12]
+        """Twelve hexadecimal digits that name this spec. A file counts by its hash, wherever it lies."""
+        content = json.dumps(_without_paths(self.values()), sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:12]
 
     def write(self, path: Path) -> None:
         """Write spec.yaml, whole or not at all."""
@@ -59,12 +63,42 @@ class Spec:
         return spec
 
 
+def _without_paths(value: Any) -> Any:
+    """A value without the paths of files whose hashes stand beside them."""
+    if isinstance(value, list):
+        return [_without_paths(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    known = "sha256" in value
+    return {key: _without_paths(one) for key, one in value.items() if not (known and key == "path")}
+
+
+def digest_of(path: Path) -> str | None:
+    """The digest in the last line of a spec.yaml; None if there is none."""
+    try:
+        found = re.search(r"^digest: '?([0-9a-f]{12})'?$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    except (OSError, ValueError):
+        return None
+    return found[1] if found else None
+
+
+def joined(*digests: str) -> str:
+    """One digest for several, in their order."""
+    return hashlib.sha256(" ".join(digests).encode()).hexdigest()[:12]
+
+
 @dataclass(frozen=True)
 class DataSpec(Spec):
-    """A task's examples in three splits."""
+    """A task's training and validation examples, or its test examples; only the settings that decide them."""
 
     task: str
     settings: dict[str, Any]
+    test: bool = False
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that are made from it."""
+        return ("test",) if self.test else ("train", "validation")
 
 
 @dataclass(frozen=True)
@@ -97,9 +131,11 @@ class ModelSpec(Spec):
 
 @dataclass(frozen=True)
 class Run(Spec):
-    """One training: method × task × variant × seed. Its address is `name`, which also says if the model is another.
+    """One training run: method × task × variant × seed. Its address is `name`, which also says if the model is another.
 
-    `algorithm` is the file in methods/ that the method runs; `start_from` is the run whose adapter it goes on training.
+    `algorithm` is the file in methods/ that the method runs; `start_from` is the run whose adapter it continues.
+    `inputs` has the digests of the base model's spec and of that run's, so that the digest names all that decides the
+    run. A base model has only what decides its evaluations: how its weights are held, and how problems are posed.
     """
 
     name: str
@@ -116,6 +152,7 @@ class Run(Spec):
     sampler: dict[str, Any]
     block_length: int
     corpus: bool = False  # the task is a corpus: the run is evaluated on other tasks only
+    inputs: dict[str, str] | None = None
 
     @property
     def trains(self) -> bool:
@@ -135,7 +172,7 @@ class Run(Spec):
     @property
     def numbers(self) -> dict[str, str]:
         """How the base model's weights are held."""
-        return {key: self.training[key] for key in ("dtype", "quantisation")}
+        return {key: self.training[key] for key in NUMBERS}
 
     def examined_by(self, evaluation: EvaluationSpec) -> Run:
         """The run as an evaluation sees it: if that has a task of its own, on it, in a variant that says so.
@@ -181,3 +218,7 @@ class DiagnosisSpec(Spec):
     sampler: dict[str, Any]
     temperature: float
     examples: int
+    generation_length: int
+    block_length: int
+    rows_per_forward: int
+    mask_padding: bool

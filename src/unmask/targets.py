@@ -70,7 +70,7 @@ def _place(grid: Grid, target: str) -> tuple[str, str]:
     path = Path(target)
     if path.is_absolute() and path.is_relative_to(Path.cwd()):
         path = path.relative_to(Path.cwd())
-    root = Path("results", grid.scale)
+    root = Path("results", grid.place)
     if not path.is_relative_to(root) or path == root:
         return "", ""
     kind, *rest = path.relative_to(root).parts

@@ -7,6 +7,7 @@ import os
 import subprocess
 
 from snakemake.cli import parse_args
+from unmask.overwriting import endangered
 from unmask.readiness import idle_gpus, lacking
 from unmask.slurm import slurm_lacks
 from unmask.targets import asked, unknown_targets
@@ -31,7 +32,7 @@ def reported(wildcards):
 
 def told(experiment):
     """What a report reads of an experiment: its tables and pictures, scores, and runs."""
-    one, root = GRID.experiments[experiment], f"results/{GRID.scale}"
+    one, root = GRID.experiments[experiment], f"results/{GRID.place}"
     shown = [
         path for path in GRID.artifacts(experiment) if path.endswith((".md", ".png"))
     ]
@@ -46,6 +47,11 @@ def again(path):
     """The command that makes a file of this scale and fidelity."""
     chosen = f"scale={config['scale']} fidelity={config['fidelity']}"
     return f"snakemake --cores 2 {path} --config {chosen}"
+
+
+def base_model(wildcards):
+    """The folder of a run's base model."""
+    return f"results/{wildcards.scale}/models/{GRID.runs[wildcards.run].model}"
 
 
 def training_gpus(wildcards, resources):
@@ -96,9 +102,9 @@ def command_line():
     program = os.path.basename(sys.argv[0])
     if not workflow.is_main_process or program not in ("snakemake", "__main__.py"):
         return None
-    with contextlib.redirect_stderr(
-        io.StringIO()
-    ):  # it says a second time which profile it uses
+    said = io.StringIO()  # it says a second time which profile it uses
+    # A profile is looked for where snakemake was started, and --directory has led away from there.
+    with contextlib.redirect_stderr(said), contextlib.chdir(os.environ.get("PWD", ".")):
         _, options = parse_args(sys.argv[1:])
     other = options.lint or options.list_rules or options.list_target_rules
     return None if other or options.unlock or options.print_compilation else options
@@ -144,6 +150,13 @@ def check_before_start(options):
         listed = "".join(f"\n  - {line}" for line in lines)
         raise WorkflowError(
             f"not ready for {' '.join(targets)} at scale {GRID.scale}, {len(lines)} to fix:{listed}"
+        )
+    refused = endangered(GRID, work.runs, GRID.runtime.overwrite_above)
+    if refused and not OVERWRITE:
+        listed = "".join(f"\n  - {line}" for line in refused)
+        raise WorkflowError(
+            f"{len(refused)} finished training runs above runtime.overwrite_above, {GRID.runtime.overwrite_above} "
+            f"GPU-hours, would be replaced: take the change back, or add `--config overwrite=true`:{listed}"
         )
     if "pilot" in targets:
         sys.exit(subprocess.run(pilot_command(), check=False).returncode)

@@ -7,13 +7,16 @@
 rule diagnose_policy:
     """Hold the surrogates of one run against its policy, denoising step by denoising step."""
     input:
-        spec="results/{scale}/runs/{run}/spec.yaml",
-        diagnosis="results/{scale}/diagnoses/{diagnosis}/spec.yaml",
-        weights=lambda w: f"results/{w.scale}/models/{GRID.runs[w.run].model}/weights",
-        adapter=lambda w: GRID.adapter(w.run),
-        data=lambda w: f"results/{w.scale}/data/{GRID.runs[w.run].task}/test.parquet",
+        spec=DIAGNOSIS.input("results/{scale}/runs/{run}/spec.yaml"),
+        diagnosis=DIAGNOSIS.input("results/{scale}/diagnoses/{diagnosis}/spec.yaml"),
+        weights=DIAGNOSIS.input(lambda w: f"{base_model(w)}/weights"),
+        adapter=DIAGNOSIS.input(lambda w: GRID.adapter(w.run)),
+        data=DIAGNOSIS.input(
+            lambda w: f"results/{w.scale}/data/{GRID.runs[w.run].task}/test.parquet"
+        ),
     output:
-        rows="results/{scale}/runs/{run}/diagnosis-{diagnosis}.parquet",
+        rows=update("results/{scale}/runs/{run}/diagnosis-{diagnosis}.parquet"),
+        manifest=update("results/{scale}/runs/{run}/diagnosis-{diagnosis}.json"),
     log:
         "logs/diagnose_policy/{scale}/{run}/{diagnosis}.log",
     benchmark:
@@ -25,6 +28,8 @@ rule diagnose_policy:
         mem_mb=memory(1),
         runtime=minutes,
     params:
+        digest=DIAGNOSIS.parameter,
+        work=lambda w, output: GRID.diagnosed(w.run, w.diagnosis),
         adapter=lambda w, input: (
             ["--adapter", input.adapter] if input.get("adapter") else []
         ),
@@ -36,5 +41,6 @@ rule diagnose_policy:
             --weights {input.weights:q} \
             {params.adapter:q} \
             --data {input.data:q} \
-            --out {output.rows:q}
+            --out {output.rows:q} \
+            --manifest {output.manifest:q} --digest {params.work}
         """

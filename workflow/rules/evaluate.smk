@@ -12,13 +12,18 @@ rule evaluate_policy:
     The folder samples-{evaluation}.parts is no declared output, so a failed job leaves it and the next goes on from it.
     """
     input:
-        spec="results/{scale}/runs/{run}/spec.yaml",
-        evaluation="results/{scale}/evaluations/{evaluation}/spec.yaml",
-        weights=lambda w: f"results/{w.scale}/models/{GRID.runs[w.run].model}/weights",
-        adapter=lambda w: GRID.adapter(w.run),
-        data=lambda w: f"results/{w.scale}/data/{GRID.examined_task(w.run, w.evaluation)}/test.parquet",
+        spec=EVALUATION.input("results/{scale}/runs/{run}/spec.yaml"),
+        evaluation=EVALUATION.input(
+            "results/{scale}/evaluations/{evaluation}/spec.yaml"
+        ),
+        weights=EVALUATION.input(lambda w: f"{base_model(w)}/weights"),
+        adapter=EVALUATION.input(lambda w: GRID.adapter(w.run)),
+        data=EVALUATION.input(
+            lambda w: f"results/{w.scale}/data/{GRID.examined_task(w.run, w.evaluation)}/test.parquet"
+        ),
     output:
-        samples="results/{scale}/runs/{run}/samples-{evaluation}.parquet",
+        samples=update("results/{scale}/runs/{run}/samples-{evaluation}.parquet"),
+        manifest=update("results/{scale}/runs/{run}/samples-{evaluation}.json"),
     log:
         "logs/evaluate_policy/{scale}/{run}/{evaluation}.log",
     benchmark:
@@ -30,6 +35,8 @@ rule evaluate_policy:
         mem_mb=memory(1),
         runtime=minutes,
     params:
+        digest=EVALUATION.parameter,
+        work=lambda w, output: GRID.evaluated(w.run, w.evaluation),
         gpus=lambda w, resources: resources.gpu,
         adapter=lambda w, input: (
             ["--adapter", input.adapter] if input.get("adapter") else []
@@ -43,16 +50,15 @@ rule evaluate_policy:
             --weights {input.weights:q} \
             {params.adapter:q} \
             --data {input.data:q} \
-            --samples {output.samples:q}
+            --samples {output.samples:q} \
+            --manifest {output.manifest:q} --digest {params.work}
         """
 
 
 rule collect_scores:
     """Average the samples of an experiment's runs: one row for each run, length and sampler."""
     input:
-        script=f"{SRC}/collect_scores.py",
-        library=ANALYSIS,
-        samples=lambda w: GRID.samples(w.experiment),
+        samples=SCORES.input(lambda w: GRID.samples(w.experiment)),
     output:
         scores="results/{scale}/scores/{experiment}.csv",
     log:
@@ -61,21 +67,21 @@ rule collect_scores:
     conda:
         "../../envs/analysis.yaml"
     params:
-        steps=lambda w: (
+        digest=SCORES.parameter,
+        steps=lambda w, input: (
             ["--steps"] if GRID.experiments[w.experiment].rows == "steps" else []
         ),
     shell:
         r"""
         exec &> >(tee {log:q})
-        python {input.script:q} {input.samples:q} {params.steps:q} --scores {output.scores:q}
+        python "$SRC/collect_scores.py" {input.samples:q} {params.steps:q} --scores {output.scores:q}
         """
 
 
 rule collect_metrics:
     """Join the training metrics of an experiment's runs."""
     input:
-        script=f"{SRC}/collect_metrics.py",
-        metrics=lambda w: GRID.metrics(w.experiment),
+        metrics=METRICS.input(lambda w: GRID.metrics(w.experiment)),
     output:
         metrics="results/{scale}/metrics/{experiment}.csv",
     log:
@@ -83,8 +89,10 @@ rule collect_metrics:
     localrule: True
     conda:
         "../../envs/analysis.yaml"
+    params:
+        digest=METRICS.parameter,
     shell:
         r"""
         exec &> >(tee {log:q})
-        python {input.script:q} {input.metrics:q} --out {output.metrics:q}
+        python "$SRC/collect_metrics.py" {input.metrics:q} --out {output.metrics:q}
         """

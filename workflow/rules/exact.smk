@@ -6,13 +6,13 @@
 rule exact_toy:
     """Distribution matching against reward maximisation where every response can be enumerated."""
     input:
-        f"results/{GRID.scale}/figures/exact_toy.png",
+        f"results/{GRID.place}/figures/exact_toy.png",
 
 
 rule run_exact_toy:
     """Train a table of logits with each method and measure its distance from the target by enumeration."""
     input:
-        spec="results/{scale}/exact_toy/spec.yaml",
+        spec=TOY.input("results/{scale}/exact_toy/spec.yaml"),
     output:
         curves="results/{scale}/exact_toy/curves.csv",
     log:
@@ -24,6 +24,8 @@ rule run_exact_toy:
     resources:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=lambda wildcards, attempt: 60 * attempt,
+    params:
+        digest=TOY.parameter,
     shell:
         r"""
         exec &> >(tee {log:q})
@@ -34,9 +36,7 @@ rule run_exact_toy:
 rule render_exact_toy:
     """Draw the curves of the exact laboratory and set their ends as a table."""
     input:
-        script=f"{SRC}/render_exact_toy.py",
-        library=ANALYSIS,
-        curves="results/{scale}/exact_toy/curves.csv",
+        curves=TOY_FIGURE.input("results/{scale}/exact_toy/curves.csv"),
     output:
         figures=report(
             multiext("results/{scale}/figures/exact_toy", ".pdf", ".png"),
@@ -50,8 +50,10 @@ rule render_exact_toy:
     localrule: True
     conda:
         "../../envs/analysis.yaml"
+    params:
+        digest=TOY_FIGURE.parameter,
     shell:
         r"""
         exec &> >(tee {log:q})
-        python {input.script:q} {input.curves:q} --figures {output.figures:q} --tables {output.tables:q}
+        python "$SRC/render_exact_toy.py" {input.curves:q} --figures {output.figures:q} --tables {output.tables:q}
         """

@@ -16,8 +16,9 @@ rule write_spec:
     conda:
         "../../envs/train.yaml"
     params:
-        kind=lambda w: type(GRID.specs[w.item]).__name__,
-        values=lambda w: GRID.specs[w.item].to_json(),
+        kind=lambda w, output: type(GRID.specs[w.item]).__name__,
+        digest=written_spec,
+        values=lambda w, output: GRID.specs[w.item].to_json(),
     shell:
         r"""
         python "$SRC/write_spec.py" {params.kind} {params.values:q} {output:q} &>{log:q}
@@ -25,14 +26,13 @@ rule write_spec:
 
 
 rule prepare_dataset:
-    """Make or fetch the examples of a task and split them."""
+    """Make or fetch the training and validation examples of a task."""
     input:
-        spec="results/{scale}/data/{task}/spec.yaml",
+        spec=DATA.input("results/{scale}/data/{task}/spec.yaml"),
     output:
-        "results/{scale}/data/{task}/train.parquet",
-        "results/{scale}/data/{task}/validation.parquet",
-        "results/{scale}/data/{task}/test.parquet",
-        "results/{scale}/data/{task}/manifest.json",
+        update("results/{scale}/data/{task}/train.parquet"),
+        update("results/{scale}/data/{task}/validation.parquet"),
+        manifest=update("results/{scale}/data/{task}/manifest.json"),
     log:
         "logs/prepare_dataset/{scale}/{task}.log",
     benchmark:
@@ -42,6 +42,7 @@ rule prepare_dataset:
         "../../envs/train.yaml"
     params:
         folder=lambda w, output: os.path.dirname(output[0]),
+        digest=DATA.parameter,
     shell:
         r"""
         exec &> >(tee {log:q})
@@ -49,14 +50,29 @@ rule prepare_dataset:
         """
 
 
+use rule prepare_dataset as prepare_test_dataset with:
+    input:
+        spec=TEST_DATA.input("results/{scale}/data/{task}/test/spec.yaml"),
+    output:
+        update("results/{scale}/data/{task}/test.parquet"),
+        manifest=update("results/{scale}/data/{task}/test/manifest.json"),
+    log:
+        "logs/prepare_dataset/{scale}/{task}-test.log",
+    benchmark:
+        "benchmarks/prepare_dataset/{scale}/{task}-test.tsv"
+    params:
+        folder=lambda w, output: os.path.dirname(output[0]),
+        digest=TEST_DATA.parameter,
+
+
 rule prepare_model:
     """Provide a base model: train a tiny one from scratch, or fetch, check and link a published one."""
     input:
-        spec="results/{scale}/models/{model}/spec.yaml",
-        data=lambda w: GRID.model_data(w.model),
+        spec=MODEL.input("results/{scale}/models/{model}/spec.yaml"),
+        data=MODEL.input(lambda w: GRID.model_data(w.model)),
     output:
-        weights=directory("results/{scale}/models/{model}/weights"),
-        manifest="results/{scale}/models/{model}/manifest.json",
+        weights=update(directory("results/{scale}/models/{model}/weights")),
+        manifest=update("results/{scale}/models/{model}/manifest.json"),
     log:
         "logs/prepare_model/{scale}/{model}.log",
     benchmark:
@@ -69,6 +85,8 @@ rule prepare_model:
     resources:
         mem_mb=memory(1),
         runtime=minutes,
+    params:
+        digest=MODEL.parameter,
     shell:
         r"""
         exec &> >(tee {log:q})

@@ -11,10 +11,7 @@
 rule render_table:
     """Set an experiment's scores as a table: means over seeds with 95 % intervals."""
     input:
-        script=f"{SRC}/render_table.py",
-        library=ANALYSIS,
-        published=f"{workflow.basedir}/workflow/resources/published_results.yaml",
-        scores="results/{scale}/scores/{experiment}.csv",
+        scores=TABLE.input("results/{scale}/scores/{experiment}.csv"),
     output:
         md=report(
             "results/{scale}/tables/{experiment}.md",
@@ -35,16 +32,17 @@ rule render_table:
     conda:
         "../../envs/analysis.yaml"
     params:
-        question=lambda w: GRID.experiments[w.experiment].question,
-        rows=lambda w: GRID.experiments[w.experiment].rows,
-        protocol=lambda w: protocol_arguments(w.experiment),
+        digest=TABLE.parameter,
+        question=lambda w, input: GRID.experiments[w.experiment].question,
+        rows=lambda w, input: GRID.experiments[w.experiment].rows,
+        protocol=lambda w, input: protocol_arguments(w.experiment),
     shell:
         r"""
         exec &> >(tee {log:q})
-        python {input.script:q} {input.scores:q} \
+        python "$SRC/render_table.py" {input.scores:q} \
             --question={params.question:q} \
             --rows {params.rows} \
-            --published {input.published:q} \
+            --published "$SRC/../workflow/resources/published_results.yaml" \
             {params.protocol:q} \
             --md {output.md:q} \
             --tex {output.tex:q} \
@@ -55,9 +53,7 @@ rule render_table:
 rule compare_methods:
     """Compare an experiment's methods on the same test problems: paired tests, corrected for their number."""
     input:
-        script=f"{SRC}/compare_methods.py",
-        library=ANALYSIS,
-        samples=lambda w: GRID.samples(w.experiment),
+        samples=COMPARISON.input(lambda w: GRID.samples(w.experiment)),
     output:
         md=report(
             "results/{scale}/tables/{experiment}-comparisons.md",
@@ -71,21 +67,22 @@ rule compare_methods:
     localrule: True
     conda:
         "../../envs/analysis.yaml"
+    params:
+        digest=COMPARISON.parameter,
     shell:
         r"""
         exec &> >(tee {log:q})
-        python {input.script:q} {input.samples:q} --title {wildcards.experiment} --md {output.md:q} --csv {output.csv:q}
+        python "$SRC/compare_methods.py" {input.samples:q} \
+            --title {wildcards.experiment} --md {output.md:q} --csv {output.csv:q}
         """
 
 
 rule render_figure:
     """Draw one figure of an experiment as PDF and PNG."""
     input:
-        script=f"{SRC}/render_figure.py",
-        library=ANALYSIS,
-        scores="results/{scale}/scores/{experiment}.csv",
-        metrics=lambda w: GRID.metrics(w.experiment),
-        samples=lambda w: GRID.samples(w.experiment),
+        scores=FIGURE.input("results/{scale}/scores/{experiment}.csv"),
+        metrics=FIGURE.input(lambda w: GRID.metrics(w.experiment)),
+        samples=FIGURE.input(lambda w: GRID.samples(w.experiment)),
     output:
         pdf="results/{scale}/figures/{experiment}/{figure}.pdf",
         png=report(
@@ -99,10 +96,12 @@ rule render_figure:
     localrule: True
     conda:
         "../../envs/analysis.yaml"
+    params:
+        digest=FIGURE.parameter,
     shell:
         r"""
         exec &> >(tee {log:q})
-        python {input.script:q} {wildcards.figure:q} \
+        python "$SRC/render_figure.py" {wildcards.figure:q} \
             --scores {input.scores:q} \
             --metrics {input.metrics:q} \
             --samples {input.samples:q} \
@@ -114,17 +113,18 @@ rule render_figure:
 rule check_claims:
     """Test the papers' claims on the scores and training metrics at hand."""
     input:
-        script=f"{SRC}/check_claims.py",
-        library=ANALYSIS,
-        claims=f"{workflow.basedir}/workflow/resources/claims.yaml",
-        scores=lambda w: [
-            f"results/{w.scale}/scores/{name}.csv" for name in checked(w.claims)
-        ],
-        metrics=lambda w: [
-            f"results/{w.scale}/metrics/{name}.csv"
-            for name in checked(w.claims)
-            if GRID.metrics(name)
-        ],
+        scores=CLAIMS.input(
+            lambda w: [
+                f"results/{w.scale}/scores/{name}.csv" for name in checked(w.claims)
+            ]
+        ),
+        metrics=CLAIMS.input(
+            lambda w: [
+                f"results/{w.scale}/metrics/{name}.csv"
+                for name in checked(w.claims)
+                if GRID.metrics(name)
+            ]
+        ),
     output:
         report(
             "results/{scale}/{claims}.md",
@@ -138,10 +138,12 @@ rule check_claims:
     localrule: True
     conda:
         "../../envs/analysis.yaml"
+    params:
+        digest=CLAIMS.parameter,
     shell:
         r"""
         exec &> >(tee {log:q})
-        python {input.script:q} {input.claims:q} {input.scores:q} \
+        python "$SRC/check_claims.py" "$SRC/../workflow/resources/claims.yaml" {input.scores:q} \
             --metrics {input.metrics:q} \
             --scale {wildcards.scale:q} \
             --claims {output:q}
@@ -151,20 +153,12 @@ rule check_claims:
 rule render_report:
     """Set tables, figures, claims and runs as one HTML page: of the experiments of `all`, or of every one."""
     input:
-        script=f"{SRC}/render_report.py",
-        library=ANALYSIS,
-        report=[f"{SRC}/unmask/{name}.py" for name in ("report", "run_browser")],
-        page=f"{workflow.basedir}/workflow/report/page.html.j2",
-        captions=[
-            f"{workflow.basedir}/workflow/report/{name}.rst"
-            for name in ("figure", "exact_toy")
-        ],
-        claims=lambda w: f"results/{w.scale}/{w.extent}claims.md",
-        toy=[
-            "results/{scale}/figures/exact_toy.png",
-            "results/{scale}/tables/exact_toy.md",
-        ],
-        results=lambda w: [path for name in reported(w) for path in told(name)],
+        claims=REPORT.input("results/{scale}/{extent}claims.md"),
+        toy=REPORT.input("results/{scale}/figures/exact_toy.png"),
+        toy_table=REPORT.input("results/{scale}/tables/exact_toy.md"),
+        results=REPORT.input(
+            lambda w: [path for name in reported(w) for path in told(name)]
+        ),
     output:
         "results/{scale}/{extent}report.html",
     log:
@@ -175,17 +169,17 @@ rule render_report:
     conda:
         "../../envs/analysis.yaml"
     params:
-        config=json.dumps(config),
-        experiments=lambda w: reported(w),
-        templates=lambda w, input: os.path.dirname(input.page),
+        digest=REPORT.parameter,
+        config=lambda w, output: json.dumps(config),
+        experiments=lambda w, output: reported(w),
         command=lambda w, output: again(output[0]),
     shell:
         r"""
         exec &> >(tee {log:q})
-        python {input.script:q} {params.config:q} \
+        python "$SRC/render_report.py" {params.config:q} \
             --experiments {params.experiments:q} \
             --claims {input.claims:q} \
-            --templates {params.templates:q} \
+            --templates "$SRC/../workflow/report" \
             --command {params.command:q} \
             --out {output:q}
         """

@@ -19,7 +19,7 @@ for name, experiments in {
             config=json.dumps(config),
             experiments=experiments,
             resources=f"{workflow.basedir}/workflow/resources",
-            out=f"results/{GRID.scale}/so_far",
+            out=f"results/{GRID.place}/so_far",
         shell:
             r"""
             python "$SRC/render_so_far.py" {params.config:q} \

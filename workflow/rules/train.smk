@@ -13,16 +13,18 @@ rule train_policy:
     GPUs are asked for by node (gres), for SLURM would divide a total unevenly.
     """
     input:
-        spec="results/{scale}/runs/{run}/spec.yaml",
-        weights=lambda w: f"results/{w.scale}/models/{GRID.runs[w.run].model}/weights",
-        base=lambda w: f"results/{w.scale}/models/{GRID.runs[w.run].model}/spec.yaml",
-        init_adapter=lambda w: GRID.adapter(GRID.runs[w.run].start_from),
-        data=lambda w: f"results/{w.scale}/data/{GRID.runs[w.run].task}/train.parquet",
-        validation=lambda w: GRID.validation(w.run),
+        spec=TRAINING.input("results/{scale}/runs/{run}/spec.yaml"),
+        weights=TRAINING.input(lambda w: f"{base_model(w)}/weights"),
+        base=TRAINING.input(lambda w: f"{base_model(w)}/spec.yaml"),
+        init_adapter=TRAINING.input(lambda w: GRID.adapter(GRID.runs[w.run].start_from)),
+        data=TRAINING.input(
+            lambda w: f"results/{w.scale}/data/{GRID.runs[w.run].task}/train.parquet"
+        ),
+        validation=TRAINING.input(lambda w: GRID.validation(w.run)),
     output:
-        adapter=directory("results/{scale}/runs/{run}/adapter"),
-        metrics="results/{scale}/runs/{run}/metrics.csv",
-        manifest="results/{scale}/runs/{run}/manifest.json",
+        adapter=update(directory("results/{scale}/runs/{run}/adapter")),
+        metrics=update("results/{scale}/runs/{run}/metrics.csv"),
+        manifest=update("results/{scale}/runs/{run}/manifest.json"),
     log:
         "logs/train_policy/{scale}/{run}.log",
     benchmark:
@@ -43,7 +45,7 @@ rule train_policy:
         tasks=on_several_nodes(lambda nodes, gpus: nodes),
         tasks_per_gpu=on_several_nodes(lambda nodes, gpus: 0),
     params:
-        # Functions of `resources` or `input` repeat no run when their value changes.
+        digest=TRAINING.parameter,
         gpus=training_gpus,
         nodes=lambda w, resources: GRID.nodes(w.run),
         fidelity=lambda w, resources: config["fidelity"],
@@ -64,7 +66,7 @@ rule train_policy:
             {params.optional:q} \
             --data {input.data:q} \
             --base {input.base:q} --scale {wildcards.scale} --fidelity {params.fidelity:q} \
-            --checkpoint-minutes "$CHECKPOINT_MINUTES" \
+            --checkpoint-minutes "$CHECKPOINT_MINUTES" --overwrite-above "$OVERWRITE_ABOVE" \
             --adapter {output.adapter:q} \
             --metrics {output.metrics:q} \
             --manifest {output.manifest:q}

@@ -73,10 +73,29 @@ class Config(Block):
         found = [block["corpus"] for layer in layers for block in [layer.get(method, {})] if "corpus" in block]
         return found[-1] if found else None
 
+    @property
+    def other_fidelity(self) -> str:
+        """The fidelity in use, or nothing if it is the default, the first of `fidelities`."""
+        return "" if self.fidelity == next(iter(self.fidelities)) else self.fidelity
+
+    @property
+    def training_at_scale(self) -> dict[str, Any]:
+        """What all training runs have in common, the later the stronger: general, fidelity, scale."""
+        return self.training | self.fidelities[self.fidelity].training | self.scales[self.scale].training
+
+    def deterministic(self, experiment: str) -> bool:
+        """Whether an evaluation gives the same samples with any seed: greedy, in an order without chance."""
+        name = self.experiments[experiment].evaluation
+        if name is None:
+            return False  # a diagnosis samples
+        samplers = [self.sampler(one) for one in self.evaluations[name].samplers]
+        drawn = any(one["rule"] == "random_order" or one.get("score") == "random" for one in samplers)
+        return self.evaluations[name].temperature == 0 and not drawn
+
     def settings(self, method: str, task: str) -> dict[str, Any]:
         """All settings of a method, the later the stronger: of trainings, then its own; general, fidelity, scale."""
         overrides = self.fidelities[self.fidelity], self.scales[self.scale]
-        layers: list[Any] = [self.training, *(block.training for block in overrides)]
+        layers: list[Any] = [self.training_at_scale]
         for block in (self.methods[method], *(block.methods.get(method, {}) for block in overrides)):
             layers += [block, block.get("by_task", {}).get(task, {})]
         return {key: value for layer in layers for key, value in layer.items() if key not in NOT_SETTINGS}

@@ -76,6 +76,16 @@ def declared_settings(kind: Literal["methods", "tasks"], name: str) -> type[Bloc
 
 
 @functools.cache
+def narrow_settings(task: str) -> dict[str, tuple[str, ...]]:
+    """The settings of a task that decide less than the others: its tuples of the names that Task has for them."""
+    found: dict[str, tuple[str, ...]] = {"test_only": (), "training_only": (), "reward_only": ()}
+    for node in declared_class("tasks", task).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in found:
+            found[ast.unparse(node.targets[0])] = tuple(ast.literal_eval(node.value))
+    return found
+
+
+@functools.cache
 def settings_of(method: str) -> type[Block]:
     """Every setting of a method's runs: those of all trainings and its own."""
     return create_model("Settings", __base__=(declared_settings("methods", method), Training))

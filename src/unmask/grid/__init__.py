@@ -6,17 +6,19 @@ Torch-free: the Snakefile calls `expand` while it is parsed, so a mistake is fou
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 from unmask.config import Config
+from unmask.config.declared import is_corpus
 from unmask.grid.contradictions import contradictions, too_long, undrawable
 from unmask.grid.pilot import with_pilot
 from unmask.grid.runs import runs_of, start_of
-from unmask.grid.specs import evaluation_spec, model_spec, toy_spec
+from unmask.grid.specs import data_specs, diagnosis_spec, evaluation_spec, model_spec, toy_spec
 from unmask.grid.work import Experiment, Grid
 from unmask.mistakes import ConfigError, check, check_scale
 from unmask.plain import normalise
-from unmask.spec import DataSpec, DiagnosisSpec, Run
+from unmask.spec import Run
 
 
 def expand(raw: dict[str, Any]) -> Grid:
@@ -26,14 +28,14 @@ def expand(raw: dict[str, Any]) -> Grid:
     config = Config.model_validate(raw)
     check_scale(config)
     scale = config.scales[config.scale]
-    grid = Grid(config.scale, scale.experiments, toy_spec(config), scale.cost, config.runtime_at_scale, warnings)
+    carried_out = scale.cost, config.runtime_at_scale, config.other_fidelity
+    grid = Grid(config.scale, scale.experiments, toy_spec(config), *carried_out, warnings)
     for task in itertools.chain(scale.tasks, *map(config.tasks_of, config.experiments)):
-        grid.datasets[task] = DataSpec(task, config.task_settings(task))
+        _add_data(grid, config, task)
     for name in config.evaluations:
         grid.evaluations[name] = evaluation_spec(config, name)
-    for name, diagnosis in config.diagnoses.items():
-        sampler = config.sampler(diagnosis.sampler)
-        grid.diagnoses[name] = DiagnosisSpec(name, sampler, diagnosis.temperature, diagnosis.examples)
+    for name in config.diagnoses:
+        grid.diagnoses[name] = diagnosis_spec(config, name)
     made: list[Run] = []
     lines: list[str] = []
     for name, experiment in config.experiments.items():
@@ -44,9 +46,8 @@ def expand(raw: dict[str, Any]) -> Grid:
         for run in starts + runs:
             grid.runs[run.name] = run
             grid.models.setdefault(run.model, model_spec(config, run))
-            grid.datasets.setdefault(run.task, DataSpec(run.task, run.task_settings))
-            for task, settings in grid.models[run.model].tasks.items():
-                grid.datasets.setdefault(task, DataSpec(task, settings))
+            for task in (run.task, *grid.models[run.model].tasks):
+                _add_data(grid, config, task)
         grid.experiments[name] = _experiment(name, experiment, runs, config.tasks_of(name))
         lines += too_long(grid.experiments[name], config.scale, runs)
         for other in itertools.chain(*grid.experiments[name].transfers.values()):
@@ -56,7 +57,20 @@ def expand(raw: dict[str, Any]) -> Grid:
             grid.evaluations[spec.name] = spec
     if lines := lines + contradictions(made, grid.datasets):
         raise ConfigError(lines)
+    for name, run in sorted(grid.runs.items(), key=lambda named: named[1].start_from is not None):
+        inputs = {"model": grid.models[run.model].digest}
+        if run.start_from:  # a run that starts from none, and so has its own inputs by now
+            inputs["start"] = grid.runs[run.start_from].digest
+        grid.runs[name] = replace(run, inputs=inputs)
     return grid
+
+
+def _add_data(grid: Grid, config: Config, task: str) -> None:
+    """The data of a task; a corpus has no test examples."""
+    if task not in grid.datasets:
+        grid.datasets[task], test = data_specs(config, task)
+        if not is_corpus(task):
+            grid.tests[task] = test
 
 
 def _experiment(name: str, experiment: Any, runs: list[Run], tasks: list[str]) -> Experiment:

@@ -32,6 +32,8 @@ def contradictions(runs: list[Run], datasets: dict[str, DataSpec]) -> list[str]:
         if run.trains and run.training["quantisation"] != "none" and run.training["lora_rank"] == 0:
             how = f"quantisation {run.training['quantisation']} trains an adapter only"
             lines.append(f"methods.{run.method}.lora_rank: 0 trains every weight, and {how}; give it a rank")
+        if not run.trains:
+            continue
         bent = [key for key in ("cache", "guidance", "forbidden") if run.sampler[key] not in ("none", 0.0, [])]
         if bent and _scores_trajectories(run):
             how = f"trajectory scores plain passes, and the sampler {run.training['sampler']} has {' and '.join(bent)}"

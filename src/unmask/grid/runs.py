@@ -11,7 +11,8 @@ from unmask.config import Config
 from unmask.config.declared import settings_of
 from unmask.config.models import ScratchModel
 from unmask.config.training import Training
-from unmask.spec import Run
+from unmask.grid.specs import test_settings, training_settings
+from unmask.spec import NUMBERS, Run
 
 
 def runs_of(config: Config, name: str) -> list[Run]:
@@ -23,12 +24,18 @@ def runs_of(config: Config, name: str) -> list[Run]:
         algorithm = config.algorithm(method)
         known = settings_of(algorithm).model_fields if algorithm != "base" else {}
         axes = {key: values for key, values in config.grid_of(name).items() if key in known}
-        for task, values, seed in itertools.product(
-            config.tasks_of(name), itertools.product(*axes.values()), scale.seeds
-        ):
+        # A published model evaluated deterministically gives the same samples with every seed: one run says it all.
+        once = algorithm == "base" and is_published(config, model) and config.deterministic(name)
+        seeds = scale.seeds[:1] if once else scale.seeds
+        for task, values, seed in itertools.product(config.tasks_of(name), itertools.product(*axes.values()), seeds):
             choice = dict(zip(axes, values, strict=True))
             found.append(_run(config, model, method, task, seed, choice, experiment.equal_updates))
     return found
+
+
+def is_published(config: Config, model: str) -> bool:
+    """Whether a model is not trained from scratch, so that all seeds share it."""
+    return not isinstance(config.models[model], ScratchModel)
 
 
 def start_of(config: Config, run: Run) -> Run:
@@ -54,8 +61,9 @@ def _run(
     if equal_updates:
         updates = default["buffers"] * default["updates_per_buffer"]
         values["buffers"] = math.ceil(updates / values["updates_per_buffer"])
-    training = {key: values[key] for key in Training.model_fields}
-    own = {key: value for key, value in values.items() if key not in Training.model_fields}
+    trains = config.algorithm(method) != "base"
+    training = {key: values[key] for key in (Training.model_fields if trains else NUMBERS)}
+    own = {key: value for key, value in values.items() if trains and key not in Training.model_fields}
     start = config.methods[method].get("start_from")
     return Run(
         name=f"{method}/{task}/{_address(variant, model, scale.model)}/seed-{seed}",
@@ -68,9 +76,9 @@ def _run(
         model=_model_address(config, model, task, seed),
         training=training,
         method_settings=own,
-        task_settings=config.task_settings(task),
-        sampler=config.sampler(training["sampler"]),
-        block_length=scale.block_length,
+        task_settings=training_settings(config, task) if trains else test_settings(config, task),
+        sampler=config.sampler(training["sampler"]) if trains else {},
+        block_length=scale.block_length if trains else 0,
         corpus=corpus is not None,
     )
 

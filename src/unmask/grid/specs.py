@@ -1,11 +1,35 @@
-"""The specs beside those of runs: base models, evaluations and the exact laboratory's experiment."""
+"""The specs beside those of runs: data, base models, evaluations, diagnoses and the exact laboratory's experiment."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from unmask.config import Config
-from unmask.config.declared import declared_settings
+from unmask.config.declared import declared_settings, narrow_settings
 from unmask.config.models import ScratchModel
-from unmask.spec import EvaluationSpec, ModelSpec, Run, ToySpec
+from unmask.grid.content import with_content
+from unmask.spec import DataSpec, DiagnosisSpec, EvaluationSpec, ModelSpec, Run, ToySpec
+
+
+def training_settings(config: Config, task: str) -> dict[str, Any]:
+    """The settings of a task that training reads: all but those of the test examples alone."""
+    return _task_settings(config, task, "test_only")
+
+
+def test_settings(config: Config, task: str) -> dict[str, Any]:
+    """The settings of a task that an evaluation reads: how problems are posed and answers graded."""
+    return _task_settings(config, task, "test_only", "training_only", "reward_only")
+
+
+def data_specs(config: Config, task: str) -> tuple[DataSpec, DataSpec]:
+    """A task's training data and its test data."""
+    training = _task_settings(config, task, "test_only", "reward_only")
+    return DataSpec(task, training), DataSpec(task, _task_settings(config, task, "training_only", "reward_only"), True)
+
+
+def _task_settings(config: Config, task: str, *without: str) -> dict[str, Any]:
+    left_out = {key for kind in without for key in narrow_settings(task)[kind]}
+    return with_content({key: value for key, value in config.task_settings(task).items() if key not in left_out})
 
 
 def model_spec(config: Config, run: Run) -> ModelSpec:
@@ -17,10 +41,10 @@ def model_spec(config: Config, run: Run) -> ModelSpec:
     if not isinstance(model, ScratchModel):
         return ModelSpec(run.model, source, settings)
     if model.shared:
-        all_settings = {name: config.task_settings(name) for name in model.pretraining}
+        all_settings = {name: training_settings(config, name) for name in model.pretraining}
         return ModelSpec(run.model, source, settings, None, all_settings, run.seed, scale.block_length, scale.lengths)
     settings["pretraining"] = settings["pretraining"][run.task]
-    own = run.task, run.task_settings
+    own = run.task, training_settings(config, run.task)
     return ModelSpec(run.model, source, settings, *own, run.seed, scale.block_length, scale.lengths)
 
 
@@ -35,7 +59,22 @@ def evaluation_spec(config: Config, name: str, task: str | None = None) -> Evalu
         temperature=evaluation.temperature,
         rows_per_batch=evaluation.rows_per_batch,
         task=task,
-        task_settings=config.task_settings(task) if task else None,
+        task_settings=test_settings(config, task) if task else None,
+    )
+
+
+def diagnosis_spec(config: Config, name: str) -> DiagnosisSpec:
+    """A diagnosis, with the lengths and batches of training at this scale."""
+    one, training = config.diagnoses[name], config.training_at_scale
+    return DiagnosisSpec(
+        name=name,
+        sampler=config.sampler(one.sampler),
+        temperature=one.temperature,
+        examples=one.examples,
+        generation_length=training["generation_length"],
+        block_length=config.scales[config.scale].block_length,
+        rows_per_forward=training["rows_per_forward"],
+        mask_padding=training["mask_padding"],
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from unmask.config.runtime import Runtime
 from unmask.config.scales import Cost
-from unmask.spec import DataSpec, DiagnosisSpec, EvaluationSpec, ModelSpec, Run, Spec, ToySpec
+from unmask.spec import DataSpec, DiagnosisSpec, EvaluationSpec, ModelSpec, Run, Spec, ToySpec, joined
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,20 @@ class Grid:
     exact_toy: ToySpec
     cost: Cost
     runtime: Runtime
+    fidelity: str = ""  # one other than the default
     warnings: list[str] = field(default_factory=list)  # mistakes in scales that are not in use
     runs: dict[str, Run] = field(default_factory=dict)
     models: dict[str, ModelSpec] = field(default_factory=dict)
-    datasets: dict[str, DataSpec] = field(default_factory=dict)
+    datasets: dict[str, DataSpec] = field(default_factory=dict)  # training and validation examples of each task
+    tests: dict[str, DataSpec] = field(default_factory=dict)  # and its test examples
     evaluations: dict[str, EvaluationSpec] = field(default_factory=dict)
     diagnoses: dict[str, DiagnosisSpec] = field(default_factory=dict)
     experiments: dict[str, Experiment] = field(default_factory=dict)
+
+    @property
+    def place(self) -> str:
+        """The folder of its results: a fidelity other than the default has its own, so that none remakes another's."""
+        return f"{self.scale}-{self.fidelity}" if self.fidelity else self.scale
 
     @property
     def everything(self) -> list[str]:
@@ -58,11 +65,22 @@ class Grid:
             "diagnoses": self.diagnoses,
         }
         named = {f"{kind}/{name}": spec for kind, specs in kinds.items() for name, spec in specs.items()}
-        return named | {"exact_toy": self.exact_toy}
+        tests = {f"data/{task}/test": spec for task, spec in self.tests.items()}
+        return named | tests | {"exact_toy": self.exact_toy}
+
+    def evaluated(self, run: str, evaluation: str) -> str:
+        """The digest of all that decides the samples of a run in an evaluation."""
+        spec = self.evaluations[evaluation]
+        return joined(self.runs[run].digest, spec.digest, self.tests[self.examined_task(run, evaluation)].digest)
+
+    def diagnosed(self, run: str, diagnosis: str) -> str:
+        """The digest of all that decides the diagnosis of a run."""
+        one = self.runs[run]
+        return joined(one.digest, self.diagnoses[diagnosis].digest, self.tests[one.task].digest)
 
     def artifacts(self, experiment: str) -> list[str]:
         """Tables and figures of an experiment."""
-        root = f"results/{self.scale}"
+        root = f"results/{self.place}"
         one = self.experiments[experiment]
         figures, compared = one.figures, [] if one.rows == "steps" else ["-comparisons.md", "-comparisons.csv"]
         tables = [f"{root}/tables/{experiment}{end}" for end in (".md", ".tex", ".csv", *compared)]
@@ -78,7 +96,7 @@ class Grid:
         one = self.experiments[experiment]
         own = [f"{run}/{name}" for run in one.runs for name in self.measured(experiment, run)]
         carried = [f"{run}/{one.examined}-on-{task}" for run, tasks in one.transfers.items() for task in tasks]
-        return [f"results/{self.scale}/runs/{name}.parquet" for name in dict.fromkeys(own + carried)]
+        return [f"results/{self.place}/runs/{name}.parquet" for name in dict.fromkeys(own + carried)]
 
     def measured(self, experiment: str, run: str) -> list[str]:
         """What an experiment measures of a run under its own name: on its task, or on every task after a corpus."""
@@ -91,10 +109,23 @@ class Grid:
         """The task whose test problems a run is examined on."""
         return self.evaluations[evaluation].task or self.runs[run].task
 
+    def samples_digest(self, experiment: str) -> str:
+        """The digest of all that decides the samples, or the diagnoses, of an experiment."""
+        digests = []
+        for path in self.samples(experiment):
+            run, _, name = path.removeprefix(f"results/{self.place}/runs/").removesuffix(".parquet").rpartition("/")
+            kind, _, which = name.partition("-")
+            digests.append(self.evaluated(run, which) if kind == "samples" else self.diagnosed(run, which))
+        return joined(*digests)
+
+    def metrics_digest(self, experiment: str) -> str:
+        """The digest of all that decides the training metrics of an experiment."""
+        return joined(*(self.runs[run].digest for run in self.experiments[experiment].runs))
+
     def metrics(self, experiment: str) -> list[str]:
         """Metrics of the runs of an experiment that train."""
         trained = [run for run in self.experiments[experiment].runs if self.runs[run].trains]
-        return [f"results/{self.scale}/runs/{run}/metrics.csv" for run in trained]
+        return [f"results/{self.place}/runs/{run}/metrics.csv" for run in trained]
 
     def gpus(self, run: str) -> int:
         """GPUs of a run's training: as many as share its prompts evenly, at most those of `cost.gpus`."""
@@ -107,14 +138,14 @@ class Grid:
 
     def adapter(self, run: str | None) -> list[str]:
         """What a run trains; nothing for the base model and for no run."""
-        return [f"results/{self.scale}/runs/{run}/adapter"] if run and self.runs[run].trains else []
+        return [f"results/{self.place}/runs/{run}/adapter"] if run and self.runs[run].trains else []
 
     def validation(self, run: str) -> list[str]:
         """The split by which a run's best policy is kept; nothing where the last one is."""
         chosen = self.runs[run].training["validate_every"]
-        return [f"results/{self.scale}/data/{self.runs[run].task}/validation.parquet"] if chosen else []
+        return [f"results/{self.place}/data/{self.runs[run].task}/validation.parquet"] if chosen else []
 
     def model_data(self, model: str) -> list[str]:
         """Splits that a base model made here is trained and measured on, task by task."""
-        root = f"results/{self.scale}/data"
+        root = f"results/{self.place}/data"
         return [f"{root}/{task}/{s}.parquet" for task in self.models[model].tasks for s in ("train", "validation")]

@@ -122,6 +122,6 @@ def _in_layers(raw: dict[str, Any]) -> Iterator[str]:
 
 
 def _rules() -> set[str]:
-    """Names of the workflow's rules: those of its scripts, and some that collect or show."""
-    collecting = {"all", "everything", "exact_toy", "plan", "so_far", "pilot"}
-    return collecting | {path.stem for path in LIBRARY.parent.glob("*.py")}
+    """Names of the workflow's rules: those of its scripts, one more for test data, and some that collect or show."""
+    more = {"all", "everything", "exact_toy", "plan", "so_far", "pilot", "prepare_test_dataset"}
+    return more | {path.stem for path in LIBRARY.parent.glob("*.py")}

@@ -69,7 +69,7 @@ policy = Policy.load("results/{scale}/models/{model}/weights", "results/{scale}/
 ## Repeat
 
 ```
-snakemake --cores all --config scale={scale} fidelity={fidelity} -- results/{scale}/runs/{name}/adapter
+snakemake --cores all --config scale={config_scale} fidelity={fidelity} -- results/{scale}/runs/{name}/adapter
 ```
 
 `manifest.json` beside this folder has the commit, the packages and the hashes of all inputs. The settings:
@@ -114,6 +114,7 @@ def model_card(
         figures="\n".join(f"| {text} | {last[key]:.4g} |" for key, text in figures.items() if key in last),
         validation=_validation(metrics),
         scale=scale,
+        config_scale=scale.removesuffix(f"-{fidelity}"),
         fidelity=fidelity,
         model=run.model,
         name=run.name,

@@ -14,9 +14,9 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from unmask.files import InputError
+from unmask.files import InputError, sha256
 from unmask.scoring import Verdict
 
 Example = dict[str, Any]  # a row of the canonical files: at least `question`, `answer` and `difficulty`
@@ -44,9 +44,14 @@ class Task:
     """A set of problems with the rules to pose, reward and grade them."""
 
     prefill = "<reasoning>"  # how every response begins; part of the prompt, not of the response
+    # Settings that decide less than the others, so that changing one repeats less. They are read from the file without
+    # importing it.
+    test_only: ClassVar[tuple[str, ...]] = ()  # the test examples alone
+    training_only: ClassVar[tuple[str, ...]] = ()  # the training and validation examples alone
+    reward_only: ClassVar[tuple[str, ...]] = ()  # the reward alone
 
     def splits(self) -> dict[str, list[Example]]:
-        """Examples by split, no problem in two of them."""
+        """Examples by split, no problem in two of them; those that lack their own settings (None) may be left out."""
         raise NotImplementedError
 
     def messages(self, example: Example) -> list[dict[str, str]]:
@@ -76,14 +81,24 @@ class Corpus(Task):
 
 
 def load(name: str, settings: dict[str, Any]) -> Task:
-    """The task in tasks/<name>.py with these settings."""
+    """The task in tasks/<name>.py with these settings; those that decide less than everything may be left out."""
     module = importlib.import_module(f"unmask.tasks.{name}")
     (found,) = [
         v
         for v in vars(module).values()
         if isinstance(v, type) and issubclass(v, Task) and v.__module__ == module.__name__
     ]
-    return found(**settings)
+    left_out = dict.fromkeys((*found.test_only, *found.training_only, *found.reward_only))
+    return found(**left_out | {key: _plain(value) for key, value in settings.items()})
+
+
+def _plain(value: Any) -> Any:
+    """A setting as its task knows it: in a spec, the path of a prompt's file stands beside the hash of its content."""
+    if not isinstance(value, dict) or value.keys() != {"path", "sha256"}:
+        return value
+    if sha256(Path(value["path"])) != value["sha256"]:
+        raise InputError(f"{value['path']}: changed since the spec was written. Run snakemake again.")
+    return value["path"]
 
 
 def name_of(task: Task) -> str:
@@ -133,11 +148,14 @@ def blaming(task: Task, response: str, example: Example) -> Iterator[None]:
 
 
 def distinct(
-    make: Callable[[random.Random], Example | None], train: int, validation: int, test: int, rng: random.Random
+    make: Callable[[random.Random], Example | None], train: int, validation: int, test: int | None, rng: random.Random
 ) -> dict[str, list[Example]]:
-    """Splits of examples that `make` draws, no question twice; it may draw None to try again."""
+    """Splits of examples that `make` draws, no question twice; it may draw None to try again.
+
+    The test examples are drawn last, so their number changes no other split; with None there are none.
+    """
     found: dict[str, Example] = {}
-    total = train + validation + test
+    total = train + validation + (test or 0)
     for _ in range(200 * total):
         example = make(rng) if len(found) < total else None
         if example:
@@ -145,4 +163,5 @@ def distinct(
     if len(found) < total:
         raise ValueError(f"only {len(found)} of {total} distinct problems found; ask for fewer or for harder ones")
     rest = list(found.values())
-    return {"train": rest[:train], "validation": rest[train : train + validation], "test": rest[train + validation :]}
+    splits = {"train": rest[:train], "validation": rest[train : train + validation]}
+    return splits if test is None else splits | {"test": rest[train + validation :]}

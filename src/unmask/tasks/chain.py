@@ -23,6 +23,8 @@ OVERHEAD = 5  # tokens beside the reasoning: its end, the answer and its tags, t
 class Chain(Task):
     """Chains of + and -, one digit as the answer."""
 
+    test_only = ("test",)
+
     min_steps: Count
     max_steps: Count
     train: Count  # problems in each split

@@ -48,6 +48,9 @@ class Puzzle:
 class Countdown(Task):
     """Three-number puzzles, each with a solution, no multiset of numbers and target in two splits."""
 
+    # Not `test`: generated test puzzles are cut from the pool of the training puzzles, stored ones are taken out of it.
+    reward_only = ("partial",)
+
     prompt: Literal["terse", "chat"]  # terse: 12,01,04=09, for tiny models
     prompt_file: str  # "" for our own wording; for `chat`
     train_source: Source  # also of the validation puzzles

@@ -33,6 +33,10 @@ TAGS = ("<reasoning>\n", "\n</reasoning>\n", "\n<answer>\n", "\n</answer>")
 class Gsm8k(Task):
     """Word problems, one number as the answer."""
 
+    test_only = ("test_source",)
+    training_only = ("train_source", "validation", "seed")
+    reward_only = ("match", "format")
+
     train_source: Stored
     test_source: Stored
     validation: Count  # problems of the training split kept back to choose checkpoints
@@ -43,10 +47,13 @@ class Gsm8k(Task):
 
     def splits(self) -> dict[str, list[Example]]:
         """The published splits, with some of the training problems as validation."""
-        examples = read_examples(self.train_source, "train", _example)
-        train, validation = cut_off(examples, self.validation, self.seed)
-        test = read_examples(self.test_source, "test", _example)
-        return {"train": train, "validation": validation, "test": test}
+        splits: dict[str, list[Example]] = {}
+        if self.train_source:
+            examples = read_examples(self.train_source, "train", _example)
+            splits["train"], splits["validation"] = cut_off(examples, self.validation, self.seed)
+        if self.test_source:
+            splits["test"] = read_examples(self.test_source, "test", _example)
+        return splits
 
     def messages(self, example: Example) -> Messages:
         """The problem under the instructions."""

@@ -31,6 +31,9 @@ INSTRUCTIONS = (
 class Math500(Task):
     """Competition problems, one LaTeX expression as the answer."""
 
+    training_only = ("train_source", "validation", "seed")  # not test_source: its problems are taken out of training
+    reward_only = ("match", "format")
+
     train_source: Stored
     test_source: Stored
     validation: Count  # problems of the training split kept back to choose checkpoints
@@ -42,6 +45,8 @@ class Math500(Task):
     def splits(self) -> dict[str, list[Example]]:
         """Training problems without those of the test split, some of them as validation; and the 500."""
         test = read_examples(self.test_source, "test", _example)
+        if not self.train_source:
+            return {"test": test}
         tested = {example["question"] for example in test}
         examples = read_examples(self.train_source, "train", _example)
         train, validation = cut_off([e for e in examples if e["question"] not in tested], self.validation, self.seed)

@@ -25,6 +25,8 @@ OVERHEAD = 9  # tokens beside the reasoning: its end, the answer `6a+2b` and its
 class Simplify(Task):
     """Sums of terms in a and b, an expression as the answer."""
 
+    test_only = ("test",)
+
     largest: Count  # coefficient, of terms and partial sums; at most 9
     min_terms: Count
     max_terms: Count

@@ -35,6 +35,8 @@ INSTRUCTIONS = (
 class Sudoku(Task):
     """4×4 boards with a unique solution."""
 
+    test_only = ("test",)  # not test_source: its boards are left out of training
+
     prompt: Literal["terse", "chat"]  # terse: the 16 digits alone, for tiny models
     prompt_file: str  # "" for our own wording; for `chat`
     test_source: Source  # generated, or the papers' boards; training boards are always generated
@@ -50,13 +52,14 @@ class Sudoku(Task):
         """Puzzles without repetition; the number of blanks is uniform and is the difficulty."""
         rng = random.Random(self.seed)
         order = rng.sample(range(12), 12)
-        sizes = {"train": self.train, "validation": self.validation, "test": self.test}
+        sizes = {"train": self.train, "validation": self.validation}
+        sizes |= {} if self.test is None else {"test": self.test}
         given = self._given()
         used = {example["question"] for example in given}
         made = {}
         for split, size in sizes.items():
             if split == "test" and given:
-                made[split] = given
+                made[split] = self._first(given)
                 continue
             classes = range(12) if self.split == "random" else CLASSES[split]
             grids = [grid for i in classes for grid in renaming_classes()[order[i]]]
@@ -65,12 +68,15 @@ class Sudoku(Task):
         return made
 
     def _given(self) -> list[Example]:
-        """The first test boards of the source; none if they are to be generated."""
+        """The test boards of the source; none if they are to be generated."""
         if self.test_source["source"] == "generated":
             return []
         if self.split != "random":
             raise ValueError("given test boards have solutions of every class; set split: random")
-        boards = read_examples(self.test_source, "test", _example)
+        return read_examples(self.test_source, "test", _example)
+
+    def _first(self, boards: list[Example]) -> list[Example]:
+        """As many of the given boards as are asked for."""
         if len(boards) < self.test:
             raise ValueError(f"the test source has {len(boards)} boards, not {self.test}; ask for fewer")
         return boards[: self.test]

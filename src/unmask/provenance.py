@@ -1,0 +1,64 @@
+"""What a finished run was made by and of, held against today's code and settings.
+
+The code is that which the run's result can depend on: what src/train_policy.py imports, with the run's own method and
+task, and no others. Read from the sources without importing them; torch-free.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+from pathlib import Path
+from typing import Any
+
+LIBRARY = Path(__file__).parent
+# What a step imports and no result depends on: they say what happens, check, lock and keep, or describe what is done.
+APART = {
+    *("files", "lock", "manifest", "provenance", "overwriting", "progress", "preemption", "seal", "config", "spec"),
+    *("grid", "costs", "compute", "models.card", "models.shapes"),
+}
+
+
+def code_of(step: str, method: str, task: str) -> dict[str, str]:
+    """Hashes of the files that a step of src/ can depend on, by name: its imports, a method and a task."""
+    left = [LIBRARY.parent / f"{step}.py", *(LIBRARY / f"{kind}.py" for kind in (f"methods/{method}", f"tasks/{task}"))]
+    seen: set[Path] = set()
+    while left:
+        file = left.pop()
+        if file not in seen and file.exists():
+            seen.add(file)
+            left += _imported(file)
+    return {file.relative_to(LIBRARY.parent).as_posix(): _hash(file) for file in sorted(seen)}
+
+
+@functools.cache
+def _imported(file: Path) -> tuple[Path, ...]:
+    """The files of the library that a file imports anywhere, but for those apart."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "unmask":
+            names |= {f"{node.module}.{alias.name}" for alias in node.names} | {str(node.module)}
+    parts = {name.removeprefix("unmask").removeprefix(".") for name in names}
+    kept = sorted(part for part in parts if part and part not in APART and part.partition(".")[0] not in APART)
+    places = [LIBRARY / part.replace(".", "/") for part in kept]
+    files = [file for place in places for file in (place.with_suffix(".py"), place / "__init__.py")]
+    return tuple(file for file in files if file.exists())
+
+
+@functools.cache
+def _hash(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:12]
+
+
+def differing(old: dict[str, Any], new: dict[str, Any], where: str = "") -> list[str]:
+    """The keys at which two blocks of settings differ, dotted, with the old value and the new one."""
+    found = []
+    for key in sorted(old.keys() | new.keys()):
+        path = f"{where}.{key}" if where else key
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, dict) and isinstance(after, dict):
+            found += differing(before, after, path)
+        elif before != after:
+            found.append(f"{path}: {before} -> {after}")
+    return found
