@@ -18,6 +18,7 @@ THEIRS = {"self_attn.q_proj": "q_proj", "self_attn.k_proj": "k_proj", "self_attn
 def evaluated(project: Project, run: str) -> list[str]:
     """The samples of such an adapter are those of ours."""
     ours, theirs = project.path(f"runs/{run}"), project.folder / "foreign"
+    base = project.path(f"runs/base/{run.split('/')[1]}/default/seed-0/samples-papers.parquet")
     write(ours / "adapter", theirs)
     task = run.split("/")[1]
     tests = sorted(project.path(f"data/{task}").rglob("test.parquet"))
@@ -29,10 +30,12 @@ def evaluated(project: Project, run: str) -> list[str]:
         done = subprocess.run(words, cwd=project.folder, env=project.environment, stdout=said, stderr=said, check=False)
     if done.returncode:
         return ["an adapter with the published model's module names cannot be evaluated: said/foreign adapter.log"]
-    again, before = (
+    again, before, without = (
         pd.read_parquet(file)["completion"]
-        for file in (project.folder / "foreign.parquet", ours / "samples-papers.parquet")
+        for file in (project.folder / "foreign.parquet", ours / "samples-papers.parquet", base)
     )
+    if before.equals(without):
+        return [f"{run}: its samples are those of the base model, so nothing is learnt from its adapter elsewhere"]
     if not again.equals(before):
         return [f"{run}: its adapter under the published model's names gives other samples"]
     return []
