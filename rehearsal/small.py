@@ -24,7 +24,7 @@ from project import ROOT, Project
 METHODS = ("sft", "d1", "diffu_grpo", "coupled_grpo", "diffpo", "dmpo")
 TASKS = ("gsm8k", "math500", "countdown", "sudoku")
 STOPPED = "diffu_grpo/math500/default/seed-0"  # of two updates, so that it can be stopped after the first
-TOGETHER = ("dmpo/gsm8k/default/seed-0", "d1/countdown/default/seed-0")
+TOGETHER = ("dmpo/gsm8k/default/seed-0", "d1/countdown/default/seed-0")  # two prompts each, so two processes
 FOREIGN = "dmpo/sudoku/default/seed-0"  # whose adapter is evaluated once more under the published model's names
 WIDTH = 256
 
@@ -67,11 +67,10 @@ def run(project: Project) -> list[str]:
     wrong += interrupt(project)
     runs = [str(Path("results/llada-8b/runs") / run) for run in TOGETHER]
     targets = [f"{runs[0]}/samples-papers.parquet", f"{runs[1]}/manifest.json"]
-    two = ["--set-resources", "train_policy:gpu=2", "evaluate_policy:gpu=2", "--"]
-    if project.run("two processes", *two, *targets):
+    # A training run has as many processes as share its prompts; an evaluation has one unless it is given more.
+    if project.run("two processes", "--set-resources", "evaluate_policy:gpu=2", "--", *targets):
         wrong.append("training on two processes fails: said/two processes.log")
-    one = ["--set-resources", "train_policy:gpu=1", "--keep-going", "--"]
-    if project.run("all", *one, "all", "dream"):
+    if project.run("all", "--keep-going", "all", "dream"):
         wrong.append("snakemake all dream fails: said/all.log")
     if project.path(f"runs/{FOREIGN}/adapter").exists():
         wrong += foreign.evaluated(project, FOREIGN)
@@ -84,8 +83,7 @@ def interrupt(project: Project) -> list[str]:
     print("interrupted …", flush=True)
     stopped = f"results/llada-8b/runs/{STOPPED}"
     targets = [f"{stopped}/manifest.json", "results/llada-8b/runs/base/math500/default/seed-0/samples-papers.parquet"]
-    one = ["--set-resources", "train_policy:gpu=1", "--keep-going", "--"]
-    process = project.start("interrupted", *one, *targets)
+    process = project.start("interrupted", "--keep-going", *targets)
     lock = project.folder / stopped / "lock"
     while not lock.exists() and process.poll() is None:  # it is held from when the run listens to signals
         time.sleep(0.1)
