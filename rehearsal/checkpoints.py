@@ -21,7 +21,7 @@ from vocabulary import write_dream, write_json, write_llada
 
 POOL = 16_777_213  # numbers; prime, so that rows of a matrix start at different places
 CONSTANT = 4.0  # of every embedding, in its first coordinate
-FAVOUR, END = 50.0, 50.5  # what the head makes of it for the answers and for the end of text
+FAVOUR, END = 60.0, 60.5  # what the head makes of it for the answers and for the end of text
 QUICK = 12  # pairs of rotary coordinates that queries and keys use in a head: the quickest, so that positions differ
 PIECE = 2**22  # numbers written at a time
 

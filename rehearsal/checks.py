@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pandas as pd
 import yaml
 from project import VOCABULARIES, Project
-from safetensors import safe_open
+from safetensors.torch import load_file
 
 from unmask.at_once import rows_at_once
 from unmask.config import Config
@@ -89,36 +90,43 @@ def logits_are_never_whole(project: Project) -> list[str]:
     return found
 
 
-def adapters_count(project: Project, runs: list[str], evaluation: str) -> list[str]:
-    """Every adapter has learnt something if its gradient was not zero, is read, and shows in the samples."""
+def adapters_count(project: Project, runs: list[str], every_method: bool = True) -> list[str]:
+    """An adapter has learnt something if its gradient was not zero, is read by somebody, and shows in the samples."""
     found = []
     read = {path for process in project.processes() for path in process["adapters"]}
     learnt: dict[str, list[bool]] = {}
     for run in runs:
         folder = project.path(f"runs/{run}")
-        metrics = pd.read_csv(folder / "metrics.csv")
-        if not metrics["grad_norm"].map(lambda norm: norm == norm and norm < float("inf")).all():
-            found.append(f"{run}: gradient norms {metrics['grad_norm'].tolist()}")
-        moved, moving = has_moved(folder / "adapter"), bool((metrics["grad_norm"] > 0).any())
-        if moved != moving:
-            found.append(f"{run}: gradients {metrics['grad_norm'].tolist()}, but the adapter moved: {moved}")
+        norms = pd.read_csv(folder / "metrics.csv")["grad_norm"]
+        moved = has_moved(project, run)
         learnt.setdefault(run.split("/")[0], []).append(moved)
+        if not norms.map(math.isfinite).all() or moved != bool((norms > 0).any()):
+            found.append(f"{run}: gradients of norm {norms.tolist()}, but the adapter moved: {moved}")
         if str(folder / "adapter/adapter_model.safetensors") not in read:
             found.append(f"{run}: nobody read its adapter")
-        samples = folder / f"samples-{evaluation}.parquet"
-        if moved and samples.exists():
-            task = run.split("/")[1]
-            base = pd.read_parquet(project.path(f"runs/base/{task}/default/seed-0/samples-{evaluation}.parquet"))
-            if pd.read_parquet(samples)["completion"].equals(base["completion"]):
-                found.append(f"{run}: its samples are those of the base model")
-    found += [f"{method}: no adapter has learnt anything" for method, moved in learnt.items() if not any(moved)]
+        task, samples = run.split("/")[1], folder / "samples-papers.parquet"
+        base = project.path(f"runs/base/{task}/default/seed-0/samples-papers.parquet")
+        if moved and samples.exists() and same_samples(samples, base):
+            found.append(f"{run}: its samples are those of the base model")
+    if every_method:
+        found += [f"{method}: no adapter has learnt anything" for method, moved in learnt.items() if not any(moved)]
     return found
 
 
-def has_moved(adapter: Path) -> bool:
-    """Whether any B of LoRA is no longer zero."""
-    with safe_open(adapter / "adapter_model.safetensors", "pt") as file:
-        return any(bool(file.get_tensor(name).any()) for name in file.keys() if "lora_B" in name)  # noqa: SIM118
+def same_samples(one: Path, other: Path) -> bool:
+    """Whether two files hold the same responses."""
+    first, second = (pd.read_parquet(file)["completion"] for file in (one, other))
+    return bool(first.equals(second))
+
+
+def has_moved(project: Project, run: str) -> bool:
+    """Whether the adapter of a run is another than it started from; a fresh one has B of zeros."""
+    adapter = load_file(project.path(f"runs/{run}/adapter/adapter_model.safetensors"))
+    start = yaml.safe_load(project.path(f"runs/{run}/spec.yaml").read_text(encoding="utf-8")).get("start_from")
+    if not start:
+        return any(bool(value.any()) for name, value in adapter.items() if "lora_B" in name)
+    before = load_file(project.path(f"runs/{start}/adapter/adapter_model.safetensors"))
+    return any(not value.equal(before[name]) for name, value in adapter.items())
 
 
 def spec_of(process: dict[str, Any]) -> str:

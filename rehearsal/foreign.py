@@ -6,7 +6,7 @@ import json
 import subprocess
 from pathlib import Path
 
-import pandas as pd
+from checks import same_samples
 from project import Project
 from safetensors.torch import load_file, save_file
 
@@ -30,13 +30,9 @@ def evaluated(project: Project, run: str) -> list[str]:
         done = subprocess.run(words, cwd=project.folder, env=project.environment, stdout=said, stderr=said, check=False)
     if done.returncode:
         return ["an adapter with the published model's module names cannot be evaluated: said/foreign adapter.log"]
-    again, before, without = (
-        pd.read_parquet(file)["completion"]
-        for file in (project.folder / "foreign.parquet", ours / "samples-papers.parquet", base)
-    )
-    if before.equals(without):
+    if same_samples(ours / "samples-papers.parquet", base):
         return [f"{run}: its samples are those of the base model, so nothing is learnt from its adapter elsewhere"]
-    if not again.equals(before):
+    if not same_samples(project.folder / "foreign.parquet", ours / "samples-papers.parquet"):
         return [f"{run}: its adapter under the published model's names gives other samples"]
     return []
 

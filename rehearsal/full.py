@@ -74,7 +74,7 @@ def check(project: Project, size: int) -> list[str]:
     wrong += checks.memory_is_bounded(project, size, LARGEST, LOADING)
     wrong += checks.logits_are_never_whole(project)
     if not any(line.startswith("missing") for line in wrong):
-        wrong += checks.adapters_count(project, trained, "papers")
+        wrong += checks.adapters_count(project, trained, every_method=False)  # two responses may earn the same
     return wrong
 
 

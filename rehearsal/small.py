@@ -53,8 +53,8 @@ def write_inputs(project: Project) -> dict[str, int]:
     write_data(project.data, train=8, test=1)
     words = texts()
     return {
-        "rehearsal-llada": write_llada_checkpoint(project.models / "llada", Size(WIDTH, 2, 2, 2, 512), words, 4),
-        "rehearsal-dream": write_dream_checkpoint(project.models / "dream", Size(WIDTH, 2, 4, 2, 512), words, 4),
+        "rehearsal-llada": write_llada_checkpoint(project.models / "llada", Size(WIDTH, 2, 2, 2, 512), words, 2),
+        "rehearsal-dream": write_dream_checkpoint(project.models / "dream", Size(WIDTH, 2, 4, 2, 512), words, 2),
     }
 
 
@@ -120,7 +120,7 @@ def check(project: Project, sizes: dict[str, int]) -> list[str]:
     wrong += checks.weights_are_read_once(project, sizes)
     wrong += checks.logits_are_never_whole(project)
     if not wrong or all(not line.startswith("missing") for line in wrong):
-        wrong += checks.adapters_count(project, trained, "papers")
+        wrong += checks.adapters_count(project, trained)
         wrong += checks.resumed(project, STOPPED)
         wrong += checks.by_two(project, list(TOGETHER))
         wrong += checks.answers_end(project)
