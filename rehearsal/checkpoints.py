@@ -21,7 +21,8 @@ from vocabulary import write_dream, write_json, write_llada
 
 POOL = 16_777_213  # numbers; prime, so that rows of a matrix start at different places
 CONSTANT = 4.0  # of every embedding, in its first coordinate
-FAVOUR, END = 60.0, 60.5  # what the head makes of it for the answers and for the end of text
+FAVOUR = 60.0  # what the head makes of it for the answers
+END = {"llada": 60.5, "dream": 53.0}  # and for the end of text: Dream's answers mostly end with their turn
 QUICK = 12  # pairs of rotary coordinates that queries and keys use in a head: the quickest, so that positions differ
 PIECE = 2**22  # numbers written at a time
 
@@ -61,6 +62,7 @@ class Steering:
     turn: int  # what closes an assistant's turn in the chat template; it ends no decoding
     mask: int
     head_width: int
+    end: float
 
     def apply(self, name: str, values: Tensor, start: int) -> None:
         """Change the rows `values` of a tensor, of which the first is row `start`."""
@@ -73,7 +75,7 @@ class Steering:
             favoured = torch.isin(rows, torch.tensor([*self.answers, self.eot, self.turn]))
             values[favoured] *= 0.1  # about as probable, each of them
             values[favoured, 0] = FAVOUR
-            values[rows == self.eot, 0] = END
+            values[rows == self.eot, 0] = self.end
         elif any(name.endswith(f"{self.names[part]}.weight") for part in ("o", "down")):
             values[rows == 0] = 0.0  # layers write nothing to the constant coordinate
         elif any(name.endswith(f"{self.names[part]}.weight") for part in ("q", "k")):
@@ -104,7 +106,7 @@ def write_llada_checkpoint(folder: Path, size: Size, texts: list[str], shards: i
              "attn_norm": "attn_norm", "mlp_norm": "ff_norm", "q": "q_proj", "k": "k_proj", "v": "v_proj",
              "o": "attn_out", "gate": "ff_proj", "up": "up_proj", "down": "ff_out",
              "block": "model.transformer.blocks"}  # fmt: skip
-    steering = Steering(names, answers, 126081, 126348, 126336, size.width // size.heads)
+    steering = Steering(names, answers, 126081, 126348, 126336, size.width // size.heads, END["llada"])
     return write_weights(folder, parts(size, 126464, names), steering, shards)
 
 
@@ -132,7 +134,7 @@ def write_dream_checkpoint(folder: Path, size: Size, texts: list[str], shards: i
     for layer in range(size.layers):
         for part, width in (("q", size.width), ("k", kv_width(size)), ("v", kv_width(size))):
             listed.append(Part(f"{names['block']}.{layer}.{names[part]}.bias", (width,), 0.02))
-    steering = Steering(names, answers, 151643, 151645, 151666, size.width // size.heads)
+    steering = Steering(names, answers, 151643, 151645, 151666, size.width // size.heads, END["dream"])
     return write_weights(folder, listed, steering, shards)
 
 

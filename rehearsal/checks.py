@@ -20,7 +20,6 @@ from unmask.plain import normalise
 from unmask.tasks import load
 
 LOADING = ("train_policy.py", "evaluate_policy.py", "diagnose_policy.py")
-TURNS = ("<|eot_id|>", "<|im_end|>")  # close a turn in the chat templates, and end no decoding
 ENDS = re.compile(r"(<\|eot_id\|>|<\|im_end\|>|<\|endoftext\|>)")
 WARNING = re.compile(r"warning|\bwarn:", re.IGNORECASE)
 
@@ -145,19 +144,17 @@ def model_of(process: dict[str, Any]) -> str:
 
 def answers_end(project: Project) -> list[str]:
     """Every grade is that of the text up to the first token that ends it, and in some samples more follows."""
-    found, seen = [], dict.fromkeys(TURNS, 0)
+    found, seen = [], 0
     config = Config.model_validate(normalise(yaml.safe_load((project.folder / "config.yaml").read_text("utf-8"))))
     for file in sorted(project.path("runs").rglob("samples-*.parquet")):
         for row in pd.read_parquet(file).to_dict("records"):
             kept, *end = ENDS.split(row["completion"], maxsplit=1)
-            if end and end[0] in seen:
-                seen[end[0]] += "<answer>" in end[1]
+            seen += end[:1] == ["<|im_end|>"] and "<answer>" in end[1]
             tests = read_examples(next(project.path(f"data/{row['task']}").rglob("test.parquet")))
             grade = load(row["task"], config.task_settings(row["task"])).grade(kept, tests[row["example"]])
             if (grade.published, grade.strict) != (row["published"], row["strict"]):
                 found.append(f"{file.relative_to(project.folder)}: what follows {end[:1]} changes the grade")
-    lacking = [end for end in TURNS if not seen[end]]
-    return found + [f"no sample has an answer after {end}: the check of end tokens saw nothing" for end in lacking]
+    return found if seen else [*found, "no sample has an answer after <|im_end|>: the check of end tokens saw nothing"]
 
 
 def resumed(project: Project, run: str) -> list[str]:
