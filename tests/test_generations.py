@@ -87,7 +87,8 @@ def samples(config, monkeypatch, folder, name, **settings):
         return SimpleNamespace(response=nothing[:, :1], threshold=nothing[:, :0], nfe=nothing[:, 0]), texts
 
     monkeypatch.setattr(evaluate, "respond", respond)
-    policy = SimpleNamespace(model=SimpleNamespace(device="cpu"), eot=0, add_head=lambda *sampler: None)
+    same = {"add_head": lambda *sampler: None, "judged": lambda texts: texts}
+    policy = SimpleNamespace(model=SimpleNamespace(device="cpu"), eot=0, **same)
     folder.mkdir()
     kept = Kept(folder / "parts", "x")
     rows = evaluate.evaluate(policy, task, task.splits()["test"], one, grid.evaluations["papers"], kept)
