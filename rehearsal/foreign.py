@@ -15,24 +15,22 @@ THEIRS = {"self_attn.q_proj": "q_proj", "self_attn.k_proj": "k_proj", "self_attn
           "mlp.down_proj": "ff_out"}  # fmt: skip
 
 
-def evaluated(project: Project, run: str) -> list[str]:
-    """The samples of such an adapter are those of ours."""
-    ours, theirs = project.path(f"runs/{run}"), project.folder / "foreign"
-    base = project.path(f"runs/base/{run.split('/')[1]}/default/seed-0/samples-papers.parquet")
+def evaluated(project: Project, run: str, task: str) -> list[str]:
+    """The samples of such an adapter are those of ours, and not those of the base model."""
+    ours, theirs, samples = project.path(f"runs/{run}"), project.folder / "foreign", project.folder / "foreign.parquet"
+    before = ours / f"samples-papers-on-{task}.parquet"
+    if same_samples(before, project.path(f"runs/base/{task}/default/seed-0/samples-papers.parquet")):
+        return [f"{run}: its samples are those of the base model"]
     write(ours / "adapter", theirs)
-    task = run.split("/")[1]
-    tests = sorted(project.path(f"data/{task}").rglob("test.parquet"))
     words: list[str | Path] = ["python", project.folder / "src/evaluate_policy.py", ours / "spec.yaml"]
-    words += ["--evaluation", project.path("evaluations/papers/spec.yaml")]
+    words += ["--evaluation", project.path(f"evaluations/papers-on-{task}/spec.yaml")]
     words += ["--weights", project.path("models/rehearsal-llada/weights"), "--adapter", theirs]
-    words += ["--data", tests[0], "--samples", project.folder / "foreign.parquet"]
+    words += ["--data", next(project.path(f"data/{task}").rglob("test.parquet")), "--samples", samples]
     with (project.said / "foreign adapter.log").open("wb") as said:
         done = subprocess.run(words, cwd=project.folder, env=project.environment, stdout=said, stderr=said, check=False)
     if done.returncode:
         return ["an adapter with the published model's module names cannot be evaluated: said/foreign adapter.log"]
-    if same_samples(ours / "samples-papers.parquet", base):
-        return [f"{run}: its samples are those of the base model, so nothing is learnt from its adapter elsewhere"]
-    if not same_samples(project.folder / "foreign.parquet", ours / "samples-papers.parquet"):
+    if not same_samples(samples, before):
         return [f"{run}: its adapter under the published model's names gives other samples"]
     return []
 

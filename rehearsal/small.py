@@ -25,7 +25,7 @@ METHODS = ("sft", "d1", "diffu_grpo", "coupled_grpo", "diffpo", "dmpo")
 TASKS = ("gsm8k", "math500", "countdown", "sudoku")
 STOPPED = "diffu_grpo/math500/default/seed-0"  # of two updates, so that it can be stopped after the first
 TOGETHER = ("dmpo/gsm8k/default/seed-0", "d1/countdown/default/seed-0")  # two prompts each, so two processes
-FOREIGN = "dmpo/sudoku/default/seed-0"  # whose adapter is evaluated once more under the published model's names
+FOREIGN = "sft/s1k/default/seed-0"  # whose adapter is evaluated once more, on Sudoku, under the published model's names
 WIDTH = 256
 
 
@@ -73,7 +73,7 @@ def run(project: Project) -> list[str]:
     if project.run("all", "--keep-going", "all", "dream"):
         wrong.append("snakemake all dream fails: said/all.log")
     if project.path(f"runs/{FOREIGN}/adapter").exists():
-        wrong += foreign.evaluated(project, FOREIGN)
+        wrong += foreign.evaluated(project, FOREIGN, "sudoku")
     return wrong
 
 

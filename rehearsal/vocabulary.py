@@ -46,7 +46,8 @@ DREAM_CHAT = (
 )
 BOARDS = ("1234341221434321", "2143432114323214", "3142243142131324", "4321123424133142")
 EXPRESSIONS = ("1+2+3", "1*2*3", "3*(1+2)", "2*(1+3)", "(3-1)*2", "3*2-1", "3-2+1", "1+2*3")
-NUMBERS = ("2", "3", "4", "6", "8", "12", "18", "1/2")
+NUMBERS = ("2", "4", "12", "18")
+RENAMED = ("1234", "2143", "3412", "4321", "2341", "4123")  # the digits of a board under other names
 
 
 def answers() -> list[str]:
@@ -54,7 +55,8 @@ def answers() -> list[str]:
     bare = [f"\n</reasoning>\n<answer>\n{number}\n</answer>\n" for number in NUMBERS]
     boxed = [f"\n</reasoning>\n<answer>\n\\boxed{{{number}}}\n</answer>" for number in NUMBERS]
     sums = [f"</reasoning><answer>\\boxed{{{text}}}</answer>" for text in EXPRESSIONS]
-    boards = [f"</reasoning><answer>{board}</answer>" for board in BOARDS]
+    renamed = [board.translate(str.maketrans("1234", names)) for board in BOARDS for names in RENAMED]
+    boards = [f"</reasoning><answer>{board}</answer>" for board in dict.fromkeys(renamed)]
     return [*bare, *boxed, *sums, *boards, " so", " then", " and", " we", "\n"]
 
 
