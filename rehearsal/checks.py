@@ -143,18 +143,22 @@ def model_of(process: dict[str, Any]) -> str:
 
 
 def answers_end(project: Project) -> list[str]:
-    """Every grade is that of the text up to the first token that ends it, and in some samples more follows."""
+    """Grades and rewards are those of the text up to the first token that ends it; in some, what follows would count."""
     found, seen = [], 0
     config = Config.model_validate(normalise(yaml.safe_load((project.folder / "config.yaml").read_text("utf-8"))))
     for file in sorted(project.path("runs").rglob("samples-*.parquet")):
         for row in pd.read_parquet(file).to_dict("records"):
-            kept, *end = ENDS.split(row["completion"], maxsplit=1)
-            seen += end[:1] == ["<|im_end|>"] and "<answer>" in end[1]
+            task = load(row["task"], config.task_settings(row["task"]))
             tests = read_examples(next(project.path(f"data/{row['task']}").rglob("test.parquet")))
-            grade = load(row["task"], config.task_settings(row["task"])).grade(kept, tests[row["example"]])
-            if (grade.published, grade.strict) != (row["published"], row["strict"]):
-                found.append(f"{file.relative_to(project.folder)}: what follows {end[:1]} changes the grade")
-    return found if seen else [*found, "no sample has an answer after <|im_end|>: the check of end tokens saw nothing"]
+            example, whole = tests[row["example"]], row["completion"]
+            kept, *end = ENDS.split(whole, maxsplit=1)
+            reward, grade = task.reward(kept, example), task.grade(kept, example)
+            same = (grade.published, grade.strict) == (row["published"], row["strict"])
+            if not same or task.reward(whole, example) != reward:
+                found.append(f"{file.relative_to(project.folder)}: what follows {end[:1]} counts")
+            if end[:1] == ["<|im_end|>"]:
+                seen += task.reward("".join((kept, *end[1:])), example) != reward
+    return found if seen else [*found, "no reward depends on <|im_end|>: the check of end tokens saw nothing"]
 
 
 def resumed(project: Project, run: str) -> list[str]:
