@@ -143,7 +143,7 @@ def model_of(process: dict[str, Any]) -> str:
 
 
 def answers_end(project: Project) -> list[str]:
-    """Grades and rewards are those of the text up to the first token that ends it; in some, what follows would count."""
+    """Grades and rewards are of the text up to the first token that ends it; for some, what follows would count."""
     found, seen = [], 0
     config = Config.model_validate(normalise(yaml.safe_load((project.folder / "config.yaml").read_text("utf-8"))))
     for file in sorted(project.path("runs").rglob("samples-*.parquet")):
