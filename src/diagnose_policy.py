@@ -13,7 +13,7 @@ import torch
 from unmask import tasks
 from unmask.data import read_examples, write_rows
 from unmask.diagnostics import surrogate_gaps
-from unmask.files import run_step
+from unmask.files import forget, run_step
 from unmask.manifest import write_manifest
 from unmask.models.policy import Policy
 from unmask.models.published import check_base
@@ -57,7 +57,7 @@ def main() -> None:
     inputs = {"diagnosis": args.diagnosis, "weights": args.weights, "data": args.data}
     inputs |= {"adapter": args.adapter} if args.adapter else {}
     if args.manifest:  # it must not tell of files that have been replaced since
-        args.manifest.unlink(missing_ok=True)
+        forget(args.manifest)
     write_rows(args.out, [labels | row for row in rows])
     if args.manifest:
         write_manifest(args.manifest, args.digest, inputs, [args.out], began)

@@ -16,7 +16,7 @@ import torch
 from unmask import processes, tasks
 from unmask.data import read_examples, write_rows
 from unmask.evaluate import evaluate
-from unmask.files import remove, run_step
+from unmask.files import forget, remove, run_step
 from unmask.kept import Kept
 from unmask.lock import Lock, held
 from unmask.manifest import device_name, identity, write_manifest
@@ -62,7 +62,7 @@ def examine(args: argparse.Namespace, parts: Path, lock: Lock | None) -> None:
         return
     lock.check()
     if args.manifest:  # it must not tell of files that have been replaced since
-        args.manifest.unlink(missing_ok=True)
+        forget(args.manifest)
     write_rows(args.samples, rows)
     if args.manifest:
         device = device_name(policy.model.device)

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from unmask.data import write_rows
-from unmask.files import run_step
+from unmask.files import forget, run_step
 from unmask.manifest import write_manifest
 from unmask.sources import check_pinned, local_files
 from unmask.spec import DataSpec
@@ -33,7 +33,7 @@ def main() -> None:
     manifest = args.folder / ("test/manifest.json" if spec.test else "manifest.json")
     splits = {split: made[split] for split in spec.splits}
     files = [args.folder / f"{split}.parquet" for split in splits]
-    manifest.unlink(missing_ok=True)  # it must not tell of files that have been replaced since
+    forget(manifest)
     for file, examples in zip(files, splits.values(), strict=True):
         write_rows(file, examples)
     rows = {split: len(examples) for split, examples in splits.items()}

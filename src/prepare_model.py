@@ -14,7 +14,7 @@ import torch
 from unmask import processes, tasks
 from unmask.config.models import Pretraining
 from unmask.data import read_examples
-from unmask.files import InputError, run_step, writing
+from unmask.files import InputError, forget, run_step, writing
 from unmask.manifest import write_manifest
 from unmask.models.fetch import checkpoint_folder, link
 from unmask.models.policy import Policy
@@ -60,7 +60,7 @@ def _train(spec: ModelSpec, files: list[Path], weights: Path, manifest: Path) ->
         for task, settings in spec.tasks.items()
     ]
     found = pretrain(policy, lessons, spec.lengths, spec.block_length, seeds, spec.name)
-    manifest.unlink(missing_ok=True)  # it must not tell of files that have been replaced since
+    forget(manifest)
     with writing(weights) as temporary:
         policy.model.save_pretrained(temporary)
         policy.tokenizer.save_pretrained(temporary)
@@ -80,7 +80,7 @@ def _provide(spec: ModelSpec, weights: Path, manifest: Path) -> dict[str, Any]:
     """Check a published model and link its files; returns what the manifest says of it."""
     checkpoint = checkpoint_folder(spec.name, spec.source, spec.settings)
     parameters = check_checkpoint(checkpoint)
-    manifest.unlink(missing_ok=True)  # it must not tell of files that have been replaced since
+    forget(manifest)
     with writing(weights) as temporary:
         link(checkpoint, temporary)
         files = seal(temporary)

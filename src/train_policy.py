@@ -17,7 +17,7 @@ import torch
 
 from unmask import methods, preemption, processes, tasks
 from unmask.data import read_examples
-from unmask.files import InputError, TransientError, remove, run_step, sha256, writing
+from unmask.files import InputError, TransientError, forget, remove, run_step, sha256, writing
 from unmask.lock import Lock, held
 from unmask.manifest import device_name, identity, write_manifest
 from unmask.models.card import model_card
@@ -86,7 +86,7 @@ def train(args: argparse.Namespace, lock: Lock | None, asked: Callable[[], bool]
     if lock is None:
         return
     card = model_card(run, base, metrics, sha256(args.data), args.scale, args.fidelity)
-    args.manifest.unlink(missing_ok=True)  # it must not tell of files that have been replaced since
+    forget(args.manifest)
     with writing(args.adapter) as temporary:
         trainer.policy.save(temporary, card)
     with writing(args.metrics) as temporary:

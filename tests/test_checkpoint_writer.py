@@ -184,6 +184,6 @@ def test_the_estimated_size_is_that_on_the_disk(config, make_policy, sudoku, tmp
 
 
 def test_the_most_on_the_disk_counts_what_is_linked_once(grid):
-    training = Training(**next(iter(grid.runs.values())).training | {"validate_every": 1, "resync_every": 0})
+    training = Training(**grid.runs["dmpo/sudoku/default/seed-0"].training | {"validate_every": 1, "resync_every": 0})
     assert most_checkpoint_bytes(10, training) == 40 * (3 * 4 + 1)
     assert most_checkpoint_bytes(10, training.model_copy(update={"resync_every": 1})) == 40 * 3 * 5

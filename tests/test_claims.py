@@ -153,9 +153,13 @@ def test_every_claim_is_about_runs_that_there_are(config, scale, absent):
     for one in claims.read(RESOURCE):
         experiment = grid.experiments[one.experiment]
         runs = [grid.runs[name] for name in experiment.runs]
-        policies = {(run.method, run.task, run.variant) for run in runs}
+        policies = {
+            (run.method, task, run.variant)
+            for run in runs
+            for task in (experiment.transfers[run.name] if run.corpus else [run.task])
+        }
         asked = [re.split("[@/]", who)[0] for who in (one.better, one.worse)]
-        if any((method, one.task) not in {(run.method, run.task) for run in runs} for method in asked):
+        if any((method, one.task) not in {policy[:2] for policy in policies} for method in asked):
             without += 1
             continue
         for who in (one.better, one.worse):

@@ -40,8 +40,9 @@ def test_it_costs_a_hundredth(config, tmp_path, monkeypatch):
 
     def hours(scale):
         grid = expand(config | {"scale": scale})
-        evaluation = grid.experiments["main"].examined.removeprefix("samples-")
-        found = estimates(grid, {run: [evaluation] for run in grid.experiments["main"].runs}, {})
+        runs = grid.experiments["main"].runs
+        evaluations = {run: [one.removeprefix("samples-") for one in grid.measured("main", run)] for run in runs}
+        found = estimates(grid, evaluations, {})
         return sum((one.training or 0) + (one.evaluation or 0) for one in found.values())
 
     assert hours("llada-8b-pilot") < hours("llada-8b") / 100

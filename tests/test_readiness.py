@@ -133,7 +133,8 @@ def test_unknown_targets_get_a_suggestion(raw):
     )
     assert said == [
         "mian: no such target; did you mean main?; `snakemake --list` shows all",
-        "results/laptop/claims.md: the scale is llada-8b; choose the profile, or `--config scale=…`, of the file",
+        "results/laptop/claims.md: this scale and fidelity write to results/llada-8b; choose the profile, or `--config "
+        "scale=… fidelity=…`, of the file",
         f"results/llada-8b/runs/{RUN[1:]}/adapter: scale llada-8b has no run {RUN[1:]}; did you mean {RUN}?",
     ]
 

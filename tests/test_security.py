@@ -49,6 +49,8 @@ def test_a_block_with_an_odd_name_is_refused(config, path):
     for name in NAMES:
         changed = copy.deepcopy(config)
         block(changed, path)[name] = copy.deepcopy(block(changed, path)[KEYS[path]])
+        if path == "scales":
+            changed["scale"] = name  # of a scale that is not in use it would be a warning
         with pytest.raises(ConfigError) as caught:
             expand(changed)
         assert any(line.startswith(path.removesuffix(".grid")) for line in caught.value.lines), (

@@ -167,7 +167,7 @@ PROFILES = [("slurm", "llada-8b"), ("laptop", "laptop"), ("one-gpu", "one-gpu"),
 @pytest.mark.parametrize(("profile", "scale"), PROFILES)
 def test_a_profile_keeps_its_scale_beside_other_settings(tmp_path, profile, scale):
     (tmp_path / "mine.yaml").write_text("fidelity: paper\n", encoding="utf-8")
-    curves = f"results/{scale}/exact_toy/curves.csv"  # no rule makes it at another scale
+    curves = f"results/{scale}-paper/exact_toy/curves.csv"  # no rule makes it at another scale or fidelity
     for words in (["--config", "fidelity=paper"], ["--configfile", str(tmp_path / "mine.yaml")]):
         code, output = snakemake(tmp_path, "-n", curves, *words, profile=profile)
         assert code == 0, output

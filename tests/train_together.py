@@ -45,7 +45,7 @@ def train_all(folder: Path, out: Path) -> None:
             run,
             policy,
             methods.load(run.algorithm, run.method_settings),
-            Digits(**run.task_settings),
+            Digits(**dict.fromkeys(Sudoku.test_only) | run.task_settings),
             read_examples(folder / "train.parquet"),
             out / "checkpoints" / spec.stem,
             "x",

@@ -108,6 +108,12 @@ def remove(path: Path) -> None:
     shutil.rmtree(path.rename(_hidden(path, "old")))
 
 
+def forget(manifest: Path) -> None:
+    """Remove a manifest before what it describes is replaced, so that it never describes files made since."""
+    with writable(manifest):
+        manifest.unlink(missing_ok=True)
+
+
 def _hidden(path: Path, kind: str) -> Path:
     """The name that a file or folder has before it is whole, or while it is being removed."""
     return path.with_name(f".{path.name}.{kind}.{socket.gethostname()}-{os.getpid()}.tmp")

@@ -56,7 +56,8 @@ def unknown_targets(grid: Grid, targets: Iterable[str], rules: Iterable[str]) ->
             where = "/".join(rest.split("/")[:4])
             lines.append(f"{target}: scale {grid.scale} has no run {where}{_near(where, grid.runs)}")
         elif target.startswith("results/") and not kind:
-            lines.append(f"{target}: the scale is {grid.scale}; choose the profile, or `--config scale=…`, of the file")
+            how = "choose the profile, or `--config scale=… fidelity=…`, of the file"
+            lines.append(f"{target}: this scale and fidelity write to results/{grid.place}; {how}")
     return lines
 
 

@@ -93,7 +93,7 @@ def load(name: str, settings: dict[str, Any]) -> Task:
 
 
 def _plain(value: Any) -> Any:
-    """A setting as its task knows it: in a spec, the path of a prompt's file stands beside the hash of its content."""
+    """A setting as its task knows it: in a spec, a prompt file has a path and the hash of its content."""
     if not isinstance(value, dict) or value.keys() != {"path", "sha256"}:
         return value
     if sha256(Path(value["path"])) != value["sha256"]:
