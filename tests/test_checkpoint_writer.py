@@ -58,7 +58,8 @@ def test_files_that_have_not_changed_are_linked(writer, steady, tmp_path):
 def test_a_file_outlives_the_checkpoint_that_wrote_it(writer, steady, tmp_path):
     for step in range(1, 6):
         writer.write(state(step, **steady))
-    writer.finish()
+        writer.finish()
+        assert step == 1 or inode(tmp_path, step - 1, "reference") == inode(tmp_path, step, "reference")
     assert [path.name for path in folders(tmp_path)] == ["step-000004", "step-000005"]
     found = Checkpoint.newest(tmp_path, "x")
     assert all(torch.equal(found.buffer[name], value) for name, value in steady["buffer"].items())
@@ -187,3 +188,22 @@ def test_the_most_on_the_disk_counts_what_is_linked_once(grid):
     training = Training(**grid.runs["dmpo/sudoku/default/seed-0"].training | {"validate_every": 1, "resync_every": 0})
     assert most_checkpoint_bytes(10, training) == 40 * (3 * 4 + 1)
     assert most_checkpoint_bytes(10, training.model_copy(update={"resync_every": 1})) == 40 * 3 * 5
+
+
+def test_only_the_first_process_removes_what_looks_damaged(writer, steady, tmp_path, monkeypatch):
+    """Another node may see a file late."""
+    writer.write(state(1, **steady))
+    writer.finish()
+    (tmp_path / "step-000001/state.json").write_text("{}", encoding="utf-8")
+    monkeypatch.setattr(processes, "rank", lambda: 1)
+    assert Checkpoint.newest(tmp_path, "x") is None
+    assert folders(tmp_path)
+    monkeypatch.setattr(processes, "rank", lambda: 0)
+    assert Checkpoint.newest(tmp_path, "x") is None
+    assert not folders(tmp_path)
+
+
+def test_checkpoints_of_a_job_that_took_over_are_left_alone(steady, tmp_path):
+    for step in (3, 4, 2):
+        state(step, **steady).save(tmp_path, "x")
+    assert [path.name for path in folders(tmp_path)] == ["step-000002", "step-000003", "step-000004"]

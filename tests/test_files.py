@@ -1,6 +1,5 @@
 """Files are whole or absent, and a broken input is one message that names it."""
 
-import os
 import stat
 import subprocess
 import sys
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from unmask import files
 from unmask.data import read_examples, write_rows
 from unmask.files import InputError, sha256, writing
 
@@ -71,7 +71,7 @@ def test_a_step_ends_with_one_line_on_a_broken_spec(tmp_path):
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o002, 0o664), (0o027, 0o640), (0o077, 0o600)])
-def test_what_safetensors_writes_has_the_mode_that_the_umask_gives(umask, mode, tmp_path):
+def test_what_safetensors_writes_has_the_mode_that_the_umask_gives(umask, mode, tmp_path, monkeypatch):
     """safetensors makes its files readable by their owner alone, whatever the umask."""
     import torch
     from safetensors.torch import save_file
@@ -79,16 +79,13 @@ def test_what_safetensors_writes_has_the_mode_that_the_umask_gives(umask, mode, 
     linked = tmp_path / "theirs"
     linked.write_text("")
     linked.chmod(0o600)
-    before = os.umask(umask)
-    try:
-        with writing(tmp_path / "adapter") as temporary:
-            (temporary / "inner").mkdir(parents=True)
-            save_file({"a": torch.ones(1)}, temporary / "inner/a.safetensors")
-            (temporary / "link").symlink_to(linked)
-        with writing(tmp_path / "a.safetensors") as temporary:
-            save_file({"a": torch.ones(1)}, temporary)
-    finally:
-        os.umask(before)
+    monkeypatch.setattr(files, "UMASK", umask)
+    with writing(tmp_path / "adapter") as temporary:
+        (temporary / "inner").mkdir(parents=True)
+        save_file({"a": torch.ones(1)}, temporary / "inner/a.safetensors")
+        (temporary / "link").symlink_to(linked)
+    with writing(tmp_path / "a.safetensors") as temporary:
+        save_file({"a": torch.ones(1)}, temporary)
     for file in (tmp_path / "adapter/inner/a.safetensors", tmp_path / "a.safetensors"):
         assert stat.S_IMODE(file.stat().st_mode) == mode
     assert stat.S_IMODE(linked.stat().st_mode) == 0o600  # what a link points to belongs to others

@@ -62,6 +62,12 @@ def test_a_spec_changed_by_hand_does_not_cost_the_adapter(grid, tmp_path):
     assert "seed: 0 -> 5" in lost(path, changed, 1.0)
     assert lost(path, run, 1.0) == ""
     assert lost(path, changed, float("inf")) == ""
+    resumed = made(tmp_path / "resumed", run, hours=0.1, seconds_training=3600.0)
+    assert "finished after 8.0 GPU-hours" in lost(resumed, changed, 1.0)  # of which the last start took a tenth
+    (tmp_path / "resumed/adapter").mkdir()
+    resumed.write_text(resumed.read_text(encoding="utf-8").replace("seconds", "sceonds"), encoding="utf-8")
+    assert "cannot be read" in lost(resumed, changed, 1.0)
+    assert lost(resumed, changed, float("inf")) == ""
     changed.write(tmp_path / "run/spec.yaml")
     (tmp_path / "run/adapter").mkdir()
     words = ["--weights", "w", "--data", "d", "--validation", "v", "--adapter", tmp_path / "run/adapter"]

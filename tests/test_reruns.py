@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from unmask.grid import expand
-from unmask.manifest import read_manifest
+from unmask.manifest import read_manifest, signed
 from unmask.seal import check_seal
 
 ROOT = Path(__file__).parents[1]
@@ -176,3 +176,20 @@ def test_deleted_adapters_are_made_again_with_what_depends_on_them(copy):
     found = jobs(copy)
     assert (found["train_policy"], found["evaluate_policy"]) == (1, 1)
     assert "prepare_model" not in found
+
+
+def test_an_adapter_made_again_elsewhere_is_evaluated_again(copy):
+    """With the same settings, by other code: the samples on disk are of the adapter before."""
+    manifest = copy / RUN / "manifest.json"
+    content = read_manifest(manifest)
+    content.pop("digest")
+    content["outputs"]["adapter"] = "0" * 64
+    manifest.write_text(json.dumps(signed(content)), encoding="utf-8")
+    found = jobs(copy)
+    assert "train_policy" not in found
+    assert {found[name] for name in ("evaluate_policy", "collect_scores", "render_table", "check_claims")} == {1}
+
+
+@pytest.mark.parametrize("profile", sorted((ROOT / "workflow/profiles").glob("*/profile.yaml")))
+def test_no_profile_repeats_a_job_for_the_text_of_its_rule(profile):
+    assert yaml.safe_load(profile.read_text(encoding="utf-8"))["rerun-triggers"] == ["params", "input"]

@@ -34,6 +34,8 @@ def plant(folder):
         run.write(place / "spec.yaml")
         rows = planted.run(run.method, run.task, run.seed, examples=8, lengths=(24, 32))
         write_rows(place / "samples-papers.parquet", rows.to_dict("records"))
+        made = {"spec": grid.evaluated(run.name, "papers")}
+        (place / "samples-papers.json").write_text(json.dumps(signed(made)), encoding="utf-8")
         if run.trains:
             (place / "manifest.json").write_text(json.dumps(signed({"spec": run.digest})), encoding="utf-8")
             (place / "metrics.csv").write_text("step,reward,nfe,entropy\n1,0.0,4,0.1\n2,0.5,4,0.2\n", encoding="utf-8")

@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from unmask import processes
 from unmask.files import remove, writing
 from unmask.seal import check_seal, seal, sealed
 
@@ -61,7 +62,9 @@ class Checkpoint:
         links, and keep the hash that they have there, so that damage since then is still found.
         """
         unchanged = unchanged or {}
-        before = [path for path in folders(folder) if _identity(path) == identity]
+        mine = [path for path in folders(folder) if _identity(path) == identity]
+        before = [path for path in mine if path.name < f"step-{self.step:06d}"]
+        later = set(mine) - set(before)  # of another job that took over, if there are any: not ours to remove
         with writing(folder / f"step-{self.step:06d}") as temporary:
             temporary.mkdir(parents=True)
             linked = {}
@@ -75,13 +78,14 @@ class Checkpoint:
             state = {"step": self.step, "identity": identity, "metrics": self.metrics}
             (temporary / "state.json").write_text(json.dumps(state), encoding="utf-8")
             seal(temporary, linked)
-        for old in set(folders(folder)) - {folder / f"step-{self.step:06d}", *before[-1:]}:
+        for old in set(folders(folder)) - {folder / f"step-{self.step:06d}", *before[-1:], *later}:
             remove(old)
 
     @classmethod
     def newest(cls, folder: Path, identity: str, device: torch.device | str = "cpu") -> Checkpoint | None:
         """The newest whole checkpoint of this work; None if there is none. What a killed training tore is removed."""
-        for unfinished in folder.glob(".step-*.tmp"):
+        first = processes.rank() == 0  # another node may see a file late: what it finds damaged may be whole
+        for unfinished in folder.glob(".step-*.tmp") if first else ():
             remove(unfinished)
         for path in reversed(folders(folder)):
             try:
@@ -98,8 +102,9 @@ class Checkpoint:
             except DAMAGE as error:
                 if isinstance(error.__cause__ or error, OSError) and not _absent(error.__cause__ or error):
                     raise  # the disk cannot be read now; what is on it may be whole
-                print(f"{path}: damaged ({error}); removed, going on from the one before it", flush=True)
-                remove(path)
+                print(f"{path}: damaged ({error}); {'removed, ' * first}going on from the one before it", flush=True)
+                if first:
+                    remove(path)
         return None
 
 

@@ -52,7 +52,7 @@ class CheckpointWriter:
         self.last = time.monotonic()
         unchanged = {name: path for name in STEADY if (path := self._unchanged(name, state.tensors[name]))}
         copy = state.on_host(without=unchanged)
-        self.seen(state, {name for name in STEADY if name not in unchanged})
+        self.seen(state)
         self.thread = threading.Thread(target=self._save, args=(copy, unchanged), name="checkpoint")
         self.thread.start()
 
@@ -65,9 +65,9 @@ class CheckpointWriter:
         if error:
             raise error
 
-    def seen(self, state: Checkpoint, names: set[str] | None = None) -> None:
-        """Take note that the checkpoint of this state holds these files (all that may be linked, if not given)."""
-        for name in STEADY if names is None else names:
+    def seen(self, state: Checkpoint) -> None:
+        """Take note that the checkpoint of this state holds the files that may be linked; older ones are removed."""
+        for name in STEADY:
             tensors = {key: (weakref.ref(value), value._version) for key, value in state.tensors[name].items()}
             self.written[name] = tensors, self.folder / f"step-{state.step:06d}" / f"{name}.safetensors"
 

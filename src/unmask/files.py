@@ -74,13 +74,21 @@ def writing(path: Path) -> Iterator[Path]:
             remove(temporary)
 
 
+def _read_umask() -> int:
+    """The umask of this process, which can only be read by setting it: at import, before there are threads."""
+    umask = os.umask(0o077)
+    os.umask(umask)
+    return umask
+
+
+UMASK = _read_umask()
+
+
 def _apply_umask(path: Path) -> None:
     """Let others read what was written, as far as the umask does: safetensors makes files for their owner alone."""
-    umask = os.umask(0)
-    os.umask(umask)
     for file in (path, *path.rglob("*")):
         if not file.is_symlink() and file.is_file() and stat.S_IMODE(file.stat().st_mode) == 0o600:
-            file.chmod(0o666 & ~umask)
+            file.chmod(0o666 & ~UMASK)
 
 
 @contextlib.contextmanager

@@ -93,11 +93,16 @@ def signed(content: dict[str, Any]) -> dict[str, Any]:
     return content | {"digest": hashlib.sha256(json.dumps(content).encode()).hexdigest()}
 
 
+def seconds_of(manifest: dict[str, Any]) -> float:
+    """Seconds that a piece of work took; a resumed training run counts the updates of all its processes in turn."""
+    return max(manifest.get("seconds", 0.0), manifest.get("seconds_training", 0.0))
+
+
 def summary(manifests: list[dict[str, Any]]) -> dict[str, str]:
     """What the manifests of some trainings say together: how many, on what, by which code and packages."""
     commits = {m["git"]["commit"][:7] + (" and changes" if m["git"]["dirty"] else "") for m in manifests if m["git"]}
     last = max(manifests, key=lambda m: m["finished"])
-    hours = sum(m["seconds"] for m in manifests) / 3600
+    hours = sum(seconds_of(m) for m in manifests) / 3600
     return {
         "trainings": f"{len(manifests)}, {hours:.1f} hours in all, the last finished on {last['finished'][:10]}",
         "device": f"{', '.join(sorted({m['device'] for m in manifests}))}; Python {last['python']}",

@@ -7,7 +7,7 @@ from typing import Any
 
 from unmask.files import InputError
 from unmask.grid.work import Grid
-from unmask.manifest import read_manifest
+from unmask.manifest import read_manifest, seconds_of
 from unmask.provenance import differing
 from unmask.spec import Run
 
@@ -26,10 +26,13 @@ def endangered(grid: Grid, runs: set[str], above: float) -> list[str]:
 
 def lost(manifest: Path, run: Run, above: float) -> str:
     """What training a run would overwrite: GPU-hours and the settings that differ; empty if little or nothing."""
+    if not manifest.exists():
+        return ""
     try:
         made = read_manifest(manifest)
-    except InputError:  # there is none, or it says nothing
-        return ""
+    except InputError as error:
+        finished = (manifest.parent / "adapter").exists() and above < float("inf")
+        return f"finished, but how long it took cannot be read ({error})" if finished else ""
     hours = gpu_hours(made)
     if made.get("spec") == run.digest or hours <= above:
         return ""
@@ -40,4 +43,4 @@ def lost(manifest: Path, run: Run, above: float) -> str:
 
 def gpu_hours(manifest: dict[str, Any]) -> float:
     """Hours of all GPUs, or processes, of a finished training run."""
-    return manifest.get("seconds", 0.0) * manifest.get("processes", 1) / 3600
+    return seconds_of(manifest) * manifest.get("processes", 1) / 3600

@@ -10,7 +10,7 @@ import pandas as pd
 
 from unmask.data import read_csv, read_rows
 from unmask.grid.work import Experiment, Grid
-from unmask.manifest import read_manifest
+from unmask.manifest import read_manifest, seconds_of
 from unmask.names import method_colour, setting_name
 from unmask.report import read
 from unmask.scores import read_metrics
@@ -83,7 +83,7 @@ def _row(folder: Path, grid: Grid, experiment: Experiment, scores: pd.DataFrame 
         curves = [curve(metrics, "reward", "mean reward of rollouts"), curve(metrics, "accuracy", "right rollouts")]
         values["curves"] = tuple(one for one in curves if one)
         values["reward"] = float(smoothed(sampled(metrics)["reward"]).iloc[-1]) if curves[0] else None
-        values["hours"] = made["seconds"] / 3600
+        values["hours"] = seconds_of(made) / 3600
         values["commit"] = made["git"]["commit"][:7] if made["git"] else ""
     if scores is not None:
         right = scores.loc[scores["run"] == run.name, "strict"]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from unmask import processes
 from unmask.config.training import Training
-from unmask.files import InputError
+from unmask.files import InputError, TransientError
 
 
 def check_shares(settings: Training, count: int) -> None:
@@ -24,7 +24,7 @@ def check_shares(settings: Training, count: int) -> None:
 
 
 def check_equal(parameters: dict[str, Tensor], run: str, update: int) -> None:
-    """Raise InputError, in all processes, unless they hold the same parameters bit by bit."""
+    """Raise TransientError, in all processes, unless they hold the same parameters bit by bit."""
     if processes.world() == 1:
         return
     # Whole sums of the bits: exact in any order of summation, and one small transfer.
@@ -32,7 +32,7 @@ def check_equal(parameters: dict[str, Tensor], run: str, update: int) -> None:
     weights = torch.arange(1, len(sums) + 1, device=sums[0].device)
     found = processes.values(int((torch.stack(sums) * weights).sum()))
     if wrong := [rank for rank, value in enumerate(found) if value != found[0]]:
-        raise InputError(
+        raise TransientError(
             f"{run}: after update {update} the trained parameters of process {', '.join(map(str, wrong))} are not "
             f"those of process 0 (of {len(found)}). Start again from the last checkpoint, with the same software "
             "and kind of GPU for all processes; if it comes back, look for a GPU that computes wrongly."

@@ -11,7 +11,7 @@ import pandas as pd
 
 from unmask.files import InputError
 from unmask.grid.work import Grid
-from unmask.manifest import read_manifest
+from unmask.manifest import made_of, read_manifest
 from unmask.names import method_name, task_name
 from unmask.spec import Run
 
@@ -55,7 +55,9 @@ def find(grid: Grid, experiment: str) -> Found:
         evaluation = grid.evaluations.get(path.stem.removeprefix("samples-"))  # none of a diagnosis
         evaluated = run.examined_by(evaluation) if evaluation else run
         found.planned.append(evaluated)
-        if path.exists() and _made_with(run, path.parent):
+        name = path.stem.partition("-")[2]
+        digest = grid.evaluated(run.name, name) if evaluation else grid.diagnosed(run.name, name)
+        if path.exists() and _made_with(run, path.parent) and made_of(path.with_suffix(".json")) == digest:
             found.samples[path] = evaluated
         else:
             (found.outdated if path.exists() else found.missing).append(evaluated)

@@ -104,8 +104,15 @@ def command_line():
         return None
     said = io.StringIO()  # it says a second time which profile it uses
     # A profile is looked for where snakemake was started, and --directory has led away from there.
-    with contextlib.redirect_stderr(said), contextlib.chdir(os.environ.get("PWD", ".")):
-        _, options = parse_args(sys.argv[1:])
+    start = os.environ.get("PWD", ".")
+    try:
+        with contextlib.redirect_stderr(said), contextlib.chdir(start):
+            _, options = parse_args(sys.argv[1:])
+    except SystemExit:
+        raise WorkflowError(
+            f"the profile is not found from {start}, which $PWD names: {said.getvalue().strip()}. Start snakemake with "
+            "`cd` to the folder, or give --profile as an absolute path"
+        ) from None
     other = options.lint or options.list_rules or options.list_target_rules
     return None if other or options.unlock or options.print_compilation else options
 

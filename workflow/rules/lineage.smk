@@ -10,10 +10,12 @@ import functools
 import hashlib
 import uuid
 from pathlib import Path
+from types import SimpleNamespace
 
 from snakemake.io import IOFile
 from snakemake.persistence import FileBackupMixin
-from unmask.manifest import made_of
+from unmask.files import InputError
+from unmask.manifest import made_of, read_manifest
 from unmask.spec import digest_of, joined
 
 # Outputs under `update` stay where they are until their step replaces them, whole. Snakemake would copy each before the job
@@ -38,14 +40,14 @@ class Job:
     take their old outputs, which stay in place, for new ones. Other outputs are removed first, so its note is enough.
     """
 
-    def __init__(self, file, digest):
-        self.file, self.digest = file, digest
+    def __init__(self, file, digest, current=lambda wildcards: True):
+        """`current` says whether what the job was made of is still there and the same."""
+        self.file, self.digest, self.current = file, digest, current
 
     def is_done(self, wildcards):
         file, digest = self.file(wildcards), self.digest(wildcards)
-        return (
-            digest_on_disk(file) if file.endswith(".json") else recorded(file)
-        ) == digest
+        made = digest_on_disk(file) if file.endswith(".json") else recorded(file)
+        return made == digest and self.current(wildcards)
 
     def parameter(self, wildcards):
         """The digest; for a job with a manifest the recorded parameter while it is done, and else another one."""
@@ -94,6 +96,46 @@ def code(step, *more):
     )
 
 
+@functools.cache
+def read_once(manifest):
+    try:
+        return read_manifest(Path(manifest))
+    except InputError:
+        return {}
+
+
+def of_this_adapter(name_of):
+    """Whether samples or a diagnosis are of the adapter that is there, and not of one before it with the same settings."""
+
+    def current(wildcards):
+        run = f"results/{wildcards.scale}/runs/{wildcards.run}"
+        if not GRID.adapter(wildcards.run):
+            return True
+        made, used = (
+            read_once(f"{run}/{name}.json") for name in ("manifest", name_of(wildcards))
+        )
+        trained = made.get("outputs", {}).get("adapter")
+        return (
+            os.path.exists(f"{run}/adapter")
+            and trained is not None
+            and trained == used.get("inputs", {}).get("adapter")
+        )
+
+    return current
+
+
+def samples_are_current(wildcards):
+    """Whether an experiment's samples, or diagnoses, are done: if not, what is drawn from them is drawn again."""
+    for path in map(Path, GRID.samples(wildcards.experiment)):
+        place = path.parent.as_posix().removeprefix(f"results/{GRID.place}/runs/")
+        kind, _, name = path.stem.partition("-")
+        job = EVALUATION if kind == "samples" else DIAGNOSIS
+        words = {"scale": GRID.place, "run": place, "evaluation": name}
+        if not job.is_done(SimpleNamespace(**words, diagnosis=name)):
+            return False
+    return True
+
+
 DATA = Job(
     lambda w: f"results/{w.scale}/data/{w.task}/manifest.json",
     lambda w: GRID.datasets[w.task].digest,
@@ -113,10 +155,12 @@ TRAINING = Job(
 EVALUATION = Job(
     lambda w: f"results/{w.scale}/runs/{w.run}/samples-{w.evaluation}.json",
     lambda w: GRID.evaluated(w.run, w.evaluation),
+    of_this_adapter(lambda w: f"samples-{w.evaluation}"),
 )
 DIAGNOSIS = Job(
     lambda w: f"results/{w.scale}/runs/{w.run}/diagnosis-{w.diagnosis}.json",
     lambda w: GRID.diagnosed(w.run, w.diagnosis),
+    of_this_adapter(lambda w: f"diagnosis-{w.diagnosis}"),
 )
 TOY = Job(
     lambda w: f"results/{w.scale}/exact_toy/curves.csv",
@@ -174,9 +218,16 @@ def report_digest(extent):
     return joined(made, claims_digest(f"{extent}claims"), toy_digest(), *shown)
 
 
+def all_current(experiments):
+    return all(
+        samples_are_current(SimpleNamespace(experiment=name)) for name in experiments
+    )
+
+
 SCORES = Job(
     lambda w: f"results/{w.scale}/scores/{w.experiment}.csv",
     lambda w: scores_digest(w.experiment),
+    samples_are_current,
 )
 METRICS = Job(
     lambda w: f"results/{w.scale}/metrics/{w.experiment}.csv",
@@ -185,22 +236,28 @@ METRICS = Job(
 TABLE = Job(
     lambda w: f"results/{w.scale}/tables/{w.experiment}.md",
     lambda w: table_digest(w.experiment),
+    samples_are_current,
 )
 COMPARISON = Job(
     lambda w: f"results/{w.scale}/tables/{w.experiment}-comparisons.md",
     lambda w: comparison_digest(w.experiment),
+    samples_are_current,
 )
 FIGURE = Job(
     lambda w: f"results/{w.scale}/figures/{w.experiment}/{w.figure}.png",
     lambda w: figure_digest(w.experiment, w.figure),
+    samples_are_current,
 )
 TOY_FIGURE = Job(
     lambda w: f"results/{w.scale}/figures/exact_toy.png", lambda w: toy_digest()
 )
 CLAIMS = Job(
-    lambda w: f"results/{w.scale}/{w.claims}.md", lambda w: claims_digest(w.claims)
+    lambda w: f"results/{w.scale}/{w.claims}.md",
+    lambda w: claims_digest(w.claims),
+    lambda w: all_current(checked(w.claims)),
 )
 REPORT = Job(
     lambda w: f"results/{w.scale}/{w.extent}report.html",
     lambda w: report_digest(w.extent),
+    lambda w: all_current(reported(w)),
 )
