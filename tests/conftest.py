@@ -59,6 +59,12 @@ def sudoku():
     return load("sudoku", expand_task_settings("sudoku"))
 
 
+@pytest.fixture
+def task_settings():
+    """Settings of a task at the smoke scale, by name."""
+    return expand_task_settings
+
+
 def expand_task_settings(task):
     """Settings of a task at the smoke scale."""
     values = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
