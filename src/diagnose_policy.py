@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--digest", help="of the run, the diagnosis and the test data, as the workflow computes it")
     args = parser.parse_args()
     began = time.monotonic()
-    torch.set_num_threads(1)  # the same sums in the same order on any machine
+    torch.set_num_threads(1)  # the same sums in the same order for any number of cores
     run, spec = Run.read(args.spec), DiagnosisSpec.read(args.diagnosis)
     check_base(args.weights)
     policy = Policy.load(args.weights, args.adapter, **run.numbers)

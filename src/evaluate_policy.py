@@ -47,7 +47,7 @@ def main() -> None:
 def examine(args: argparse.Namespace, parts: Path, lock: Lock | None) -> None:
     """Write all samples, then drop the parts. Without lock: only help."""
     began = time.monotonic()
-    torch.set_num_threads(1)  # the same sums in the same order on any machine
+    torch.set_num_threads(1)  # the same sums in the same order for any number of cores
     spec = EvaluationSpec.read(args.evaluation)
     run = Run.read(args.spec).examined_by(spec)
     inputs = {"evaluation": args.evaluation, "weights": args.weights, "data": args.data}

@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--manifest", type=Path, required=True)
     args = parser.parse_args()
     began = time.monotonic()
-    torch.set_num_threads(1)  # the same sums in the same order on any machine
+    torch.set_num_threads(1)  # the same sums in the same order for any number of cores
     spec = ModelSpec.read(args.spec)
     inputs = {f"{file.parent.name}/{file.stem}": file for file in args.data or ()}
     if spec.source == "scratch":

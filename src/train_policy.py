@@ -60,7 +60,7 @@ def train(args: argparse.Namespace, lock: Lock | None, asked: Callable[[], bool]
         return asked()
 
     began = time.monotonic()
-    torch.set_num_threads(1)  # the same sums in the same order on any machine
+    torch.set_num_threads(1)  # the same sums in the same order for any number of cores
     run, base = Run.read(args.spec), ModelSpec.read(args.base) if args.base else None
     if run.training["validate_every"] and not args.validation:
         raise InputError(f"{args.spec}: its validate_every asks for the validation split: give --validation")
