@@ -1,4 +1,4 @@
-"""Revisions in config.yaml that are not commits yet: where they stand in the text, and how to put commits there.
+"""Find revisions in config.yaml that are not pinned yet, and write commits in their place.
 
 Only the characters of the values change, so comments and layout stay. Torch-free.
 """

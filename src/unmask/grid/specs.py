@@ -1,4 +1,4 @@
-"""The specs beside those of runs: data, base models, evaluations, diagnoses and the exact laboratory's experiment."""
+"""Build the specs of data, base models, evaluations, diagnoses and the tabular experiment (runs: grid/runs.py)."""
 
 from __future__ import annotations
 
