@@ -13,6 +13,7 @@ from unmask.boards import is_unique
 from unmask.data import read_examples
 from unmask.files import sha256
 from unmask.grid import expand
+from unmask.grid.content import with_content
 from unmask.sources import column, cut_off, file_rows, load_rows, local_files, source_file
 from unmask.spec import DataSpec
 from unmask.tasks import load
@@ -195,7 +196,9 @@ def test_prepare_dataset_writes_the_splits_and_what_they_were_made_of(tmp_path):
     rows = [{"question": f"q{i}", "answer": f"<<1+1=2>> #### {i},000"} for i in range(5)]
     for split in ("train", "test"):
         (tmp_path / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / "prompt.txt").write_text("Solve: {question}")
     settings = STORED | {"train_source": local(tmp_path), "test_source": local(tmp_path), "match": "number"}
+    settings = with_content(settings | {"prompt_file": str(tmp_path / "prompt.txt")})  # as the workflow writes a spec
     rows_of = {}
     for test in (False, True):
         DataSpec("gsm8k", settings, test).write(tmp_path / "spec.yaml")
@@ -203,9 +206,8 @@ def test_prepare_dataset_writes_the_splits_and_what_they_were_made_of(tmp_path):
         subprocess.run(command, check=True, timeout=60)
         manifest = json.loads((tmp_path / "out" / ("test" if test else "") / "manifest.json").read_text())
         assert manifest["settings"] == settings
-        assert manifest["inputs"] == {
-            f"{name}_source": sha256(tmp_path / f"{name}.jsonl") for name in ("train", "test")
-        }
+        sources = {f"{name}_source": sha256(tmp_path / f"{name}.jsonl") for name in ("train", "test")}
+        assert manifest["inputs"] == sources | {"prompt_file": sha256(tmp_path / "prompt.txt")}
         assert manifest["outputs"] == {
             f"{split}.parquet": sha256(tmp_path / f"out/{split}.parquet") for split in manifest["rows"]
         }

@@ -49,7 +49,7 @@ def read_examples(source: dict[str, Any], split: str, make: Callable[[Row], Made
 def check_pinned(settings: dict[str, Any]) -> None:
     """Raise ValueError if a source block among a task's settings is on the hub, but at no commit."""
     for key, block in settings.items():
-        hub = block if isinstance(block, dict) and block["source"] == "hub" else None
+        hub = block if isinstance(block, dict) and block.get("source") == "hub" else None
         if hub and not re.fullmatch("[0-9a-f]{40}", hub["revision"]):
             place = f"https://huggingface.co/datasets/{hub['repository']}"
             raise ValueError(
@@ -89,9 +89,14 @@ def source_file(path: str, split: str) -> Path:
 
 
 def local_files(settings: dict[str, Any]) -> dict[str, Path]:
-    """The files that the source blocks among a task's settings name, for the manifest."""
-    blocks = {key: value for key, value in settings.items() if isinstance(value, dict) and value["source"] == "local"}
-    return {key: source_file(block["path"], key.removesuffix("_source")) for key, block in blocks.items()}
+    """Return the local files that a task's settings name, data and prompts, for the manifest."""
+    files = {}
+    for key, value in settings.items():
+        if key == "prompt_file" and value:
+            files[key] = Path(value["path"] if isinstance(value, dict) else value)
+        elif isinstance(value, dict) and value["source"] == "local":
+            files[key] = source_file(value["path"], key.removesuffix("_source"))
+    return files
 
 
 def file_rows(file: Path) -> list[Row]:
