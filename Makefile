@@ -10,7 +10,7 @@ export XDG_CACHE_HOME ?= $(CURDIR)/.cache
 export MPLCONFIGDIR ?= $(CURDIR)/.cache/matplotlib
 endif
 
-.PHONY: help reproduce reproduce-all data pin docs-results test test-slurm rehearse-small rehearse bench bench-gpu lint format clean
+.PHONY: help reproduce reproduce-all data pin docs-results fidelity test test-slurm rehearse-small rehearse bench bench-gpu lint format clean
 .DEFAULT_GOAL := help
 
 help:     ## list the commands
@@ -32,6 +32,9 @@ pin: $(READY)    ## put the hub's newest commit where config.yaml says that a re
 
 docs-results: $(READY) ## copy what results/laptop holds to docs/results
 	python src/publish_results.py results/laptop docs/results
+
+fidelity: $(READY)  ## write the tables of docs/fidelity.md from tests/facts and config.yaml
+	PYTHONPATH=src:tests python -m facts.render
 
 test: $(READY)   ## the tests
 	pytest -n 2 --dist loadfile

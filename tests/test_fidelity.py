@@ -1,90 +1,96 @@
-"""The fidelity presets: each sets what docs/fidelity.md says, and nothing else differs."""
+"""The fidelity presets against facts: what papers state and released scripts set, with the place of each."""
 
-import re
+import os
 from pathlib import Path
 
 import pytest
 import torch
+from facts.check_quotes import missing_quotes
+from facts.effective import PRESETS, TASKS, effective_settings, load_facts, places
+from facts.render import DOCUMENT, rendered
 
 from unmask import tasks
-from unmask.grid import expand
 from unmask.rollout import RolloutSettings, roll_out
 from unmask.seeding import Seeds
 
-DOCUMENT = Path(__file__).parents[1] / "docs" / "fidelity.md"
-TASKS = ["sudoku", "countdown", "gsm8k", "math500"]
-METHODS = ["sft", "diffu_grpo", "d1", "coupled_grpo", "dmpo", "dmpo_sft", "diffpo"]  # others have no code to be true to
-PRESETS = ("paper", "released", "corrected")
+SOURCED = ("paper", "released")
+ABSENT = object()
 
 
-def documented():
-    """(method, task, setting, {preset: value}) of each row of the table; a row may name several methods and tasks."""
-    rows = []
-    for line in DOCUMENT.read_text(encoding="utf-8").splitlines():
-        cells = [cell.strip() for cell in line.strip("|").split("|")]
-        if len(cells) == 6 and cells[0].startswith("`"):
-            names = [re.findall(r"`([^`]+)`", cell) for cell in cells]
-            rows += [
-                (method, task, names[2][0], dict(zip(PRESETS, (n[0] for n in names[3:]), strict=True)))
-                for method in names[0]
-                for task in names[1] or (["s1k"] if method == "sft" else TASKS)  # SFT has one run for all tasks
-            ]
-    return rows
+@pytest.fixture(scope="module")
+def settings():
+    """Preset -> (method, task) -> path -> value, at the papers' scale."""
+    return {preset: effective_settings(preset) for preset in PRESETS}
 
 
-@pytest.fixture
-def settings(config):
-    """preset, method, task -> settings at the scale of the papers."""
-    config["scale"] = "llada-8b"
-    config["scales"]["llada-8b"]["tasks"] = TASKS
-    config["experiments"] = {"every": config["experiments"]["main"] | {"methods": METHODS}}
-    for scale in config["scales"].values():
-        scale |= {"experiments": ["every"], "experiment_changes": {}}
-    found = {}
-    for preset in PRESETS:
-        grid = expand(config | {"fidelity": preset})
-        for run in grid.runs.values():
-            if run.seed == 0 and run.variant == "default":
-                found[preset, run.method, run.task] = {
-                    **run.training,
-                    **run.method_settings,
-                    **{f"tasks.{run.task}.{key}": value for key, value in run.task_settings.items()},
-                }
-    return found
+@pytest.mark.parametrize("preset", SOURCED)
+def test_runs_have_the_settings_of_the_facts(settings, preset):
+    wrong = []
+    for fact in load_facts(preset):
+        for place in places(fact):
+            value = settings[preset][place].get(fact["setting"], ABSENT)
+            said = f"{preset} {'/'.join(place)} {fact['setting']}: the source has {fact['value']!r}"
+            if value is ABSENT:
+                wrong.append(f"{said}, a run has no such setting")
+            elif "differs" not in fact and value != fact["value"]:
+                wrong.append(f"{said}, a run {value!r}")
+            elif "differs" in fact and value == fact["value"]:
+                wrong.append(f"{said}, and so has a run: remove `differs`")
+    assert not wrong, "\n".join(wrong)
 
 
-def as_text(value):
-    return "[" + ", ".join(value) + "]" if isinstance(value, list) else str(value).lower()
+@pytest.mark.parametrize("preset", SOURCED)
+def test_every_difference_between_presets_is_a_fact(settings, preset):
+    known = {(*place, fact["setting"]) for fact in load_facts(preset) for place in places(fact)}
+    found = set()
+    for place, values in settings[preset].items():
+        ours = settings["corrected"][place]
+        found |= {(*place, path) for path, value in values.items() if value != ours.get(path, ABSENT)}
+    assert found <= known, sorted(found - known)
 
 
-def test_each_preset_sets_what_its_table_says(settings):
-    rows, wrong = documented(), []
-    assert {row[0] for row in rows} == set(METHODS)
-    assert {row[1] for row in rows} == {"s1k", *TASKS}
-    for method, task, key, said in rows:
-        for preset in PRESETS:
-            value = as_text(settings[preset, method, task][key])
-            if value != said[preset] and float_or(value) != float_or(said[preset]):
-                wrong.append(f"{preset} {method} {task} {key}: {value}, documented {said[preset]}")
-    assert not wrong
+def test_facts_name_their_source():
+    common = {"setting", "value", "methods", "tasks", "note", "why", "differs"}
+    for fact in load_facts("paper"):
+        assert fact.keys() <= common | {"paper", "arxiv", "place"}, fact
+        assert {"arxiv", "place"} <= fact.keys(), fact
+    for fact in load_facts("released"):
+        if "choice" in fact:
+            assert fact.keys() <= common | {"choice"}, fact
+            assert "why" in fact, fact
+            continue
+        assert fact.keys() <= common | {"code", "repository", "commit", "file", "line", "quote"}, fact
+        assert {"repository", "commit", "file", "line", "quote"} <= fact.keys(), fact
+        assert len(fact["commit"]) == 40, fact
+        assert len(fact["quote"]) < 120, fact
 
 
-def test_every_difference_between_presets_is_in_the_table(settings):
-    said = {row[:3] for row in documented()}
-    differing = {
-        (method, task, key)
-        for (preset, method, task), values in settings.items()
-        for key, value in values.items()
-        if value != settings["corrected", method, task][key]
-    }
-    assert differing <= said, sorted(differing - said)
+def test_a_released_value_that_is_not_ours_has_a_reason(settings):
+    """What is done by default where a released code does something else, and why."""
+    reasons = {}
+    for fact in load_facts("released") + load_facts("paper"):
+        for place in places(fact):
+            reasons.setdefault((*place, fact["setting"]), []).append(fact)
+    for (method, task, path), facts in reasons.items():
+        ours = settings["corrected"][method, task].get(path)
+        if any(fact["value"] != ours for fact in facts):
+            assert any("why" in fact or "differs" in fact for fact in facts), (method, task, path)
 
 
-def float_or(text):
-    try:
-        return float(text)
-    except ValueError:
-        return text
+def test_tables_of_the_document_are_up_to_date():
+    assert DOCUMENT.read_text(encoding="utf-8") == rendered(), "run make fidelity, or PYTHONPATH=src:tests python -m facts.render"
+
+
+@pytest.mark.skipif("RELEASED_CODE" not in os.environ, reason="RELEASED_CODE does not name a folder of checkouts")
+def test_quotes_stand_on_their_lines():
+    assert not missing_quotes(Path(os.environ["RELEASED_CODE"]))
+
+
+def test_facts_cover_every_method_and_task():
+    known = [place for fact in load_facts("released") for place in places(fact)]
+    assert len(load_facts("released")) >= 60
+    assert {method for method, _ in known} == {*{m for m, _ in effective_settings("released")}}
+    assert set(TASKS) < {task for _, task in known}
 
 
 @pytest.mark.parametrize("mask_padding", [True, False])
