@@ -16,6 +16,7 @@ from unmask.exact import TabularModel, index_of
 from unmask.methods import Method
 from unmask.models.policy import Policy
 from unmask.rollout import Rollouts
+from unmask.row_checks import check_losses
 from unmask.samplers.decode import decode
 from unmask.seeding import Seeds
 
@@ -63,7 +64,8 @@ def train(model: TabularModel, reward: Tensor, method: Method, loop: Loop, seeds
             rollouts = sample(model, reward, loop.groups, loop.group_size, drawn.generator("sampler"))
             fixed = method.prepare(policy, rollouts, loop.updates_per_buffer, drawn)
         fresh = method.refresh(policy, rollouts, fixed, inner, seeds.child("update", update))
-        rows, _ = method.loss(policy, rollouts, fixed, fresh)
+        rows, metrics = method.loss(policy, rollouts, fixed, fresh)
+        check_losses(method, rows, metrics, len(rollouts))
         optimizer.zero_grad()
         rows.sum().backward()
         optimizer.param_groups[0]["lr"] = loop.learning_rate * (1 - update / loop.updates)

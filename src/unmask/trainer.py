@@ -31,6 +31,7 @@ from unmask.optimizer import adamw, clip, schedule, set_rates
 from unmask.preemption import Preempted
 from unmask.progress import Progress
 from unmask.rollout import Rollouts, RolloutSettings
+from unmask.row_checks import check_losses, check_rows
 from unmask.seeding import Seeds
 from unmask.sharing import check_equal, check_shares
 from unmask.skipping import MOST_SKIPPED, SPOILT, given_up, skipped_in_a_row
@@ -133,7 +134,8 @@ class Trainer:
         )
         self.policy.model.train(s.rollout_dropout)
         with self.policy.narrowed():
-            return rollouts, self.method.prepare(self.policy, rollouts, s.updates_per_buffer, seeds)
+            fixed = self.method.prepare(self.policy, rollouts, s.updates_per_buffer, seeds)
+        return rollouts, check_rows(self.method, "prepare", fixed, len(rollouts))
 
     def _step(
         self,
@@ -150,6 +152,7 @@ class Trainer:
         self.policy.model.train(self.settings.rollout_dropout)  # as for `prepare`: probabilities without dropout
         with self.policy.narrowed():
             fresh = self.method.refresh(self.policy, rollouts, fixed, inner, seeds)
+        check_rows(self.method, "refresh", fresh, len(rollouts))
         self.policy.model.train()
         sums: dict[str, Tensor] = {}
         progress = rollouts.progress("gradient")
@@ -157,6 +160,7 @@ class Trainer:
             torch.manual_seed(seeds.number("dropout") + part.start)
             some = rollouts.part(part), take(fixed, part), take(fresh, part)
             for rows, metrics in self.method.losses(self.policy, *some):
+                check_losses(self.method, rows, metrics, part.stop - part.start)
                 rows.sum().backward()
                 for key, value in {"loss": rows, **metrics}.items():
                     sums[key] = sums.get(key, 0.0) + value.detach().sum()
