@@ -42,11 +42,20 @@ def test_an_experiment_plans_a_table_and_a_figure_at_both_scales(config, name):
 
 
 def test_a_scale_may_have_its_own_settings_of_a_sampler(config):
-    general = config["samplers"]["adaptive"]["gamma"]
-    for scale, gamma in (("laptop", 0.003), ("smoke", general)):
+    adaptive = config["samplers"]["adaptive"]
+    config["scales"]["laptop"]["samplers"] = {"adaptive": adaptive | {"gamma": 0.5}}
+    for scale, gamma in (("laptop", 0.5), ("smoke", adaptive["gamma"])):
         grid = expand(config | {"scale": scale})
         assert grid.runs["diffpo/countdown/sampler~adaptive/seed-0"].sampler["gamma"] == gamma
         assert grid.evaluations["adaptive"].samplers["adaptive"]["gamma"] == gamma
+
+
+def test_learned_and_fixed_threshold_start_equal(config):
+    """At every scale: what a learned threshold is compared with is what it was before it learned."""
+    for scale in config["scales"]:
+        samplers = expand(config | {"scale": scale}).evaluations["fixed_vs_adaptive"].samplers
+        assert samplers["adaptive"]["gamma"] == samplers["entropy_003"]["gamma"]
+        assert samplers["adaptive"]["proxy"] == samplers["entropy_003"]["proxy"]
 
 
 def test_a_scale_may_change_what_an_experiment_has(config):
