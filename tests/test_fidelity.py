@@ -82,7 +82,7 @@ def test_tables_of_the_document_are_up_to_date():
 
 
 @pytest.mark.skipif("RELEASED_CODE" not in os.environ, reason="RELEASED_CODE does not name a folder of checkouts")
-def test_quotes_stand_on_their_lines():
+def test_quotes_are_on_their_lines():
     assert not missing_quotes(Path(os.environ["RELEASED_CODE"]))
 
 

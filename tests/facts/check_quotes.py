@@ -1,4 +1,4 @@
-"""Check that each quote of released_settings.yaml stands on its line: `check_quotes.py FOLDER`.
+"""Check that each quote of released_settings.yaml is on its line: `check_quotes.py FOLDER`.
 
 FOLDER has a git clone of each repository, named as under `codes`; a second commit of one needs no second clone.
 """
