@@ -78,7 +78,8 @@ def test_a_released_value_that_is_not_ours_has_a_reason(settings):
 
 
 def test_tables_of_the_document_are_up_to_date():
-    assert DOCUMENT.read_text(encoding="utf-8") == rendered(), "run make fidelity, or PYTHONPATH=src:tests python -m facts.render"
+    command = "make fidelity, or PYTHONPATH=src:tests python -m facts.render"
+    assert DOCUMENT.read_text(encoding="utf-8") == rendered(), f"run {command}"
 
 
 @pytest.mark.skipif("RELEASED_CODE" not in os.environ, reason="RELEASED_CODE does not name a folder of checkouts")
