@@ -10,7 +10,8 @@ def small_trainer(config, policy, task, folder, method, settings=None, algorithm
 
     `algorithm` takes the place of the method's own class. A checkpoint is written after every update.
     """
-    config["scales"]["smoke"]["methods"][method] = (settings or {}) | training
+    chosen = config["scales"]["smoke"]["methods"]
+    chosen[method] = chosen.get(method, {}) | (settings or {}) | training
     config["experiments"]["main"]["methods"] = [method]
     run = expand(config).runs[f"{method}/sudoku/default/seed-0"]
     algorithm = algorithm or methods.load(run.algorithm, run.method_settings)

@@ -64,6 +64,7 @@ BOTH, FIRST = [True, True], [True, False]
         ({"alpha": 0.0, "eta": math.log(7)}, [1.75, 0.25]),
         ({"loss_kind": "reward_only"}, [0.5, -0.5]),
         ({"ess_target": 0.9}, [4 / 3, 2 / 3]),  # 1 / (2 (4/9 + 1/9)) = 0.9
+        ({"ess_target": 0.9, "baseline": "individual"}, [2 / 3, -2 / 3]),  # ℓ⁻ is shrunk as ℓ is: w_base = (2/3, 4/3)
     ],
 )
 def test_wdce_by_hand(even, pair, changes, real_weight):
