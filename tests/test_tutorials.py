@@ -1,5 +1,6 @@
 """docs/add_a_method.md and docs/add_a_task.md: what they say to write and run is written and run, at smoke scale."""
 
+import json
 import re
 import shlex
 import shutil
@@ -74,6 +75,19 @@ def test_a_newcomer_gets_from_the_page_to_a_table(clone, page, name, run):
     results = clone / "results/smoke"
     assert (results / "runs" / run / "manifest.json").exists()
     assert "Base" in (results / f"tables/{name}.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_the_base_model_of_the_new_task_passes_its_gate_at_laptop_scale(clone):
+    """Of the first seed. Two minutes: `pytest -m slow tests/test_tutorials.py`."""
+    follow("add_a_task.md", clone)
+    model = "results/laptop/models/tiny/ascending/seed-0"
+    words = ["snakemake", "--profile", "workflow/profiles/laptop", f"{model}/manifest.json"]
+    done = subprocess.run(words, cwd=clone, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads((clone / model / "manifest.json").read_text(encoding="utf-8"))
+    assert found["competence"]["ascending"] >= 0.8
+    assert 0.2 < found["quality"]["ascending"] < 0.5  # well inside the gate
 
 
 @pytest.mark.parametrize("page", ["add_a_method.md", "add_a_task.md"])
