@@ -1,4 +1,4 @@
-# make reproduce | test | test-slurm | rehearse-small | bench | help. Nothing is needed beforehand but Python 3.11 and make.
+# make reproduce | test | mutants | test-slurm | rehearse-small | bench | help. Nothing is needed beforehand but Python 3.11 and make.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -10,7 +10,7 @@ export XDG_CACHE_HOME ?= $(CURDIR)/.cache
 export MPLCONFIGDIR ?= $(CURDIR)/.cache/matplotlib
 endif
 
-.PHONY: help reproduce reproduce-all data pin docs-results fidelity test test-slurm rehearse-small rehearse bench bench-gpu lint format clean
+.PHONY: help reproduce reproduce-all data pin docs-results fidelity test mutants test-slurm rehearse-small rehearse bench bench-gpu lint format clean
 .DEFAULT_GOAL := help
 
 help:     ## list the commands
@@ -38,6 +38,9 @@ fidelity: $(READY)  ## write the tables of docs/fidelity.md from tests/facts and
 
 test: $(READY)   ## the tests
 	pytest -n 2 --dist loadfile
+
+mutants: $(READY) ## some 80 wrong changes of the sources, one at a time: the test named for each has to fail; half an hour
+	python tests/mutants/run.py --jobs 2
 
 test-slurm: $(READY)   ## the tests on a real SLURM that they start themselves (skipped where it is not installed)
 	pytest -m slurm -rs --durations 0 tests/slurm
