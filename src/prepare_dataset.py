@@ -5,6 +5,7 @@ python src/prepare_dataset.py results/laptop/data/sudoku/test/spec.yaml results/
 """
 
 import argparse
+import itertools
 import sys
 import time
 from pathlib import Path
@@ -14,6 +15,7 @@ from unmask.files import forget, run_step
 from unmask.manifest import write_manifest
 from unmask.sources import check_pinned, local_files
 from unmask.spec import DataSpec
+from unmask.stored import Splits
 from unmask.tasks import load
 
 
@@ -27,18 +29,26 @@ def main() -> None:
     spec = DataSpec.read(args.spec)
     try:
         check_pinned(spec.settings)  # before anything is fetched
-        made = load(spec.task, spec.settings).splits()
+        task = load(spec.task, spec.settings)
+        made = task.splits()
     except ValueError as error:
         sys.exit(f"tasks.{spec.task}: {error}")
     manifest = args.folder / ("test/manifest.json" if spec.test else "manifest.json")
     splits = {split: made[split] for split in spec.splits}
+    for example in itertools.chain(*splits.values()):
+        task.messages(example)  # a prompt file that cannot pose it is an error here, before GPU time is spent
+    notes = made.notes if isinstance(made, Splits) else []
     files = [args.folder / f"{split}.parquet" for split in splits]
     forget(manifest)
     for file, examples in zip(files, splits.values(), strict=True):
         write_rows(file, examples)
     rows = {split: len(examples) for split, examples in splits.items()}
     inputs = local_files(spec.settings)
-    write_manifest(manifest, spec, inputs, files, began, rows=rows, settings=spec.settings)
+    write_manifest(
+        manifest, spec, inputs, files, began, rows=rows, settings=spec.settings, notes=[n.to_json() for n in notes]
+    )
+    for note in notes:
+        print(note)
     print(f"{spec.task}: " + ", ".join(f"{n} {split}" for split, n in rows.items()))
 
 

@@ -133,7 +133,7 @@ def test_file_layouts(tmp_path, kind):
         write_parquet(rows, file)
     assert file_rows(file) == rows
     assert load_rows(local(tmp_path), "train") == rows
-    assert len(gsm8k(local(tmp_path), local(file)).splits()["train"]) == 3
+    assert len(gsm8k(local(tmp_path), None).splits()["train"]) == 3
 
 
 def test_csv_values_stay_text(tmp_path):
@@ -145,8 +145,9 @@ def test_hub_layouts(tmp_path, monkeypatch):
     """Folders as the hub has them; load_dataset takes them by the same path as the network's."""
     monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
     questions = [{"question": f"q{i}", "answer": f"<<1+1=2>>\n#### {i},000"} for i in range(5)]
+    tests = [{"question": f"t{i}", "answer": f"<<1+1=2>>\n#### {i},000"} for i in range(2)]
     write_parquet(questions, tmp_path / "gsm8k/main/train-00000-of-00001.parquet")
-    write_parquet(questions[:2], tmp_path / "gsm8k/main/test-00000-of-00001.parquet")
+    write_parquet(tests, tmp_path / "gsm8k/main/test-00000-of-00001.parquet")
     (tmp_path / "gsm8k/README.md").write_text(
         "---\nconfigs:\n- config_name: main\n  data_files:\n  - split: train\n    path: main/train-*\n"
         "  - split: test\n    path: main/test-*\n---\n"
@@ -154,7 +155,7 @@ def test_hub_layouts(tmp_path, monkeypatch):
     splits = gsm8k(hub(tmp_path / "gsm8k", "main"), hub(tmp_path / "gsm8k", "main", "test")).splits()
     assert {split: len(examples) for split, examples in splits.items()} == {"train": 4, "validation": 1, "test": 2}
     assert splits["test"][1] == {
-        "question": "q1", "answer": "1,000", "difficulty": 1, "solution": "<<1+1=2>>"
+        "question": "t1", "answer": "1,000", "difficulty": 1, "solution": "<<1+1=2>>"
     }  # fmt: skip
 
     problems = [
@@ -193,8 +194,8 @@ def test_what_the_papers_sudoku_boards_leak():
 
 
 def test_prepare_dataset_writes_the_splits_and_what_they_were_made_of(tmp_path):
-    rows = [{"question": f"q{i}", "answer": f"<<1+1=2>> #### {i},000"} for i in range(5)]
     for split in ("train", "test"):
+        rows = [{"question": f"{split}{i}", "answer": f"<<1+1=2>> #### {i},000"} for i in range(5)]
         (tmp_path / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
     (tmp_path / "prompt.txt").write_text("Solve: {question}")
     settings = STORED | {"train_source": local(tmp_path), "test_source": local(tmp_path), "match": "number"}
@@ -214,7 +215,7 @@ def test_prepare_dataset_writes_the_splits_and_what_they_were_made_of(tmp_path):
         rows_of |= manifest["rows"]
     assert rows_of == {"train": 4, "validation": 1, "test": 5}
     assert read_examples(tmp_path / "out/test.parquet") == [
-        {"question": f"q{i}", "answer": f"{i},000", "difficulty": 1, "solution": "<<1+1=2>>"} for i in range(5)
+        {"question": f"test{i}", "answer": f"{i},000", "difficulty": 1, "solution": "<<1+1=2>>"} for i in range(5)
     ]
 
 

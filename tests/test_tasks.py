@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from unmask.files import InputError
 from unmask.prompts import pose
 from unmask.tasks import load
 
+CASES = Path(__file__).parents[2] / "shared" / "cases"
 NOWHERE = {"source": "local", "path": "nowhere"}
 STORED = {"train_source": NOWHERE, "test_source": NOWHERE, "validation": 1, "seed": 0, "prompt_file": ""}
 SUDOKU = {"prompt": "chat", "prompt_file": "", "test_source": {"source": "generated"}, "split": "disjoint",
@@ -184,14 +186,44 @@ def test_a_prompt_file_replaces_the_wording(tmp_path):
     file.write_text("Put it in \\boxed{}.\n{question}", encoding="utf-8")
     messages = gsm8k(prompt_file=str(file)).messages({"question": "1+1?", "answer": "2"})
     assert messages == [{"role": "user", "content": "Put it in \\boxed{}.\n1+1?"}]
-    file.write_text("Write \\boxed{answer}.\n{question}", encoding="utf-8")
-    messages = gsm8k(prompt_file=str(file)).messages({"question": "1+1?", "answer": "2", "solution": "1+1=2"})
-    assert messages == [{"role": "user", "content": "Write \\boxed{answer}.\n1+1?"}]  # the gold answer stays out
+    file.write_text("\ufeffUse \\frac{a}{b} and \\boxed{number}.\n{question}", encoding="utf-8")
+    messages = gsm8k(prompt_file=str(file)).messages({"question": "{answer}?", "answer": "2", "solution": "1+1=2"})
+    assert messages == [{"role": "user", "content": "Use \\frac{a}{b} and \\boxed{number}.\n{answer}?"}]
     file.write_text("no field", encoding="utf-8")
     with pytest.raises(ValueError, match="no field like"):
         pose("", {"question": "q"}, str(file))
     with pytest.raises(ValueError, match="cannot be read"):
         pose("", {"question": "q"}, str(tmp_path / "nowhere.txt"))
+
+
+@pytest.mark.parametrize("column", ["answer", "solution", "difficulty"])
+@pytest.mark.parametrize("task", [gsm8k, math500])
+def test_a_prompt_file_that_names_the_answer_is_refused(tmp_path, task, column):
+    file = tmp_path / "prompt.txt"
+    file.write_text(f"Finish with \\boxed{{{column}}}.\n\n{{question}}", encoding="utf-8")
+    example = {"question": "1+1?", "answer": "2", "solution": "1+1=2", "difficulty": 0}
+    with pytest.raises(InputError, match=rf"prompt\.txt: \{{{column}\}} names the answer's side .* are \{{question\}}"):
+        task(prompt_file=str(file)).messages(example)
+
+
+@pytest.mark.skipif(not CASES.exists(), reason="no ../shared/cases")
+def test_the_known_prompt_with_the_answer_is_refused():
+    with pytest.raises(InputError, match=r"prompt_with_answer\.txt: \{answer\} names the answer's side"):
+        math500(prompt_file=str(CASES / "prompt_with_answer.txt")).messages({"question": "1+1?", "answer": "2"})
+
+
+@pytest.mark.parametrize(
+    ("text", "right"), [("{numbers} -> {target}", True), ("{question}", True), ("{target}", False)]
+)
+def test_a_prompt_file_shows_the_whole_problem(tmp_path, text, right):
+    (tmp_path / "prompt.txt").write_text(text, encoding="utf-8")
+    task = load("countdown", COUNTDOWN | {"prompt_file": str(tmp_path / "prompt.txt")})
+    example = {"question": "Numbers: [1, 2, 3]\nTarget: 6", "numbers": [1, 2, 3], "target": 6, "answer": "1+2+3"}
+    if right:
+        assert "6" in task.messages(example)[0]["content"]
+    else:
+        with pytest.raises(InputError, match="shows a part of the problem only"):
+            task.messages(example)
 
 
 @pytest.mark.parametrize(("name", "settings"), [("chain", CHAIN), ("simplify", SIMPLIFY)])

@@ -41,9 +41,13 @@ def read_examples(source: dict[str, Any], split: str, make: Callable[[Row], Made
         try:
             found.append(make(row))
         except ValueError as error:
-            place = source.get("path", source.get("repository"))
-            raise ValueError(f"{place}, row {number} of {split}: {error}") from error
+            raise ValueError(f"{place_of(source, split)}, row {number} of {split}: {error}") from error
     return found
+
+
+def place_of(source: dict[str, Any], split: str) -> str:
+    """A source in a message: its file, or its repository."""
+    return str(source_file(source["path"], split)) if source["source"] == "local" else str(source["repository"])
 
 
 def check_pinned(settings: dict[str, Any]) -> None:
@@ -127,6 +131,14 @@ def text(row: Row, *names: str) -> str:
         raise ValueError(f"{' or '.join(names)} is {shown(value)}, not text")
     value.encode()  # half a character, as JSON can hold it, is a ValueError
     return value
+
+
+def statement(row: Row, *names: str) -> str:
+    """The same, if there is more to it than white space."""
+    found = text(row, *names)
+    if not found.strip():
+        raise ValueError(f"{' or '.join(names)} is empty")
+    return found
 
 
 def whole_number(value: Any) -> int:

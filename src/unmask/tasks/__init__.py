@@ -43,6 +43,7 @@ class Grade:
 class Task:
     """A set of problems with the rules to pose, reward and grade them."""
 
+    question_fields: ClassVar[tuple[str, ...]] = ("question",)  # columns that a prompt file may show
     prefill = "<reasoning>"  # how every response begins; part of the prompt, not of the response
     # Settings that decide less than the others, so that changing one repeats less. They are read from the file without
     # importing it.

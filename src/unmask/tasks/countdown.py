@@ -11,7 +11,8 @@ from __future__ import annotations
 import itertools
 import random
 import re
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from unmask.config.kinds import Count, Source
@@ -19,7 +20,8 @@ from unmask.prompts import Messages, ask, pose
 from unmask.scoring import published, strict
 from unmask.scoring.arithmetic import evaluate
 from unmask.scoring.extraction import LEADING_ZEROS, answer_text, boxed_terse, cut, final_answer
-from unmask.sources import Row, column, read_examples, shown, text, whole_number
+from unmask.sources import Row, column, place_of, read_examples, shown, text, whole_number
+from unmask.stored import Note, Splits, distinct_rows
 from unmask.tasks import SPLITS, Example, Grade, Task
 
 Numbers = tuple[int, ...]
@@ -37,6 +39,7 @@ class Puzzle:
     numbers: Numbers
     target: int
     solution: str = ""
+    place: str = ""  # of a stored one: file and row
 
     @property
     def key(self) -> tuple[Numbers, int]:
@@ -50,6 +53,7 @@ class Countdown(Task):
 
     # Not `test`: generated test puzzles are cut from the pool of the training puzzles, stored ones are taken out of it.
     reward_only = ("partial",)
+    question_fields = ("question", "numbers", "target")
 
     prompt: Literal["terse", "chat"]  # terse: 12,01,04=09, for tiny models
     prompt_file: str  # "" for our own wording; for `chat`
@@ -66,10 +70,12 @@ class Countdown(Task):
     def splits(self) -> dict[str, list[Example]]:
         """Puzzles in random order; the difficulty is the number of operations other than + in the solution."""
         rng = random.Random(self.seed)
-        given = self._stored(self.test_source, "test")[: self.test]
+        given, notes = self._stored(self.test_source, "test")
+        given = given[: self.test]
         tested = {puzzle.key for puzzle in given}
-        pool = self._stored(self.train_source, "train") or generated_puzzles(self.largest, self.largest_target)
-        pool = [puzzle for puzzle in pool if puzzle.key not in tested]
+        pool, dropped = self._stored(self.train_source, "train", tested)
+        if not pool:
+            pool = [p for p in generated_puzzles(self.largest, self.largest_target) if p.key not in tested]
         rng.shuffle(pool)
         sizes = {"validation": self.validation, "test": 0 if given else self.test, "train": self.train}
         if sum(sizes.values()) > len(pool) or 0 < len(given) < self.test:
@@ -78,24 +84,29 @@ class Countdown(Task):
         for split, size in sizes.items():
             made[split], pool = [_example(puzzle, rng) for puzzle in pool[:size]], pool[size:]
         made["test"] = made["test"] or [_example(puzzle, rng) for puzzle in given]
-        return {split: made[split] for split in SPLITS}
+        return Splits({split: made[split] for split in SPLITS}, notes + dropped)
 
-    def _stored(self, source: dict[str, Any], split: str) -> list[Puzzle]:
-        """The different puzzles of three numbers in a source; none if they are to be generated."""
+    def _stored(
+        self, source: dict[str, Any], split: str, tested: Collection[tuple[Numbers, int]] = ()
+    ) -> tuple[list[Puzzle], list[Note]]:
+        """The different puzzles of three numbers in a source that are not tested; none if they are to be generated."""
         if source["source"] == "generated":
-            return []
-        puzzles = read_examples(source, split, _puzzle)
-        found = list({puzzle.key: puzzle for puzzle in puzzles if len(puzzle.numbers) == 3}.values())
+            return [], []
+        place = place_of(source, split)
+        puzzles = enumerate(read_examples(source, split, _puzzle), 1)
+        rows = [replace(puzzle, place=f"{place}, row {number} of {split}: ") for number, puzzle in puzzles]
+        distinct, notes = distinct_rows(rows, lambda puzzle: puzzle.key, place, tested)
+        found = [puzzle for puzzle in distinct if len(puzzle.numbers) == 3]
         if not found:
-            raise ValueError(f"{split}_source: no puzzle of three numbers in it")
-        return found
+            raise ValueError(f"{split}_source: no puzzle of three numbers in it" + " that is not tested" * bool(tested))
+        return found, notes
 
     def messages(self, example: Example) -> Messages:
         """The numbers and the target."""
         if self.prompt == "terse":
             numbers = ",".join(f"{n:02d}" for n in example["numbers"])
             return ask(f"{numbers}={example['target']:02d}")
-        return pose(INSTRUCTIONS, example, self.prompt_file)
+        return pose(INSTRUCTIONS, example, self.prompt_file, self.question_fields)
 
     def reward(self, response: str, example: Example) -> dict[str, float]:
         """1 if the value is right, 0.1 for the right numbers with a wrong value (or, as released, for answer tags)."""
@@ -181,7 +192,10 @@ def _puzzle(row: Row) -> Puzzle:
 def _example(puzzle: Puzzle, rng: random.Random) -> Example:
     """The puzzle with a solution; generated numbers come in random order."""
     numbers = rng.sample(puzzle.numbers, 3) if puzzle.solution else list(puzzle.numbers)
-    solution = puzzle.solution or solve(puzzle.numbers, puzzle.target)
+    try:
+        solution = puzzle.solution or solve(puzzle.numbers, puzzle.target)
+    except ValueError as error:
+        raise ValueError(f"{puzzle.place}{error}") from error
     return {
         "question": f"Numbers: {numbers}\nTarget: {puzzle.target}",
         "answer": solution,

@@ -18,7 +18,8 @@ from unmask.config.kinds import Count, Stored
 from unmask.prompts import Messages, pose
 from unmask.scoring import published, strict
 from unmask.scoring.extraction import cut, final_answer
-from unmask.sources import Row, cut_off, read_examples, shown, text
+from unmask.sources import Row, shown, statement, text
+from unmask.stored import stored_splits
 from unmask.tasks import Example, Grade, Task, stored_solution
 
 INSTRUCTIONS = (
@@ -33,7 +34,7 @@ TAGS = ("<reasoning>\n", "\n</reasoning>\n", "\n<answer>\n", "\n</answer>")
 class Gsm8k(Task):
     """Word problems, one number as the answer."""
 
-    test_only = ("test_source",)
+    # Not test_source: its problems are taken out of training.
     training_only = ("train_source", "validation", "seed")
     reward_only = ("match", "format")
 
@@ -47,17 +48,11 @@ class Gsm8k(Task):
 
     def splits(self) -> dict[str, list[Example]]:
         """The published splits, with some of the training problems as validation."""
-        splits: dict[str, list[Example]] = {}
-        if self.train_source:
-            examples = read_examples(self.train_source, "train", _example)
-            splits["train"], splits["validation"] = cut_off(examples, self.validation, self.seed)
-        if self.test_source:
-            splits["test"] = read_examples(self.test_source, "test", _example)
-        return splits
+        return stored_splits(self.train_source, self.test_source, _example, self.validation, self.seed)
 
     def messages(self, example: Example) -> Messages:
         """The problem under the instructions."""
-        return pose(INSTRUCTIONS, example, self.prompt_file)
+        return pose(INSTRUCTIONS, example, self.prompt_file, self.question_fields)
 
     def reward(self, response: str, example: Example) -> dict[str, float]:
         """Up to 4.0: 0.125 a tag, 0.5 each for loose format, exact format and a whole number, 2.0 for the right one."""
@@ -120,7 +115,7 @@ def _example(row: Row) -> Example:
     if not re.fullmatch(r"-?[0-9]{1,3}(,?[0-9]{3})*(\.[0-9]+)?|-?[0-9]+(\.[0-9]+)?", gold.strip()):
         raise ValueError(f"no number after #### in the answer to {shown(row.get('question'))}")
     return {
-        "question": text(row, "question"),
+        "question": statement(row, "question"),
         "answer": gold.strip(),
         "difficulty": solution.count("<<"),
         "solution": solution.strip(),

@@ -18,7 +18,8 @@ from unmask.prompts import Messages, pose
 from unmask.scoring import published, strict
 from unmask.scoring.extraction import cut, last_box
 from unmask.scoring.normalise import same
-from unmask.sources import Row, cut_off, read_examples, shown, text
+from unmask.sources import Row, shown, statement, text
+from unmask.stored import stored_splits
 from unmask.tasks import Example, Grade, Task, stored_solution
 
 INSTRUCTIONS = (
@@ -44,17 +45,11 @@ class Math500(Task):
 
     def splits(self) -> dict[str, list[Example]]:
         """Training problems without those of the test split, some of them as validation; and the 500."""
-        test = read_examples(self.test_source, "test", _example)
-        if not self.train_source:
-            return {"test": test}
-        tested = {example["question"] for example in test}
-        examples = read_examples(self.train_source, "train", _example)
-        train, validation = cut_off([e for e in examples if e["question"] not in tested], self.validation, self.seed)
-        return {"train": train, "validation": validation, "test": test}
+        return stored_splits(self.train_source, self.test_source, _example, self.validation, self.seed)
 
     def messages(self, example: Example) -> Messages:
         """The problem under the instructions."""
-        return pose(INSTRUCTIONS, example, self.prompt_file)
+        return pose(INSTRUCTIONS, example, self.prompt_file, self.question_fields)
 
     def reward(self, response: str, example: Example) -> dict[str, float]:
         """2.0 for the right answer; 1, 0.75, 0.5 or 0.25 for answer tag and box, tag alone, box alone or neither."""
@@ -86,13 +81,19 @@ class Math500(Task):
 
 def _example(row: Row) -> Example:
     """The gold answer stands by itself or is the last box of the solution; the level, if told, is the difficulty."""
-    gold = text(row, "answer") if row.get("answer") is not None else last_box(text(row, "solution"))
-    if not gold:
-        raise ValueError(f"no answer and no box in the solution to {shown(row.get('problem'))}")
+    solution = text(row, "solution") if row.get("solution") is not None else ""
+    gold = text(row, "answer") if row.get("answer") is not None else _boxed(solution)
+    if not gold.strip():
+        raise ValueError(f"no answer, and no box in the solution to {shown(row.get('problem'))}")
     level = re.search("[0-9]", str(row.get("level", "")))
     return {
-        "question": text(row, "problem", "question"),
+        "question": statement(row, "problem", "question"),
         "answer": gold,
         "difficulty": int(level[0]) if level else 0,
-        "solution": text(row, "solution") if row.get("solution") is not None else "",
+        "solution": solution,
     }
+
+
+def _boxed(solution: str) -> str:
+    """The content of a solution's last box. The scorers' `last_box` would take a solution without one as a whole."""
+    return (last_box(solution) or "") if re.search(r"\\(boxed|fbox)", solution) else ""

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from unmask.config.kinds import Share, Stored
 from unmask.prompts import Messages, pose
-from unmask.sources import Row, column, read_examples, shown, text
+from unmask.sources import Row, column, place_of, read_examples, shown, statement, text
+from unmask.stored import Splits, problem, repeats
 from unmask.tasks import Corpus, Example
 
 INSTRUCTIONS = (
@@ -32,13 +33,15 @@ class S1k(Corpus):
     def splits(self) -> dict[str, list[Example]]:
         """The shuffled rows: the first of them are the validation split."""
         examples = read_examples(self.train_source, "train", _example)
+        repeated = repeats(examples, problem, place_of(self.train_source, "train"))
         random.Random(self.seed).shuffle(examples)
         kept_back = int(len(examples) * self.validation)
-        return {"train": examples[kept_back:], "validation": examples[:kept_back], "test": []}
+        made = {"train": examples[kept_back:], "validation": examples[:kept_back], "test": []}
+        return Splits(made, [repeated])
 
     def messages(self, example: Example) -> Messages:
         """The question under the instructions."""
-        return pose(INSTRUCTIONS, example, self.prompt_file)
+        return pose(INSTRUCTIONS, example, self.prompt_file, self.question_fields)
 
     def demonstration(self, example: Example, length: int, right: bool, rng: random.Random) -> str:
         """Trace and answer between tags, of any length."""
@@ -51,4 +54,9 @@ def _example(row: Row) -> Example:
     if not isinstance(traces, list) or not traces:
         raise ValueError(f"thinking_trajectories is {shown(traces)}, not a list with a text in it")
     reasoning = text({"thinking_trajectories": traces[0]}, "thinking_trajectories")
-    return {"question": text(row, "question"), "answer": text(row, "attempt"), "difficulty": 0, "reasoning": reasoning}
+    return {
+        "question": statement(row, "question"),
+        "answer": text(row, "attempt"),
+        "difficulty": 0,
+        "reasoning": reasoning,
+    }

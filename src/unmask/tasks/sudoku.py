@@ -18,7 +18,8 @@ from unmask.config.kinds import Count, Source
 from unmask.prompts import ask, pose
 from unmask.scoring import published, strict
 from unmask.scoring.extraction import cut
-from unmask.sources import Row, read_examples, shown, text
+from unmask.sources import Row, place_of, read_examples, shown, text
+from unmask.stored import Note, Splits, problem, repeats
 from unmask.tasks import Example, Grade, Task
 
 # Renaming classes of solved grids given to each split; 12 in all.
@@ -54,7 +55,7 @@ class Sudoku(Task):
         order = rng.sample(range(12), 12)
         sizes = {"train": self.train, "validation": self.validation}
         sizes |= {} if self.test is None else {"test": self.test}
-        given = self._given()
+        given, notes = self._given()
         used = {example["question"] for example in given}
         made = {}
         for split, size in sizes.items():
@@ -65,15 +66,16 @@ class Sudoku(Task):
             grids = [grid for i in classes for grid in renaming_classes()[order[i]]]
             made[split] = self._puzzles(grids, size, rng, used)
             used |= {example["question"] for example in made[split]}
-        return made
+        return Splits(made, notes)
 
-    def _given(self) -> list[Example]:
+    def _given(self) -> tuple[list[Example], list[Note]]:
         """The test boards of the source; none if they are to be generated."""
         if self.test_source["source"] == "generated":
-            return []
+            return [], []
         if self.split != "random":
             raise ValueError("given test boards have solutions of every class; set split: random")
-        return read_examples(self.test_source, "test", _example)
+        boards = read_examples(self.test_source, "test", _example)
+        return boards, [repeats(boards, problem, place_of(self.test_source, "test"))]
 
     def _first(self, boards: list[Example]) -> list[Example]:
         """As many of the given boards as are asked for."""
@@ -102,7 +104,7 @@ class Sudoku(Task):
         """The 16 digits, with instructions for a model that reads."""
         if self.prompt == "terse":
             return ask(example["question"])
-        return pose(INSTRUCTIONS, example, self.prompt_file)
+        return pose(INSTRUCTIONS, example, self.prompt_file, self.question_fields)
 
     def reward(self, response: str, example: Example) -> dict[str, float]:
         """The share of blank cells right, read from the digits in the last pair of answer tags."""
