@@ -26,6 +26,7 @@ def evaluated(project: Project, run: str, task: str) -> list[str]:
     words += ["--evaluation", project.path(f"evaluations/papers-on-{task}/spec.yaml")]
     words += ["--weights", project.path("models/rehearsal-llada/weights"), "--adapter", theirs]
     words += ["--data", next(project.path(f"data/{task}").rglob("test.parquet")), "--samples", samples]
+    words += ["--test-spec", project.path(f"data/{task}/test/spec.yaml")]
     with (project.said / "foreign adapter.log").open("wb") as said:
         done = subprocess.run(words, cwd=project.folder, env=project.environment, stdout=said, stderr=said, check=False)
     if done.returncode:

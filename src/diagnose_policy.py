@@ -19,7 +19,7 @@ from unmask.models.policy import Policy
 from unmask.models.published import check_base
 from unmask.rollout import RolloutSettings, roll_out
 from unmask.seeding import Seeds
-from unmask.spec import DiagnosisSpec, Run
+from unmask.spec import DataSpec, DiagnosisSpec, Run
 
 
 def main() -> None:
@@ -30,6 +30,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--adapter", type=Path, help="what the run trained; none for the base model")
     parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--test-spec", type=Path, required=True, help="spec.yaml of --data: how problems are posed")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--manifest", type=Path, help="what the rows were made of; with --digest")
     parser.add_argument("--digest", help="of the run, the diagnosis and the test data, as the workflow computes it")
@@ -49,12 +50,13 @@ def main() -> None:
         dropout=False,
         mask_padding=spec.mask_padding,
     )
-    task, examples = tasks.load(run.task, run.task_settings), read_examples(args.data)[: spec.examples]
+    task = tasks.load_for_test(run.task, DataSpec.read(args.test_spec))
+    examples = read_examples(args.data)[: spec.examples]
     made = roll_out(policy, task, examples, settings, Seeds(("diagnose", run.seed)))
     labels = {"method": run.method, "task": run.task, "variant": run.variant, "seed": run.seed}
     with policy.narrowed():
         rows = surrogate_gaps(policy.model, made)
-    inputs = {"diagnosis": args.diagnosis, "weights": args.weights, "data": args.data}
+    inputs = {"diagnosis": args.diagnosis, "weights": args.weights, "data": args.data, "test_spec": args.test_spec}
     inputs |= {"adapter": args.adapter} if args.adapter else {}
     if args.manifest:  # it must not tell of files that have been replaced since
         forget(args.manifest)

@@ -23,7 +23,7 @@ from unmask.manifest import device_name, identity, write_manifest
 from unmask.models.policy import Policy
 from unmask.models.published import check_base
 from unmask.rollout import posed
-from unmask.spec import EvaluationSpec, Run
+from unmask.spec import DataSpec, EvaluationSpec, Run
 
 
 def main() -> None:
@@ -34,6 +34,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--adapter", type=Path, help="what the run trained; none for the base model")
     parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--test-spec", type=Path, required=True, help="spec.yaml of --data: how problems are posed")
     parser.add_argument("--samples", type=Path, required=True)
     parser.add_argument("--manifest", type=Path, help="what the samples were made of; with --digest")
     parser.add_argument("--digest", help="of the run, the evaluation and the test data, as the workflow computes it")
@@ -50,12 +51,12 @@ def examine(args: argparse.Namespace, parts: Path, lock: Lock | None) -> None:
     torch.set_num_threads(1)  # the same sums in the same order for any number of cores
     spec = EvaluationSpec.read(args.evaluation)
     run = Run.read(args.spec).examined_by(spec)
-    inputs = {"evaluation": args.evaluation, "weights": args.weights, "data": args.data}
+    inputs = {"evaluation": args.evaluation, "weights": args.weights, "data": args.data, "test_spec": args.test_spec}
     check_base(args.weights)
     policy = Policy.load(args.weights, args.adapter, **run.numbers)
     inputs |= {"adapter": args.adapter} if args.adapter else {}
     kept = Kept(parts, identity(run, inputs))
-    task, examples = tasks.load(run.task, run.task_settings), read_examples(args.data)
+    task, examples = tasks.load_for_test(run.task, DataSpec.read(args.test_spec)), read_examples(args.data)
     posed(policy, task, examples, max(spec.lengths))  # a prompt that is too long is found before hours of work
     rows = evaluate(policy, task, examples, run, spec, kept)
     if lock is None:

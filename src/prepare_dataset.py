@@ -16,7 +16,7 @@ from unmask.manifest import write_manifest
 from unmask.sources import check_pinned, local_files
 from unmask.spec import DataSpec
 from unmask.stored import Splits
-from unmask.tasks import load
+from unmask.tasks import load, load_for_test
 
 
 def main() -> None:
@@ -29,7 +29,7 @@ def main() -> None:
     spec = DataSpec.read(args.spec)
     try:
         check_pinned(spec.settings)  # before anything is fetched
-        task = load(spec.task, spec.settings)
+        task = load_for_test(spec.task, spec) if spec.test else load(spec.task, spec.settings)
         made = task.splits()
     except ValueError as error:
         sys.exit(f"tasks.{spec.task}: {error}")

@@ -45,6 +45,7 @@ def make(folder):
     config = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
     _write_specs(config | {"scale": "smoke"}, folder)
     test = expand(config | {"scale": "smoke"}).tests["sudoku"]
+    test.write(folder / "test.yaml")
     write_rows(folder / "test.parquet", tasks.load("sudoku", test.settings).splits()["test"])
     ended = {name: run(name, folder, folder / name) for name in NAMES}
     assert {name: end.code for name, end in ended.items()} == dict.fromkeys(NAMES, 0), ended
@@ -77,6 +78,7 @@ def arguments(name, made, out):
                          "--metrics", out / "metrics.csv", "--manifest", out / "manifest.json",
                          "--checkpoint-minutes", 0],
         "evaluate_policy": [*base, "--adapter", run / "adapter", "--data", made / "test.parquet",
+                            "--test-spec", made / "test.yaml",
                             "--evaluation", made / "evaluation.yaml", "--samples", out / "samples-papers.parquet"],
         "collect_scores": [samples, "--scores", out / "main.csv"],
         "render_table": [scores, "--question", "?", "--published", published,

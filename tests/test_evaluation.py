@@ -26,13 +26,13 @@ def asked(config):
     config["samplers"]["adaptive_block"] |= {"gamma": 1.0}
     config["evaluations"]["papers"] |= {"samplers": SAMPLERS, "temperature": 1.0, "rows_per_batch": 3}
     grid = expand(config)
-    return grid.runs["base/sudoku/default/seed-0"], grid.evaluations["papers"]
+    return grid.runs["base/sudoku/default/seed-0"], grid.evaluations["papers"], grid.tests["sudoku"]
 
 
 @pytest.fixture
 def begin(asked, on_disk):
     """Begins evaluate_policy.py in so many processes; `name` is the folder of its samples."""
-    for spec, name in zip(asked, ("run", "evaluation"), strict=True):
+    for spec, name in zip(asked, ("run", "evaluation", "test"), strict=True):
         spec.write(on_disk / f"{name}.yaml")
 
     def start(name, count=1):
@@ -41,7 +41,7 @@ def begin(asked, on_disk):
         command = [
             *launcher, ROOT / "src" / "evaluate_policy.py", on_disk / "run.yaml", "--evaluation",
             on_disk / "evaluation.yaml", "--weights", on_disk / "weights", "--data", on_disk / "test.parquet",
-            "--samples", out,
+            "--test-spec", on_disk / "test.yaml", "--samples", out,
         ]  # fmt: skip
         return out, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
@@ -91,7 +91,7 @@ def test_finished_parts_are_kept_and_torn_ones_named_and_made_again(
         return examine(*arguments)
 
     def run(kept):
-        found = evaluate.evaluate(make_policy(), sudoku, sudoku.splits()["test"], *asked, kept)
+        found = evaluate.evaluate(make_policy(), sudoku, sudoku.splits()["test"], *asked[:2], kept)
         return [{key: value for key, value in row.items() if key != "seconds"} for row in found]
 
     monkeypatch.setattr(evaluate, "_examine", counted)

@@ -116,6 +116,18 @@ def test_sources_and_prompts_are_looked_at(raw, key, value, said):
     assert said in line
 
 
+@pytest.mark.parametrize("key", ["prompt_file", "evaluation_prompt_file"])
+def test_a_prompt_that_shows_the_answer_is_found_in_a_dry_run(raw, key):
+    put_files()
+    Path("prompt.txt").write_text("{question}", encoding="utf-8")
+    raw["tasks"]["gsm8k"] |= {"prompt_file": "prompt.txt", "evaluation_prompt_file": "same"}
+    assert all_that_lacks(raw, "main") == []
+    Path("answer.txt").write_text("Finish with \\boxed{answer}.\n{question}", encoding="utf-8")
+    raw["tasks"]["gsm8k"][key] = "answer.txt"
+    (line,) = all_that_lacks(raw, "main")
+    assert line.startswith(f"tasks.gsm8k.{key}: answer.txt: {{answer}} names the answer's side")
+
+
 def test_gpus_that_would_be_idle_are_said(raw):
     grid = expand(raw)
     (line,) = idle_gpus(grid, Asked({RUN}), 3)

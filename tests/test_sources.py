@@ -281,3 +281,16 @@ def test_local_files_are_found_for_the_manifest(tmp_path):
     (tmp_path / "train.csv").write_text("a\n1\n")
     settings = {"train_source": local(tmp_path), "test_source": {"source": "generated"}, "seed": 0}
     assert local_files(settings) == {"train_source": tmp_path / "train.csv"}
+
+
+@needs_data
+def test_the_papers_test_boards_are_those_that_their_evaluation_draws(config, monkeypatch):
+    """d1 837888f, eval/eval.py:34,151,198-202 and eval/gsm8k.py:40: seed 42, then choice of 256 of 500."""
+    monkeypatch.chdir(DATA.parent)
+    config["scales"]["llada-8b"]["task_settings"]["sudoku"]["test_source"] = local("data/sudoku/test.csv")
+    spec = expand(config | {"scale": "llada-8b"}).tests["sudoku"]
+    chosen = load("sudoku", spec.settings | {"train": 2, "validation": 1}).splits()["test"]
+    rows = load_rows(local(DATA / "sudoku"), "test")
+    subset = json.loads((DATA.parent / "facts/sudoku_test_subset.json").read_text(encoding="utf-8"))
+    assert [example["question"] for example in chosen] == [rows[i]["Puzzle"] for i in subset]
+    assert len(set(subset) & set(range(256))) == 136  # the first 256 would be other boards

@@ -9,9 +9,12 @@ import re
 from pathlib import Path
 from typing import Any
 
+from unmask.config.declared import question_fields
+from unmask.files import InputError
 from unmask.grid.work import Grid
 from unmask.manifest import made_of
 from unmask.mistakes.reading import block_at
+from unmask.prompts import read_template
 from unmask.sources import READERS, source_file
 from unmask.spec import Spec
 from unmask.targets import Asked
@@ -32,7 +35,7 @@ def lacking(grid: Grid, asked: Asked, raw: dict[str, Any]) -> list[str]:
         for folder, spec in specs.items():
             if spec and not _is_made(spec, folder):
                 for key, value in spec.settings.items():
-                    lines += _of_setting(_key(raw, task, key), key, value)
+                    lines += _of_setting(_key(raw, task, key), key, value, task)
     for name in sorted(asked.models):
         model = grid.models[name]
         if not _is_made(model, root / "models" / name):
@@ -68,15 +71,19 @@ def _key(raw: dict[str, Any], task: str, key: str) -> str:
         (f"fidelities.{raw.get('fidelity')}", ("task_settings", task)),
     )
     for place, inner in layers:
-        if key in block_at(raw, *place.split(".", 1), *inner):
+        block = block_at(raw, *place.split(".", 1), *inner)
+        if block.get(key) == "same":
+            return _key(raw, task, "prompt_file")
+        if key in block:
             return ".".join((place, *inner, key))
-    return f"tasks.{task}.{key}"
+    same = block_at(raw, "tasks", task).get(key) == "same"
+    return _key(raw, task, "prompt_file") if same else f"tasks.{task}.{key}"
 
 
-def _of_setting(place: str, key: str, value: Any) -> list[str]:
+def _of_setting(place: str, key: str, value: Any, task: str) -> list[str]:
     """What is wrong with a source of examples or a prompt's file."""
-    if key == "prompt_file" and isinstance(value, str) and value and not Path(value).is_file():
-        return [f'{place}: {value} is not there; {_relative(value)}, or set it to "" for the project\'s own wording']
+    if key.endswith("prompt_file") and value:
+        return _of_prompt(place, value["path"] if isinstance(value, dict) else value, task)
     source = value.get("source") if isinstance(value, dict) else None
     if source == "hub" and not COMMIT.fullmatch(value["revision"]):
         return [_unpinned(f"{place}.revision", value, f"datasets/{value['repository']}")]
@@ -88,6 +95,17 @@ def _of_setting(place: str, key: str, value: Any) -> list[str]:
             return [f"{place}.path: {fetched if value['path'] in FETCHED else error}"]
         if file.suffix not in READERS:
             return [f"{place}.path: {file} is not one of {', '.join(READERS)}; convert it"]
+    return []
+
+
+def _of_prompt(place: str, path: str, task: str) -> list[str]:
+    """What is wrong with a prompt's file."""
+    if not Path(path).is_file():
+        return [f'{place}: {path} is not there; {_relative(path)}, or set it to "" for the project\'s own wording']
+    try:
+        read_template(path, question_fields(task))
+    except InputError as error:
+        return [f"{place}: {error}"]
     return []
 
 

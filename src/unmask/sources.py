@@ -96,7 +96,7 @@ def local_files(settings: dict[str, Any]) -> dict[str, Path]:
     """Return the local files that a task's settings name, data and prompts, for the manifest."""
     files = {}
     for key, value in settings.items():
-        if key == "prompt_file" and value:
+        if key.endswith("prompt_file") and value:
             files[key] = Path(value["path"] if isinstance(value, dict) else value)
         elif isinstance(value, dict) and value["source"] == "local":
             files[key] = source_file(value["path"], key.removesuffix("_source"))

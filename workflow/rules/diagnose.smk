@@ -1,6 +1,6 @@
 # REQUIRED INPUTS:  results/{scale}/runs/{run}/spec.yaml, adapter (none for the base model)
 #                   results/{scale}/diagnoses/{diagnosis}/spec.yaml
-#                   results/{scale}/data/{task}/test.parquet
+#                   results/{scale}/data/{task}/test.parquet, test/spec.yaml
 # OUTPUTS:          results/{scale}/runs/{run}/diagnosis-{diagnosis}.parquet
 
 
@@ -13,6 +13,9 @@ rule diagnose_policy:
         adapter=DIAGNOSIS.input(lambda w: GRID.adapter(w.run)),
         data=DIAGNOSIS.input(
             lambda w: f"results/{w.scale}/data/{GRID.runs[w.run].task}/test.parquet"
+        ),
+        test_spec=DIAGNOSIS.input(
+            lambda w: f"results/{w.scale}/data/{GRID.runs[w.run].task}/test/spec.yaml"
         ),
     output:
         rows=update("results/{scale}/runs/{run}/diagnosis-{diagnosis}.parquet"),
@@ -41,6 +44,7 @@ rule diagnose_policy:
             --weights {input.weights:q} \
             {params.adapter:q} \
             --data {input.data:q} \
+            --test-spec {input.test_spec:q} \
             --out {output.rows:q} \
             --manifest {output.manifest:q} --digest {params.work}
         """

@@ -1,6 +1,6 @@
 # REQUIRED INPUTS:  results/{scale}/runs/{run}/spec.yaml, adapter (none for the base model)
 #                   results/{scale}/evaluations/{evaluation}/spec.yaml
-#                   results/{scale}/data/{task}/test.parquet
+#                   results/{scale}/data/{task}/test.parquet, test/spec.yaml
 # OUTPUTS:          results/{scale}/runs/{run}/samples-{evaluation}.parquet
 #                   results/{scale}/scores/{experiment}.csv
 #                   results/{scale}/metrics/{experiment}.csv
@@ -20,6 +20,9 @@ rule evaluate_policy:
         adapter=EVALUATION.input(lambda w: GRID.adapter(w.run)),
         data=EVALUATION.input(
             lambda w: f"results/{w.scale}/data/{GRID.examined_task(w.run, w.evaluation)}/test.parquet"
+        ),
+        test_spec=EVALUATION.input(
+            lambda w: f"results/{w.scale}/data/{GRID.examined_task(w.run, w.evaluation)}/test/spec.yaml"
         ),
     output:
         samples=update("results/{scale}/runs/{run}/samples-{evaluation}.parquet"),
@@ -50,6 +53,7 @@ rule evaluate_policy:
             --weights {input.weights:q} \
             {params.adapter:q} \
             --data {input.data:q} \
+            --test-spec {input.test_spec:q} \
             --samples {output.samples:q} \
             --manifest {output.manifest:q} --digest {params.work}
         """

@@ -101,6 +101,14 @@ class Config(Block):
         return {key: value for layer in layers for key, value in layer.items() if key not in NOT_SETTINGS}
 
     def task_settings(self, task: str) -> dict[str, Any]:
-        """All settings of a task, the later the stronger: general, fidelity, scale."""
+        """All settings of a task, the later the stronger: general, fidelity, scale.
+
+        A terse prompt reads no file, and an evaluation may have the file of training.
+        """
         layers = [self.tasks, self.fidelities[self.fidelity].task_settings, self.scales[self.scale].task_settings]
-        return {key: value for layer in layers for key, value in layer.get(task, {}).items()}
+        found = {key: value for layer in layers for key, value in layer.get(task, {}).items()}
+        if found.get("prompt") == "terse":
+            found |= dict.fromkeys(found.keys() & {"prompt_file", "evaluation_prompt_file"}, "")
+        if found.get("evaluation_prompt_file") == "same":
+            found["evaluation_prompt_file"] = found["prompt_file"]
+        return found

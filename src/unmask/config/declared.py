@@ -86,6 +86,15 @@ def narrow_settings(task: str) -> dict[str, tuple[str, ...]]:
 
 
 @functools.cache
+def question_fields(task: str) -> tuple[str, ...]:
+    """The columns of a task that a prompt file may show: what its class says, or the question."""
+    for node in declared_class("tasks", task).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "question_fields":
+            return tuple(ast.literal_eval(node.value))
+    return ("question",)
+
+
+@functools.cache
 def settings_of(method: str) -> type[Block]:
     """Every setting of a method's runs: those of all trainings and its own."""
     return create_model("Settings", __base__=(declared_settings("methods", method), Training))

@@ -67,6 +67,20 @@ class GeneratedData(Block):
     source: Literal["generated"]
 
 
+class FirstRows(Block):
+    """The first rows of a test file."""
+
+    rule: Literal["first"]
+
+
+class NumpyChoice(Block):
+    """The rows that NumPy's `random.seed(seed); random.choice(rows, test, replace=False)` chooses, in its order."""
+
+    rule: Literal["numpy_choice"]
+    seed: Whole
+
+
+Subset = Annotated[FirstRows | NumpyChoice, Field(discriminator="rule")]
 Stored = Annotated[HubData | LocalData, Field(discriminator="source")]
 Source = Annotated[HubData | LocalData | GeneratedData, Field(discriminator="source")]
 
@@ -74,5 +88,5 @@ Source = Annotated[HubData | LocalData | GeneratedData, Field(discriminator="sou
 ANNOTATIONS = {
     "int": int, "float": float, "str": str, "bool": bool, "list": list, "Literal": Literal,
     "Count": Count, "Pairs": Pairs, "Whole": Whole, "Positive": Positive, "NonNegative": NonNegative, "Share": Share,
-    "Stored": Stored, "Source": Source,
+    "Stored": Stored, "Source": Source, "Subset": Subset,
 }  # fmt: skip

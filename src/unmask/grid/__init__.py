@@ -55,7 +55,7 @@ def expand(raw: dict[str, Any]) -> Grid:
             if spec.name in config.evaluations:
                 raise ConfigError([f"evaluations.{spec.name}: the name of a transfer between tasks; choose another"])
             grid.evaluations[spec.name] = spec
-    if lines := lines + contradictions(made, grid.datasets):
+    if lines := lines + contradictions(made, grid.datasets, grid.tests):
         raise ConfigError(lines)
     for name, run in sorted(grid.runs.items(), key=lambda named: named[1].start_from is not None):
         inputs = {"model": grid.models[run.model].digest}

@@ -22,7 +22,7 @@ def _with_hash(key: str, value: Any) -> Any:
         except ValueError:  # the dry run says what is missing, and the step would
             return value
         return value | _hashed(file)
-    if key == "prompt_file" and value and Path(value).is_file():
+    if key.endswith("prompt_file") and value and Path(value).is_file():
         return {"path": value} | _hashed(Path(value))
     return value
 

@@ -13,7 +13,7 @@ LONGEST = 255  # bytes of a name in a folder, on the usual file systems
 ADAPTER = ("lora_rank", "lora_alpha", "lora_dropout", "lora_targets")
 
 
-def contradictions(runs: list[Run], datasets: dict[str, DataSpec]) -> list[str]:
+def contradictions(runs: list[Run], datasets: dict[str, DataSpec], tests: dict[str, DataSpec]) -> list[str]:
     """What contradicts itself only when the layers have added up."""
     lines: list[str] = []
     by_name: dict[str, Run] = {}
@@ -40,6 +40,11 @@ def contradictions(runs: list[Run], datasets: dict[str, DataSpec]) -> list[str]:
             lines.append(f"methods.{run.method}.likelihood, or a grid's: {how}; choose a sampler without, or elbo")
     for run in runs:
         lines += _undemonstrated(run)
+    for task, data in tests.items():
+        drawn = data.settings.get("test_subset", {}).get("rule", "first") != "first"
+        if drawn and data.settings["test_source"]["source"] == "generated":
+            why = "chooses among stored rows, and test_source is generated"
+            lines.append(f"tasks.{task}.test_subset: {why}; set {{rule: first}}")
     for task, data in datasets.items():
         for key in data.settings:
             low, high = data.settings[key], data.settings.get(f"max_{key[4:]}")

@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 
 from unmask.files import InputError, sha256
 from unmask.scoring import Verdict
+from unmask.spec import DataSpec
 
 Example = dict[str, Any]  # a row of the canonical files: at least `question`, `answer` and `difficulty`
 SPLITS = ("train", "validation", "test")
@@ -91,6 +92,15 @@ def load(name: str, settings: dict[str, Any]) -> Task:
     ]
     left_out = dict.fromkeys((*found.test_only, *found.training_only, *found.reward_only))
     return found(**left_out | {key: _plain(value) for key, value in settings.items()})
+
+
+def load_for_test(name: str, spec: DataSpec) -> Task:
+    """The task with the settings of its test data's spec: problems are posed by the prompt file of evaluations."""
+    if not spec.test or spec.task != name:
+        kind = "test" if spec.test else "training"
+        raise InputError(f"--test-spec: it is of {kind} data of {spec.task}, and these are test problems of {name}")
+    file = spec.settings.get("evaluation_prompt_file")
+    return load(name, spec.settings if file is None else spec.settings | {"prompt_file": file})
 
 
 def _plain(value: Any) -> Any:

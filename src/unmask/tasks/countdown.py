@@ -52,11 +52,14 @@ class Countdown(Task):
     """Three-number puzzles, each with a solution, no multiset of numbers and target in two splits."""
 
     # Not `test`: generated test puzzles are cut from the pool of the training puzzles, stored ones are taken out of it.
+    test_only = ("evaluation_prompt_file",)
+    training_only = ("prompt_file",)
     reward_only = ("partial",)
     question_fields = ("question", "numbers", "target")
 
     prompt: Literal["terse", "chat"]  # terse: 12,01,04=09, for tiny models
-    prompt_file: str  # "" for our own wording; for `chat`
+    prompt_file: str  # of training; "" for our own wording; for `chat`
+    evaluation_prompt_file: str  # of the test puzzles; `same` for that of training
     train_source: Source  # also of the validation puzzles
     test_source: Source
     largest: Count  # number and target of generated puzzles

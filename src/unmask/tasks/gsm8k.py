@@ -35,14 +35,16 @@ class Gsm8k(Task):
     """Word problems, one number as the answer."""
 
     # Not test_source: its problems are taken out of training.
-    training_only = ("train_source", "validation", "seed")
+    test_only = ("evaluation_prompt_file",)
+    training_only = ("train_source", "validation", "seed", "prompt_file")
     reward_only = ("match", "format")
 
     train_source: Stored
     test_source: Stored
     validation: Count  # problems of the training split kept back to choose checkpoints
     seed: int
-    prompt_file: str  # "" for our own wording
+    prompt_file: str  # of training; "" for our own wording
+    evaluation_prompt_file: str  # of the test problems; `same` for that of training
     match: Literal["number", "text"]  # how the reward compares answers; released: text
     format: Literal["corrected", "released"]  # how the reward judges the tags
 

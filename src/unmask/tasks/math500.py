@@ -32,14 +32,17 @@ INSTRUCTIONS = (
 class Math500(Task):
     """Competition problems, one LaTeX expression as the answer."""
 
-    training_only = ("train_source", "validation", "seed")  # not test_source: its problems are taken out of training
+    # Not test_source: its problems are taken out of training.
+    test_only = ("evaluation_prompt_file",)
+    training_only = ("train_source", "validation", "seed", "prompt_file")
     reward_only = ("match", "format")
 
     train_source: Stored
     test_source: Stored
     validation: Count  # problems of the training split kept back to choose checkpoints
     seed: int
-    prompt_file: str  # "" for our own wording
+    prompt_file: str  # of training; "" for our own wording
+    evaluation_prompt_file: str  # of the test problems; `same` for that of training
     match: Literal["symbolic", "text"]  # how the reward compares answers; released: text
     format: Literal["corrected", "released"]  # whether the reward can see a box
 

@@ -13,8 +13,10 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from unmask.boards import is_solution, is_unique, renaming_classes
-from unmask.config.kinds import Count, Source
+from unmask.config.kinds import Count, Source, Subset
 from unmask.prompts import ask, pose
 from unmask.scoring import published, strict
 from unmask.scoring.extraction import cut
@@ -36,11 +38,14 @@ INSTRUCTIONS = (
 class Sudoku(Task):
     """4×4 boards with a unique solution."""
 
-    test_only = ("test",)  # not test_source: its boards are left out of training
+    test_only = ("test", "test_subset", "evaluation_prompt_file")  # not test_source: its boards are not trained on
+    training_only = ("prompt_file",)
 
     prompt: Literal["terse", "chat"]  # terse: the 16 digits alone, for tiny models
-    prompt_file: str  # "" for our own wording; for `chat`
+    prompt_file: str  # of training; "" for our own wording; for `chat`
+    evaluation_prompt_file: str  # of the test boards; `same` for that of training
     test_source: Source  # generated, or the papers' boards; training boards are always generated
+    test_subset: Subset  # which `test` boards of a stored source
     split: Literal["disjoint", "random"]  # by solution up to renaming the digits; or boards at random, as published
     min_blanks: Count
     max_blanks: Count
@@ -60,7 +65,7 @@ class Sudoku(Task):
         made = {}
         for split, size in sizes.items():
             if split == "test" and given:
-                made[split] = self._first(given)
+                made[split] = self._chosen(given)
                 continue
             classes = range(12) if self.split == "random" else CLASSES[split]
             grids = [grid for i in classes for grid in renaming_classes()[order[i]]]
@@ -77,11 +82,14 @@ class Sudoku(Task):
         boards = read_examples(self.test_source, "test", _example)
         return boards, [repeats(boards, problem, place_of(self.test_source, "test"))]
 
-    def _first(self, boards: list[Example]) -> list[Example]:
-        """As many of the given boards as are asked for."""
+    def _chosen(self, boards: list[Example]) -> list[Example]:
+        """As many of the given boards as are asked for: the first, or those that the released evaluation draws."""
         if len(boards) < self.test:
             raise ValueError(f"the test source has {len(boards)} boards, not {self.test}; ask for fewer")
-        return boards[: self.test]
+        if not self.test_subset or self.test_subset["rule"] == "first":
+            return boards[: self.test]
+        chosen = np.random.RandomState(self.test_subset["seed"]).choice(len(boards), self.test, replace=False)
+        return [boards[i] for i in chosen]
 
     def _puzzles(self, grids: list[str], size: int, rng: random.Random, used: set[str]) -> list[Example]:
         found: dict[str, str] = {}
