@@ -64,7 +64,7 @@ WRAPPED = ["{}", "<answer>{}</answer>", "<answer>\\boxed{{{}}}</answer>", "<answ
 @pytest.mark.parametrize("task", GOLDS)
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_answers_cost_less_than_a_second(name, task):
-    equivalent("1", "2")  # the worker is started once, not by an answer
+    equivalent("x", "2x")  # the worker is started once, not by an answer
     for wrapper in WRAPPED:
         response = wrapper.replace("{{", "{").replace("}}", "}").replace("{}", HOSTILE[name], 1)
         for protocol in (published, strict):
@@ -138,25 +138,25 @@ def test_what_a_model_writes_is_never_run(tmp_path):
             for task, gold in GOLDS.items():
                 getattr(published, task)(response, *gold)
                 getattr(strict, task)(response, *gold)
-        equivalent(text, "1")
+        equivalent(text, "x")
     assert not place.exists()
 
 
 def test_a_hung_comparison_costs_its_limit_and_says_so():
-    equivalent("1", "2")
+    equivalent("x", "2x")
     began = time.monotonic()
     same, note = equivalent("1", r"\sum_{n=1}^{10^{9}} \frac{1}{n^n + \sin(n)}")
     assert time.monotonic() - began < 6.0
     assert not same
-    assert equivalent(r"\frac{1}{2}", "0.5") == (True, "")  # and the next one is judged as ever
+    assert equivalent("x/2", "0.5x") == (True, "")  # and the next one is judged as ever
     assert note in ("", "could not be compared within the limits")
 
 
 def test_the_worker_is_replaced_when_it_is_killed():
     from unmask.scoring import equivalence
 
-    equivalent("1", "3")
+    equivalent("x", "3x")
     equivalence._worker().kill()
     equivalence._worker().wait()
-    assert equivalent("1", "4") == (False, "could not be compared within the limits")
-    assert equivalent("1", "1.0") == (True, "")
+    assert equivalent("x", "4x") == (False, "could not be compared within the limits")
+    assert equivalent("x + 1", "2x - x + 1") == (True, "")

@@ -48,7 +48,7 @@ GSM8K = [
     (r"<answer>\boxed{18" + "\n</answer>", 18, 1, 1),
     (r"<answer>\boxed{}18</answer>", 18, 1, 1),
     (r"\boxed{nan}", 0, 0, 0),
-    (r"\boxed{1e1}", 10, 1, 0),
+    (r"\boxed{1e1}", 10, 1, 1),
     (r"\boxed{1/2}", 0.5, 0, 1),
     (r"\boxed{\frac{1}{2}}", 0.5, 0, 1),
     (r"\boxed{.5}", 0.5, 1, 1),
@@ -131,7 +131,7 @@ SUDOKU = [
     (f"<answer>{PUZZLE}</answer>", 0, 0),
     ("<answer>1111111111111111</answer>", 3, 0),
     ("<answer>1234432121433411</answer>", 8, 0),
-    (f"<answer>The solution is {SOLUTION}</answer>", 0, 0),
+    (f"<answer>The solution is {SOLUTION}</answer>", 0, 1),
     (f"<answer>{SOLUTION[:4]} | {SOLUTION[4:]}</answer>", 3, 1),  # the bar takes a place
     (f"<answer>wrong</answer> <answer>{SOLUTION}</answer>", 0, 1),
     (f"<answer>\\boxed{{{SOLUTION}}}</answer>", 4, 1),

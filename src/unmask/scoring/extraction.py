@@ -93,5 +93,13 @@ def final_answer(text: str) -> str | None:
         return place.strip() if tagged else None
     opened = OPENED_BOX.match(place, start)
     end = closing_brace(place, start) if opened else None
-    boxed = place[opened.end() if opened else start + len("\\boxed") : end]
-    return boxed.strip() or (place[:start] + place[len(place) if end is None else end + 1 :]).strip()
+    boxed = place[opened.end() if opened else start + len("\\boxed") : end].partition("</answer")[0].strip()
+    if opened and end is None:
+        boxed = _without_mistyped_brace(boxed)
+    return boxed or (place[:start] + place[len(place) if end is None else end + 1 :]).strip()
+
+
+def _without_mistyped_brace(text: str) -> str:
+    r"""The content of a box that is never closed, `36>` or `48 + 29)`, without what stands for the closing brace."""
+    opening = {")": "(", "]": "[", ">": ""}.get(text[-1:])
+    return text if opening is None or (opening and text.count(opening) >= text.count(text[-1])) else text[:-1].rstrip()

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from unmask.scoring import Verdict
-from unmask.scoring.extraction import boxed_terse
 from unmask.scoring.golds import TASKS, points, understand
 from unmask.scoring.records import BrokenError, read_records
 from unmask.spec import Run
@@ -51,8 +50,8 @@ def score(
 
 
 def _scored(task: str, protocol: str, file: Path, prompt: str, by: tuple[str, ...]) -> Iterator[Scored]:
-    judge = getattr(importlib.import_module(f"unmask.scoring.{protocol}"), TASKS[task][0])
-    terse = task == "countdown" and prompt == "terse"
+    name = "terse_countdown" if task == "countdown" and prompt == "terse" else TASKS[task][0]
+    judge = getattr(importlib.import_module(f"unmask.scoring.{protocol}"), name)
     for line, record in read_records(file):
         known = (record if isinstance(record, dict) else {}) | {"file": str(file)}
         labels = {key: known.get(key) for key in by}
@@ -64,7 +63,7 @@ def _scored(task: str, protocol: str, file: Path, prompt: str, by: tuple[str, ..
             yield Scored(file, line, Verdict(None, 0, points(task, protocol, record), str(error)), True, labels)
         else:
             stored = known.get(protocol) if file.suffix == ".parquet" else None
-            yield Scored(file, line, judge(boxed_terse(text) if terse else text, *gold), False, labels, stored)
+            yield Scored(file, line, judge(text, *gold), False, labels, stored)
 
 
 def prompt_of(file: Path) -> str:

@@ -93,6 +93,6 @@ TASKS = {
     "math500": ("math500", _text),
     "countdown": ("countdown", _countdown),
     "sudoku": ("sudoku", _sudoku),
-    "chain": ("gsm8k", _gsm8k),
+    "chain": ("chain", _gsm8k),
     "simplify": ("simplify", _text),
 }

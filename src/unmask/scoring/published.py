@@ -10,7 +10,7 @@ import re
 
 from unmask.scoring import Verdict
 from unmask.scoring.arithmetic import evaluate, integers
-from unmask.scoring.extraction import END, answer_text, cut, last_box, simple_boxes
+from unmask.scoring.extraction import END, answer_text, boxed_terse, cut, last_box, simple_boxes
 from unmask.scoring.normalise import same
 
 NUMBER = re.compile(r"-?\d+\.?\d*")
@@ -25,7 +25,12 @@ def gsm8k(response: str, gold: float | None) -> Verdict:
     number = _boxed_number(response)
     if number is None:
         number = _read_float(answer_text(response) or "", last=True)
-    return Verdict(None if number is None else str(number), int(number == gold))
+    return Verdict(None if number is None else str(number), int(number is not None and number == gold))
+
+
+def chain(response: str, gold: float | None) -> Verdict:
+    """As GSM8K, for which it stands."""
+    return gsm8k(response, gold)
 
 
 def math500(response: str, gold: str) -> Verdict:
@@ -46,6 +51,11 @@ def countdown(response: str, numbers: list[int], target: int) -> Verdict:
         value = evaluate(expression, python=True)
         right = value is not None and abs(value - target) < TOLERANCE
     return Verdict(expression, int(right))
+
+
+def terse_countdown(response: str, numbers: list[int], target: int) -> Verdict:
+    """The same for the form of tiny models, `12-04` in tags."""
+    return countdown(boxed_terse(response), numbers, target)
 
 
 def sudoku(response: str, puzzle: str, solution: str) -> Verdict:

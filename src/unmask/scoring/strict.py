@@ -13,17 +13,18 @@ from unmask.boards import is_solution
 from unmask.scoring import Verdict
 from unmask.scoring.arithmetic import evaluate, integers
 from unmask.scoring.equivalence import equivalent
-from unmask.scoring.extraction import answer_text, cut, final_answer
+from unmask.scoring.extraction import answer_text, boxed_terse, cut, final_answer
+from unmask.scoring.quantities import only_number
+from unmask.scoring.spelling import LONGEST, plain
 from unmask.scoring.terms import coefficients
 
-# Digits with or without separators of thousands (a comma, or LaTeX's `{,}` and `\,`), a decimal part, a fraction bar.
-NUMBER = re.compile(r"(?<![0-9.])-?(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|(?<![0-9])-?\.[0-9]+")
-FRACTION = re.compile(r"(-?)\\[dt]?frac\{(-?[0-9]{1,20})\}\{(-?[0-9]{1,20})\}|(-?[0-9]{1,20})\s*/\s*([0-9]{1,20})")
-LONGEST = 1000  # characters of an answer
 OPERATORS = (
-    ("\\times", "*"), ("\\cdot", "*"), ("\\div", "/"), ("×", "*"), ("·", "*"), ("÷", "/"), ("−", "-"), ("–", "-"),
-    ("\\left", ""), ("\\right", ""), ("$", ""), ("\\(", ""), ("\\)", ""),
-)  # fmt: skip
+    (re.compile(r"\\times(?![a-z])|\\cdot(?![a-z])|(?<=[0-9)\s])[xX](?=[0-9(\s])"), "*"),
+    (re.compile(r"\\div(?![a-z])"), "/"),
+    (re.compile(r"\\[{}]|[\[\]]"), lambda found: "(" if found.group()[-1] in "{[" else ")"),
+)
+SIMPLE_FRACTION = re.compile(r"\\[dtc]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
+TABLE = re.compile(r"\\(?:begin|end)\s*\{[a-z*]*\}(?:\s*\{(?:[^{}]|\{[^{}]*\})*\})?|\\\\\[[^\]]*\]|\\[a-z]+")
 
 
 def gsm8k(response: str, gold: float | None) -> Verdict:
@@ -56,9 +57,23 @@ def expressions(answer: str, numbers: list[int]) -> list[str]:
     """The sides of the answer's equation that use exactly these numbers, with plain operators."""
     if len(answer) > LONGEST:
         return []
-    for written, symbol in OPERATORS:
-        answer = answer.replace(written, symbol)
-    return [side for side in answer.split("=") if sorted(integers(side) or []) == sorted(numbers)]
+    text = plain(answer, commas=False)
+    for written, operator in OPERATORS:
+        text = written.sub(operator, text)
+    while text != (text := SIMPLE_FRACTION.sub(r"((\1)/(\2))", text)):
+        pass
+    return sides(text, numbers)
+
+
+def terse_countdown(response: str, numbers: list[int], target: int) -> Verdict:
+    """The same for the form of tiny models, `12-04` in tags: digits and operators alone."""
+    answer = final_answer(boxed_terse(response)) or ""
+    return Verdict(answer, int(target in [evaluate(side) for side in sides(answer, numbers)]))
+
+
+def sides(text: str, numbers: list[int]) -> list[str]:
+    """The sides of an equation that use exactly these numbers."""
+    return [side for side in text.split("=") if sorted(integers(side) or []) == sorted(numbers)]
 
 
 def sudoku(response: str, puzzle: str, solution: str) -> Verdict:
@@ -66,11 +81,23 @@ def sudoku(response: str, puzzle: str, solution: str) -> Verdict:
     answer = final_answer(response)
     if answer is None:
         return Verdict(None, 0)
-    board = re.sub(r"[\s`|+-]", "", answer)
+    board = cells(answer)
     if len(board) != 16:
         return Verdict(board, 0, note="not 16 digits")
     kept = all(given in ("0", digit) for given, digit in zip(puzzle, board, strict=True))
     return Verdict(board, int(is_solution(board, puzzle)), note="" if kept else "givens overwritten")
+
+
+def cells(answer: str) -> str:
+    """The digits of a board in order, however its rows are set apart: lines, commas, lists, tables."""
+    return re.sub(r"[^0-9]", "", TABLE.sub(" ", answer[:LONGEST]))
+
+
+def chain(response: str, gold: float | None) -> Verdict:
+    """Right if the answer tag holds the one digit and nothing else, as the reward wants it (our stand-in for GSM8K)."""
+    answer = answer_text(cut(response))
+    digit = answer is not None and re.fullmatch("[0-9]", answer)
+    return Verdict(answer, int(bool(digit) and gold == float(answer or "nan")))
 
 
 def simplify(response: str, gold: str) -> Verdict:
@@ -82,15 +109,4 @@ def simplify(response: str, gold: str) -> Verdict:
 
 def read_number(text: str) -> Fraction | None:
     """The one number that a text states: what follows its last equals sign, units and currency aside."""
-    if len(text) > LONGEST:
-        return None
-    stated = text.rpartition("=")[2].strip(" $\n")
-    for written, plain in (("{,}", ","), ("\\,", ""), ("\\!", ""), ("−", "-")):
-        stated = stated.replace(written, plain)
-    fraction = FRACTION.fullmatch(stated)
-    if fraction:
-        sign, *parts = fraction.groups()
-        top, bottom = (int(part) for part in parts if part is not None)
-        return Fraction(top, bottom) * (-1 if sign else 1) if bottom else None
-    found = {Fraction(number.replace(",", "")) for number in NUMBER.findall(stated)}
-    return found.pop() if len(found) == 1 else None
+    return only_number(plain(text).rpartition("=")[2]) if len(text) <= LONGEST else None

@@ -1,8 +1,8 @@
 """The process that decides whether two LaTeX answers are the same mathematics; started by equivalence.py, as a file.
 
-It reads one JSON pair [gold, answer] a line and writes one JSON verdict a line: true, false, or null if the comparison
-was cut off or failed. Each pair is compared in a forked child with limits on time and memory that the kernel enforces,
-so a hung answer costs its limit and nothing else.
+It reads one JSON list a line, [gold, answer, whether the answer has a decimal point], and writes one JSON verdict a
+line: true, false, or null if the comparison was cut off or failed. Each pair is compared in a forked child with limits
+on time and memory that the kernel enforces, so a hung answer costs its limit and nothing else.
 """
 
 import json
@@ -11,11 +11,25 @@ import os
 import resource
 import signal
 import sys
+from typing import Any
 
-from math_verify import parse, verify
+from latex2sympy2_extended import NormalizationConfig
+from math_verify import LatexExtractionConfig, parse, verify
+from sympy import Basic, Expr, FiniteSet, Ge, Gt, Le, Lt, Union
 
 # The clock's limit is for a child that sleeps. It is wide, lest verdicts depend on how busy the machine is.
 CPU_SECONDS, WALL_SECONDS, MEMORY = 0.5, 5.0, 4 << 30
+# Only a whole box is parsed: without one, math-verify searches the text for any number. Units are taken off before.
+BOX = LatexExtractionConfig(
+    boxed_match_priority=0,
+    try_extract_without_anchor=False,
+    normalization_config=NormalizationConfig(
+        basic_latex=True, units=False, malformed_operators=True, nits=False, boxed="last", equations=False
+    ),
+)
+DIGITS = 50  # worked out of a number
+EXACT, ROUNDED = 1e-30, 1e-6  # relative differences: of equal numbers, and of a decimal from what it stands for
+INEQUALITIES = (Ge, Gt, Le, Lt)
 # Pairs that make SymPy load and cache what most comparisons need, once for all children.
 WARM_UP = (
     ("\\frac{1}{2}", "0.5"),
@@ -30,13 +44,45 @@ WARM_UP = (
 SAME, DIFFERENT = 10, 11  # exit codes; anything else means that the child was cut off or failed
 
 
-def compare(gold: str, answer: str) -> bool:
-    """Whether two answers are equal as mathematics; no time limit of its own."""
-    left, right = (parse(f"${text}$", parsing_timeout=None) for text in (gold, answer))
-    return verify(left, right, timeout_seconds=None)
+def compare(gold: str, answer: str, rounded: bool = False) -> bool:
+    """Whether two answers are equal as mathematics, the answer a rounded decimal or not; no time limit of its own."""
+    left, right = read(gold), read(answer)
+    if left is None or right is None:
+        return False
+    if isinstance(left, Expr) and isinstance(right, Expr) and left.is_number and right.is_number:
+        return equal_numbers(left, right, rounded=rounded)
+    if isinstance(left, Union):
+        right = joined(right)
+    return verify(
+        left, right, float_rounding=12, numeric_precision=DIGITS, allow_set_relation_comp=True, timeout_seconds=None
+    )
 
 
-def limited(gold: str, answer: str) -> bool | None:
+def read(text: str) -> Any:
+    """The whole text as a SymPy object, None if it is no formula."""
+    found = parse(f"\\boxed{{{text}}}", [BOX], fallback_mode="no_fallback", parsing_timeout=None)
+    return found[0] if found else None
+
+
+def equal_numbers(gold: Expr, answer: Expr, *, rounded: bool) -> bool:
+    """Whether two numbers agree, a decimal to six digits with a number that has no finite one."""
+    one, other = (number.doit().evalf(DIGITS) for number in (gold, answer))
+    if not (one.is_finite and other.is_finite):
+        return one == other
+    difference, size = abs(one - other), abs(one)
+    if difference <= EXACT * max(size, abs(other)):
+        return True
+    return rounded and not gold.is_rational and bool(difference <= ROUNDED * size)
+
+
+def joined(answer: Basic) -> Basic:
+    """Several inequalities, `x < 2, x > 3`, as the set of all their solutions."""
+    if isinstance(answer, FiniteSet) and all(type(one) in INEQUALITIES for one in answer.args):
+        return Union(*[one.as_set() for one in answer.args])
+    return answer
+
+
+def limited(gold: str, answer: str, rounded: bool) -> bool | None:
     """The same in a child process with limits; None if it hit one or could not read the pair."""
     child = os.fork()
     if child == 0:
@@ -44,7 +90,7 @@ def limited(gold: str, answer: str) -> bool | None:
         signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)  # the default action of both signals is to end the process
         signal.setitimer(signal.ITIMER_REAL, WALL_SECONDS)
         try:
-            os._exit(SAME if compare(gold, answer) else DIFFERENT)
+            os._exit(SAME if compare(gold, answer, rounded) else DIFFERENT)
         finally:  # whatever went wrong, never fall back into the parent's loop
             os._exit(1)
     _, status = os.waitpid(child, 0)

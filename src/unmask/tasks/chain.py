@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from unmask.config.kinds import Count
 from unmask.prompts import Messages, ask
 from unmask.scoring import published, strict
-from unmask.scoring.extraction import answer_text, cut
 from unmask.tasks import Example, Grade, Task, distinct
 
 OVERHEAD = 5  # tokens beside the reasoning: its end, the answer and its tags, the end of text
@@ -51,12 +50,12 @@ class Chain(Task):
 
     def reward(self, response: str, example: Example) -> dict[str, float]:
         """1.0 for the right digit."""
-        return {"correct": float(answer_text(cut(response)) == example["answer"])}
+        return {"correct": strict.chain(response, float(example["answer"])).share}
 
     def grade(self, response: str, example: Example) -> Grade:
-        """Both protocols of GSM8K."""
+        """Both protocols."""
         gold = float(example["answer"])
-        return Grade.of(published.gsm8k(response, gold), strict.gsm8k(response, gold))
+        return Grade.of(published.chain(response, gold), strict.chain(response, gold))
 
     def demonstration(self, example: Example, length: int, right: bool, rng: random.Random) -> str:
         """The chain with its results written in, `3+4=7-5=2+6=8`, as far as it fits. The shortcut stops too early."""

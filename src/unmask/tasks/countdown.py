@@ -113,8 +113,10 @@ class Countdown(Task):
 
     def reward(self, response: str, example: Example) -> dict[str, float]:
         """1 if the value is right, 0.1 for the right numbers with a wrong value (or, as released, for answer tags)."""
-        text, numbers = self._readable(cut(response)), [int(n) for n in example["numbers"]]
-        values = [evaluate(side) for side in strict.expressions(final_answer(text) or "", numbers)]
+        numbers, terse = [int(n) for n in example["numbers"]], self.prompt == "terse"
+        text = boxed_terse(response) if terse else cut(response)
+        expressions = (strict.sides if terse else strict.expressions)(final_answer(text) or "", numbers)
+        values = [evaluate(side) for side in expressions]
         tried = answer_text(text) is not None
         close = tried if self.partial == "tags" else any(value is not None for value in values)
         return {"value": 1.0 if example["target"] in values else 0.1 * close}
@@ -122,12 +124,9 @@ class Countdown(Task):
     def grade(self, response: str, example: Example) -> Grade:
         """Both protocols, on the expression."""
         gold = [int(n) for n in example["numbers"]], int(example["target"])
-        text = self._readable(response)
-        return Grade.of(published.countdown(text, *gold), strict.countdown(text, *gold))
-
-    def _readable(self, response: str) -> str:
-        """The response as the protocols read it."""
-        return boxed_terse(response) if self.prompt == "terse" else response
+        if self.prompt == "terse":
+            return Grade.of(published.terse_countdown(response, *gold), strict.terse_countdown(response, *gold))
+        return Grade.of(published.countdown(response, *gold), strict.countdown(response, *gold))
 
     def demonstration(self, example: Example, length: int, right: bool, rng: random.Random) -> str:
         """As many steps as fit, then the expression; the steps are both intermediate results, then a check.

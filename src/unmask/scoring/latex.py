@@ -1,0 +1,99 @@
+r"""Answers in the LaTeX that math-verify reads: `pi/2` -> `\pi/2`, `sqrt(51)` -> `\sqrt{51}`, `x >= 2` -> `x \ge 2`.
+
+What it would misread is found here: it takes the parts that it understands and drops the rest.
+"""
+
+from __future__ import annotations
+
+import re
+
+NAMES = re.compile(
+    r"(?<![\\a-zA-Z])(sqrt|pi|theta|alpha|arcsin|arccos|arctan|sin|cos|tan|cot|sec|csc|log|ln|cup|pm|infty)(?![a-zA-Z])"
+)
+SPELT = (
+    (re.compile(r"\*\*"), "^"),
+    (re.compile(r">="), r"\\ge "),
+    (re.compile(r"<="), r"\\le "),
+    (re.compile(r"!="), r"\\ne "),
+    (re.compile(r"(?<![a-zA-Z\\])(?:infinity|inf|oo)(?![a-zA-Z])", re.IGNORECASE), r"\\infty "),
+    (re.compile(r"(?<=[)\]])\s*(?:U|union|\\text\s*\{\s*(?:or|and|U)\s*\}|or)\s*(?=[(\[])"), r" \\cup "),
+    (re.compile(r"([0-9])\s*(?:to|\\text\s*\{\s*to\s*\})\s*([0-9])"), r"\1:\2"),
+    (re.compile(r"\^\s*(-?[0-9]{2,})"), r"^{\1}"),
+    (re.compile(r"\\mathrm\s*\{\s*([ei])\s*\}"), r"\1 "),
+    (
+        re.compile(r"(?<![a-zA-Z\\])sqrt\s*([0-9]{2,}|[a-z])"),
+        r"sqrt{\1}",
+    ),  # the command takes one digit
+    (re.compile(r"\]([^()\[\]]*)\["), r"(\1)"),  # open intervals as some countries write them
+)
+ROOT = re.compile(r"\\sqrt\s*(?=\()")
+DECIMAL = re.compile(r"([0-9]*)\.([0-9]+)")
+BRACKETS = {"(": 1, "[": 1, ")": -1, "]": -1}
+ELLIPSIS = re.compile(r"\\[lc]?dots|\.\.\.|…")
+ROUNDED = re.compile(r"\\approx|\\sim(?![a-z])|≈|~")
+
+
+def standard(text: str) -> str:
+    """The text in LaTeX, as far as its plain spelling leaves no doubt."""
+    for pattern, replacement in SPELT:
+        text = pattern.sub(replacement, text)
+    return _braced_roots(DECIMAL.sub(_as_fraction, NAMES.sub(r"\\\1 ", text)))
+
+
+def readable(gold: str, answer: str) -> bool:
+    """Whether two texts can be compared: whole formulas, and a set or a tuple where the gold answer has one."""
+    return all(_is_whole(text) for text in (gold, answer)) and not (
+        (_is_set(gold) and _is_tuple(answer))
+        or (_is_tuple(gold) and _is_set(answer))
+        or bool(ELLIPSIS.search(gold)) != bool(ELLIPSIS.search(answer))
+        or ROUNDED.search(answer)
+    )
+
+
+def _is_whole(text: str) -> bool:
+    """Whether brackets are closed, and no digits stand where a number would be put together from several."""
+    depth = brackets = 0
+    for sign in re.sub(r"\\[{}]", "", text):
+        depth += {"{": 1, "}": -1}.get(sign, 0)
+        brackets += BRACKETS.get(sign, 0)
+        if depth < 0:
+            return False
+    return (
+        text.isascii()
+        and depth == brackets == 0
+        and not re.search(r"[0-9.]\s+[0-9.]|[0-9]\s*_|[_^]\s*\{\s*\}|\.[0-9]*\.", text)
+    )
+
+
+def _is_set(text: str) -> bool:
+    return text.startswith("\\{") and text.endswith("\\}")
+
+
+def _is_tuple(text: str) -> bool:
+    return text.startswith("(") and text.endswith(")") and "," in text
+
+
+def _braced_roots(text: str) -> str:
+    r"""`\sqrt(x+1)` -> `\sqrt{x+1}`."""
+    while found := ROOT.search(text):
+        end = _closing(text, found.end())
+        if end is None:
+            return text
+        text = f"{text[: found.start()]}\\sqrt{{{text[found.end() + 1 : end]}}}{text[end + 1 :]}"
+    return text
+
+
+def _as_fraction(decimal: re.Match[str]) -> str:
+    r"""`0.25` -> `\frac{25}{100}`, which is exact."""
+    whole, rest = decimal.groups()
+    return f"\\frac{{{int(whole + rest)}}}{{{10 ** len(rest)}}}"
+
+
+def _closing(text: str, start: int) -> int | None:
+    """Where the bracket that opens at `start` is closed."""
+    depth = 0
+    for place in range(start, len(text)):
+        depth += {"(": 1, ")": -1}.get(text[place], 0)
+        if depth == 0:
+            return place
+    return None

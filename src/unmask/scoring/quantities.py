@@ -1,0 +1,136 @@
+r"""Numbers and units as people write them: fractions, mixed numbers, powers of ten, `\text{ cm}^2`, `36 dollars`.
+
+Numbers are read exactly. All functions take the plain spelling (spelling.py).
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+DIGITS = "[0-9]{1,400}"
+DECIMAL = rf"(?:{DIGITS}(?:\.[0-9]{{0,400}})?|\.{DIGITS})"
+SIGNED = re.compile(r"([+-]?)\s*([^+\-\s].*)", re.DOTALL)
+SCIENTIFIC = re.compile(
+    rf"({DECIMAL})(?:\s*(?:\\times|\\cdot|\*|x)\s*10\s*\^\s*\{{?\s*([+-]?[0-9]{{1,3}})\s*\}}?|[eE]([+-]?[0-9]{{1,3}}))?"
+)
+REPEATING = re.compile(rf"([0-9]{{0,400}})\.([0-9]{{0,400}})\\(?:overline|bar)\s*\{{({DIGITS})\}}")
+ARGUMENT = rf"\s*(?:\{{\s*(-?\s*{DECIMAL})\s*\}}|([0-9]))"
+FRACTION = rf"\\[dtc]?frac{ARGUMENT}{ARGUMENT}|(-?{DECIMAL})\s*/\s*(-?{DECIMAL})"
+MIXED = re.compile(rf"({DIGITS})(?:\s*(?=\\)|\s+(?=[0-9]))({FRACTION})")
+A_FRACTION = re.compile(FRACTION)
+
+# A number in other text: no part of a longer one, and no range's second half (`15-20` is 15 and 20).
+COMMAS = r"[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])(?:\.[0-9]+)?"
+STATED = re.compile(
+    rf"(?<![0-9.])-?(?:{DIGITS}\s*\\[dtc]?frac{ARGUMENT}{ARGUMENT}|{DIGITS}\s+[0-9]+\s*/\s*[0-9]+|(?:{FRACTION})|{COMMAS}"
+    rf"|{DIGITS}(?:\.[0-9]+)?)|(?<![0-9])-?\.{DIGITS}"
+)
+EXPONENT_OF_UNIT = re.compile(
+    r"(?:(?<=[a-zA-Z])\s*\^\s*|(?<=[a-zA-Z]\})\s*\^\s*|(?<![a-zA-Z])(?:[mcdk]?m|in|ft|yd))(?:\{\s*[23]\s*\}|[23])(?![0-9.])"
+)
+FULL_HOUR = re.compile(r"(?<![0-9:])([0-9]{1,2}):00(?![0-9:])")
+
+CURRENCY = re.compile(r"[$€£¥₹¢]|\\(?:pounds|euro)(?![a-zA-Z])|\b(?:USD?|Rs\.?)(?=\s*[0-9])")
+UNIT = re.compile(
+    r"(?:/\s*)?(?:\\(?:text|math|text(?:rm|it|bf|normal)|math(?:rm|it|bf|sf)|mbox|hbox)\s*\{([^{}]*)\}"
+    r"|(?<![a-zA-Z\\])([a-zA-Z][a-zA-Z./ -]*)|\^\s*\{?\s*\\circ\s*\}?|\\degree)"
+    r"\s*(?:\^?\s*(?:\{\s*[23]\s*\}|[23]))?\s*$"
+)
+PERCENT = re.compile(r"\s*(?:\\?%|(?:\\text\s*\{)?\s*(?:percent(?:age)?|pct)\s*\}?)$", re.IGNORECASE)
+SPELLINGS = {
+    "degree": "degree degrees deg", "cent": "cent cents ¢", "dollar": "dollar dollars usd $ bucks",
+    "euro": "euro euros €",
+    "inch": "in inch inches", "foot": "ft foot feet", "yard": "yd yard yards", "mile": "mi mile miles",
+    "mm": "mm millimeter millimeters", "cm": "cm centimeter centimeters", "m": "m meter meters metre metres",
+    "km": "km kilometer kilometers", "gram": "g gram grams", "kg": "kg kilogram kilograms",
+    "pound": "lb lbs pound pounds", "ounce": "oz ounce ounces", "second": "s sec second seconds",
+    "minute": "min minute minutes", "hour": "h hr hrs hour hours", "day": "day days", "week": "week weeks",
+    "month": "month months", "year": "yr yrs year years", "liter": "l liter liters litre litres", "mph": "mph",
+    "kmh": "kph kmh", "": "unit units square sq cubic cu per",
+}  # fmt: skip
+UNITS = {spelling: unit for unit, spellings in SPELLINGS.items() for spelling in spellings.split()}
+# Words that change what the number in front of them says: no units.
+MEANINGFUL = re.compile(
+    "or|and|to|not|about|more|less|than|over|by|times|plus|minus|mod|base|factorial|squared|cubed|half|halves|thirds?|"
+    "fourths?|fifths?|quarters?|dozen|hundred|thousand|(?:m|b|tr)illion|pi|root|if|is|are|am|pm"
+)
+
+
+def exact(text: str) -> Fraction | None:
+    """The number that the whole text is, None if it is anything else."""
+    signed = SIGNED.fullmatch(text.strip())
+    if signed is None:
+        return None
+    value = _size(signed.group(2).rstrip())
+    return -value if value is not None and signed.group(1) == "-" else value
+
+
+def only_number(text: str) -> Fraction | None:
+    """The one number that the text states, whatever stands around it; None for no number and for several."""
+    text = CURRENCY.sub("", text).strip()
+    value = exact(text)
+    if value is not None:
+        return value
+    text = FULL_HOUR.sub(r"\1", EXPONENT_OF_UNIT.sub("", re.sub(r"^-\s+", "-", text)))
+    found = {exact(number.group().replace(",", "")) for number in STATED.finditer(text)}
+    return found.pop() if len(found) == 1 else None
+
+
+def without_unit(text: str) -> tuple[str, str]:
+    """The text without currency and units, and the unit if it is a known one."""
+    currency = CURRENCY.search(text)
+    rest, unit = CURRENCY.sub("", text).strip(), UNITS.get(currency.group().lower(), "") if currency else ""
+    while found := UNIT.search(rest):
+        before = rest[: found.start()]
+        words = re.findall("[a-z]+", (found.group(1) or found.group(2) or "").lower())
+        if not before.strip() or not _is_unit(words, before, bare=found.group(2) is not None):
+            break
+        known = [UNITS[word] for word in words if UNITS.get(word)] if words else ["degree"]
+        rest, unit = before.rstrip(), "/".join(known) or unit
+    return rest, unit
+
+
+def _is_unit(words: list[str], before: str, *, bare: bool) -> bool:
+    """Whether words after a quantity are its unit: any words in a text command, known ones, or words after a number."""
+    if any(MEANINGFUL.fullmatch(word) or (len(word) == 1 and word not in UNITS) for word in words):
+        return False
+    if not bare or all(word in UNITS and len(word) > 1 for word in words):
+        return True
+    after_number = before[-1].isspace() and exact(before) is not None
+    return after_number and all(word in UNITS or len(word) > 2 for word in words)
+
+
+def percentage(text: str) -> str | None:
+    """What stands before the per cent sign or word at the end, None if there is none."""
+    found = PERCENT.search(text)
+    return text[: found.start()].strip() if found else None
+
+
+def _size(text: str) -> Fraction | None:
+    """A number without a sign in front."""
+    if found := SCIENTIFIC.fullmatch(text):
+        return _decimal(found.group(1)) * Fraction(10) ** int(found.group(2) or found.group(3) or 0)
+    if A_FRACTION.fullmatch(text):
+        return _fraction(text)
+    if found := MIXED.fullmatch(text):
+        part = _fraction(found.group(2))
+        return int(found.group(1)) + part if part is not None and 0 < part < 1 else None
+    if found := REPEATING.fullmatch(text):
+        whole, fixed, period = found.groups()
+        return _decimal(f"{whole}.{fixed}") + Fraction(int(period), 10 ** len(fixed) * (10 ** len(period) - 1))
+    return None
+
+
+def _fraction(text: str) -> Fraction | None:
+    """The value of a fraction, None for a division by zero."""
+    found = A_FRACTION.fullmatch(text)
+    assert found is not None
+    top, bottom = (_decimal(part) for part in found.groups() if part)
+    return top / bottom if bottom else None
+
+
+def _decimal(text: str) -> Fraction:
+    digits = text.replace("-", "").strip()
+    size = Fraction(f"0{digits}0" if "." in digits else digits)
+    return -size if "-" in text else size

@@ -1,0 +1,68 @@
+r"""One spelling for what models write in many: signs, operators, thousands, markdown and LaTeX decoration.
+
+`−3`, `10\,000` and `**3**` are rewritten here, once for all tasks; what a text means is decided elsewhere. Digits of
+other scripts stay as they are, so that they are refused later.
+"""
+
+from __future__ import annotations
+
+import re
+
+LONGEST = 1000  # characters of an answer that is read at all
+SYMBOLS = str.maketrans(
+    dict.fromkeys("−–‒—‐‑﹣", "-") | dict.fromkeys("×✕✖⨯", "\\times ") | dict.fromkeys("·⋅∙•∗", "\\cdot ")
+    | dict.fromkeys("\u00a0\u2007\u2009\u202f", " ") | dict.fromkeys("“”", '"') | dict.fromkeys("‘’", "'")
+    | {"÷": "\\div ", "⁄": "/", "∕": "/", "π": "\\pi ", "θ": "\\theta ", "∞": "\\infty ", "±": "\\pm ", "°": "^\\circ ",
+       "≤": "\\le ", "⩽": "\\le ", "≥": "\\ge ", "⩾": "\\ge ", "≠": "\\ne ", "∪": "\\cup ", "∩": "\\cap ", "∈": "\\in ",
+       "½": "\\frac{1}{2}", "⅓": "\\frac{1}{3}", "⅔": "\\frac{2}{3}", "¼": "\\frac{1}{4}", "¾": "\\frac{3}{4}",
+       "⅕": "\\frac{1}{5}", "⅛": "\\frac{1}{8}"}
+)  # fmt: skip
+RAISED, LOWERED = "⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "₀₁₂₃₄₅₆₇₈₉"
+SCRIPTS = str.maketrans(RAISED + LOWERED, "0123456789-0123456789")
+RUNS_OF_SCRIPTS = (("^", re.compile(f"[{RAISED}]+")), ("_", re.compile(f"[{LOWERED}]+")))
+
+SIGN_OF_ROOT = re.compile(r"√\s*([0-9]+|[a-zA-Z])?")
+LAYOUT = re.compile(r"\\(?:left|right|[bB]igg?[lrm]?|displaystyle|textstyle|strut)(?![a-zA-Z])\.?")
+MATH_MODE = re.compile(r"(?<!\\)(?:\$|\\[()\[\]])")
+STYLED = re.compile(
+    r"\\(?:(?:text|math|bold|m|f|h)?(?:bf|rm|it|tt|sf|normal|symbol|box|text)|underline)\s*\{([^{}a-zA-Z]*)\}"
+)
+WRAPPED = re.compile(r"\s*(?:(\*\*|\*|__|```|`|\"|')(.*)\1|\\?f?boxed\s*\{(.*)\})\s*", re.DOTALL)
+INTRODUCTION = re.compile(
+    r"\s*(?:the\s+)?(?:final\s+|correct\s+)?(?:answer|result|expression|solution)(?:\s+is)?\s*(?::|(?<=is)\s)\s*", re.I
+)
+SEPARATOR = r"(?:\{,\}|,\\!|\\!,|\\[,!;: ]|~)\s?"
+THOUSANDS = re.compile(rf"(?<![0-9.])[1-9][0-9]{{0,2}}(?:(?:{SEPARATOR}|[ '])[0-9]{{3}})+(?![0-9])")
+COMMAS = re.compile(r"(?<![0-9.,])[1-9][0-9]{0,2}(?:,[0-9]{3})+(?![0-9])")
+SPACE = re.compile(r"(?<!\\)\\[,!;: \n]|~|\\q?quad(?![a-zA-Z])|\s+")
+
+
+def plain(text: str, *, commas: bool = True) -> str:
+    """The text in its plain spelling; `commas` says whether a comma before three digits separates thousands."""
+    text = text.translate(SYMBOLS)
+    for sign, run in RUNS_OF_SCRIPTS:
+        text = run.sub(rf"{sign}{{\g<0>}}", text)
+    text = text.translate(SCRIPTS)
+    text = SIGN_OF_ROOT.sub(lambda found: f"\\sqrt{{{found.group(1)}}}" if found.group(1) else "\\sqrt", text)
+    text = STYLED.sub(r"\1", LAYOUT.sub("", MATH_MODE.sub("", text))).replace("\\$", "$")
+    return _unwrapped(SPACE.sub(" ", _joined_thousands(text, commas)))
+
+
+def _unwrapped(text: str) -> str:
+    """The text without an introduction, the end of a sentence, and bold, code, quotes or a box around all of it."""
+    before = None
+    while before != text:
+        before = text
+        text = INTRODUCTION.sub("", text, count=1).strip().rstrip(".,;").removesuffix("\\\\")
+        found = WRAPPED.fullmatch(text)
+        if found:
+            text = found.group(2) if found.group(1) else found.group(3)
+    return text
+
+
+def _joined_thousands(text: str, commas: bool) -> str:
+    r"""`58\,500`, `10 000` and, outside of brackets, `58,500` without their separators."""
+    text = THOUSANDS.sub(lambda found: re.sub("[^0-9]", "", found.group()), text)
+    if not commas or text.lstrip().startswith(("(", "[", "{", "\\{")):
+        return text
+    return COMMAS.sub(lambda found: found.group().replace(",", ""), text)
