@@ -11,13 +11,12 @@ from __future__ import annotations
 import random
 import re
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Literal
 
 from unmask.config.kinds import Count, Stored
 from unmask.prompts import Messages, pose
 from unmask.scoring import published, strict
-from unmask.scoring.extraction import cut, final_answer
+from unmask.scoring.extraction import cut
 from unmask.sources import Row, shown, statement, text
 from unmask.stored import stored_splits
 from unmask.tasks import Example, Grade, Task, stored_solution
@@ -77,8 +76,7 @@ class Gsm8k(Task):
         return f"\n{reasoning}\n</reasoning>\n<answer>\n{number}\n</answer>"
 
     def _equal(self, text: str, example: Example) -> bool:
-        answer = final_answer(text)
-        return answer is not None and strict.read_number(answer) == Fraction(example["answer"].replace(",", ""))
+        return strict.gsm8k(text, float(example["answer"].replace(",", ""))).correct == 1
 
     def grade(self, response: str, example: Example) -> Grade:
         """Both protocols, on the number."""

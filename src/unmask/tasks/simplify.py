@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from unmask.config.kinds import Count
 from unmask.prompts import Messages, ask
 from unmask.scoring import published, strict
-from unmask.scoring.extraction import answer_text, cut
 from unmask.scoring.terms import TERM, coefficients
 from unmask.tasks import Example, Grade, Task, distinct
 
@@ -60,8 +59,7 @@ class Simplify(Task):
 
     def reward(self, response: str, example: Example) -> dict[str, float]:
         """1.0 for the right expression, in any order."""
-        answer = answer_text(cut(response)) or ""
-        return {"correct": float(coefficients(answer) == coefficients(example["answer"]))}
+        return {"correct": strict.simplify(response, example["answer"]).share}
 
     def grade(self, response: str, example: Example) -> Grade:
         """Published: the same string. Strict: the same expression."""

@@ -19,7 +19,7 @@ from unmask.boards import is_solution, is_unique, renaming_classes
 from unmask.config.kinds import Count, Source, Subset
 from unmask.prompts import ask, pose
 from unmask.scoring import published, strict
-from unmask.scoring.extraction import cut
+from unmask.scoring.extraction import cut, final_answer
 from unmask.sources import Row, place_of, read_examples, shown, text
 from unmask.stored import Note, Splits, problem, repeats
 from unmask.tasks import Example, Grade, Task
@@ -115,12 +115,22 @@ class Sudoku(Task):
         return pose(INSTRUCTIONS, example, self.prompt_file, self.question_fields)
 
     def reward(self, response: str, example: Example) -> dict[str, float]:
-        """The share of blank cells right, read from the digits in the last pair of answer tags."""
-        _, found, answer = cut(response).rpartition("<answer>")
-        inside, closed, _ = answer.partition("</answer>")
-        digits = "".join(c for c in inside if c.isdigit()) if found and closed else ""
-        blanks = [i for i, given in enumerate(example["question"]) if given == "0"]
-        return {"cells": sum(digits[i : i + 1] == example["answer"][i] for i in blanks) / len(blanks)}
+        """The share of blank cells right; 1.0 for a board that `strict` calls right and for no other.
+
+        A given that is not kept and a digit too many count as one more wrong cell each. Tiny models (`terse`) earn the
+        share of blank cells whatever they do to the givens.
+        """
+        puzzle, solution = example["question"], example["answer"]
+        terse = self.prompt == "terse"
+        board = digits(closed_answer(cut(response))) if terse else strict.cells(final_answer(response) or "")
+        blanks = [i for i, given in enumerate(puzzle) if given == "0"]
+        right = sum(board[i : i + 1] == solution[i] for i in blanks)
+        if terse:
+            return {"cells": right / len(blanks)}
+        if strict.sudoku(response, puzzle, solution).correct:
+            return {"cells": 1.0}
+        overwritten = sum(given != "0" and board[i : i + 1] != given for i, given in enumerate(puzzle))
+        return {"cells": right / (len(blanks) + overwritten + max(0, len(board) - 16))}
 
     def grade(self, response: str, example: Example) -> Grade:
         """Published: share of blank cells right. Strict: the whole board is right, givens included."""
@@ -141,6 +151,18 @@ class Sudoku(Task):
         plan, board = ("s", example["answer"]) if right else ("c", counted(example["question"]))
         room = length - 21  # the plan, two tags before the board, one after it, and an end of text
         return f"{plan}{board[: room // 8 * 8]}</reasoning><answer>{board}</answer>"
+
+
+def closed_answer(text: str) -> str:
+    """What stands in the last pair of answer tags."""
+    _, opened, answer = text.rpartition("<answer>")
+    inside, closed, _ = answer.partition("</answer>")
+    return inside if opened and closed else ""
+
+
+def digits(text: str) -> str:
+    """The digits alone, of any script."""
+    return "".join(sign for sign in text if sign.isdigit())
 
 
 def counted(puzzle: str) -> str:
