@@ -1,14 +1,18 @@
-"""Fetch the test sets of the papers that are on no hub: d1's Countdown puzzles and Sudoku boards, at one commit.
+"""Fetch what the papers' scale needs of d1's repository, at one commit: test sets that are on no hub, and prompts.
 
 python src/fetch_data.py                  into data/ below the working directory, where config.yaml looks for them
+python src/fetch_data.py --address file:///path/to/d1          from a clone, without a network
 """
 
 import argparse
+import functools
 import hashlib
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 from unmask.files import InputError, run_step, writing
+from unmask.released_prompts import PROMPTS, prompt_place
 
 REPOSITORY = "dllm-reasoning/d1"
 COMMIT = "837888f22c21a5da91a0af2b0d7b19e81d9b47ec"
@@ -32,21 +36,27 @@ def main() -> None:
     address = f"https://raw.githubusercontent.com/{REPOSITORY}/{COMMIT}"
     parser.add_argument("--address", default=address, help="where the repository's files lie (default: GitHub)")
     args = parser.parse_args()
-    for source, (place, digest) in FILES.items():
-        print(f"{place}: {fetch(f'{args.address}/{source}', Path(place), digest)}", flush=True)
+    for source, (path, digest) in FILES.items():
+        print(f"{path}: {provide(Path(path), digest, f'{args.address}/{source}')}", flush=True)
+    for (task, use), prompt in PROMPTS.items():
+        path, address = prompt_place(task, use), f"{args.address}/{prompt.source}"
+        print(f"{path}: {provide(Path(path), prompt.sha256, address, prompt.cut_out)}", flush=True)
 
 
-def fetch(address: str, path: Path, digest: str) -> str:
-    """Bring one file to its place unless it is there; returns what was done. Nothing is ever overwritten."""
+def provide(path: Path, digest: str, address: str, cut_out: Callable[[str], str] | None = None) -> str:
+    """Bring one file, or a text cut out of it, to its place unless it is there; returns what was done.
+
+    Nothing is ever overwritten.
+    """
     if path.exists():
         if sha256(path.read_bytes()) != digest:
             raise InputError(f"{path}: not the file of {REPOSITORY} at {COMMIT[:7]} (SHA-256 differs); move it away")
         return "already there, SHA-256 checked"
+    content = fetch(address)
     try:
-        with urllib.request.urlopen(address, timeout=SECONDS) as answer:  # noqa: S310 (https, or a test's http)
-            content = answer.read()
-    except (OSError, ValueError) as error:  # no network, a proxy that refuses, 404
-        raise InputError(f"{address}: cannot be fetched ({error}).\n{by_hand()}") from error
+        content = cut_out(content.decode()).encode() if cut_out else content
+    except (ValueError, SyntaxError) as error:
+        raise InputError(f"{address}: {error}; nothing is kept.\n{by_hand()}") from error
     if sha256(content) != digest:
         raise InputError(f"{address}: its SHA-256 is {sha256(content)}, not {digest}; nothing is kept.\n{by_hand()}")
     with writing(path) as temporary:
@@ -54,12 +64,22 @@ def fetch(address: str, path: Path, digest: str) -> str:
     return "fetched, SHA-256 checked"
 
 
+@functools.cache
+def fetch(address: str) -> bytes:
+    """The content of a file; once, as several prompts are in one."""
+    try:
+        with urllib.request.urlopen(address, timeout=SECONDS) as answer:  # noqa: S310 (https, a clone, or a test's http)
+            return bytes(answer.read())
+    except (OSError, ValueError) as error:  # no network, a proxy that refuses, 404
+        raise InputError(f"{address}: cannot be fetched ({error}).\n{by_hand()}") from error
+
+
 def by_hand() -> str:
     """Commands for a machine that has a network."""
-    copies = [f"mkdir -p {Path(to).parent} && cp d1/{source} {to}" for source, (to, _) in FILES.items()]
     clone = f"git clone https://github.com/{REPOSITORY} d1 && git -C d1 checkout {COMMIT}"
+    here = 'python src/fetch_data.py --address "file://$PWD/d1"'
     return "\n  ".join(
-        ["Where there is a network, run these, bring data/ here and run this once more:", clone, *copies]
+        ["Where there is a network, run the first of these; then, with d1/ here, the second:", clone, here]
     )
 
 

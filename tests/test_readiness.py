@@ -35,8 +35,8 @@ def here(tmp_path, monkeypatch):
 def put_files():
     """Files where the configuration has d1's test sets."""
     for place in FETCHED:
-        Path(place).parent.mkdir(parents=True)
-        Path(place).write_text("x", encoding="utf-8")
+        Path(place).parent.mkdir(parents=True, exist_ok=True)
+        Path(place).write_text("{question}", encoding="utf-8")
 
 
 def all_that_lacks(raw, *targets):
@@ -57,6 +57,19 @@ def test_everything_that_the_papers_scale_lacks_is_said_at_once(raw):
     assert "make pin" in said[1]
     put_files()
     assert len(all_that_lacks(raw, "all")) == 1
+
+
+def test_the_released_prompts_are_fetched_for_their_preset(raw):
+    raw["fidelity"] = "released"
+    said = all_that_lacks(raw, "all")
+    (line,) = [line for line in said if "gsm8k_evaluation" in line]
+    assert line == (
+        "fidelities.released.task_settings.gsm8k.evaluation_prompt_file: data/prompts/gsm8k_evaluation.txt is not "
+        "there; fetch it: `make data`, or src/fetch_data.py in another folder"
+    )
+    assert len(said) == 2 + 9
+    put_files()
+    assert all_that_lacks(raw, "all") == []
 
 
 def test_only_what_the_targets_need_is_asked_for(raw):

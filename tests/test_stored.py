@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from unmask.data import read_examples, write_rows
 from unmask.spec import DataSpec
 from unmask.tasks import load
 
@@ -155,3 +156,14 @@ def test_a_prompt_that_shows_the_answer_ends_the_preparation(tmp_path):
     assert done.returncode == 1
     assert "prompt.txt: {answer} names the answer's side of the data" in done.stderr
     assert not (tmp_path / "out/train.parquet").exists()
+
+
+def test_the_numbers_of_a_puzzle_are_posed_as_a_list(tmp_path):
+    """As in d1's f-string: a row of a parquet file used to have an array, which is written without commas."""
+    (tmp_path / "prompt.txt").write_text("{target} of {numbers}", encoding="utf-8")
+    settings = PUZZLES | {"train_source": {"source": "generated"}, "test_source": {"source": "generated"}}
+    task = load("countdown", settings | {"prompt_file": str(tmp_path / "prompt.txt")})
+    write_rows(tmp_path / "train.parquet", task.splits()["train"])
+    for example in read_examples(tmp_path / "train.parquet"):
+        (asked,) = task.messages(example)
+        assert asked["content"] == f"{example['target']} of [{', '.join(map(str, example['numbers']))}]"

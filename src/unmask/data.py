@@ -56,11 +56,12 @@ def read_csv(path: Path) -> pd.DataFrame:
 
 def read_examples(path: Path) -> list[Example]:
     """Rows of a split as plain Python values. Raises InputError naming the file if it is not one."""
-    frame = read_rows(path)
-    lacking = {"question", "answer", "difficulty"} - set(frame)
+    table = checked(path)
+    lacking = {"question", "answer", "difficulty"} - set(table.column_names)
     if lacking:
         raise InputError(f"{path}: no column {', '.join(sorted(lacking))}; delete it and run snakemake again")
-    return frame.to_dict("records")
+    examples: list[Example] = table.to_pylist()
+    return examples
 
 
 def digest(table: pa.Table) -> bytes:

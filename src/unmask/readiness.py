@@ -15,6 +15,7 @@ from unmask.grid.work import Grid
 from unmask.manifest import made_of
 from unmask.mistakes.reading import block_at
 from unmask.prompts import read_template
+from unmask.released_prompts import PROMPTS, prompt_place
 from unmask.sources import READERS, source_file
 from unmask.spec import Spec
 from unmask.targets import Asked
@@ -91,8 +92,7 @@ def _of_setting(place: str, key: str, value: Any, task: str) -> list[str]:
         try:
             file = source_file(value["path"], key.removesuffix("_source"))
         except ValueError as error:
-            fetched = f"{value['path']} is not there; fetch it: `make data`, or src/fetch_data.py in another folder"
-            return [f"{place}.path: {fetched if value['path'] in FETCHED else error}"]
+            return [f"{place}.path: {_fetched(value['path']) if value['path'] in FETCHED else error}"]
         if file.suffix not in READERS:
             return [f"{place}.path: {file} is not one of {', '.join(READERS)}; convert it"]
     return []
@@ -100,6 +100,8 @@ def _of_setting(place: str, key: str, value: Any, task: str) -> list[str]:
 
 def _of_prompt(place: str, path: str, task: str) -> list[str]:
     """What is wrong with a prompt's file."""
+    if not Path(path).is_file() and path in FETCHED:
+        return [f"{place}: {_fetched(path)}"]
     if not Path(path).is_file():
         return [f'{place}: {path} is not there; {_relative(path)}, or set it to "" for the project\'s own wording']
     try:
@@ -109,8 +111,12 @@ def _of_prompt(place: str, path: str, task: str) -> list[str]:
     return []
 
 
-# Where `make data` puts the test sets of the d1 repository (src/fetch_data.py).
-FETCHED = ("data/countdown/test.jsonl", "data/sudoku/test.csv")
+# Where `make data` puts the test sets and prompts of the d1 repository (src/fetch_data.py).
+FETCHED = ("data/countdown/test.jsonl", "data/sudoku/test.csv", *(prompt_place(*key) for key in PROMPTS))
+
+
+def _fetched(path: str) -> str:
+    return f"{path} is not there; fetch it: `make data`, or src/fetch_data.py in another folder"
 
 
 def _of_model(name: str, source: str, settings: dict[str, Any]) -> list[str]:

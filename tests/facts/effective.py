@@ -72,7 +72,9 @@ def flat(values: dict[str, Any], path: str = "") -> Settings:
     """Nested settings as one mapping from dotted paths."""
     found: Settings = {}
     for key, value in values.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and value.keys() == {"path", "sha256"}:
+            found[path + key] = value["path"]  # a file that is there
+        elif isinstance(value, dict):
             found |= flat(value, f"{path}{key}.")
         else:
             found[path + key] = value

@@ -1,0 +1,135 @@
+"""The prompts of d1's released code as prompt files, cut out of its source files without running them.
+
+DMPO 96af1a4 has the same texts: `eval/` is a copy of d1's, and `DMPO/data_utils.py` adds one that no prompt uses.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from dataclasses import dataclass
+
+FIELDS = {"question": "question", "problem": "question", "Puzzle": "question", "nums": "numbers", "target": "target"}
+AFTER = "\n\n{question}"  # eval/gsm8k.py:61, SFT/sft_trainer.py:117
+
+
+@dataclass(frozen=True)
+class Released:
+    """Where a prompt is: a constant of a source file, or the message that a function of it makes; and its SHA-256.
+
+    `after` is what the code adds to a constant. `at` has the lines of constant and addition.
+    """
+
+    source: str
+    name: str
+    at: str
+    sha256: str
+    after: str = ""
+
+    def cut_out(self, code: str) -> str:
+        """The prompt file's text, from the text of the source file. Raises ValueError if it is another."""
+        tree = ast.parse(code)
+        names: dict[str, str] = {}
+        for node in tree.body:
+            said = _text(node.value, names) if isinstance(node, ast.Assign) else None
+            if said is not None:
+                names[ast.unparse(node.targets[0])] = said
+        found = names.get(self.name) if self.after else _content(tree, self.name, names)
+        text = "" if found is None else found + self.after
+        if hashlib.sha256(text.encode()).hexdigest() != self.sha256:
+            raise ValueError(f"{self.source}: {self.name} is not the prompt of the pinned commit (SHA-256 differs)")
+        return text
+
+
+def _content(tree: ast.Module, function: str, names: dict[str, str]) -> str | None:
+    """The `content` of the message that a function makes of a row."""
+    body = next((node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == function), None)
+    for node in ast.walk(body) if body else ():
+        if isinstance(node, ast.Dict):
+            for key, value in zip(node.keys, node.values, strict=True):
+                if isinstance(key, ast.Constant) and key.value == "content":
+                    return _text(value, names)
+    return None
+
+
+def _text(node: ast.expr, names: dict[str, str]) -> str | None:
+    """What a string expression says, with columns of the row as our fields; None for any other expression."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    if isinstance(node, ast.Name):
+        return names.get(node.id)
+    if isinstance(node, ast.FormattedValue):
+        return _text(node.value, names)
+    if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant) and node.slice.value in FIELDS:
+        return f"{{{FIELDS[node.slice.value]}}}"
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        return _joined([node.left, node.right], names)
+    return _joined(node.values, names) if isinstance(node, ast.JoinedStr) else None
+
+
+def _joined(parts: list[ast.expr], names: dict[str, str]) -> str | None:
+    texts = [_text(part, names) for part in parts]
+    return None if None in texts else "".join(text or "" for text in texts)
+
+
+TRAINING = "diffu-grpo/data_utils.py"
+PROMPTS = {  # task, and what it is posed for
+    ("gsm8k", "training"): Released(
+        TRAINING, "get_gsm8k_questions", "26-34,72", "d49248593898dd73c5b3132daa343a623b66a6a38efde142cc545f0b275b731f"
+    ),
+    ("math500", "training"): Released(
+        TRAINING, "get_math_questions", "26-34,126", "ffad978b40e40198817dafdf2d268f5aaeb392f1a848ba9af0607074ac29db54"
+    ),
+    ("countdown", "training"): Released(
+        TRAINING,
+        "get_countdown_questions",
+        "26-34,88",
+        "0c7d3c94c89408a4e086e9cd8f61604489ce4485c6785fb4ac703464331cbb53",
+    ),
+    ("sudoku", "training"): Released(
+        TRAINING,
+        "get_sudoku_questions",
+        "36-54,110",
+        "a2cf2155c14173ad22a9e33171e5f7d2b215e7da5d073e23417714e0699803ff",
+    ),
+    ("s1k", "training"): Released(
+        "SFT/sft_trainer.py",
+        "SYSTEM_PROMPT",
+        "103-111,117",
+        "bdcb5a2a482d7d780924e4bdab5611190f68e0952d5bc25087ebc99b69a635fb",
+        AFTER,
+    ),
+    ("gsm8k", "evaluation"): Released(
+        "eval/gsm8k.py",
+        "GSM_SYSTEM_PROMPT",
+        "15-22,61",
+        "0dd9ac0f02415db54e8839fb560405e88c46fac148b0a66d22e9d50759f52894",
+        AFTER,
+    ),
+    ("math500", "evaluation"): Released(
+        "eval/math500.py",
+        "MATH500_SYSTEM_PROMPT",
+        "15-23",
+        "e2f951f2a261f7b21cbe52fc1021bed377d342fe98e805b924c5ca8f85a6cffd",
+        AFTER,
+    ),
+    ("countdown", "evaluation"): Released(
+        "eval/countdown.py",
+        "CTD_SYSTEM_PROMPT",
+        "7-18,52",
+        "d60eb182665b7da20761327ecc38fc5e8f81d629bc549d3da33f0dbc4b88a5bb",
+        AFTER,
+    ),
+    ("sudoku", "evaluation"): Released(
+        "eval/sudoku.py",
+        "SUDOKU_SYSTEM_PROMPT",
+        "8-26,89",
+        "a2cf2155c14173ad22a9e33171e5f7d2b215e7da5d073e23417714e0699803ff",
+        "\n\nSolve the following Sudoku puzzle: {question}\n",
+    ),
+}
+
+
+def prompt_place(task: str, use: str) -> str:
+    """Where `make data` writes a prompt, and the presets look for it."""
+    return f"data/prompts/{task}_{use}.txt"
