@@ -1,33 +1,49 @@
-"""Test the papers' claims on the scores and training metrics of a scale.
+"""Test the papers' claims on the samples and training metrics of a scale.
 
-python src/check_claims.py workflow/resources/claims.yaml results/laptop/scores/main.csv
-    --metrics results/laptop/metrics/main.csv --scale laptop --claims claims.md
+python src/check_claims.py "$(cat config.json)" --experiments main --resource workflow/resources/claims.yaml
+    --claims results/laptop/claims.md
 """
 
 import argparse
+import json
 from pathlib import Path
 
-from unmask.claims import check, markdown, read
-from unmask.data import read_csv
+import pandas as pd
+
+from unmask.claims import COLUMNS, Finding, check, markdown, read
+from unmask.data import read_csv, read_rows
 from unmask.files import run_step, writing
+from unmask.grid import expand
+from unmask.grid.work import Grid
 
 
 def main() -> None:
-    """Write claims.md; claims whose runs have no scores here are counted as not tested."""
+    """Write claims.md; claims on experiments that are not given are counted as not tested."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("resource", type=Path)
-    parser.add_argument("scores", type=Path, nargs="+")
-    parser.add_argument("--metrics", type=Path, nargs="*", default=[])
-    parser.add_argument("--scale", required=True)
+    parser.add_argument("config", type=json.loads, help="the workflow's configuration as JSON")
+    parser.add_argument("--experiments", nargs="*", required=True)
+    parser.add_argument("--resource", type=Path, required=True)
     parser.add_argument("--claims", type=Path, required=True)
     args = parser.parse_args()
-    scores = {file.stem: read_csv(file) for file in args.scores}
-    metrics = {file.stem: read_csv(file) for file in args.metrics}
-    found = [check(c, scores.get(c.experiment), metrics.get(c.experiment)) for c in read(args.resource)]
-    text = markdown(found, args.scale, list(scores))
+    grid, claims = expand(args.config), read(args.resource)
+    findings = [Finding(claim, "not tested") for claim in claims]
+    for name in args.experiments:
+        wanted = [i for i, claim in enumerate(claims) if claim.experiment == name]
+        samples, metrics = numbers(grid, name) if wanted else (None, None)
+        for i in wanted:
+            findings[i] = check(claims[i], samples, metrics)
+    text = markdown(findings, grid.place, args.experiments)
     with writing(args.claims) as temporary:
         temporary.write_text(text, encoding="utf-8")
     print(text)
+
+
+def numbers(grid: Grid, experiment: str) -> tuple[pd.DataFrame, pd.DataFrame | None]:
+    """The samples of an experiment, or its diagnosis, and its training metrics."""
+    columns = None if grid.experiments[experiment].rows == "steps" else COLUMNS
+    samples = [read_rows(Path(file), columns) for file in grid.samples(experiment)]
+    metrics = Path(f"results/{grid.place}/metrics/{experiment}.csv")
+    return pd.concat(samples, ignore_index=True), read_csv(metrics) if grid.metrics(experiment) else None
 
 
 if __name__ == "__main__":

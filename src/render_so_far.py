@@ -22,7 +22,7 @@ from unmask.protocol import Protocol
 from unmask.scores import RUN, SAMPLE, collect, read_metrics
 from unmask.so_far import Found, find
 
-COLUMNS = list(dict.fromkeys([*RUN, *SAMPLE, *comparisons.COLUMNS, "gamma", "difficulty"]))
+COLUMNS = list(dict.fromkeys([*RUN, *SAMPLE, *comparisons.COLUMNS, *claims.COLUMNS, "gamma", "difficulty"]))
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def check_claims(resource: Path, scale: str, parts: list[Part], out: Path) -> No
     found = []
     for claim in claims.read(resource):
         part = known.get(claim.experiment)
-        found.append(claims.check(claim, part.scores, part.metrics) if part else claims.check(claim, None))
+        found.append(claims.check(claim, part.samples, part.metrics) if part else claims.check(claim, None))
     lead = "\n\n".join(f"`{part.name}`: {part.found}" for part in parts)
     write(out / "claims.md", claims.markdown(found, scale, list(known)), lead)
 

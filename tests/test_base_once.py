@@ -11,7 +11,7 @@ from scipy import stats
 from unmask import claims, comparisons, published, tables
 from unmask.figures import accuracy_by_length
 from unmask.scores import collect, for_every_seed, over_seeds, shared_base
-from unmask.statistics import bootstrap_interval, problem_interval
+from unmask.statistics import over_seeds_and_examples, problem_interval
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "tests/golden_analysis"
@@ -34,7 +34,7 @@ def rendered(frames):
 
 
 def test_tables_of_several_base_models_are_as_they_always_were():
-    """The golden files were written before base models could be evaluated once."""
+    """The golden files were written before base models could be evaluated once; but for intervals over examples."""
     for name, text in rendered(planted.experiment()).items():
         assert text == (GOLDEN / name).read_text(encoding="utf-8"), name
 
@@ -133,11 +133,11 @@ def test_each_seed_is_compared_with_the_one_evaluation(frames):
 
 
 def test_the_bases_luck_is_in_the_interval_over_seeds_and_examples(frames):
-    """By hand: the grades of each seed minus those of the base on the same examples, in one bootstrap."""
+    """By hand: the grades of each seed minus those of the base on the same examples."""
     samples = pd.concat(frames, ignore_index=True)
     here = samples[(samples["task"] == "countdown") & (samples["sampler"] == "top1") & (samples["length"] == 128)]
     wide = here.pivot_table(index=["method", "seed"], columns="example", values="strict")
-    low, high = bootstrap_interval([wide.loc["dmpo"].to_numpy() - wide.loc["base"].to_numpy()])
+    low, high = over_seeds_and_examples([wide.loc["dmpo"].to_numpy() - wide.loc["base"].to_numpy()]).interval()
     rows = comparisons.over_seeds(comparisons.compare(samples), samples).set_index(["Pair", "Task", "Sampler", "L"])
     row = rows.loc[("DMPO − Base", "Countdown", "one token a step", 128)]
     assert row["Seeds and examples"] == f"[{100 * low:+.1f}, {100 * high:+.1f}]"
@@ -157,18 +157,21 @@ def test_figures_draw_the_interval_over_problems(frames):
 
 
 def test_a_claim_pairs_the_one_evaluation_with_each_seed(frames):
-    scores = collect(frames)
+    samples = pd.concat(frames, ignore_index=True)
     claim = claims.Claim(
-        claim="c", source="s", experiment="main", task="countdown", better="dmpo", worse="base", metric="strict"
-    )
-    found = claims.check(claim, scores)
-    mean = scores[scores["task"] == "countdown"].groupby(["method", "seed"])["strict"].mean()
-    assert (found.seeds, found.base_once) == (3, True)
-    assert found.effect == pytest.approx(mean["dmpo"].mean() - mean["base", 0])
+        claim="c", source="s", experiment="main", task="countdown", better="dmpo", worse="base", metric="strict",
+        sampler="top1", length="mean",
+    )  # fmt: skip
+    found = claims.check(claim, samples)
+    here = samples[(samples["task"] == "countdown") & (samples["sampler"] == "top1")]
+    wide = here.pivot_table(index=["method", "seed"], columns="example", values="strict")
+    expected = over_seeds_and_examples([wide.loc["dmpo"].to_numpy() - wide.loc["base"].to_numpy()])
+    assert (found.seeds, found.problems, found.base_once) == (3, 24, True)
+    assert found.effects == (expected,)
     assert "Where the base model is evaluated once" in claims.markdown([found], "llada-8b")
-    reverse = claims.check(claim.model_copy(update={"better": "base", "worse": "dmpo"}), scores)
-    assert reverse.effect == pytest.approx(-found.effect)
-    between = claims.check(claim.model_copy(update={"worse": "diffu_grpo"}), scores)
+    reverse = claims.check(claim.model_copy(update={"better": "base", "worse": "dmpo"}), samples)
+    assert reverse.effects[0].mean == pytest.approx(-found.effects[0].mean)
+    between = claims.check(claim.model_copy(update={"worse": "diffu_grpo"}), samples)
     assert not between.base_once
     assert "Where the base model is evaluated once" not in claims.markdown([between], "llada-8b")
 
@@ -181,7 +184,8 @@ def test_a_base_with_seeds_to_come_is_the_base_of_its_own_seed_only(frames):
     base = cells[cells["method"] == "base"]
     assert base["strict_low"].isna().all()
     claim = claims.Claim(
-        claim="c", source="s", experiment="main", task="countdown", better="dmpo", worse="base", metric="strict"
-    )
-    assert claims.check(claim, collect([samples])).seeds == 1
+        claim="c", source="s", experiment="main", task="countdown", better="dmpo", worse="base", metric="strict",
+        sampler="top1", length="mean",
+    )  # fmt: skip
+    assert claims.check(claim, samples).seeds == 1
     assert set(comparisons.compare(samples).query("worse == 'base/default'")["seed"]) == {0}

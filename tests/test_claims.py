@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -10,6 +11,7 @@ import yaml
 from unmask import claims, published
 from unmask.files import InputError
 from unmask.grid import expand
+from unmask.statistics import over_seeds_and_examples
 
 ROOT = Path(__file__).parents[1]
 
@@ -17,6 +19,8 @@ RESOURCE = ROOT / "workflow/resources/claims.yaml"
 
 
 def claim(better="dmpo", worse="base", metric="strict", task="sudoku", **others):
+    if metric in claims.BY_EXAMPLE:
+        others = {"sampler": None if "@" in better else "top1", "length": "mean"} | others
     return claims.Claim(
         claim="c", source="s", experiment="main", task=task, better=better, worse=worse, metric=metric, **others
     )
@@ -43,7 +47,7 @@ def against(values, base=(0.2, 0.3, 0.4)):
 def test_the_interval_alone_decides(values, verdict):
     found = claims.check(claim(), against(values))
     assert (found.verdict, found.seeds) == (verdict, 3)
-    assert found.effect == pytest.approx(sum(values) / 3 - 0.3)
+    assert found.effects[0].mean == pytest.approx(sum(values) / 3 - 0.3)
     assert verdict in claims.markdown([found], "laptop")
 
 
@@ -53,7 +57,7 @@ def test_one_seed_decides_nothing():
 
 def test_lower_may_be_better():
     found = claims.check(claim(direction="lower"), against([0.10, 0.21, 0.30]))
-    assert (found.verdict, round(found.effect, 3)) == ("supported", -0.097)
+    assert (found.verdict, round(found.effects[0].mean, 3)) == ("supported", -0.097)
     assert claims.check(claim(direction="lower"), against([0.70, 0.81, 0.90])).verdict == "not supported"
 
 
@@ -102,8 +106,8 @@ def test_a_variant_a_sampler_and_a_length_can_be_named():
             scored([0.3, 0.3, 0.3], method="base", length=32),
         ]
     )
-    assert claims.check(claim("dmpo/alpha~1.0"), scores).effect == pytest.approx(0.5)
-    assert claims.check(claim("dmpo/alpha~1.0", length=32), scores).effect == pytest.approx(0.6)
+    assert claims.check(claim("dmpo/alpha~1.0"), scores).effects[0].mean == pytest.approx(0.5)
+    assert claims.check(claim("dmpo/alpha~1.0", length=32), scores).effects[0].mean == pytest.approx(0.6)
 
 
 def trained(method, rewards, variant="default"):
@@ -118,9 +122,9 @@ def test_training_metrics_can_be_tested_in_a_quarter_of_the_updates():
     metrics = pd.concat([trained("dmpo", [0, 1, 2, 3]), trained("dmpo", [1, 1, 1, 1], "loss_kind~wddo")])
     early = claim("dmpo/loss_kind~wddo", "dmpo", "reward", quarter=1)
     late = claim("dmpo/loss_kind~wddo", "dmpo", "reward", quarter=4)
-    assert (claims.check(early, None, metrics).effect, claims.check(late, None, metrics).effect) == (1, -2)
+    assert [claims.check(one, None, metrics).effects[0].mean for one in (early, late)] == [1, -2]
     assert claims.check(late, None, metrics).verdict == "not supported"
-    assert "reward, quarter 4 of training" in claims.markdown([claims.check(late, None, metrics)], "x")
+    assert "quarter 4 of training, reward" in claims.markdown([claims.check(late, None, metrics)], "x")
 
 
 def test_surrogates_are_compared_by_tokens():
@@ -131,7 +135,7 @@ def test_surrogates_are_compared_by_tokens():
         for seed in (0, 1, 2) for step in range(8) for surrogate, factor in (("mean_field", 1), ("two_stage", 0.5))
     ])  # fmt: skip
     found = claims.check(claim("base@two_stage", "base@mean_field", "kl", direction="lower", quarter=4), rows)
-    assert found.effect == pytest.approx(-6.75 / 2)
+    assert found.effects[0].mean == pytest.approx(-6.75 / 2)
     assert found.verdict == "supported"
 
 
@@ -197,11 +201,92 @@ def test_claims_about_accuracies_follow_from_the_printed_numbers():
     assert checked > 20
 
 
+def answered(method, right, points=1, **others):
+    """Samples of a policy: `right` is the share of each problem, a row a seed."""
+    labels = {"task": "sudoku", "variant": "default", "sampler": "top1", "length": 24, "method": method} | others
+    return pd.DataFrame([
+        {**labels, "seed": seed, "example": example, "published": share, "points": one, "strict": float(share == 1)}
+        for seed, shares in enumerate(right)
+        for example, (share, one) in enumerate(zip(shares, np.broadcast_to(points, len(shares)), strict=True))
+    ])  # fmt: skip
+
+
+def test_the_luck_of_shared_problems_is_in_the_interval():
+    """Three seeds that all have the same two of eight problems more than their bases: alike, yet hardly evidence."""
+    base, better = [[0.0] * 8] * 3, [[1.0, 1.0, *[0.0] * 6]] * 3
+    found = claims.check(claim(), pd.concat([answered("base", base), answered("dmpo", better)]))
+    assert (found.seeds, found.problems, found.verdict) == (3, 8, "inconclusive")
+    assert found.effects == (over_seeds_and_examples([np.array(better)]),)
+    assert "| 3 × 8 " in claims.markdown([found], "laptop").replace("  ", " ")
+
+
+def test_cells_are_pooled_over_boards():
+    """Boards of 2 and 6 cells, right 1/2 and 1/3 more: (1 + 2) / 8. Its error is that of d − 3/8, times cells / 4."""
+    points = [2, 6]
+    base, better = answered("base", [[0.5, 0.0]] * 2, points), answered("dmpo", [[1.0, 1 / 3]] * 2, points)
+    (found,) = claims.check(claim(metric="published"), pd.concat([base, better])).effects
+    excess = np.array([(1 / 2 - 3 / 8) * 2 / 4, (1 / 3 - 3 / 8) * 6 / 4])
+    assert found.mean == pytest.approx(3 / 8)
+    assert found.error == pytest.approx(excess.std(ddof=1) / np.sqrt(2))
+
+
+def test_one_step_mode_is_compared_and_lengths_are_averaged():
+    right = {("top1", 24): 0.25, ("top1", 32): 0.75, ("top2", 24): 1.0}
+    samples = pd.concat([
+        answered(method, [[share * (method == "dmpo")] * 4] * 3, sampler=sampler, length=length)
+        for (sampler, length), share in right.items() for method in ("base", "dmpo")
+    ])  # fmt: skip
+    for given, mean in (({}, 0.5), ({"length": 32}, 0.75), ({"sampler": "top2"}, 1.0)):
+        found = claims.check(claim(metric="published", **given), samples)
+        assert found.effects[0].mean == pytest.approx(mean)
+
+
+@pytest.mark.parametrize(
+    ("passes", "right", "verdict"),
+    [
+        ([8.0, 8.1, 8.2], [0.30, 0.41, 0.50], "supported"),
+        ([10.0, 10.5, 9.5], [0.30, 0.41, 0.50], "inconclusive"),  # nothing is lost because nothing is saved
+        ([8.0, 8.1, 8.2], [0.10, 0.21, 0.30], "not supported"),
+        ([12.0, 12.1, 12.2], [0.30, 0.41, 0.50], "not supported"),
+    ],
+)
+def test_a_claim_of_two_parts_needs_both(passes, right, verdict):
+    base = scored([0.3, 0.4, 0.5], method="base").assign(nfe=10.0)
+    scores = pd.concat([base, scored(right, method="dmpo").assign(nfe=passes)])
+    also = [claims.Measure(metric="strict", margin=0.05)]
+    found = claims.check(claim(metric="nfe", direction="lower", also=also), scores)
+    assert (found.verdict, len(found.effects)) == (verdict, 2)
+    text = claims.markdown([found], "laptop")
+    assert "nfe (lower is better) and strict (no worse than by 5.0)" in text
+    assert f"1 {verdict}." in text
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"metric": "strict"}, "strict needs `sampler` and `length`: name one step mode, and a length or `mean`"),
+        ({"metric": "nfe", "sampler": "top1"}, "nfe needs `sampler` and `length`"),
+        ({"metric": "reward", "sampler": "top1"}, "reward has no sampler and no length; remove them"),
+        (
+            {"metric": "strict", "sampler": "top1", "length": "mean", "also": [{"metric": "reward"}]},
+            "metrics of samples and of training cannot be parts of one claim; make two",
+        ),
+    ],
+)
+def test_a_claim_names_its_step_mode_and_length(entry, message, tmp_path):
+    fields = {"claim": "c", "source": "s", "experiment": "main", "task": "sudoku", "better": "dmpo", "worse": "base"}
+    (tmp_path / "claims.yaml").write_text(yaml.safe_dump([fields | entry]), encoding="utf-8")
+    with pytest.raises(InputError, match=re.escape(message)):
+        claims.read(tmp_path / "claims.yaml")
+
+
 def test_two_samplers_of_one_policy_are_compared():
     scores = pd.concat([
         scored([0.2, 0.3, 0.4], method="dmpo", sampler="adaptive"),
         scored([0.6, 0.7, 0.8], method="dmpo", sampler="entropy_01"),
     ])  # fmt: skip
     found = claims.check(claim("dmpo@adaptive", "dmpo@entropy_01"), scores)
-    assert (found.effect, found.verdict) == (pytest.approx(-0.4), "not supported")
-    assert "DMPO, adaptive threshold − DMPO, entropy bound 0.1, Sudoku, strict |" in claims.markdown([found], "laptop")
+    assert (found.effects[0].mean, found.verdict) == (pytest.approx(-0.4), "not supported")
+    assert "DMPO, adaptive threshold − DMPO, entropy bound 0.1, Sudoku, mean over lengths, strict |" in claims.markdown(
+        [found], "laptop"
+    )

@@ -103,7 +103,9 @@ def test_figures_and_claims_are_made_and_nothing_in_the_place_of_the_complete_on
     for name in ("accuracy_by_length", "training_curves"):
         assert (out / f"figures/main/{name}.png").read_bytes().startswith(b"\x89PNG")
         assert (out / f"figures/main/{name}.pdf").read_bytes().startswith(b"%PDF")
-    assert "DMPO − Base, Countdown, published" in (out / "claims.md").read_text(encoding="utf-8")
+    assert "DMPO − Base, Countdown, one token a step, mean over lengths, published" in (out / "claims.md").read_text(
+        encoding="utf-8"
+    )
     assert {path.name for path in (folder / "results/smoke").iterdir()} == {"runs", "so_far"}
     assert "methods: So far 5 of 14 evaluations" in said  # what it shares with main
 

@@ -1,9 +1,15 @@
-"""Claims of the papers as checks on our numbers: a difference between two policies over the seeds, and a verdict.
+"""Claims of the papers as checks on our numbers: a difference between two policies, and a verdict.
 
-The difference is taken seed by seed (both policies start from the same base model and see the same test examples) after
-averaging over lengths and samplers, unless the claim names one. The verdict follows from its 95 % interval alone: above
-zero, `supported`; below, `not supported`; else `inconclusive`. A claim that nothing is lost has a margin in place of
-zero. Without the numbers it is `not tested`. A base model that is evaluated once is compared with every seed.
+Both policies of a seed start from the same base model and answer the same test problems, so the difference is taken
+problem by problem and seed by seed, with one sampler, and averaged over lengths. Its 95 % interval is for other seeds
+on other problems (`over_seeds_and_examples`). An interval over seeds alone would take the luck of the test problems,
+which all seeds share, for a difference of the methods. Training metrics and diagnoses have no values by problem: there
+it is over seeds.
+
+The verdict follows from the interval alone: above zero, `supported`; below, `not supported`; else `inconclusive`. A
+claim that nothing is lost has a margin in place of zero. A claim of several parts is supported only if each part is,
+and not supported if any part is not (an intersection-union test: no correction is needed). Without the numbers, a claim
+is `not tested`. A base model that is evaluated once is compared with every seed.
 """
 
 from __future__ import annotations
@@ -16,51 +22,82 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from unmask.config.kinds import Block, Count, Name, NonNegative
+from unmask.config.kinds import Block, Count, Name, NonNegative, refuse
 from unmask.entries import read_entries
 from unmask.names import SAMPLERS, method_name, sampler_name, task_name
-from unmask.scores import interval, quarters, to_come
+from unmask.scores import RUN, SAMPLE, quarters, to_come
+from unmask.statistics import Estimate, over_seeds, over_seeds_and_examples
 
 # Said where a base model has one run.
 ONCE = (
     "Where the base model is evaluated once, every seed is compared with that evaluation. Its uncertainty over test "
-    "problems is the same for all seeds, and the intervals here, over seeds, leave it out; the tables of comparisons "
-    "have intervals over seeds and examples, which include it."
+    "problems is the same for all seeds; intervals over seeds and problems include it."
 )
 SHARES = {"published", "strict", "accuracy", "clamped", "clipped"}  # written in points
+BY_EXAMPLE = {
+    "published",
+    "strict",
+    "nfe",
+    "tokens",
+}  # metrics that a sample has; others are of training or a diagnosis
+COLUMNS = [*RUN, "example", *SAMPLE]
 
 
-class Claim(Block):
+class Measure(Block):
+    """What is compared, and which way it should differ."""
+
+    metric: str = Field(description="a column of the samples, or else of the training metrics or the diagnosis")
+    direction: Literal["higher", "lower"] = "higher"
+    margin: NonNegative = Field(default=0.0, description="what `better` may lose: for claims of `no worse`")
+
+
+class Claim(Measure):
     """One entry of claims.yaml: on `task`, `better` has a better `metric` than `worse`."""
 
     claim: str
+    note: str = Field(default="", description="what a reader of the verdict has to know")
     source: str
     experiment: Name
     task: Name
     better: str = Field(description="method or method/variant; then @surrogate for `kl`, or @sampler")
     worse: str
-    metric: str = Field(description="a column of the scores, or else of the training metrics or the diagnosis")
-    direction: Literal["higher", "lower"] = "higher"
-    margin: NonNegative = Field(default=0.0, description="what `better` may lose: for claims of `no worse`")
-    sampler: Name | None = None
-    length: Count | None = None
+    also: list[Measure] = Field(default=[], description="further parts, for which the claim has to hold too")
+    sampler: Name | None = Field(default=None, description="the step mode; needed unless both policies name theirs")
+    length: Literal["mean"] | Count | None = Field(default=None, description="a length, or the mean over all")
     quarter: Annotated[int, Field(ge=1, le=4)] | None = Field(
         default=None, description="of the updates, or of the denoising steps; all when absent"
     )
 
+    @property
+    def parts(self) -> list[Measure]:
+        """What the claim says, one by one."""
+        return [Measure(metric=self.metric, direction=self.direction, margin=self.margin), *self.also]
+
+    @model_validator(mode="after")
+    def _one_step_mode_and_length(self) -> Claim:
+        """A metric of samples is of one sampler, and of one length or their mean; others are of neither."""
+        measured = {part.metric in BY_EXAMPLE for part in self.parts}
+        if len(measured) > 1:
+            raise refuse("metrics of samples and of training cannot be parts of one claim; make two")
+        named = bool(self.sampler) or ("@" in self.better and "@" in self.worse)
+        if measured == {True} and not (named and self.length):
+            raise refuse(f"{self.metric} needs `sampler` and `length`: name one step mode, and a length or `mean`")
+        if measured == {False} and (self.sampler or self.length):
+            raise refuse(f"{self.metric} has no sampler and no length; remove them")
+        return self
+
 
 @dataclass(frozen=True)
 class Finding:
-    """A claim with what we measured; effect = better − worse."""
+    """A claim with what we measured, an effect (better − worse) for each part."""
 
     claim: Claim
     verdict: str
-    effect: float | None = None
-    low: float | None = None
-    high: float | None = None
+    effects: tuple[Estimate, ...] = ()
     seeds: int = 0
+    problems: int = 0  # test problems; 0 for a metric that has none
     base_once: bool = False  # the base model has one evaluation, which every seed is compared with
 
 
@@ -70,78 +107,115 @@ def read(path: Path) -> list[Claim]:
     return [Claim(**entry) for entry in entries]
 
 
-def check(claim: Claim, scores: pd.DataFrame | None, metrics: pd.DataFrame | None = None) -> Finding:
-    """Test one claim on an experiment's scores (or diagnosis) and training metrics."""
-    frame = next((f for f in (scores, metrics) if f is not None and claim.metric in f), None)
+def check(claim: Claim, samples: pd.DataFrame | None, metrics: pd.DataFrame | None = None) -> Finding:
+    """Test one claim on an experiment's samples (or diagnosis) and training metrics."""
+    columns = [part.metric for part in claim.parts]
+    frame = next((f for f in (samples, metrics) if f is not None and set(columns) <= set(f)), None)
     if frame is None:
         return Finding(claim, "not tested")
-    better, worse = (by_seed(frame, claim, who) for who in (claim.better, claim.worse))
     bases = frame[(frame["method"] == "base") & (frame["task"] == claim.task)]
     once = not bases.empty and bases["seed"].nunique() == 1 and not to_come(bases)
-    better, one = _for_seeds_of(worse, better, once and _method(claim.better) == "base")
-    worse, other = _for_seeds_of(better, worse, once and _method(claim.worse) == "base")
-    difference = (better - worse).dropna().to_numpy()
-    if len(difference) == 0:
-        return Finding(claim, "not tested")
-    effect, low, high = interval(difference)
-    return Finding(claim, _verdict(claim, low, high), effect, low, high, len(difference), one or other)
+    effects, verdicts, shape, shared = [], [], (0, 0), False
+    for part in claim.parts:
+        better, worse = (values(frame, claim, part.metric, who) for who in (claim.better, claim.worse))
+        better, one = _for_seeds_of(worse, better, once and _method(claim.better) == "base")
+        worse, other = _for_seeds_of(better, worse, once and _method(claim.worse) == "base")
+        difference = (better - worse).dropna(how="all").dropna(axis=1)
+        if difference.empty:
+            return Finding(claim, "not tested")
+        effects.append(_estimate(difference, frame if part.metric == "published" else None))
+        verdicts.append(_verdict(part, *effects[-1].interval()))
+        shape, shared = difference.shape, one or other
+    problems = shape[1] if claim.metric in BY_EXAMPLE else 0
+    return Finding(claim, _joined(verdicts), tuple(effects), shape[0], problems, shared)
 
 
-def _for_seeds_of(others: pd.Series, mine: pd.Series, once: bool) -> tuple[pd.Series, bool]:
+def _estimate(difference: pd.DataFrame, pooled: pd.DataFrame | None) -> Estimate:
+    """The mean of differences [seeds, examples], or [seeds, 1] where there are no examples.
+
+    Papers pool the cells of Sudoku over boards. The difference is then a ratio, Σ right / Σ cells; its error is that of
+    the mean of `right − ratio · cells` over boards, since other boards would have other numbers of cells.
+    """
+    values = difference.to_numpy()
+    if values.shape[1] == 1:
+        return over_seeds(values[:, 0])
+    if pooled is not None:
+        points = pooled.groupby("example")["points"].first().reindex(difference.columns).to_numpy()
+        weight = points / points.mean()
+        ratio = (values * weight).mean()
+        values = (values - ratio) * weight + ratio
+    if len(values) == 1:  # of one seed nothing is known about others
+        return Estimate(float(values.mean()), ())
+    return over_seeds_and_examples([values])
+
+
+def _for_seeds_of(others: pd.DataFrame, mine: pd.DataFrame, once: bool) -> tuple[pd.DataFrame, bool]:
     """A policy's values, those of a run that was made `once` for each seed of the other; and whether they had to be."""
     if not once or mine.empty or others.index.isin(mine.index).all():
         return mine, False
-    return pd.Series(mine.iloc[0], index=others.index), True
+    return pd.DataFrame([mine.iloc[0]] * len(others), index=others.index), True
 
 
 def _method(who: str) -> str:
     return re.split("[@/]", who)[0]
 
 
-def _verdict(claim: Claim, low: float, high: float) -> str:
-    worst, best = (low, high) if claim.direction == "higher" else (-high, -low)
-    if worst > -claim.margin:
+def _verdict(part: Measure, low: float, high: float) -> str:
+    worst, best = (low, high) if part.direction == "higher" else (-high, -low)
+    if worst > -part.margin:
         return "supported"
-    return "not supported" if best < -claim.margin else "inconclusive"
+    return "not supported" if best < -part.margin else "inconclusive"
 
 
-def by_seed(frame: pd.DataFrame, claim: Claim, who: str) -> pd.Series:
-    """The metric of one policy on the claim's task, a value a seed; steps of a diagnosis weigh as many as their tokens.
+def _joined(verdicts: list[str]) -> str:
+    """The verdict on a claim from those on its parts."""
+    if "not supported" in verdicts:
+        return "not supported"
+    return "supported" if set(verdicts) == {"supported"} else "inconclusive"
 
-    Empty where the frame has no such policy.
+
+def values(frame: pd.DataFrame, claim: Claim, metric: str, who: str) -> pd.DataFrame:
+    """The metric of one policy on the claim's task, [seeds, examples]: means over lengths.
+
+    [seeds, 1] where there are no examples; steps of a diagnosis weigh as many as their tokens. Empty where the frame
+    has no such policy.
     """
     policy, _, part = who.partition("@")
     method, _, variant = policy.partition("/")
     wanted: dict[str, Any] = {"task": claim.task, "method": method, "variant": variant or "default"}
+    wanted |= {"sampler": claim.sampler} if claim.sampler else {}
     wanted |= {"surrogate" if "surrogate" in frame else "sampler": part} if part else {}
-    wanted |= {key: getattr(claim, key) for key in ("sampler", "length") if getattr(claim, key) is not None}
+    wanted |= {"length": claim.length} if isinstance(claim.length, int) else {}
     for key, value in wanted.items():
         frame = frame[frame[key] == value] if key in frame else frame.iloc[:0]
     if claim.quarter:
         frame = frame[_quarters(frame) == claim.quarter]
+    if metric in BY_EXAMPLE and "example" in frame:
+        return frame.pivot_table(index="seed", columns="example", values=metric)
     weight = frame["tokens"] if "surrogate" in frame else pd.Series(1.0, index=frame.index)
-    known = weight.where(frame[claim.metric].notna())
-    sums = pd.DataFrame({"sum": frame[claim.metric] * known, "weight": known}).groupby(frame["seed"]).sum()
-    return (sums["sum"] / sums["weight"]).replace([np.inf, -np.inf], np.nan)
+    known = weight.where(frame[metric].notna())
+    sums = pd.DataFrame({"sum": frame[metric] * known, "weight": known}).groupby(frame["seed"]).sum()
+    return (sums["sum"] / sums["weight"]).replace([np.inf, -np.inf], np.nan).to_frame()
 
 
 def _quarters(frame: pd.DataFrame) -> pd.Series:
-    """1 to 4 for each row: updates count from 1, denoising steps from 0; scores have none."""
+    """1 to 4 for each row: updates count from 1, denoising steps from 0; samples have none."""
     if "step" not in frame:
         return pd.Series(0, index=frame.index)
     return quarters(frame, first=0 if "surrogate" in frame else 1)
 
 
 def markdown(findings: list[Finding], scale: str, experiments: Sequence[str] = ()) -> str:
-    """The findings as a table; those without numbers are counted. `experiments` are those that have scores."""
+    """The findings as a table; those without numbers are counted. `experiments` are those that have numbers."""
     tested = [f for f in findings if f.verdict != "not tested"]
     rows = [
         {
-            "Claim": f.claim.claim,
+            "Claim": f.claim.claim + (f" ({f.claim.note})" if f.claim.note else ""),
             "Source": f.claim.source,
             "Test": _test(f.claim),
-            "Effect": _effect(f),
-            "Seeds": f.seeds or "",
+            "Effect": "; ".join(_effect(part, one) for part, one in zip(f.claim.parts, f.effects, strict=True)),
+            "Detectable": "; ".join(_detectable(part, one) for part, one in zip(f.claim.parts, f.effects, strict=True)),
+            "Seeds × problems": f"{f.seeds} × {f.problems}" if f.problems else f"{f.seeds}",
             "Verdict": f.verdict,
         }
         for f in tested
@@ -149,15 +223,17 @@ def markdown(findings: list[Finding], scale: str, experiments: Sequence[str] = (
     counts = pd.Series([f.verdict for f in tested]).value_counts().to_dict()
     if len(tested) < len(findings):
         counts["not tested"] = len(findings) - len(tested)
-    head = (
-        f"# Claims, checked at scale `{scale}`\n\nEffect: mean over seeds of the paired difference with its 95 % "
-        "interval (Student's t), in points for shares; over all lengths and step modes unless the test names one. The "
-        "verdict follows from the interval alone: on the claimed side of zero `supported`, on the other "
-        "`not supported`, else `inconclusive`; for a claim that nothing is lost a margin stands in place of zero. "
-        "Intervals are not corrected for the number of claims. At laptop scale a verdict is about tiny models on tiny "
-        f"tasks, not about the papers' models.\n\n{', '.join(f'{n} {verdict}' for verdict, n in counts.items())}.\n\n"
-    )
-    parts = [head.rstrip("\n")]
+    parts = [
+        f"# Claims, checked at scale `{scale}`",
+        "Effect: mean paired difference with its 95 % interval, in points for shares. The interval is for other seeds "
+        "on other test problems (crossed random effects); where no problems are named, over seeds alone (Student's t). "
+        "The verdict follows from the interval alone: on the claimed side of zero `supported`, on the other "
+        "`not supported`, else `inconclusive`; for a claim that nothing is lost, a margin replaces zero. A claim of "
+        "several parts is supported only if every part is. Detectable: a true difference this large would be shown in "
+        "70 to 80 % of repetitions. Intervals are not corrected for the number of claims. At laptop scale a verdict is "
+        "about tiny models on tiny tasks, not about the papers' models.",
+        ", ".join(f"{n} {verdict}" for verdict, n in counts.items()) + ".",
+    ]
     if any(f.base_once for f in tested):
         parts.append(ONCE)
     if rows:
@@ -182,16 +258,20 @@ def _untested(claims: list[Claim], experiments: Sequence[str]) -> str:
 
 
 def _test(claim: Claim) -> str:
-    """`DMPO − Base, Sudoku, published`."""
-    parts = [f"{_name(claim.better)} − {_name(claim.worse)}", task_name(claim.task), claim.metric.replace("_", " ")]
+    """`DMPO − Base, Sudoku, one token a step, mean over lengths, published`."""
+    parts = [f"{_name(claim.better)} − {_name(claim.worse)}", task_name(claim.task)]
     parts += [sampler_name(claim.sampler)] if claim.sampler else []
-    parts += [f"L = {claim.length}"] if claim.length else []
-    parts += (
-        [f"quarter {claim.quarter} of {'the steps' if claim.metric == 'kl' else 'training'}"] if claim.quarter else []
-    )
-    parts += ["lower is better"] if claim.direction == "lower" else []
-    parts += [f"no worse than by {_number(claim, claim.margin)}"] if claim.margin else []
-    return ", ".join(parts)
+    parts += [f"L = {claim.length}" if isinstance(claim.length, int) else "mean over lengths"] if claim.length else []
+    if claim.quarter:
+        parts.append(f"quarter {claim.quarter} of {'the steps' if claim.metric == 'kl' else 'training'}")
+    return ", ".join([*parts, " and ".join(_measure(part) for part in claim.parts)])
+
+
+def _measure(part: Measure) -> str:
+    """`nfe (lower is better)`, `published (no worse than by 5.0)`."""
+    said = ["lower is better"] if part.direction == "lower" else []
+    said += [f"no worse than by {_number(part, part.margin)}"] if part.margin else []
+    return part.metric.replace("_", " ") + (f" ({', '.join(said)})" if said else "")
 
 
 def _name(who: str) -> str:
@@ -201,12 +281,14 @@ def _name(who: str) -> str:
     return method_name(method, variant or "default") + (f", {named}" if part else "")
 
 
-def _effect(f: Finding) -> str:
-    if f.effect is None or f.low is None or f.high is None:
-        return ""
-    effect, low, high = (_number(f.claim, value, "+") for value in (f.effect, f.low, f.high))
-    return f"{effect} [{low}, {high}]"
+def _effect(part: Measure, effect: Estimate) -> str:
+    mean, low, high = (_number(part, value, "+") for value in (effect.mean, *effect.interval()))
+    return f"{mean} [{low}, {high}]"
 
 
-def _number(claim: Claim, value: float, sign: str = "") -> str:
-    return f"{100 * value:{sign}.1f}" if claim.metric in SHARES else f"{value:{sign}.3g}"
+def _detectable(part: Measure, effect: Estimate) -> str:
+    return "" if np.isnan(effect.error) else _number(part, effect.detectable())
+
+
+def _number(part: Measure, value: float, sign: str = "") -> str:
+    return f"{100 * value:{sign}.1f}" if part.metric in SHARES else f"{value:{sign}.3g}"

@@ -14,7 +14,7 @@ import pandas as pd
 from unmask.files import InputError
 from unmask.names import method_name, sampler_name, task_name
 from unmask.scores import for_every_seed, interval, shared_base, to_come
-from unmask.statistics import bootstrap_interval, holm, mcnemar, paired_interval, standard_error
+from unmask.statistics import holm, mcnemar, over_seeds_and_examples, paired_interval, standard_error
 
 COLUMNS = ["method", "task", "variant", "seed", "sampler", "length", "example", "strict", "nfe"]
 CELL = ["task", "sampler", "length"]
@@ -24,8 +24,7 @@ PASSES = "Forward passes (%)"
 ONCE = (
     "The base model is evaluated once ({tasks}), and every seed of a trained method is compared with this evaluation. "
     "Its uncertainty over test problems is therefore the same for all seeds: intervals over seeds leave it out; those "
-    "over seeds and examples include it, because each resample draws the same examples for both policies. In the first "
-    "table the base model's interval is over test examples alone."
+    "over seeds and examples include it. In the first table the base model's interval is over test examples alone."
 )
 Policy = tuple[str, str]  # method and variant
 
@@ -98,7 +97,7 @@ def over_seeds(compared: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
         one, other = (wide.loc[(*policy.split("/"), *cell)].dropna() for policy in (better, worse))
         both = (one - other).dropna().unstack("example").to_numpy()
         _, low, high = interval(both.mean(1))
-        spread = bootstrap_interval([both])
+        spread = over_seeds_and_examples([both]).interval()
         spent = [passes[(*policy.split("/"), *cell)] for policy in (better, worse)]
         significant = group["p_holm"] < LEVEL
         rows.append({
@@ -126,7 +125,8 @@ def aggregates(samples: pd.DataFrame) -> pd.DataFrame:
             "Sampler": sampler_name(sampler), "Method": method_name(method, variant),
             "Mean": f"{100 * centre:.1f}",
             "Standard error": f"{100 * standard_error(by_seed):.1f}" if len(by_seed) > 1 else "",
-            "Seeds": _range(low, high, ""), "Seeds and examples": _range(*bootstrap_interval(strata), ""),
+            "Seeds": _range(low, high, ""),
+            "Seeds and examples": _range(*over_seeds_and_examples(strata).interval(), ""),
             "Tasks": len(strata), "n": "/".join(f"{s.shape[0]} × {s.shape[1]}" for s in strata),
         })  # fmt: skip
     return pd.DataFrame(rows)
@@ -138,9 +138,9 @@ def markdown(title: str, compared: pd.DataFrame, samples: pd.DataFrame) -> str:
     parts = [
         f"# {title}: comparisons",
         "Strict 0/1 grades, in points. Seeds: 95 % interval of Student's t over seeds. Seeds and examples: 95 % "
-        "bootstrap interval, seeds and test examples drawn anew, task by task, the spread of the seeds widened for "
-        "their number as in Student's t; tasks are drawn apart, so over several it may be the narrower one. Ends may "
-        "lie beyond what a share can be.",
+        "interval for other seeds on other test examples (crossed random effects, Cochran and Cox's t); "
+        "seeds of several tasks count as independent, so over several it may be the narrower one. Ends may lie beyond "
+        "what a share can be.",
         "## All tasks together",
         aggregates(samples).to_markdown(index=False, disable_numparse=True),
         "n: seeds × test examples of each task; every task has the same weight, so has every length.",

@@ -199,7 +199,7 @@ def toy_digest():
 def claims_digest(claims):
     made = code("check_claims", "workflow/resources/claims.yaml")
     names = checked(claims)
-    digests = [(scores_digest(name), metrics_digest(name)) for name in names]
+    digests = [(GRID.samples_digest(name), metrics_digest(name)) for name in names]
     return joined(made, *names, *(one for pair in digests for one in pair))
 
 

@@ -111,11 +111,11 @@ rule render_figure:
 
 
 rule check_claims:
-    """Test the papers' claims on the scores and training metrics at hand."""
+    """Test the papers' claims on the samples and training metrics at hand."""
     input:
-        scores=CLAIMS.input(
+        samples=CLAIMS.input(
             lambda w: [
-                f"results/{w.scale}/scores/{name}.csv" for name in checked(w.claims)
+                file for name in checked(w.claims) for file in GRID.samples(name)
             ]
         ),
         metrics=CLAIMS.input(
@@ -140,12 +140,14 @@ rule check_claims:
         "../../envs/analysis.yaml"
     params:
         digest=CLAIMS.parameter,
+        config=lambda w, output: json.dumps(config),
+        experiments=lambda w, output: checked(w.claims),
     shell:
         r"""
         exec &> >(tee {log:q})
-        python "$SRC/check_claims.py" "$SRC/../workflow/resources/claims.yaml" {input.scores:q} \
-            --metrics {input.metrics:q} \
-            --scale {wildcards.scale:q} \
+        python "$SRC/check_claims.py" {params.config:q} \
+            --experiments {params.experiments:q} \
+            --resource "$SRC/../workflow/resources/claims.yaml" \
             --claims {output:q}
         """
 
