@@ -14,6 +14,7 @@ from unmask.config.training import Training
 from unmask.optimizer import adamw, schedule, set_rates
 from unmask.preemption import Preempted
 from unmask.rollout import RolloutSettings, roll_out
+from unmask.seeding import Seeds
 
 TOP2 = {"rule": "top_k", "tokens_per_step": 2, "score": "confidence"}
 
@@ -112,6 +113,15 @@ def test_each_buffer_has_noise_of_its_own(config, policy, sudoku, tmp_path, monk
     one.train()
     responses = {tuple(sorted(map(tuple, rollouts.response.tolist()))) for rollouts in made}
     assert len(responses) == 3
+
+
+def test_seeds_depend_on_every_part_of_their_key():
+    seeds = Seeds(("train", 0))
+    numbers = [seeds.number("a"), seeds.number("b"), seeds.number("a", 1), Seeds(("train", 1)).number("a")]
+    numbers += [Seeds(("evaluate", 0)).number("a"), seeds.child("a").number("b"), seeds.child("b").number("a")]
+    assert len({*numbers}) == len(numbers)
+    assert seeds.child("a", 1).number("b") == seeds.number("a", 1, "b")
+    assert all(0 <= number < 2**63 for number in numbers)
 
 
 # --- validation -------------------------------------------------------------------------------------------------------

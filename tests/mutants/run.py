@@ -1,6 +1,6 @@
 """`make mutants`: make one wrong change of the sources at a time and see that the test named for it fails.
 
-python tests/mutants/run.py [--jobs 2] [--only WORD]
+python tests/mutants/run.py [--jobs 2] [--only WORD] [--why]
 
 Each worker has a copy of the tree in a temporary folder; the working tree stays as it is. First the tests have to pass
 on an unchanged copy. Exits with 1 if a mutant survives, or if its text is no longer there exactly once.
@@ -131,7 +131,12 @@ def work(mutants: list[Mutant], numbers: "multiprocessing.Queue", reports: "mult
             reports.put((number, *try_one(mutants[number], Path(folder))))
 
 
-def try_all(mutants: list[Mutant], jobs: int) -> list[tuple[str, float, str]]:
+def reason(said: str) -> str:
+    """The line in which pytest says what was wrong."""
+    return next((line[1:].strip() for line in said.splitlines() if line.startswith("E  ")), "")
+
+
+def try_all(mutants: list[Mutant], jobs: int, why: bool) -> list[tuple[str, float, str]]:
     """What became of each mutant, in the order of the list; a line is printed for each as it comes."""
     numbers, reports = FORK.Queue(), FORK.Queue()
     for number in [*range(len(mutants)), *[None] * jobs]:
@@ -144,6 +149,8 @@ def try_all(mutants: list[Mutant], jobs: int) -> list[tuple[str, float, str]]:
         number, *result = reports.get()
         found[number] = tuple(result)
         print(f"{done + 1}/{len(mutants)}  {result[0]:<13} {result[1]:5.1f} s  {mutants[number].what}", flush=True)
+        if why:
+            print(f"    {reason(result[2])}", flush=True)
     for worker in workers:
         worker.join()
     return [found[number] for number in range(len(mutants))]
@@ -175,6 +182,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=1, help="mutants at the same time")
     parser.add_argument("--only", default="", help="a part of what a mutant is called, or of its file")
+    parser.add_argument("--why", action="store_true", help="say by which error each one was found")
     args = parser.parse_args()
     mutants = [mutant for mutant in load() if args.only in mutant.what or args.only in mutant.file]
     if mistakes := [line for mutant in mutants for line in mutant.mistakes()]:
@@ -184,7 +192,7 @@ def main() -> None:
     if said := unchanged(mutants):
         sys.exit(said)
     print(f"{len(mutants)} mutants; without any, the tests pass ({time.monotonic() - began:.0f} s)", flush=True)
-    found = try_all(mutants, args.jobs)
+    found = try_all(mutants, args.jobs, args.why)
     wrong = [(mutant, *one) for mutant, one in zip(mutants, found, strict=True) if not one[0].startswith("killed")]
     for mutant, result, _, said in wrong:
         print(f"\n{result}: {mutant.what}\n  {mutant.file}: {mutant.old!r} -> {mutant.new!r}\n  {mutant.test}")
