@@ -28,6 +28,7 @@ def chosen(rule, masked=(True, True, True, True), **values):
         ({"rule": "threshold", "confidence": 0.7}, [1, 1, 0, 1]),
         ({"rule": "threshold", "confidence": 0.95}, [0, 1, 0, 0]),  # none has it: the best one
         ({"rule": "factor", "factor": 0.21}, [0, 1, 0, 0]),  # 2(1 − .9) = .20 and 3(1 − .8) = .6
+        ({"rule": "factor", "factor": 0.5}, [0, 1, 0, 0]),  # and 2(1 − .8) = .4 would be too few
         ({"rule": "factor", "factor": 0.61}, [0, 1, 0, 1]),  # 4(1 − .7) = 1.2
         ({"rule": "factor", "factor": 0.1}, [0, 1, 0, 0]),  # none passes: the best one
     ],
