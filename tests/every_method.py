@@ -14,10 +14,12 @@ SEEDS = Seeds((0,))
 DMPO = Dmpo(
     alpha=1 / math.log(3), eta=2.0, coefficient=1.0, ess_target=0.0, loss_kind="wdce", baseline="none",
     baseline_strength=1.0, wddo_beta=1.0, wddo_negative=1.0, likelihood="elbo", masks="uniform", elbo_copies=4,
-    copies=4,
+    copies=4, micro_batch_rows=0,
 )  # fmt: skip
-DIFFU = DiffuGrpo(clip=0.2, kl_penalty=0.0, prompt_mask=0.15, mask_index="update", micro_steps=2)
-COUPLED = CoupledGrpo(clip=0.2, kl_penalty=0.0)
+DIFFU = DiffuGrpo(clip=0.2, kl_penalty=0.0, prompt_mask=0.15, mask_index="update", micro_steps=2, micro_batch_rows=0)
+COUPLED = CoupledGrpo(
+    clip=0.2, kl_penalty=0.0, mask_rate="response", mask_index="update", micro_steps=2, micro_batch_rows=0
+)
 DIFFPO = Diffpo(
     clip=0.2, kl_penalty=0.0, surrogate="two_stage", importance_sampling=True, clamp=1.5,
     learn="model", sigma=0.5, speed_reward=0.5,
@@ -28,9 +30,14 @@ RL = {
     "dmpo-wddo": replace(DMPO, loss_kind="wddo"),
     "dmpo-reward_only": replace(DMPO, loss_kind="reward_only"),
     "dmpo-alpha_0": replace(DMPO, alpha=0.0),
+    "dmpo-micro_batches": replace(DMPO, micro_batch_rows=5),
     "dmpo-trajectory": replace(DMPO, likelihood="trajectory"),
     "diffu_grpo": DIFFU,
+    "diffu_grpo-micro_batches": replace(DIFFU, mask_index="micro_step", micro_batch_rows=5),
     "coupled_grpo": COUPLED,
+    "coupled_grpo-micro_batches": replace(
+        COUPLED, mask_rate="micro_batch", mask_index="micro_step", micro_batch_rows=5
+    ),
     "diffpo": DIFFPO,
     "diffpo-mean_field": replace(DIFFPO, surrogate="mean_field"),
     "diffpo-plain": replace(DIFFPO, importance_sampling=False),

@@ -185,9 +185,9 @@ def test_the_estimated_size_is_that_on_the_disk(config, make_policy, sudoku, tmp
 
 
 def test_the_most_on_the_disk_counts_what_is_linked_once(grid):
-    training = Training(**grid.runs["dmpo/sudoku/default/seed-0"].training | {"validate_every": 1, "resync_every": 0})
+    training = Training(**grid.runs["dmpo/sudoku/default/seed-0"].training | {"validate_every": 1, "reference_sync": 0})
     assert most_checkpoint_bytes(10, training) == 40 * (3 * 4 + 1)
-    assert most_checkpoint_bytes(10, training.model_copy(update={"resync_every": 1})) == 40 * 3 * 5
+    assert most_checkpoint_bytes(10, training.model_copy(update={"reference_sync": 1})) == 40 * 3 * 5
 
 
 def test_only_the_first_process_removes_what_looks_damaged(writer, steady, tmp_path, monkeypatch):

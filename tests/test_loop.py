@@ -212,7 +212,7 @@ def test_each_update_has_the_rate_of_its_number(config, policy, sudoku, tmp_path
 
 def test_the_reference_of_a_later_moment_outlives_a_kill(config, make_policy, sudoku, tmp_path):
     """The reference becomes the policy before the third of four buffers; the run stops within it."""
-    training = {"buffers": 4, "updates_per_buffer": 2, "resync_every": 2, "learning_rate": 0.02, "validate_every": 0}
+    training = {"buffers": 4, "updates_per_buffer": 2, "reference_sync": 4, "learning_rate": 0.02, "validate_every": 0}
 
     def start(folder, **more):
         return small_trainer(config, make_policy(), sudoku, tmp_path / folder, "dmpo", **training, **more)

@@ -1,5 +1,6 @@
 """What every method must do: parts and terms that add up to its loss, a step that raises what was rewarded."""
 
+import contextlib
 from dataclasses import replace
 
 import pytest
@@ -142,11 +143,45 @@ def trainer(config, policy, sudoku, tmp_path):
     return build
 
 
-@pytest.mark.parametrize("resync_every", [0, 1, 2])
-def test_the_reference_follows_every_n_buffers(trainer, resync_every):
+@pytest.mark.parametrize(("reference_sync", "new"), [(0, []), (2, [1, 2]), (4, [2])])
+def test_the_reference_follows_every_n_updates(trainer, reference_sync, new):
     """The estimate of KL(old ‖ reference) is exactly zero in a buffer that begins with a new reference."""
-    kl = [row["kl"] for row in trainer(resync_every=resync_every, learning_rate=0.01).train()][::2]
-    assert [value == 0 for value in kl] == [True, resync_every == 1, resync_every in (1, 2)]
+    kl = [row["kl"] for row in trainer(reference_sync=reference_sync, learning_rate=0.01).train()][::2]
+    assert [value == 0 for value in kl] == [buffer in [0, *new] for buffer in range(3)]
+
+
+def test_the_reference_moves_by_its_share_also_within_a_buffer(trainer, policy, monkeypatch):
+    """At updates 3 and 6 of 6: 0.6 of the policy and 0.4 of the old reference, as TRL's callback has it."""
+    seen = []
+    original = Policy.set_reference
+
+    def spy(self, mix=1.0):
+        seen.append({name: p.detach().clone() for name, p in self.trainable().items()})
+        original(self, mix)
+
+    monkeypatch.setattr(Policy, "set_reference", spy)
+    trainer(reference_sync=3, reference_mix=0.6, learning_rate=0.01).train()
+    assert len(seen) == 3  # the beginning, and twice
+    for name, value in policy.snapshot.items():
+        first, third, last = (one[name] for one in seen)
+        assert_close(value, 0.6 * last + 0.4 * (0.6 * third + 0.4 * first))
+    assert any(not torch.equal(value, seen[-1][name]) for name, value in policy.snapshot.items())
+
+
+def test_the_reference_has_no_dropout_even_where_rollouts_have(policy):
+    """`rollout_dropout` leaves the model in training mode; the reference must not depend on draws."""
+    policy.make_trainable(rank=2, alpha=4, dropout=0.5, targets=["q_proj"], seed=0)
+    for name, p in policy.trainable().items():
+        p.data = torch.ones_like(p) if "lora_B" in name else p.data
+    policy.set_reference()
+    policy.model.train()
+    ids, found = torch.arange(2, 10)[None], {}
+    for name, context in (("reference", policy.reference), ("policy", contextlib.nullcontext)):
+        with context(), torch.no_grad():
+            found[name] = [policy.model(ids) for _ in range(2)]
+    assert torch.equal(*found["reference"])
+    assert not torch.equal(*found["policy"])
+    assert policy.model.training
 
 
 def test_probabilities_are_made_without_dropout_at_every_update(trainer, monkeypatch):

@@ -17,6 +17,6 @@ def checkpoint_bytes(trained: int, training: Training) -> dict[str, int]:
 def most_checkpoint_bytes(trained: int, training: Training) -> int:
     """The most that the checkpoints of a run take at a time: a reference that never changes is one file for all."""
     sizes = checkpoint_bytes(trained, training)
-    references = KEPT + WRITTEN if training.resync_every else 1
+    references = KEPT + WRITTEN if training.reference_sync else 1
     changing = sum(size for name, size in sizes.items() if name != "reference")
     return (KEPT + WRITTEN) * changing + references * sizes["reference"]

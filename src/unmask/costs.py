@@ -96,6 +96,13 @@ def trained_parameters(shape: Shape, training: Training) -> int:
     return shape.adapter(training.lora_rank, training.lora_targets) if training.lora_rank else shape.parameters
 
 
+def held_parameters(shape: Shape, run: Run) -> int:
+    """The adapter that a run is trained on top of, taken to be as large as its own; a pass goes through both."""
+    training = Training(**run.training)
+    merged = run.start_from and training.merge_start and training.lora_rank
+    return trained_parameters(shape, training) if merged else 0
+
+
 def sequence_width(run: Run, prompt: int) -> int:
     """Tokens of a training sequence; a corpus has prompt and response within `generation_length`."""
     return run.training["generation_length"] + (0 if run.corpus else prompt)
@@ -108,7 +115,7 @@ def training_flops(shape: Shape, run: Run, prompt: int) -> dict[str, float]:
     """
     t, passes = Training(**run.training), passes_of(run)
     adapter = t.lora_rank and trained_parameters(shape, t)
-    forward, backward = flops_a_token(shape.body + adapter, adapter or shape.body)
+    forward, backward = flops_a_token(shape.body + adapter + held_parameters(shape, run), adapter or shape.body)
     width, rows = sequence_width(run, prompt), t.buffers * t.prompts_per_buffer * t.group_size
     sampled = 0
     if run.algorithm != "sft":
@@ -131,7 +138,7 @@ def evaluation_flops(shape: Shape, run: Run, evaluation: EvaluationSpec, prompt:
     """Operations of an evaluation: every example at every length with every sampler."""
     adapter = 0
     if run.trains and run.training["lora_rank"]:
-        adapter = trained_parameters(shape, Training(**run.training))
+        adapter = trained_parameters(shape, Training(**run.training)) + held_parameters(shape, run)
     forward, _ = flops_a_token(shape.body + adapter, 0)
     each = [
         decoded_tokens(sampler, prompt, length, evaluation.block_length)

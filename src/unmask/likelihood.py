@@ -113,9 +113,13 @@ def mean_field(model: nn.Module, prompt: Tensor, prompt_mask: Tensor, response: 
 # --- coupled ----------------------------------------------------------------------------------------------------------
 
 
-def draw_coupled(shape: tuple[int, ...], generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Mask rates t ~ U(0.2, 0.8) [B] and the tokens of the first pass of each pair [B, L], iid masked with rate t."""
-    rate = 0.2 + 0.6 * torch.rand(shape[0], generator=generator, device=generator.device)
+def draw_coupled(shape: tuple[int, ...], generator: torch.Generator, rows: int = 1) -> tuple[Tensor, Tensor]:
+    """Mask rates t ~ U(0.2, 0.8) [B] and the tokens of the first pass of each pair [B, L], iid masked with rate t.
+
+    `rows` of them, one after the other, share a rate.
+    """
+    rate = 0.2 + 0.6 * torch.rand(-(-shape[0] // rows), generator=generator, device=generator.device)
+    rate = rate.repeat_interleave(rows)[: shape[0]]
     return rate, torch.rand(shape, generator=generator, device=generator.device) < rate[:, None]
 
 

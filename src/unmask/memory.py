@@ -12,7 +12,7 @@ from typing import Any
 from unmask.at_once import GPU_LOGITS
 from unmask.config.scales import Cost
 from unmask.config.training import Training
-from unmask.costs import Passes, passes_of, sequence_width, trained_parameters
+from unmask.costs import Passes, held_parameters, passes_of, sequence_width, trained_parameters
 from unmask.models.shapes import Shape
 from unmask.spec import EvaluationSpec, Run
 
@@ -39,9 +39,10 @@ def training_memory(shape: Shape, run: Run, cost: Cost, gpus: int = 1) -> dict[s
     """What one GPU holds in each phase of a training that `gpus` share evenly."""
     t, size = Training(**run.training), item_size(run, cost)
     trained, width = trained_parameters(shape, t), sequence_width(run, cost.prompt_tokens)
+    adapters = trained + held_parameters(shape, run)  # where there are any
     held: Parts = {
         "weights": weights(shape, run, cost),
-        "adapter": 4 * trained * (t.lora_rank > 0),
+        "adapter": 4 * adapters * (t.lora_rank > 0),
         "reference": 4 * trained,
         "moments": 8 * trained,
         "best": 4 * trained * (t.validate_every > 0),
@@ -59,10 +60,10 @@ def training_memory(shape: Shape, run: Run, cost: Cost, gpus: int = 1) -> dict[s
         scored = rows * min(passes.scored, _at_once(t, rows))
         needed = {"workspace": workspace(shape, t.lora_rank > 0, scored * width, size)}
         if t.lora_rank and size < 4:  # `Policy.narrowed`, of the policy and of the reference
-            needed["narrowed"] = 2 * size * trained
+            needed["narrowed"] = size * (trained + adapters)
         phases["scoring"] = held | needed | {"head": head(shape, scored * t.generation_length, size)}
     if run.algorithm != "sft" or t.validate_every:
-        narrowed: Parts = {"narrowed": size * trained if t.lora_rank and size < 4 else 0}
+        narrowed: Parts = {"narrowed": size * adapters if t.lora_rank and size < 4 else 0}
         phases["rollouts"] = held | narrowed | decoding(shape, t, run.sampler, together, width, run.block_length, size)
     return phases
 
@@ -72,7 +73,8 @@ def evaluation_memory(shape: Shape, run: Run, evaluation: EvaluationSpec, cost: 
     t, size = Training(**run.training) if run.trains else None, item_size(run, cost)
     held: Parts = {"weights": weights(shape, run, cost), "context": CONTEXT if cost.gpu_memory else 0}
     if t and t.lora_rank:
-        held["adapter"] = (4 if size == 4 else 4 + size) * trained_parameters(shape, t)  # and `Policy.narrowed`
+        adapters = trained_parameters(shape, t) + held_parameters(shape, run)
+        held["adapter"] = (4 if size == 4 else 4 + size) * adapters  # and `Policy.narrowed`
     width = cost.prompt_tokens + max(evaluation.lengths)
     batches = [
         decoding(shape, t, sampler, evaluation.rows_per_batch, width, evaluation.block_length, size)

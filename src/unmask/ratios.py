@@ -23,7 +23,14 @@ EACH = "each."  # marks tensors [B, updates, …] that hold a value for each upd
 
 
 def prepare_ratios(
-    policy: Policy, rollouts: Rollouts, updates: int, seeds: Seeds, draw: Draw, score: Score, advantage: Tensor
+    policy: Policy,
+    rollouts: Rollouts,
+    updates: int,
+    seeds: Seeds,
+    draw: Draw,
+    score: Score,
+    advantage: Tensor,
+    micro_batch_rows: int = 0,
 ) -> Rows:
     """Masks, and old and reference log-probabilities on them, for each update of a buffer."""
     device = rollouts.response.device
@@ -38,9 +45,28 @@ def prepare_ratios(
         EACH + "old": torch.stack(old, 1),
         EACH + "reference": torch.stack(reference, 1),
         "advantage": advantage,
-        "token_weight": rollouts.counted / rollouts.counted.sum(),
+        "token_weight": token_weights(rollouts.counted, micro_batch_rows),
         "kl": ((old[0] - reference[0]) * rollouts.counted).sum(1),
     }
+
+
+def token_weights(counted: Tensor, micro_batch_rows: int) -> Tensor:
+    """The weight of each counted token [B, L] in the loss; they sum to 1.
+
+    Every token weighs the same, or, with `micro_batch_rows`, every micro-batch: the released trainers average over the
+    tokens of a device's micro-batch, then over micro-batches, so tokens weigh more where responses are short.
+    """
+    micro_batches = counted.split(micro_batch_rows or len(counted))
+    return torch.cat([part / part.sum() for part in micro_batches]) / len(micro_batches)
+
+
+def at_micro_step(fixed: Rows, update: int, micro_step: Tensor, count: int) -> Rows:
+    """The values that the released codes take at an update: their index counts micro-steps, `count` of them an update.
+
+    `micro_step` [B] says in which of them a row is. A row then meets only some of the updates' masks, again and again.
+    """
+    updates = fixed[EACH + "old"].shape[1]
+    return at_update(fixed, (update * count + micro_step) % updates)
 
 
 def at_update(fixed: Rows, update: int | Tensor) -> Rows:
@@ -58,7 +84,7 @@ def ratio_loss(
     kl_penalty: float,
     weight: Tensor | float = 1.0,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Σ_d weight_d · clipped loss + β · k3, as a mean over the tokens of the buffer up to the first end of text [b]."""
+    """Σ_d weight_d · clipped loss + β · k3 [b], summed under `token_weights`: tokens up to the first end of text."""
     per_token, clipped = clipped_loss(new, fresh["old"], fixed["advantage"][:, None], clip)
     per_token = weight * per_token + kl_penalty * k3(new, fresh["reference"])
     share = (clipped * rollouts.counted).sum(1) / rollouts.counted.sum(1)

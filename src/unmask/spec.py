@@ -133,9 +133,10 @@ class ModelSpec(Spec):
 class Run(Spec):
     """One training run: method × task × variant × seed. Its address is `name`, which also says if the model is another.
 
-    `algorithm` is the file in methods/ that the method runs; `start_from` is the run whose adapter it continues.
-    `inputs` has the digests of the base model's spec and of that run's, so that the digest names all that decides the
-    run. A base model has only what decides its evaluations: how its weights are held, and how problems are posed.
+    `algorithm` is the file in methods/ that the method runs; `start_from` is the run whose adapter it continues, or
+    trains a fresh one on top of (`merge_start`). `inputs` has the digests of the base model's spec and of
+    that run's, so that the digest names all that decides the run. A base model has only what decides its evaluations:
+    how its weights are held, and how problems are posed.
     """
 
     name: str

@@ -74,6 +74,7 @@ class Trainer:
             dropout=s.lora_dropout,
             targets=s.lora_targets,
             seed=self.seeds.number("adapter"),
+            merge_start=s.merge_start,
         )
         self.method.begin(self.policy)
         self.examples = self.method.usable(self.policy, self.task, self.examples, self._rollout_settings())
@@ -98,10 +99,10 @@ class Trainer:
             if inner == 0:
                 seeds = self.seeds.child("buffer", buffer)
                 check_equal(parameters, self.run.name, update)
-                if s.resync_every and buffer and buffer % s.resync_every == 0:
-                    self.policy.set_reference()
                 rollouts, fixed = self._fill(buffer, seeds)
             row = self._step(update, rollouts, fixed, parameters, optimizer)
+            if s.reference_sync and (update + 1) % s.reference_sync == 0:
+                self.policy.set_reference(s.reference_mix)  # what is fixed for this buffer stays
             row |= self._validate(update + 1)
             row["flops"] = processes.total(compute.flops)  # of all that is above, from the beginning of the training
             row["seconds"] = round(time.monotonic() - began, 3)

@@ -45,9 +45,19 @@ class Training(Block):
     quantisation: Literal["none", "nf4"] = Field(
         description="of the base model's matrices: nf4 is four bits, by bitsandbytes, on a CUDA device"
     )
-    rollout_dropout: bool = Field(description="adapter dropout also while sampling, as in the released codes")
+    rollout_dropout: bool = Field(
+        description="adapter dropout also while sampling and in old log-probabilities, as in the released codes; the "
+        "reference never has it"
+    )
     mask_padding: bool = Field(description="hide left padding from attention; the released codes do not")
-    resync_every: Whole = Field(description="buffers after which the reference becomes the current policy; 0 is never")
+    reference_sync: Whole = Field(description="updates after which the reference moves to the policy; 0 is never")
+    reference_mix: Annotated[float, Field(gt=0, le=1)] = Field(
+        description="how far: the reference becomes this share of the policy and the rest of the old reference"
+    )
+    merge_start: bool = Field(
+        description="hold the adapter of `start_from` as part of the model and train a fresh one on top, as with the "
+        "merged checkpoints of the released codes; otherwise its training continues"
+    )
     rows_per_forward: Count = Field(
         description="sequences in a forward and backward pass, masked copies among them; dropout draws anew for each"
     )

@@ -9,7 +9,7 @@ from unmask.grid.work import Experiment
 from unmask.spec import DataSpec, Run
 
 LONGEST = 255  # bytes of a name in a folder, on the usual file systems
-# A run that goes on training an adapter has the adapter's shape.
+# A run that continues to train an adapter has the adapter's shape.
 ADAPTER = ("lora_rank", "lora_alpha", "lora_dropout", "lora_targets")
 
 
@@ -23,6 +23,11 @@ def contradictions(runs: list[Run], datasets: dict[str, DataSpec], tests: dict[s
                 f"experiments.*.grid, or a scale's: two values have the same name in paths: {run.method}, {run.variant}"
             )
     for run, start in [(run, by_name[run.start_from]) for run in runs if run.start_from]:
+        if run.training["merge_start"]:
+            if run.training["lora_rank"] and not start.training["lora_rank"]:
+                how = f"{start.method} trains every weight, which no adapter on the base model can hold"
+                lines.append(f"methods.{run.method}.lora_rank: {how}; set it to 0, or give {start.method} a rank")
+            continue
         for key in ADAPTER:
             mine = run.training[key]
             if mine != start.training[key]:

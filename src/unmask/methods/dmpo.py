@@ -7,6 +7,7 @@ them (WDCE). Most of G weights are near zero, so nothing pushes bad responses do
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -14,7 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from unmask.config.kinds import NonNegative, Pairs, Positive, Share
+from unmask.config.kinds import NonNegative, Pairs, Positive, Share, Whole
 from unmask.likelihood import Copies, denoising, draw_copies, elbo, trajectory
 from unmask.methods import Method, Rows
 from unmask.models.policy import Policy
@@ -49,6 +50,9 @@ class Dmpo(Method):
     masks: Literal["uniform", "bernoulli"]  # how copies are masked
     elbo_copies: Pairs  # K masked copies behind each log-probability, in antithetic pairs
     copies: Pairs  # R masked copies of each response in the loss, in antithetic pairs
+    micro_batch_rows: (
+        Whole  # rows of a device in the released code, by which it scales the loss; 0: a mean over all rows
+    )
 
     def prepare(self, policy: Policy, rollouts: Rollouts, updates: int, seeds: Seeds) -> Rows:
         """Weights and baselines of the buffer; for WDDO also the old ELBOs on each update's masks."""
@@ -80,14 +84,24 @@ class Dmpo(Method):
         }
 
     def loss(self, policy: Policy, rollouts: Rollouts, fixed: Rows, fresh: Rows) -> tuple[Tensor, dict[str, Tensor]]:
-        """WDCE: w_real · (1/R) Σ_r (1/m_r) Σ_{d masked} −log π_θ(õ_r)_d. WDDO: `wddo_loss`. Means over the buffer."""
+        """WDCE: w_real · (1/R) Σ_r (1/m_r) Σ_{d masked} −log π_θ(õ_r)_d. WDDO: `wddo_loss`. Means over the buffer.
+
+        Released, WDCE is a sum over the rows of a micro-batch with weights that sum to 1 over a group, and then a mean
+        over micro-batches: the gradient is micro_batch_rows / G times ours, and so smaller next to `gradient_clip`.
+        """
         if self.loss_kind == "wddo":
             weight, rows = fixed["weight"], self._wddo(policy.model, rollouts, fixed, fresh)
         else:
             weight, copies = fresh["advantage"], Copies(fresh["masked"], fresh["copy_weight"])
             rows = -weight * denoising(policy.model, *rollouts.inputs, copies).mean(1)
         logged = {name.removeprefix(LOGGED): value for name, value in fixed.items() if name.startswith(LOGGED)}
-        return rows / rollouts.buffer_rows, logged | binned(weight)
+        return rows / self._loss_rows(rollouts), logged | binned(weight)
+
+    def _loss_rows(self, rollouts: Rollouts) -> int:
+        """What the summed loss of the rows is divided by."""
+        if self.micro_batch_rows == 0 or self.loss_kind == "wddo":
+            return rollouts.buffer_rows
+        return rollouts.group_size * math.ceil(rollouts.buffer_rows / self.micro_batch_rows)
 
     def losses(
         self, policy: Policy, rollouts: Rollouts, fixed: Rows, fresh: Rows

@@ -7,6 +7,7 @@ checkpoint does (`model.transformer.blocks.0.attn_out`); those names are transla
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -22,6 +24,7 @@ from unmask.models.layouts import llada_name, read_json
 from unmask.models.llada import LladaForMaskedDiffusion
 
 CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
+FRESH = "fresh"  # PEFT's name of an adapter that is trained on top of a loaded one
 KEY = re.compile(r"(?:base_model\.model\.)?(?P<module>.+)\.lora_(?P<matrix>[AB])(?:\.default)?\.weight")
 FLOATS = {"F64", "F32", "F16", "BF16"}
 # Keys of adapter_config.json that say what we read, or nothing about the forward pass. Any other must be off.
@@ -60,6 +63,51 @@ def load_adapter(model: LladaForMaskedDiffusion, folder: Path) -> Any:
     return adapter.eval()
 
 
+def add_fresh(adapter: Any, config: Any) -> None:
+    """Add a second adapter, to be trained on top of the loaded one, which becomes a fixed part of the model.
+
+    Folding the loaded one into the weights would round it away in bfloat16, and four bits cannot take it.
+    """
+    from peft.tuners.lora import LoraLayer
+
+    adapter.add_adapter(FRESH, config)
+    adapter.base_model.set_adapter(["default", FRESH])
+    adapter.set_requires_grad("default", False)
+    for layer in adapter.modules():
+        if isinstance(layer, LoraLayer) and "default" in layer.lora_dropout:
+            layer.lora_dropout["default"] = nn.Identity()
+
+
+def save_joined(adapter: Any, folder: Path) -> None:
+    """Write both adapters of `add_fresh` as one, in PEFT's format: its rank is the sum of theirs, its scaling 1.
+
+    So the base model and one adapter are all that is needed to evaluate a policy, however it was trained.
+    """
+    from peft.tuners.lora import LoraLayer
+
+    layers = {name: layer for name, layer in adapter.get_base_model().named_modules() if isinstance(layer, LoraLayer)}
+    ranks = {name: config.r for name, config in adapter.peft_config.items()}
+    tensors = {}
+    for name, layer in layers.items():
+        down, up = [], []
+        for one, rank in ranks.items():
+            if one in layer.lora_A:
+                down.append(layer.lora_A[one].weight)
+                up.append(layer.lora_B[one].weight * layer.scaling[one])
+            else:  # this module is adapted by the other only
+                down.append(torch.zeros(rank, layer.in_features))
+                up.append(torch.zeros(layer.out_features, rank))
+        for matrix, value in (("A", torch.cat([x.cpu() for x in down])), ("B", torch.cat([x.cpu() for x in up], 1))):
+            tensors[f"base_model.model.{name}.lora_{matrix}.weight"] = value.detach().float().contiguous()
+    config = copy.deepcopy(adapter.peft_config[FRESH])
+    config.r = config.lora_alpha = sum(ranks.values())
+    config.target_modules = sorted({name.rpartition(".")[2] for name in layers})
+    config.inference_mode = True
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    save_file(tensors, Path(folder) / TENSORS, metadata={"format": "pt"})
+    config.save_pretrained(str(folder))
+
+
 class _CastLinear(nn.Linear):
     """A matrix in fp32, as the optimiser needs it, that is multiplied in the type of its input."""
 
@@ -81,8 +129,8 @@ def multiply_in_the_bases_type(model: LladaForMaskedDiffusion) -> None:
     for layer in model.modules():
         if isinstance(layer, LoraLayer):
             layer.cast_input_dtype_enabled = False
-            for matrices in (layer.lora_A, layer.lora_B):
-                matrices["default"].__class__ = _CastLinear
+            for matrix in (*layer.lora_A.values(), *layer.lora_B.values()):
+                matrix.__class__ = _CastLinear
 
 
 def _read_config(file: Path) -> dict[str, Any]:

@@ -106,7 +106,7 @@ def model_card(
         seed=run.seed,
         base=_origin(run, base),
         algorithm=run.algorithm,
-        start=f", from the adapter of `{run.start_from}`" if run.start_from else "",
+        start=_start(run),
         data=data,
         digest=run.digest,
         updates=last["step"],
@@ -139,6 +139,15 @@ def _origin(run: Run, base: ModelSpec | None) -> str:
         return f"`{base.settings['repository']}` at revision `{base.settings['revision']}`"
     how = "made by this workflow" if base.source == "scratch" else "a local checkpoint"
     return f"`{run.model}`, {how}, digest {base.digest}; its manifest has the hashes of its files"
+
+
+def _start(run: Run) -> str:
+    """What a run started from, if that is another run."""
+    if not run.start_from:
+        return ""
+    if run.training.get("merge_start"):
+        return f", on top of the adapter of `{run.start_from}`, which is part of this one"
+    return f", from the adapter of `{run.start_from}`"
 
 
 def _validation(metrics: list[dict[str, Any]]) -> str:

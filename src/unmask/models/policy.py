@@ -1,8 +1,8 @@
 """A policy: a base model, its tokenizer and what training changes, an adapter or every weight.
 
 The adapter is PEFT's LoRA, saved so that `peft.PeftModel.from_pretrained` loads it on the same base model. The
-reference policy is a snapshot of the trained parameters: of their beginning (a fresh adapter is the base model), or of
-a later moment when a method re-synchronises it.
+reference policy is a snapshot of the trained parameters: of their beginning (a fresh adapter is the base model, with
+the merged adapter if there is one), or of a later moment, or a mix of the two, when a run synchronises it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from transformers.utils import logging
 from unmask import processes
 from unmask.adaptive import ThresholdHead
 from unmask.files import InputError
-from unmask.models.adapters import load_adapter, multiply_in_the_bases_type
+from unmask.models.adapters import add_fresh, load_adapter, multiply_in_the_bases_type, save_joined
 from unmask.models.llada import LladaForMaskedDiffusion
 from unmask.models.nf4 import check_nf4, quantise
 from unmask.models.published import check_trained, load_model, load_tokenizer
@@ -85,16 +85,30 @@ class Policy:
             return cls(model, tokenizer, head=head)
         return cls(model, tokenizer, load_adapter(model, Path(trained)), head)
 
-    def make_trainable(self, *, rank: int, alpha: int, dropout: float, targets: Sequence[str], seed: int) -> None:
+    def make_trainable(
+        self,
+        *,
+        rank: int,
+        alpha: int,
+        dropout: float,
+        targets: Sequence[str],
+        seed: int,
+        merge_start: bool = False,
+    ) -> None:
         """Add a LoRA adapter, or free every weight when the rank is 0. What is there now becomes the reference.
 
-        A policy that was loaded with a trained adapter goes on training that adapter.
+        A policy that was loaded with a trained adapter continues to train that adapter, or, with `merge_start`,
+        holds it as part of the model and trains a fresh one.
         """
         if rank == 0 and self.model.dtype != torch.float32:
             raise InputError("lora_rank 0 trains every weight: set dtype: float32, small steps are lost in bfloat16")
+        fresh = self.adapter is None or merge_start
         if rank == 0:
+            if self.adapter is not None:
+                self.adapter.merge_and_unload()
+                self.adapter = None
             self.model.requires_grad_(True)
-        elif self.adapter is not None:
+        elif not fresh:
             self.adapter.set_requires_grad("default", True)
         else:
             from peft import LoraConfig, get_peft_model
@@ -102,7 +116,10 @@ class Policy:
             config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=targets)
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
-                self.adapter = get_peft_model(self.model, config)
+                if self.adapter is None:
+                    self.adapter = get_peft_model(self.model, config)
+                else:
+                    add_fresh(self.adapter, config)
             multiply_in_the_bases_type(self.model)
         self.set_reference()
 
@@ -117,21 +134,24 @@ class Policy:
         if sampler["rule"] == "adaptive" and self.head is None:
             self.head = ThresholdHead.of(sampler, self.model.config.hidden_size, seed).to(self.model.device)
 
-    def set_reference(self) -> None:
-        """Make the policy as it is now the reference."""
+    def set_reference(self, mix: float = 1.0) -> None:
+        """Make the policy as it is now the reference, or move it there: `mix` · policy + (1 − mix) · reference."""
         if self.is_narrow:
             raise RuntimeError("the reference would be rounded: set it outside of `narrowed`")
-        self.snapshot = {name: p.detach().clone() for name, p in self.trainable().items()}
+        before, now = self.snapshot or {}, {name: p.detach().clone() for name, p in self.trainable().items()}
+        self.snapshot = now if mix == 1.0 else {name: before[name].lerp(value, mix) for name, value in now.items()}
 
     @contextlib.contextmanager
     def reference(self) -> Iterator[None]:
-        """Within the block, `model` is the reference π_ref."""
-        held = {name: p.data for name, p in self.trainable().items()}
+        """Within the block, `model` is the reference π_ref, without dropout whatever the mode of the policy."""
+        held, mode = {name: p.data for name, p in self.trainable().items()}, self.model.training
         self._point_to(self.snapshot)
+        self.model.eval()
         try:
             yield
         finally:
             self._point_to(held)
+            self.model.train(mode)
 
     @contextlib.contextmanager
     def merged(self) -> Iterator[None]:
@@ -150,7 +170,11 @@ class Policy:
         held = {name: layer.base_layer.weight.data for name, layer in layers.items()}
         try:
             for name, layer in layers.items():
-                layer.base_layer.weight.data = held[name] + layer.get_delta_weight("default").to(held[name].dtype)
+                weight = held[name]
+                for adapter in layer.active_adapters:
+                    if adapter in layer.lora_A:  # a module may have one of two
+                        weight = weight + layer.get_delta_weight(adapter).to(weight.dtype)
+                layer.base_layer.weight.data = weight
                 self._put(name, layer.base_layer)
             yield
         finally:
@@ -192,10 +216,13 @@ class Policy:
 
     def save(self, folder: Path, card: str | None = None) -> None:
         """Write the adapter in PEFT's format, or the whole model when every weight was trained, with its model card."""
-        if self.adapter:
-            config = self.adapter.peft_config["default"]
-            config.target_modules = sorted(config.target_modules)  # a set's order differs from process to process
-        (self.adapter or self.model).save_pretrained(folder)
+        if self.adapter and len(self.adapter.peft_config) > 1:
+            save_joined(self.adapter, folder)
+        else:
+            if self.adapter:
+                config = self.adapter.peft_config["default"]
+                config.target_modules = sorted(config.target_modules)  # a set's order differs from process to process
+            (self.adapter or self.model).save_pretrained(folder)
         if self.head:
             self.head.save(folder)
         if card:
