@@ -28,6 +28,7 @@ READING = {
 }
 BESIDE = {
     "ratios": ROOMS["methods"] | {"methods"},  # what three methods share
+    "sequences": {"rollout", "samplers", "tasks", "models"},
     "evaluate": ROOMS["trainer"],
     "pretrain": ROOMS["trainer"],
     "validation": ROOMS["trainer"],

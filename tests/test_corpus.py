@@ -28,8 +28,9 @@ from unmask.models.shapes import LLADA_8B
 from unmask.models.tiny import build_model
 from unmask.optimizer import schedule
 from unmask.progress import Progress
-from unmask.rollout import RolloutSettings, as_sequences
+from unmask.rollout import RolloutSettings
 from unmask.seeding import Seeds
+from unmask.sequences import as_sequences
 from unmask.tasks import load
 
 FACTS = {

@@ -45,6 +45,7 @@ def test_delta_where_the_protocol_matches(printed):
         ({}, {"temperature": 0.2}, "decoded at temperature 0.0, ours at 0.2"),
         ({}, {"generated": ["countdown"]}, "our test problems are generated"),
         ({"sampler": "entropy_01"}, {}, "decoded in L steps"),
+        ({}, {"orders": {"top1": "entropy"}}, "decoded in the order of confidence, ours of entropy"),
     ],
 )
 def test_delta_is_never_formed_across_protocols(printed, cell, protocol, why):
@@ -52,6 +53,19 @@ def test_delta_is_never_formed_across_protocols(printed, cell, protocol, why):
     assert one["paper"] > 0
     assert one["paper_differs"].startswith(why)
     assert one["delta"] != one["delta"]
+
+
+def test_printed_numbers_of_dream_are_not_compared(printed, config):
+    """The paper states temperature 0.95, which is the script's top_p, and no order of the positions."""
+    from unmask.grid import expand
+
+    protocol = Protocol.of(expand(config | {"scale": "llada-8b"}), "dream")
+    assert (protocol.steps, protocol.orders) == ({"top1_entropy": "L"}, {"top1_entropy": "entropy"})
+    one = published.beside(cells(sampler="top1_entropy"), printed, protocol).iloc[0]
+    assert one["paper"] == 54.43
+    assert one["paper_differs"] == (
+        "decoded at temperature 0.95, ours at 0.2; the order of its positions is not stated"
+    )
 
 
 def test_a_first_stage_on_the_same_corpus_is_comparable(printed, config):

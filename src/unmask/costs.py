@@ -76,11 +76,18 @@ def _dmpo(run: Run) -> Passes:
 
 def forward_passes(sampler: dict[str, Any], length: int, block: int) -> int:
     """Denoising steps of a response: the number for top-k, else the most there can be, one a token."""
+    block = active_block(sampler, length, block)
     return length // block * -(-block // sampler.get("tokens_per_step", 1))
+
+
+def active_block(sampler: dict[str, Any], length: int, block: int) -> int:
+    """Tokens of a block, or of the whole response for a sampler without blocks."""
+    return block if sampler.get("blocks", True) else length
 
 
 def decoded_tokens(sampler: dict[str, Any], prompt: int, length: int, block: int) -> int:
     """Tokens that pass through the model for one response: whole sequences, or what a cache leaves of them."""
+    block = active_block(sampler, length, block)
     blocks = length // block
     later = forward_passes(sampler, length, block) // blocks - 1  # passes of a block after its first
     windows = {

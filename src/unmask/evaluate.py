@@ -93,6 +93,7 @@ def _examine(
         block_length=spec.block_length,
         sampler=spec.samplers[part.sampler],
         temperature=spec.temperature,
+        mask_padding=spec.mask_padding,
         report=report,
     )
     rows = list(_graded(policy, task, some, made, texts))

@@ -12,7 +12,7 @@ from typing import Any
 from unmask.at_once import GPU_LOGITS
 from unmask.config.scales import Cost
 from unmask.config.training import Training
-from unmask.costs import Passes, held_parameters, passes_of, sequence_width, trained_parameters
+from unmask.costs import Passes, active_block, held_parameters, passes_of, sequence_width, trained_parameters
 from unmask.models.shapes import Shape
 from unmask.spec import EvaluationSpec, Run
 
@@ -162,7 +162,7 @@ def decoding(
     return {
         "merged": 4 * shape.targeted(training.lora_targets) if training and merged else 0,
         "cache": 0 if sampler["cache"] == "none" else 2 * store,  # and its copy when a row leaves
-        "head": head(shape, rows * block, size),
+        "head": head(shape, rows * active_block(sampler, width, block), size),
         "workspace": workspace(shape, lora and not merged, rows * width, size),
     }
 

@@ -27,6 +27,8 @@ SAMPLERS = {
     "top1": "one token a step",
     "top2": "two tokens a step",
     "top4": "four tokens a step",
+    "top1_entropy": "one token a step by entropy, no blocks",
+    "top2_bfloat16": "two tokens a step, bfloat16 draws",
     "top2_prefix": "two tokens a step, prefix cache",
     "random_order": "random order",
     "threshold_70": "confidence ≥ 0.7",

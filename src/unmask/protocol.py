@@ -20,23 +20,23 @@ class Protocol:
     steps: dict[str, str]  # sampler -> denoising steps of a response of L tokens, `L` or `L/2`, where that is fixed
     generated: list[str]
     first_stages: dict[str, str] = field(default_factory=dict)  # method -> the corpus that its first stage learns
+    orders: dict[str, str] = field(default_factory=dict)  # sampler -> order of the positions, where not by confidence
 
     @classmethod
     def of(cls, grid: Grid, experiment: str) -> Protocol:
         """The protocol of an experiment that examines samples."""
         one = grid.experiments[experiment]
         evaluation = grid.evaluations[one.examined.removeprefix("samples-")]
-        fixed = {"rule": "top_k", "score": "confidence", "cache": "none", "guidance": 0.0, "forbidden": []}
-        steps = {
-            name: "L" if sampler["tokens_per_step"] == 1 else f"L/{sampler['tokens_per_step']}"
-            for name, sampler in evaluation.samplers.items()
-            if fixed.items() <= sampler.items()
-        }
+        fixed = {"rule": "top_k", "cache": "none", "guidance": 0.0, "forbidden": []}
+        plain = {name: one for name, one in evaluation.samplers.items() if fixed.items() <= one.items()}
+        counts = {name: one["tokens_per_step"] for name, one in plain.items()}
+        steps = {name: "L" if count == 1 else f"L/{count}" for name, count in counts.items()}
+        orders = {name: one["score"] for name, one in plain.items() if one["score"] != "confidence"}
         made = [t for t, d in grid.tests.items() if d.settings.get("test_source", {}).get("source") == "generated"]
         runs = [grid.runs[name] for name in one.runs]
         starts = {run.method: grid.runs[run.start_from] for run in runs if run.start_from}
         corpora = {method: start.task for method, start in starts.items() if start.corpus}
-        return cls(runs[0].model.partition("/")[0], evaluation.temperature, steps, made, corpora)
+        return cls(runs[0].model.partition("/")[0], evaluation.temperature, steps, made, corpora, orders)
 
     def to_json(self) -> str:
         """One line, as an argument of a step."""

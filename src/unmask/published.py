@@ -30,6 +30,7 @@ class Entry(Block):
     model: Name
     steps: Literal["L", "L/2"] | None = None
     temperature: NonNegative = 0.0
+    order: Literal["confidence", "entropy", "unstated"] = "confidence"
     first_stage: Name | None = None
     differs: dict[Name, str] = Field(default={})
     methods: dict[Name, dict[Name, Lengths]] = Field(min_length=1)
@@ -53,8 +54,8 @@ def _rows(entry: Entry) -> Iterator[dict[str, Any]]:
             for length, accuracy in lengths.items():
                 yield {
                     "source": entry.source, "model": entry.model, "steps": entry.steps or "",
-                    "temperature": entry.temperature, "differs": differs, "method": method, "task": task,
-                    "first_stage": entry.first_stage or "", "length": length, "paper": accuracy,
+                    "temperature": entry.temperature, "order": entry.order, "differs": differs, "method": method,
+                    "task": task, "first_stage": entry.first_stage or "", "length": length, "paper": accuracy,
                 }  # fmt: skip
 
 
@@ -93,6 +94,11 @@ def differences(row: dict[str, Any], sampler: str, protocol: Protocol) -> list[s
         why.append(f"decoded in {row['steps']} steps")
     if row["temperature"] != protocol.temperature:
         why.append(f"decoded at temperature {row['temperature']}, ours at {protocol.temperature}")
+    order = protocol.orders.get(sampler, "confidence")
+    if row["order"] == "unstated":
+        why.append("the order of its positions is not stated")
+    elif row["order"] != order:
+        why.append(f"decoded in the order of {row['order']}, ours of {order}")
     if row["task"] in protocol.generated:
         why.append("our test problems are generated")
     if row["first_stage"] and row["first_stage"] != protocol.first_stages.get(row["method"]):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -17,7 +16,7 @@ from unmask.progress import Progress
 from unmask.samplers.completions import Completions
 from unmask.samplers.decode import arguments, decode
 from unmask.seeding import Seeds
-from unmask.tasks import Corpus, Example, Task, graded, name_of, total_reward
+from unmask.tasks import Example, Task, graded, name_of, total_reward, without_prefill
 
 
 @dataclass
@@ -41,6 +40,7 @@ class Rollouts:
     entropy: Tensor | None = None  # [B, L] nats, of the distribution at temperature 1 that each token was drawn from
     name: str = ""  # of lines of progress
     learnt: Tensor | None = None  # [B, L] tokens that SFT may mask, where a row holds its prompt too; None is all
+    cut: Tensor | None = None  # [B] whether the prompt lost its beginning; None where none may
 
     def __len__(self) -> int:
         return len(self.reward)
@@ -112,6 +112,8 @@ class RolloutSettings:
     rows_per_forward: int
     dropout: bool
     mask_padding: bool
+    prefill: bool = True  # the prompt has the beginning of the response that the task gives
+    max_prompt_length: int = 0  # tokens; longer prompts lose their beginning. 0: no prompt is cut
     sigma: float = 0.0  # noise on the logit of an adaptive sampler's thresholds
     rows_at_once: int | None = None  # decoded together, from one stream of random numbers; None is all
     name: str = ""  # of lines of progress
@@ -123,8 +125,9 @@ def roll_out(policy: Policy, task: Task, examples: list[Example], settings: Roll
     The same for any number of processes, if each one's share is a multiple of `rows_at_once`: every such batch has a
     stream of random numbers of its own.
     """
+    task = task if settings.prefill else without_prefill(task)
     repeated = [example for example in examples for _ in range(settings.group_size)]
-    prompt, prompt_mask = (
+    prompt, prompt_mask, cut = (
         x.repeat_interleave(settings.group_size, 0) for x in _prompts(policy, task, examples, settings)
     )
     # No dropout, unless the released code's is asked for: the recorded probabilities are those of the policy itself.
@@ -152,16 +155,19 @@ def roll_out(policy: Policy, task: Task, examples: list[Example], settings: Roll
         ]
     names = [f.name for f in fields(Completions)]
     whole = Completions(*(processes.gather(torch.cat([getattr(part, name) for part in made])) for name in names))
-    return _rewarded(policy, task, repeated, prompt, prompt_mask, whole, settings)
+    rollouts = _rewarded(policy, task, repeated, prompt, prompt_mask, whole, settings)
+    return replace(rollouts, cut=cut) if settings.max_prompt_length else rollouts
 
 
-def posed(policy: Policy, task: Task, examples: list[Example], length: int) -> tuple[Tensor, Tensor]:
-    """Left-padded prompts [B, P] and their mask, False on padding.
+def posed(
+    policy: Policy, task: Task, examples: list[Example], length: int, longest: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Left-padded prompts [B, P] and their mask, False on padding; of each prompt the last `longest` tokens.
 
-    Raises InputError naming the first example whose prompt and response of `length` tokens exceed the model's context:
-    no prompt is ever cut.
+    Raises InputError naming the first example whose prompt and response of `length` tokens exceed the model's context.
     """
     prompts = [policy.prompt_ids(task.messages(example), task.prefill) for example in examples]
+    prompts = [ids[-longest:] for ids in prompts] if longest else prompts
     context = policy.model.config.max_position_embeddings
     for ids, example in zip(prompts, examples, strict=True):
         if len(ids) + length > context:
@@ -174,11 +180,18 @@ def posed(policy: Policy, task: Task, examples: list[Example], length: int) -> t
 
 
 def respond(
-    policy: Policy, task: Task, examples: list[Example], generator: torch.Generator, **decoding: Any
+    policy: Policy,
+    task: Task,
+    examples: list[Example],
+    generator: torch.Generator,
+    *,
+    mask_padding: bool = True,
+    **decoding: Any,
 ) -> tuple[Completions, list[str]]:
-    """One response to each example, for examination: no dropout, padding masked. `decoding` is as for `decode`."""
+    """One response to each example, for evaluation: no dropout. `decoding` is as for `decode`."""
     policy.model.eval()
     prompt, mask = posed(policy, task, examples, decoding["length"])
+    mask = mask if mask_padding else torch.ones_like(mask)
     decoding |= arguments(decoding["sampler"])
     with policy.merged():
         made = decode(policy.model, prompt, mask, eot=policy.eot, generator=generator, head=policy.head, **decoding)
@@ -189,60 +202,25 @@ def as_rollouts(
     policy: Policy, task: Task, examples: list[Example], texts: list[str], settings: RolloutSettings
 ) -> Rollouts:
     """Given responses in place of sampled ones: committed at step 0 with probability 1, at no forward passes."""
-    prompt, prompt_mask = _prompts(policy, task, examples, settings)
+    prompt, prompt_mask, _ = _prompts(policy, task, examples, settings)
     response = policy.responses(texts, settings.length)
     return _rewarded(policy, task, examples, prompt, prompt_mask, Completions.given(response), settings)
 
 
-def as_sequences(policy: Policy, corpus: Corpus, examples: list[Example], settings: RolloutSettings) -> Rollouts:
-    """Conversations of a corpus in place of rollouts: no separate prompt, `learnt` marks the tokens after it.
-
-    Prompts of different lengths then start at the same column and need no attention mask. There is no reward.
-    """
-    found = [conversation(policy, corpus, example, settings.length) for example in examples]
-    response = torch.tensor([ids for ids, _ in found], device=policy.model.device)
-    start = torch.tensor([asked for _, asked in found], device=policy.model.device)
-    learnt = torch.arange(settings.length, device=policy.model.device) >= start[:, None]
-    nothing = response[:, :0]
-    unknown = torch.full((len(examples),), torch.nan, device=policy.model.device)
-    given = Completions.given(response)
-    return Rollouts(
-        prompt=nothing,
-        prompt_mask=nothing.bool(),
-        **{f.name: getattr(given, f.name) for f in fields(given)},
-        reward=unknown,
-        correct=unknown,
-        counted=counted_tokens(response.masked_fill(~learnt, -1), policy.eot) * learnt,
-        group_size=settings.group_size,
-        buffer_rows=len(examples),
-        rows_per_forward=settings.rows_per_forward,
-        learnt=learnt,
-    )
-
-
-def conversation(policy: Policy, corpus: Corpus, example: Example, length: int) -> tuple[list[int], int]:
-    """Token ids of prompt and response, cut or padded to `length` with end of text, and how many belong to the prompt.
-
-    As in d1's SFT code the prompt is counted on its own, with a line break after it. So the first token of the header
-    in front of the response counts as prompt, and the rest of the header is learnt. Raises InputError if nothing is
-    left to learn, or if the tokenizer lacks a token of the response.
-    """
-    asked = corpus.messages(example)
-    answer = {"role": "assistant", "content": corpus.demonstration(example, length, True, random.Random(0))}
-    template, tokenizer = policy.tokenizer.apply_chat_template, policy.tokenizer
-    prompt = tokenizer(f"{template(asked, tokenize=False)}\n", add_special_tokens=False).input_ids
-    ids = tokenizer(f"{template([*asked, answer], tokenize=False)}", add_special_tokens=False).input_ids[:length]
-    what = f"tasks.{name_of(corpus)}: the row with the question {example['question'][:200]!r}"
-    if len(prompt) >= length:
-        raise InputError(f"{what} has a prompt of {len(prompt)} tokens; set methods.sft.generation_length to more")
-    if tokenizer.unk_token_id is not None and tokenizer.unk_token_id in ids[len(prompt) :]:
-        raise InputError(f"{what}: the tokenizer has no token for part of its response; take another model or corpus")
-    return ids + [policy.eot] * (length - len(ids)), len(prompt)
-
-
-def _prompts(policy: Policy, task: Task, examples: list[Example], settings: RolloutSettings) -> tuple[Tensor, Tensor]:
-    prompt, mask = posed(policy, task, examples, settings.length)
-    return prompt, mask if settings.mask_padding else torch.ones_like(mask)
+def _prompts(
+    policy: Policy, task: Task, examples: list[Example], settings: RolloutSettings
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Prompts, their mask and which of them lost their beginning [B]; says how many did."""
+    longest = settings.max_prompt_length
+    # One token more than is kept tells which prompts are longer.
+    prompt, mask = posed(policy, task, examples, settings.length, longest + 1 if longest else None)
+    cut = mask.sum(1) > longest if longest else torch.zeros(len(mask), dtype=torch.bool, device=mask.device)
+    if cut.any():
+        prompt, mask = prompt[:, -longest:], mask[:, -longest:]
+        if processes.rank() == 0:
+            said = f"{int(cut.sum())} of {len(cut)} prompts are longer than max_prompt_length, {longest} tokens"
+            print(f"{settings.name}: {said}; they lose their beginning", flush=True)
+    return prompt, mask if settings.mask_padding else torch.ones_like(mask), cut
 
 
 def _rewarded(

@@ -209,6 +209,7 @@ class EvaluationSpec(Spec):
     rows_per_batch: int
     task: str | None = None
     task_settings: dict[str, Any] | None = None
+    mask_padding: bool = True
 
 
 @dataclass(frozen=True)

@@ -185,6 +185,7 @@ class Trainer:
             "entropy": rollouts.mean_entropy(),
             "skipped": int(not sound),
             "flat_groups": rollouts.flat_groups,
+            **({} if rollouts.cut is None else {"prompts_cut": rollouts.cut.float().mean().item()}),
             **{key: (value / len(rollouts)).item() for key, value in sums.items()},
         }
 
@@ -219,6 +220,8 @@ class Trainer:
             rows_per_forward=s.rows_per_forward,
             dropout=s.rollout_dropout,
             mask_padding=s.mask_padding,
+            prefill=s.prefill,
+            max_prompt_length=s.max_prompt_length,
             rows_at_once=s.prompts_at_once * s.group_size,
             name=self._label(buffer),
         )

@@ -62,7 +62,7 @@ def effective_settings(preset: str) -> dict[Place, Settings]:
             values |= {"block_length": run.block_length, "start_from": methods[run.method].get("start_from", "none")}
             found[run.method, run.task] = flat(values)
             del found[run.method, run.task]["training.sampler"]  # a name; what it stands for is in `sampler`
-    evaluations = {name: spec.values() for name, spec in grid.evaluations.items()}
+    evaluations = {name: spec.values() for name, spec in grid.evaluations.items() if spec.task is None}
     tests = {task: grid.tests[task].settings for task in TASKS}
     found["evaluation", ""] = flat({"evaluations": evaluations, "tasks": tests})
     return found

@@ -40,7 +40,14 @@ class Config(Block):
 
     def sampler(self, name: str) -> dict[str, Any]:
         """A sampler's settings at the scale in use: those that the scale gives it, or the general ones."""
-        return (self.scales[self.scale].samplers.get(name) or self.samplers[name]).model_dump()
+        return (self.scales[self.scale].samplers.get(name) or self.samplers[name]).settings()
+
+    def evaluation(self, name: str) -> Evaluation:
+        """An evaluation, the later the stronger: general, fidelity, scale."""
+        values = self.evaluations[name].model_dump()
+        for overrides in (self.fidelities[self.fidelity], self.scales[self.scale]):
+            values |= overrides.evaluations.get(name, {})
+        return Evaluation(**values)
 
     @property
     def runtime_at_scale(self) -> Runtime:
@@ -88,9 +95,10 @@ class Config(Block):
         name = self.experiments[experiment].evaluation
         if name is None:
             return False  # a diagnosis samples
-        samplers = [self.sampler(one) for one in self.evaluations[name].samplers]
+        evaluation = self.evaluation(name)
+        samplers = [self.sampler(one) for one in evaluation.samplers]
         drawn = any(one["rule"] == "random_order" or one.get("score") == "random" for one in samplers)
-        return self.evaluations[name].temperature == 0 and not drawn
+        return evaluation.temperature == 0 and not drawn
 
     def settings(self, method: str, task: str) -> dict[str, Any]:
         """All settings of a method, the later the stronger: of trainings, then its own; general, fidelity, scale."""

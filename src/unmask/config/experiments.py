@@ -17,6 +17,7 @@ class Evaluation(Block):
     rows_per_batch: Count = Field(
         description="examples decoded together, from one stream of random numbers; processes share them by so many"
     )
+    mask_padding: bool = Field(default=True, description="hide left padding from attention; d1 and DMPO do not")
 
 
 class Diagnosis(Block):

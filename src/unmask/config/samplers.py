@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from unmask.config.kinds import Block, Count, Distinct, NonNegative, Positive, Share, Whole, refuse
+
+LATER = ("blocks", "top_p", "draw_dtype")  # settings that are younger than stored specs
 
 
 class Decoding(Block):
@@ -17,6 +19,19 @@ class Decoding(Block):
     )
     guidance: NonNegative = Field(default=0.0, description="w of classifier-free guidance; it doubles the passes")
     forbidden: Annotated[list[Whole], Distinct] = Field(default=[], description="ids never drawn, beside [MASK]")
+    blocks: bool = Field(default=True, description="block after block; false: the whole response is one block")
+    top_p: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=1.0, description="draw from the most probable tokens, up to the one that takes their share above this"
+    )
+    draw_dtype: Literal["float32", "bfloat16"] = Field(
+        default="float32",
+        description="numbers of the draw; bfloat16 is d1's Gumbel-max draw, which never draws rare tokens",
+    )
+
+    def settings(self) -> dict[str, Any]:
+        """All settings; the later ones only where they are not at their default, so that other specs do not change."""
+        later = {key for key in LATER if getattr(self, key) == type(self).model_fields[key].default}
+        return self.model_dump(exclude=later)
 
 
 class TopK(Decoding):
@@ -24,7 +39,9 @@ class TopK(Decoding):
 
     rule: Literal["top_k"]
     tokens_per_step: Count = Field(description="k; 1 is steps = L, 2 is steps = L/2")
-    score: Literal["confidence", "random"]
+    score: Literal["confidence", "entropy", "random"] = Field(
+        description="the drawn token's probability; entropy of what it was drawn from, lowest first; or random"
+    )
 
 
 class RandomOrder(Decoding):

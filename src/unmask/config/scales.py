@@ -18,6 +18,7 @@ class Overrides(Block):
     training: dict[str, Any] = Field(default={}, description="overrides of `training`")
     methods: dict[Name, ByTask] = Field(default={}, description="overrides of `methods`")
     task_settings: dict[Name, dict[str, Any]] = Field(default={}, description="overrides of `tasks`")
+    evaluations: dict[Name, dict[str, Any]] = Field(default={}, description="overrides of `evaluations`")
 
 
 class Cost(Block):

@@ -49,7 +49,13 @@ class Training(Block):
         description="adapter dropout also while sampling and in old log-probabilities, as in the released codes; the "
         "reference never has it"
     )
-    mask_padding: bool = Field(description="hide left padding from attention; the released codes do not")
+    prefill: bool = Field(
+        description="prompts of rollouts open the response as those of evaluations do; false: the policy writes it all"
+    )
+    max_prompt_length: Whole = Field(
+        description="tokens of a prompt in training; longer ones lose their beginning, and are counted. 0: none is cut"
+    )
+    mask_padding: bool = Field(description="hide left padding from attention")
     reference_sync: Whole = Field(description="updates after which the reference moves to the policy; 0 is never")
     reference_mix: Annotated[float, Field(gt=0, le=1)] = Field(
         description="how far: the reference becomes this share of the policy and the rest of the old reference"

@@ -66,6 +66,9 @@ def _undemonstrated(run: Run) -> list[str]:
         return [f"{where}.group_size: 1 response has no others to be compared with; take 2 or more"] if alone else []
     if run.corpus and training["validate_every"]:
         return [f"{where}.validate_every: {run.task} is a corpus and has no answers to check; set it to 0"]
+    if not run.corpus and not training["prefill"]:
+        how = f"demonstrations of {run.task} go on after the beginning that the prompt gives"
+        return [f"{where}.prefill: {how}; set it to true"]
     if not defines("tasks", run.task, "demonstration"):
         file = f"src/unmask/tasks/{run.task}.py"
         fix = f"write `demonstration` in {file}, give {where} a corpus, or take {run.task} out of the tasks"

@@ -50,7 +50,7 @@ def model_spec(config: Config, run: Run) -> ModelSpec:
 
 def evaluation_spec(config: Config, name: str, task: str | None = None) -> EvaluationSpec:
     """An evaluation; with `task`, of runs that were trained on another one."""
-    scale, evaluation = config.scales[config.scale], config.evaluations[name]
+    scale, evaluation = config.scales[config.scale], config.evaluation(name)
     return EvaluationSpec(
         name=f"{name}-on-{task}" if task else name,
         samplers={s: config.sampler(s) for s in evaluation.samplers},
@@ -60,6 +60,7 @@ def evaluation_spec(config: Config, name: str, task: str | None = None) -> Evalu
         rows_per_batch=evaluation.rows_per_batch,
         task=task,
         task_settings=test_settings(config, task) if task else None,
+        mask_padding=evaluation.mask_padding,
     )
 
 

@@ -19,8 +19,9 @@ from unmask.files import InputError
 from unmask.likelihood import Copies, denoising
 from unmask.methods import Method, Rows
 from unmask.models.policy import Policy
-from unmask.rollout import Rollouts, RolloutSettings, as_rollouts, as_sequences, conversation
+from unmask.rollout import Rollouts, RolloutSettings, as_rollouts
 from unmask.seeding import Seeds
+from unmask.sequences import as_sequences, conversation
 from unmask.tasks import Corpus, Example, Task, name_of
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from unmask.config.declared import declared_names, declared_settings, settings_of
 from unmask.config.exact_toy import ExactToy
+from unmask.config.experiments import Evaluation
 from unmask.config.kinds import Block
 from unmask.config.methods import NOT_SETTINGS
 from unmask.config.runtime import Runtime
@@ -23,6 +24,8 @@ def layers(raw: dict[str, Any]) -> Iterator[tuple[str, Any, type[Block]]]:
         yield f"{where}.training", block_at(block, "training"), Training
         yield from _method_layers(raw, block_at(block, "methods"), f"{where}.methods")
         yield from _task_layers(block_at(block, "task_settings"), f"{where}.task_settings")
+        for name, values in block_at(block, "evaluations").items():
+            yield f"{where}.evaluations.{name}", values, Evaluation
     for name, scale in block_at(raw, "scales").items():
         yield f"scales.{name}.runtime", block_at(scale, "runtime"), Runtime
     for name, experiment in block_at(raw, "experiments").items():

@@ -36,9 +36,12 @@ def _in_methods(raw: dict[str, Any]) -> Iterator[str]:
 
 
 def _in_examinations(raw: dict[str, Any]) -> Iterator[str]:
-    samplers = block_at(raw, "samplers")
-    for name, evaluation in block_at(raw, "evaluations").items():
-        yield from _strange(items_at(evaluation, "samplers"), samplers, f"evaluations.{name}.samplers")
+    samplers, evaluations = block_at(raw, "samplers"), block_at(raw, "evaluations")
+    replaced = [(f"{where}.evaluations", block_at(block, "evaluations")) for where, block in overrides(raw)]
+    for where, blocks in [("evaluations", evaluations), *replaced]:
+        yield from _strange(blocks, evaluations, where)
+        for name, evaluation in blocks.items():
+            yield from _strange(items_at(evaluation, "samplers"), samplers, f"{where}.{name}.samplers")
     for name, diagnosis in block_at(raw, "diagnoses").items():
         yield from _strange(given_at(diagnosis, "sampler"), samplers, f"diagnoses.{name}.sampler")
 

@@ -21,13 +21,20 @@ class Candidates:
     log_prob: Tensor  # log-probability of the token
     entropy: Tensor  # H of the prediction it was drawn from, nats
     margin: Tensor  # probability of the best token less that of the second best
+    drawn_entropy: Tensor | None = None  # H of the distribution it was drawn from: after temperature and top_p
 
 
 def top_k(masked: Tensor, found: Candidates, generator: torch.Generator, *, tokens_per_step: int, score: str) -> Tensor:
-    """The k best positions: by the probability of the drawn token (LLaDA's low-confidence remasking) or at random."""
+    """The k best positions: by probability of the drawn token (LLaDA's low-confidence remasking), entropy or at random.
+
+    The entropy is that of the distribution the token was drawn from, after temperature and top_p, as in Dream.
+    """
     scores = found.log_prob
     if score == "random":
         scores = torch.rand(scores.shape, generator=generator, device=scores.device)
+    elif score == "entropy":
+        assert found.drawn_entropy is not None
+        scores = -found.drawn_entropy
     return _first(_order(-scores, masked), tokens_per_step, masked)
 
 

@@ -28,6 +28,8 @@ from unmask.samplers.draw import draw
 from unmask.samplers.queue import Queue
 from unmask.samplers.slots import Cache, Slots
 
+BESIDE = ("cache", "guidance", "forbidden", "blocks", "top_p", "draw_dtype")  # in a sampler, and no part of its rule
+
 
 @torch.no_grad()
 def decode(
@@ -41,8 +43,11 @@ def decode(
     temperature: float,
     eot: int,
     generator: torch.Generator,
+    blocks: bool = True,
     cache: Cache = "none",
     slots: int | None = None,
+    top_p: float = 1.0,
+    draw_dtype: str = "float32",
     guidance: float = 0.0,
     forbidden: Sequence[int] = (),
     head: ThresholdHead | None = None,
@@ -52,6 +57,8 @@ def decode(
     """Decode a response of `length` tokens for every row of `prompt` [B, P], at most `slots` rows at a time.
 
     A row whose finished block holds an end of text is done: what follows is end of text, at no further forward passes.
+    Without `blocks` the whole response is one block. `top_p` and `draw_dtype` are as for `draw`; what is recorded stays
+    the policy's own, at temperature 1.
     `cache`: inside a block, keys and values are reused of what is left of it (prefix), and of what is right of it too
     (dual), as they were at the block's first pass; `guidance` is classifier-free, w of draw.py. An adaptive sampler
     has its thresholds chosen by `head`, with noise of standard deviation `sigma`. `report` is told after each step how
@@ -60,6 +67,7 @@ def decode(
     Raises InputError naming the row and position whose logits are NaN or infinite, and a row that commits nothing: it
     would stay where it is for ever.
     """
+    block_length = block_length if blocks else length
     queue = Queue.of(prompt, prompt_mask)
     choices = 0
     if sampler["rule"] == "adaptive":
@@ -79,11 +87,15 @@ def decode(
             hidden[where],
             temperature,
             generator,
+            top_p=top_p,
+            draw_dtype=draw_dtype,
+            drawn_entropy=sampler.get("score") == "entropy",
             forbidden=forbidden,
             unconditional=batch.hidden_states(unconditional=True)[where] if guidance else None,
             guidance=guidance,
         )
-        found = Candidates(*(_spread(getattr(found, f.name), masked) for f in fields(found)))
+        every = (getattr(found, f.name) for f in fields(found))
+        found = Candidates(*(None if values is None else _spread(values, masked) for values in every))
         chosen = commit(rule, masked, found, generator)
         batch.keep(chosen, _spread(token, masked), found.log_prob, found.entropy)
         done = batch.advance(eot)
@@ -96,7 +108,7 @@ def decode(
 
 def arguments(sampler: dict[str, Any]) -> dict[str, Any]:
     """A sampler's settings as arguments of `decode`: its commit rule, and what is beside it."""
-    beside: dict[str, Any] = {key: sampler[key] for key in ("cache", "guidance", "forbidden") if key in sampler}
+    beside: dict[str, Any] = {key: sampler[key] for key in BESIDE if key in sampler}
     return {"sampler": {key: value for key, value in sampler.items() if key not in beside}, **beside}
 
 

@@ -25,15 +25,20 @@ def draw(
     temperature: float,
     generator: torch.Generator,
     *,
+    top_p: float = 1.0,
+    draw_dtype: str = "float32",
+    drawn_entropy: bool = False,
     forbidden: Sequence[int] = (),
     unconditional: Tensor | None = None,
     guidance: float = 0.0,
 ) -> tuple[Tensor, Candidates]:
     """One token for each of hidden [n, D]: the most probable at temperature 0, else a draw from softmax(logits / T).
 
-    [MASK] and `forbidden` are never drawn. With the hidden states of the unconditional model [n, D], logits are
-    (1 + w) · conditional − w · unconditional, w = `guidance`.
-    Returns tokens [n] and Candidates of [n]. NaN or infinite logits give a log-probability that is NaN.
+    [MASK] and `forbidden` are never drawn, nor are tokens outside the nucleus of `top_p` (see `nucleus`). With the
+    hidden states of the unconditional model [n, D], logits are (1 + w) · conditional − w · unconditional, w =
+    `guidance`. With `draw_dtype` bfloat16 the draw is `gumbel_max`, otherwise it is exact to rounding.
+    Returns tokens [n] and Candidates of [n], with `drawn_entropy` only if it is asked for. NaN or infinite logits give
+    a log-probability that is NaN.
     """
     rows = rows_at_once(hidden.device.type, model.config.vocab_size)
     never = [model.config.mask_token_id, *forbidden]
@@ -45,13 +50,21 @@ def draw(
             logits = torch.lerp(model.lm_head(unconditional[some]).float(), logits, 1 + guidance)
         for one in never:  # one by one: a list of indices would have to be sent to the device
             logits[:, one] = NEVER
-        parts.append(_draw(logits, temperature, generator))
+        parts.append(_draw(logits, temperature, generator, top_p, draw_dtype, drawn_entropy))
     token, *rest = (torch.cat(column) for column in zip(*parts, strict=True))
     return token, Candidates(*rest)
 
 
-def _draw(logits: Tensor, temperature: float, generator: torch.Generator) -> tuple[Tensor, ...]:
-    """Token, its log-probability, entropy and margin at temperature 1, [n] each; uses up logits [n, V]."""
+def _draw(
+    logits: Tensor,
+    temperature: float,
+    generator: torch.Generator,
+    top_p: float,
+    draw_dtype: str,
+    drawn_entropy: bool,
+) -> tuple[Tensor, ...]:
+    """Token, and its fields of Candidates, [n] each; uses up logits [n, V]."""
+    low = logits.bfloat16() if draw_dtype == "bfloat16" and temperature else None
     best = logits.topk(min(2, logits.shape[1]), dim=1)
     shifted = logits.sub_(best.values[:, :1])  # in place, here and below: over the vocabulary memory is time
     weight = shifted.exp()
@@ -59,14 +72,43 @@ def _draw(logits: Tensor, temperature: float, generator: torch.Generator) -> tup
     entropy = (total.log() - torch.linalg.vecdot(weight, shifted) / total).clamp(min=0)
     margin = (1 - (best.values[:, -1] - best.values[:, 0]).exp()) / total
     total = total.masked_fill(best.values[:, 0] <= NEVER, torch.nan)  # no token is possible: all others are −∞
+    if temperature not in (0, 1):
+        weight = torch.div(shifted, temperature, out=weight).exp_()
+    if top_p < 1 and (temperature or drawn_entropy):
+        weight = weight.masked_fill(~nucleus(weight, top_p), 0)
+    # Over the vocabulary, so it is computed only where a commit rule asks for it.
+    more = [torch.special.entr(weight / weight.sum(1, keepdim=True)).sum(1)] if drawn_entropy else []
     if temperature == 0:
         token = best.indices[:, 0]
-        return token, -total.log(), entropy, margin
-    if temperature != 1:
-        weight = torch.div(shifted, temperature, out=weight).exp_()
-    token = pick_token(weight, generator)
+        return token, -total.log(), entropy, margin, *more
+    if low is not None:
+        token = gumbel_max(low.masked_fill(weight == 0, NEVER), temperature, generator)
+    else:
+        token = pick_token(weight, generator)
     drawn = shifted.gather(1, token[:, None])[:, 0]
-    return token, drawn - total.log(), entropy, margin
+    return token, drawn - total.log(), entropy, margin, *more
+
+
+def nucleus(weight: Tensor, top_p: float) -> Tensor:
+    """The most probable tokens, as a mask [n, V], up to and including the one that takes their share above `top_p`.
+
+    `weight` [n, V] ≥ 0 is in proportion to the probabilities. Of equally probable tokens the first ones come first.
+    """
+    ordered, index = weight.sort(dim=1, descending=True, stable=True)
+    share = ordered.cumsum(1, dtype=torch.float64)
+    before = nn.functional.pad(share[:, :-1], (1, 0))
+    return torch.zeros_like(weight, dtype=torch.bool).scatter_(1, index, before <= top_p * share[:, -1:])
+
+
+def gumbel_max(logits: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
+    """One index a row: the largest exp(logit) / E^T with E = -log u, every operation rounded to the type of the logits.
+
+    In bfloat16 u is at most 1 - 2^-8, so E is at least 2^-8 and a token that is far less probable than the best one can
+    never win: in effect a min-p filter. As on CUDA devices, a u that rounds to 1 becomes 0.
+    """
+    uniform = torch.rand(logits.shape, generator=generator, device=logits.device).to(logits.dtype)
+    uniform = uniform.masked_fill(uniform == 1, 0)
+    return (logits.exp() / (-uniform.log()) ** temperature).argmax(1)
 
 
 def pick_token(weight: Tensor, generator: torch.Generator) -> Tensor:

@@ -7,6 +7,7 @@ torch-free. A corpus for SFT derives from Corpus.
 from __future__ import annotations
 
 import contextlib
+import copy
 import importlib
 import math
 import random
@@ -110,6 +111,13 @@ def _plain(value: Any) -> Any:
     if sha256(Path(value["path"])) != value["sha256"]:
         raise InputError(f"{value['path']}: changed since the spec was written. Run snakemake again.")
     return value["path"]
+
+
+def without_prefill(task: Task) -> Task:
+    """The same task with nothing of the response in its prompt: the policy writes the beginning itself."""
+    same = copy.copy(task)
+    object.__setattr__(same, "prefill", "")  # tasks are frozen
+    return same
 
 
 def name_of(task: Task) -> str:

@@ -1,0 +1,79 @@
+"""What an evaluation may be set to, and what a fidelity or scale puts in its place."""
+
+import pytest
+import torch
+
+from unmask.config import Config
+from unmask.grid import expand
+from unmask.mistakes import ConfigError
+from unmask.plain import normalise
+from unmask.rollout import respond
+
+TOP1 = {"rule": "top_k", "tokens_per_step": 1, "score": "confidence"}
+PROMPTS = ["1 + 1", "1 + 1 + 1 + 1 + 1 + 1 + 1"]
+
+
+class Sums:
+    prefill = ""
+
+    def messages(self, example):
+        return [{"role": "user", "content": example["question"]}]
+
+
+@pytest.mark.parametrize("mask_padding", [True, False])
+def test_only_unmasked_padding_makes_an_answer_depend_on_its_batch(policy, mask_padding):
+    """As in the released evaluation of LLaDA, where the problems of a batch share one width."""
+
+    def log_probs(prompts):
+        made, _ = respond(
+            policy, Sums(), [{"question": prompt} for prompt in prompts], torch.Generator(), mask_padding=mask_padding,
+            length=8, block_length=8, sampler=TOP1, temperature=0.0,
+        )  # fmt: skip
+        return made.log_prob_t1[0]
+
+    assert torch.allclose(log_probs(PROMPTS[:1]), log_probs(PROMPTS), atol=1e-5) == mask_padding
+
+
+def evaluations(config, fidelity):
+    return expand(config | {"fidelity": fidelity}).evaluations
+
+
+def test_the_released_evaluation_attends_to_padding_and_dreams_does_not(config):
+    assert evaluations(config, "corrected")["papers"].mask_padding
+    released = evaluations(config, "released")
+    assert (released["papers"].mask_padding, released["papers"].rows_per_batch) == (False, 8)
+    assert released["dream"].mask_padding
+
+
+def test_a_scale_replaces_what_a_fidelity_does(config):
+    config["fidelities"]["released"]["evaluations"] = {"papers": {"temperature": 0.5, "rows_per_batch": 7}}
+    config["scales"]["smoke"]["evaluations"] = {"papers": {"rows_per_batch": 3}}
+    found = evaluations(config, "released")["papers"]
+    assert (found.temperature, found.rows_per_batch) == (0.5, 3)
+
+
+def test_a_temperature_of_the_fidelity_makes_an_evaluation_random(config):
+    config["fidelities"]["released"]["evaluations"] = {"papers": {"temperature": 0.5}}
+    assert Config.model_validate(normalise(config)).deterministic("main")
+    assert not Config.model_validate(normalise(config | {"fidelity": "released"})).deterministic("main")
+
+
+def test_defaults_leave_a_spec_as_it_is(config):
+    assert "mask_padding" not in evaluations(config, "corrected")["papers"].values()
+
+
+@pytest.mark.parametrize(
+    ("where", "change", "said"),
+    [
+        ("fidelities", {"papers": {"mask_pading": False}}, "evaluations.papers: unknown 'mask_pading'; did you mean"),
+        ("fidelities", {"paper": {"temperature": 0.1}}, "evaluations: unknown 'paper'; did you mean 'papers'"),
+        ("scales", {"papers": {"samplers": ["top3"]}}, "evaluations.papers.samplers: unknown 'top3'"),
+        ("scales", {"papers": {"rows_per_batch": 0}}, "evaluations.papers.rows_per_batch"),
+    ],
+)
+def test_mistakes_in_replaced_evaluations_are_named(config, where, change, said):
+    name = "smoke" if where == "scales" else "released"
+    config[where][name]["evaluations"] = change
+    with pytest.raises(ConfigError) as error:
+        expand(config)
+    assert f"{where}.{name}.{said}" in str(error.value)
