@@ -121,6 +121,21 @@ def test_an_unsolvable_puzzle_is_refused(tmp_path):
         load("countdown", settings).splits()
 
 
+def test_training_takes_all_puzzles_that_are_left(tmp_path):
+    write_parquet([{"nums": [2, 3, n], "target": 6 + n} for n in range(1, 41)], tmp_path / "train.parquet")
+    (tmp_path / "test.jsonl").write_text(json.dumps({"input": "8,3,2", "output": "14"}))
+    settings = {"prompt": "chat", "prompt_file": "", "train_source": local(tmp_path), "largest": 9,
+                "test_source": local(tmp_path / "test.jsonl"), "largest_target": 9, "train": 0, "validation": 7,
+                "test": 1, "seed": 0, "partial": "numbers"}  # fmt: skip
+    splits = load("countdown", settings).splits()
+    assert {split: len(examples) for split, examples in splits.items()} == {"train": 32, "validation": 7, "test": 1}
+    assert len({tuple(sorted(e["numbers"])) for examples in splits.values() for e in examples}) == 40
+    some = load("countdown", settings | {"train": 10}).splits()
+    assert some["validation"] == splits["validation"]
+    with pytest.raises(ValueError, match="no puzzle is left for training"):
+        load("countdown", settings | {"validation": 39}).splits()
+
+
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet"])
 def test_file_layouts(tmp_path, kind):
     rows = [{"question": f"é\u2028{i}", "answer": f"so\n#### {i}"} for i in range(4)]

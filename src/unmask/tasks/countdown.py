@@ -15,7 +15,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from unmask.config.kinds import Count, Source
+from unmask.config.kinds import Count, Source, Whole
 from unmask.prompts import Messages, ask, pose
 from unmask.scoring import published, strict
 from unmask.scoring.arithmetic import evaluate
@@ -64,7 +64,7 @@ class Countdown(Task):
     test_source: Source
     largest: Count  # number and target of generated puzzles
     largest_target: Count
-    train: Count  # puzzles in each split
+    train: Whole  # puzzles in each split; 0 is all that are left by the other two
     validation: Count
     test: Count
     seed: int
@@ -84,8 +84,11 @@ class Countdown(Task):
         if sum(sizes.values()) > len(pool) or 0 < len(given) < self.test:
             raise ValueError(f"only {len(given) or len(pool)} puzzles exist; ask for fewer")
         made = {}
-        for split, size in sizes.items():
+        for split, size in sizes.items():  # training comes last and may take the rest
+            size = len(pool) if split == "train" and size == 0 else size
             made[split], pool = [_example(puzzle, rng) for puzzle in pool[:size]], pool[size:]
+        if not made["train"]:
+            raise ValueError("no puzzle is left for training; ask for fewer in the other splits")
         made["test"] = made["test"] or [_example(puzzle, rng) for puzzle in given]
         return Splits({split: made[split] for split in SPLITS}, notes + dropped)
 
