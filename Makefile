@@ -24,7 +24,7 @@ reproduce-all: $(READY)   ## every experiment at laptop scale, an hour and a qua
 	snakemake --profile laptop everything
 	@echo "Open $(CURDIR)/results/laptop/all_report.html in a browser."
 
-data: $(READY)   ## fetch the papers' two test sets that are on no hub, at one commit of d1's repository, into data/
+data: $(READY)   ## fetch d1's test sets and prompts, at one commit of its repository, into data/
 	python src/fetch_data.py
 
 pin: $(READY)    ## put the hub's newest commit where config.yaml says that a revision is to be pinned

@@ -13,7 +13,7 @@ from pathlib import Path
 from unmask.data import write_rows
 from unmask.files import forget, run_step
 from unmask.manifest import write_manifest
-from unmask.sources import check_pinned, local_files
+from unmask.sources import check_pinned, local_files, read_from_hub
 from unmask.spec import DataSpec
 from unmask.stored import Splits
 from unmask.tasks import load, load_for_test
@@ -43,10 +43,9 @@ def main() -> None:
     for file, examples in zip(files, splits.values(), strict=True):
         write_rows(file, examples)
     rows = {split: len(examples) for split, examples in splits.items()}
-    inputs = local_files(spec.settings)
-    write_manifest(
-        manifest, spec, inputs, files, began, rows=rows, settings=spec.settings, notes=[n.to_json() for n in notes]
-    )
+    facts = {"rows": rows, "settings": spec.settings, "notes": [note.to_json() for note in notes]}
+    facts |= {"hub": read_from_hub(spec.settings)}
+    write_manifest(manifest, spec, local_files(spec.settings), files, began, **facts)
     for note in notes:
         print(note)
     print(f"{spec.task}: " + ", ".join(f"{n} {split}" for split, n in rows.items()))

@@ -30,8 +30,8 @@ class Released:
         """The prompt file's text, from the text of the source file. Raises ValueError if it is another."""
         tree = ast.parse(code)
         names: dict[str, str] = {}
-        for node in tree.body:
-            said = _text(node.value, names) if isinstance(node, ast.Assign) else None
+        for node in [node for node in tree.body if isinstance(node, ast.Assign)]:
+            said = _text(node.value, names)
             if said is not None:
                 names[ast.unparse(node.targets[0])] = said
         found = names.get(self.name) if self.after else _content(tree, self.name, names)

@@ -8,10 +8,12 @@ CSV every value is text, because guessing types turns the Sudoku "0140…" into 
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import os
 import random
 import re
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -64,18 +66,62 @@ def check_pinned(settings: dict[str, Any]) -> None:
 
 
 def hub_rows(repository: str, subset: str, split: str, revision: str) -> list[Row]:
-    """A split of a data set on the hub. Raises ValueError with the way out when it cannot be had."""
-    from datasets import load_dataset
+    """The rows of a split of a data set on the hub, read from the files of the pinned commit."""
+    return [row for file in hub_files(repository, subset, split, revision) for row in file_rows(file)]
 
+
+def hub_files(repository: str, subset: str, split: str, revision: str) -> list[Path]:
+    """The files of a split at a commit, from the hub's cache if they are there, else downloaded.
+
+    Raises ValueError with what to do when they cannot be had: no other version is ever taken. A data set that a script
+    makes is refused, because its rows are not in its files.
+    """
+    from datasets import load_dataset_builder
+    from huggingface_hub import snapshot_download
+
+    what, script = f"{repository} at {revision[:7]}", f"{repository.rpartition('/')[2]}.py"
+    wanted = ["README.md", "dataset_infos.json", script, *(f"*{suffix}" for suffix in READERS)]
     try:
-        return load_dataset(repository, subset, split=split, revision=revision).to_list()
+        folder = Path(snapshot_download(repository, repo_type="dataset", revision=revision, allow_patterns=wanted))
+        if (folder / script).is_file():
+            raise ValueError("it is made by a script, which is not run")
+        with tempfile.TemporaryDirectory() as scratch:
+            found = load_dataset_builder(str(folder), subset, cache_dir=scratch).config.data_files or {}
+        if split not in found:
+            raise ValueError(f"no split {split!r}; there are {', '.join(map(repr, found))}")
+        files = sorted(map(Path, found[split]))
+        if lost := _missing_parts(files):
+            raise ValueError(f"{', '.join(lost)} not there")
+        return files
     except (OSError, ValueError) as error:
         offline = " HF_HUB_OFFLINE is set." if os.environ.get("HF_HUB_OFFLINE") else ""
         raise ValueError(
-            f"{repository} at {revision[:7]}: cannot be loaded ({str(error).splitlines()[0]}).{offline} Where there is "
-            f"a network, run `hf download --repo-type dataset {repository} --revision {revision}`; or give a file with "
+            f"{what}: cannot be loaded ({str(error).splitlines()[0]}).{offline} Where there is a "
+            f"network, run `hf download --repo-type dataset {repository} --revision {revision}`; or give a file with "
             "source: local"
         ) from error
+
+
+def _missing_parts(files: list[Path]) -> list[str]:
+    """Names of parts, `…-00001-of-00002…`, that a cache lacks of a split whose other parts it has."""
+    names = {file.name for file in files}
+    parts = [re.fullmatch(r"(.*-)[0-9]{5}(-of-([0-9]{5}).*)", name) for name in sorted(names)]
+    every = [f"{p[1]}{number:05d}{p[2]}" for p in parts if p for number in range(int(p[3]))]
+    return [name for name in dict.fromkeys(every) if name not in names]
+
+
+def read_from_hub(settings: dict[str, Any]) -> dict[str, Any]:
+    """What the source blocks among a task's settings have on the hub, for the manifest: commit and SHA-256 of files."""
+    read = {}
+    for key, block in settings.items():
+        if isinstance(block, dict) and block.get("source") == "hub":
+            place = {name: value for name, value in block.items() if name != "source"}
+            digests = {}
+            for file in hub_files(**place):
+                with file.open("rb") as stream:
+                    digests[file.name] = hashlib.file_digest(stream, "sha256").hexdigest()
+            read[key] = place | {"files": digests}
+    return read
 
 
 def source_file(path: str, split: str) -> Path:
