@@ -83,6 +83,8 @@ def _source(fact: dict[str, Any]) -> str:
 
 
 def _shown(value: Any) -> str:
+    if value in (None, ""):
+        return "–"
     if isinstance(value, list):
         return ", ".join(f"`{one}`" for one in value)
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
