@@ -38,8 +38,9 @@ def tables() -> str:
 
 
 def _rows(methods: tuple[str, ...], facts: dict[str, list[dict[str, Any]]], ours: dict[Place, Settings]) -> list[str]:
-    """A row for each setting and each group of methods and tasks that agree in it."""
+    """A row for each setting and each group of methods and tasks that agree in it; first where sources disagree."""
     found: dict[tuple[str, ...], list[Place]] = {}
+    agree: dict[str, bool] = {}
     everywhere = [place for place in ours if place[0] in methods]
     settings = [fact["setting"] for preset in facts.values() for fact in preset if set(methods) & set(fact["methods"])]
     for setting in dict.fromkeys(settings):
@@ -50,6 +51,9 @@ def _rows(methods: tuple[str, ...], facts: dict[str, list[dict[str, Any]]], ours
             }
             if about["paper"] or about["released"]:
                 found.setdefault((setting, *_cells(about, ours[place].get(setting))), []).append(place)
+                values = [fact["value"] for some in about.values() for fact in some]
+                agree[setting] = agree.get(setting, True) and all(value == ours[place].get(setting) for value in values)
+    found = dict(sorted(found.items(), key=lambda row: agree[row[0][0]]))
     return [
         f"| `{setting}` | {_whom(where, everywhere, setting)} | {' | '.join(cells)} |"
         for (setting, *cells), where in found.items()
@@ -62,7 +66,7 @@ def _cells(about: dict[str, list[dict[str, Any]]], ours: Any) -> tuple[str, ...]
     remarks = []
     for fact in (fact for some in about.values() for fact in some):
         remarks += [fact.get("note", "")]
-        remarks += [f"ours: {fact['why']}" if "why" in fact else ""]
+        remarks += [f"{'`released`' if 'choice' in fact else 'ours'}: {fact['why']}" if "why" in fact else ""]
         remarks += [f"`{_preset(fact)}` differs: {fact['differs']}" if "differs" in fact else ""]
     return (*cells, _shown(ours), "; ".join(dict.fromkeys(filter(None, remarks))))
 
@@ -86,8 +90,9 @@ def _shown(value: Any) -> str:
     if value in (None, ""):
         return "–"
     if isinstance(value, list):
-        return ", ".join(f"`{one}`" for one in value)
-    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+        return _listed(value)
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return f"`{text.replace('e-0', 'e-')}`"
 
 
 def _whom(where: list[Place], everywhere: list[Place], setting: str) -> str:
@@ -95,11 +100,20 @@ def _whom(where: list[Place], everywhere: list[Place], setting: str) -> str:
     task = re.match(r"tasks\.(\w+)\.", setting)
     if where == [place for place in everywhere if not task or place[1] in (task[1], "", "s1k")]:
         return ""
-    methods = list(dict.fromkeys(method for method, _ in where))
-    tasks = list(dict.fromkeys(task for _, task in where))
-    named = methods if len(methods) < len({method for method, _ in everywhere}) else []
-    named += tasks if len(tasks) < len(TASKS) and not task else []
-    return ", ".join(f"`{one}`" for one in named)
+    tasks: dict[str, list[str]] = {}
+    for method, name in where:
+        tasks.setdefault(method, []).append(name)
+    parts = []
+    for some in dict.fromkeys(map(tuple, tasks.values())):
+        methods = [method for method in tasks if tuple(tasks[method]) == some]
+        named = [] if task or len(some) == len(TASKS) else list(some)
+        whole = len(methods) == len({method for method, _ in everywhere})
+        parts.append(" on ".join(_listed(names) for names in ([] if whole else methods, named) if names))
+    return "; ".join(parts)
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(f"`{one}`" for one in names)
 
 
 def rendered() -> str:
