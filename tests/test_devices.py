@@ -80,7 +80,7 @@ def test_a_buffer_and_its_losses(trainer_of, case):
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_an_evaluation(trainer_of, config, temperature, tmp_path):
     config["samplers"]["cached"] = {"rule": "threshold", "confidence": 0.5, "cache": "dual", "guidance": 0.5}
-    samplers = ["top2", "random_order", "cached", "adaptive_block"]
+    samplers = ["top2_bfloat16", "random_order", "cached", "adaptive_block", "top1_entropy"]
     config["evaluations"]["papers"] |= {"temperature": temperature, "samplers": samplers, "rows_per_batch": 3}
     trainer = trainer_of("dmpo", {})
     spec = expand(config).evaluations["papers"]
@@ -88,7 +88,7 @@ def test_an_evaluation(trainer_of, config, temperature, tmp_path):
     wanted = evaluate(trainer.policy, trainer.task, examples, trainer.run, spec, Kept(tmp_path / "one", "x"))
     with torch.device("meta"):
         found = evaluate(trainer.policy, trainer.task, examples, trainer.run, spec, Kept(tmp_path / "other", "x"))
-    assert len(found) == 2 * 4 * 8
+    assert len(found) == 2 * 5 * 8
     assert [row["completion"] for row in found] == [row["completion"] for row in wanted]
 
 

@@ -3,8 +3,10 @@
 import pytest
 import torch
 
+from unmask import evaluate
 from unmask.config import Config
 from unmask.grid import expand
+from unmask.kept import Kept
 from unmask.mistakes import ConfigError
 from unmask.plain import normalise
 from unmask.rollout import respond
@@ -32,6 +34,21 @@ def test_only_unmasked_padding_makes_an_answer_depend_on_its_batch(policy, mask_
         return made.log_prob_t1[0]
 
     assert torch.allclose(log_probs(PROMPTS[:1]), log_probs(PROMPTS), atol=1e-5) == mask_padding
+
+
+@pytest.mark.parametrize("mask_padding", [True, False])
+def test_an_evaluation_decodes_as_its_spec_says(config, policy, sudoku, tmp_path, monkeypatch, mask_padding):
+    config["evaluations"]["papers"] |= {"mask_padding": mask_padding, "samplers": ["top1"]}
+    grid, seen = expand(config), []
+
+    def responding(*arguments, mask_padding=True, **decoding):
+        seen.append(mask_padding)
+        return respond(*arguments, mask_padding=mask_padding, **decoding)
+
+    monkeypatch.setattr(evaluate, "respond", responding)
+    run, spec = grid.runs["base/sudoku/default/seed-0"], grid.evaluations["papers"]
+    evaluate.evaluate(policy, sudoku, sudoku.splits()["test"], run, spec, Kept(tmp_path / "parts", "x"))
+    assert set(seen) == {mask_padding}
 
 
 def evaluations(config, fidelity):

@@ -3,12 +3,13 @@
 import pytest
 import torch
 
-from unmask import tasks
+from unmask import methods, rollout, tasks
 from unmask.grid import expand
 from unmask.mistakes import ConfigError
-from unmask.rollout import RolloutSettings, as_rollouts, roll_out
+from unmask.rollout import RolloutSettings, as_rollouts, posed, roll_out
 from unmask.seeding import Seeds
 from unmask.tasks import without_prefill
+from unmask.trainer import Trainer
 
 QUESTIONS = ["1 + 1", "1 + 1 + 1 + 1 + 1 + 1"]
 EXAMPLES = [{"question": question} for question in QUESTIONS]
@@ -85,6 +86,33 @@ def test_given_responses_have_the_same_prompts(policy):
     short, long = whole(policy, "<reasoning>")
     made = as_rollouts(policy, Sums(), EXAMPLES, ["1", "2"], settings(max_prompt_length=len(short)))
     assert prompts(made) == [short, long[-len(short) :]]
+
+
+def trained(config, policy, sudoku, folder, **training):
+    """The metrics of a short training run."""
+    config["methods"]["dmpo"] |= {"buffers": 1, "updates_per_buffer": 1, "validate_every": 0, **training}
+    config["experiments"]["main"]["methods"] = ["dmpo"]
+    run = expand(config).runs["dmpo/sudoku/default/seed-0"]
+    method, examples = methods.load(run.algorithm, run.method_settings), sudoku.splits()["train"]
+    return Trainer(run, policy, method, sudoku, examples, folder, "x").train()
+
+
+def test_a_training_run_follows_both_settings(config, policy, sudoku, tmp_path, monkeypatch):
+    seen = []
+
+    def posing(policy, task, *rest):
+        found = posed(policy, task, *rest)
+        seen.append((task.prefill, found[0].shape[1]))
+        return found
+
+    monkeypatch.setattr(rollout, "posed", posing)
+    (row,) = trained(config, policy, sudoku, tmp_path, prefill=False, max_prompt_length=5)
+    assert row["prompts_cut"] == 1.0
+    assert seen == [("", 6)]  # one more than is kept shows which prompts are longer
+
+
+def test_metrics_say_nothing_of_prompts_where_none_may_be_cut(config, policy, sudoku, tmp_path):
+    assert "prompts_cut" not in trained(config, policy, sudoku, tmp_path)[0]
 
 
 def test_presets_at_the_papers_scale(config):
