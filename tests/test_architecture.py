@@ -36,6 +36,7 @@ BESIDE = {
     "exact_training": ROOMS["trainer"],
     "diagnostics": {"likelihood", "rollout"},
     "data": {"tasks"},
+    "rewarded": {"tasks"},
     **{name: {"models"} for name in ("costs", "compute", "memory", "fitting", "budget")},  # they know shapes
 }
 ANALYSIS = [

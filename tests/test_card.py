@@ -23,7 +23,7 @@ RUN = Run(
     model="llada-8b-instruct",
     training={"lora_rank": 128, "temperature": 0.9},
     method_settings={"clip": 0.5},
-    task_settings={"match": "number"},
+    task_settings={"rewards": "corrected"},
     sampler={"rule": "top_k", "tokens_per_step": 2},
     block_length=32,
 )

@@ -16,11 +16,11 @@ DATA = ROOT.parent / "shared" / "data"
 GENERATED = {"source": "generated"}
 SUDOKU = {
     "prompt": "chat", "prompt_file": "", "test_source": GENERATED, "split": "random", "min_blanks": 4, "max_blanks": 11,
-    "train": 64, "validation": 16, "test": 16, "seed": 0,
+    "train": 64, "validation": 16, "test": 16, "seed": 0, "rewards": "corrected",
 }  # fmt: skip
 COUNTDOWN = {
     "prompt": "chat", "prompt_file": "", "train_source": GENERATED, "test_source": GENERATED, "largest": 20,
-    "largest_target": 30, "train": 64, "validation": 16, "test": 16, "seed": 0, "partial": "numbers",
+    "largest_target": 30, "train": 64, "validation": 16, "test": 16, "seed": 0, "rewards": "corrected",
 }  # fmt: skip
 
 
@@ -29,8 +29,8 @@ def stored(**changes):
     return {"train_source": nowhere, "test_source": nowhere, "validation": 1, "seed": 0, "prompt_file": ""} | changes
 
 
-GSM8K = stored(match="number", format="corrected")
-MATH500 = stored(match="symbolic", format="corrected")
+GSM8K = stored(rewards="corrected")
+MATH500 = stored(rewards="corrected")
 
 
 def demonstrate(task, example, right=True):

@@ -17,8 +17,8 @@ CHATML = (
     "{% if add_generation_prompt %}<|bot|>{% endif %}"
 )
 PERFECT = "\nwork\n</reasoning>\n<answer>\n18\n</answer>"
-GSM8K = {"prompt_file": "", "train_source": {}, "test_source": {}, "validation": 0, "seed": 0, "match": "number",
-         "format": "corrected"}  # fmt: skip
+GSM8K = {"prompt_file": "", "train_source": {}, "test_source": {}, "validation": 0, "seed": 0,
+         "rewards": "corrected"}  # fmt: skip
 EXAMPLE = {"question": "?", "answer": "18", "difficulty": 1}
 
 

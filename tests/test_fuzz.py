@@ -133,13 +133,13 @@ STORED = {"validation": 1, "seed": 0, "prompt_file": ""}
 PUZZLES = {"prompt": "chat", "prompt_file": "", "train": 2, "validation": 1, "test": 1, "seed": 0}
 BOARD = {"Puzzle": "0234341221434321", "Solution": "1234341221434321"}
 RIGHT = {  # task: settings and a row that is right
-    "gsm8k": (STORED | {"match": "number", "format": "corrected"}, {"question": "q", "answer": "<<1>>\n#### 1,000"}),
+    "gsm8k": (STORED | {"rewards": "corrected"}, {"question": "q", "answer": "<<1>>\n#### 1,000"}),
     "math500": (
-        STORED | {"match": "text", "format": "corrected"},
+        STORED | {"rewards": "released_d1"},
         {"problem": "p", "answer": r"\frac12", "solution": r"\boxed{1}", "level": "Level 5"},
     ),
     "countdown": (
-        PUZZLES | {"largest": 9, "largest_target": 9, "partial": "numbers"},
+        PUZZLES | {"largest": 9, "largest_target": 9, "rewards": "corrected"},
         {"nums": [1, 2, 9], "target": 9},
     ),
     "sudoku": (PUZZLES | {"split": "random", "min_blanks": 4, "max_blanks": 8}, BOARD),

@@ -57,7 +57,7 @@ HOSTILE = {
 }
 GENERATED = {"source": "generated"}
 TERSE = {"prompt": "terse", "prompt_file": "", "train_source": GENERATED, "test_source": GENERATED, "largest": 9,
-         "largest_target": 9, "train": 1, "validation": 1, "test": 1, "seed": 0, "partial": "numbers"}  # fmt: skip
+         "largest_target": 9, "train": 1, "validation": 1, "test": 1, "seed": 0, "rewards": "corrected"}  # fmt: skip
 WRAPPED = ["{}", "<answer>{}</answer>", "<answer>\\boxed{{{}}}</answer>", "<answer>\\boxed{{{}", "\\boxed {}"]
 
 
@@ -81,11 +81,14 @@ def test_hostile_answers_are_rewarded_as_quickly(name):
     source = {"source": "local", "path": "nowhere"}
     stored = {"train_source": source, "test_source": source, "validation": 1, "seed": 0, "prompt_file": ""}
     tasks = [
-        (load("gsm8k", stored | {"match": "number", "format": "released"}), {"answer": "18"}),
-        (load("math500", stored | {"match": "symbolic", "format": "corrected"}), {"answer": "18"}),
-        (load("math500", stored | {"match": "text", "format": "released"}), {"answer": "18"}),
-        (load("countdown", TERSE), {"numbers": [9, 9, 9], "target": 9}),
-        (load("countdown", TERSE | {"prompt": "chat"}), {"numbers": [9, 9, 9], "target": 9}),
+        (load(name, settings | {"rewards": rewards}), example)
+        for name, settings, example in (
+            ("gsm8k", stored, {"answer": "18"}),
+            ("math500", stored, {"answer": "18"}),
+            ("countdown", TERSE, {"numbers": [9, 9, 9], "target": 9}),
+            ("countdown", TERSE | {"prompt": "chat"}, {"numbers": [9, 9, 9], "target": 9}),
+        )
+        for rewards in ("corrected", "released_d1", "released_dmpo")
     ]
     for wrapper in WRAPPED[1:3]:
         response = wrapper.replace("{{", "{").replace("}}", "}").replace("{}", HOSTILE[name], 1)

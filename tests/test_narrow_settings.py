@@ -36,8 +36,8 @@ def test_given_boards_are_all_left_out_of_training_however_many_are_tested(tmp_p
 
 def test_a_reward_setting_changes_no_example(task_settings):
     settings = task_settings("countdown")
-    assert narrow_settings("countdown")["reward_only"] == ("partial",)
-    assert load("countdown", settings | {"partial": "tags"}).splits() == load("countdown", settings).splits()
+    assert narrow_settings("countdown")["reward_only"] == ("rewards",)
+    assert load("countdown", settings | {"rewards": "released_d1"}).splits() == load("countdown", settings).splits()
 
 
 @pytest.mark.parametrize("name", ["gsm8k", "math500"])

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 DATA = ROOT.parent / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.exists(), reason="no ../shared/data")
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-STORED = {"validation": 1, "seed": 0, "prompt_file": "", "format": "corrected"}
+STORED = {"validation": 1, "seed": 0, "prompt_file": "", "rewards": "corrected"}
 
 
 def local(path):
@@ -35,11 +35,11 @@ def hub(repository, subset="default", split="train", revision=COMMIT):
 
 
 def gsm8k(train, test, **more):
-    return load("gsm8k", {"train_source": train, "test_source": test, "match": "number"} | STORED | more)
+    return load("gsm8k", {"train_source": train, "test_source": test} | STORED | more)
 
 
 def math500(train, test, **more):
-    return load("math500", {"train_source": train, "test_source": test, "match": "text"} | STORED | more)
+    return load("math500", {"train_source": train, "test_source": test} | STORED | more)
 
 
 def write_parquet(rows, file):
@@ -101,7 +101,7 @@ def test_every_countdown_test_puzzle_is_solvable_and_kept_from_training(tmp_path
     write_parquet(rows, tmp_path / "train.parquet")
     settings = {"prompt": "chat", "prompt_file": "", "train_source": local(tmp_path), "largest": 9, "largest_target": 9,
                 "test_source": local(DATA / "countdown"), "train": 20, "validation": 8, "test": 256, "seed": 0,
-                "partial": "numbers"}  # fmt: skip
+                "rewards": "corrected"}  # fmt: skip
     task = load("countdown", settings)
     splits = task.splits()
     assert {split: len(examples) for split, examples in splits.items()} == {"train": 20, "validation": 8, "test": 256}
@@ -117,7 +117,7 @@ def test_an_unsolvable_puzzle_is_refused(tmp_path):
     write_parquet([{"nums": [1, 1, 1], "target": 99}], tmp_path / "test.parquet")
     settings = {"prompt": "chat", "prompt_file": "", "train_source": {"source": "generated"}, "largest": 9,
                 "test_source": local(tmp_path), "largest_target": 9, "train": 2, "validation": 2, "test": 1, "seed": 0,
-                "partial": "numbers"}  # fmt: skip
+                "rewards": "corrected"}  # fmt: skip
     with pytest.raises(ValueError, match=r"\[1, 1, 1\] -> 99 has no solution"):
         load("countdown", settings).splits()
 
@@ -207,7 +207,7 @@ def test_the_hub_layout_of_countdown(tmp_path, cache):
     write_parquet(rows, cache("a/countdown") / "data/train-00000-of-00001.parquet")
     settings = {"prompt": "chat", "prompt_file": "", "train_source": hub("a/countdown"), "largest": 9,
                 "test_source": local(tmp_path / "test.jsonl"), "largest_target": 9, "train": 5, "validation": 2,
-                "test": 1, "seed": 0, "partial": "numbers"}  # fmt: skip
+                "test": 1, "seed": 0, "rewards": "corrected"}  # fmt: skip
     (tmp_path / "test.jsonl").write_text(json.dumps({"input": "8,3,2", "output": "14"}))
     splits = load("countdown", settings).splits()
     assert [len(examples) for examples in splits.values()] == [5, 2, 1]
@@ -277,7 +277,7 @@ def test_prepare_dataset_writes_the_splits_and_what_they_were_made_of(tmp_path):
         rows = [{"question": f"{split}{i}", "answer": f"<<1+1=2>> #### {i},000"} for i in range(5)]
         (tmp_path / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
     (tmp_path / "prompt.txt").write_text("Solve: {question}")
-    settings = STORED | {"train_source": local(tmp_path), "test_source": local(tmp_path), "match": "number"}
+    settings = STORED | {"train_source": local(tmp_path), "test_source": local(tmp_path)}
     settings = with_content(settings | {"prompt_file": str(tmp_path / "prompt.txt")})  # as the workflow writes a spec
     rows_of = {}
     for test in (False, True):

@@ -14,11 +14,12 @@ CASES = Path(__file__).parents[2] / "shared" / "cases"
 NOWHERE = {"source": "local", "path": "nowhere"}
 STORED = {"train_source": NOWHERE, "test_source": NOWHERE, "validation": 1, "seed": 0, "prompt_file": ""}
 SUDOKU = {"prompt": "chat", "prompt_file": "", "test_source": {"source": "generated"}, "split": "disjoint",
-          "min_blanks": 4, "max_blanks": 11, "train": 64, "validation": 16, "test": 16, "seed": 0}  # fmt: skip
+          "min_blanks": 4, "max_blanks": 11, "train": 64, "validation": 16, "test": 16, "seed": 0,
+          "rewards": "corrected"}  # fmt: skip
 GENERATED = {"source": "generated"}
 COUNTDOWN = {"prompt": "chat", "prompt_file": "", "train_source": GENERATED, "test_source": GENERATED, "largest": 12,
              "largest_target": 20, "train": 64, "validation": 16, "test": 16, "seed": 0,
-             "partial": "numbers"}  # fmt: skip
+             "rewards": "corrected"}  # fmt: skip
 CHAIN = {"min_steps": 2, "max_steps": 6, "train": 64, "validation": 16, "test": 16, "seed": 0}
 SIMPLIFY = {"largest": 9, "min_terms": 3, "max_terms": 6, "train": 64, "validation": 16, "test": 16, "seed": 0}
 
@@ -48,35 +49,29 @@ GSM8K_REWARDS = [  # what follows <reasoning>; its tags, loose format, exact for
     ("18", 0.0, 0.0, 0.0, 0.0, 0.0),
     ("", 0.0, 0.0, 0.0, 0.0, 0.0),
 ]
-GSM8K_RELEASED = [
-    (BEGIN + "18" + END + "\n", 0.5, 0.5, 0.5, 0.5, 2.0),
-    (BEGIN + "18" + END, 0.5 - 0.051 + 0.001, 0.5, 0.0, 0.5, 2.0),  # all 51 characters cost
-    (BEGIN + "18.0" + END + "\n", 0.5, 0.5, 0.5, 0.0, 0.0),
-    (BEGIN + "18" + END + "\nbye!", 0.5 - 0.004 - 0.004, 0.5, 0.0, 0.5, 2.0),
-]
 HALF = r"\frac{1}{2}"
-MATH500_REWARDS = [  # response; format, right as mathematics, right as a string, format under the released test
-    (r"</reasoning><answer>\boxed{\frac{1}{2}}</answer>", 1.0, 2.0, 2.0, 0.75),
-    (r"</reasoning><answer>\boxed{\frac12}</answer>", 1.0, 2.0, 2.0, 0.75),
-    (r"</reasoning><answer>\boxed{\dfrac{1}{2}}</answer>", 1.0, 2.0, 2.0, 0.75),
-    (r"</reasoning><answer>\boxed{1/2}</answer>", 1.0, 2.0, 2.0, 0.75),
-    (r"</reasoning><answer>\boxed{0.5}</answer>", 1.0, 2.0, 2.0, 0.75),
-    (r"</reasoning><answer>\boxed{.5}</answer>", 1.0, 2.0, 2.0, 0.75),
-    (r"</reasoning><answer>\boxed{x=\frac12}</answer>", 1.0, 2.0, 2.0, 0.75),
-    (r"</reasoning><answer>\boxed{0.50}</answer>", 1.0, 2.0, 0.0, 0.75),
-    (r"</reasoning><answer>\boxed{\frac{2}{4}}</answer>", 1.0, 2.0, 0.0, 0.75),
-    (r"</reasoning><answer>\boxed{2^{-1}}</answer>", 1.0, 2.0, 0.0, 0.75),
-    (r"</reasoning><answer>\boxed{2}</answer>", 1.0, 0.0, 0.0, 0.75),
-    (r"</reasoning><answer>\boxed{}</answer>", 1.0, 0.0, 0.0, 0.75),
-    (r"</reasoning><answer>\boxed{1/2</answer>", 1.0, 2.0, 0.0, 0.75),
-    (r"</reasoning><answer>1/2</answer>", 0.75, 2.0, 0.0, 0.75),
-    (r"</reasoning><answer>half</answer>", 0.75, 0.0, 0.0, 0.75),
-    (r"\boxed{1/2}</reasoning><answer>1/2</answer>", 0.75, 2.0, 2.0, 0.75),
-    (r"\boxed{1/2}", 0.5, 2.0, 2.0, 0.25),
-    (r"\boxed{3} no, \boxed{1/2}", 0.5, 2.0, 2.0, 0.25),
-    (r"\boxed{1/2} no, \boxed{3}", 0.5, 0.0, 0.0, 0.25),
-    (r"so 1/2", 0.25, 0.0, 0.0, 0.25),
-    ("", 0.25, 0.0, 0.0, 0.25),
+MATH500_REWARDS = [  # response; format, right
+    (r"</reasoning><answer>\boxed{\frac{1}{2}}</answer>", 1.0, 2.0),
+    (r"</reasoning><answer>\boxed{\frac12}</answer>", 1.0, 2.0),
+    (r"</reasoning><answer>\boxed{\dfrac{1}{2}}</answer>", 1.0, 2.0),
+    (r"</reasoning><answer>\boxed{1/2}</answer>", 1.0, 2.0),
+    (r"</reasoning><answer>\boxed{0.5}</answer>", 1.0, 2.0),
+    (r"</reasoning><answer>\boxed{.5}</answer>", 1.0, 2.0),
+    (r"</reasoning><answer>\boxed{x=\frac12}</answer>", 1.0, 2.0),
+    (r"</reasoning><answer>\boxed{0.50}</answer>", 1.0, 2.0),
+    (r"</reasoning><answer>\boxed{\frac{2}{4}}</answer>", 1.0, 2.0),
+    (r"</reasoning><answer>\boxed{2^{-1}}</answer>", 1.0, 2.0),
+    (r"</reasoning><answer>\boxed{2}</answer>", 1.0, 0.0),
+    (r"</reasoning><answer>\boxed{}</answer>", 1.0, 0.0),
+    (r"</reasoning><answer>\boxed{1/2</answer>", 1.0, 2.0),
+    (r"</reasoning><answer>1/2</answer>", 0.75, 2.0),
+    (r"</reasoning><answer>half</answer>", 0.75, 0.0),
+    (r"\boxed{1/2}</reasoning><answer>1/2</answer>", 0.75, 2.0),
+    (r"\boxed{1/2}", 0.5, 2.0),
+    (r"\boxed{3} no, \boxed{1/2}", 0.5, 2.0),
+    (r"\boxed{1/2} no, \boxed{3}", 0.5, 0.0),
+    (r"so 1/2", 0.25, 0.0),
+    ("", 0.25, 0.0),
 ]
 PUZZLE, SOLUTION = "0204032001400402", "1234432121433412"  # 8 blanks
 SUDOKU_REWARDS = [  # 8 blanks and 8 givens; the reward, and as a tiny model earns it
@@ -93,27 +88,27 @@ SUDOKU_REWARDS = [  # 8 blanks and 8 givens; the reward, and as a tiny model ear
 ]  # fmt: skip
 
 
-COUNTDOWN_REWARDS = [  # 3, 4, 5 -> 23; the reward, and as released
-    (r"</reasoning><answer>\boxed{3+4*5}</answer>", 1.0, 1.0), (r"<answer>\boxed{4*5+3}</answer>", 1.0, 1.0),
-    (r"<answer>\boxed{(4*5)+3}</answer>", 1.0, 1.0), (r"<answer>\boxed{3 + 4 \times 5}</answer>", 1.0, 1.0),
-    (r"<answer>\boxed{3+4*5=23}</answer>", 1.0, 1.0), (r"<answer>3+4*5</answer>", 1.0, 1.0),
-    (r"<answer>\boxed{3+4*5</answer>", 1.0, 1.0), (r"\boxed{3+4*5}", 1.0, 1.0),
-    (r"<answer>\boxed{3+4+5}</answer>", 0.1, 0.1), (r"<answer>\boxed{3*4*5}</answer>", 0.1, 0.1),
-    (r"<answer>\boxed{5-4/3}</answer>", 0.1, 0.1), (r"<answer>\boxed{3-4-5=23}</answer>", 0.1, 0.1),
-    (r"<answer>\boxed{3+20}</answer>", 0.0, 0.1), (r"<answer>\boxed{23}</answer>", 0.0, 0.1),
-    (r"<answer>\boxed{3+4*5+0}</answer>", 0.0, 0.1), (r"<answer>\boxed{3+4*5+3-3}</answer>", 0.0, 0.1),
-    (r"<answer>\boxed{3**4+5}</answer>", 0.0, 0.1), (r"<answer>\boxed{3, 4, 5}</answer>", 0.0, 0.1),
-    (r"<answer></answer>", 0.0, 0.1), (r"<answer>\boxed{5/(3-3)}</answer>", 0.0, 0.1), ("3+4*5", 0.0, 0.0),
-    ("", 0.0, 0.0), (r"<|endoftext|><answer>\boxed{3+4*5}</answer>", 0.0, 0.0),
+COUNTDOWN_REWARDS = [  # 3, 4, 5 -> 23
+    (r"</reasoning><answer>\boxed{3+4*5}</answer>", 1.0), (r"<answer>\boxed{4*5+3}</answer>", 1.0),
+    (r"<answer>\boxed{(4*5)+3}</answer>", 1.0), (r"<answer>\boxed{3 + 4 \times 5}</answer>", 1.0),
+    (r"<answer>\boxed{3+4*5=23}</answer>", 1.0), (r"<answer>3+4*5</answer>", 1.0),
+    (r"<answer>\boxed{3+4*5</answer>", 1.0), (r"\boxed{3+4*5}", 1.0),
+    (r"<answer>\boxed{3+4+5}</answer>", 0.1), (r"<answer>\boxed{3*4*5}</answer>", 0.1),
+    (r"<answer>\boxed{5-4/3}</answer>", 0.1), (r"<answer>\boxed{3-4-5=23}</answer>", 0.1),
+    (r"<answer>\boxed{3+20}</answer>", 0.0), (r"<answer>\boxed{23}</answer>", 0.0),
+    (r"<answer>\boxed{3+4*5+0}</answer>", 0.0), (r"<answer>\boxed{3+4*5+3-3}</answer>", 0.0),
+    (r"<answer>\boxed{3**4+5}</answer>", 0.0), (r"<answer>\boxed{3, 4, 5}</answer>", 0.0),
+    (r"<answer></answer>", 0.0), (r"<answer>\boxed{5/(3-3)}</answer>", 0.0), ("3+4*5", 0.0),
+    ("", 0.0), (r"<|endoftext|><answer>\boxed{3+4*5}</answer>", 0.0),
 ]  # fmt: skip
 
 
 def gsm8k(**settings):
-    return load("gsm8k", STORED | {"match": "number", "format": "corrected"} | settings)
+    return load("gsm8k", STORED | {"rewards": "corrected"} | settings)
 
 
 def math500(**settings):
-    return load("math500", STORED | {"match": "symbolic", "format": "corrected"} | settings)
+    return load("math500", STORED | {"rewards": "corrected"} | settings)
 
 
 @pytest.mark.parametrize(("response", "tags", "loose", "exact", "whole", "right"), GSM8K_REWARDS)
@@ -124,25 +119,18 @@ def test_gsm8k_rewards(response, tags, loose, exact, whole, right):
     )
 
 
-@pytest.mark.parametrize(("response", "tags", "loose", "exact", "whole", "right"), GSM8K_RELEASED)
-def test_gsm8k_rewards_as_released(response, tags, loose, exact, whole, right):
-    parts = gsm8k(match="text", format="released").reward(response, {"question": "q", "answer": "18"})
-    assert list(parts.values()) == pytest.approx([tags, loose, exact, whole, right])
-
-
 def test_gsm8k_golds_may_have_separators():
     example = {"question": "q", "answer": "1,000"}
     assert gsm8k().reward(BEGIN + "1000" + END, example)["correct"] == 2.0
-    assert gsm8k(match="text").reward(BEGIN + "1000" + END, example)["correct"] == 0.0
+    assert gsm8k(rewards="released_d1").reward(BEGIN + "1000" + END, example)["correct"] == 0.0
     grade = gsm8k().grade("<answer>\\boxed{1,000}</answer>", example)
     assert (grade.answer, grade.published, grade.strict) == ("1.0", 0.0, 1.0)
 
 
-@pytest.mark.parametrize(("response", "form", "symbolic", "text", "released"), MATH500_REWARDS)
-def test_math500_rewards(response, form, symbolic, text, released):
+@pytest.mark.parametrize(("response", "form", "right"), MATH500_REWARDS)
+def test_math500_rewards(response, form, right):
     example = {"question": "q", "answer": HALF}
-    assert math500().reward(response, example) == {"format": form, "correct": symbolic}
-    assert math500(match="text", format="released").reward(response, example) == {"format": released, "correct": text}
+    assert math500().reward(response, example) == {"format": form, "correct": right}
 
 
 @pytest.mark.parametrize(("response", "cells", "terse"), SUDOKU_REWARDS)
@@ -152,11 +140,10 @@ def test_sudoku_rewards(response, cells, terse):
     assert load("sudoku", SUDOKU | {"prompt": "terse"}).reward(response, example) == {"cells": terse}
 
 
-@pytest.mark.parametrize(("response", "reward", "released"), COUNTDOWN_REWARDS)
-def test_countdown_rewards(response, reward, released):
+@pytest.mark.parametrize(("response", "reward"), COUNTDOWN_REWARDS)
+def test_countdown_rewards(response, reward):
     example = {"question": "", "answer": "", "difficulty": 1, "numbers": [5, 3, 4], "target": 23}
     assert load("countdown", COUNTDOWN).reward(response, example) == {"value": reward}
-    assert load("countdown", COUNTDOWN | {"partial": "tags"}).reward(response, example) == {"value": released}
 
 
 @pytest.mark.parametrize("length", [24, 32, 48])

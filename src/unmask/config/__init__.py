@@ -108,12 +108,16 @@ class Config(Block):
             layers += [block, block.get("by_task", {}).get(task, {})]
         return {key: value for layer in layers for key, value in layer.items() if key not in NOT_SETTINGS}
 
-    def task_settings(self, task: str) -> dict[str, Any]:
-        """All settings of a task, the later the stronger: general, fidelity, scale.
+    def task_settings(self, task: str, method: str | None = None) -> dict[str, Any]:
+        """All settings of a task, the later the stronger: general, fidelity, scale; then a method's own, likewise.
 
         A terse prompt reads no file, and an evaluation may have the file of training.
         """
-        layers = [self.tasks, self.fidelities[self.fidelity].task_settings, self.scales[self.scale].task_settings]
+        fidelity, scale = self.fidelities[self.fidelity], self.scales[self.scale]
+        layers: list[Any] = [self.tasks, fidelity.task_settings, scale.task_settings]
+        if method is not None:
+            blocks: list[Any] = [self.methods, fidelity.methods, scale.methods]
+            layers += [block.get(method, {}).get("task_settings", {}) for block in blocks]
         found = {key: value for layer in layers for key, value in layer.get(task, {}).items()}
         if found.get("prompt") == "terse":
             found |= dict.fromkeys(found.keys() & {"prompt_file", "evaluation_prompt_file"}, "")

@@ -83,10 +83,11 @@ class NumpyChoice(Block):
 Subset = Annotated[FirstRows | NumpyChoice, Field(discriminator="rule")]
 Stored = Annotated[HubData | LocalData, Field(discriminator="source")]
 Source = Annotated[HubData | LocalData | GeneratedData, Field(discriminator="source")]
+Rewards = Literal["corrected", "released_d1", "released_dmpo"]  # whose reward function: ours, or one of a released code
 
 # The words an annotation in a method's or task's file may use.
 ANNOTATIONS = {
     "int": int, "float": float, "str": str, "bool": bool, "list": list, "Literal": Literal,
     "Count": Count, "Pairs": Pairs, "Whole": Whole, "Positive": Positive, "NonNegative": NonNegative, "Share": Share,
-    "Stored": Stored, "Source": Source, "Subset": Subset,
+    "Stored": Stored, "Source": Source, "Subset": Subset, "Rewards": Rewards,
 }  # fmt: skip

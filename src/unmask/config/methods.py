@@ -10,8 +10,8 @@ from typing_extensions import TypedDict
 from unmask.config.kinds import Name
 
 # Keys of a method's block that are not settings: the file it runs, the method it starts from, the corpus that it learns
-# in place of each task, values by task.
-NOT_SETTINGS = ("algorithm", "start_from", "corpus", "by_task")
+# in place of each task, values by task, whose reward each task has.
+NOT_SETTINGS = ("algorithm", "start_from", "corpus", "by_task", "task_settings")
 
 
 class ByTask(TypedDict, total=False):
@@ -20,6 +20,7 @@ class ByTask(TypedDict, total=False):
     __pydantic_config__ = ConfigDict(extra="allow", strict=True)  # type: ignore[misc]
     corpus: Name  # a task that is a corpus: one run a seed learns it, and all tasks share that run
     by_task: dict[Name, dict[str, Any]]
+    task_settings: dict[Name, dict[str, Any]]  # of tasks, for the runs of this method: those that decide the reward
 
 
 class MethodBlock(ByTask, total=False):

@@ -76,7 +76,7 @@ def _run(
         model=_model_address(config, model, task, seed),
         training=training,
         method_settings=own,
-        task_settings=training_settings(config, task) if trains else test_settings(config, task),
+        task_settings=training_settings(config, task, method) if trains else test_settings(config, task),
         sampler=config.sampler(training["sampler"]) if trains else {},
         block_length=scale.block_length if trains else 0,
         corpus=corpus is not None,

@@ -11,9 +11,9 @@ from unmask.grid.content import with_content
 from unmask.spec import DataSpec, DiagnosisSpec, EvaluationSpec, ModelSpec, Run, ToySpec
 
 
-def training_settings(config: Config, task: str) -> dict[str, Any]:
-    """The settings of a task that training reads: all but those of the test examples alone."""
-    return _task_settings(config, task, "test_only")
+def training_settings(config: Config, task: str, method: str | None = None) -> dict[str, Any]:
+    """The settings of a task that training by a method reads: all but those of the test examples alone."""
+    return _task_settings(config, task, "test_only", method=method)
 
 
 def test_settings(config: Config, task: str) -> dict[str, Any]:
@@ -27,9 +27,10 @@ def data_specs(config: Config, task: str) -> tuple[DataSpec, DataSpec]:
     return DataSpec(task, training), DataSpec(task, _task_settings(config, task, "training_only", "reward_only"), True)
 
 
-def _task_settings(config: Config, task: str, *without: str) -> dict[str, Any]:
+def _task_settings(config: Config, task: str, *without: str, method: str | None = None) -> dict[str, Any]:
     left_out = {key for kind in without for key in narrow_settings(task)[kind]}
-    return with_content({key: value for key, value in config.task_settings(task).items() if key not in left_out})
+    settings = config.task_settings(task, method)
+    return with_content({key: value for key, value in settings.items() if key not in left_out})
 
 
 def model_spec(config: Config, run: Run) -> ModelSpec:

@@ -44,10 +44,12 @@ def _method_layers(raw: dict[str, Any], blocks: dict[str, Any], where: str) -> I
     for method, values in blocks.items():
         if algorithm_of(raw, method) in declared_names("methods") and isinstance(values, dict):
             block = settings_of(algorithm_of(raw, method))
-            others = NOT_SETTINGS if where == "methods" else ("corpus", "by_task")  # overrides change no algorithm
+            overriding = ("corpus", "by_task", "task_settings")  # overrides change no algorithm
+            others = NOT_SETTINGS if where == "methods" else overriding
             yield f"{where}.{method}", {k: v for k, v in values.items() if k not in others}, block
             for task, by_task in block_at(values, "by_task").items():
                 yield f"{where}.{method}.by_task.{task}", by_task, block
+            yield from _task_layers(block_at(values, "task_settings"), f"{where}.{method}.task_settings")
 
 
 def _task_layers(blocks: dict[str, Any], where: str) -> Iterator[tuple[str, Any, type[Block]]]:

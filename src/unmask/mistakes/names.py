@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from unmask.config.declared import LIBRARY, declared_figures, declared_names, is_corpus, learns_demonstrations
+from unmask.config.declared import (
+    LIBRARY,
+    declared_figures,
+    declared_names,
+    declared_settings,
+    is_corpus,
+    learns_demonstrations,
+    narrow_settings,
+)
 from unmask.mistakes.layers import layers
 from unmask.mistakes.lines import unknown
 from unmask.mistakes.reading import algorithm_of, block_at, given_at, items_at, overrides, toys
@@ -54,9 +62,20 @@ def _in_overrides(raw: dict[str, Any]) -> Iterator[str]:
         yield from _strange(blocks, methods, where)
         for name, block in blocks.items():
             yield from _strange(block_at(block, "by_task"), tasks, f"{where}.{name}.by_task")
+            yield from _task_settings(block_at(block, "task_settings"), tasks, f"{where}.{name}.task_settings")
             yield from _corpus(raw, name, given_at(block, "corpus"), f"{where}.{name}.corpus")
     for where, block in overrides(raw):
         yield from _strange(block_at(block, "task_settings"), tasks, f"{where}.task_settings")
+
+
+def _task_settings(blocks: dict[str, Any], tasks: dict[str, Any], where: str) -> Iterator[str]:
+    """Settings of tasks for one method: all methods share a task's data and prompts, so only the reward is theirs."""
+    yield from _strange(blocks, tasks, where)
+    for task in blocks.keys() & declared_names("tasks"):
+        own = narrow_settings(task)["reward_only"]
+        for key in block_at(blocks, task).keys() & declared_settings("tasks", task).model_fields.keys() - set(own):
+            which = f"only {', '.join(own)} may differ" if own else f"nothing of {task} may differ"
+            yield f"{where}.{task}.{key}: {which} from method to method; set it under tasks.{task} or task_settings"
 
 
 def _corpus(raw: dict[str, Any], method: str, given: list[Any], where: str) -> Iterator[str]:

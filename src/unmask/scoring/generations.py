@@ -19,6 +19,7 @@ from unmask.scoring.records import BrokenError, read_records
 from unmask.spec import Run
 
 PROTOCOLS = ("published", "strict")
+Understood = tuple[str, tuple[Any, ...]]  # a response, and the gold answer as the judges of its task take it
 
 
 @dataclass(frozen=True)
@@ -52,18 +53,31 @@ def score(
 def _scored(task: str, protocol: str, file: Path, prompt: str, by: tuple[str, ...]) -> Iterator[Scored]:
     name = "terse_countdown" if task == "countdown" and prompt == "terse" else TASKS[task][0]
     judge = getattr(importlib.import_module(f"unmask.scoring.{protocol}"), name)
+    for line, record, labels, understood in understood_records(task, file, by):
+        if isinstance(understood, BrokenError):
+            verdict = Verdict(None, 0, points(task, protocol, record), str(understood))
+            yield Scored(file, line, verdict, True, labels)
+            continue
+        text, gold = understood
+        stored = record.get(protocol) if file.suffix == ".parquet" else None
+        yield Scored(file, line, judge(text, *gold), False, labels, stored)
+
+
+def understood_records(
+    task: str, file: Path, by: tuple[str, ...]
+) -> Iterator[tuple[int, Any, dict[str, Any], Understood | BrokenError]]:
+    """The line of each record, the record, its labels, and the response with the gold answer or what is wrong."""
     for line, record in read_records(file):
         known = (record if isinstance(record, dict) else {}) | {"file": str(file)}
         labels = {key: known.get(key) for key in by}
         try:
-            text, gold = understand(task, record)
+            understood = understand(task, record)
             if lacking := [key for key in by if key not in known]:
                 raise BrokenError(f"no {', '.join(lacking)} to group by; there are {', '.join(known)}")
         except BrokenError as error:
-            yield Scored(file, line, Verdict(None, 0, points(task, protocol, record), str(error)), True, labels)
+            yield line, record, labels, error
         else:
-            stored = known.get(protocol) if file.suffix == ".parquet" else None
-            yield Scored(file, line, judge(text, *gold), False, labels, stored)
+            yield line, record, labels, understood
 
 
 def prompt_of(file: Path) -> str:

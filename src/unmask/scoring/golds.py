@@ -29,6 +29,29 @@ def understand(task: str, record: Any) -> tuple[str, tuple[Any, ...]]:
     return record["generations"], TASKS[task][1](record["question"], record["ground_truth"])
 
 
+def example_of(task: str, record: dict[str, Any], gold: tuple[Any, ...]) -> dict[str, Any]:
+    """The example of a record that was understood, with the columns that the reward of its task reads."""
+    question = str(record["question"])
+    match task:
+        case "gsm8k" | "chain":
+            return {"question": question, "answer": _number_text(record["ground_truth"])}
+        case "countdown":
+            numbers, target = gold
+            return {"question": question, "numbers": numbers, "target": target}
+        case "sudoku":
+            puzzle, solution = gold
+            return {"question": puzzle, "answer": solution}
+    return {"question": question, "answer": gold[0]}
+
+
+def _number_text(truth: Any) -> str:
+    """A gold number as GSM8K's own file writes it: 18, where a record has 18.0. Of none, nothing."""
+    if truth is None or isinstance(truth, str):
+        return (truth or "").rpartition("####")[2].strip()
+    number = float(truth)
+    return str(int(number)) if number.is_integer() else str(number)
+
+
 def points(task: str, protocol: str, record: Any) -> int:
     """What a broken record could have earned: the blank cells of its puzzle if that can be read, else all 16."""
     if task != "sudoku" or protocol == "strict":

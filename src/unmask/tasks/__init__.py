@@ -85,14 +85,20 @@ class Corpus(Task):
 
 def load(name: str, settings: dict[str, Any]) -> Task:
     """The task in tasks/<name>.py with these settings; those that decide less than everything may be left out."""
+    found = task_class(name)
+    left_out = dict.fromkeys((*found.test_only, *found.training_only, *found.reward_only))
+    return found(**left_out | {key: _plain(value) for key, value in settings.items()})
+
+
+def task_class(name: str) -> type[Task]:
+    """The class in tasks/<name>.py."""
     module = importlib.import_module(f"unmask.tasks.{name}")
     (found,) = [
         v
         for v in vars(module).values()
         if isinstance(v, type) and issubclass(v, Task) and v.__module__ == module.__name__
     ]
-    left_out = dict.fromkeys((*found.test_only, *found.training_only, *found.reward_only))
-    return found(**left_out | {key: _plain(value) for key, value in settings.items()})
+    return found
 
 
 def load_for_test(name: str, spec: DataSpec) -> Task:

@@ -15,11 +15,11 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from unmask.config.kinds import Count, Source, Whole
+from unmask.config.kinds import Count, Rewards, Source, Whole
 from unmask.prompts import Messages, ask, pose
-from unmask.scoring import published, strict
+from unmask.scoring import published, released, strict
 from unmask.scoring.arithmetic import evaluate
-from unmask.scoring.extraction import LEADING_ZEROS, answer_text, boxed_terse, cut, final_answer
+from unmask.scoring.extraction import LEADING_ZEROS, boxed_terse, cut, final_answer
 from unmask.sources import Row, column, place_of, read_examples, shown, text, whole_number
 from unmask.stored import Note, Splits, distinct_rows
 from unmask.tasks import SPLITS, Example, Grade, Task
@@ -54,7 +54,7 @@ class Countdown(Task):
     # Not `test`: generated test puzzles are cut from the pool of the training puzzles, stored ones are taken out of it.
     test_only = ("evaluation_prompt_file",)
     training_only = ("prompt_file",)
-    reward_only = ("partial",)
+    reward_only = ("rewards",)
     question_fields = ("question", "numbers", "target")
 
     prompt: Literal["terse", "chat"]  # terse: 12,01,04=09, for tiny models
@@ -68,7 +68,7 @@ class Countdown(Task):
     validation: Count
     test: Count
     seed: int
-    partial: Literal["numbers", "tags"]  # what earns 0.1: the right numbers; released: answer tags around anything
+    rewards: Rewards
 
     def splits(self) -> dict[str, list[Example]]:
         """Puzzles in random order; the difficulty is the number of operations other than + in the solution."""
@@ -115,13 +115,15 @@ class Countdown(Task):
         return pose(INSTRUCTIONS, example, self.prompt_file, self.question_fields)
 
     def reward(self, response: str, example: Example) -> dict[str, float]:
-        """1 if the value is right, 0.1 for the right numbers with a wrong value (or, as released, for answer tags)."""
+        """1 if the value is right, 0.1 for the right numbers with a wrong value (released: for any answer in tags)."""
         numbers, terse = [int(n) for n in example["numbers"]], self.prompt == "terse"
+        if self.rewards.startswith("released"):
+            text = cut(response)
+            return released.countdown(LEADING_ZEROS.sub("", text) if terse else text, numbers, example["target"])
         text = boxed_terse(response) if terse else cut(response)
         expressions = (strict.sides if terse else strict.expressions)(final_answer(text) or "", numbers)
         values = [evaluate(side) for side in expressions]
-        tried = answer_text(text) is not None
-        close = tried if self.partial == "tags" else any(value is not None for value in values)
+        close = any(value is not None for value in values)
         return {"value": 1.0 if example["target"] in values else 0.1 * close}
 
     def grade(self, response: str, example: Example) -> Grade:

@@ -1,9 +1,9 @@
 r"""GSM8K: grade-school word problems with a number as the answer (openai/gsm8k, Cobbe et al. 2021).
 
-The reward is that of d1 and DMPO, part by part. Quirks of the released code are settings: it compares the answer tag's
-text with the gold text, so that "18.00" and "$18" are wrong (`match`); it takes points for every character after the
-end twice, or for the whole response where no new line follows the closing tag, and wants that new line for the exact
-format (`format`).
+The corrected reward has the parts of d1's and DMPO's without their quirks. The released functions compare the answer
+tag's text with the gold text, so that "18.00" and "$18" are wrong; they take points for every character after the end
+twice, or for the whole response where no new line follows the closing tag; and they see no format in a response whose
+reasoning has a line break.
 """
 
 from __future__ import annotations
@@ -11,11 +11,10 @@ from __future__ import annotations
 import random
 import re
 from dataclasses import dataclass
-from typing import Literal
 
-from unmask.config.kinds import Count, Stored
+from unmask.config.kinds import Count, Rewards, Stored
 from unmask.prompts import Messages, pose
-from unmask.scoring import published, strict
+from unmask.scoring import published, released, strict
 from unmask.scoring.extraction import cut
 from unmask.sources import Row, shown, statement, text
 from unmask.stored import stored_splits
@@ -26,7 +25,7 @@ INSTRUCTIONS = (
     "line of its own. After that write the result, a single number without unit or separators, between <answer> and "
     "</answer>, again on lines of their own."
 )
-TAGS = ("<reasoning>\n", "\n</reasoning>\n", "\n<answer>\n", "\n</answer>")
+TAGS = released.TAGS
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class Gsm8k(Task):
     # Not test_source: its problems are taken out of training.
     test_only = ("evaluation_prompt_file",)
     training_only = ("train_source", "validation", "seed", "prompt_file")
-    reward_only = ("match", "format")
+    reward_only = ("rewards",)
 
     train_source: Stored
     test_source: Stored
@@ -44,8 +43,7 @@ class Gsm8k(Task):
     seed: int
     prompt_file: str  # of training; "" for our own wording
     evaluation_prompt_file: str  # of the test problems; `same` for that of training
-    match: Literal["number", "text"]  # how the reward compares answers; released: text
-    format: Literal["corrected", "released"]  # how the reward judges the tags
+    rewards: Rewards
 
     def splits(self) -> dict[str, list[Example]]:
         """The published splits, with some of the training problems as validation."""
@@ -58,15 +56,15 @@ class Gsm8k(Task):
     def reward(self, response: str, example: Example) -> dict[str, float]:
         """Up to 4.0: 0.125 a tag, 0.5 each for loose format, exact format and a whole number, 2.0 for the right one."""
         text = self.prefill + cut(response)
+        if self.rewards.startswith("released"):
+            return released.gsm8k(text, example["answer"])
         answer = text.rpartition("<answer>")[2].partition("</answer>")[0].strip()
-        released = self.format == "released"
         return {
-            "tags": 0.125 * sum(text.count(tag) == 1 for tag in TAGS)
-            - (_released_tail(text) if released else _tail(text)),
+            "tags": 0.125 * sum(text.count(tag) == 1 for tag in TAGS) - _tail(text),
             "loose_format": 0.5 * is_loose(text),
-            "exact_format": 0.5 * is_exact(text if released else text.rstrip() + "\n"),
+            "exact_format": 0.5 * is_exact(text.rstrip() + "\n"),
             "whole_number": 0.5 * bool(re.fullmatch("[0-9]+", answer)),
-            "correct": 2.0 * (answer == example["answer"] if self.match == "text" else self._equal(text, example)),
+            "correct": 2.0 * self._equal(text, example),
         }
 
     def demonstration(self, example: Example, length: int, right: bool, rng: random.Random) -> str:
@@ -100,13 +98,6 @@ def is_exact(text: str) -> bool:
 def _tail(text: str) -> float:
     """0.001 for every character after the answer."""
     return 0.001 * len(text.partition("\n</answer>")[2].strip()) if text.count("\n</answer>") == 1 else 0.0
-
-
-def _released_tail(text: str) -> float:
-    """The same as the released code counts it, once for the opening and once for the closing tag."""
-    opened, closed = (text.count(tag) == 1 for tag in TAGS[2:])
-    first = len(text.split("\n</answer>\n")[-1]) if opened else 0
-    return 0.001 * (first + (len(text.split("\n</answer>")[-1]) - 1 if closed else 0))
 
 
 def _example(row: Row) -> Example:

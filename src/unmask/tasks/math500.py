@@ -1,9 +1,9 @@
 r"""MATH500: competition problems whose answer is a LaTeX expression.
 
 Tested on the 500 problems of Lightman et al. 2023 (HuggingFaceH4/MATH-500), trained on the other 12,000 of MATH
-(Hendrycks et al. 2021; ankner/math-500 holds both). The reward is that of d1. Two quirks of the released code are
-settings: it compares answers as strings (`match`), and its test for a box looks for a backspace followed by "oxed" and
-so never finds one (`format`).
+(Hendrycks et al. 2021; ankner/math-500 holds both). The corrected reward has the parts of d1's and DMPO's without their
+quirks: both released functions compare answers as strings, and d1's test for a box looks for a backspace followed by
+"oxed" and so never finds one.
 """
 
 from __future__ import annotations
@@ -11,13 +11,11 @@ from __future__ import annotations
 import random
 import re
 from dataclasses import dataclass
-from typing import Literal
 
-from unmask.config.kinds import Count, Stored
+from unmask.config.kinds import Count, Rewards, Stored
 from unmask.prompts import Messages, pose
-from unmask.scoring import published, strict
+from unmask.scoring import published, released, strict
 from unmask.scoring.extraction import cut, last_box
-from unmask.scoring.normalise import same
 from unmask.sources import Row, shown, statement, text
 from unmask.stored import stored_splits
 from unmask.tasks import Example, Grade, Task, stored_solution
@@ -35,7 +33,7 @@ class Math500(Task):
     # Not test_source: its problems are taken out of training.
     test_only = ("evaluation_prompt_file",)
     training_only = ("train_source", "validation", "seed", "prompt_file")
-    reward_only = ("match", "format")
+    reward_only = ("rewards",)
 
     train_source: Stored
     test_source: Stored
@@ -43,8 +41,7 @@ class Math500(Task):
     seed: int
     prompt_file: str  # of training; "" for our own wording
     evaluation_prompt_file: str  # of the test problems; `same` for that of training
-    match: Literal["symbolic", "text"]  # how the reward compares answers; released: text
-    format: Literal["corrected", "released"]  # whether the reward can see a box
+    rewards: Rewards
 
     def splits(self) -> dict[str, list[Example]]:
         """Training problems without those of the test split, some of them as validation; and the 500."""
@@ -57,24 +54,19 @@ class Math500(Task):
     def reward(self, response: str, example: Example) -> dict[str, float]:
         """2.0 for the right answer; 1, 0.75, 0.5 or 0.25 for answer tag and box, tag alone, box alone or neither."""
         text = self.prefill + cut(response)
+        if self.rewards.startswith("released"):
+            return released.math500(text, example["answer"], backspace=self.rewards == "released_d1")
         _, tagged, answer = text.partition("<answer>")
         place = answer.partition("</answer>")[0] if tagged else text
-        box = "\boxed" if self.format == "released" else "\\boxed"
         return {
-            "format": 0.5 * bool(tagged) + (0.5 if box in place else 0.25),
-            "correct": 2.0 * self._equal(text, example),
+            "format": 0.5 * bool(tagged) + (0.5 if "\\boxed" in place else 0.25),
+            "correct": 2.0 * strict.math500(text, example["answer"]).correct,
         }
 
     def demonstration(self, example: Example, length: int, right: bool, rng: random.Random) -> str:
         """The worked solution, then the answer in a box. A box without braces would hide that one from `published`."""
         reasoning = stored_solution(self, example, right).replace("\\boxed ", "")
         return f"\n{reasoning}\n</reasoning>\n<answer>\n\\boxed{{{example['answer']}}}\n</answer>"
-
-    def _equal(self, text: str, example: Example) -> bool:
-        if self.match == "symbolic":
-            return strict.math500(text, example["answer"]).correct == 1
-        answer = last_box(text)
-        return answer is not None and same(answer, example["answer"])
 
     def grade(self, response: str, example: Example) -> Grade:
         """Both protocols, on the expression."""

@@ -16,9 +16,9 @@ from typing import Literal
 import numpy as np
 
 from unmask.boards import is_solution, is_unique, renaming_classes
-from unmask.config.kinds import Count, Source, Subset
+from unmask.config.kinds import Count, Rewards, Source, Subset
 from unmask.prompts import ask, pose
-from unmask.scoring import published, strict
+from unmask.scoring import published, released, strict
 from unmask.scoring.extraction import cut, final_answer
 from unmask.sources import Row, place_of, read_examples, shown, text
 from unmask.stored import Note, Splits, problem, repeats
@@ -40,6 +40,7 @@ class Sudoku(Task):
 
     test_only = ("test", "test_subset", "evaluation_prompt_file")  # not test_source: its boards are not trained on
     training_only = ("prompt_file",)
+    reward_only = ("rewards",)
 
     prompt: Literal["terse", "chat"]  # terse: the 16 digits alone, for tiny models
     prompt_file: str  # of training; "" for our own wording; for `chat`
@@ -53,6 +54,7 @@ class Sudoku(Task):
     validation: Count
     test: Count
     seed: int
+    rewards: Rewards
 
     def splits(self) -> dict[str, list[Example]]:
         """Puzzles without repetition; the number of blanks is uniform and is the difficulty."""
@@ -121,6 +123,8 @@ class Sudoku(Task):
         share of blank cells whatever they do to the givens.
         """
         puzzle, solution = example["question"], example["answer"]
+        if self.rewards.startswith("released"):
+            return released.sudoku(cut(response), puzzle, solution)
         terse = self.prompt == "terse"
         board = digits(closed_answer(cut(response))) if terse else strict.cells(final_answer(response) or "")
         blanks = [i for i, given in enumerate(puzzle) if given == "0"]

@@ -1,0 +1,176 @@
+"""The training rewards of the released codes, quirks included: d1 (commit 837888f) and DMPO (commit 96af1a4).
+
+Each function takes the text that theirs take, with the tag that begins it, and returns the parts. The two codes differ
+in one place, the test for a box (`math500`). docs/scoring.md names the lines. Where they call `eval` on what a model
+wrote, the expression is parsed here and computed with Python's numbers. Every rule takes linear time.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+
+from unmask.scoring.extraction import last_box
+from unmask.scoring.normalise import same
+
+Number = int | float | complex
+
+TAGS = ("<reasoning>\n", "\n</reasoning>\n", "\n<answer>\n", "\n</answer>")
+JOINED = re.compile(r"</reasoning>\s*<answer>")
+EXACT = re.compile(r"<reasoning>\n[^\n]*\n</reasoning>\n<answer>\n[^\n]*\n</answer>\n\n?")
+ARITHMETIC = re.compile(r"[\d+\-*/().\s]+")
+TOLERANCE = 1e-5
+LONGEST = 10_000  # characters of an expression; a longer one counts as one without a value
+DEEPEST = 200  # nested operations, likewise
+MOST_BITS = 1 << 20  # of a power, likewise
+
+
+def gsm8k(text: str, gold: str) -> dict[str, float]:
+    """Up to 4.0: tags, two patterns that no line break may interrupt, an answer of digits, and the gold text."""
+    answer = text.rpartition("<answer>")[2].partition("</answer>")[0].strip()
+    return {
+        "tags": _tags(text),
+        "loose_format": 0.5 * _is_loose(text),
+        "exact_format": 0.5 * (EXACT.fullmatch(text) is not None),
+        "whole_number": 0.5 * answer.isdigit(),
+        "correct": 2.0 * (answer == gold),
+    }
+
+
+def math500(text: str, gold: str, backspace: bool) -> dict[str, float]:
+    """2.0 for the right string; 1, 0.75, 0.5 or 0.25 for answer tag and box, tag alone, box alone or neither.
+
+    With `backspace`, as in d1, a box is looked for by a pattern that begins with a backspace, which no answer has.
+    """
+    pieces = text.split("<answer>", 2)
+    tagged = len(pieces) > 1
+    place = pieces[1].partition("</answer>")[0] if tagged else text
+    box = "\boxed" if backspace else "\\boxed"
+    answer = last_box(text)
+    return {
+        "format": 0.5 * tagged + (0.5 if box in place else 0.25),
+        "correct": 2.0 * same(text if answer is None else answer, gold),
+    }
+
+
+def countdown(text: str, numbers: list[int], target: float) -> dict[str, float]:
+    """1 if the last closed answer tag holds an expression of the numbers with the right value, else 0.1 for the tag."""
+    expression = _last_answer(text)
+    if expression is None:
+        return {"value": 0.0}
+    right = False
+    if _uses(expression, numbers):
+        value = evaluate(expression)
+        right = value is not None and _is_close(value, target)
+    return {"value": 1.0 if right else 0.1}
+
+
+def sudoku(text: str, puzzle: str, solution: str) -> dict[str, float]:
+    """The share of blank cells right, read from all digits in the last closed answer tag."""
+    digits = "".join(filter(str.isdigit, _last_answer(text) or ""))
+    blanks = [i for i, given in enumerate(puzzle) if given == "0"]
+    right = sum(digits[i : i + 1] == solution[i] for i in blanks)
+    return {"cells": right / len(blanks) if blanks else 0.0}
+
+
+def _tags(text: str) -> float:
+    """0.125 for each tag on lines of its own, less 0.001 for each character after the answer, counted twice.
+
+    Where no line break follows the closing tag, the first count is that of the whole text. Their split finds tags from
+    the left; of two that share a line break, the second is not one to it.
+    """
+    found = [text.count(tag) == 1 for tag in TAGS]
+    earned = 0.125 * sum(found)
+    if found[2]:
+        earned -= 0.001 * len(text.split("\n</answer>\n")[-1])
+    if found[3]:
+        earned -= 0.001 * (len(text.split("\n</answer>")[-1]) - 1)
+    return earned
+
+
+def _is_loose(text: str) -> bool:
+    """Whether a reasoning block and an answer block begin the text, neither with a line break inside.
+
+    A join that ends in the first line is followed by an answer on that line; only the last join can end in another.
+    """
+    if not text.startswith("<reasoning>"):
+        return False
+    end = len(text.partition("\n")[0])
+    joins = [join for join in JOINED.finditer(text, len("<reasoning>")) if join.start() < end]
+    return any("</answer>" in text[join.end() :].partition("\n")[0] for join in joins[:1] + joins[-1:])
+
+
+def _last_answer(text: str) -> str | None:
+    """What the last pair of answer tags holds, without surrounding white space; None if there is none."""
+    found, rest = None, text
+    while True:
+        _, opened, rest = rest.partition("<answer>")
+        inside, closed, rest = rest.partition("</answer>")
+        if not opened or not closed:
+            return found
+        found = inside.strip()
+
+
+def _uses(expression: str, numbers: list[int]) -> bool:
+    """Whether the digits in the expression are these numbers, each once."""
+    try:
+        return sorted(int(digits) for digits in re.findall(r"\d+", expression)) == sorted(numbers)
+    except ValueError:  # more digits than Python converts
+        return False
+
+
+def _is_close(value: Number, target: float) -> bool:
+    try:
+        return abs(value - target) < TOLERANCE
+    except OverflowError:
+        return False
+
+
+def evaluate(expression: str) -> Number | None:
+    """The value that Python gives an expression of digits, + - * / ( ) and points; None if it raises or has none."""
+    if len(expression) > LONGEST or not ARITHMETIC.fullmatch(expression):
+        return None
+    try:
+        return _value(ast.parse(expression, mode="eval").body, 0)
+    except (SyntaxError, ArithmeticError, TypeError, ValueError, MemoryError, RecursionError):
+        return None
+
+
+def _value(node: ast.expr, depth: int) -> Number:
+    if depth > DEEPEST:
+        raise ValueError("too deep")
+    match node:
+        case ast.Constant(value=int() | float() as number):
+            return number
+        case ast.UnaryOp(op=ast.UAdd(), operand=inner):
+            return _value(inner, depth + 1)
+        case ast.UnaryOp(op=ast.USub(), operand=inner):
+            return -_value(inner, depth + 1)
+        case ast.BinOp(left=left, op=operator, right=right):
+            return _combine(_value(left, depth + 1), operator, _value(right, depth + 1))
+    raise ValueError("not a number")
+
+
+def _combine(left: Number, operator: ast.operator, right: Number) -> Number:
+    match operator:
+        case ast.Add():
+            return left + right
+        case ast.Sub():
+            return left - right
+        case ast.Mult():
+            return left * right
+        case ast.Div():
+            return left / right
+        case ast.FloorDiv():
+            return left // right  # type: ignore[operator]  # of complex numbers: a TypeError, as there
+        case ast.Pow():
+            return _power(left, right)
+    raise ValueError("not arithmetic")
+
+
+def _power(base: Number, exponent: Number) -> Number:
+    if isinstance(base, int) and isinstance(exponent, int):
+        bits = exponent * base.bit_length() if abs(base) > 1 else 0
+        if bits > MOST_BITS:
+            raise ValueError("too large")
+    return base**exponent
