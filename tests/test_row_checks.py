@@ -40,7 +40,7 @@ class Changed(CoupledGrpo):
 
 
 def changed(where, change):
-    return Changed(clip=COUPLED.clip, kl_penalty=COUPLED.kl_penalty, where=where, change=change)
+    return Changed(**vars(COUPLED), where=where, change=change)
 
 
 @pytest.mark.parametrize(
