@@ -43,6 +43,7 @@ def test_a_mutant_is_in_the_copy_and_taken_out_again(tmp_path):
     with run.applied(run.Mutant("w", "a.py", "x = 1", "x = 2", ""), tmp_path):
         assert (tmp_path / "a.py").read_text(encoding="utf-8") == "x = 2\n"
     assert (tmp_path / "a.py").read_text(encoding="utf-8") == "x = 1\n"
+    assert run.try_one(run.Mutant("w", "a.py", "y", "z", ""), tmp_path)[0] == "NOT RUN"
 
 
 def test_a_mutant_is_killed_from_the_command_line():

@@ -23,7 +23,7 @@ import yaml
 ROOT = Path(__file__).parents[2]
 LIST = Path(__file__).with_name("mutants.yaml")
 LONGEST = 300  # seconds of a test; a mutant that makes it run longer is killed as well
-PASSED, FAILED = 0, 1  # of pytest's exit codes; all others say that the tests did not run
+PASSED, FAILED, NO_TEST = 0, 1, 5  # of pytest's exit codes; all but the first two say that no test was run
 FORK = multiprocessing.get_context("fork")
 
 
@@ -118,6 +118,8 @@ def verdict(code: int | None) -> str:
 def try_one(mutant: Mutant, folder: Path) -> tuple[str, float, str]:
     """Verdict, seconds, and what pytest said."""
     began = time.monotonic()
+    if mistakes := mutant.mistakes(folder):  # the tree has changed since the list was read
+        return verdict(NO_TEST), 0.0, "\n".join(mistakes)
     with applied(mutant, folder):
         code, said = run_tests(folder, mutant.test.split(), LONGEST)
     return verdict(code), time.monotonic() - began, said
