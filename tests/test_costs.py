@@ -179,3 +179,21 @@ def test_cost_decides_no_spec(config):
     before = {name: spec.digest for name, spec in expand(config).specs.items()}
     config["scales"]["smoke"]["cost"] = config["scales"]["llada-8b"]["cost"]
     assert {name: spec.digest for name, spec in expand(config).specs.items()} == before
+
+
+def test_passes_through_a_held_adapter_are_counted(config):
+    """An adapter on top of another one: both are in each forward pass, and both are held and saved."""
+    one = {}
+    for merge_start in (False, True):
+        config["methods"]["d1"]["merge_start"] = merge_start
+        grid = expand(config)
+        run = grid.runs["d1/sudoku/default/seed-0"]
+        evaluation = grid.evaluations["papers"]
+        one[merge_start] = (
+            training_flops(TINY, run, 5)["scoring"], evaluation_flops(TINY, run, evaluation, 5, 1),
+            training_memory(TINY, run, grid.cost)["gradient"]["adapter"],
+        )  # fmt: skip
+    adapter = TINY.adapter(run.training["lora_rank"], run.training["lora_targets"])
+    scored, evaluated, held = (after / before for before, after in zip(one[False], one[True], strict=True))
+    assert scored == evaluated == pytest.approx((TINY.body + 2 * adapter) / (TINY.body + adapter))
+    assert held == 2
