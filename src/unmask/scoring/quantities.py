@@ -29,6 +29,7 @@ STATED = re.compile(
 EXPONENT_OF_UNIT = re.compile(
     r"(?:(?<=[a-zA-Z])\s*\^\s*|(?<=[a-zA-Z]\})\s*\^\s*|(?<![a-zA-Z])(?:[mcdk]?m|in|ft|yd))(?:\{\s*[23]\s*\}|[23])(?![0-9.])"
 )
+MINUS = re.compile(r"^(?:-|minus|negative)\s+(?=[0-9.\\])", re.IGNORECASE)
 FULL_HOUR = re.compile(r"(?<![0-9:])([0-9]{1,2}):00(?![0-9:])")
 
 CURRENCY = re.compile(r"[$€£¥₹¢]|\\(?:pounds|euro)(?![a-zA-Z])|\b(?:USD?|Rs\.?)(?=\s*[0-9])")
@@ -72,7 +73,7 @@ def only_number(text: str) -> Fraction | None:
     value = exact(text)
     if value is not None:
         return value
-    text = FULL_HOUR.sub(r"\1", EXPONENT_OF_UNIT.sub("", re.sub(r"^-\s+", "-", text)))
+    text = FULL_HOUR.sub(r"\1", EXPONENT_OF_UNIT.sub("", MINUS.sub("-", text)))
     found = {exact(number.group().replace(",", "")) for number in STATED.finditer(text)}
     return found.pop() if len(found) == 1 else None
 

@@ -31,6 +31,7 @@ WRAPPED = re.compile(r"\s*(?:(\*\*|\*|__|```|`|\"|')(.*)\1|\\?f?boxed\s*\{(.*)\}
 INTRODUCTION = re.compile(
     r"\s*(?:the\s+)?(?:final\s+|correct\s+)?(?:answer|result|expression|solution)(?:\s+is)?\s*(?::|(?<=is)\s)\s*", re.I
 )
+ENDING = re.compile(r"(?:(?<!\.)\.|[,;]|\\\\)$")
 SEPARATOR = r"(?:\{,\}|,\\!|\\!,|\\[,!;: ]|~)\s?"
 THOUSANDS = re.compile(rf"(?<![0-9.])[1-9][0-9]{{0,2}}(?:(?:{SEPARATOR}|[ '])[0-9]{{3}})+(?![0-9])")
 COMMAS = re.compile(r"(?<![0-9.,])[1-9][0-9]{0,2}(?:,[0-9]{3})+(?![0-9])")
@@ -53,7 +54,7 @@ def _unwrapped(text: str) -> str:
     before = None
     while before != text:
         before = text
-        text = INTRODUCTION.sub("", text, count=1).strip().rstrip(".,;").removesuffix("\\\\")
+        text = ENDING.sub("", INTRODUCTION.sub("", text, count=1).strip())
         found = WRAPPED.fullmatch(text)
         if found:
             text = found.group(2) if found.group(1) else found.group(3)

@@ -19,7 +19,7 @@ from unmask.scoring.spelling import LONGEST, plain
 from unmask.scoring.terms import coefficients
 
 OPERATORS = (
-    (re.compile(r"\\times(?![a-z])|\\cdot(?![a-z])|(?<=[0-9)\s])[xX](?=[0-9(\s])"), "*"),
+    (re.compile(r"\\(?:times|cdot|ast)(?![a-z])(?:\{\})?|(?<=[0-9)\s])[xX](?=[0-9(\s])"), "*"),
     (re.compile(r"\\div(?![a-z])"), "/"),
     (re.compile(r"\\[{}]|[\[\]]"), lambda found: "(" if found.group()[-1] in "{[" else ")"),
 )
@@ -62,7 +62,7 @@ def expressions(answer: str, numbers: list[int]) -> list[str]:
         text = written.sub(operator, text)
     while text != (text := SIMPLE_FRACTION.sub(r"((\1)/(\2))", text)):
         pass
-    return sides(text, numbers)
+    return sides(text.replace("{", "(").replace("}", ")"), numbers)
 
 
 def terse_countdown(response: str, numbers: list[int], target: int) -> Verdict:
