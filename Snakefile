@@ -66,6 +66,7 @@ ANALYSIS = [
         "training_figures",
         "toy_figures",
         "claims",
+        "claim_tables",
     )
 ]
 

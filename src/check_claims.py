@@ -1,7 +1,7 @@
 """Test the papers' claims on the samples and training metrics of a scale.
 
 python src/check_claims.py "$(cat config.json)" --experiments main --resource workflow/resources/claims.yaml
-    --claims results/laptop/claims.md
+    --claims results/laptop/claims.md --differences results/laptop/claims.csv
 """
 
 import argparse
@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from unmask.claims import COLUMNS, Finding, check, markdown, read
+from unmask.claim_tables import differences, markdown
+from unmask.claims import COLUMNS, Finding, check, read
 from unmask.data import read_csv, read_rows
 from unmask.files import run_step, writing
 from unmask.grid import expand
@@ -18,12 +19,13 @@ from unmask.grid.work import Grid
 
 
 def main() -> None:
-    """Write claims.md; claims on experiments that are not given are counted as not tested."""
+    """Write claims.md and what it follows from; claims on experiments that are not given are counted as not tested."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("config", type=json.loads, help="the workflow's configuration as JSON")
     parser.add_argument("--experiments", nargs="*", required=True)
     parser.add_argument("--resource", type=Path, required=True)
     parser.add_argument("--claims", type=Path, required=True)
+    parser.add_argument("--differences", type=Path, required=True, help="by seed and test problem, as CSV")
     args = parser.parse_args()
     grid, claims = expand(args.config), read(args.resource)
     findings = [Finding(claim, "not tested") for claim in claims]
@@ -33,8 +35,9 @@ def main() -> None:
         for i in wanted:
             findings[i] = check(claims[i], samples, metrics)
     text = markdown(findings, grid.place, args.experiments)
-    with writing(args.claims) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    for path, content in ((args.claims, text), (args.differences, differences(findings).to_csv(index=False))):
+        with writing(path) as temporary:
+            temporary.write_text(content, encoding="utf-8")
     print(text)
 
 

@@ -11,11 +11,12 @@ from typing import Any
 from unmask.files import InputError, run_step, writing
 from unmask.manifest import read_manifest, summary
 
-CLAIMS = ("claims.md", "all_claims.md")  # on what `all` made, and on all experiments
+# On what `all` made, and on all experiments; the differences, by seed and problem, that the verdicts follow from.
+CLAIMS = ("claims.md", "claims.csv", "all_claims.md", "all_claims.csv")
 
 
 def main() -> None:
-    """Replace the Markdown and PNG files of the target folder."""
+    """Replace the Markdown, PNG and CSV files of the target folder."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("results", type=Path)
     parser.add_argument("target", type=Path)
@@ -23,7 +24,7 @@ def main() -> None:
     manifests = [read_manifest(file) for file in sorted(args.results.glob("runs/*/*/*/*/manifest.json"))]
     if not manifests:
         raise InputError(f"{args.results}: no finished run in it. `make reproduce` makes results/laptop.")
-    for old in (*args.target.glob("*.md"), *args.target.glob("*.png")):
+    for old in (*args.target.glob("*.md"), *args.target.glob("*.png"), *args.target.glob("*.csv")):
         old.unlink()
     files = {table.name: table for table in args.results.glob("tables/*.md")}
     files |= {

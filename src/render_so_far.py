@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from unmask import claims, comparisons, published, tables
+from unmask import claim_tables, claims, comparisons, published, tables
 from unmask.data import read_rows
 from unmask.drawing import plt, save
 from unmask.figures import FIGURES
@@ -108,7 +108,7 @@ def check_claims(resource: Path, scale: str, parts: list[Part], out: Path) -> No
         part = known.get(claim.experiment)
         found.append(claims.check(claim, part.samples, part.metrics) if part else claims.check(claim, None))
     lead = "\n\n".join(f"`{part.name}`: {part.found}" for part in parts)
-    write(out / "claims.md", claims.markdown(found, scale, list(known)), lead)
+    write(out / "claims.md", claim_tables.markdown(found, scale, list(known)), lead)
 
 
 def write(path: Path, text: str, lead: str) -> None:

@@ -8,7 +8,7 @@ import planted
 import pytest
 from scipy import stats
 
-from unmask import claims, comparisons, published, tables
+from unmask import claim_tables, claims, comparisons, published, tables
 from unmask.figures import accuracy_by_length
 from unmask.scores import collect, for_every_seed, over_seeds, shared_base
 from unmask.statistics import over_seeds_and_examples, problem_interval
@@ -166,14 +166,14 @@ def test_a_claim_pairs_the_one_evaluation_with_each_seed(frames):
     here = samples[(samples["task"] == "countdown") & (samples["sampler"] == "top1")]
     wide = here.pivot_table(index=["method", "seed"], columns="example", values="strict")
     expected = over_seeds_and_examples([wide.loc["dmpo"].to_numpy() - wide.loc["base"].to_numpy()])
-    assert (found.seeds, found.problems, found.base_once) == (3, 24, True)
+    assert (found.size, found.base_once) == ("3 × 24", True)
     assert found.effects == (expected,)
-    assert "Where the base model is evaluated once" in claims.markdown([found], "llada-8b")
+    assert "Where the base model is evaluated once" in claim_tables.markdown([found], "llada-8b")
     reverse = claims.check(claim.model_copy(update={"better": "base", "worse": "dmpo"}), samples)
     assert reverse.effects[0].mean == pytest.approx(-found.effects[0].mean)
     between = claims.check(claim.model_copy(update={"worse": "diffu_grpo"}), samples)
     assert not between.base_once
-    assert "Where the base model is evaluated once" not in claims.markdown([between], "llada-8b")
+    assert "Where the base model is evaluated once" not in claim_tables.markdown([between], "llada-8b")
 
 
 def test_a_base_with_seeds_to_come_is_the_base_of_its_own_seed_only(frames):
@@ -187,5 +187,5 @@ def test_a_base_with_seeds_to_come_is_the_base_of_its_own_seed_only(frames):
         claim="c", source="s", experiment="main", task="countdown", better="dmpo", worse="base", metric="strict",
         sampler="top1", length="mean",
     )  # fmt: skip
-    assert claims.check(claim, samples).seeds == 1
+    assert len(claims.check(claim, samples).differences[0]) == 1
     assert set(comparisons.compare(samples).query("worse == 'base/default'")["seed"]) == {0}

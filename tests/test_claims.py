@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from unmask import claims, published
+from unmask import claim_tables, claims, published
 from unmask.files import InputError
 from unmask.grid import expand
 from unmask.statistics import over_seeds_and_examples
@@ -46,9 +46,9 @@ def against(values, base=(0.2, 0.3, 0.4)):
 )
 def test_the_interval_alone_decides(values, verdict):
     found = claims.check(claim(), against(values))
-    assert (found.verdict, found.seeds) == (verdict, 3)
+    assert (found.verdict, len(found.differences[0])) == (verdict, 3)
     assert found.effects[0].mean == pytest.approx(sum(values) / 3 - 0.3)
-    assert verdict in claims.markdown([found], "laptop")
+    assert verdict in claim_tables.markdown([found], "laptop")
 
 
 def test_one_seed_decides_nothing():
@@ -88,7 +88,7 @@ def test_claims_without_numbers_are_counted_in_one_line():
     given = [claim(), claim("d1"), claim(task="gsm8k"), claim(task="gsm8k", metric="published")]
     found = [claims.check(one, scores) for one in given]
     found.append(claims.check(claim().model_copy(update={"experiment": "dream"}), None))
-    text = claims.markdown(found, "laptop", ["main"])
+    text = claim_tables.markdown(found, "laptop", ["main"])
     assert "1 supported, 4 not tested." in text
     assert [line for line in text.splitlines() if line.startswith("|") and "not tested" in line] == []
     assert text.endswith(
@@ -124,7 +124,7 @@ def test_training_metrics_can_be_tested_in_a_quarter_of_the_updates():
     late = claim("dmpo/loss_kind~wddo", "dmpo", "reward", quarter=4)
     assert [claims.check(one, None, metrics).effects[0].mean for one in (early, late)] == [1, -2]
     assert claims.check(late, None, metrics).verdict == "not supported"
-    assert "quarter 4 of training, reward" in claims.markdown([claims.check(late, None, metrics)], "x")
+    assert "quarter 4 of training, reward" in claim_tables.markdown([claims.check(late, None, metrics)], "x")
 
 
 def test_surrogates_are_compared_by_tokens():
@@ -141,7 +141,7 @@ def test_surrogates_are_compared_by_tokens():
 
 def test_stand_ins_are_called_what_they_are():
     found = claims.check(claim(task="chain"), against([0.7, 0.8, 0.9]).assign(task="chain"))
-    assert "Chains (in place of GSM8K)" in claims.markdown([found], "laptop")
+    assert "Chains (in place of GSM8K)" in claim_tables.markdown([found], "laptop")
 
 
 def test_a_wrong_entry_is_named(tmp_path):
@@ -215,9 +215,9 @@ def test_the_luck_of_shared_problems_is_in_the_interval():
     """Three seeds that all have the same two of eight problems more than their bases: alike, yet hardly evidence."""
     base, better = [[0.0] * 8] * 3, [[1.0, 1.0, *[0.0] * 6]] * 3
     found = claims.check(claim(), pd.concat([answered("base", base), answered("dmpo", better)]))
-    assert (found.seeds, found.problems, found.verdict) == (3, 8, "inconclusive")
+    assert (found.size, found.verdict) == ("3 × 8", "inconclusive")
     assert found.effects == (over_seeds_and_examples([np.array(better)]),)
-    assert "| 3 × 8 " in claims.markdown([found], "laptop").replace("  ", " ")
+    assert "| 3 × 8 " in claim_tables.markdown([found], "laptop").replace("  ", " ")
 
 
 def test_cells_are_pooled_over_boards():
@@ -256,7 +256,7 @@ def test_a_claim_of_two_parts_needs_both(passes, right, verdict):
     also = [claims.Measure(metric="strict", margin=0.05)]
     found = claims.check(claim(metric="nfe", direction="lower", also=also), scores)
     assert (found.verdict, len(found.effects)) == (verdict, 2)
-    text = claims.markdown([found], "laptop")
+    text = claim_tables.markdown([found], "laptop")
     assert "nfe (lower is better) and strict (no worse than by 5.0)" in text
     assert f"1 {verdict}." in text
 
@@ -280,6 +280,31 @@ def test_a_claim_names_its_step_mode_and_length(entry, message, tmp_path):
         claims.read(tmp_path / "claims.yaml")
 
 
+def test_verdicts_follow_again_from_the_stored_differences(tmp_path):
+    """Of samples with pooled cells, of a metric without problems, of two parts, and of nothing."""
+    rng = np.random.default_rng(0)
+    samples = pd.concat([
+        answered(method, rng.random((3, 6)) + gain, [2, 6, 4, 4, 5, 3]).assign(nfe=10.0 - 3 * gain)
+        for method, gain in (("base", 0), ("dmpo", 1))
+    ])  # fmt: skip
+    metrics = pd.concat([trained("dmpo", [0, 1]), trained("base", [1, 1])])
+    also = [claims.Measure(metric="nfe", direction="lower")]
+    given = [claim(metric="published"), claim(metric="reward"), claim("d1"), claim(metric="published", also=also)]
+    found = [claims.check(one, samples, metrics) for one in given]
+    claim_tables.differences(found).to_csv(tmp_path / "claims.csv", index=False)
+    again = claim_tables.from_differences(given, pd.read_csv(tmp_path / "claims.csv"))
+    assert claim_tables.markdown(again, "x") == claim_tables.markdown(found, "x")
+    assert {one.verdict for one in again} == {"supported", "not tested", "not supported"}
+
+
+@pytest.mark.parametrize("table", sorted((ROOT / "docs/results").glob("*claims.csv")), ids=lambda path: path.name)
+def test_published_verdicts_follow_from_the_published_differences(table):
+    found = claim_tables.from_differences(claims.read(RESOURCE), pd.read_csv(table))
+    lines = [line for line in claim_tables.markdown(found, "laptop").splitlines() if line.startswith("|")]
+    published_lines = table.with_suffix(".md").read_text(encoding="utf-8").splitlines()
+    assert lines == [line for line in published_lines if line.startswith("|")]
+
+
 def test_two_samplers_of_one_policy_are_compared():
     scores = pd.concat([
         scored([0.2, 0.3, 0.4], method="dmpo", sampler="adaptive"),
@@ -287,6 +312,5 @@ def test_two_samplers_of_one_policy_are_compared():
     ])  # fmt: skip
     found = claims.check(claim("dmpo@adaptive", "dmpo@entropy_01"), scores)
     assert (found.effects[0].mean, found.verdict) == (pytest.approx(-0.4), "not supported")
-    assert "DMPO, adaptive threshold − DMPO, entropy bound 0.1, Sudoku, mean over lengths, strict |" in claims.markdown(
-        [found], "laptop"
-    )
+    text = claim_tables.markdown([found], "laptop")
+    assert "DMPO, adaptive threshold − DMPO, entropy bound 0.1, Sudoku, mean over lengths, strict |" in text

@@ -28,6 +28,7 @@ def test_old_files_go_and_new_ones_say_what_made_them(tmp_path):
         "figures/main/the_curves.png",
         "claims.md",
         "all_claims.md",
+        "all_claims.csv",
     ):
         (results / name).write_text(name)
     (results / "tables/main.md").write_text("# main\n\nWhich one?\n")
@@ -37,7 +38,8 @@ def test_old_files_go_and_new_ones_say_what_made_them(tmp_path):
         run.mkdir(parents=True)
         (run / "manifest.json").write_text(json.dumps(signed(MANIFEST)))
     target.mkdir()
-    (target / "old.md").write_text("old")
+    for name in ("old.md", "old.csv"):
+        (target / name).write_text("old")
     assert publish(results, target).returncode == 0
     made = {file.name: file.read_text() for file in target.iterdir()}
     text = made.pop("README.md")
@@ -45,13 +47,16 @@ def test_old_files_go_and_new_ones_say_what_made_them(tmp_path):
         "main.md": "# main\n\nWhich one?\n", "main-comparisons.md": "# main: comparisons\n\nStrict.\n",
         "main-the_curves.png": "figures/main/the_curves.png", "exact_toy.png": "figures/exact_toy.png",
         "exact_toy.md": "tables/exact_toy.md", "claims.md": "claims.md", "all_claims.md": "all_claims.md",
+        "all_claims.csv": "all_claims.csv",
     }  # fmt: skip
     assert "trainings: 2, 1.0 hours" in text
     assert "commit: 0123456\n" in text
     assert "| exact_toy |  | [table](exact_toy.md), [picture](exact_toy.png) |" in text
     assert "| main | Which one? | [comparisons](main-comparisons.md), [the curves](main-the_curves.png), " in text
     assert "[table](main.md) |\n" in text
-    assert text.endswith("Claims: [claims.md](claims.md), [all_claims.md](all_claims.md).\n")
+    assert text.endswith(
+        "Claims: [claims.md](claims.md), [all_claims.md](all_claims.md), [all_claims.csv](all_claims.csv).\n"
+    )
 
 
 def test_an_unfinished_scale_is_refused(tmp_path):

@@ -26,16 +26,9 @@ from pydantic import Field, model_validator
 
 from unmask.config.kinds import Block, Count, Name, NonNegative, refuse
 from unmask.entries import read_entries
-from unmask.names import SAMPLERS, method_name, sampler_name, task_name
 from unmask.scores import RUN, SAMPLE, quarters, to_come
-from unmask.statistics import Estimate, over_seeds, over_seeds_and_examples
+from unmask.statistics import Estimate, Grades, over_seeds, over_seeds_and_examples
 
-# Said where a base model has one run.
-ONCE = (
-    "Where the base model is evaluated once, every seed is compared with that evaluation. Its uncertainty over test "
-    "problems is the same for all seeds; intervals over seeds and problems include it."
-)
-SHARES = {"published", "strict", "accuracy", "clamped", "clipped"}  # written in points
 BY_EXAMPLE = {
     "published",
     "strict",
@@ -91,14 +84,19 @@ class Claim(Measure):
 
 @dataclass(frozen=True)
 class Finding:
-    """A claim with what we measured, an effect (better − worse) for each part."""
+    """A claim with what we measured: for each part the differences (better − worse) and the effect, their mean."""
 
     claim: Claim
     verdict: str
+    differences: tuple[pd.DataFrame, ...] = ()  # [seeds, test problems], or [seeds, 1] for a metric without problems
     effects: tuple[Estimate, ...] = ()
-    seeds: int = 0
-    problems: int = 0  # test problems; 0 for a metric that has none
     base_once: bool = False  # the base model has one evaluation, which every seed is compared with
+
+    @property
+    def size(self) -> str:
+        """`3 × 128` seeds and problems, or `3`."""
+        seeds, problems = self.differences[0].shape
+        return f"{seeds} × {problems}" if self.claim.metric in BY_EXAMPLE else f"{seeds}"
 
 
 def read(path: Path) -> list[Claim]:
@@ -115,7 +113,7 @@ def check(claim: Claim, samples: pd.DataFrame | None, metrics: pd.DataFrame | No
         return Finding(claim, "not tested")
     bases = frame[(frame["method"] == "base") & (frame["task"] == claim.task)]
     once = not bases.empty and bases["seed"].nunique() == 1 and not to_come(bases)
-    effects, verdicts, shape, shared = [], [], (0, 0), False
+    differences, shared = [], False
     for part in claim.parts:
         better, worse = (values(frame, claim, part.metric, who) for who in (claim.better, claim.worse))
         better, one = _for_seeds_of(worse, better, once and _method(claim.better) == "base")
@@ -123,30 +121,37 @@ def check(claim: Claim, samples: pd.DataFrame | None, metrics: pd.DataFrame | No
         difference = (better - worse).dropna(how="all").dropna(axis=1)
         if difference.empty:
             return Finding(claim, "not tested")
-        effects.append(_estimate(difference, frame if part.metric == "published" else None))
-        verdicts.append(_verdict(part, *effects[-1].interval()))
-        shape, shared = difference.shape, one or other
-    problems = shape[1] if claim.metric in BY_EXAMPLE else 0
-    return Finding(claim, _joined(verdicts), tuple(effects), shape[0], problems, shared)
+        differences.append(_pooled(difference, frame) if part.metric == "published" else difference)
+        shared = one or other
+    return judged(claim, differences, shared)
 
 
-def _estimate(difference: pd.DataFrame, pooled: pd.DataFrame | None) -> Estimate:
-    """The mean of differences [seeds, examples], or [seeds, 1] where there are no examples.
+def judged(claim: Claim, differences: Sequence[pd.DataFrame], base_once: bool = False) -> Finding:
+    """The verdict that follows from the differences of each part."""
+    effects = tuple(_estimate(one.to_numpy()) for one in differences)
+    verdicts = [_verdict(part, *effect.interval()) for part, effect in zip(claim.parts, effects, strict=True)]
+    return Finding(claim, _joined(verdicts), tuple(differences), effects, base_once)
 
-    Papers pool the cells of Sudoku over boards. The difference is then a ratio, Σ right / Σ cells; its error is that of
-    the mean of `right − ratio · cells` over boards, since other boards would have other numbers of cells.
+
+def _pooled(difference: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
+    """Differences whose mean is that of pooled cells, as papers count Sudoku: Σ right / Σ cells over all boards.
+
+    The error of this ratio is that of the mean of `right − ratio · cells` over boards, since other boards would have
+    other numbers of cells. Where every problem counts one point, the differences stay as they are.
     """
-    values = difference.to_numpy()
+    if "points" not in frame:
+        return difference
+    points = frame.groupby("example")["points"].first().reindex(difference.columns)
+    weight = points / points.mean()
+    ratio = (difference * weight).to_numpy().mean()
+    return (difference - ratio) * weight + ratio
+
+
+def _estimate(values: Grades) -> Estimate:
+    """The mean of differences [seeds, problems]; of one seed nothing is known about others."""
     if values.shape[1] == 1:
         return over_seeds(values[:, 0])
-    if pooled is not None:
-        points = pooled.groupby("example")["points"].first().reindex(difference.columns).to_numpy()
-        weight = points / points.mean()
-        ratio = (values * weight).mean()
-        values = (values - ratio) * weight + ratio
-    if len(values) == 1:  # of one seed nothing is known about others
-        return Estimate(float(values.mean()), ())
-    return over_seeds_and_examples([values])
+    return over_seeds_and_examples([values]) if len(values) > 1 else Estimate(float(values.mean()), ())
 
 
 def _for_seeds_of(others: pd.DataFrame, mine: pd.DataFrame, once: bool) -> tuple[pd.DataFrame, bool]:
@@ -203,92 +208,3 @@ def _quarters(frame: pd.DataFrame) -> pd.Series:
     if "step" not in frame:
         return pd.Series(0, index=frame.index)
     return quarters(frame, first=0 if "surrogate" in frame else 1)
-
-
-def markdown(findings: list[Finding], scale: str, experiments: Sequence[str] = ()) -> str:
-    """The findings as a table; those without numbers are counted. `experiments` are those that have numbers."""
-    tested = [f for f in findings if f.verdict != "not tested"]
-    rows = [
-        {
-            "Claim": f.claim.claim + (f" ({f.claim.note})" if f.claim.note else ""),
-            "Source": f.claim.source,
-            "Test": _test(f.claim),
-            "Effect": "; ".join(_effect(part, one) for part, one in zip(f.claim.parts, f.effects, strict=True)),
-            "Detectable": "; ".join(_detectable(part, one) for part, one in zip(f.claim.parts, f.effects, strict=True)),
-            "Seeds × problems": f"{f.seeds} × {f.problems}" if f.problems else f"{f.seeds}",
-            "Verdict": f.verdict,
-        }
-        for f in tested
-    ]
-    counts = pd.Series([f.verdict for f in tested]).value_counts().to_dict()
-    if len(tested) < len(findings):
-        counts["not tested"] = len(findings) - len(tested)
-    parts = [
-        f"# Claims, checked at scale `{scale}`",
-        "Effect: mean paired difference with its 95 % interval, in points for shares. The interval is for other seeds "
-        "on other test problems (crossed random effects); where no problems are named, over seeds alone (Student's t). "
-        "The verdict follows from the interval alone: on the claimed side of zero `supported`, on the other "
-        "`not supported`, else `inconclusive`; for a claim that nothing is lost, a margin replaces zero. A claim of "
-        "several parts is supported only if every part is. Detectable: a true difference this large would be shown in "
-        "70 to 80 % of repetitions. Intervals are not corrected for the number of claims. At laptop scale a verdict is "
-        "about tiny models on tiny tasks, not about the papers' models.",
-        ", ".join(f"{n} {verdict}" for verdict, n in counts.items()) + ".",
-    ]
-    if any(f.base_once for f in tested):
-        parts.append(ONCE)
-    if rows:
-        parts.append(pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True))
-    if len(tested) < len(findings):
-        parts.append(_untested([f.claim for f in findings if f.verdict == "not tested"], experiments))
-    return "\n\n".join(parts) + "\n"
-
-
-def _untested(claims: list[Claim], experiments: Sequence[str]) -> str:
-    """One line: how many claims have no numbers, and what these would be of."""
-    others = [claim for claim in claims if claim.experiment not in experiments]
-    here = [claim for claim in claims if claim.experiment in experiments]
-    said = []
-    if others:
-        names = ", ".join(f"`{name}`" for name in dict.fromkeys(claim.experiment for claim in others))
-        said.append(f"{len(others)} of experiments without scores here ({names})")
-    if here:
-        places = dict.fromkeys(f"`{claim.experiment}` on {task_name(claim.task)}" for claim in here)
-        said.append(f"{len(here)} of methods or tasks that an experiment does not have here ({', '.join(places)})")
-    return f"Not tested: {'; '.join(said)}."
-
-
-def _test(claim: Claim) -> str:
-    """`DMPO − Base, Sudoku, one token a step, mean over lengths, published`."""
-    parts = [f"{_name(claim.better)} − {_name(claim.worse)}", task_name(claim.task)]
-    parts += [sampler_name(claim.sampler)] if claim.sampler else []
-    parts += [f"L = {claim.length}" if isinstance(claim.length, int) else "mean over lengths"] if claim.length else []
-    if claim.quarter:
-        parts.append(f"quarter {claim.quarter} of {'the steps' if claim.metric == 'kl' else 'training'}")
-    return ", ".join([*parts, " and ".join(_measure(part) for part in claim.parts)])
-
-
-def _measure(part: Measure) -> str:
-    """`nfe (lower is better)`, `published (no worse than by 5.0)`."""
-    said = ["lower is better"] if part.direction == "lower" else []
-    said += [f"no worse than by {_number(part, part.margin)}"] if part.margin else []
-    return part.metric.replace("_", " ") + (f" ({', '.join(said)})" if said else "")
-
-
-def _name(who: str) -> str:
-    policy, _, part = who.partition("@")
-    method, _, variant = policy.partition("/")
-    named = SAMPLERS.get(part, part.replace("_", " "))
-    return method_name(method, variant or "default") + (f", {named}" if part else "")
-
-
-def _effect(part: Measure, effect: Estimate) -> str:
-    mean, low, high = (_number(part, value, "+") for value in (effect.mean, *effect.interval()))
-    return f"{mean} [{low}, {high}]"
-
-
-def _detectable(part: Measure, effect: Estimate) -> str:
-    return "" if np.isnan(effect.error) else _number(part, effect.detectable())
-
-
-def _number(part: Measure, value: float, sign: str = "") -> str:
-    return f"{100 * value:{sign}.1f}" if part.metric in SHARES else f"{value:{sign}.3g}"

@@ -4,7 +4,7 @@
 # OUTPUTS:          results/{scale}/tables/{experiment}.{md,tex,csv}
 #                   results/{scale}/tables/{experiment}-comparisons.{md,csv}
 #                   results/{scale}/figures/{experiment}/{figure}.{pdf,png}
-#                   results/{scale}/claims.md, all_claims.md
+#                   results/{scale}/claims.{md,csv}, all_claims.{md,csv}
 #                   results/{scale}/report.html, all_report.html
 
 
@@ -126,11 +126,12 @@ rule check_claims:
             ]
         ),
     output:
-        report(
+        md=report(
             "results/{scale}/{claims}.md",
             caption="../report/claims.rst",
             category="Claims",
         ),
+        differences="results/{scale}/{claims}.csv",
     log:
         "logs/check_claims/{scale}/{claims}.log",
     wildcard_constraints:
@@ -148,7 +149,8 @@ rule check_claims:
         python "$SRC/check_claims.py" {params.config:q} \
             --experiments {params.experiments:q} \
             --resource "$SRC/../workflow/resources/claims.yaml" \
-            --claims {output:q}
+            --claims {output.md:q} \
+            --differences {output.differences:q}
         """
 
 
