@@ -39,7 +39,7 @@ fidelity: $(READY)  ## write the tables of docs/fidelity.md from tests/facts and
 test: $(READY)   ## the tests
 	pytest -n 2 --dist loadfile
 
-mutants: $(READY) ## some 90 wrong changes of the sources, one at a time: the test named for each has to fail; ten minutes
+mutants: $(READY) ## some 100 wrong changes of the sources, one at a time: the test named for each has to fail; ten minutes
 	python tests/mutants/run.py --jobs 2
 
 test-slurm: $(READY)   ## the tests on a real SLURM that they start themselves (skipped where it is not installed)
