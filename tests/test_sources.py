@@ -272,6 +272,12 @@ def test_what_the_papers_sudoku_boards_leak():
     assert sum(not is_unique(board["Puzzle"]) for board in boards) == 124
 
 
+def test_a_block_that_is_no_source_names_no_file(grid):
+    """As `test_subset` of Sudoku."""
+    assert "test_subset" in grid.tests["sudoku"].settings
+    assert [local_files(spec.settings) for spec in grid.tests.values()] == [{}] * len(grid.tests)
+
+
 def test_prepare_dataset_writes_the_splits_and_what_they_were_made_of(tmp_path):
     for split in ("train", "test"):
         rows = [{"question": f"{split}{i}", "answer": f"<<1+1=2>> #### {i},000"} for i in range(5)]

@@ -144,7 +144,7 @@ def local_files(settings: dict[str, Any]) -> dict[str, Path]:
     for key, value in settings.items():
         if key.endswith("prompt_file") and value:
             files[key] = Path(value["path"] if isinstance(value, dict) else value)
-        elif isinstance(value, dict) and value["source"] == "local":
+        elif isinstance(value, dict) and value.get("source") == "local":  # other blocks are no sources
             files[key] = source_file(value["path"], key.removesuffix("_source"))
     return files
 
