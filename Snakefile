@@ -58,6 +58,8 @@ ANALYSIS = [
         "tables",
         "entries",
         "published",
+        "published_tests",
+        "released_prompts",
         "protocol",
         "statistics",
         "comparisons",

@@ -4,8 +4,18 @@ import numpy as np
 import pandas as pd
 
 from unmask.protocol import Protocol
+from unmask.published_tests import EVALUATIONS
 
-PROTOCOL = Protocol("llada-8b-instruct", 0.0, {"top1": "L", "top2": "L/2"}, [])
+THEIRS = EVALUATIONS["d1"]
+PROTOCOL = Protocol(
+    "llada-8b-instruct",
+    0.0,
+    {"top1": "L", "top2": "L/2"},
+    [],
+    problems={task: names[0] for task, names in THEIRS.problems.items()},
+    prompts=THEIRS.prompts,
+    block_length=32,
+)
 ACCURACY = {"base": 0.2, "sft": 0.3, "diffu_grpo": 0.5, "dmpo": 0.7}
 
 

@@ -1,8 +1,12 @@
 """Printed numbers beside ours: a difference is formed only where the protocol is the same."""
 
+import dataclasses
+import hashlib
+import shutil
 from pathlib import Path
 
 import pandas as pd
+import planted
 import pytest
 import yaml
 
@@ -10,11 +14,15 @@ from unmask import published, tables
 from unmask.files import InputError
 from unmask.grid import expand
 from unmask.protocol import Protocol
+from unmask.published_tests import EVALUATIONS, PROBLEMS
+from unmask.released_prompts import prompt_place
 
 ROOT = Path(__file__).parents[1]
+DATA = ROOT.parent / "shared" / "data"
+needs_data = pytest.mark.skipif(not DATA.exists(), reason="no ../shared/data")
 
 RESOURCE = ROOT / "workflow/resources/published_results.yaml"
-OURS = Protocol("llada-8b-instruct", 0.0, {"top1": "L", "top2": "L/2"}, [])
+OURS = planted.PROTOCOL
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +53,16 @@ def test_delta_where_the_protocol_matches(printed):
         ({}, {"temperature": 0.2}, "decoded at temperature 0.0, ours at 0.2"),
         ({}, {"generated": ["countdown"]}, "our test problems are generated"),
         ({"sampler": "entropy_01"}, {}, "decoded in L steps"),
+        ({}, {"problems": {}}, "other test problems"),
+        (
+            {"task": "sudoku"},
+            {"problems": {"sudoku": PROBLEMS["sudoku"][0].replace("42", "43")}},
+            "other test problems",
+        ),
+        ({}, {"prompts": {}}, "another prompt"),
+        ({}, {"prompts": OURS.prompts | {"countdown": OURS.prompts["gsm8k"]}}, "another prompt"),
+        ({}, {"block_length": 8}, "decoded in blocks of 32, ours of 8"),
+        ({"method": "spg"}, {}, "its denoising steps are not stated; its test problems are not known to be ours; its"),
         ({}, {"orders": {"top1": "entropy"}}, "decoded in the order of confidence, ours of entropy"),
     ],
 )
@@ -63,8 +81,8 @@ def test_printed_numbers_of_dream_are_not_compared(printed, config):
     assert (protocol.steps, protocol.orders) == ({"top1_entropy": "L"}, {"top1_entropy": "entropy"})
     one = published.beside(cells(sampler="top1_entropy"), printed, protocol).iloc[0]
     assert one["paper"] == 54.43
-    assert one["paper_differs"] == (
-        "decoded at temperature 0.95, ours at 0.2; the order of its positions is not stated"
+    assert one["paper_differs"].startswith(
+        "decoded at temperature 0.95, ours at 0.2; the order of its positions is not stated; "
     )
 
 
@@ -73,6 +91,7 @@ def test_a_first_stage_on_the_same_corpus_is_comparable(printed, config):
 
     protocol = Protocol.of(expand(config | {"scale": "llada-8b"}), "main")
     assert protocol.first_stages == {"d1": "s1k"}
+    protocol = dataclasses.replace(OURS, first_stages=protocol.first_stages)
     row = published.beside(cells("d1", "gsm8k"), printed, protocol).iloc[0]
     assert (row["paper_differs"], row["delta"]) == ("", pytest.approx(75 - 81.4))
 
@@ -88,7 +107,17 @@ def test_another_base_model_has_no_number_beside_it_but_a_block_apart(printed):
     assert ours[["paper", "delta"]].isna().all(axis=None)
     heading, body = published.apart(ours, printed, tiny)
     assert heading.startswith("Published: models of 7 to 8 billion parameters, not `tiny`")
-    assert list(body.columns) == ["Task", "Method", "Model", "Steps", "Source", "L = 128", "L = 256", "L = 512"]
+    assert list(body.columns) == [
+        "Task",
+        "Method",
+        "Model",
+        "Steps",
+        "Checkpoint",
+        "Source",
+        "L = 128",
+        "L = 256",
+        "L = 512",
+    ]
     assert body.set_index("Model").loc["llada-8b-instruct", "L = 256"] == "80.9"
     assert "Δ" not in tables.markdown("main", "", *tables.blocks(ours))
 
@@ -99,7 +128,12 @@ def test_the_table_shows_delta_or_parentheses_with_the_reason(printed):
     body = blocks[0][1].set_index("Method")
     assert body.loc["DMPO", "paper, L = 256"] == "80.9 (Δ -5.9)"
     assert body.loc["diffu-GRPO", "paper, L = 256"] == "(31.3) [1]"
-    assert note.endswith("where the protocol is another: [1] decoded in L/2 steps.")
+    assert "where the protocol is another: [1] decoded in L/2 steps." in note
+    assert note.endswith(
+        "How the printed checkpoints were chosen: DMPO, arXiv 2510.08233v3, Table 1: not stated; the code evaluates "
+        "several checkpoints of a run on the test sets; d1, arXiv 2504.12216, as printed in SPG, arXiv 2510.09541, "
+        "Table 8: the best on the test set."
+    )
 
 
 def test_strict_scores_have_no_printed_number_beside_them(printed):
@@ -132,3 +166,55 @@ def test_a_wrong_entry_is_named(tmp_path, key):
     (tmp_path / "printed.yaml").write_text(yaml.safe_dump([entry]), encoding="utf-8")
     with pytest.raises(InputError, match=message):
         published.read(tmp_path / "printed.yaml")
+
+
+@pytest.fixture
+def papers(config, tmp_path, monkeypatch):
+    """The protocol of `main` at the papers' scale under a fidelity, with the files of ../shared and these prompts."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("countdown/test.jsonl", "sudoku/test.csv"):
+        (tmp_path / "data" / name).parent.mkdir(parents=True)
+        shutil.copy(DATA / name, tmp_path / "data" / name)
+    for task in PROBLEMS:
+        Path(prompt_place(task, "evaluation")).parent.mkdir(exist_ok=True)
+        Path(prompt_place(task, "evaluation")).write_text(f"{task}: {{question}}", encoding="utf-8")
+
+    def of(fidelity, **changes):
+        config["scales"]["llada-8b"]["task_settings"]["sudoku"] |= changes
+        return Protocol.of(expand(config | {"scale": "llada-8b", "fidelity": fidelity}), "main")
+
+    return of
+
+
+@needs_data
+def test_the_papers_test_problems_are_known_by_their_content(papers):
+    for task, name in papers("corrected").problems.items():
+        assert name in PROBLEMS.get(task, (name,)), task
+    for changes in (
+        {"test": 255},
+        {"test_subset": {"rule": "first"}},
+        {"test_subset": {"rule": "numpy_choice", "seed": 1}},
+    ):
+        assert papers("corrected", **changes).problems["sudoku"] not in PROBLEMS["sudoku"]
+    with Path("data/countdown/test.jsonl").open("a", encoding="utf-8") as file:
+        file.write("\n")
+    assert papers("corrected").problems["countdown"] not in PROBLEMS["countdown"]
+
+
+@needs_data
+def test_a_difference_needs_the_prompt_of_the_papers(papers, printed, monkeypatch):
+    ours, theirs = papers("corrected"), papers("released")
+    row = published.beside(cells(), printed, ours).iloc[0]
+    assert (row["paper_differs"], row["delta"] != row["delta"]) == ("another prompt", True)
+    digest = hashlib.sha256(b"countdown: {question}").hexdigest()
+    assert theirs.prompts["countdown"] == digest
+    assert published.beside(cells(), printed, theirs).iloc[0]["paper_differs"] == "another prompt"
+    known = dataclasses.replace(EVALUATIONS["d1"], prompts={"countdown": digest})
+    monkeypatch.setitem(EVALUATIONS, "d1", known)
+    assert published.beside(cells(), printed, theirs).iloc[0]["paper_differs"] == ""
+
+
+def test_a_reward_is_no_accuracy(printed):
+    rows = printed[printed["source"] == "DARE"].to_dict("records")
+    assert rows
+    assert all("it is a mean reward, not an accuracy" in published.differences(row, "top1", OURS) for row in rows)

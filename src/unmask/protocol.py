@@ -9,6 +9,7 @@ import json
 from dataclasses import asdict, dataclass, field
 
 from unmask.grid.work import Grid
+from unmask.published_tests import problems_of, prompt_of
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,9 @@ class Protocol:
     generated: list[str]
     first_stages: dict[str, str] = field(default_factory=dict)  # method -> the corpus that its first stage learns
     orders: dict[str, str] = field(default_factory=dict)  # sampler -> order of the positions, where not by confidence
+    problems: dict[str, str] = field(default_factory=dict)  # task -> its test problems, as published_tests names them
+    prompts: dict[str, str] = field(default_factory=dict)  # task -> the SHA-256 of the prompt; nothing for our wording
+    block_length: int = 0
 
     @classmethod
     def of(cls, grid: Grid, experiment: str) -> Protocol:
@@ -32,11 +36,23 @@ class Protocol:
         counts = {name: one["tokens_per_step"] for name, one in plain.items()}
         steps = {name: "L" if count == 1 else f"L/{count}" for name, count in counts.items()}
         orders = {name: one["score"] for name, one in plain.items() if one["score"] != "confidence"}
+        problems = {task: problems_of(data.settings) for task, data in grid.tests.items()}
+        prompts = {task: prompt_of(data.settings) for task, data in grid.tests.items()}
         made = [t for t, d in grid.tests.items() if d.settings.get("test_source", {}).get("source") == "generated"]
         runs = [grid.runs[name] for name in one.runs]
         starts = {run.method: grid.runs[run.start_from] for run in runs if run.start_from}
         corpora = {method: start.task for method, start in starts.items() if start.corpus}
-        return cls(runs[0].model.partition("/")[0], evaluation.temperature, steps, made, corpora, orders)
+        return cls(
+            runs[0].model.partition("/")[0],
+            evaluation.temperature,
+            steps,
+            made,
+            corpora,
+            orders,
+            problems,
+            prompts,
+            evaluation.block_length,
+        )
 
     def to_json(self) -> str:
         """One line, as an argument of a step."""

@@ -1,8 +1,10 @@
 """Numbers that papers print, beside ours: which may be compared, which may not, and why.
 
 A printed number stands beside a cell of ours if method, task and generation length are the same. A difference Δ is
-formed only if the protocol is the same too: base model, denoising steps, temperature, test problems, scoring
-`published`; otherwise the number stands in parentheses with the reasons. Without our base model in print, none does.
+formed only if the protocol is the same too: base model, test problems, prompt, denoising steps and their order, blocks,
+temperature, metric, and scoring `published`; otherwise the number stands in parentheses with what differs. Where the
+evaluation behind a number is not known, problems and prompt count as different. Without our base model in print, no
+number stands there. How a printed checkpoint was chosen is told beside it, since that alone is worth some points.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from unmask.config.kinds import Block, Name, NonNegative
 from unmask.entries import read_entries
 from unmask.names import method_name, task_name
 from unmask.protocol import Protocol
+from unmask.published_tests import EVALUATIONS
 
 Percent = Annotated[float, Field(ge=0, le=100)]
 Lengths = dict[int | Literal["unstated"], Percent]
@@ -32,6 +35,9 @@ class Entry(Block):
     temperature: NonNegative = 0.0
     order: Literal["confidence", "entropy", "unstated"] = "confidence"
     first_stage: Name | None = None
+    evaluation: Literal["d1", "dmpo_dream"] | None = None
+    metric: Literal["accuracy", "reward", "pass@k"] = "accuracy"
+    selection: str = "not stated"
     differs: dict[Name, str] = Field(default={})
     methods: dict[Name, dict[Name, Lengths]] = Field(min_length=1)
 
@@ -56,33 +62,40 @@ def _rows(entry: Entry) -> Iterator[dict[str, Any]]:
                     "source": entry.source, "model": entry.model, "steps": entry.steps or "",
                     "temperature": entry.temperature, "order": entry.order, "differs": differs, "method": method,
                     "task": task, "first_stage": entry.first_stage or "", "length": length, "paper": accuracy,
+                    "evaluation": entry.evaluation or "", "metric": entry.metric,
+                    "selection": "" if method == "base" else entry.selection,
                 }  # fmt: skip
+
+
+COLUMNS = ["paper", "paper_source", "paper_differs", "paper_selection"]
 
 
 def beside(cells: pd.DataFrame, printed: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
     """The cells with `paper` [percent], its `paper_source`, `paper_differs` ("" where comparable), and `delta`.
 
+    `paper_selection` says how the checkpoint was chosen, "" for a base model.
     `delta` [points] is NaN unless the protocol matches. Of several numbers the one that differs least is taken.
     Without numbers of our base model the columns are empty.
     """
     ours = printed[printed["model"] == protocol.model]
     rows = [_closest(cell, ours, protocol) for cell in cells.to_dict("records")]
-    found = pd.DataFrame(rows, columns=["paper", "paper_source", "paper_differs"], index=cells.index)
+    found = pd.DataFrame(rows, columns=COLUMNS, index=cells.index)
     delta = (100 * cells["published"] - found["paper"].astype(float)).where(found["paper_differs"] == "")
     return cells.join(found).assign(delta=delta)
 
 
-def _closest(cell: dict[str, Any], printed: pd.DataFrame, protocol: Protocol) -> tuple[float | None, str, str]:
+def _closest(cell: dict[str, Any], printed: pd.DataFrame, protocol: Protocol) -> tuple[float | None, str, str, str]:
+    nothing = None, "", "", ""
     if cell["variant"] != "default":
-        return None, "", ""
+        return nothing
     same = printed
     for key in ("method", "task", "length"):
         same = same[same[key] == cell[key]]
     found = [(differences(row, cell["sampler"], protocol), row) for row in same.to_dict("records")]
     if not found:
-        return None, "", ""
+        return nothing
     why, row = min(found, key=lambda pair: len(pair[0]))
-    return row["paper"], row["source"], "; ".join(why)
+    return row["paper"], row["source"], "; ".join(why), row["selection"]
 
 
 def differences(row: dict[str, Any], sampler: str, protocol: Protocol) -> list[str]:
@@ -99,12 +112,31 @@ def differences(row: dict[str, Any], sampler: str, protocol: Protocol) -> list[s
         why.append("the order of its positions is not stated")
     elif row["order"] != order:
         why.append(f"decoded in the order of {row['order']}, ours of {order}")
-    if row["task"] in protocol.generated:
-        why.append("our test problems are generated")
+    why += _other_test(row["evaluation"], row["task"], protocol)
+    if row["metric"] != "accuracy":
+        why.append(f"it is a mean {row['metric']}, not an accuracy")
     if row["first_stage"] and row["first_stage"] != protocol.first_stages.get(row["method"]):
         first = task_name(row["first_stage"])
         why.append(f"trained on {first} first; here the first stage is SFT on the demonstrations of the task itself")
     return why + ([row["differs"]] if row["differs"] else [])
+
+
+def _other_test(name: str, task: str, protocol: Protocol) -> list[str]:
+    """What is another in the test that a number was measured on: problems, prompt, blocks."""
+    known = EVALUATIONS.get(name)
+    if task in protocol.generated:
+        why = ["our test problems are generated"]
+    elif known and protocol.problems.get(task) in known.problems.get(task, ()):
+        why = []
+    else:
+        why = ["other test problems"] if known else ["its test problems are not known to be ours"]
+    if known is None:
+        return [*why, "its prompt is not known to be ours"]
+    if protocol.prompts.get(task, "") != known.prompts.get(task):
+        why.append("another prompt")
+    if known.block_length not in (None, protocol.block_length):
+        why.append(f"decoded in blocks of {known.block_length}, ours of {protocol.block_length}")
+    return why
 
 
 def apart(cells: pd.DataFrame, printed: pd.DataFrame, protocol: Protocol) -> tuple[str, pd.DataFrame] | None:
@@ -117,11 +149,12 @@ def apart(cells: pd.DataFrame, printed: pd.DataFrame, protocol: Protocol) -> tup
         Source=others["source"],
         Model=others["model"],
         Steps=others["steps"].replace("", "not stated"),
+        Checkpoint=others["selection"].replace("", "–"),
         Task=others["task"].map(task_name),
         Method=others["method"].map(method_name),
         Column=["L not stated" if length == "unstated" else f"L = {length}" for length in others["length"]],
     )
-    labels = ["Task", "Method", "Model", "Steps", "Source"]
+    labels = ["Task", "Method", "Model", "Steps", "Checkpoint", "Source"]
     columns = list(dict.fromkeys(named["Column"]))
     body = named.pivot(index=labels, columns="Column", values="paper")[columns].reindex(
         pd.MultiIndex.from_frame(named[labels].drop_duplicates().sort_values(labels[:2], kind="stable"))

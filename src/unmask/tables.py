@@ -181,8 +181,17 @@ def _footnotes(cells: pd.DataFrame) -> str:
     why = "".join(f" [{i}] {reason}." for i, reason in enumerate(_reasons(cells), 1))
     return (
         " Paper: what the papers print, Δ ours minus theirs in points; in parentheses, and without Δ, where the "
-        f"protocol is another:{why or ' nowhere here.'}"
+        f"protocol is another:{why or ' nowhere here.'}{_selections(cells)}"
     )
+
+
+def _selections(cells: pd.DataFrame) -> str:
+    """How the checkpoints behind the printed numbers were chosen, by source."""
+    chosen = cells.loc[cells["paper_selection"].fillna("") != "", ["paper_source", "paper_selection"]].drop_duplicates()
+    if chosen.empty:
+        return ""
+    said = "; ".join(f"{source}: {how}" for source, how in chosen.itertuples(index=False))
+    return f" How the printed checkpoints were chosen: {said}."
 
 
 def _row(values: Iterable[object]) -> str:

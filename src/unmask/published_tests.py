@@ -1,0 +1,71 @@
+"""What published numbers were measured on: test problems, prompts and blocks of the evaluations behind them.
+
+Torch-free, because the workflow's controller describes ours in the same words.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unmask.released_prompts import PROMPTS
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One released evaluation: its block length, and for each task the prompt file's SHA-256 and its test problems.
+
+    The same problems may be had from several sources; each is named as `problems_of` names ours.
+    """
+
+    block_length: int | None  # None where there are no blocks to compare
+    prompts: dict[str, str]
+    problems: dict[str, tuple[str, ...]]
+
+
+def problems_of(settings: dict[str, Any]) -> str:
+    """A name for a task's test problems that is the same only for the same rows of the same data."""
+    source = settings.get("test_source", {"source": "generated"})
+    if source["source"] == "hub":
+        name = f"{source['repository']}/{source['subset']}/{source['split']}@{source['revision']}"
+    elif source["source"] == "local":
+        name = f"sha256:{_plain_sha256(source['path'])}"
+    else:
+        return "generated"
+    subset = settings.get("test_subset", {"rule": "first"})
+    chosen = " ".join(map(str, subset.values())) if subset["rule"] != "first" else "first"
+    return f"{name} {chosen} {settings['test']}" if "test" in settings else name
+
+
+def prompt_of(settings: dict[str, Any]) -> str:
+    """The SHA-256 of the file that poses a task's test problems; nothing where the wording is ours."""
+    file = settings.get("evaluation_prompt_file") or ""
+    return _plain_sha256(file["path"] if isinstance(file, dict) else file) if file else ""
+
+
+def _plain_sha256(path: str) -> str:
+    """As `sha256sum` prints it; `missing` where there is no such file, which equals no published one."""
+    file = Path(path)
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "missing"
+
+
+# d1 at 837888f, folder eval: block length eval.py:57, test sets and their subsets eval.py:151, gsm8k.py:40-44,52,
+# math500.py:38, countdown.py:42, sudoku.py:37. The hub's sets are loaded there at no commit; the ones pinned here are
+# those that config.yaml has, and the files are grade-school-math's test.jsonl and the same 500 rows of MATH-500.
+PROBLEMS = {
+    "gsm8k": (
+        "openai/gsm8k/main/test@740312add88f781978c0658806c59bc2815b9866",
+        "sha256:3730d312f6e3440559ace48831e51066acaca737f6eabec99bccb9e4b3c39d14",
+    ),
+    "math500": (
+        "HuggingFaceH4/MATH-500/default/test@6e4ed1a2a79af7d8630a6b768ec859cb5af4d3be",
+        "sha256:ff5719b63f4274b76e8c453451d2f265b20ec07c73d0b79cb10d3ce24ba7c99c",
+    ),
+    "countdown": ("sha256:9916f614621e26fb2b035ed4ea641e35e4fff0d533bb9b9c7bcaaa61017d88c6 first 256",),
+    "sudoku": ("sha256:ef86c7c28ebef88484d85fda59b3909a7b621241aa1abf36343437dbc4a3ffb6 numpy_choice 42 256",),
+}
+ASKED = {task: prompt.sha256 for (task, use), prompt in PROMPTS.items() if use == "evaluation"}
+# DMPO 96af1a4 has copies of these files and of both data files; its eval_dream.py differs in decoding, without blocks.
+EVALUATIONS = {"d1": Evaluation(32, ASKED, PROBLEMS), "dmpo_dream": Evaluation(None, ASKED, PROBLEMS)}
