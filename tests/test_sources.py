@@ -127,7 +127,7 @@ def test_training_takes_all_puzzles_that_are_left(tmp_path):
     (tmp_path / "test.jsonl").write_text(json.dumps({"input": "8,3,2", "output": "14"}))
     settings = {"prompt": "chat", "prompt_file": "", "train_source": local(tmp_path), "largest": 9,
                 "test_source": local(tmp_path / "test.jsonl"), "largest_target": 9, "train": 0, "validation": 7,
-                "test": 1, "seed": 0, "partial": "numbers"}  # fmt: skip
+                "test": 1, "seed": 0, "rewards": "corrected"}  # fmt: skip
     splits = load("countdown", settings).splits()
     assert {split: len(examples) for split, examples in splits.items()} == {"train": 32, "validation": 7, "test": 1}
     assert len({tuple(sorted(e["numbers"])) for examples in splits.values() for e in examples}) == 40
@@ -252,7 +252,7 @@ def test_the_manifest_has_the_commit_and_the_files_that_were_read(tmp_path):
         write_parquet(rows, folder / f"main/{split}-00000-of-00001.parquet")
     (folder / "README.md").write_text(CONFIGS)
     sources = {f"{split}_source": hub("openai/gsm8k", "main", split) for split in ("train", "test")}
-    DataSpec("gsm8k", sources | STORED | {"match": "number"}).write(tmp_path / "spec.yaml")
+    DataSpec("gsm8k", sources | STORED).write(tmp_path / "spec.yaml")
     command = [sys.executable, ROOT / "src/prepare_dataset.py", tmp_path / "spec.yaml", tmp_path / "out"]
     offline = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
     subprocess.run(command, check=True, timeout=60, env=offline)
