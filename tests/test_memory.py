@@ -112,6 +112,16 @@ def test_the_head_never_makes_full_logits():
     assert many - few == 3 * 19_800 * 4096 * 2  # states only
 
 
+def test_without_blocks_the_head_sees_the_whole_response_and_no_prompt(config):
+    grid, run = run_of(config, scale="llada-8b")  # 16 responses at once, of 256 tokens
+    papers = grid.evaluations["papers"]
+    for sampler, trained, longest in ((TOP1, 32, 32), (TOP1 | {"blocks": False}, 256, 512)):
+        rollouts = training_memory(LLADA_8B, replace(run, sampler=sampler), grid.cost)["rollouts"]
+        assert rollouts["head"] == head(LLADA_8B, 16 * trained, size=2)
+        samples = evaluation_memory(LLADA_8B, run, replace(papers, samplers={"one": sampler}), grid.cost)
+        assert samples["head"] == head(LLADA_8B, 128 * longest, size=2)
+
+
 def test_a_batch_at_laptop_scale_is_one_part_and_one_at_8b_is_not():
     assert rows_at_once("cpu", TINY_VOCABULARY) >= 256 * 4 * 40  # rows, their masked copies, tokens
     assert rows_at_once("cpu", 126_464) == 33

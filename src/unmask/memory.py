@@ -64,7 +64,8 @@ def training_memory(shape: Shape, run: Run, cost: Cost, gpus: int = 1) -> dict[s
         phases["scoring"] = held | needed | {"head": head(shape, scored * t.generation_length, size)}
     if run.algorithm != "sft" or t.validate_every:
         narrowed: Parts = {"narrowed": size * adapters if t.lora_rank and size < 4 else 0}
-        phases["rollouts"] = held | narrowed | decoding(shape, t, run.sampler, together, width, run.block_length, size)
+        block = active_block(run.sampler, t.generation_length, run.block_length)
+        phases["rollouts"] = held | narrowed | decoding(shape, t, run.sampler, together, width, block, size)
     return phases
 
 
@@ -75,11 +76,11 @@ def evaluation_memory(shape: Shape, run: Run, evaluation: EvaluationSpec, cost: 
     if t and t.lora_rank:
         adapters = trained_parameters(shape, t) + held_parameters(shape, run)
         held["adapter"] = (4 if size == 4 else 4 + size) * adapters  # and `Policy.narrowed`
-    width = cost.prompt_tokens + max(evaluation.lengths)
-    batches = [
-        decoding(shape, t, sampler, evaluation.rows_per_batch, width, evaluation.block_length, size)
-        for sampler in evaluation.samplers.values()
-    ]
+    longest, rows = max(evaluation.lengths), evaluation.rows_per_batch
+    batches = []
+    for sampler in evaluation.samplers.values():
+        block = active_block(sampler, longest, evaluation.block_length)
+        batches.append(decoding(shape, t, sampler, rows, cost.prompt_tokens + longest, block, size))
     return held | max(batches, key=total)
 
 
@@ -162,7 +163,7 @@ def decoding(
     return {
         "merged": 4 * shape.targeted(training.lora_targets) if training and merged else 0,
         "cache": 0 if sampler["cache"] == "none" else 2 * store,  # and its copy when a row leaves
-        "head": head(shape, rows * active_block(sampler, width, block), size),
+        "head": head(shape, rows * block, size),
         "workspace": workspace(shape, lora and not merged, rows * width, size),
     }
 
