@@ -9,7 +9,9 @@ from torch.testing import assert_close
 
 from unmask.exact import TabularModel
 from unmask.exact_training import sample
+from unmask.grid import expand
 from unmask.methods import coupled_grpo, diffu_grpo
+from unmask.mistakes import ConfigError
 from unmask.models.policy import Policy
 
 
@@ -29,6 +31,15 @@ def test_released_coupled_index_sees_one_pair_of_masks(even):
     fixed["each.old"] = torch.arange(2)[None, :, None].expand(20, 2, 2)
     old = [method.refresh(even, rollouts, fixed, u, SEEDS)["old"][:, 0] for u in range(2)]
     assert [sorted(set(row)) for row in torch.stack(old, 1).tolist()] == ([[0]] * 5 + [[1]] * 5) * 2
+
+
+def test_micro_steps_need_micro_batches(config):
+    """Without, all rows would have the index of the first micro-step, and two updates the same masks."""
+    config["methods"]["coupled_grpo"]["mask_index"] = "micro_step"
+    with pytest.raises(ConfigError, match=r"methods.coupled_grpo.mask_index, .*; set micro_batch_rows, or mask_index:"):
+        expand(config)
+    config["methods"]["coupled_grpo"]["micro_batch_rows"] = 4
+    assert expand(config).runs
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def contradictions(runs: list[Run], datasets: dict[str, DataSpec], tests: dict[s
             how = f"trajectory scores plain passes, and the sampler {run.training['sampler']} has {' and '.join(bent)}"
             lines.append(f"methods.{run.method}.likelihood, or a grid's: {how}; choose a sampler without, or elbo")
     for run in runs:
-        lines += _undemonstrated(run)
+        lines += _undemonstrated(run) + _uncounted(run)
     for task, data in tests.items():
         drawn = data.settings.get("test_subset", {}).get("rule", "first") != "first"
         if drawn and data.settings["test_source"]["source"] == "generated":
@@ -58,6 +58,15 @@ def contradictions(runs: list[Run], datasets: dict[str, DataSpec], tests: dict[s
     return lines
 
 
+def _uncounted(run: Run) -> list[str]:
+    """A run of coupled-GRPO whose micro-steps have no rows: every update would see the masks of the same few."""
+    own = run.method_settings
+    if run.algorithm != "coupled_grpo" or own["mask_index"] != "micro_step" or own["micro_batch_rows"]:
+        return []
+    how = "micro_step counts micro-batches, and micro_batch_rows is 0"
+    return [f"methods.{run.method}.mask_index, or a grid's: {how}; set micro_batch_rows, or mask_index: update"]
+
+
 def _undemonstrated(run: Run) -> list[str]:
     """A run without responses to learn from, or to compare; a corpus without answers to check."""
     where, training = f"methods.{run.method}", run.training
@@ -67,7 +76,7 @@ def _undemonstrated(run: Run) -> list[str]:
     if run.corpus and training["validate_every"]:
         return [f"{where}.validate_every: {run.task} is a corpus and has no answers to check; set it to 0"]
     if not run.corpus and not training["prefill"]:
-        how = f"demonstrations of {run.task} go on after the beginning that the prompt gives"
+        how = f"demonstrations of {run.task} continue the beginning that the prompt gives"
         return [f"{where}.prefill: {how}; set it to true"]
     if not defines("tasks", run.task, "demonstration"):
         file = f"src/unmask/tasks/{run.task}.py"

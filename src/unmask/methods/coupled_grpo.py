@@ -28,9 +28,7 @@ class CoupledGrpo(Method):
 
     clip: Positive  # ε
     kl_penalty: NonNegative  # β
-    mask_rate: Literal[
-        "response", "micro_batch"
-    ]  # what has a masking rate of its own; micro_batch as in the released code
+    mask_rate: Literal["response", "micro_batch"]  # what has a rate of its own; micro_batch as in the released code
     mask_index: Literal["update", "micro_step"]  # what counts the pairs of masks; micro_step as in the released code
     micro_steps: Count  # accumulation steps of the released code, where mask_index is micro_step
     micro_batch_rows: Whole  # rows whose tokens are averaged, then the averages, as in the released code; 0: all rows
