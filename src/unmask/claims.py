@@ -29,12 +29,8 @@ from unmask.entries import read_entries
 from unmask.scores import RUN, SAMPLE, quarters, to_come
 from unmask.statistics import Estimate, Grades, over_seeds, over_seeds_and_examples
 
-BY_EXAMPLE = {
-    "published",
-    "strict",
-    "nfe",
-    "tokens",
-}  # metrics that a sample has; others are of training or a diagnosis
+# Metrics that a sample has; others are of training or a diagnosis.
+BY_EXAMPLE = {"published", "strict", "nfe", "tokens"}
 COLUMNS = [*RUN, "example", *SAMPLE]
 
 

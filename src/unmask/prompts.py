@@ -44,9 +44,7 @@ def read_template(prompt_file: str, fields: Collection[str], columns: Collection
     column of the answer's side: `\boxed{answer}` is a mistake that no reader of the prompt would notice.
     """
     try:
-        text = Path(prompt_file).read_text(
-            encoding="utf-8-sig"
-        )  # some editors begin a file with a mark of its encoding
+        text = Path(prompt_file).read_text(encoding="utf-8-sig")  # some editors write a byte order mark
     except (OSError, ValueError) as error:
         raise InputError(f"prompt_file {prompt_file}: cannot be read ({error})") from error
     used = FIELD.findall(text)

@@ -50,9 +50,8 @@ class Dmpo(Method):
     masks: Literal["uniform", "bernoulli"]  # how copies are masked
     elbo_copies: Pairs  # K masked copies behind each log-probability, in antithetic pairs
     copies: Pairs  # R masked copies of each response in the loss, in antithetic pairs
-    micro_batch_rows: (
-        Whole  # rows of a device in the released code, by which it scales the loss; 0: a mean over all rows
-    )
+    # Rows of a device in the released code, by which it scales the loss of WDCE; 0: a mean over all rows.
+    micro_batch_rows: Whole
 
     def prepare(self, policy: Policy, rollouts: Rollouts, updates: int, seeds: Seeds) -> Rows:
         """Weights and baselines of the buffer; for WDDO also the old ELBOs on each update's masks."""
