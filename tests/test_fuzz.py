@@ -142,7 +142,7 @@ RIGHT = {  # task: settings and a row that is right
         PUZZLES | {"largest": 9, "largest_target": 9, "rewards": "corrected"},
         {"nums": [1, 2, 9], "target": 9},
     ),
-    "sudoku": (PUZZLES | {"split": "random", "min_blanks": 4, "max_blanks": 8}, BOARD),
+    "sudoku": (PUZZLES | {"split": "random", "min_blanks": 4, "max_blanks": 8, "rewards": "corrected"}, BOARD),
 }  # fmt: skip
 DIFFER = {
     "question": lambda text, i: f"{text}{i}", "problem": lambda text, i: f"{text}{i}",
