@@ -4,7 +4,7 @@ A printed number stands beside a cell of ours if method, task and generation len
 formed only if the protocol is the same too: base model, test problems, prompt, denoising steps and their order, blocks,
 temperature, metric, and scoring `published`; otherwise the number stands in parentheses with what differs. Where the
 evaluation behind a number is not known, problems and prompt count as different. Without our base model in print, no
-number stands there. How a printed checkpoint was chosen is told beside it, since that alone is worth some points.
+number stands there. Next to it stands how the printed checkpoint was chosen, since that alone is worth some points.
 """
 
 from __future__ import annotations
