@@ -151,6 +151,7 @@ HOSTILE = [  # task, question, ground truth
     ("countdown", "Numbers: [" + "9" * 5000 + "]\nTarget: 1", ""), ("countdown", "", [[1, [2], 3], 4]),
     ("countdown", "Numbers: [१, २, ३]\nTarget: ६", ""), ("sudoku", "0" * 15, "1" * 16), ("sudoku", 5, None),
     ("sudoku", "०" * 16, "1234432121433412"), ("gsm8k", "", 10**400), ("gsm8k", "", "nan"), ("gsm8k", "", [1]),
+    ("gsm8k", "", True), ("sudoku", "1234432121433412", "1234432121433412"),
     ("gsm8k", "", {}), ("math500", "", None), ("math500", "", ["1"]), ("simplify", "", True),
 ]  # fmt: skip
 
@@ -174,7 +175,7 @@ def test_half_a_character_is_printed_and_a_closed_pipe_is_quiet(tmp_path):
 
 
 def test_files_without_records_or_columns_are_refused(tmp_path):
-    for name, content in [("a.jsonl", "\n"), ("b.json", "[]"), ("c.json", '{"generations": []}')]:
+    for name, content in [("a.jsonl", "\n"), ("a.json", ""), ("b.json", "[]"), ("c.json", '{"generations": []}')]:
         (tmp_path / name).write_text(content)
         with pytest.raises(InputError, match=f"{name}: no records in it"):
             score("gsm8k", "strict", [tmp_path / name])

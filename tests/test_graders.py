@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from unmask.scoring import published, strict
+from unmask.scoring import equivalence, published, strict
 from unmask.scoring.golds import TASKS, understand
 from unmask.scoring.quantities import exact, without_unit
 from unmask.scoring.spelling import plain
@@ -58,12 +58,33 @@ MATH500 = [
     ("76^\\circ", "76 degrees", 1), (r"28\%", "0.28", 1), (r"28\%", r"0.28\%", 0), ("28", "28%", 1),
     (r"5:30 \text{ p.m.}", "5:30", 1), (r"5:30 \text{ p.m.}", "5:30 a.m.", 0), ("3:5", "5:3", 0),
     ("3:5", "3 to 5", 1),
+    # Units and powers of units, currency and per cent exclude each other; words that are no units.
+    (r"15\mbox{ cm}^2", r"15 \text{ cm}^3", 0), (r"12 \text{ cubic inches}", r"12 \text{ in}^3", 1),
+    (r"12 \text{ cubic inches}", r"12 \text{ square inches}", 0), (r"\$36", "36%", 0), (r"12\%", r"\$12", 0),
+    ("90^\\circ", r"90\%", 0), (r"12\%", r"12 \text{ cm}", 0), (r"70 \text{ mph}", "70 miles per hour", 1),
+    ("17", r"17 \text{ remainder } 3", 0), ("17", "17 feet 3 inches", 0),
+    ("17", "17 log 2", 0), ("17", "17 choose 2", 0),
+    # Brackets that are not those of the gold answer; several inequalities.
+    ("(3,-7)", "[3,-7]", 0), ("(3,-7)", "(3, -7)", 1), ("[1,9]", "1,9", 0),
+    (r"(-\infty, -3) \cup (3, \infty)", "x < -3 and x > 3", 0),
+    (r"(-\infty, -3) \cup (3, \infty)", r"x<-3 \lor x>3", 1),
+    (r"(-\infty, -3) \cup (3, \infty)", r"x < -3 \text{ or } x > 3", 1), ("(0,1)", "x > 0 and x < 1", 1),
+    ("(0,1)", "x > 0, x < 1", 1), ("(0,1)", "x > 0 or x < 1", 0), ("(0,1)", "x > 0 and y < 1", 0),
+    (r"(-\infty, 0) \cup (1, \infty)", "x<0, x>1", 1),
+    # Bases by name, lists with three digits after a comma, a base of a logarithm.
+    ("2516_8", r"2516_{\text{eight}}", 1), ("2516_8", r"2516_{\text{nine}}", 0),
+    ("52", "52_{10}", 1), ("52", "52_{9}", 0),
+    ("10, 100", "10,100", 1), ("10, 100", "10100", 0), (r"\log_2 3", r"\frac{\ln 3}{\ln 2}", 1),
+    ("204_5", "204_5 6", 0),
     # Plain notation, decoration and words.
     (r"\frac{\pi}{2}", "pi/2", 1), (r"\sqrt{51}", "sqrt(51)", 1), ("1024", "2^10", 1), ("9", "3²", 1),
     ("3", "3²", 0), ("4", "boxed{4}", 1), ("73", "**73**", 1), ("42", "42.", 1), ("42", r"\[ 42 \]", 1),
     ("42", "Answer: 42", 1), ("-35", "–35", 1), ("35", "−35", 0), (r"\text{(E)}", "E", 1),
     (r"\text{(E)}", r"\text{(D)}", 0), (r"\cot x", "cot x", 1), (r"\text{Evelyn}", "evelyn", 1),
     (r"\text{ellipse}", "an ellipse", 1), (r"\text{even}", "odd", 0),
+    (r"16\sqrt{3}", r"= 16\sqrt{3}", 1), (r"\pi", r"\pi1", 0), ("p - q", "p - q1", 0), ("90^\\circ", "90^\\circ^2", 0),
+    ("90^\\circ", "90º", 1), ("90^\\circ", "90^o", 1), (r"\alpha", "α", 1), ("17", "{}17", 1), ("-3", "{-}3", 1),
+    ("10^{4}", "10⁴", 1), ("10^{4}", "104", 0), (r"\emptyset", r"\varnothing", 1),
     (r"\begin{pmatrix}1\\2\end{pmatrix}", r"\begin{bmatrix} 1 \\ 2 \end{bmatrix}", 1),
     (r"\begin{pmatrix}1\\2\end{pmatrix}", r"\begin{pmatrix}2\\1\end{pmatrix}", 0),
     (r"1 - \frac{1}{\mathrm{e}}", r"\frac{e-1}{e}", 1), ("y = 2x + 3", "2x - y + 3 = 0", 1), ("x=5", "y = 5", 0),
@@ -77,6 +98,10 @@ GSM8K = [
     (1, "1 \\times 10^4", 0), (2.5, "2 1/2", 1), (2.5, r"2\frac{1}{2}", 1), (2, "2 1/2", 0),
     (0.75, "3/4 of the cake", 1), (0.75, r"\frac{3}{4} \text{ cup}", 1), (73, "**73**", 1), (36, "36 dollars", 1),
     (5, "5^{th}", 1), (2, "in 2 days", 1), (20, "15-20", 0), (6, "5 or 6", 0), (28, "0.28", 0), (18, "１８", 0),
+    (-3, "{-}3", 1), (3, "{-}3", 0), (2.5, "2 and 1/2", 1), (2.5, "2 and a half", 1), (2, "2 and a half", 0),
+    (10000, "10^4", 1), (10000, "10⁴", 1), (10, "10^4", 0), (4, "10^4", 0), (200000, r"2 \cdot 10^5 miles", 1),
+    (2, "2^2", 0), (18, r"\sqrt{18}", 0), (5.5, "5.5.5", 0), (1, "1８", 0), (22, "²²", 0), (18, "> 18", 0),
+    (18, r"\ge 18", 0), (18, "x >= 18", 0), (18, "9 * 2 => 18", 1), (18, "9 * 2 → 18", 1), (14, "14 m/s^2", 1),
     (18, "#### 18", 1), (70000, "9 = $70,000", 1),
 ]  # fmt: skip
 
@@ -86,6 +111,7 @@ COUNTDOWN = [  # the target is 23, the numbers are 3, 4, 5
     (r"\{4*5\}+3", 1), ("3 + 4 * 5.", 1), ("**3 + 4 * 5**", 1), ("`3 + 4 * 5`", 1), (r"\text{3 + 4 * 5}", 1),
     ("The answer is 3 + 4 * 5", 1), ("$3 + 4 * 5 = 23$", 1), ("3 − (−4) * 5", 1), (r"\frac{3}{4} \times 5", 0),
     ("3 + 45", 0), ("34 - 5", 0), ("3 + 4 * 5 + 0", 0), ("3**4 + 5", 0), ("4 * 5 = 20, 20 + 3 = 23", 0),
+    (r"3 + 4 \* 5", 1), ("3 ＋ 4 ＊ 5", 1), ("（4 * 5）+ 3", 1), ("３ + 4 * 5", 0),
     ("3x + 4x5", 0),
 ]  # fmt: skip
 
@@ -96,6 +122,8 @@ BOARDS = [
     (json.dumps(ROWS), 1), (f'"{SOLUTION}"', 1), (f"{SOLUTION}.", 1), (f"```text\n{SOLUTION}\n```", 1),
     (r"\begin{array}{|*{4}{c|}} " + r" \\[2pt] ".join(" & ".join(row) for row in ROWS) + r" \end{array}", 1),
     ("│" + "│\n│".join(ROWS) + "│", 1), ("/".join(ROWS), 1), (f"{SOLUTION}1", 0), (SOLUTION[:15], 0),
+    ("\n".join(f"Row {number}: {' '.join(row)}" for number, row in enumerate(ROWS, 1)), 1),
+    (f"The 4x4 board is {SOLUTION}", 1), (f"{SOLUTION}１", 0), (f"Row 1: {SOLUTION[:15]}", 0),
     (SOLUTION.translate(str.maketrans("1234", "１２３４")), 0), ("2143341212344321", 0),
 ]  # fmt: skip
 
@@ -139,6 +167,16 @@ def test_a_mistyped_brace_is_no_part_of_the_answer(response, answer):
     assert strict.final_answer(response) == answer
 
 
+def test_a_worker_that_cannot_work_is_an_error(monkeypatch, tmp_path):
+    broken = tmp_path / "worker.py"
+    broken.write_text("import no_such_module")
+    monkeypatch.setattr(equivalence, "WORKER", broken)
+    equivalence._worker.cache_clear()
+    with pytest.raises(RuntimeError, match=r"worker\.py failed"):
+        strict.math500(boxed("x + 3 + a"), "x + a + 3")
+    equivalence._worker.cache_clear()
+
+
 def test_without_a_gold_answer_nothing_is_right():
     for response in ("", "no idea", "\\boxed{x}", "\\boxed{18}"):
         assert published.gsm8k(response, None).correct == strict.gsm8k(response, None).correct == 0
@@ -152,7 +190,7 @@ def test_numbers_are_exact():
 
 
 def test_units_are_not_letters_of_a_formula():
-    assert without_unit(plain("15 cm^2")) == ("15", "cm")
+    assert without_unit(plain("15 cm^2")) == ("15", "cm^2")
     assert without_unit(plain("36 dollars")) == ("36", "dollar")
     for text in ("2ab", "2m", "5 million", r"\cot x", r"2\mathrm{e}", r"x \in \{1,2\}", "3/", "6 or 7"):
         assert without_unit(plain(text)) == (text, "")

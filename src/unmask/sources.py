@@ -166,6 +166,8 @@ def column(row: Row, *names: str) -> Any:
     """The value in the first of these columns that the row has: the same problem is called differently elsewhere."""
     name = next((name for name in names if row.get(name) is not None), None)
     if name is None:
+        if empty := [name for name in names if name in row]:
+            raise ValueError(f"{' and '.join(empty)} is null")
         raise ValueError(f"no column {' or '.join(names)} in a row with {', '.join(map(str, row))}")
     return row[name]
 

@@ -52,7 +52,10 @@ def stored_splits(
         examples = read_examples(train, "train", make)
         kept, dropped = distinct_rows(examples, problem, place_of(train, "train"), map(problem, tested))
         notes += dropped
-        made["train"], made["validation"] = cut_off(kept, validation, seed)
+        try:
+            made["train"], made["validation"] = cut_off(kept, validation, seed)
+        except ValueError as error:
+            raise ValueError("; ".join([str(error), *(str(note) for note in dropped if note.rows)])) from error
     if test:
         notes.append(repeats(tested, problem, place_of(test, "test")))
         made["test"] = tested

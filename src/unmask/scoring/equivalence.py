@@ -18,7 +18,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from unmask.scoring.latex import readable, standard
-from unmask.scoring.quantities import exact, percentage, without_unit
+from unmask.scoring.quantities import differ, exact, percentage, without_unit
 from unmask.scoring.spelling import plain
 
 LONGEST = 300  # characters of an answer; the longest gold answer of MATH500 has 53
@@ -29,6 +29,8 @@ NUMERAL = re.compile(
     r"\(?\s*([0-9A-Z]+)\s*\)?\s*(?:_|(?:\\text\s*\{)?\s*\(?(?:in )?base)\s*[{}]?"
     r"\s*(?:\\text\s*\{)?\s*([0-9]{1,2})[\s})]*"
 )
+BASES = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+NAMED_BASE = re.compile(rf"(?<![a-z])({'|'.join(BASES)})(?![a-z])", re.IGNORECASE)
 TIME = re.compile(r"([0-9]{1,2}:[0-9]{2})\s*(?:\\[a-z]+\s*\{)?\s*(?:([ap])\.?\s*m\.?)?\s*\}?", re.IGNORECASE)
 
 
@@ -39,13 +41,13 @@ def equivalent(gold: str, answer: str) -> tuple[bool, str]:
     if len(answer) > LONGEST:
         return False, "too long to compare"
     gold_text = plain(gold)
-    answer_text = plain(answer, commas="," not in gold_text)
+    answer_text = plain(answer, commas="," not in gold_text).removeprefix("=").lstrip()
     for compare in (_as_words, _as_numerals, _as_times, _as_numbers):
         verdict = compare(gold_text, answer_text)
         if verdict is not None:
             return verdict, ""
     (left, unit), (right, other) = without_unit(gold_text), without_unit(answer_text)
-    if (unit and other and unit != other) or not readable(left, right):
+    if differ(unit, other) or not readable(left, right):
         return False, ""
     try:
         return _compare(standard(left), standard(right), "." in right), ""
@@ -67,10 +69,14 @@ def _words(text: str) -> str:
 
 def _as_numerals(gold: str, answer: str) -> bool | None:
     """Whether digits and base are the same, where the gold answer names a base; the answer may leave it out."""
-    numeral, other = NUMERAL.fullmatch(gold), NUMERAL.fullmatch(answer)
+    numeral, other = (NUMERAL.fullmatch(NAMED_BASE.sub(_base, text)) for text in (gold, answer))
     if numeral is None:
-        return None
+        return other.group(1) == gold if other is not None and other.group(2) == "10" and gold.isdigit() else None
     return answer == numeral.group(1) or (other is not None and other.groups() == numeral.groups())
+
+
+def _base(named: re.Match[str]) -> str:
+    return str(BASES.index(named.group(1).lower()) + 2)
 
 
 def _as_times(gold: str, answer: str) -> bool | None:
@@ -92,7 +98,7 @@ def _as_numbers(gold: str, answer: str) -> bool | None:
     number, found = exact(left), exact(right)
     if number is None or found is None:
         return None
-    if unit and other and unit != other:
+    if differ(unit, other) or (unit and of_answer is not None) or (other and of_gold is not None):
         return False
     if of_gold is not None and of_answer is None:
         return found in (number, number / 100)
@@ -127,9 +133,11 @@ def _ask(question: str) -> bool | None:
         worker.stdin.write(question + "\n")
         worker.stdin.flush()
         return json.loads(worker.stdout.readline())
-    except (BrokenPipeError, json.JSONDecodeError):  # the worker itself was killed, by the system for instance
+    except (BrokenPipeError, json.JSONDecodeError):
         _worker.cache_clear()
-        return None
+        if worker.wait(timeout=10) > 0:  # it failed by itself, and would again: no answer would ever be right
+            raise RuntimeError(f"{WORKER} failed; its error is above. Is math-verify==0.9.0 there?") from None
+        return None  # it was killed, by the system for instance
 
 
 @functools.cache

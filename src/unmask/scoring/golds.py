@@ -62,6 +62,8 @@ def points(task: str, protocol: str, record: Any) -> int:
 
 def _gsm8k(question: Any, truth: Any) -> tuple[float | None]:
     """A number; null where the repositories could not read their own gold answer, which counts as wrong for all."""
+    if isinstance(truth, bool):
+        raise BrokenError("ground_truth is not a number")
     if isinstance(truth, str):
         truth = truth.rpartition("####")[2].replace(",", "")
     try:
@@ -97,6 +99,8 @@ def _sudoku(question: Any, truth: Any) -> tuple[str, str]:
     puzzle = _puzzle(question)
     if puzzle is None:
         raise BrokenError("no 16-digit puzzle in the question")
+    if "0" not in puzzle:
+        raise BrokenError("no blank cell (0) in the puzzle")
     if not re.fullmatch("[1-4]{16}", str(truth)):
         raise BrokenError("ground_truth is not a solved board")
     return puzzle, str(truth)

@@ -19,6 +19,8 @@ SPELT = (
     (re.compile(r"(?<=[)\]])\s*(?:U|union|\\text\s*\{\s*(?:or|and|U)\s*\}|or)\s*(?=[(\[])"), r" \\cup "),
     (re.compile(r"([0-9])\s*(?:to|\\text\s*\{\s*to\s*\})\s*([0-9])"), r"\1:\2"),
     (re.compile(r"\^\s*(-?[0-9]{2,})"), r"^{\1}"),
+    (re.compile(r"(?<=[0-9]),(?=[0-9]{3}(?![0-9]))"), ", "),  # a list: separators of thousands are gone by now
+    (re.compile(r"\\varnothing(?![a-zA-Z])"), r"\\emptyset "),
     (re.compile(r"\\mathrm\s*\{\s*([ei])\s*\}"), r"\1 "),
     (
         re.compile(r"(?<![a-zA-Z\\])sqrt\s*([0-9]{2,}|[a-z])"),
@@ -29,6 +31,8 @@ SPELT = (
 ROOT = re.compile(r"\\sqrt\s*(?=\()")
 DECIMAL = re.compile(r"([0-9]*)\.([0-9]+)")
 BRACKETS = {"(": 1, "[": 1, ")": -1, "]": -1}
+INDEXED = re.compile(r"(?<![a-zA-Z\\])[a-zA-Z][0-9]|\\(?:pi|theta)\s*[0-9]")  # `x1` is no product
+PAIR = re.compile(r"([(\[])[^()\[\]]*,[^()\[\]]*([)\]])")
 ELLIPSIS = re.compile(r"\\[lc]?dots|\.\.\.|…")
 ROUNDED = re.compile(r"\\approx|\\sim(?![a-z])|≈|~")
 
@@ -45,6 +49,7 @@ def readable(gold: str, answer: str) -> bool:
     return all(_is_whole(text) for text in (gold, answer)) and not (
         (_is_set(gold) and _is_tuple(answer))
         or (_is_tuple(gold) and _is_set(answer))
+        or _in_other_brackets(gold, answer)
         or bool(ELLIPSIS.search(gold)) != bool(ELLIPSIS.search(answer))
         or gold.count("'") != answer.count("'")  # math-verify drops the sign of a derivative
         or ROUNDED.search(answer)
@@ -62,8 +67,15 @@ def _is_whole(text: str) -> bool:
     return (
         text.isascii()
         and depth == brackets == 0
-        and not re.search(r"[0-9.]\s+[0-9.]|[0-9]\s*_|[_^]\s*\{\s*\}|\.[0-9]*\.", text)
+        and not INDEXED.search(text)
+        and not re.search(r"(?<!_)[0-9.]\s+[0-9.]|[0-9]\s*_|[_^]\s*\{\s*\}|\.[0-9]*\.", text)
     )
+
+
+def _in_other_brackets(gold: str, answer: str) -> bool:
+    """Whether both are one pair in brackets, but not in the same: math-verify drops those of `[3,-7]`."""
+    pairs = [PAIR.fullmatch(text) for text in (gold, answer)]
+    return all(pairs) and len({(pair.group(1), pair.group(2)) for pair in pairs if pair}) > 1
 
 
 def _is_set(text: str) -> bool:

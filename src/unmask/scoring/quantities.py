@@ -14,6 +14,7 @@ SIGNED = re.compile(r"([+-]?)\s*([^+\-\s].*)", re.DOTALL)
 SCIENTIFIC = re.compile(
     rf"({DECIMAL})(?:\s*(?:\\times|\\cdot|\*|x)\s*10\s*\^\s*\{{?\s*([+-]?[0-9]{{1,3}})\s*\}}?|[eE]([+-]?[0-9]{{1,3}}))?"
 )
+POWER_OF_TEN = re.compile(r"10\s*\^\s*(?:\{\s*([+-]?[0-9]{1,3})\s*\}|([+-]?[0-9]{1,3}))")
 REPEATING = re.compile(rf"([0-9]{{0,400}})\.([0-9]{{0,400}})\\(?:overline|bar)\s*\{{({DIGITS})\}}")
 ARGUMENT = rf"\s*(?:\{{\s*(-?\s*{DECIMAL})\s*\}}|([0-9]))"
 FRACTION = rf"\\[dtc]?frac{ARGUMENT}{ARGUMENT}|(-?{DECIMAL})\s*/\s*(-?{DECIMAL})"
@@ -23,12 +24,21 @@ A_FRACTION = re.compile(FRACTION)
 # A number in other text: no part of a longer one, and no range's second half (`15-20` is 15 and 20).
 COMMAS = r"[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])(?:\.[0-9]+)?"
 STATED = re.compile(
-    rf"(?<![0-9.])-?(?:{DIGITS}\s*\\[dtc]?frac{ARGUMENT}{ARGUMENT}|{DIGITS}\s+[0-9]+\s*/\s*[0-9]+|(?:{FRACTION})|{COMMAS}"
+    rf"(?<![0-9.])-?(?:(?:{DIGITS}(?:\.[0-9]+)?\s*(?:\\times|\\cdot|\*|x)\s*)?{POWER_OF_TEN.pattern}"
+    rf"|{DIGITS}\s*\\[dtc]?frac{ARGUMENT}{ARGUMENT}|{DIGITS}\s+[0-9]+\s*/\s*[0-9]+|(?:{FRACTION})|{COMMAS}"
     rf"|{DIGITS}(?:\.[0-9]+)?)|(?<![0-9])-?\.{DIGITS}"
 )
 EXPONENT_OF_UNIT = re.compile(
     r"(?:(?<=[a-zA-Z])\s*\^\s*|(?<=[a-zA-Z]\})\s*\^\s*|(?<![a-zA-Z])(?:[mcdk]?m|in|ft|yd))(?:\{\s*[23]\s*\}|[23])(?![0-9.])"
 )
+# What makes the digits in it another number, or a bound: powers of other numbers than 10, roots, `5.5.5`, `> 18`.
+OTHER_NUMBER = re.compile(
+    r"(?<!10)(?<!10 )\^\s*\{?\s*[+-]?[0-9]|\\sqrt|[0-9]\.[0-9]+\.[0-9]"
+    r"|(?:<(?![^<]*>)|(?<![<>-])>|\\(?:[lg]eq?|[lg]t|neq?)(?![a-zA-Z]))\s*[-$0-9.\\]"
+)
+AND_A_FRACTION = re.compile(r"(?<=[0-9])\s+and\s+(?=[0-9]+\s*/\s*[0-9]|\\[dtc]?frac)", re.IGNORECASE)
+AND_A_HALF = re.compile(r"(?<=[0-9])\s+and\s+(?:a|one)[ -](half|third|quarter|fourth)(?![a-z])", re.IGNORECASE)
+PARTS = {"half": " 1/2", "third": " 1/3", "quarter": " 1/4", "fourth": " 1/4"}
 MINUS = re.compile(r"^(?:-|minus|negative)\s+(?=[0-9.\\])", re.IGNORECASE)
 FULL_HOUR = re.compile(r"(?<![0-9:])([0-9]{1,2}):00(?![0-9:])")
 
@@ -36,7 +46,7 @@ CURRENCY = re.compile(r"[$€£¥₹¢]|\\(?:pounds|euro)(?![a-zA-Z])|\b(?:USD?|
 UNIT = re.compile(
     r"(?:/\s*)?(?:\\(?:text|math|text(?:rm|it|bf|normal)|math(?:rm|it|bf|sf)|mbox|hbox)\s*\{([^{}]*)\}"
     r"|(?<![a-zA-Z\\])([a-zA-Z][a-zA-Z./ -]*)|\^\s*\{?\s*\\circ\s*\}?|\\degree)"
-    r"\s*(?:\^?\s*(?:\{\s*[23]\s*\}|[23]))?\s*$"
+    r"(?:\s*\^\s*(?:\{\s*[23]\s*\}|[23])|(?<=[a-zA-Z])[23])?\s*$"
 )
 PERCENT = re.compile(r"\s*(?:\\?%|(?:\\text\s*\{)?\s*(?:percent(?:age)?|pct)\s*\}?)$", re.IGNORECASE)
 SPELLINGS = {
@@ -50,11 +60,14 @@ SPELLINGS = {
     "month": "month months", "year": "yr yrs year years", "liter": "l liter liters litre litres", "mph": "mph",
     "kmh": "kph kmh", "": "unit units square sq cubic cu per",
 }  # fmt: skip
+ONE_WORD = {"mile/hour": "mph", "km/hour": "kmh"}
+WORDS_OF_POWERS = {"square": "2", "sq": "2", "cubic": "3", "cu": "3"}
 UNITS = {spelling: unit for unit, spellings in SPELLINGS.items() for spelling in spellings.split()}
 # Words that change what the number in front of them says: no units.
 MEANINGFUL = re.compile(
     "or|and|to|not|about|more|less|than|over|by|times|plus|minus|mod|base|factorial|squared|cubed|half|halves|thirds?|"
-    "fourths?|fifths?|quarters?|dozen|hundred|thousand|(?:m|b|tr)illion|pi|root|if|is|are|am|pm"
+    "fourths?|fifths?|quarters?|dozen|hundred|thousand|(?:m|b|tr)illion|pi|root|sqrt|log|ln|if|is|are|am|pm|"
+    "remainder|choose|div"
 )
 
 
@@ -70,26 +83,40 @@ def exact(text: str) -> Fraction | None:
 def only_number(text: str) -> Fraction | None:
     """The one number that the text states, whatever stands around it; None for no number and for several."""
     text = CURRENCY.sub("", text).strip()
+    text = AND_A_HALF.sub(lambda found: PARTS[found.group(1).lower()], AND_A_FRACTION.sub(" ", text))
     value = exact(text)
     if value is not None:
         return value
     text = FULL_HOUR.sub(r"\1", EXPONENT_OF_UNIT.sub("", MINUS.sub("-", text)))
+    if OTHER_NUMBER.search(text) or any(sign.isdigit() and not sign.isascii() for sign in text):
+        return None
     found = {exact(number.group().replace(",", "")) for number in STATED.finditer(text)}
     return found.pop() if len(found) == 1 else None
 
 
 def without_unit(text: str) -> tuple[str, str]:
-    """The text without currency and units, and the unit if it is a known one."""
+    """The text without currency and units, and the unit if it is a known one, `cm^2`; of an unknown one the power."""
     currency = CURRENCY.search(text)
     rest, unit = CURRENCY.sub("", text).strip(), UNITS.get(currency.group().lower(), "") if currency else ""
+    power = ""
     while found := UNIT.search(rest):
         before = rest[: found.start()]
         words = re.findall("[a-z]+", (found.group(1) or found.group(2) or "").lower())
+        if not words and re.search("[23]", found.group()):  # a power of degrees
+            break
         if not before.strip() or not _is_unit(words, before, bare=found.group(2) is not None):
             break
         known = [UNITS[word] for word in words if UNITS.get(word)] if words else ["degree"]
+        powers = [WORDS_OF_POWERS[word] for word in words if word in WORDS_OF_POWERS]
+        power = (re.findall("[23]", found.group()) + powers + [power])[0]
         rest, unit = before.rstrip(), "/".join(known) or unit
-    return rest, unit
+    return rest, ONE_WORD.get(unit, unit) + (f"^{power}" if power else "")
+
+
+def differ(unit: str, other: str) -> bool:
+    """Whether two units, as `without_unit` finds them, exclude each other; one may leave out what the other says."""
+    pairs = zip(unit.split("^"), other.split("^"), strict=False)
+    return any(one and another and one != another for one, another in pairs)
 
 
 def _is_unit(words: list[str], before: str, *, bare: bool) -> bool:
@@ -112,6 +139,8 @@ def _size(text: str) -> Fraction | None:
     """A number without a sign in front."""
     if found := SCIENTIFIC.fullmatch(text):
         return _decimal(found.group(1)) * Fraction(10) ** int(found.group(2) or found.group(3) or 0)
+    if found := POWER_OF_TEN.fullmatch(text):
+        return Fraction(10) ** int(found.group(1) or found.group(2))
     if A_FRACTION.fullmatch(text):
         return _fraction(text)
     if found := MIXED.fullmatch(text):

@@ -45,6 +45,8 @@ def _from_json(file: Path) -> Iterator[Numbered]:
             yield from _lines(stream)
         return
     content = file.read_bytes()
+    if not content.strip():
+        return
     whole = _json(content)
     lines = list(_lines(content.split(b"\n"))) if isinstance(whole, BrokenError) else []
     yield from lines if any(isinstance(record, dict) for _, record in lines) else enumerate(_records(whole), 1)

@@ -13,6 +13,8 @@ SYMBOLS = str.maketrans(
     dict.fromkeys("−–‒—‐‑﹣", "-") | dict.fromkeys("×✕✖⨯", "\\times ") | dict.fromkeys("·⋅∙•∗", "\\cdot ")
     | dict.fromkeys("\u00a0\u2007\u2009\u202f", " ") | dict.fromkeys("“”", '"') | dict.fromkeys("‘’", "'")
     | {"÷": "\\div ", "⁄": "/", "∕": "/", "π": "\\pi ", "θ": "\\theta ", "∞": "\\infty ", "±": "\\pm ", "°": "^\\circ ",
+       "º": "^\\circ ", "α": "\\alpha ", "β": "\\beta ", "γ": "\\gamma ", "λ": "\\lambda ", "φ": "\\phi ",
+       "ω": "\\omega ", "＋": "+", "－": "-", "＊": "*", "／": "/", "＝": "=", "（": "(", "）": ")",
        "≤": "\\le ", "⩽": "\\le ", "≥": "\\ge ", "⩾": "\\ge ", "≠": "\\ne ", "∪": "\\cup ", "∩": "\\cap ", "∈": "\\in ",
        "½": "\\frac{1}{2}", "⅓": "\\frac{1}{3}", "⅔": "\\frac{2}{3}", "¼": "\\frac{1}{4}", "¾": "\\frac{3}{4}",
        "⅕": "\\frac{1}{5}", "⅛": "\\frac{1}{8}"}
@@ -22,6 +24,9 @@ SCRIPTS = str.maketrans(RAISED + LOWERED, "0123456789-0123456789")
 RUNS_OF_SCRIPTS = (("^", re.compile(f"[{RAISED}]+")), ("_", re.compile(f"[{LOWERED}]+")))
 
 SIGN_OF_ROOT = re.compile(r"√\s*([0-9]+|[a-zA-Z])?")
+BRACED_SIGN = re.compile(r"(?<![_^a-zA-Z])\{\s*([-+])\s*\}")
+EMPTY_GROUP = re.compile(r"(?<![\\_^a-zA-Z}\]{])\{\}")
+RAISED_O = re.compile(r"(?<=[0-9])\s*\^\s*(?:\{\s*o\s*\}|o)(?![a-zA-Z])")
 LAYOUT = re.compile(r"\\(?:left|right|[bB]igg?[lrm]?|displaystyle|textstyle|strut)(?![a-zA-Z])\.?")
 MATH_MODE = re.compile(r"(?<!\\)(?:\$|\\[()\[\]])")
 STYLED = re.compile(
@@ -45,6 +50,7 @@ def plain(text: str, *, commas: bool = True) -> str:
         text = run.sub(rf"{sign}{{\g<0>}}", text)
     text = text.translate(SCRIPTS)
     text = SIGN_OF_ROOT.sub(lambda found: f"\\sqrt{{{found.group(1)}}}" if found.group(1) else "\\sqrt", text)
+    text = EMPTY_GROUP.sub("", BRACED_SIGN.sub(r"\1", RAISED_O.sub(r"^\\circ ", text)))
     text = STYLED.sub(r"\1", LAYOUT.sub("", MATH_MODE.sub("", text))).replace("\\$", "$")
     return _unwrapped(SPACE.sub(" ", _joined_thousands(text, commas)))
 

@@ -19,12 +19,19 @@ from unmask.scoring.spelling import LONGEST, plain
 from unmask.scoring.terms import coefficients
 
 OPERATORS = (
-    (re.compile(r"\\(?:times|cdot|ast)(?![a-z])(?:\{\})?|(?<=[0-9)\s])[xX](?=[0-9(\s])"), "*"),
+    (re.compile(r"\\\*|\\(?:times|cdot|ast)(?![a-z])(?:\{\})?|(?<=[0-9)\s])[xX](?=[0-9(\s])"), "*"),
     (re.compile(r"\\div(?![a-z])"), "/"),
     (re.compile(r"\\[{}]|[\[\]]"), lambda found: "(" if found.group()[-1] in "{[" else ")"),
 )
+BOUND = re.compile("[<>!]=")
+ARROW = re.compile(r"[-=]>|[→⇒]|\\(?:to|[Rr]ightarrow|implies)(?![a-zA-Z])")
 SIMPLE_FRACTION = re.compile(r"\\[dtc]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
-TABLE = re.compile(r"\\(?:begin|end)\s*\{[a-z*]*\}(?:\s*\{(?:[^{}]|\{[^{}]*\})*\})?|\\\\\[[^\]]*\]|\\[a-z]+")
+# What has digits but is no cell: LaTeX of tables, "Row 1:", "the 4x4 board".
+TABLE = re.compile(
+    r"\\(?:begin|end)\s*\{[a-z*]*\}(?:\s*\{(?:[^{}]|\{[^{}]*\})*\})?|\\\\\[[^\]]*\]"
+    r"|\\cline\s*\{[^{}]*\}|\\[a-z]+|\b(?:row|col(?:umn)?|line)\s*[0-9]\s*[:.)]?|\b4\s*[x×]\s*4\b",
+    re.IGNORECASE,
+)
 
 
 def gsm8k(response: str, gold: float | None) -> Verdict:
@@ -90,7 +97,7 @@ def sudoku(response: str, puzzle: str, solution: str) -> Verdict:
 
 def cells(answer: str) -> str:
     """The digits of a board in order, however its rows are set apart: lines, commas, lists, tables."""
-    return re.sub(r"[^0-9]", "", TABLE.sub(" ", answer[:LONGEST]))
+    return re.sub(r"\D", "", TABLE.sub(" ", answer[:LONGEST]))
 
 
 def chain(response: str, gold: float | None) -> Verdict:
@@ -109,4 +116,8 @@ def simplify(response: str, gold: str) -> Verdict:
 
 def read_number(text: str) -> Fraction | None:
     """The one number that a text states: what follows its last equals sign, units and currency aside."""
-    return only_number(plain(text).rpartition("=")[2]) if len(text) <= LONGEST else None
+    return (
+        only_number(ARROW.sub("=", BOUND.sub(r"\\ge ", plain(text))).rpartition("=")[2])
+        if len(text) <= LONGEST
+        else None
+    )

@@ -8,6 +8,7 @@ on time and memory that the kernel enforces, so a hung answer costs its limit an
 import json
 import logging
 import os
+import re
 import resource
 import signal
 import sys
@@ -15,7 +16,7 @@ from typing import Any
 
 from latex2sympy2_extended import NormalizationConfig
 from math_verify import LatexExtractionConfig, parse, verify
-from sympy import Basic, Expr, FiniteSet, Ge, Gt, Le, Lt, Union
+from sympy import Basic, Expr, Ge, Gt, Intersection, Interval, Le, Lt, Union
 
 # The clock's limit is for a child that sleeps. It is wide, lest verdicts depend on how busy the machine is.
 CPU_SECONDS, WALL_SECONDS, MEMORY = 0.5, 5.0, 4 << 30
@@ -30,6 +31,9 @@ BOX = LatexExtractionConfig(
 DIGITS = 50  # worked out of a number
 EXACT, ROUNDED = 1e-30, 1e-6  # relative differences: of equal numbers, and of a decimal from what it stands for
 INEQUALITIES = (Ge, Gt, Le, Lt)
+AND = re.compile(r"and|\\text\s*\{\s*and\s*\}|\\land|\\wedge")
+OR = re.compile(r"or|\\text\s*\{\s*or\s*\}|\\lor|\\vee")
+CONNECTED = re.compile(rf"(?<![a-zA-Z\\])(?:{AND.pattern}|{OR.pattern}|,|;)(?![a-zA-Z])")
 # Pairs that make SymPy load and cache what most comparisons need, once for all children.
 WARM_UP = (
     ("\\frac{1}{2}", "0.5"),
@@ -47,12 +51,12 @@ SAME, DIFFERENT = 10, 11  # exit codes; anything else means that the child was c
 def compare(gold: str, answer: str, rounded: bool = False) -> bool:
     """Whether two answers are equal as mathematics, the answer a rounded decimal or not; no time limit of its own."""
     left, right = read(gold), read(answer)
+    if isinstance(left, Union | Interval):
+        right = solutions(answer, right, all_hold=isinstance(left, Interval))
     if left is None or right is None:
         return False
     if isinstance(left, Expr) and isinstance(right, Expr) and left.is_number and right.is_number:
         return equal_numbers(left, right, rounded=rounded)
-    if isinstance(left, Union):
-        right = joined(right)
     return verify(
         left, right, float_rounding=12, numeric_precision=DIGITS, allow_set_relation_comp=True, timeout_seconds=None
     )
@@ -75,11 +79,21 @@ def equal_numbers(gold: Expr, answer: Expr, *, rounded: bool) -> bool:
     return rounded and not gold.is_rational and bool(difference <= ROUNDED * size)
 
 
-def joined(answer: Basic) -> Basic:
-    """Several inequalities, `x < 2, x > 3`, as the set of all their solutions."""
-    if isinstance(answer, FiniteSet) and all(type(one) in INEQUALITIES for one in answer.args):
-        return Union(*[one.as_set() for one in answer.args])
-    return answer
+def solutions(text: str, answer: Basic | None, *, all_hold: bool) -> Basic | None:
+    """Several inequalities in one variable, `x < 2 or x > 3`, as a set; any other answer as it is.
+
+    A comma says neither `and` nor `or`: `all_hold` does.
+    """
+    parts = [read(part) for part in CONNECTED.split(text)]
+    if len(parts) < 2 or not all(type(part) in INEQUALITIES for part in parts):
+        return answer
+    if len({tuple(part.free_symbols) for part in parts}) > 1:
+        return answer
+    words = {AND.fullmatch(word.strip()) is not None for word in CONNECTED.findall(text) if word.strip() not in ",;"}
+    if len(words) > 1:
+        return answer
+    together = Intersection if (all_hold and not words) or True in words else Union
+    return together(*[part.as_set() for part in parts])
 
 
 def limited(gold: str, answer: str, rounded: bool) -> bool | None:
