@@ -350,6 +350,8 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path):
         file_rows(tmp_path / "nowhere.jsonl")
     with pytest.raises(ValueError, match="no column a or b in a row with c"):
         column({"c": 1}, "a", "b")
+    with pytest.raises(ValueError, match=r"^a is null$"):
+        column({"a": None}, "a", "b")
 
 
 def test_validation_is_cut_by_seed():

@@ -104,7 +104,9 @@ class Countdown(Task):
         distinct, notes = distinct_rows(rows, lambda puzzle: puzzle.key, place, tested)
         found = [puzzle for puzzle in distinct if len(puzzle.numbers) == 3]
         if not found:
-            raise ValueError(f"{split}_source: no puzzle of three numbers in it" + " that is not tested" * bool(tested))
+            raise ValueError(
+                f"{split}_source, {place}: no puzzle of three numbers in it" + " that is not tested" * bool(tested)
+            )
         return found, notes
 
     def messages(self, example: Example) -> Messages:
