@@ -26,7 +26,7 @@ TASKS = ("gsm8k", "math500", "countdown", "sudoku")
 STOPPED = "diffu_grpo/math500/default/seed-0"  # of two updates, so that it can be stopped after the first
 TOGETHER = ("dmpo/gsm8k/default/seed-0", "d1/countdown/default/seed-0")  # two prompts each, so two processes
 FOREIGN = "sft/s1k/default/seed-0"  # whose adapter is evaluated once more, on Sudoku, under the published model's names
-WIDTH = 256
+WIDTH = 128
 
 
 def main() -> None:
@@ -51,10 +51,12 @@ def main() -> None:
 def write_inputs(project: Project) -> dict[str, int]:
     """Data and checkpoints; returns the bytes of the weights by the models' names in small.yaml."""
     write_data(project.data, train=8, test=1)
+    for split in ("training", "evaluation"):
+        (project.data / f"{split}.txt").write_text(f"One of the {split} problems: {{question}}", encoding="utf-8")
     words = texts()
     return {
-        "rehearsal-llada": write_llada_checkpoint(project.models / "llada", Size(WIDTH, 2, 2, 2, 512), words, 2),
-        "rehearsal-dream": write_dream_checkpoint(project.models / "dream", Size(WIDTH, 2, 4, 2, 512), words, 2),
+        "rehearsal-llada": write_llada_checkpoint(project.models / "llada", Size(WIDTH, 2, 1, 1, 256), words, 2),
+        "rehearsal-dream": write_dream_checkpoint(project.models / "dream", Size(WIDTH, 2, 4, 2, 256), words, 2),
     }
 
 
