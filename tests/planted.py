@@ -15,6 +15,7 @@ PROTOCOL = Protocol(
     problems={task: names[0] for task, names in THEIRS.problems.items()},
     prompts=THEIRS.prompts,
     block_length=32,
+    mask_padding=False,
 )
 ACCURACY = {"base": 0.2, "sft": 0.3, "diffu_grpo": 0.5, "dmpo": 0.7}
 

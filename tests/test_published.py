@@ -62,6 +62,7 @@ def test_delta_where_the_protocol_matches(printed):
         ({}, {"prompts": {}}, "another prompt"),
         ({}, {"prompts": OURS.prompts | {"countdown": OURS.prompts["gsm8k"]}}, "another prompt"),
         ({}, {"block_length": 8}, "decoded in blocks of 32, ours of 8"),
+        ({}, {"mask_padding": True}, "with padding not masked, ours masked"),
         ({"method": "spg"}, {}, "its denoising steps are not stated; its test problems are not known to be ours; its"),
         ({}, {"orders": {"top1": "entropy"}}, "decoded in the order of confidence, ours of entropy"),
     ],
@@ -83,6 +84,13 @@ def test_printed_numbers_of_dream_are_not_compared(printed, config):
     assert one["paper"] == 54.43
     assert one["paper_differs"].startswith(
         "decoded at temperature 0.95, ours at 0.2; the order of its positions is not stated; "
+    )
+    assert "top_p" not in one["paper_differs"]
+    wider = dataclasses.replace(protocol, top_p={})
+    assert (
+        published.beside(cells(sampler="top1_entropy"), printed, wider)
+        .iloc[0]["paper_differs"]
+        .endswith("drawn with top_p 0.95, ours with 1")
     )
 
 
@@ -205,7 +213,10 @@ def test_the_papers_test_problems_are_known_by_their_content(papers):
 def test_a_difference_needs_the_prompt_of_the_papers(papers, printed, monkeypatch):
     ours, theirs = papers("corrected"), papers("released")
     row = published.beside(cells(), printed, ours).iloc[0]
-    assert (row["paper_differs"], row["delta"] != row["delta"]) == ("another prompt", True)
+    assert (row["paper_differs"], row["delta"] != row["delta"]) == (
+        "another prompt; with padding not masked, ours masked",
+        True,
+    )
     digest = hashlib.sha256(b"countdown: {question}").hexdigest()
     assert theirs.prompts["countdown"] == digest
     assert published.beside(cells(), printed, theirs).iloc[0]["paper_differs"] == "another prompt"

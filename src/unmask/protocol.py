@@ -25,6 +25,8 @@ class Protocol:
     problems: dict[str, str] = field(default_factory=dict)  # task -> its test problems, as published_tests names them
     prompts: dict[str, str] = field(default_factory=dict)  # task -> the SHA-256 of the prompt; nothing for our wording
     block_length: int = 0
+    mask_padding: bool = True
+    top_p: dict[str, float] = field(default_factory=dict)  # sampler -> mass of its nucleus, where that is not all
 
     @classmethod
     def of(cls, grid: Grid, experiment: str) -> Protocol:
@@ -36,6 +38,7 @@ class Protocol:
         counts = {name: one["tokens_per_step"] for name, one in plain.items()}
         steps = {name: "L" if count == 1 else f"L/{count}" for name, count in counts.items()}
         orders = {name: one["score"] for name, one in plain.items() if one["score"] != "confidence"}
+        nuclei = {name: one["top_p"] for name, one in plain.items() if one.get("top_p", 1.0) != 1.0}
         problems = {task: problems_of(data.settings) for task, data in grid.tests.items()}
         prompts = {task: prompt_of(data.settings) for task, data in grid.tests.items()}
         made = [t for t, d in grid.tests.items() if d.settings.get("test_source", {}).get("source") == "generated"]
@@ -52,6 +55,8 @@ class Protocol:
             problems,
             prompts,
             evaluation.block_length,
+            evaluation.mask_padding,
+            nuclei,
         )
 
     def to_json(self) -> str:

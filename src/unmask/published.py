@@ -2,9 +2,10 @@
 
 A printed number stands beside a cell of ours if method, task and generation length are the same. A difference Δ is
 formed only if the protocol is the same too: base model, test problems, prompt, denoising steps and their order, blocks,
-temperature, metric, and scoring `published`; otherwise the number stands in parentheses with what differs. Where the
-evaluation behind a number is not known, problems and prompt count as different. Without our base model in print, no
-number stands there. Next to it stands how the printed checkpoint was chosen, since that alone is worth some points.
+temperature, top_p, padding, metric, and scoring `published`; otherwise the number stands in parentheses with what
+differs. Where the evaluation behind a number is not known, problems and prompt count as different. Without our base
+model in print, no number stands there. Next to it stands how the printed checkpoint was chosen, since that alone is
+worth some points.
 """
 
 from __future__ import annotations
@@ -113,6 +114,7 @@ def differences(row: dict[str, Any], sampler: str, protocol: Protocol) -> list[s
     elif row["order"] != order:
         why.append(f"decoded in the order of {row['order']}, ours of {order}")
     why += _other_test(row["evaluation"], row["task"], protocol)
+    why += _other_draws(row["evaluation"], row["temperature"], sampler, protocol)
     if row["metric"] != "accuracy":
         why.append(f"it is a mean {row['metric']}, not an accuracy")
     if row["first_stage"] and row["first_stage"] != protocol.first_stages.get(row["method"]):
@@ -136,6 +138,20 @@ def _other_test(name: str, task: str, protocol: Protocol) -> list[str]:
         why.append("another prompt")
     if known.block_length not in (None, protocol.block_length):
         why.append(f"decoded in blocks of {known.block_length}, ours of {protocol.block_length}")
+    return why
+
+
+def _other_draws(name: str, temperature: float, sampler: str, protocol: Protocol) -> list[str]:
+    """What is another in how the responses were drawn: padding and, where anything is drawn, the nucleus."""
+    known = EVALUATIONS.get(name)
+    if known is None:
+        return []
+    why = []
+    if known.mask_padding != protocol.mask_padding:
+        why.append("with padding masked, ours not" if known.mask_padding else "with padding not masked, ours masked")
+    ours = protocol.top_p.get(sampler, 1.0)
+    if temperature > 0 and known.top_p != ours:
+        why.append(f"drawn with top_p {known.top_p:g}, ours with {ours:g}")
     return why
 
 

@@ -15,7 +15,7 @@ from unmask.released_prompts import PROMPTS
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One released evaluation: its block length, and for each task the prompt file's SHA-256 and its test problems.
+    """One released evaluation: its decoding, and for each task the prompt file's SHA-256 and its test problems.
 
     The same problems may be had from several sources; each is named as `problems_of` names ours.
     """
@@ -23,6 +23,8 @@ class Evaluation:
     block_length: int | None  # None where there are no blocks to compare
     prompts: dict[str, str]
     problems: dict[str, tuple[str, ...]]
+    mask_padding: bool  # whether attention leaves out the padding in front of a prompt
+    top_p: float = 1.0
 
 
 def problems_of(settings: dict[str, Any]) -> str:
@@ -67,5 +69,9 @@ PROBLEMS = {
     "sudoku": ("sha256:ef86c7c28ebef88484d85fda59b3909a7b621241aa1abf36343437dbc4a3ffb6 numpy_choice 42 256",),
 }
 ASKED = {task: prompt.sha256 for (task, use), prompt in PROMPTS.items() if use == "evaluation"}
-# DMPO 96af1a4 has copies of these files and of both data files; its eval_dream.py differs in decoding, without blocks.
-EVALUATIONS = {"d1": Evaluation(32, ASKED, PROBLEMS), "dmpo_dream": Evaluation(None, ASKED, PROBLEMS)}
+# d1 passes no attention mask to the model (eval/generate.py:93). DMPO 96af1a4 has copies of these files and of both
+# data files; its eval_dream.py decodes without blocks, with an attention mask and top_p 0.95 (lines 74-85).
+EVALUATIONS = {
+    "d1": Evaluation(32, ASKED, PROBLEMS, mask_padding=False),
+    "dmpo_dream": Evaluation(None, ASKED, PROBLEMS, mask_padding=True, top_p=0.95),
+}
