@@ -52,7 +52,9 @@ def test_the_interval_alone_decides(values, verdict):
 
 
 def test_one_seed_decides_nothing():
-    assert claims.check(claim(), against([0.9], [0.1])).verdict == "inconclusive"
+    found = claims.check(claim(), against([0.9], [0.1]))
+    assert found.verdict == "inconclusive"
+    assert "| +80.0 (no interval) |" in claim_tables.markdown([found], "laptop")
 
 
 def test_lower_may_be_better():

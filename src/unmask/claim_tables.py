@@ -123,6 +123,8 @@ def _name(who: str) -> str:
 
 
 def _effect(part: Measure, effect: Estimate) -> str:
+    if np.isnan(effect.error):  # one seed or one problem
+        return f"{_number(part, effect.mean, '+')} (no interval)"
     mean, low, high = (_number(part, value, "+") for value in (effect.mean, *effect.interval()))
     return f"{mean} [{low}, {high}]"
 
