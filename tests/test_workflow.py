@@ -146,7 +146,7 @@ def test_snakemake_makes_its_own_report_too(finished):
 
 def test_the_papers_scale_plans_where_its_files_and_commits_are(tmp_path):
     for name in FETCHED:
-        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("not read by a dry run", encoding="utf-8")
     text = (ROOT / "config.yaml").read_text(encoding="utf-8")
     text = pinned(text, {one.key: "a" * 40 for one in loose_revisions(text)})
