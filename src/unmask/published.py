@@ -1,11 +1,10 @@
-"""Numbers that papers print, beside ours: which may be compared, which may not, and why.
+"""Published numbers next to ours: which may be compared, which may not, and why.
 
-A printed number stands beside a cell of ours if method, task and generation length are the same. A difference Δ is
+A published number is shown with a cell of ours if method, task and generation length are the same. A difference Δ is
 formed only if the protocol is the same too: base model, test problems, prompt, denoising steps and their order, blocks,
-temperature, top_p, padding, metric, and scoring `published`; otherwise the number stands in parentheses with what
-differs. Where the evaluation behind a number is not known, problems and prompt count as different. Without our base
-model in print, no number stands there. Next to it stands how the printed checkpoint was chosen, since that alone is
-worth some points.
+temperature, top_p, padding, metric, and scoring `published`. Otherwise the number is in parentheses, with what differs.
+Where the evaluation behind a number is not known, problems and prompt count as different. Numbers of other base models
+are not shown. Each number comes with how its checkpoint was chosen, since that alone is worth some points.
 """
 
 from __future__ import annotations
