@@ -4,7 +4,7 @@ A published number is shown with a cell of ours if method, task and generation l
 formed only if the protocol is the same too: base model, test problems, prompt, denoising steps and their order, blocks,
 temperature, top_p, padding, metric, and scoring `published`. Otherwise the number is in parentheses, with what differs.
 Where the evaluation behind a number is not known, problems and prompt count as different. Numbers of other base models
-are not shown. Each number comes with how its checkpoint was chosen, since that alone is worth some points.
+get a table of their own. Each comes with how its checkpoint was chosen, since that alone is worth some points.
 """
 
 from __future__ import annotations
