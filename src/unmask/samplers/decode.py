@@ -28,7 +28,7 @@ from unmask.samplers.draw import draw
 from unmask.samplers.queue import Queue
 from unmask.samplers.slots import Cache, Slots
 
-BESIDE = ("cache", "guidance", "forbidden", "blocks", "top_p", "draw_dtype")  # in a sampler, and no part of its rule
+SETTINGS = ("cache", "guidance", "forbidden", "blocks", "top_p", "draw_dtype")  # in a sampler, and no part of its rule
 
 
 @torch.no_grad()
@@ -107,9 +107,9 @@ def decode(
 
 
 def arguments(sampler: dict[str, Any]) -> dict[str, Any]:
-    """A sampler's settings as arguments of `decode`: its commit rule, and what is beside it."""
-    beside: dict[str, Any] = {key: sampler[key] for key in BESIDE if key in sampler}
-    return {"sampler": {key: value for key, value in sampler.items() if key not in beside}, **beside}
+    """A sampler's settings as arguments of `decode`: its commit rule, and the settings that are not part of it."""
+    settings: dict[str, Any] = {key: sampler[key] for key in SETTINGS if key in sampler}
+    return {"sampler": {key: value for key, value in sampler.items() if key not in settings}, **settings}
 
 
 def _spread(values: Tensor, where: Tensor) -> Tensor:

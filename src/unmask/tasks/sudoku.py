@@ -158,7 +158,7 @@ class Sudoku(Task):
 
 
 def closed_answer(text: str) -> str:
-    """What stands in the last pair of answer tags."""
+    """Return the text in the last pair of answer tags."""
     _, opened, answer = text.rpartition("<answer>")
     inside, closed, _ = answer.partition("</answer>")
     return inside if opened and closed else ""
