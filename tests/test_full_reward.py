@@ -79,11 +79,17 @@ def test_the_full_reward_of_math500_is_for_right_answers(response):
     assert paid == right
 
 
-@settings(max_examples=500, derandomize=True, deadline=None, database=None)
-@given(response=responses("countdown"))
-def test_the_full_reward_of_tiny_models_is_for_right_answers(response):
-    paid, right = is_paid_in_full("countdown", response, EXAMPLES["countdown"], prompt="terse")
-    assert paid == right
+@pytest.mark.parametrize("name", ["countdown", "sudoku"])
+def test_the_full_reward_of_tiny_models_is_for_right_answers(name):
+    """Of the terse prompts."""
+
+    @settings(max_examples=500, derandomize=True, deadline=None, database=None)
+    @given(response=responses(name))
+    def check(response):
+        paid, right = is_paid_in_full(name, response, EXAMPLES[name], prompt="terse")
+        assert paid == right
+
+    check()
 
 
 @pytest.mark.parametrize("name", FULL)
@@ -91,13 +97,6 @@ def test_both_verdicts_occur(name):
     """Else the properties would say nothing."""
     right = {is_paid_in_full(name, f"<answer>{answer}</answer>", EXAMPLES[name])[1] for answer in ANSWERS[name]}
     assert right == {True, False}
-
-
-def test_tiny_models_are_not_paid_for_givens():
-    """The terse Sudoku reward counts blank cells alone; every other board that it pays in full is right."""
-    overwritten = f"<answer>1134{SOLUTION[4:]}</answer>"
-    assert is_paid_in_full("sudoku", overwritten, EXAMPLES["sudoku"], prompt="terse") == (True, False)
-    assert is_paid_in_full("sudoku", overwritten, EXAMPLES["sudoku"]) == (False, False)
 
 
 def examples_of(name, folder):

@@ -51,21 +51,21 @@ PUZZLE = {"question": "1230042100430302", "answer": "1234342121434312", "difficu
 
 
 @pytest.mark.parametrize(
-    ("response", "cells", "board"),
+    ("response", "cells", "board", "reward"),
     [
-        ("</reasoning><answer>1234342121434312</answer><|endoftext|>", 1.0, 1.0),
-        ("<answer>1234342121434312</answer>", 1.0, 1.0),
-        ("<answer>1234342112431342</answer>", 2 / 6, 0.0),
-        ("<answer>2234342121434312</answer>", 1.0, 0.0),  # a given overwritten: all blanks right, the board wrong
-        ("<answer></answer>", 0.0, 0.0),
-        ("", 0.0, 0.0),
+        ("</reasoning><answer>1234342121434312</answer><|endoftext|>", 1.0, 1.0, 1.0),
+        ("<answer>1234342121434312</answer>", 1.0, 1.0, 1.0),
+        ("<answer>1234342112431342</answer>", 2 / 6, 0.0, 2 / 6),
+        ("<answer>2234342121434312</answer>", 1.0, 0.0, 6 / 7),  # all blanks right, a given overwritten
+        ("<answer></answer>", 0.0, 0.0, 0.0),
+        ("", 0.0, 0.0, 0.0),
     ],
 )
-def test_reward_is_the_share_of_blanks_and_strict_the_whole_board(sudoku, response, cells, board):
+def test_published_is_the_share_of_blanks_and_strict_the_whole_board(sudoku, response, cells, board, reward):
     grade = sudoku.grade(response, PUZZLE)
     assert grade.published == pytest.approx(cells)
     assert grade.strict == board
-    assert sum(sudoku.reward(response, PUZZLE).values()) == pytest.approx(cells)
+    assert sum(sudoku.reward(response, PUZZLE).values()) == pytest.approx(reward)
 
 
 def test_demonstrations_fit_and_are_right_or_shortcuts(sudoku, policy):

@@ -74,17 +74,17 @@ MATH500_REWARDS = [  # response; format, right
     ("", 0.25, 0.0),
 ]
 PUZZLE, SOLUTION = "0204032001400402", "1234432121433412"  # 8 blanks
-SUDOKU_REWARDS = [  # 8 blanks and 8 givens; the reward, and as a tiny model earns it
-    (f"<answer>{SOLUTION}</answer>", 1, 1), (f"<answer>\n{SOLUTION}\n</answer><|eot_id|>", 1, 1),
-    ("<answer>1234 4321 2143 3412</answer>", 1, 1), ("<answer>1,2,3,4,4,3,2,1,2,1,4,3,3,4,1,2</answer>", 1, 1),
-    (f"<answer>the board: {SOLUTION}</answer>", 1, 1), (f"<answer>{SOLUTION}444</answer>", 8 / 11, 1),
-    (f"<answer>9</answer><answer>{SOLUTION}</answer>", 1, 1), (f"<answer>{SOLUTION}</answer><answer>9</answer>", 0, 0),
-    (f"<answer>{PUZZLE}</answer>", 0, 0), ("<answer>1111111111111111</answer>", 3 / 15, 3 / 8),
-    ("<answer>2222222222222222</answer>", 1 / 13, 1 / 8), ("<answer>3333333333333333</answer>", 3 / 15, 3 / 8),
-    ("<answer>1</answer>", 1 / 16, 1 / 8), ("<answer>123</answer>", 2 / 15, 2 / 8),
-    ("<answer>12344321</answer>", 4 / 12, 4 / 8), ("<answer>1134432121433412</answer>", 8 / 9, 1),
-    (f"<answer>{SOLUTION}", 1, 0), (f"{SOLUTION}</answer>", 0, 0), (SOLUTION, 0, 0), ("", 0, 0),
-    (f"<|endoftext|><answer>{SOLUTION}</answer>", 0, 0), (f"<answer>{SOLUTION[:15]}</answer>", 8 / 9, 1),
+SUDOKU_REWARDS = [  # 8 blanks and 8 givens; the reward is the same for tiny models (`terse`)
+    (f"<answer>{SOLUTION}</answer>", 1), (f"<answer>\n{SOLUTION}\n</answer><|eot_id|>", 1),
+    ("<answer>1234 4321 2143 3412</answer>", 1), ("<answer>1,2,3,4,4,3,2,1,2,1,4,3,3,4,1,2</answer>", 1),
+    (f"<answer>the board: {SOLUTION}</answer>", 1), (f"<answer>{SOLUTION}444</answer>", 8 / 11),
+    (f"<answer>9</answer><answer>{SOLUTION}</answer>", 1), (f"<answer>{SOLUTION}</answer><answer>9</answer>", 0),
+    (f"<answer>{PUZZLE}</answer>", 0), ("<answer>1111111111111111</answer>", 3 / 15),
+    ("<answer>2222222222222222</answer>", 1 / 13), ("<answer>3333333333333333</answer>", 3 / 15),
+    ("<answer>1</answer>", 1 / 16), ("<answer>123</answer>", 2 / 15),
+    ("<answer>12344321</answer>", 4 / 12), ("<answer>1134432121433412</answer>", 8 / 9),
+    (f"<answer>{SOLUTION}", 1), (f"{SOLUTION}</answer>", 0), (SOLUTION, 0), ("", 0),
+    (f"<|endoftext|><answer>{SOLUTION}</answer>", 0), (f"<answer>{SOLUTION[:15]}</answer>", 8 / 9),
 ]  # fmt: skip
 
 
@@ -133,11 +133,11 @@ def test_math500_rewards(response, form, right):
     assert math500().reward(response, example) == {"format": form, "correct": right}
 
 
-@pytest.mark.parametrize(("response", "cells", "terse"), SUDOKU_REWARDS)
-def test_sudoku_rewards(response, cells, terse):
+@pytest.mark.parametrize("prompt", ["chat", "terse"])
+@pytest.mark.parametrize(("response", "cells"), SUDOKU_REWARDS)
+def test_sudoku_rewards(response, cells, prompt):
     example = {"question": PUZZLE, "answer": SOLUTION, "difficulty": 8}
-    assert load("sudoku", SUDOKU).reward(response, example) == {"cells": cells}
-    assert load("sudoku", SUDOKU | {"prompt": "terse"}).reward(response, example) == {"cells": terse}
+    assert load("sudoku", SUDOKU | {"prompt": prompt}).reward(response, example) == {"cells": cells}
 
 
 @pytest.mark.parametrize(("response", "reward"), COUNTDOWN_REWARDS)

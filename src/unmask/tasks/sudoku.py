@@ -119,20 +119,16 @@ class Sudoku(Task):
     def reward(self, response: str, example: Example) -> dict[str, float]:
         """The share of blank cells right; 1.0 for a board that `strict` calls right and for no other.
 
-        A given that is not kept and a digit too many count as one more wrong cell each. Tiny models (`terse`) earn the
-        share of blank cells whatever they do to the givens.
+        A given that is not kept and a digit too many count as one more wrong cell each.
         """
         puzzle, solution = example["question"], example["answer"]
         if self.rewards.startswith("released"):
             return released.sudoku(cut(response), puzzle, solution)
-        terse = self.prompt == "terse"
-        board = digits(closed_answer(cut(response))) if terse else strict.cells(final_answer(response) or "")
-        blanks = [i for i, given in enumerate(puzzle) if given == "0"]
-        right = sum(board[i : i + 1] == solution[i] for i in blanks)
-        if terse:
-            return {"cells": right / len(blanks)}
         if strict.sudoku(response, puzzle, solution).correct:
             return {"cells": 1.0}
+        board = strict.cells(final_answer(response) or "")
+        blanks = [i for i, given in enumerate(puzzle) if given == "0"]
+        right = sum(board[i : i + 1] == solution[i] for i in blanks)
         overwritten = sum(given != "0" and board[i : i + 1] != given for i, given in enumerate(puzzle))
         return {"cells": right / (len(blanks) + overwritten + max(0, len(board) - 16))}
 
@@ -155,18 +151,6 @@ class Sudoku(Task):
         plan, board = ("s", example["answer"]) if right else ("c", counted(example["question"]))
         room = length - 21  # the plan, two tags before the board, one after it, and an end of text
         return f"{plan}{board[: room // 8 * 8]}</reasoning><answer>{board}</answer>"
-
-
-def closed_answer(text: str) -> str:
-    """Return the text in the last pair of answer tags."""
-    _, opened, answer = text.rpartition("<answer>")
-    inside, closed, _ = answer.partition("</answer>")
-    return inside if opened and closed else ""
-
-
-def digits(text: str) -> str:
-    """The digits alone, of any script."""
-    return "".join(sign for sign in text if sign.isdigit())
 
 
 def counted(puzzle: str) -> str:
