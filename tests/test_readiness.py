@@ -138,7 +138,7 @@ def test_a_prompt_that_shows_the_answer_is_found_in_a_dry_run(raw, key):
     Path("answer.txt").write_text("Finish with \\boxed{answer}.\n{question}", encoding="utf-8")
     raw["tasks"]["gsm8k"][key] = "answer.txt"
     (line,) = all_that_lacks(raw, "main")
-    assert line.startswith(f"tasks.gsm8k.{key}: answer.txt: {{answer}} names the answer's side")
+    assert line.startswith(f"tasks.gsm8k.{key}: answer.txt: {{answer}} is a column that a prompt may not show")
 
 
 def test_gpus_that_would_be_idle_are_said(raw):

@@ -154,7 +154,7 @@ def test_a_prompt_that_shows_the_answer_ends_the_preparation(tmp_path):
     command = [sys.executable, ROOT / "src/prepare_dataset.py", tmp_path / "spec.yaml", tmp_path / "out"]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
-    assert "prompt.txt: {answer} names the answer's side of the data" in done.stderr
+    assert "prompt.txt: {answer} is a column that a prompt may not show" in done.stderr
     assert not (tmp_path / "out/train.parquet").exists()
 
 

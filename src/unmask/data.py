@@ -1,6 +1,6 @@
-"""Files of rows: a task's splits and the samples of its runs. The answer to a row may be any JSON value.
+"""Parquet files of rows: the splits of a task and the samples of its runs. Answers may be any JSON value.
 
-Each is a parquet file with the hash of its rows among its metadata, so that a changed bit is found when it is read.
+The metadata of each file holds a hash of its rows, so that corruption is detected on reading.
 """
 
 from __future__ import annotations
@@ -16,38 +16,40 @@ from pyarrow import parquet
 from unmask.files import InputError, writing
 from unmask.tasks import Example
 
-DIGEST = b"sha256"  # key of the metadata
+DIGEST = b"sha256"  # metadata key of the hash
 
 
 def write_rows(path: Path, rows: list[Example]) -> None:
-    """Write rows to a parquet file, whole or not at all."""
+    """Write rows to a parquet file atomically."""
     table = pa.Table.from_pandas(pd.DataFrame(rows), preserve_index=False)
     with writing(path) as temporary:
         parquet.write_table(table.replace_schema_metadata({**table.schema.metadata, DIGEST: digest(table)}), temporary)
 
 
 def read_rows(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
-    """The columns of a file that `write_rows` wrote, all of them for None. Raises InputError if a row has changed."""
+    """Read columns (default: all) of a file written by `write_rows`. Raises InputError if missing or corrupted."""
     table = checked(path)
     if lacking := set(columns or ()) - set(table.column_names):
         raise InputError(f"{path}: no column {', '.join(sorted(lacking))}. Delete it and run snakemake again.")
-    # Without pandas' own metadata, which the hash does not cover: it could give a column another name.
+
+    # Drop pandas' own metadata: the hash does not cover it, and a corrupted copy could rename a column.
     return (table.select(columns) if columns else table).replace_schema_metadata().to_pandas()
 
 
 def checked(path: Path) -> pa.Table:
-    """A file of rows with the hash of them among its metadata. Raises InputError if that is not their hash."""
+    """Read a table and verify the hash in its metadata. Raises InputError if they do not match."""
+    # Depending on which byte is corrupted, pyarrow raises any of these errors.
     try:
         table = parquet.read_table(path)
         if (table.schema.metadata or {}).get(DIGEST) != digest(table):
-            raise ValueError("it was damaged or changed: the hash among its metadata is not that of its rows")
+            raise ValueError("it was damaged or changed: the hash in its metadata is not that of its rows")
         return table
     except (OSError, ValueError, KeyError, OverflowError, pa.ArrowException) as error:
         raise InputError(f"{path}: cannot be read ({error}). Delete it and run snakemake again.") from error
 
 
 def read_csv(path: Path) -> pd.DataFrame:
-    """A table that a step wrote. Raises InputError naming the file if it is none."""
+    """Read a CSV table written by another step. Raises InputError naming the file if that fails."""
     try:
         return pd.read_csv(path)
     except (OSError, ValueError) as error:
@@ -55,7 +57,7 @@ def read_csv(path: Path) -> pd.DataFrame:
 
 
 def read_examples(path: Path) -> list[Example]:
-    """Rows of a split as plain Python values. Raises InputError naming the file if it is not one."""
+    """Read a split as plain Python values. Raises InputError naming the file if it is not a split."""
     table = checked(path)
     lacking = {"question", "answer", "difficulty"} - set(table.column_names)
     if lacking:
@@ -65,6 +67,7 @@ def read_examples(path: Path) -> list[Example]:
 
 
 def digest(table: pa.Table) -> bytes:
-    """A hash of names and values as JSON, which every version of the library writes alike."""
+    """Return the SHA-256 of column names and values, as hexadecimal digits."""
+    # Hash JSON instead of the file: pyarrow's encoding of the same rows changes between versions.
     content = json.dumps([table.column_names, table.to_pylist()], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest().encode()

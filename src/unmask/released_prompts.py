@@ -1,4 +1,4 @@
-"""The prompts of d1's released code as prompt files, cut out of its source files without running them.
+"""Prompts of d1's released code as prompt files, extracted from its sources without running them.
 
 DMPO 96af1a4 has the same texts: `eval/` is a copy of d1's, and `DMPO/data_utils.py` adds one that no prompt uses.
 """
@@ -9,15 +9,17 @@ import ast
 import hashlib
 from dataclasses import dataclass
 
+# Column of a row in d1's code -> field of our prompt files.
 FIELDS = {"question": "question", "problem": "question", "Puzzle": "question", "nums": "numbers", "target": "target"}
 AFTER = "\n\n{question}"  # eval/gsm8k.py:61, SFT/sft_trainer.py:117
 
 
 @dataclass(frozen=True)
 class Released:
-    """Where a prompt is: a constant of a source file, or the message that a function of it makes; and its SHA-256.
+    """Location and SHA-256 of a prompt: a constant of a source file, or the message that one of its functions builds.
 
-    `after` is what the code adds to a constant. `at` has the lines of constant and addition.
+    `after` is the text that the code appends to a constant; it is empty if `name` is a function. `at` lists the lines
+    of the constant and of the place where it is used.
     """
 
     source: str
@@ -27,8 +29,10 @@ class Released:
     after: str = ""
 
     def cut_out(self, code: str) -> str:
-        """The prompt file's text, from the text of the source file. Raises ValueError if it is another."""
+        """Extract the prompt from the source file's text. Raises ValueError if it is not the expected one."""
         tree = ast.parse(code)
+
+        # Constants first, in order: later ones and the messages are built from them.
         names: dict[str, str] = {}
         for node in [node for node in tree.body if isinstance(node, ast.Assign)]:
             said = _text(node.value, names)
@@ -42,7 +46,7 @@ class Released:
 
 
 def _content(tree: ast.Module, function: str, names: dict[str, str]) -> str | None:
-    """The `content` of the message that a function makes of a row."""
+    """Return the `content` of the message that a function builds from a row; None if there is none."""
     body = next((node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == function), None)
     for node in ast.walk(body) if body else ():
         if isinstance(node, ast.Dict):
@@ -53,7 +57,7 @@ def _content(tree: ast.Module, function: str, names: dict[str, str]) -> str | No
 
 
 def _text(node: ast.expr, names: dict[str, str]) -> str | None:
-    """What a string expression says, with columns of the row as our fields; None for any other expression."""
+    """Evaluate a string expression, with columns of the row replaced by our fields; None for any other expression."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return node.value
     if isinstance(node, ast.Name):
@@ -73,7 +77,7 @@ def _joined(parts: list[ast.expr], names: dict[str, str]) -> str | None:
 
 
 TRAINING = "diffu-grpo/data_utils.py"
-PROMPTS = {  # task, and what it is posed for
+PROMPTS = {  # (task, use)
     ("gsm8k", "training"): Released(
         TRAINING, "get_gsm8k_questions", "26-34,72", "d49248593898dd73c5b3132daa343a623b66a6a38efde142cc545f0b275b731f"
     ),
@@ -131,5 +135,5 @@ PROMPTS = {  # task, and what it is posed for
 
 
 def prompt_place(task: str, use: str) -> str:
-    """Where `make data` writes a prompt, and the presets look for it."""
+    """Return the path where `make data` writes a prompt and the presets look for it."""
     return f"data/prompts/{task}_{use}.txt"

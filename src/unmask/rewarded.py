@@ -1,6 +1,7 @@
-"""The training rewards of generations from files: what a reward function would have paid for each.
+"""Training rewards of stored generations: the reward that each record would have received.
 
-A record whose gold answer is null, as the repositories leave it where they could not read it, has no right answer.
+The d1 and DMPO repositories store a null gold answer where they failed to parse it; no answer to such a record is
+correct.
 """
 
 from __future__ import annotations
@@ -17,43 +18,44 @@ from unmask.scoring.golds import example_of
 from unmask.scoring.records import BrokenError
 from unmask.tasks import Task, blaming, load, task_class
 
-# What the command line calls a reward function -> the setting `rewards` of a task.
+# Name on the command line -> value of the task setting `rewards`.
 REWARDS = {"corrected": "corrected", "released:d1": "released_d1", "released:dmpo": "released_dmpo"}
-NOTHING = "0"  # stands for a gold answer that is null
+NOTHING = "0"  # placeholder for a gold answer that is null
 
 
 @dataclass(frozen=True)
 class Rewarded:
-    """The parts of the reward of one record; none if it is broken."""
+    """Reward of one record by parts; no parts if the record is broken."""
 
     file: Path
-    line: int  # of JSON lines; elsewhere the number of the record, from 1
+    line: int  # line of a JSON lines file, otherwise the index of the record; both from 1
     parts: dict[str, float]
-    labels: dict[str, Any] = field(default_factory=dict)  # what it is grouped by
-    note: str = ""  # what is wrong with a broken record
+    labels: dict[str, Any] = field(default_factory=dict)  # keys to group by, with their values
+    note: str = ""  # the reason why a record is broken
 
     @property
     def total(self) -> float:
-        """The reward: the sum of its parts."""
+        """Reward: the sum of its parts."""
         return sum(self.parts.values())
 
     @property
     def broken(self) -> bool:
-        """Whether the record could not be understood."""
+        """True if the record could not be parsed."""
         return bool(self.note)
 
     @property
     def place(self) -> str:
-        """`file:line`, as editors understand it."""
+        """Location as `file:line`, which editors can open."""
         return f"{self.file}:{self.line}"
 
 
 def reward(
     task: str, rewards: str, files: list[Path], prompt: str | None = None, by: tuple[str, ...] = ()
 ) -> list[Rewarded]:
-    """The rewards of all records, in order, by one of `REWARDS`; the other arguments are those of `generations.score`.
+    """Compute the rewards of all records, in order, under one of `REWARDS`.
 
-    Raises InputError if a file cannot be read, or if the released codes have no reward for the task.
+    The other arguments are those of `generations.score`. Raises InputError if a file cannot be read, or if the released
+    code has no reward for the task.
     """
     found: list[Rewarded] = []
     for file in files:
@@ -62,7 +64,8 @@ def reward(
 
 
 def task_with(name: str, rewards: str, prompt: str = "chat") -> Task:
-    """The task with the settings that its reward reads."""
+    """Return the task with only the settings that its reward reads. Raises InputError as `reward` does."""
+    # Settings that only concern the data (sources, sizes, seeds) are unknown here and stay None.
     known = {one.name for one in fields(task_class(name))}
     if rewards != "corrected" and "rewards" not in known:
         raise InputError(f"--reward {rewards}: d1 and DMPO have no reward for {name}; take corrected")
@@ -77,6 +80,9 @@ def _rewarded(task: Task, name: str, file: Path, by: tuple[str, ...]) -> Iterato
             continue
         text, gold = understood
         example = example_of(name, record, gold)
+
+        # Reward functions need some gold answer to compute the format parts; the placeholder could be matched by
+        # accident, so the part for correctness is overridden below.
         unknown = gold == (None,)
         if unknown:
             example["answer"] = NOTHING
@@ -86,7 +92,8 @@ def _rewarded(task: Task, name: str, file: Path, by: tuple[str, ...]) -> Iterato
 
 
 def summary(task: str, rewards: str, rewarded: list[Rewarded]) -> dict[str, Any]:
-    """The mean reward over all records, and that of each part."""
+    """Return the mean reward over all records and the mean of each part; broken records count as 0."""
+    # A dict instead of a set: parts keep the order in which the task defines them.
     names = dict.fromkeys(name for one in rewarded for name in one.parts)
     parts = {name: _mean([one.parts.get(name, 0.0) for one in rewarded]) for name in names}
     mean = _mean([one.total for one in rewarded])
@@ -94,7 +101,7 @@ def summary(task: str, rewards: str, rewarded: list[Rewarded]) -> dict[str, Any]
 
 
 def summaries(task: str, rewards: str, rewarded: list[Rewarded]) -> list[dict[str, Any]]:
-    """A summary with its labels for each group, in the order of their first records."""
+    """Return a summary with its labels for each group, in order of first appearance."""
     groups: dict[str, list[Rewarded]] = {}
     for one in rewarded:
         groups.setdefault(json.dumps(one.labels, default=str), []).append(one)
