@@ -91,7 +91,7 @@ def test_test_problems_are_posed_by_the_prompt_of_evaluation(config, tmp_path):
     assert trained.messages(example)[0]["content"] == "training: 1+1?"
     assert tested.messages(example)[0]["content"] == "evaluation: 1+1?"
     for spec, name in ((grid.datasets["gsm8k"], "gsm8k"), (grid.tests["gsm8k"], "math500")):
-        with pytest.raises(InputError, match="--test-spec: it is of"):
+        with pytest.raises(InputError, match="--test-spec: need test data of the task"):
             load_for_test(name, spec)
 
 

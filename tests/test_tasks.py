@@ -178,7 +178,7 @@ def test_a_prompt_file_replaces_the_wording(tmp_path):
     messages = gsm8k(prompt_file=str(file)).messages({"question": "{answer}?", "answer": "2", "solution": "1+1=2"})
     assert messages == [{"role": "user", "content": "Use \\frac{a}{b} and \\boxed{number}.\n{answer}?"}]
     file.write_text("no field", encoding="utf-8")
-    with pytest.raises(ValueError, match="no field like"):
+    with pytest.raises(ValueError, match="no field for the problem"):
         pose("", {"question": "q"}, str(file))
     with pytest.raises(ValueError, match="cannot be read"):
         pose("", {"question": "q"}, str(tmp_path / "nowhere.txt"))

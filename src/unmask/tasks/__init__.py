@@ -1,7 +1,7 @@
-"""One task a file: its examples, prompt, reward and grade, shared by training and evaluation.
+"""Tasks, one file each: examples, prompt, reward and grade, shared by training and evaluation.
 
-To add one: write tasks/<name>.py with one class that derives from Task, and its block in config.yaml. Tasks are
-torch-free. A corpus for SFT derives from Corpus.
+To add a task, write tasks/<name>.py with one class that derives from Task, and add its block to config.yaml. A corpus
+for SFT derives from Corpus instead. Tasks must not import torch.
 """
 
 from __future__ import annotations
@@ -21,78 +21,83 @@ from unmask.files import InputError, sha256
 from unmask.scoring import Verdict
 from unmask.spec import DataSpec
 
-Example = dict[str, Any]  # a row of the canonical files: at least `question`, `answer` and `difficulty`
+Example = dict[str, Any]  # a row of the prepared data; has at least `question`, `answer` and `difficulty`
 SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
 class Grade:
-    """What an examiner says of one response."""
+    """Grade of one response under both scoring protocols."""
 
-    answer: str | None  # what was read as the answer, None if nothing was
-    published: float  # share right in [0, 1] under the papers' scoring rules
-    strict: float  # 1.0 if a careful reader would call the whole answer right
-    note: str = ""  # what the careful reader remarks
-    points: int = 1  # how much `published` counts in an accuracy: the papers pool the blank cells of all Sudoku boards
+    answer: str | None  # the extracted answer, None if there is none
+    published: float  # share of the answer that is correct, in [0, 1], under the papers' scoring rules
+    strict: float  # 1.0 if the whole answer is correct to a careful reader, else 0.0
+    note: str = ""  # remark of the strict protocol
+    points: int = 1  # weight of `published` in an accuracy: the papers pool the blank cells of all Sudoku boards
 
     @classmethod
     def of(cls, published: Verdict, strict: Verdict) -> Grade:
-        """The grade that the two protocols' verdicts make."""
+        """Combine the verdicts of the two protocols."""
         return cls(published.answer, published.share, strict.share, strict.note, published.total)
 
 
 @dataclass(frozen=True)
 class Task:
-    """A set of problems with the rules to pose, reward and grade them."""
+    """Set of problems with the rules to pose, reward and grade them. The fields of a subclass are its settings."""
 
     question_fields: ClassVar[tuple[str, ...]] = ("question",)  # columns that a prompt file may show
-    prefill = "<reasoning>"  # how every response begins; part of the prompt, not of the response
-    # Settings that decide less than the others, so that changing one repeats less. They are read from the file without
-    # importing it.
-    test_only: ClassVar[tuple[str, ...]] = ()  # the test examples alone
-    training_only: ClassVar[tuple[str, ...]] = ()  # the training and validation examples alone
-    reward_only: ClassVar[tuple[str, ...]] = ()  # the reward alone
+    prefill = "<reasoning>"  # start of every response; it is part of the prompt, so the policy does not generate it
+    # Settings with a limited effect, so that changing one repeats fewer steps. These three tuples must be literals: the
+    # workflow reads them from the source file without importing it (config/declared.py).
+    test_only: ClassVar[tuple[str, ...]] = ()  # only affect the test examples
+    training_only: ClassVar[tuple[str, ...]] = ()  # only affect the training and validation examples
+    reward_only: ClassVar[tuple[str, ...]] = ()  # only affect the reward
 
     def splits(self) -> dict[str, list[Example]]:
-        """Examples by split, no problem in two of them; those that lack their own settings (None) may be left out."""
+        """Return examples by split; no problem is in two splits. Splits whose settings are None may be missing."""
         raise NotImplementedError
 
     def messages(self, example: Example) -> list[dict[str, str]]:
-        """The conversation that poses the problem, in chat format."""
+        """Return the conversation that poses the problem, in chat format."""
         raise NotImplementedError
 
     def reward(self, response: str, example: Example) -> dict[str, float]:
-        """The parts of the training reward; it is their sum."""
+        """Return the parts of the training reward by name; the reward is their sum."""
         raise NotImplementedError
 
     def grade(self, response: str, example: Example) -> Grade:
-        """Read and judge the answer; the response may be any text."""
+        """Extract and score the answer. The response may be any text."""
         raise NotImplementedError
 
     def demonstration(self, example: Example, length: int, right: bool, rng: random.Random) -> str:
-        """A response to learn from: right, or by a plausible shortcut (for tiny models).
+        """Return a response to learn from: correct if `right`, else the result of a plausible shortcut (tiny models).
 
-        Of at most `length` tokens if the task can choose; a stored solution is as long as it is.
+        It has at most `length` tokens if the task generates it; stored solutions are returned at full length.
         """
         raise NotImplementedError
 
 
 class Corpus(Task):
-    """Conversations to learn from by SFT: `splits`, `messages` and `demonstration`, and nothing to reward or grade."""
+    """Conversations for SFT: a task with `splits`, `messages` and `demonstration` but no reward or grade."""
 
     prefill = ""
 
 
 def load(name: str, settings: dict[str, Any]) -> Task:
-    """The task in tasks/<name>.py with these settings; those that decide less than everything may be left out."""
+    """Create the task of tasks/<name>.py. Settings in `test_only`, `training_only` or `reward_only` may be missing.
+
+    Raises InputError if a prompt file changed since the spec was written.
+    """
     found = task_class(name)
+    # A spec only holds the settings that its step depends on, so the others are None.
     left_out = dict.fromkeys((*found.test_only, *found.training_only, *found.reward_only))
     return found(**left_out | {key: _plain(value) for key, value in settings.items()})
 
 
 def task_class(name: str) -> type[Task]:
-    """The class in tasks/<name>.py."""
+    """Return the class defined in tasks/<name>.py."""
     module = importlib.import_module(f"unmask.tasks.{name}")
+    # Task and Corpus themselves are imported there, hence the check of the defining module.
     (found,) = [
         v
         for v in vars(module).values()
@@ -102,16 +107,19 @@ def task_class(name: str) -> type[Task]:
 
 
 def load_for_test(name: str, spec: DataSpec) -> Task:
-    """The task with the settings of its test data's spec: problems are posed by the prompt file of evaluations."""
+    """Create a task from the spec of its test data, so that problems are posed by the prompt file for evaluations.
+
+    Raises InputError if the spec is not of test data, or of another task.
+    """
     if not spec.test or spec.task != name:
         kind = "test" if spec.test else "training"
-        raise InputError(f"--test-spec: it is of {kind} data of {spec.task}, and these are test problems of {name}")
+        raise InputError(f"--test-spec: need test data of the task; got {kind} data of {spec.task} for {name}")
     file = spec.settings.get("evaluation_prompt_file")
     return load(name, spec.settings if file is None else spec.settings | {"prompt_file": file})
 
 
 def _plain(value: Any) -> Any:
-    """A setting as its task knows it: in a spec, a prompt file has a path and the hash of its content."""
+    """Convert a setting of a spec, where a prompt file is a path with a hash, to the plain path that tasks expect."""
     if not isinstance(value, dict) or value.keys() != {"path", "sha256"}:
         return value
     if sha256(Path(value["path"])) != value["sha256"]:
@@ -120,19 +128,19 @@ def _plain(value: Any) -> Any:
 
 
 def without_prefill(task: Task) -> Task:
-    """The same task with nothing of the response in its prompt: the policy writes the beginning itself."""
+    """Return a copy of the task whose prompt has no prefill, so that the policy generates the whole response."""
     same = copy.copy(task)
     object.__setattr__(same, "prefill", "")  # tasks are frozen
     return same
 
 
 def name_of(task: Task) -> str:
-    """As it is called in config.yaml: the name of its file."""
+    """Return the name of a task in config.yaml, which is that of its file."""
     return type(task).__module__.rpartition(".")[2]
 
 
 def total_reward(task: Task, response: str, example: Example) -> float:
-    """The training reward, the sum of its parts. Raises InputError if the task raises or the sum is not finite."""
+    """Return the training reward. Raises InputError if the task raises or if the reward is not finite."""
     with blaming(task, response, example):
         total = float(sum(task.reward(response, example).values()))
         if not math.isfinite(total):
@@ -141,44 +149,46 @@ def total_reward(task: Task, response: str, example: Example) -> float:
 
 
 def graded(task: Task, response: str, example: Example) -> Grade:
-    """The task's grade. Raises InputError if the task raises."""
+    """Return the grade of a response. Raises InputError if the task raises."""
     with blaming(task, response, example):
         return task.grade(response, example)
 
 
 def stored_solution(task: Task, example: Example, right: bool) -> str:
-    """The worked solution among the data. Raises InputError if there is none, or if a wrong one is asked for."""
+    """Return the worked solution in the data. Raises InputError if there is none, or if not `right`."""
     if not right:
-        raise InputError(f"methods.sft.right_share: {name_of(task)} has right solutions only; set it to 1.0")
+        raise InputError(f"methods.sft.right_share: {name_of(task)} only has correct solutions; set it to 1.0")
     if not example.get("solution"):
         raise InputError(
-            f"tasks.{name_of(task)}.train_source: no solution to {example['question'][:200]!r}; take data with the "
-            "column `solution`, or let SFT learn a corpus (methods.sft.corpus)"
+            f"tasks.{name_of(task)}.train_source: no solution to {example['question'][:200]!r}; use data with a "
+            "column `solution`, or train on a corpus (methods.sft.corpus)"
         )
     return str(example["solution"])
 
 
 @contextlib.contextmanager
 def blaming(task: Task, response: str, example: Example) -> Iterator[None]:
-    """Whatever the code of a task raises becomes an InputError that names the line, the example and the response."""
+    """Turn any error of a task's code into an InputError that names the line, the example and the response."""
     try:
         yield
     except Exception as error:
+        # The innermost frame is the line that raised; the message replaces the traceback that the user will not see.
         line = traceback.extract_tb(error.__traceback__)[-1]
         raise InputError(
             f"tasks.{name_of(task)}: {type(error).__name__}: {error} ({Path(line.filename).name}, line {line.lineno}) "
             f"on the example {example['question']!r} and the response {response!r}. "
-            f"Mend src/unmask/tasks/{name_of(task)}.py; training goes on from its checkpoint."
+            f"Fix src/unmask/tasks/{name_of(task)}.py and run again; training resumes from its checkpoint."
         ) from error
 
 
 def distinct(
     make: Callable[[random.Random], Example | None], train: int, validation: int, test: int | None, rng: random.Random
 ) -> dict[str, list[Example]]:
-    """Splits of examples that `make` draws, no question twice; it may draw None to try again.
+    """Draw splits without repeated questions. `make` may return None to reject a draw.
 
-    The test examples are drawn last, so their number changes no other split; with None there are none.
+    With `test` None there is no test split. Raises ValueError if there are too few different questions.
     """
+    # 200 draws per example bound the search when the settings allow fewer questions than were asked for.
     found: dict[str, Example] = {}
     total = train + validation + (test or 0)
     for _ in range(200 * total):
@@ -187,6 +197,8 @@ def distinct(
             found.setdefault(example["question"], example)
     if len(found) < total:
         raise ValueError(f"only {len(found)} of {total} distinct problems found; ask for fewer or for harder ones")
+
+    # The test split comes last, so that its size (or absence) leaves the other splits unchanged.
     rest = list(found.values())
     splits = {"train": rest[:train], "validation": rest[train : train + validation]}
     return splits if test is None else splits | {"test": rest[train + validation :]}

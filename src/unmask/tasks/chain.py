@@ -1,8 +1,8 @@
-"""Arithmetic chains: what stands for GSM8K at laptop scale, in the tiny model's alphabet. It is not GSM8K.
+"""Arithmetic chains: a laptop-scale substitute for GSM8K, in the tiny model's vocabulary. It is not GSM8K.
 
-A problem such as `3+4-5+6` is worked from left to right; every result is a digit: 7, 2, 8. As in a word problem every
-step needs the result of the one before; a longer generation has room for more. Problems are distinct within and between
-the splits. (docs/laptop.md says what base models made of other forms.)
+A problem such as `3+4-5+6` is solved from left to right, and every intermediate result is a digit: 7, 2, 8. As in a
+word problem, each step needs the result of the previous one; longer generations have room for more steps. No problem
+occurs twice, within or between splits. docs/laptop.md reports the other forms that were tried.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from unmask.prompts import Messages, ask
 from unmask.scoring import published, strict
 from unmask.tasks import Example, Grade, Task, distinct
 
-OVERHEAD = 5  # tokens beside the reasoning: its end, the answer and its tags, the end of text
+OVERHEAD = 5  # tokens in addition to the reasoning: its closing tag, the answer with its tags, the end of text
 
 
 @dataclass(frozen=True)
 class Chain(Task):
-    """Chains of + and -, one digit as the answer."""
+    """Chains of + and - whose answer is one digit."""
 
     test_only = ("test",)
 
@@ -32,45 +32,51 @@ class Chain(Task):
     seed: int
 
     def splits(self) -> dict[str, list[Example]]:
-        """Random chains whose last step changes the result; the number of steps is the difficulty."""
+        """Draw random chains; the difficulty is the number of steps."""
         return distinct(self._example, self.train, self.validation, self.test, random.Random(self.seed))
 
     def _example(self, rng: random.Random) -> Example:
         steps, value = rng.randint(self.min_steps, self.max_steps), rng.randint(1, 9)
         chain = str(value)
         for _ in range(steps):
+            # Results stay between 0 and 9. No step is 0, because the shortcut omits the last step and must fail.
             change = rng.choice([n for n in range(-value, 10 - value) if n])
             value += change
             chain += f"{change:+d}"
         return {"question": chain, "answer": str(value), "difficulty": steps}
 
     def messages(self, example: Example) -> Messages:
-        """The chain with room for its results, `3+4=.-5=.`, padded so that places keep their distance."""
+        """Pose the chain with a placeholder for each result, `3+4=.-5=.`, padded to the longest chain.
+
+        Placeholders and padding keep the distance between a position in the prompt and its copy in the response
+        constant; tiny models learn the task much better that way (docs/laptop.md).
+        """
         return ask(f"{spaced(example['question']):<{1 + 4 * self.max_steps}}")
 
     def reward(self, response: str, example: Example) -> dict[str, float]:
-        """1.0 for the right digit."""
+        """Return 1.0 for the correct digit."""
         return {"correct": strict.chain(response, float(example["answer"])).share}
 
     def grade(self, response: str, example: Example) -> Grade:
-        """Both protocols."""
+        """Score the digit under both protocols."""
         gold = float(example["answer"])
         return Grade.of(published.chain(response, gold), strict.chain(response, gold))
 
     def demonstration(self, example: Example, length: int, right: bool, rng: random.Random) -> str:
-        """The chain with its results written in, `3+4=7-5=2+6=8`, as far as it fits. The shortcut stops too early."""
+        """Write out the chain with results, `3+4=7-5=2+6=8`, as far as it fits; the shortcut omits the last step."""
         steps = worked(example["question"] if right else example["question"][:-2])
+        # Spaces fill the reasoning up to its length, so that the answer is at the same position in every response.
         room = length - OVERHEAD
         return f"{steps[:room]:<{room}}</reasoning><answer>{steps[-1]}</answer>"
 
 
 def spaced(chain: str) -> str:
-    """`3+4-5` -> `3+4=.-5=.`."""
+    """Insert a placeholder for each result: `3+4-5` -> `3+4=.-5=.`."""
     return chain[:1] + "".join(f"{chain[i : i + 2]}=." for i in range(1, len(chain), 2))
 
 
 def worked(chain: str) -> str:
-    """`3+4-5` -> `3+4=7-5=2`."""
+    """Insert the result of each step: `3+4-5` -> `3+4=7-5=2`."""
     value, text = int(chain[0]), chain[0]
     for sign, digit in zip(chain[1::2], chain[2::2], strict=True):
         value += int(sign + digit)

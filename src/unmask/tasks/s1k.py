@@ -1,7 +1,7 @@
 """s1K: 1,000 questions with reasoning traces and answers of a larger model (simplescaling/s1K, arXiv 2501.19393).
 
 The corpus of d1's SFT stage. A response is the first trace between reasoning tags and the attempt between answer tags.
-The released code shuffles the rows under the seed 42 and keeps the first hundredth back.
+The released code shuffles the rows with seed 42 and holds out the first hundredth.
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ class S1k(Corpus):
     """Questions with a reasoning trace and an answer; no test problems."""
 
     train_source: Stored
-    validation: Share  # share of the rows kept back
-    seed: int  # of the shuffle; released: 42
+    validation: Share  # share of the rows that is held out
+    seed: int  # of the shuffle; 42 in the released code
     prompt_file: str  # "" for our own wording
 
     def splits(self) -> dict[str, list[Example]]:
-        """The shuffled rows: the first of them are the validation split."""
+        """Shuffle the rows and return the first of them as the validation split, the others as the training split."""
+        # Repeated questions are reported but kept: without them the shuffle would not be that of the released code.
         examples = read_examples(self.train_source, "train", _example)
         repeated = repeats(examples, problem, place_of(self.train_source, "train"))
         random.Random(self.seed).shuffle(examples)
@@ -40,19 +41,20 @@ class S1k(Corpus):
         return Splits(made, [repeated])
 
     def messages(self, example: Example) -> Messages:
-        """The question under the instructions."""
+        """Pose the question below the instructions."""
         return pose(INSTRUCTIONS, example, self.prompt_file, self.question_fields)
 
     def demonstration(self, example: Example, length: int, right: bool, rng: random.Random) -> str:
-        """Trace and answer between tags, of any length."""
+        """Return the trace and the answer between tags, regardless of `length`."""
         return f"<reasoning>{example['reasoning']}</reasoning>\n<answer>{example['answer']}</answer>"
 
 
 def _example(row: Row) -> Example:
-    """A row in the published layout: `question`, `attempt`, and `thinking_trajectories`, a list of texts."""
+    """Parse a row in the published layout: `question`, `attempt`, and `thinking_trajectories`, a list of texts."""
     traces = column(row, "thinking_trajectories")
     if not isinstance(traces, list) or not traces:
         raise ValueError(f"thinking_trajectories is {shown(traces)}, not a list with a text in it")
+    # Wrapped as a row so that an error of `text` names the column.
     reasoning = text({"thinking_trajectories": traces[0]}, "thinking_trajectories")
     return {
         "question": statement(row, "question"),

@@ -1,8 +1,8 @@
-"""Collecting like terms: what stands for MATH500 at laptop scale, in the tiny model's alphabet. It is not MATH500.
+"""Collecting like terms: a laptop-scale substitute for MATH500, in the tiny model's vocabulary. It is not MATH500.
 
-A problem is a sum such as `4a+3b+2a-1b`; the answer is an expression, `6a+2b`. As in MATH500 the published protocol
-wants the same string and the strict one the same mathematics: `2b+6a` is right only for the latter. Problems are
-distinct within and between the splits.
+A problem is a sum such as `4a+3b+2a-1b`, and the answer an expression, `6a+2b`. As in MATH500, the published protocol
+compares strings and the strict one mathematics: only the latter accepts `2b+6a`. No problem occurs twice, within or
+between splits.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from unmask.scoring.terms import TERM, coefficients
 from unmask.tasks import Example, Grade, Task, distinct
 
 LETTERS = "ab"
-OVERHEAD = 9  # tokens beside the reasoning: its end, the answer `6a+2b` and its tags, the end of text
+OVERHEAD = 9  # tokens in addition to the reasoning: its closing tag, the answer `6a+2b` with its tags, the end of text
 
 
 @dataclass(frozen=True)
 class Simplify(Task):
-    """Sums of terms in a and b, an expression as the answer."""
+    """Sums of terms in a and b whose answer is an expression."""
 
     test_only = ("test",)
 
-    largest: Count  # coefficient, of terms and partial sums; at most 9
+    largest: Count  # largest coefficient of terms and partial sums; at most 9
     min_terms: Count
     max_terms: Count
     train: Count  # problems in each split
@@ -35,7 +35,7 @@ class Simplify(Task):
     seed: int
 
     def splits(self) -> dict[str, list[Example]]:
-        """Random sums whose collected coefficients are digits; the number of terms is the difficulty."""
+        """Draw random sums whose collected coefficients are digits; the difficulty is the number of terms."""
         return distinct(self._example, self.train, self.validation, self.test, random.Random(self.seed))
 
     def _example(self, rng: random.Random) -> Example | None:
@@ -45,6 +45,9 @@ class Simplify(Task):
             rng.choice("++-") + str(rng.randint(1, self.largest)) + letter for letter in letters
         ).removeprefix("+")
         partial = [value for letter in LETTERS for value in partial_sums(question, letter)]
+
+        # Reject sums that start with a minus, lack a letter, or have a partial sum that is not a single digit: the
+        # demonstrations write all partial sums, and the answer always has the form `6a+2b`.
         if (
             question[0] == "-"
             or set(letters) != set(LETTERS)
@@ -54,33 +57,34 @@ class Simplify(Task):
         return {"question": question, "answer": collected(question), "difficulty": terms}
 
     def messages(self, example: Example) -> Messages:
-        """The sum alone."""
+        """Pose the sum without instructions."""
         return ask(example["question"])
 
     def reward(self, response: str, example: Example) -> dict[str, float]:
-        """1.0 for the right expression, in any order."""
+        """Return 1.0 for the correct expression, with its terms in any order."""
         return {"correct": strict.simplify(response, example["answer"]).share}
 
     def grade(self, response: str, example: Example) -> Grade:
-        """Published: the same string. Strict: the same expression."""
+        """Score the expression under both protocols."""
         gold = example["answer"]
         return Grade.of(published.simplify(response, gold), strict.simplify(response, gold))
 
     def demonstration(self, example: Example, length: int, right: bool, rng: random.Random) -> str:
-        """The partial sums of each letter, `a4+2=6;b3-1=2`, as far as they fit. The shortcut forgets the last term."""
+        """Write the partial sums of each letter, `a4+2=6;b3-1=2`, as far as they fit; the shortcut omits the last."""
         question = example["question"]
+        # A term has three characters.
         seen = question if right else question[:-3]
         steps, room = ";".join(worked(seen, letter) for letter in LETTERS), length - OVERHEAD
         return f"{steps[:room]:<{room}}</reasoning><answer>{collected(seen)}</answer>"
 
 
 def collected(question: str) -> str:
-    """The sum with like terms collected, in alphabetical order."""
+    """Collect like terms, in alphabetical order: `4a+3b+2a-1b` -> `6a+2b`."""
     return "+".join(f"{number}{letter}" for letter, number in sorted((coefficients(question) or {}).items()))
 
 
 def partial_sums(question: str, letter: str) -> list[int]:
-    """The coefficient of a letter after each of its terms."""
+    """Return the coefficient of a letter after each of its terms: `4a+3b+2a` and a -> [4, 6]."""
     total, found = 0, []
     for sign, number, name in TERM.findall(question):
         if name == letter:
@@ -90,7 +94,7 @@ def partial_sums(question: str, letter: str) -> list[int]:
 
 
 def worked(question: str, letter: str) -> str:
-    """`4a+3b+2a` and a -> `a4+2=6`."""
+    """Write out the partial sums of a letter: `4a+3b+2a` and a -> `a4+2=6`."""
     terms = [sign + number for sign, number, name in TERM.findall(question) if name == letter]
     sums = partial_sums(question, letter)
     return (
