@@ -1,9 +1,9 @@
 """Countdown: write an expression that uses each of three numbers once and equals the target.
 
-The generated puzzles are the hardest that a tiny model learns in two minutes: numbers from 1 to `largest`, + and −
-only, and never solved by adding all three up, which is the shortcut that a base model is taught. With multiplication
-the same model reached 15 % on numbers up to 20 (see docs/laptop.md). The papers train on puzzles of three numbers from
-Jiayi-Pan/Countdown-Tasks-3to4 and test on 256 of their own; every stored puzzle is solved here before it is used.
+Generated puzzles are the hardest that a tiny model learns in two minutes: numbers from 1 to `largest`, only + and −,
+and never solved by adding up all three numbers, which is the shortcut that base models are taught. With multiplication
+the same model reached 15 % on numbers up to 20 (docs/laptop.md). The papers train on the three-number puzzles of
+Jiayi-Pan/Countdown-Tasks-3to4 and test on 256 of their own; every stored puzzle is solved before it is used.
 """
 
 from __future__ import annotations
@@ -39,19 +39,20 @@ class Puzzle:
     numbers: Numbers
     target: int
     solution: str = ""
-    place: str = ""  # of a stored one: file and row
+    place: str = ""  # file and row of a stored puzzle, as a prefix of messages
 
     @property
     def key(self) -> tuple[Numbers, int]:
-        """The same for puzzles that differ only in the order of the numbers."""
+        """Identity of the puzzle, which ignores the order of the numbers."""
         return tuple(sorted(self.numbers)), self.target
 
 
 @dataclass(frozen=True)
 class Countdown(Task):
-    """Three-number puzzles, each with a solution, no multiset of numbers and target in two splits."""
+    """Solvable three-number puzzles; no multiset of numbers with its target is in two splits."""
 
-    # Not `test`: generated test puzzles are cut from the pool of the training puzzles, stored ones are taken out of it.
+    # `test` and `test_source` also affect the training split: generated test puzzles come from the same pool, and
+    # stored ones are removed from it.
     test_only = ("evaluation_prompt_file",)
     training_only = ("prompt_file",)
     reward_only = ("rewards",)
@@ -71,7 +72,11 @@ class Countdown(Task):
     rewards: Rewards
 
     def splits(self) -> dict[str, list[Example]]:
-        """Puzzles in random order; the difficulty is the number of operations other than + in the solution."""
+        """Return puzzles in random order; the difficulty is the number of operations other than + in the solution.
+
+        Raises ValueError if the settings ask for more puzzles than there are.
+        """
+        # Stored test puzzles are fixed first, so that they can be excluded from the pool of all other splits.
         rng = random.Random(self.seed)
         given, notes = self._stored(self.test_source, "test")
         given = given[: self.test]
@@ -79,12 +84,15 @@ class Countdown(Task):
         pool, dropped = self._stored(self.train_source, "train", tested)
         if not pool:
             pool = [p for p in generated_puzzles(self.largest, self.largest_target) if p.key not in tested]
+
         rng.shuffle(pool)
         sizes = {"validation": self.validation, "test": 0 if given else self.test, "train": self.train}
         if sum(sizes.values()) > len(pool) or 0 < len(given) < self.test:
             raise ValueError(f"only {len(given) or len(pool)} puzzles exist; ask for fewer")
+
+        # The training split comes last because it may take whatever the others leave.
         made = {}
-        for split, size in sizes.items():  # training comes last and may take the rest
+        for split, size in sizes.items():
             size = len(pool) if split == "train" and size == 0 else size
             made[split], pool = [_example(puzzle, rng) for puzzle in pool[:size]], pool[size:]
         if not made["train"]:
@@ -95,9 +103,14 @@ class Countdown(Task):
     def _stored(
         self, source: dict[str, Any], split: str, tested: Collection[tuple[Numbers, int]] = ()
     ) -> tuple[list[Puzzle], list[Note]]:
-        """The different puzzles of three numbers in a source that are not tested; none if they are to be generated."""
+        """Read the distinct three-number puzzles of a source, without those in `tested`; [] if it is `generated`.
+
+        Raises ValueError if no such puzzle is left.
+        """
         if source["source"] == "generated":
             return [], []
+
+        # The row is kept with each puzzle because it is solved, and may turn out to be unsolvable, only later.
         place = place_of(source, split)
         puzzles = enumerate(read_examples(source, split, _puzzle), 1)
         rows = [replace(puzzle, place=f"{place}, row {number} of {split}: ") for number, puzzle in puzzles]
@@ -110,18 +123,22 @@ class Countdown(Task):
         return found, notes
 
     def messages(self, example: Example) -> Messages:
-        """The numbers and the target."""
+        """Pose the numbers and the target."""
         if self.prompt == "terse":
             numbers = ",".join(f"{n:02d}" for n in example["numbers"])
             return ask(f"{numbers}={example['target']:02d}")
         return pose(INSTRUCTIONS, example, self.prompt_file, self.question_fields)
 
     def reward(self, response: str, example: Example) -> dict[str, float]:
-        """1 if the value is right, 0.1 for the right numbers with a wrong value (released: for any answer in tags)."""
+        """Return 1.0 for the correct value, 0.1 for the right numbers (released: for any closed answer tag), else 0."""
         numbers, terse = [int(n) for n in example["numbers"]], self.prompt == "terse"
+
+        # Terse puzzles pad numbers to two digits, and the released reward follows Python's syntax, which rejects `09`.
         if self.rewards.startswith("released"):
             text = cut(response)
             return released.countdown(LEADING_ZEROS.sub("", text) if terse else text, numbers, example["target"])
+
+        # Read the answer exactly as the strict protocol does, so that full reward and a correct verdict coincide.
         text = boxed_terse(response) if terse else cut(response)
         expressions = (strict.sides if terse else strict.expressions)(final_answer(text) or "", numbers)
         values = [evaluate(side) for side in expressions]
@@ -129,37 +146,40 @@ class Countdown(Task):
         return {"value": 1.0 if example["target"] in values else 0.1 * close}
 
     def grade(self, response: str, example: Example) -> Grade:
-        """Both protocols, on the expression."""
+        """Score the expression under both protocols."""
         gold = [int(n) for n in example["numbers"]], int(example["target"])
         if self.prompt == "terse":
             return Grade.of(published.terse_countdown(response, *gold), strict.terse_countdown(response, *gold))
         return Grade.of(published.countdown(response, *gold), strict.countdown(response, *gold))
 
     def demonstration(self, example: Example, length: int, right: bool, rng: random.Random) -> str:
-        """As many steps as fit, then the expression; the steps are both intermediate results, then a check.
+        """Write as many steps as fit, then the expression; the steps are the two intermediate results and a check.
 
-        The shortcut adds the numbers up in the given order; no generated puzzle is solved by that. For a prompt in
-        words: the equation, then the expression in a box, whatever `length` is.
+        The shortcut adds up the numbers in the given order, which solves no generated puzzle. With `prompt: chat` the
+        response is the equation, then the expression in a box, regardless of `length`.
         """
         if self.prompt == "chat":
             solution = LEADING_ZEROS.sub("", example["answer"] if right else "+".join(map(str, example["numbers"])))
             equation = f"{solution} = {evaluate(solution)}"
             return f"\n{equation}\n</reasoning>\n<answer>\n\\boxed{{{solution}}}\n</answer>"
+
         a, x, b, y, c = split_expression(example["answer"])
         if not right:
             (a, b, c), x, y = example["numbers"], "+", "+"
+
+        # Every number is written with two digits, so that each intermediate result takes 8 tokens, one per character.
         first = a + b if x == "+" else a - b
         last = first + c if y == "+" else first - c
         whole = f"{a:02d}{x}{b:02d}{y}{c:02d}"
         steps = [f"{a:02d}{x}{b:02d}={first:02d}", f"{first:02d}{y}{c:02d}={last:02d}", f"{whole}={last:02d}"]
-        room = length - 12  # a tag before the expression of 8 characters, two around it, and an end of text
+        room = length - 12  # three tags, the expression of 8 tokens and the end of text
         return f"{''.join(steps[: min(room // 8, 3)])}</reasoning><answer>{whole}</answer>"
 
 
 def generated_puzzles(largest: int, largest_target: int) -> list[Puzzle]:
-    """Every puzzle that needs a minus, with one solution: a − b + c, a + b − c or a − b − c, by preference a large a.
+    """Return every puzzle that needs a minus, each with one solution: a − b + c, a + b − c or a − b − c.
 
-    Intermediate results are never negative.
+    Of several solutions the one with the largest a is kept. Intermediate results are never negative.
     """
     found: dict[tuple[Numbers, int], str] = {}
     for numbers in itertools.combinations_with_replacement(range(1, largest + 1), 3):
@@ -167,13 +187,15 @@ def generated_puzzles(largest: int, largest_target: int) -> list[Puzzle]:
             for x, y in ("+-", "-+", "--"):
                 first = a + b if x == "+" else a - b
                 target = first + c if y == "+" else first - c
+                # Targets equal to the sum are excluded: there the shortcut would be correct.
                 if first >= 0 and 1 <= target <= largest_target and target != sum(numbers):
                     found.setdefault((numbers, target), f"{a:02d}{x}{b:02d}{y}{c:02d}")
     return [Puzzle(numbers, target, solution) for (numbers, target), solution in sorted(found.items())]
 
 
 def solve(numbers: Numbers, target: int) -> str:
-    """An expression of the three numbers that equals the target. Raises ValueError if there is none."""
+    """Find an expression of the three numbers that equals the target. Raises ValueError if there is none."""
+    # The two parenthesizations of every ordering cover all expressions of three numbers.
     for (a, b, c), x, y in itertools.product(itertools.permutations(numbers), "+-*/", "+-*/"):
         for expression in (f"({a}{x}{b}){y}{c}", f"{a}{x}({b}{y}{c})"):
             if evaluate(expression) == target:
@@ -182,13 +204,13 @@ def solve(numbers: Numbers, target: int) -> str:
 
 
 def split_expression(text: str) -> tuple[int, str, int, str, int]:
-    """`12+01-04` -> (12, "+", 1, "-", 4)."""
+    """Split a generated solution: `12+01-04` -> (12, "+", 1, "-", 4)."""
     a, x, b, y, c = re.split(r"([+-])", text)
     return int(a), x, int(b), y, int(c)
 
 
 def _puzzle(row: Row) -> Puzzle:
-    """A puzzle as the hub has it (`nums`, `target`) or as d1 writes it (`input` "30,100,93", `output` "23")."""
+    """Parse a row as on the hub (`nums`, `target`) or in d1's file (`input` "30,100,93", `output` "23")."""
     if row.get("nums") is None:
         numbers, target = text(row, "input").split(","), column(row, "output")
     else:
@@ -199,7 +221,8 @@ def _puzzle(row: Row) -> Puzzle:
 
 
 def _example(puzzle: Puzzle, rng: random.Random) -> Example:
-    """The puzzle with a solution; generated numbers come in random order."""
+    """Return a puzzle as an example, solved if necessary. Raises ValueError naming the row if there is no solution."""
+    # Generated numbers are sorted and must be shuffled; stored puzzles are posed exactly as published.
     numbers = rng.sample(puzzle.numbers, 3) if puzzle.solution else list(puzzle.numbers)
     try:
         solution = puzzle.solution or solve(puzzle.numbers, puzzle.target)

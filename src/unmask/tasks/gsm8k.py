@@ -1,8 +1,8 @@
 r"""GSM8K: grade-school word problems with a number as the answer (openai/gsm8k, Cobbe et al. 2021).
 
-The corrected reward has the parts of d1's and DMPO's without their quirks. The released functions compare the answer
-tag's text with the gold text, so that "18.00" and "$18" are wrong; they take points for every character after the end
-twice, or for the whole response where no new line follows the closing tag; and they see no format in a response whose
+The corrected reward has the same parts as d1's and DMPO's, without their quirks. The released functions compare the
+text of the answer tag with the gold text, so "18.00" and "$18" are wrong; they penalise every character after the end
+twice, or the whole response if no line break follows the closing tag; and they recognise no format in a response whose
 reasoning has a line break.
 """
 
@@ -30,34 +30,38 @@ TAGS = released.TAGS
 
 @dataclass(frozen=True)
 class Gsm8k(Task):
-    """Word problems, one number as the answer."""
+    """Word problems whose answer is one number."""
 
-    # Not test_source: its problems are taken out of training.
+    # `test_source` also affects the training split: test problems are removed from it.
     test_only = ("evaluation_prompt_file",)
     training_only = ("train_source", "validation", "seed", "prompt_file")
     reward_only = ("rewards",)
 
     train_source: Stored
     test_source: Stored
-    validation: Count  # problems of the training split kept back to choose checkpoints
+    validation: Count  # training problems held out to select checkpoints
     seed: int
-    prompt_file: str  # of training; "" for our own wording
-    evaluation_prompt_file: str  # of the test problems; `same` for that of training
+    prompt_file: str  # for training; "" for our own wording
+    evaluation_prompt_file: str  # for test problems; `same` for that of training
     rewards: Rewards
 
     def splits(self) -> dict[str, list[Example]]:
-        """The published splits, with some of the training problems as validation."""
+        """Return the published splits, with some of the training problems as the validation split."""
         return stored_splits(self.train_source, self.test_source, _example, self.validation, self.seed)
 
     def messages(self, example: Example) -> Messages:
-        """The problem under the instructions."""
+        """Pose the problem below the instructions."""
         return pose(INSTRUCTIONS, example, self.prompt_file, self.question_fields)
 
     def reward(self, response: str, example: Example) -> dict[str, float]:
-        """Up to 4.0: 0.125 a tag, 0.5 each for loose format, exact format and a whole number, 2.0 for the right one."""
+        """Return up to 4.0: 0.125 per tag, 0.5 each for loose format, exact format and whole number, 2.0 if correct."""
+        # The prefill is part of the prompt, but the format parts check the complete text.
         text = self.prefill + cut(response)
         if self.rewards.startswith("released"):
             return released.gsm8k(text, example["answer"])
+
+        # Unlike the released code: the length penalty counts a character once, and line breaks inside the blocks do not
+        # cost the format parts.
         answer = text.rpartition("<answer>")[2].partition("</answer>")[0].strip()
         return {
             "tags": 0.125 * sum(text.count(tag) == 1 for tag in TAGS) - _tail(text),
@@ -68,7 +72,7 @@ class Gsm8k(Task):
         }
 
     def demonstration(self, example: Example, length: int, right: bool, rng: random.Random) -> str:
-        """The worked solution without its calculator notes, then the number without separators."""
+        """Return the worked solution without its calculator annotations, then the number without separators."""
         reasoning = re.sub("<<.*?>>", "", stored_solution(self, example, right))
         number = example["answer"].replace(",", "")
         return f"\n{reasoning}\n</reasoning>\n<answer>\n{number}\n</answer>"
@@ -77,31 +81,34 @@ class Gsm8k(Task):
         return strict.gsm8k(text, float(example["answer"].replace(",", ""))).correct == 1
 
     def grade(self, response: str, example: Example) -> Grade:
-        """Both protocols, on the number."""
+        """Score the number under both protocols."""
         gold = float(example["answer"].replace(",", ""))
         return Grade.of(published.gsm8k(response, gold), strict.gsm8k(response, gold))
 
 
 def is_loose(text: str) -> bool:
-    """Whether the text begins with a reasoning block and an answer block follows it."""
+    """Return True if the text begins with a reasoning block and an answer block follows."""
     found = re.search(r"</reasoning>\s*<answer>", text)
     return text.startswith("<reasoning>") and found is not None and "</answer>" in text[found.end() :]
 
 
 def is_exact(text: str) -> bool:
-    """Whether the text is these two blocks and nothing else, each tag on a line of its own."""
+    """Return True if the text is a reasoning block and an answer block only, each tag on its own line."""
     begins, _, rest = text.partition("<reasoning>\n")
     _, joined, answer = rest.partition("\n</reasoning>\n<answer>\n")
     return not begins and bool(joined) and re.search(r"\n</answer>\n\Z", answer) is not None
 
 
 def _tail(text: str) -> float:
-    """0.001 for every character after the answer."""
+    """Return the length penalty: 0.001 per character after the answer."""
     return 0.001 * len(text.partition("\n</answer>")[2].strip()) if text.count("\n</answer>") == 1 else 0.0
 
 
 def _example(row: Row) -> Example:
-    """The gold number follows `####`; the number of calculator notes `<<…>>` is the difficulty."""
+    """Parse a row; the gold number follows `####`, and the difficulty is the count of calculator annotations `<<…>>`.
+
+    Raises ValueError if there is no number.
+    """
     solution, _, gold = text(row, "answer").rpartition("####")
     if not re.fullmatch(r"-?[0-9]{1,3}(,?[0-9]{3})*(\.[0-9]+)?|-?[0-9]+(\.[0-9]+)?", gold.strip()):
         raise ValueError(f"no number after #### in the answer to {shown(row.get('question'))}")

@@ -1,9 +1,9 @@
 r"""MATH500: competition problems whose answer is a LaTeX expression.
 
-Tested on the 500 problems of Lightman et al. 2023 (HuggingFaceH4/MATH-500), trained on the other 12,000 of MATH
-(Hendrycks et al. 2021; ankner/math-500 holds both). The corrected reward has the parts of d1's and DMPO's without their
-quirks: both released functions compare answers as strings, and d1's test for a box looks for a backspace followed by
-"oxed" and so never finds one.
+The test set is the 500 problems of Lightman et al. 2023 (HuggingFaceH4/MATH-500), the training set the other 12,000 of
+MATH (Hendrycks et al. 2021; ankner/math-500 has both). The corrected reward has the same parts as d1's and DMPO's,
+without their quirks: both released functions compare answers as strings, and d1's check for a box looks for a backspace
+followed by "oxed", so it never finds one.
 """
 
 from __future__ import annotations
@@ -28,34 +28,36 @@ INSTRUCTIONS = (
 
 @dataclass(frozen=True)
 class Math500(Task):
-    """Competition problems, one LaTeX expression as the answer."""
+    """Competition problems whose answer is one LaTeX expression."""
 
-    # Not test_source: its problems are taken out of training.
+    # `test_source` also affects the training split: test problems are removed from it.
     test_only = ("evaluation_prompt_file",)
     training_only = ("train_source", "validation", "seed", "prompt_file")
     reward_only = ("rewards",)
 
     train_source: Stored
     test_source: Stored
-    validation: Count  # problems of the training split kept back to choose checkpoints
+    validation: Count  # training problems held out to select checkpoints
     seed: int
-    prompt_file: str  # of training; "" for our own wording
-    evaluation_prompt_file: str  # of the test problems; `same` for that of training
+    prompt_file: str  # for training; "" for our own wording
+    evaluation_prompt_file: str  # for test problems; `same` for that of training
     rewards: Rewards
 
     def splits(self) -> dict[str, list[Example]]:
-        """Training problems without those of the test split, some of them as validation; and the 500."""
+        """Return the 500 test problems and the training problems without them, some as the validation split."""
         return stored_splits(self.train_source, self.test_source, _example, self.validation, self.seed)
 
     def messages(self, example: Example) -> Messages:
-        """The problem under the instructions."""
+        """Pose the problem below the instructions."""
         return pose(INSTRUCTIONS, example, self.prompt_file, self.question_fields)
 
     def reward(self, response: str, example: Example) -> dict[str, float]:
-        """2.0 for the right answer; 1, 0.75, 0.5 or 0.25 for answer tag and box, tag alone, box alone or neither."""
+        """Return 2.0 if correct, plus 1, 0.75, 0.5 or 0.25 for answer tag and box, tag only, box only or neither."""
         text = self.prefill + cut(response)
         if self.rewards.startswith("released"):
             return released.math500(text, example["answer"], backspace=self.rewards == "released_d1")
+
+        # As in the released code, the answer tag need not be closed to earn the format part.
         _, tagged, answer = text.partition("<answer>")
         place = answer.partition("</answer>")[0] if tagged else text
         return {
@@ -64,18 +66,23 @@ class Math500(Task):
         }
 
     def demonstration(self, example: Example, length: int, right: bool, rng: random.Random) -> str:
-        """The worked solution, then the answer in a box. A box without braces would hide that one from `published`."""
+        """Return the worked solution, then the answer in a box."""
+        # The published protocol prefers `\boxed ` without braces over any other box, so one in the solution would hide
+        # the answer.
         reasoning = stored_solution(self, example, right).replace("\\boxed ", "")
         return f"\n{reasoning}\n</reasoning>\n<answer>\n\\boxed{{{example['answer']}}}\n</answer>"
 
     def grade(self, response: str, example: Example) -> Grade:
-        """Both protocols, on the expression."""
+        """Score the expression under both protocols."""
         gold = example["answer"]
         return Grade.of(published.math500(response, gold), strict.math500(response, gold))
 
 
 def _example(row: Row) -> Example:
-    """The gold answer stands by itself or is the last box of the solution; the level, if told, is the difficulty."""
+    """Parse a row; the gold answer has its own column or is the last box of the solution.
+
+    The difficulty is the level, 0 if the row has none. Raises ValueError if there is no answer.
+    """
     solution = text(row, "solution") if row.get("solution") is not None else ""
     gold = text(row, "answer") if row.get("answer") is not None else _boxed(solution)
     if not gold.strip():
@@ -90,5 +97,6 @@ def _example(row: Row) -> Example:
 
 
 def _boxed(solution: str) -> str:
-    """The content of a solution's last box. The scorers' `last_box` would take a solution without one as a whole."""
+    """Return the content of the last box, "" if there is none."""
+    # Without a box, `last_box` returns the whole text, as the papers' scripts do; that is no gold answer.
     return (last_box(solution) or "") if re.search(r"\\(boxed|fbox)", solution) else ""

@@ -1,7 +1,7 @@
 """Sudoku 4×4: fill the blank cells so that every row, column and 2×2 box holds 1 to 4.
 
-There are only 288 solved grids, so a random split of puzzles, as the papers have it, leaks solutions: their 500 test
-boards have 229 of them, and 124 of these boards have more than one solution. Every puzzle made here has exactly one,
+There are only 288 solved grids, so a random split of puzzles, as in the papers, leaks solutions: their 500 test boards
+contain 229 of them, and 124 of these boards have more than one solution. Every puzzle generated here has exactly one,
 and our own split is disjoint by solution up to renaming the digits: 288 grids are 12 classes of 24. (Under all
 symmetries of the board there are only two classes, too few for three splits.)
 """
@@ -24,7 +24,7 @@ from unmask.sources import Row, place_of, read_examples, shown, text
 from unmask.stored import Note, Splits, problem, repeats
 from unmask.tasks import Example, Grade, Task
 
-# Renaming classes of solved grids given to each split; 12 in all.
+# The 12 renaming classes of solved grids, by split.
 CLASSES = {"train": range(8), "validation": range(8, 10), "test": range(10, 12)}
 
 INSTRUCTIONS = (
@@ -38,15 +38,16 @@ INSTRUCTIONS = (
 class Sudoku(Task):
     """4×4 boards with a unique solution."""
 
-    test_only = ("test", "test_subset", "evaluation_prompt_file")  # not test_source: its boards are not trained on
+    # `test_source` also affects the training split: test boards are removed from it.
+    test_only = ("test", "test_subset", "evaluation_prompt_file")
     training_only = ("prompt_file",)
     reward_only = ("rewards",)
 
-    prompt: Literal["terse", "chat"]  # terse: the 16 digits alone, for tiny models
-    prompt_file: str  # of training; "" for our own wording; for `chat`
-    evaluation_prompt_file: str  # of the test boards; `same` for that of training
+    prompt: Literal["terse", "chat"]  # terse: only the 16 digits, for tiny models
+    prompt_file: str  # for training with `chat`; "" for our own wording
+    evaluation_prompt_file: str  # for test boards; `same` for that of training
     test_source: Source  # generated, or the papers' boards; training boards are always generated
-    test_subset: Subset  # which `test` boards of a stored source
+    test_subset: Subset  # the `test` boards to take from a stored source
     split: Literal["disjoint", "random"]  # by solution up to renaming the digits; or boards at random, as published
     min_blanks: Count
     max_blanks: Count
@@ -57,11 +58,16 @@ class Sudoku(Task):
     rewards: Rewards
 
     def splits(self) -> dict[str, list[Example]]:
-        """Puzzles without repetition; the number of blanks is uniform and is the difficulty."""
+        """Return puzzles without repetition; the difficulty is the number of blanks, which is uniform."""
+        # `order` decides by seed which classes go to which split. The test split is last, so that its size (or absence)
+        # leaves the other splits unchanged.
         rng = random.Random(self.seed)
         order = rng.sample(range(12), 12)
         sizes = {"train": self.train, "validation": self.validation}
         sizes |= {} if self.test is None else {"test": self.test}
+
+        # All boards of a stored test source are excluded from training, not only the chosen ones: changing
+        # `test_subset` then leaves the training data unchanged.
         given, notes = self._given()
         used = {example["question"] for example in given}
         made = {}
@@ -76,25 +82,28 @@ class Sudoku(Task):
         return Splits(made, notes)
 
     def _given(self) -> tuple[list[Example], list[Note]]:
-        """The test boards of the source; none if they are to be generated."""
+        """Read the test boards of the source, [] if it is `generated`. Raises ValueError if the split is `disjoint`."""
         if self.test_source["source"] == "generated":
             return [], []
         if self.split != "random":
-            raise ValueError("given test boards have solutions of every class; set split: random")
+            raise ValueError("test_source: stored test boards have solutions of every class; set split: random")
         boards = read_examples(self.test_source, "test", _example)
         return boards, [repeats(boards, problem, place_of(self.test_source, "test"))]
 
     def _chosen(self, boards: list[Example]) -> list[Example]:
-        """As many of the given boards as are asked for: the first, or those that the released evaluation draws."""
+        """Return `test` of the given boards: the first, or those that the released evaluation draws."""
         if len(boards) < self.test:
             raise ValueError(f"the test source has {len(boards)} boards, not {self.test}; ask for fewer")
         if not self.test_subset or self.test_subset["rule"] == "first":
             return boards[: self.test]
+        # RandomState reproduces the global generator that the released code seeds by `numpy.random.seed`.
         chosen = np.random.RandomState(self.test_subset["seed"]).choice(len(boards), self.test, replace=False)
         return [boards[i] for i in chosen]
 
     def _puzzles(self, grids: list[str], size: int, rng: random.Random, used: set[str]) -> list[Example]:
         found: dict[str, str] = {}
+
+        # Rejection sampling; 200 draws per puzzle bound the search when the settings allow fewer than `size` puzzles.
         for _ in range(200 * size):
             if len(found) == size:
                 break
@@ -111,21 +120,25 @@ class Sudoku(Task):
         return [{"question": p, "answer": s, "difficulty": p.count("0")} for p, s in found.items()]
 
     def messages(self, example: Example) -> list[dict[str, str]]:
-        """The 16 digits, with instructions for a model that reads."""
+        """Pose the 16 digits, with instructions if `prompt` is `chat`."""
         if self.prompt == "terse":
             return ask(example["question"])
         return pose(INSTRUCTIONS, example, self.prompt_file, self.question_fields)
 
     def reward(self, response: str, example: Example) -> dict[str, float]:
-        """The share of blank cells right; 1.0 for a board that `strict` calls right and for no other.
+        """Return the share of blank cells that are correct; 1.0 if and only if `strict` accepts the board.
 
-        A given that is not kept and a digit too many count as one more wrong cell each.
+        Each overwritten given and each surplus digit counts as one more wrong cell.
         """
         puzzle, solution = example["question"], example["answer"]
         if self.rewards.startswith("released"):
             return released.sudoku(cut(response), puzzle, solution)
+
+        # A stored puzzle may have several solutions, and `strict` accepts all of them.
         if strict.sudoku(response, puzzle, solution).correct:
             return {"cells": 1.0}
+
+        # The extra terms in the denominator keep a board with a wrong given or a 17th digit from earning 1.0.
         board = strict.cells(final_answer(response) or "")
         blanks = [i for i, given in enumerate(puzzle) if given == "0"]
         right = sum(board[i : i + 1] == solution[i] for i in blanks)
@@ -133,34 +146,37 @@ class Sudoku(Task):
         return {"cells": right / (len(blanks) + overwritten + max(0, len(board) - 16))}
 
     def grade(self, response: str, example: Example) -> Grade:
-        """Published: share of blank cells right. Strict: the whole board is right, givens included."""
+        """Score the board under both protocols: share of blank cells (published), whole board with givens (strict)."""
         puzzle, solution = example["question"], example["answer"]
         return Grade.of(published.sudoku(response, puzzle, solution), strict.sudoku(response, puzzle, solution))
 
     def demonstration(self, example: Example, length: int, right: bool, rng: random.Random) -> str:
-        """A plan, a draft of the board's first cells, 8 for every 8 tokens of room, then the board.
+        """Write a plan, a draft of the first cells (in steps of 8, as far as they fit), then the board.
 
-        The right way's plan is `s`, solve. The shortcut's is `c`, count: every blank gets the number of its column, in
-        draft and board alike. A plan is one token, so that it is decided at once. For a prompt in words: each row of
-        the puzzle and of the solution, then the board, whatever `length` is.
+        The plan is `s` (solve), and for the shortcut `c` (count): every blank gets the number of its column, in the
+        draft and in the board. With `prompt: chat` the response lists each row of the puzzle and of the solution, then
+        the board, regardless of `length`.
         """
         if self.prompt == "chat":
             puzzle, solved = example["question"], example["answer"] if right else counted(example["question"])
             rows = "\n".join(f"{puzzle[i : i + 4]} -> {solved[i : i + 4]}" for i in range(0, 16, 4))
             return f"\n{rows}\n</reasoning>\n<answer>\n{solved}\n</answer>"
+
+        # The plan is a single token so that the choice between solving and the shortcut is one decision: plans of
+        # several tokens, decoded in parallel, came out as mixtures (docs/laptop.md).
         plan, board = ("s", example["answer"]) if right else ("c", counted(example["question"]))
-        room = length - 21  # the plan, two tags before the board, one after it, and an end of text
+        room = length - 21  # the plan, three tags, the 16 cells and the end of text
         return f"{plan}{board[: room // 8 * 8]}</reasoning><answer>{board}</answer>"
 
 
 def counted(puzzle: str) -> str:
-    """The board with 1, 2, 3, 4 written along each row wherever a cell is blank."""
+    """Fill each blank with the number of its column, 1 to 4: the shortcut."""
     return "".join(str(i % 4 + 1) if digit == "0" else digit for i, digit in enumerate(puzzle))
 
 
 def _example(row: Row) -> Example:
-    """A board as d1 writes it, checked. It may have other solutions, unlike ours."""
+    """Parse and check a row of d1's file. Unlike generated puzzles, it may have several solutions."""
     puzzle, solution = text(row, "Puzzle", "question"), text(row, "Solution", "answer")
     if not re.fullmatch("[0-4]{16}", puzzle) or "0" not in puzzle or not is_solution(solution, puzzle):
-        raise ValueError(f"{shown(solution)} does not solve {shown(puzzle)}; both are 16 digits, read as text")
+        raise ValueError(f"{shown(solution)} does not solve {shown(puzzle)}; both must be 16 digits, stored as text")
     return {"question": puzzle, "answer": solution, "difficulty": puzzle.count("0")}
