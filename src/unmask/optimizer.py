@@ -1,4 +1,4 @@
-"""The optimiser of a training: AdamW, the adaptive sampler's head at a rate of its own, and how the rates change."""
+"""Optimiser of a training run: AdamW with a separate learning rate for the sampler head, clipping and schedules."""
 
 from __future__ import annotations
 
@@ -11,10 +11,8 @@ from unmask.config.training import Training
 
 
 def adamw(parameters: dict[str, Tensor], settings: Training) -> torch.optim.Optimizer:
-    """AdamW on all parameters; those of an adaptive sampler's head are named `head.` and so on.
-
-    The head does not decay: its bias is the threshold, and zero stands for γ_max / 2, not for nothing.
-    """
+    """Return AdamW over all parameters; those of an adaptive sampler's head have names that begin with `head.`."""
+    # No weight decay on the head: its bias is the threshold, and a bias of zero means γ_max / 2, not a neutral value.
     head = [p for name, p in parameters.items() if name.startswith("head.")]
     others = [p for name, p in parameters.items() if not name.startswith("head.")]
     chosen = ((others, settings.learning_rate, settings.weight_decay), (head, settings.sampler_learning_rate, 0.0))
@@ -27,10 +25,11 @@ def adamw(parameters: dict[str, Tensor], settings: Training) -> torch.optim.Opti
 
 
 def clip(parameters: dict[str, Tensor], largest: float) -> dict[str, float]:
-    """Clip the gradient's norm, of the head on its own: else the larger of the two would decide the step of the other.
+    """Clip the gradient norms of the policy and of the sampler head in place, each to at most `largest`.
 
-    Returns the norms before that, as columns of the metrics; the head's only if it is trained.
+    Returns the norms before clipping as metric columns; `head_grad_norm` only if a head is trained.
     """
+    # Clipped separately: under a joint norm the larger gradient would set the step size of the smaller one.
     head = [p for name, p in parameters.items() if name.startswith("head.")]
     others = [p for name, p in parameters.items() if not name.startswith("head.")]
     groups = {"grad_norm": others} | ({"head_grad_norm": head} if head else {})
@@ -38,19 +37,20 @@ def clip(parameters: dict[str, Tensor], largest: float) -> dict[str, float]:
 
 
 def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
-    """Make each learning rate this part of what it is in the settings."""
+    """Set each learning rate to `factor` times its configured value."""
     for group in optimizer.param_groups:
         group["lr"] = group["initial_lr"] * factor
 
 
 def schedule(update: int, updates: int, settings: Training) -> float:
-    """Factor on the learning rate: linear warm-up, then constant, a cosine down to a tenth, or linear to zero."""
+    """Return the learning-rate factor: linear warm-up, then constant, cosine decay to 0.1, or linear decay to 0."""
     warmup = math.ceil(settings.warmup * updates)
     if update < warmup:
         return (update + 1) / warmup
     if settings.schedule == "constant":
         return 1.0
     done = (update - warmup) / max(1, updates - warmup)
-    if settings.schedule == "linear":  # the first update has the whole rate, and zero would be that after the last
+    # The first update after warm-up has the full rate; zero would only be reached one update past the end.
+    if settings.schedule == "linear":
         return 1 - done
     return 0.1 + 0.9 * (1 + math.cos(math.pi * done)) / 2

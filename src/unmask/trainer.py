@@ -1,10 +1,10 @@
-"""The one training loop: fill a buffer with rollouts, take F gradient steps on it, repeat.
+"""Training loop shared by all methods: fill a buffer with rollouts, take F gradient steps on it, repeat.
 
     for each buffer:   rollouts = method.collect(…);  fixed = method.prepare(rollouts)
       for each update: fresh = method.refresh(…);  loss = Σ method.losses(part of the buffer);  step
 
-The gradient is summed over parts of the buffer that fit in memory, and over processes (see processes.py). That changes
-nothing but rounding, unless the adapter has dropout, whose draws follow the parts.
+The gradient is accumulated over micro-batches that fit in memory and summed over processes (see processes.py). Neither
+changes the result beyond rounding, except that dropout masks of the adapter depend on the micro-batches.
 """
 
 from __future__ import annotations
@@ -42,18 +42,18 @@ from unmask.validation import Validation
 
 @dataclass
 class Trainer:
-    """A training in progress. `train` is its whole interface."""
+    """State of one training run. `train` is its only public method."""
 
     run: Run
     policy: Policy
     method: Method
     task: Task
     examples: list[Example]
-    folder: Path  # of checkpoints
-    identity: str  # of all that decides the result: spec, data, base model
-    asked_to_stop: Callable[[], bool] = lambda: False  # asked after each update
-    held_back: list[Example] = field(default_factory=list)  # the validation split, by which the best moment is kept
-    checkpoint_minutes: float = 10.0  # between two checkpoints; 0 is after every update
+    folder: Path  # where checkpoints are written
+    identity: str  # names everything that decides the result: spec, data, base model
+    asked_to_stop: Callable[[], bool] = lambda: False  # polled after each update
+    held_back: list[Example] = field(default_factory=list)  # validation split, used to keep the best policy
+    checkpoint_minutes: float = 10.0  # between two checkpoints; 0: after every update
 
     def __post_init__(self) -> None:
         self.settings = Training(**self.run.training)
@@ -64,9 +64,11 @@ class Trainer:
         self.validation = Validation(self.settings.validate_every, self.held_back)
 
     def train(self) -> list[dict[str, Any]]:
-        """Train to the end, from the newest checkpoint if there is one. Returns the metrics, one row an update."""
+        """Train to the end, from the newest checkpoint if there is one; return the metrics, one row per update."""
         s = self.settings
         self.policy.model.activation_checkpointing = s.activation_checkpointing
+
+        # The head must exist before `make_trainable`, which takes the snapshot that serves as the reference policy.
         self.policy.add_head(self.run.sampler, self.seeds.number("head"))
         self.policy.make_trainable(
             rank=s.lora_rank,
@@ -76,10 +78,13 @@ class Trainer:
             seed=self.seeds.number("adapter"),
             merge_start=s.merge_start,
         )
+
+        # `begin` may freeze parameters, so the optimiser is built from what is still trainable after it.
         self.method.begin(self.policy)
         self.examples = self.method.usable(self.policy, self.task, self.examples, self._rollout_settings())
         parameters = self.policy.trainable()
         optimizer = adamw(parameters, s)
+
         self.writer = CheckpointWriter(self.folder, self.identity, self.checkpoint_minutes)
         with self.writer:
             self._updates(parameters, optimizer)
@@ -87,7 +92,7 @@ class Trainer:
         return self.metrics
 
     def _updates(self, parameters: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> None:
-        """All updates that are still to be made."""
+        """Run all remaining updates."""
         s = self.settings
         start, rollouts, fixed = self._resume(parameters, optimizer)
         done = self.metrics[-1]["flops"] if self.metrics and processes.rank() == 0 else 0.0
@@ -98,37 +103,43 @@ class Trainer:
             buffer, inner = divmod(update, s.updates_per_buffer)
             if inner == 0:
                 seeds = self.seeds.child("buffer", buffer)
+                # Ranks that have diverged are caught before they spend a buffer of rollouts.
                 check_equal(parameters, self.run.name, update)
                 rollouts, fixed = self._fill(buffer, seeds)
+
             row = self._step(update, rollouts, fixed, parameters, optimizer)
             if s.reference_sync and (update + 1) % s.reference_sync == 0:
-                self.policy.set_reference(s.reference_mix)  # what is fixed for this buffer stays
+                self.policy.set_reference(s.reference_mix)  # `fixed` of the current buffer keeps the old reference
             row |= self._validate(update + 1)
-            row["flops"] = processes.total(compute.flops)  # of all that is above, from the beginning of the training
+            row["flops"] = processes.total(compute.flops)  # cumulative over the run, rollouts and validation included
             row["seconds"] = round(time.monotonic() - began, 3)
             self.metrics.append(row)
             progress.show(update + 1, reward=row["reward"], loss=row["loss"])
+
             if skipped_in_a_row(self.metrics) >= MOST_SKIPPED:
-                # Not among the checkpoints: a new start is to stop again, not to go on from here.
+                # Saved outside the checkpoints: a restart must fail again rather than resume from a broken state.
                 self._spoilt(self._state(update + 1, parameters, optimizer, rollouts, fixed))
                 raise given_up(self.run.name, update + 1, self.folder)
+
+            # All ranks must agree, or one would wait in a collective that the others never enter.
             stop, due = processes.any_of(self.asked_to_stop(), self.writer.due())
             stop = stop and update + 1 < self.updates
             if stop or due:
                 self.writer.write(self._state(update + 1, parameters, optimizer, rollouts, fixed))
             if stop:
                 self.writer.finish()
-                processes.wait()  # so that none ends, and the others with it, while this is being written
+                # torchrun ends all ranks once one exits with an error code, so none may exit while rank 0 still writes.
+                processes.wait()
                 print(f"{self.run.name}: stopped by a signal after update {update + 1}; the next start resumes there")
                 raise Preempted
         check_equal(parameters, self.run.name, self.updates)
 
     def _fill(self, buffer: int, seeds: Seeds) -> tuple[Rollouts, Rows]:
-        """A new buffer and what is fixed for its updates."""
+        """Collect a new buffer; return it with the rows that stay fixed over its updates."""
         s = self.settings
         torch.manual_seed(seeds.number("dropout") + processes.rank())
-        # The mode is set anew before each part, whatever the one before it left: probabilities are those of the policy
-        # itself, without dropout, unless the released code's is asked for.
+        # Set the mode before each phase, whatever the previous one left: log-probabilities are those of the policy
+        # without dropout, unless `rollout_dropout` reproduces the released code.
         self.policy.model.train(s.rollout_dropout)
         rollouts = self.method.collect(
             self.policy, self.task, self._prompts(buffer), self._rollout_settings(buffer), seeds
@@ -146,34 +157,42 @@ class Trainer:
         parameters: dict[str, Tensor],
         optimizer: torch.optim.Optimizer,
     ) -> dict[str, Any]:
-        """One update; returns its row of metrics."""
+        """Take one optimiser step; return its row of metrics."""
         inner = update % self.settings.updates_per_buffer
         seeds = self.seeds.child("update", update)
         torch.manual_seed(seeds.number("dropout") + processes.rank())
-        self.policy.model.train(self.settings.rollout_dropout)  # as for `prepare`: probabilities without dropout
+        self.policy.model.train(self.settings.rollout_dropout)  # as for `prepare`: log-probabilities without dropout
         with self.policy.narrowed():
             fresh = self.method.refresh(self.policy, rollouts, fixed, inner, seeds)
         check_rows(self.method, "refresh", fresh, len(rollouts))
+
         self.policy.model.train()
         sums: dict[str, Tensor] = {}
         progress = rollouts.progress("gradient")
         for part in rollouts.parts():
+            # Seeded by the micro-batch's first row, so dropout does not depend on which rank works on it.
             torch.manual_seed(seeds.number("dropout") + part.start)
             some = rollouts.part(part), take(fixed, part), take(fresh, part)
             for rows, metrics in self.method.losses(self.policy, *some):
                 check_losses(self.method, rows, metrics, part.stop - part.start)
+                # A sum, not a mean: losses are already normalised by the whole buffer, so micro-batches add up.
                 rows.sum().backward()
                 for key, value in {"loss": rows, **metrics}.items():
                     sums[key] = sums.get(key, 0.0) + value.detach().sum()
             progress.show(part.stop - processes.share(len(rollouts)).start)
+
+        # Clip after the all-reduce: the norm is that of the full gradient and the step is the same on every rank.
         processes.add([p.grad for p in parameters.values() if p.grad is not None] + list(sums.values()))
         norms = clip(parameters, self.settings.gradient_clip)
         set_rates(optimizer, schedule(update, self.updates, self.settings))
+
+        # Skip non-finite updates: one NaN would spoil parameters and Adam's moments for good.
         loss = sums.pop("loss").item()
         sound = math.isfinite(loss) and all(map(math.isfinite, norms.values()))
-        if sound:  # else parameters and moments stay as they are: one NaN would spoil them for good
+        if sound:
             optimizer.step()
         optimizer.zero_grad(set_to_none=True)
+
         return {
             "step": update + 1,
             "reward": rollouts.reward.mean().item(),
@@ -190,9 +209,10 @@ class Trainer:
         }
 
     def _validate(self, updates: int) -> dict[str, Any]:
-        """Columns of validation accuracies, empty where it is not time to look; no columns if it never is."""
+        """Return the validation columns: None between evaluations, no columns if validation is off."""
         if not self.validation.every:
             return {}
+        # `validate_every` counts buffers, so validation runs only after the last update of one.
         buffers, rest = divmod(updates, self.settings.updates_per_buffer)
         if rest or not self.validation.due(buffers, self.settings.buffers):
             return {"validation": None, "validation_strict": None}
@@ -200,7 +220,8 @@ class Trainer:
         return self.validation.look(self.policy, self.task, self._rollout_settings(buffers - 1), seeds)
 
     def _prompts(self, buffer: int) -> list[Example]:
-        """The training examples of a buffer: the split is shuffled anew for each pass over it."""
+        """Return the training examples of a buffer; the split is reshuffled for each epoch."""
+        # Computed from the position alone, so a resumed run needs no data-loader state. A buffer may span two epochs.
         size, count = self.settings.prompts_per_buffer, len(self.examples)
         chosen = []
         for position in range(buffer * size, (buffer + 1) * size):
@@ -245,22 +266,28 @@ class Trainer:
         )
 
     def _spoilt(self, state: Checkpoint) -> None:
-        """Write what a person should look at; the others wait, so that none ends this process by its own end."""
+        """Save the state for inspection; the other ranks wait, because torchrun ends all once one fails."""
         self.writer.finish()
         if processes.rank() == 0:
             state.on_host().save(self.folder / SPOILT, self.identity)
         processes.wait()
 
     def _resume(self, parameters: Rows, optimizer: torch.optim.Optimizer) -> tuple[int, Any, Any]:
-        """(updates done, the buffer in use, what is fixed for it); (0, None, None) at the beginning."""
-        with processes.in_turn():  # the first process removes what is damaged
+        """Restore the newest checkpoint; return (updates done, current buffer, its fixed rows).
+
+        Returns (0, None, None) if there is no checkpoint. Raises TransientError if ranks find different ones.
+        """
+        with processes.in_turn():  # rank 0 goes first and removes damaged checkpoints
             state = Checkpoint.newest(self.folder, self.identity, self.policy.model.device)
+        # On a network file system a node may see files late; resuming from different steps would diverge silently.
         if not processes.same(state.step if state else 0):
             raise TransientError(
-                f"{self.folder}: not the same for all processes yet; wait for its disk and start again"
+                f"{self.folder}: processes see different checkpoints; wait for the shared disk and start again"
             )
         if state is None:
             return 0, None, None
+
+        # Copied in place, because the optimiser already holds these tensors.
         with torch.no_grad():
             for name, parameter in parameters.items():
                 parameter.copy_(state.parameters[name])
@@ -269,6 +296,8 @@ class Trainer:
         self.policy.snapshot = state.reference
         self.validation.resume(state.best, self.metrics)
         self.writer.seen(state)
+
+        # A checkpoint may lie in the middle of a buffer, whose remaining updates use the rollouts saved with it.
         s, saved = self.settings, undotted(state.buffer, "rollouts")
         rollouts = Rollouts(
             **saved,
@@ -282,5 +311,5 @@ class Trainer:
 
 
 def take(rows: Rows, part: slice) -> Rows:
-    """Some rows of each tensor."""
+    """Return the given rows of each tensor."""
     return {key: value[part] for key, value in rows.items()}
