@@ -69,7 +69,7 @@ def test_checkpoints_of_other_work_are_not_resumed_from(config, policy, sudoku, 
     assert list(tmp_path.glob("step-*"))
     fresh = trainer(config, policy, sudoku, tmp_path, identity="y")
     assert fresh._resume({}, None) == (0, None, None)
-    assert "left by other settings" in capsys.readouterr().out
+    assert "written with other settings" in capsys.readouterr().out
 
 
 def test_the_micro_batch_size_does_not_change_the_gradient(config, make_policy, sudoku, tmp_path):

@@ -1,9 +1,9 @@
 """Checkpoints: everything a killed training run needs to resume to the same result.
 
-One folder a checkpoint, `step-000012`, written under a temporary name and renamed, so it is whole or absent. It holds
-the trained parameters, the moments of the optimiser, the buffer of rollouts in use, the reference policy, the best
-policy so far and the metrics, with the hash of each file. Random numbers need no state (see seeding.py). A checkpoint
-of other settings, data or base model is not resumed from. When they are written is in checkpoint_writer.py.
+Each checkpoint is a folder such as `step-000012`, written under a temporary name and renamed, so writes are atomic. It
+holds the trained parameters, the optimiser's moments, the current buffer of rollouts, the reference policy, the best
+policy so far and the metrics, with a hash of each file. Random numbers need no state (see seeding.py). Checkpoints with
+other settings, data or base model are ignored. checkpoint_writer.py decides when to write one.
 """
 
 from __future__ import annotations
@@ -25,30 +25,30 @@ from unmask import processes
 from unmask.files import remove, writing
 from unmask.seal import check_seal, seal, sealed
 
-# What reading a torn or altered checkpoint raises.
+# Exceptions that reading a truncated or altered checkpoint can raise.
 DAMAGE = (OSError, ValueError, KeyError, SafetensorError)
-STEADY = ("buffer", "reference", "best")  # files that stay as they are over many updates
+STEADY = ("buffer", "reference", "best")  # files that stay unchanged over many updates
 
 
 @dataclass
 class Checkpoint:
-    """The state after `step` updates."""
+    """Training state after `step` updates."""
 
     step: int
     parameters: dict[str, Tensor]
-    optimizer: dict[str, Tensor]  # names are dotted: number of the parameter, name of the moment
-    buffer: dict[str, Tensor]  # names are dotted: rollouts.…, fixed.…
+    optimizer: dict[str, Tensor]  # dotted names: parameter index, name of the moment
+    buffer: dict[str, Tensor]  # dotted names: rollouts.…, fixed.…
     metrics: list[dict[str, Any]]
     reference: dict[str, Tensor]
     best: dict[str, Tensor]
 
     @property
     def tensors(self) -> dict[str, dict[str, Tensor]]:
-        """All tensors, by the stem of their file."""
+        """All tensors, keyed by the stem of their file."""
         return {name: getattr(self, name) for name in ("parameters", "optimizer", *STEADY)}
 
     def on_host(self, without: Collection[str] = ()) -> Checkpoint:
-        """A copy in host memory that later updates do not change; the files `without` are left empty."""
+        """Return a copy in host memory that later updates do not change; the files `without` are left empty."""
         copies = {
             name: {} if name in without else {key: _host_copy(value) for key, value in tensors.items()}
             for name, tensors in self.tensors.items()
@@ -56,21 +56,24 @@ class Checkpoint:
         return Checkpoint(self.step, metrics=list(self.metrics), **copies)
 
     def save(self, folder: Path, identity: str, unchanged: Mapping[str, Path] | None = None) -> None:
-        """Write this checkpoint, which is `on_host`, into `folder`; one before it of the same work stays as a reserve.
+        """Write this checkpoint, which must be `on_host`, into `folder`; keep the run's previous one as a fallback.
 
-        `unchanged`: files that are as in an older, sealed checkpoint. They are linked, copied where the disk has no
-        links, and keep the hash that they have there, so that damage since then is still found.
+        `unchanged` maps files to identical ones in an older, sealed checkpoint. They are hard-linked, or copied where
+        the file system has no links.
         """
         unchanged = unchanged or {}
         mine = [path for path in folders(folder) if _identity(path) == identity]
         before = [path for path in mine if path.name < f"step-{self.step:06d}"]
-        later = set(mine) - set(before)  # of another job that took over, if there are any: not ours to remove
+        # Later checkpoints belong to a job that took over this run; they are not ours to remove.
+        later = set(mine) - set(before)
+
         with writing(folder / f"step-{self.step:06d}") as temporary:
             temporary.mkdir(parents=True)
             linked = {}
             for name, tensors in self.tensors.items():
                 file = temporary / f"{name}.safetensors"
                 if name in unchanged:
+                    # Keep the recorded hash instead of hashing again: damage since it was written is still detected.
                     linked[file.name] = sealed(unchanged[name].parent)[file.name]
                     _link(unchanged[name], file)
                 else:
@@ -78,13 +81,19 @@ class Checkpoint:
             state = {"step": self.step, "identity": identity, "metrics": self.metrics}
             (temporary / "state.json").write_text(json.dumps(state), encoding="utf-8")
             seal(temporary, linked)
+
+        # Only now, with the new checkpoint in place, so a kill at any point leaves at least one that is complete.
         for old in set(folders(folder)) - {folder / f"step-{self.step:06d}", *before[-1:], *later}:
             remove(old)
 
     @classmethod
     def newest(cls, folder: Path, identity: str, device: torch.device | str = "cpu") -> Checkpoint | None:
-        """The newest whole checkpoint of this work; None if there is none. What a killed training tore is removed."""
-        first = processes.rank() == 0  # another node may see a file late: what it finds damaged may be whole
+        """Return the newest intact checkpoint of this run, or None; rank 0 removes what a killed run left unfinished.
+
+        Raises InputError or OSError if the disk cannot be read, because the checkpoint may be intact.
+        """
+        # Other nodes may see files late, so what looks damaged to them may be intact: only rank 0 removes anything.
+        first = processes.rank() == 0
         for unfinished in folder.glob(".step-*.tmp") if first else ():
             remove(unfinished)
         for path in reversed(folders(folder)):
@@ -92,8 +101,9 @@ class Checkpoint:
                 check_seal(path, mend="")
                 state = json.loads((path / "state.json").read_text(encoding="utf-8"))
                 if state["identity"] != identity:
-                    print(f"{path}: left by other settings, data or base model; not resumed from", flush=True)
+                    print(f"{path}: written with other settings, data or base model; not resumed from", flush=True)
                     continue
+                # torch keeps Adam's step counters on the CPU and moves the moments itself when they are loaded.
                 there = {
                     name: "cpu" if name == "optimizer" else str(device) for name in ("parameters", "optimizer", *STEADY)
                 }
@@ -101,26 +111,26 @@ class Checkpoint:
                 return cls(step=state["step"], metrics=state["metrics"], **tensors)
             except DAMAGE as error:
                 if isinstance(error.__cause__ or error, OSError) and not _absent(error.__cause__ or error):
-                    raise  # the disk cannot be read now; what is on it may be whole
-                print(f"{path}: damaged ({error}); {'removed, ' * first}going on from the one before it", flush=True)
+                    raise  # the disk cannot be read now; the checkpoint may be intact
+                print(f"{path}: damaged ({error}); {'removed, ' * first}falling back to the previous one", flush=True)
                 if first:
                     remove(path)
         return None
 
 
 def folders(folder: Path) -> list[Path]:
-    """The checkpoints in `folder`, oldest first."""
+    """Return the checkpoints in `folder`, oldest first."""
     return sorted(folder.glob("step-*"))
 
 
 def moments(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """What an optimiser has gathered, by dotted name; its settings are those of the run."""
+    """Return the optimiser's state tensors by dotted name; its hyper-parameters come from the run's settings."""
     state = optimizer.state_dict()["state"]
     return {f"{number}.{name}": value for number, values in state.items() for name, value in values.items()}
 
 
 def restore_moments(optimizer: torch.optim.Optimizer, saved: dict[str, Tensor]) -> None:
-    """Put back what `moments` gave."""
+    """Load into the optimiser the state that `moments` returned."""
     state: dict[int, dict[str, Tensor]] = {}
     for dotted, value in saved.items():
         number, _, name = dotted.partition(".")
@@ -129,23 +139,23 @@ def restore_moments(optimizer: torch.optim.Optimizer, saved: dict[str, Tensor]) 
 
 
 def dotted(**groups: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Groups of tensors as one, named `group.name`."""
+    """Merge groups of tensors into one dictionary with keys `group.name`."""
     return {f"{group}.{name}": value for group, tensors in groups.items() for name, value in tensors.items()}
 
 
 def undotted(tensors: dict[str, Tensor], group: str) -> dict[str, Tensor]:
-    """The group of that name, of what `dotted` gave."""
+    """Return one group from a dictionary that `dotted` built."""
     start = f"{group}."
     return {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
 
 
 def _absent(error: BaseException) -> bool:
-    """Whether a file is not there, or not a file."""
+    """Return True if the error says that a path is missing or not a file."""
     return isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError)
 
 
 def _identity(path: Path) -> str | None:
-    """Whose checkpoint this is; None if that cannot be read."""
+    """Return the identity of the run that wrote a checkpoint; None if it cannot be read."""
     try:
         return json.loads((path / "state.json").read_text(encoding="utf-8"))["identity"]
     except DAMAGE:
@@ -153,12 +163,12 @@ def _identity(path: Path) -> str | None:
 
 
 def _host_copy(tensor: Tensor) -> Tensor:
-    """A copy in host memory of its own, as the file format asks."""
+    """Return a contiguous copy in host memory; safetensors refuses tensors that share memory."""
     return tensor.detach().to("cpu", copy=True).contiguous()
 
 
 def _link(source: Path, target: Path) -> None:
-    """Give a file a second name; copy it where the disk cannot."""
+    """Hard-link a file; copy it where the file system has no links."""
     try:
         os.link(source, target)
     except OSError:

@@ -1,8 +1,8 @@
-"""When a training run writes its checkpoints, and how: by the clock, in a thread, and only what has changed.
+"""Asynchronous checkpoint writer: on a timer, in a background thread, and only the files that have changed.
 
-The first process copies the state to host memory, which takes a moment, and a thread writes it while the updates
-continue. Files that have not changed since the last checkpoint (the reference, the best policy, the buffer during its
-life) are linked and not written again. An error of the thread is raised at the next checkpoint or at the end.
+Rank 0 copies the state to host memory, which is fast, and a thread writes it while training continues. Files that have
+not changed since the last checkpoint (the reference, the best policy, the buffer over its updates) are hard-linked
+instead of written again. An error in the thread is raised at the next checkpoint or at the end.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from unmask import processes
 from unmask.checkpoint import STEADY, Checkpoint
 from unmask.seal import sealed
 
-Seen = dict[str, tuple["weakref.ref[Tensor]", int]]  # by name: a tensor, and how often it had been changed in place
+Seen = dict[str, tuple["weakref.ref[Tensor]", int]]  # by name: a tensor and its version, which counts in-place changes
 
 
 @dataclass
 class CheckpointWriter:
-    """Writes the checkpoints of one training run into `folder`, `minutes` apart; 0 is after every update.
+    """Writer of one run's checkpoints into `folder`, `minutes` apart; 0 means after every update.
 
-    Used as a context: at its end, the last checkpoint is whole or its error is raised.
+    Use it as a context manager: on exit, the last checkpoint is complete or its error is raised.
     """
 
     folder: Path
     identity: str
     minutes: float
-    written: dict[str, tuple[Seen, Path]] = field(default_factory=dict)  # by file: what it holds, and where it is
+    written: dict[str, tuple[Seen, Path]] = field(default_factory=dict)  # by file: the tensors it holds and its path
 
     def __post_init__(self) -> None:
         self.last = time.monotonic()
@@ -41,15 +41,17 @@ class CheckpointWriter:
         self.error: BaseException | None = None
 
     def due(self) -> bool:
-        """Whether it is time for the next one, by the clock of the first process; False in all others."""
+        """Return True if the next checkpoint is due by the clock of rank 0; always False on other ranks."""
         return processes.rank() == 0 and time.monotonic() - self.last >= 60 * self.minutes
 
     def write(self, state: Checkpoint) -> None:
-        """Begin to write a checkpoint, once the one before it is done. Only the first process does anything."""
+        """Start writing a checkpoint after waiting for the previous one. Does nothing except on rank 0."""
         if processes.rank() > 0:
             return
         self.finish()
         self.last = time.monotonic()
+
+        # The copy is made before this returns: the next update changes the parameters in place.
         unchanged = {name: path for name in STEADY if (path := self._unchanged(name, state.tensors[name]))}
         copy = state.on_host(without=unchanged)
         self.seen(state)
@@ -57,7 +59,7 @@ class CheckpointWriter:
         self.thread.start()
 
     def finish(self) -> None:
-        """Wait until the last checkpoint is written. Raises what kept it from being written."""
+        """Wait until the last checkpoint is written; re-raise the error that prevented it, if any."""
         if self.thread:
             self.thread.join()
             self.thread = None
@@ -66,7 +68,8 @@ class CheckpointWriter:
             raise error
 
     def seen(self, state: Checkpoint) -> None:
-        """Take note that the checkpoint of this state holds the files that may be linked; older ones are removed."""
+        """Record that the checkpoint of this state holds the files to link to; older checkpoints may be removed."""
+        # Weak references, so that a buffer or snapshot no longer in use is freed.
         for name in STEADY:
             tensors = {key: (weakref.ref(value), value._version) for key, value in state.tensors[name].items()}
             self.written[name] = tensors, self.folder / f"step-{state.step:06d}" / f"{name}.safetensors"
@@ -80,23 +83,25 @@ class CheckpointWriter:
         try:
             self.finish()
         except BaseException:
-            if error is None:  # else the first error is the one to tell
+            if error is None:  # otherwise the original error matters more
                 raise
 
     def _unchanged(self, name: str, tensors: dict[str, Tensor]) -> Path | None:
-        """The file of an earlier checkpoint that holds these very tensors, if it is still there."""
+        """Return the file of an earlier checkpoint that holds exactly these tensors; None if there is none."""
         held, path = self.written.get(name, ({}, Path()))
+        # The folder may be gone or damaged by now; then the file is simply written again.
         try:
             there = path.is_file() and path.name in sealed(path.parent)
         except (OSError, ValueError):
             there = False
         if not there or held.keys() != tensors.keys():
             return None
+        # Identity and version instead of values: comparing values would cost a pass over all of them.
         same = (held[key][0]() is value and held[key][1] == value._version for key, value in tensors.items())
         return path if all(same) else None
 
     def _save(self, state: Checkpoint, unchanged: dict[str, Path]) -> None:
         try:
             state.save(self.folder, self.identity, unchanged)
-        except BaseException as error:  # raised by `finish`, in the thread that trains
+        except BaseException as error:  # `finish` raises it in the training thread
             self.error = error
