@@ -1,4 +1,4 @@
-"""How much computing a training has taken, estimated from the tokens that pass through the model."""
+"""FLOP counter of a training run, estimated from the tokens that pass through the model."""
 
 from __future__ import annotations
 
@@ -10,20 +10,24 @@ from unmask.models.nf4 import size
 
 
 class Compute:
-    """Counts floating-point operations of a model from now on.
+    """Counter of a model's floating-point operations from its creation on.
 
-    An estimate, `costs.flops_a_token` for each token. What the last layer saves at columns that nobody asks for is not
-    taken off.
+    An estimate: `costs.flops_a_token` per token. Savings of the last layer at columns that are not requested are
+    ignored.
     """
 
     def __init__(self, model: nn.Module, done: float = 0.0) -> None:
-        """`done`: operations counted before a training was interrupted."""
+        """Start from `done`, the operations counted before the run was interrupted."""
         self.flops = done
+
+        # Embedding and output head are excluded; `flops_a_token` takes the weights of the body.
         ends = (model.get_input_embeddings(), model.get_output_embeddings())
         outside = {id(p) for module in ends for p in module.parameters()}
         body = [p for p in model.parameters() if id(p) not in outside]
         trained = sum(size(p) for p in body if p.requires_grad)
         self.forward, self.backward = flops_a_token(sum(map(size, body)), trained)
+
+        # The embedding sees each token of a forward pass once; recomputed activations do not pass through it again.
         model.get_input_embeddings().register_forward_hook(self._count)
 
     def _count(self, embedding: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""Updates with NaN or infinity in the loss or the gradient are skipped; too many in a row end the training."""
+"""Skipped updates: those with NaN or infinity in loss or gradient. Too many in a row stop the run."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from typing import Any
 
 from unmask.files import InputError
 
-MOST_SKIPPED = 5  # in a row; then the training stops
-SPOILT = "spoilt"  # folder below that of the checkpoints for the state in which it stopped
+MOST_SKIPPED = 5  # in a row; then the run stops
+SPOILT = "spoilt"  # subfolder of the checkpoints that holds the state at the stop
 
 
 def skipped_in_a_row(metrics: list[dict[str, Any]]) -> int:
-    """How many of the last updates were skipped."""
+    """Return the number of consecutive skipped updates at the end of `metrics`."""
     return next((n for n, row in enumerate(reversed(metrics)) if not row.get("skipped")), len(metrics))
 
 
 def given_up(run: str, step: int, folder: Path) -> InputError:
-    """What to say when too many updates in a row were skipped; `folder` is that of the checkpoints."""
+    """Return the error for too many skipped updates in a row; `folder` is that of the checkpoints."""
     batch = folder / SPOILT / f"step-{step:06d}" / "buffer.safetensors"
     return InputError(
         f"{run}: {MOST_SKIPPED} updates in a row, the last of them update {step}, had NaN or infinity in "
-        f"the loss or the gradient and were skipped. Look at the batch, {batch}: where its rewards and "
+        f"the loss or the gradient and were skipped. Inspect the batch, {batch}: if its rewards and "
         "log-probabilities are finite, lower learning_rate in config.yaml."
     )

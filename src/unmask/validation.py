@@ -1,9 +1,9 @@
-"""Which moment of a training is kept: the last one, or the one that did best on the validation split, never on test.
+"""Model selection: keep the last policy, or the one with the best validation accuracy. Test data is never used.
 
-Every so many buffers the policy answers the validation problems greedily, with the sampler and length of its rollouts.
-The moment with the largest accuracy is kept, the latest of equal ones. It is the accuracy that tables report first: the
-papers' scoring, each answer weighted by its points. At 8B hardly any Sudoku board is right as a whole, so a choice by
-whole boards would be a choice among zeros.
+Every `validate_every` buffers the policy answers the validation problems greedily, with the sampler and length of its
+rollouts. The policy with the highest accuracy is kept, the latest one on ties. The accuracy is the one that tables
+report first: the papers' scoring, each answer weighted by its points. At 8B hardly any Sudoku board is completely
+right, so selecting by full boards would compare zeros.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from unmask.tasks import Example, Task, graded
 
 @dataclass
 class Validation:
-    """The best moment so far. With `every` 0 nothing is looked at and the last moment is kept."""
+    """Best policy so far. If `every` is 0, nothing is evaluated and the last policy is kept."""
 
-    every: int  # buffers between two looks; the end of the training is always looked at
+    every: int  # buffers between two evaluations; the end of training is always evaluated
     examples: list[Example] = field(default_factory=list)
     score: float = -1.0
-    best: dict[str, Tensor] = field(default_factory=dict)  # the trained parameters then
+    best: dict[str, Tensor] = field(default_factory=dict)  # trained parameters of the best policy
 
     def due(self, buffers: int, all_buffers: int) -> bool:
-        """Whether to look after so many buffers."""
+        """Return True if the policy must be evaluated after `buffers` of `all_buffers` buffers."""
         return self.every > 0 and (buffers % self.every == 0 or buffers == all_buffers)
 
     def look(self, policy: Policy, task: Task, settings: RolloutSettings, seeds: Seeds) -> dict[str, float]:
-        """The accuracies now; the policy is remembered if none before was better. All processes help."""
+        """Return the current accuracies and remember the policy if none before was better. A collective call."""
         found = accuracies(policy, task, self.examples, settings, seeds)
         if found["validation"] >= self.score:
             self.score = found["validation"]
@@ -44,12 +44,13 @@ class Validation:
         return found
 
     def resume(self, best: dict[str, Tensor], metrics: list[dict[str, Any]]) -> None:
-        """Go on from what a checkpoint holds."""
+        """Restore the best policy and its score from a checkpoint."""
         self.best = best
+        # The score is not stored on its own; the metrics hold every accuracy measured so far.
         self.score = max((row["validation"] for row in metrics if row.get("validation") is not None), default=-1.0)
 
     def keep(self, policy: Policy) -> None:
-        """Put the best moment into the policy."""
+        """Copy the best parameters into the policy."""
         with torch.no_grad():
             for name, value in self.best.items():
                 policy.trainable()[name].copy_(value)
@@ -59,15 +60,16 @@ class Validation:
 def accuracies(
     policy: Policy, task: Task, examples: list[Example], settings: RolloutSettings, seeds: Seeds
 ) -> dict[str, float]:
-    """Accuracy of greedy answers: `validation` by the papers' scoring and points, `validation_strict` of whole answers.
+    """Return the accuracy of greedy answers over all processes; the same for any world size.
 
-    Over all processes, and the same for any number of them. As in rollouts, what is decoded together has a stream of
-    random numbers of its own: some orders are random.
+    `validation` uses the papers' scoring, weighted by points; `validation_strict` counts fully right answers.
     """
+    # As in rollouts, each batch has its own random stream: even greedy decoding is random if the sampler's order is.
     parts = list(pieces(slice(0, len(examples)), settings.rows_at_once or len(examples)))
     mine = parts[processes.rank() :: processes.world()]
     tokens = sum(part.stop - part.start for part in mine) * settings.length
     progress, done = Progress(settings.name and f"{settings.name}: validation", tokens, unit="tokens", part=True), 0
+
     sums = torch.zeros(3, dtype=torch.float64, device="cpu")  # right points, points, right answers
     for part in mine:
         _, texts = respond(
@@ -86,8 +88,9 @@ def accuracies(
         grades = [graded(task, text, example) for text, example in judged]
         for grade in grades:
             sums += torch.tensor([grade.published * grade.points, grade.points, grade.strict], dtype=torch.float64)
+
     processes.add([sums])
     right, points, strict = sums.tolist()
-    # A share times its points is a whole number only to rounding, and the order of a sum follows the number of
-    # processes: without its last digits, equal moments are equal for all of them.
+    # A share times its points is an integer only up to rounding, and the order of the sum depends on the world size.
+    # Rounding off the last digits keeps ties exact, so every world size selects the same policy.
     return {"validation": round(right, 6) / points, "validation_strict": strict / len(examples)}
