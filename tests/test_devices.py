@@ -152,7 +152,7 @@ def test_every_tensor_of_a_process_goes_to_its_own_gpu(policy, config, asked, de
 def test_a_process_without_a_gpu_of_its_own_is_refused(asked, monkeypatch):
     assert processes.device() == torch.device("cuda", 1)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(InputError, match="process 1 of this node has no GPU of its own: 1 visible"):
+    with pytest.raises(InputError, match="process 1 of this node has no GPU left: 1 visible"):
         processes.device()
 
 

@@ -134,7 +134,7 @@ def test_when_one_dies_all_end_and_one_alone_goes_on_to_the_same_result(config, 
     os.kill(workers(process)[1], signal.SIGKILL)
     said, _ = process.communicate(timeout=300)
     assert process.returncode == 1
-    assert "train_policy: process 0 of 2 lost the others: one has ended, and says why" in said
+    assert "train_policy: process 0 of 2 lost the others: one has exited, see its output" in said
     assert "rank      : 1" in said  # torchrun's account of who died first
     assert {path.name for path in out.iterdir()} == {"checkpoints"}
     newest = max(out.glob("checkpoints/step-*"))
@@ -205,8 +205,8 @@ def test_a_number_of_processes_that_cannot_share_is_refused(grid):
     check_shares(Training(**{**values, "prompts_at_once": 64}), 1)
 
 
-@pytest.mark.parametrize(("found", "said"), [(None, "process 1 of 2 cannot sum with the others on cpu: each needs a"),
-                                             (1.0, "2 processes sum their ones to 1 on cpu")])  # fmt: skip
+@pytest.mark.parametrize(("found", "said"), [(None, "process 1 of 2 cannot all-reduce on cpu: each process needs"),
+                                             (1.0, "2 processes all-reduce a one to 1 on cpu")])  # fmt: skip
 def test_a_device_that_cannot_reach_the_others_is_found_before_models_are_read(found, said, monkeypatch):
     def reduce(one):
         if found is None:

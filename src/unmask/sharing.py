@@ -1,4 +1,4 @@
-"""What the processes of a training run have to agree in: shares of the prompts, and the parameters that they train."""
+"""Checks across the processes of a training run: an even split of the prompts, and identical parameters."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from unmask.files import InputError, TransientError
 
 
 def check_shares(settings: Training, count: int) -> None:
-    """Raise InputError if so many processes cannot share the prompts of a buffer evenly."""
+    """Raise InputError if `count` processes cannot share the prompts of a buffer evenly."""
+    # Prompts decoded together share one random stream, so such a batch cannot be divided between processes.
     prompts, together = settings.prompts_per_buffer, settings.prompts_at_once
     if count > 1 and prompts % (count * together):
         fewer = 1 if prompts % together else math.gcd(count, prompts // together)
@@ -24,16 +25,18 @@ def check_shares(settings: Training, count: int) -> None:
 
 
 def check_equal(parameters: dict[str, Tensor], run: str, update: int) -> None:
-    """Raise TransientError, in all processes, unless they hold the same parameters bit by bit."""
+    """Raise TransientError on every rank unless all hold the same parameters, bit for bit."""
     if processes.world() == 1:
         return
-    # Whole sums of the bits: exact in any order of summation, and one small transfer.
+
+    # A checksum over the bits as integers: exact in any order of summation, and one number to gather per rank.
+    # Weights by position make it depend on which parameter holds which values.
     sums = [p.detach().contiguous().view(torch.int32).sum(dtype=torch.int64) for p in parameters.values()]
     weights = torch.arange(1, len(sums) + 1, device=sums[0].device)
     found = processes.values(int((torch.stack(sums) * weights).sum()))
     if wrong := [rank for rank, value in enumerate(found) if value != found[0]]:
         raise TransientError(
-            f"{run}: after update {update} the trained parameters of process {', '.join(map(str, wrong))} are not "
-            f"those of process 0 (of {len(found)}). Start again from the last checkpoint, with the same software "
-            "and kind of GPU for all processes; if it comes back, look for a GPU that computes wrongly."
+            f"{run}: after update {update} the trained parameters of process {', '.join(map(str, wrong))} differ "
+            f"from those of process 0 (of {len(found)}). Start again from the last checkpoint, with the same software "
+            "and GPU model for all processes; if it happens again, check for a faulty GPU."
         )
