@@ -1,7 +1,7 @@
-"""Examine a policy: every test example at every length with every sampler, one row a sample.
+"""Evaluation of a policy: every test example at every length with every sampler, one row per sample.
 
-The work falls into parts that do not depend on who does them: so many examples, in order, with one sampler at one
-length, from a stream of random numbers of their own. Processes share the parts, and a finished one is kept.
+The work is split into shards: consecutive examples with one sampler at one length, each with its own random stream, so
+a shard does not depend on which rank computes it. Ranks share the shards, and finished ones are kept on disk.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Part:
-    """What is done at a time: some of the examples with one sampler at one length."""
+    """Shard of an evaluation: consecutive examples with one sampler at one length."""
 
     sampler: str
     length: int
@@ -34,7 +34,7 @@ class Part:
 
     @property
     def name(self) -> str:
-        """As its file is called."""
+        """Stem of its file."""
         return f"{self.sampler}-{self.length}-{self.examples.start:06d}"
 
     def __len__(self) -> int:
@@ -42,7 +42,7 @@ class Part:
 
 
 def parts(spec: EvaluationSpec, examples: int) -> list[Part]:
-    """All parts of an evaluation on so many examples, in the order of its rows."""
+    """Return all shards of an evaluation on `examples` examples, in the order of its rows."""
     some = list(pieces(slice(0, examples), spec.rows_per_batch))
     return [Part(name, length, part) for name in spec.samplers for length in spec.lengths for part in some]
 
@@ -50,25 +50,32 @@ def parts(spec: EvaluationSpec, examples: int) -> list[Part]:
 def evaluate(
     policy: Policy, task: Task, examples: list[Example], run: Run, spec: EvaluationSpec, kept: Kept
 ) -> list[Row]:
-    """Samples of a run's policy with their grades, by sampler, length and example; all but the first process get none.
+    """Return the graded samples of a run's policy, ordered by sampler, length and example; empty except on rank 0.
 
-    Each process makes its share of the parts, but for those that are `kept` already. Rows are the same, bit for bit,
-    for any number of processes and after any interruption; only `seconds`, of one process, differ.
+    Each rank computes its share of the shards that are not `kept` yet. Rows are the same, bit for bit, for any world
+    size and after any interruption; only `seconds` differs.
     """
-    for sampler in spec.samplers.values():  # the first adaptive one decides, whichever parts this process makes
+    # Before the shards are split: the first adaptive sampler fixes an untrained head, whichever shards a rank computes.
+    for sampler in spec.samplers.values():
         policy.add_head(sampler, Seeds(("evaluate", run.seed)).number("head"))
+
+    # Strided, so that slow samplers and long responses spread over all ranks.
     every = parts(spec, len(examples))
     mine = every[processes.rank() :: processes.world()]
     missing = [part for part in mine if kept.read(part.name) is None]
     total, left, name = sum(map(len, mine)), sum(map(len, missing)), f"{run.name} {spec.name}"
     if left < total:
         print(f"{name}: resumed after {total - left} of {total} samples", flush=True)
+
+    # Progress counts tokens rather than samples, because the time of a sample grows with its length.
     tokens = sum(len(part) * part.length for part in mine)
     done = tokens - sum(len(part) * part.length for part in missing)
     progress = Progress(name, tokens, done, "tokens")
     for part in missing:
         kept.write(part.name, _examine(policy, task, examples, run, spec, part, progress.after(done)))
         done += len(part) * part.length
+
+    # Rank 0 reads the shards of all ranks, so it must not start before the last one is written.
     processes.wait()
     return kept.join(part.name for part in every) if processes.rank() == 0 else []
 
@@ -82,7 +89,7 @@ def _examine(
     part: Part,
     report: Callable[[int], None],
 ) -> list[Row]:
-    """The rows of one part."""
+    """Decode and grade one shard; return its rows."""
     began, some, first = time.monotonic(), examples[part.examples], part.examples.start
     made, texts = respond(
         policy,
@@ -103,7 +110,7 @@ def _examine(
 
 
 def _graded(policy: Policy, task: Task, examples: list[Example], made: Completions, texts: list[str]) -> Iterator[Row]:
-    """What is stored of each response."""
+    """Yield the stored columns of each response, except its labels."""
     tokens = (made.response != policy.eot).sum(1).tolist()
     gammas = policy.head.gamma(made.threshold).nanmean(1).tolist() if made.threshold.shape[1] else [None] * len(texts)
     grades = [graded(task, text, example) for text, example in zip(policy.judged(texts), examples, strict=True)]
