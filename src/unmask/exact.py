@@ -1,8 +1,8 @@
-"""The exact laboratory: a tabular masked diffusion model so small that every distribution can be enumerated.
+"""Exact toy: a tabular masked diffusion model small enough to enumerate every distribution.
 
 With V tokens and L positions there are (V + 1)^L partly masked states; the model is a table of logits for each of them.
-It answers to the same calls as the real model, so surrogates, methods and samplers run on it unchanged and can be held
-against enumerated values. Responses are enumerated in lexicographic order, everywhere.
+It has the interface of the real model, so surrogates, methods and samplers run on it unchanged and can be compared with
+enumerated values. Responses are enumerated in lexicographic order throughout.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from unmask.models.llada import select
 
 
 class TabularModel(nn.Module):
-    """π_θ(· | state) from a table [(V + 1)^L, L, V + 1]; tokens 0..V−1, [MASK] is V; the prompt is ignored."""
+    """Table [(V + 1)^L, L, V + 1] of logits for π_θ(· | state); tokens 0..V−1, [MASK] is V; the prompt is ignored."""
 
     def __init__(self, vocabulary: int, length: int, scale: float, generator: torch.Generator) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class TabularModel(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the table is."""
+        """Device of the table."""
         return self.table.device
 
     def hidden_states(
@@ -42,34 +42,42 @@ class TabularModel(nn.Module):
         store: None = None,
         window: None = None,
     ) -> Tensor:
-        """Logits [B, Q, V + 1] at `columns` of the state that the last L columns of input_ids show; no cache."""
+        """Return logits [B, Q, V + 1] at `columns`; the state is the last L columns of `input_ids`. No KV cache."""
+        # A state's row in the table is its tokens read as digits in base V + 1, the first position lowest.
         place = (self.vocabulary + 1) ** torch.arange(self.length, device=input_ids.device)
         prompt = input_ids.shape[1] - self.length
         wide = self.table[(input_ids[:, prompt:] * place).sum(1)]
+        # `columns` index the whole sequence; prompt columns get zeros, because nothing asks for their logits.
         empty = wide.new_zeros(len(wide), prompt, wide.shape[2])
         return select(torch.cat((empty, wide), dim=1), columns)
 
     def log_probs(self, hidden: Tensor) -> Tensor:
-        """The logarithm of π_θ over the tokens [..., V + 1]; [MASK] has probability zero."""
+        """Return log π_θ over the tokens [..., V + 1]; [MASK] has probability zero."""
         hidden = hidden.clone()
         hidden[..., self.vocabulary] = -torch.inf
         return torch.log_softmax(hidden, dim=-1)
 
     def target_log_probs(self, hidden: Tensor, target: Tensor) -> Tensor:
-        """Log π_θ of given tokens [n]."""
+        """Return log π_θ of the given tokens [n]."""
         return self.log_probs(hidden).gather(1, target[:, None])[:, 0]
 
 
 def consistent_model(log_joint: Tensor, vocabulary: int, length: int) -> TabularModel:
-    """The model whose every prediction is a conditional of one joint distribution of responses, log_joint [V^L].
+    """Build the model whose every prediction is a conditional of one joint distribution of responses, log_joint [V^L].
 
-    For it, and only for such a model, p_θ(o; σ) is the same in all orders σ and the ELBO is the log-likelihood.
+    For such a model, and only for such a model, p_θ(o; σ) is the same in all orders σ and the ELBO equals the
+    log-likelihood.
     """
     model = TabularModel(vocabulary, length, 0.0, torch.Generator())
     responses = all_responses(model)
+
+    # Decode every table row back into its state, then find the responses that agree with its unmasked positions.
     place = (vocabulary + 1) ** torch.arange(length)
     states = torch.arange(len(model.table))[:, None] // place % (vocabulary + 1)
     agrees = ((states[:, None] == vocabulary) | (states[:, None] == responses)).all(2)
+
+    # Marginal mass of each token at each position over the agreeing responses, in float64; the softmax normalises it.
+    # The clamp keeps the log finite where a token has no mass, as the other tokens at an unmasked position.
     tokens = nn.functional.one_hot(responses, vocabulary + 1).double()
     mass = torch.einsum("sn,nlv->slv", agrees * log_joint.double().exp(), tokens)
     model.table.data = mass.clamp(min=1e-30).log().float()
@@ -77,34 +85,38 @@ def consistent_model(log_joint: Tensor, vocabulary: int, length: int) -> Tabular
 
 
 def all_responses(model: TabularModel) -> Tensor:
-    """Every response [V^L, L] in lexicographic order."""
+    """Return every response [V^L, L] in lexicographic order."""
     return torch.tensor(list(itertools.product(range(model.vocabulary), repeat=model.length)))
 
 
 def index_of(responses: Tensor, vocabulary: int) -> Tensor:
-    """Where responses [N, L] stand among all_responses [N]."""
+    """Return the indices [N] of responses [N, L] in `all_responses`."""
     length = responses.shape[1]
     return (responses * vocabulary ** torch.arange(length - 1, -1, -1)).sum(1)
 
 
 def conditional(model: TabularModel, responses: Tensor, seen: Tensor) -> Tensor:
-    """Scores log π_θ(o_d | the tokens at `seen` [L]) of each response [N, L]; also at seen positions, but unused."""
+    """Compute log π_θ(o_d | tokens at `seen` [L]) of each response [N, L]; values at seen positions are meaningless."""
     states = torch.where(seen, responses, model.config.mask_token_id)
     return model.log_probs(model.hidden_states(states)).gather(2, responses[..., None])[..., 0]
 
 
 def subsets(length: int) -> list[Tensor]:
-    """All sets of positions as masks [L], the smaller first."""
+    """Return all sets of positions as masks [L], smaller sets first."""
     masks = [torch.tensor(bits) for bits in itertools.product((False, True), repeat=length)]
     return sorted(masks, key=lambda mask: int(mask.sum()))
 
 
 def log_likelihood(model: TabularModel) -> Tensor:
-    """The exact log p_θ(o) = log E_σ Π_d π_θ(o_σd | o_σ<d) of every response [V^L], σ a uniformly random order."""
+    """Compute the exact log p_θ(o) = log E_σ Π_d π_θ(o_σd | o_σ<d) of every response [V^L], σ uniform over orders."""
+    # Dynamic programming over sets of revealed positions instead of L! orders: reached[S] is the log-probability
+    # that the first |S| positions of σ are S and their tokens those of o. Smaller sets come first, so each entry is
+    # final when it is read.
     responses, length = all_responses(model), model.length
     reached = {tuple([False] * length): torch.zeros(len(responses))}
     for seen in subsets(length)[:-1]:
         before = reached[tuple(seen.tolist())]
+        # The next position is uniform over those that are still masked.
         scores = conditional(model, responses, seen) - torch.log(torch.tensor(float(length - seen.sum())))
         for position in (~seen).nonzero()[:, 0].tolist():
             after = seen.clone()
@@ -115,42 +127,46 @@ def log_likelihood(model: TabularModel) -> Tensor:
 
 
 def exact_elbo(model: TabularModel) -> Tensor:
-    """The ELBO of every response [V^L]: Σ_m (1/L)(L/m) · mean over masked sets of size m of Σ_{d masked} log π_θ."""
+    """Compute the exact ELBO of every response [V^L].
+
+    It is Σ_m (1/L)(L/m) · mean over masked sets of size m of Σ_{d masked} log π_θ.
+    """
     responses, length = all_responses(model), model.length
     by_size: dict[int, list[Tensor]] = {}
     for masked in subsets(length)[1:]:
         scores = (conditional(model, responses, ~masked) * masked).sum(1)
         by_size.setdefault(int(masked.sum()), []).append(scores)
+    # (1/L)(L/m): the number of masked tokens m is uniform over 1..L, and its terms are weighted by L/m.
     return torch.stack([torch.stack(scores).mean(0) / size for size, scores in by_size.items()]).sum(0)
 
 
 def target(log_reference: Tensor, reward: Tensor, alpha: float) -> Tensor:
-    """The logarithm of p* of every response [V^L], p* ∝ p_ref · exp(r/α)."""
+    """Return log p* of every response [V^L], with p* ∝ p_ref · exp(r/α)."""
     return torch.log_softmax(log_reference + reward / alpha, dim=0)
 
 
 def random_modes(responses: int, modes: int, generator: torch.Generator) -> Tensor:
-    """A reward [responses] of 1 on some of them and 0 elsewhere."""
+    """Draw a reward vector [responses]: 1 on `modes` random responses, 0 elsewhere."""
     reward = torch.zeros(responses)
     reward[torch.randperm(responses, generator=generator)[:modes]] = 1.0
     return reward
 
 
 def share_covered(log_target: Tensor, log_p: Tensor, modes: Tensor) -> float:
-    """Share of the modes [V^L, bool] that have at least half of the probability that p* gives them."""
+    """Return the share of modes [V^L, bool] that have at least half of their probability under p*."""
     return float((log_p >= log_target - math.log(2))[modes].float().mean())
 
 
 def kl(log_p: Tensor, log_q: Tensor) -> float:
-    """KL(p ‖ q) in nats."""
+    """Return KL(p ‖ q) in nats."""
     return float((log_p.exp() * (log_p - log_q)).sum())
 
 
 def entropy(log_p: Tensor) -> float:
-    """Entropy of p in nats."""
+    """Return the entropy of p in nats."""
     return float(-(log_p.exp() * log_p).sum())
 
 
 def total_variation(log_p: Tensor, log_q: Tensor) -> float:
-    """Half the sum of |p − q|."""
+    """Return the total variation distance, half the sum of |p − q|."""
     return float((log_p.exp() - log_q.exp()).abs().sum() / 2)

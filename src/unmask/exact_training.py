@@ -1,6 +1,6 @@
-"""Training in the exact laboratory: the real methods, sampler and rollout record, on a reward table in place of a task.
+"""Training of the exact toy: the real methods, sampler and rollout record, with a reward table instead of a task.
 
-Trainer's loop without what a small table does not need: no prompts, no micro-batches, no checkpoints.
+The loop of trainer.py without what a small table does not need: no prompts, no micro-batches, no checkpoints.
 """
 
 from __future__ import annotations
@@ -20,25 +20,28 @@ from unmask.row_checks import check_losses
 from unmask.samplers.decode import decode
 from unmask.seeding import Seeds
 
-NO_END = -1  # an end of text that never comes
+NO_END = -1  # end-of-text id that no token has
 
 
 @dataclass(frozen=True)
 class Loop:
-    """How long and on how much a method trains."""
+    """Schedule of a toy training run."""
 
-    groups: int  # in a buffer, all of the one empty prompt
+    groups: int  # per buffer; all share the one empty prompt
     group_size: int
     updates: int
     updates_per_buffer: int
-    learning_rate: float  # at the beginning; it falls linearly to zero
+    learning_rate: float  # initial; decays linearly to zero
 
 
 def sample(model: TabularModel, reward: Tensor, groups: int, group_size: int, generator: torch.Generator) -> Rollouts:
-    """Responses drawn from p_θ in random order, with their rewards from the table [V^L]."""
+    """Sample responses from p_θ in random order, with rewards from the table [V^L]."""
+    # One dummy token, because the decoder expects a prompt; the table ignores it.
     rows = groups * group_size
     prompt = torch.zeros((rows, 1), dtype=torch.long)
     prompt_mask = torch.ones_like(prompt, dtype=torch.bool)
+
+    # Random order and temperature 1 make p_θ the very distribution that `exact.log_likelihood` enumerates.
     settings: dict[str, Any] = {"sampler": {"rule": "random_order"}, "temperature": 1.0, "eot": NO_END}
     made = decode(
         model, prompt, prompt_mask, length=model.length, block_length=model.length, generator=generator, **settings
@@ -52,7 +55,7 @@ def sample(model: TabularModel, reward: Tensor, groups: int, group_size: int, ge
 
 
 def train(model: TabularModel, reward: Tensor, method: Method, loop: Loop, seeds: Seeds) -> Iterator[int]:
-    """Train the model in place; its beginning is the reference. Yields the number of updates done, 0 first."""
+    """Train the model in place, with the initial model as reference; yield the number of updates done, 0 first."""
     policy = Policy(model, tokenizer=None)
     policy.set_reference()
     optimizer = torch.optim.Adam(policy.trainable().values(), loop.learning_rate, (0.9, 0.99))
@@ -64,6 +67,8 @@ def train(model: TabularModel, reward: Tensor, method: Method, loop: Loop, seeds
             rollouts = sample(model, reward, loop.groups, loop.group_size, drawn.generator("sampler"))
             fixed = method.prepare(policy, rollouts, loop.updates_per_buffer, drawn)
         fresh = method.refresh(policy, rollouts, fixed, inner, seeds.child("update", update))
+
+        # The table fits in memory, so one loss over the whole buffer replaces the trainer's sum over micro-batches.
         rows, metrics = method.loss(policy, rollouts, fixed, fresh)
         check_losses(method, rows, metrics, len(rollouts))
         optimizer.zero_grad()

@@ -1,14 +1,14 @@
 """Train a tiny base model from scratch by masked denoising on demonstrations of its task.
 
-First most demonstrations are right, until it has learnt the right way; then most take a plausible shortcut, until it
-seldom goes the right way. There is room for RL then, and what RL is tested on is elicitation, not a new skill. A base
-counts only if its competence after the first part and its quality at the end lie inside their gates; else the step
-fails and says so.
+In the first part most demonstrations are right, until the model has learnt the right way; then most take a plausible
+shortcut, until it seldom goes the right way. That leaves room for RL, which is tested on elicitation rather than on
+learning a new skill. A base model is accepted only if its competence after the first part and its quality at the end
+lie inside their gates; otherwise the step fails.
 
-A model that several tasks share sees a batch of each at every update, and has to pass each one's gates.
+A model shared by several tasks sees a batch of each at every update and must pass the gates of each.
 
-The loss is the diffusion bound with the 1/t weight dropped (every masked token counts the same), which learns faster
-at this size and has the same optimum, p(token | what is seen). Matrices of the body are trained by Muon, the rest by
+The loss is the diffusion bound without the 1/t weight (every masked token counts the same), which learns faster at this
+size and has the same optimum, p(token | unmasked tokens). The body's matrices are trained with Muon, the rest with
 AdamW.
 """
 
@@ -34,7 +34,7 @@ from unmask.tasks import Example, Task, name_of, total_reward
 
 @dataclass
 class Demonstrations:
-    """Tokenised demonstrations of one length."""
+    """Tokenised demonstrations of one response length."""
 
     prompt: Tensor  # [N, P]
     prompt_mask: Tensor  # [N, P]
@@ -43,7 +43,7 @@ class Demonstrations:
 
 
 class Lesson(NamedTuple):
-    """A task with its examples and how it is learnt."""
+    """Task with its examples and pretraining settings."""
 
     task: Task
     train: list[Example]
@@ -52,20 +52,20 @@ class Lesson(NamedTuple):
 
     @property
     def switch(self) -> int:
-        """The update at which the shortcut begins to be most demonstrations."""
+        """First update of the second part, in which most demonstrations take the shortcut."""
         return round(self.settings.first_part * self.settings.updates)
 
     def right_share(self, update: int) -> float:
-        """Share of right demonstrations in the batch of an update."""
+        """Return the share of right demonstrations in the batch of an update."""
         return self.settings.first_share if update < self.switch else self.settings.right_share
 
 
 def pretrain(
     policy: Policy, lessons: list[Lesson], lengths: list[int], block_length: int, seeds: Seeds, name: str
 ) -> dict[str, Any]:
-    """Train policy.model in place. Returns what was measured of each task; raises InputError outside the gates.
+    """Train policy.model in place; return competence and quality per task. Raises InputError outside the gates.
 
-    The lessons agree in what a model has once: updates, learning rates, dtype (settings.ONCE).
+    The lessons share the settings that a model has only once: updates, learning rates, dtype (settings.ONCE).
     """
     model, common = policy.model.requires_grad_(True), lessons[0].settings
     data = [[_demonstrations(policy, lesson, length, seeds) for length in lengths] for lesson in lessons]
@@ -73,10 +73,14 @@ def pretrain(
     generator = seeds.generator("batches")
     progress = Progress(name, common.updates)
     competence: dict[str, float] = {}
+
     for update in range(common.updates):
+        # Competence is measured right before a task switches to shortcuts, when the model is at its best.
         for lesson in lessons:
             if update == lesson.switch:
                 competence[name_of(lesson.task)] = measure(policy, lesson, lengths, block_length)
+
+        # One batch per task with equal weight; lengths alternate, because a batch holds responses of one length.
         model.train()
         batches = [(found[update % len(lengths)], lesson) for found, lesson in zip(data, lessons, strict=True)]
         losses = [_loss(model, part, of.settings, of.right_share(update), generator) for part, of in batches]
@@ -89,14 +93,15 @@ def pretrain(
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         progress.show(update + 1, loss=loss.item())
+
     quality = {name_of(lesson.task): measure(policy, lesson, lengths, block_length) for lesson in lessons}
-    competence = quality | competence  # as at the end where there was no mixture
+    competence = quality | competence  # a task that never switched is only measured at the end
     _check_gates(name, lessons, competence, quality)
     return {"competence": _rounded(competence), "quality": _rounded(quality), "updates": common.updates}
 
 
 def _check_gates(name: str, lessons: list[Lesson], competence: dict[str, float], quality: dict[str, float]) -> None:
-    """Raise InputError if a task was not learnt, or learnt too well."""
+    """Raise InputError if a task was not learnt, or was learnt too well to leave room for RL."""
     for lesson in lessons:
         task, settings = name_of(lesson.task), lesson.settings
         able, good, (low, high) = competence[task], quality[task], settings.gate
@@ -104,7 +109,7 @@ def _check_gates(name: str, lessons: list[Lesson], competence: dict[str, float],
         if not (able >= settings.competence and low <= good <= high):
             raise InputError(
                 f"{name}: not a usable base for {task}. Mean greedy reward on validation: {able:.3f} after the first "
-                f"part (at least {settings.competence} is asked for), {good:.3f} at the end "
+                f"part (at least {settings.competence} required), {good:.3f} at the end "
                 f"(gate [{low}, {high}]). Change updates, first_part, first_share, right_share or the gates under "
                 "models.*.pretraining in config.yaml."
             )
@@ -115,7 +120,7 @@ def _rounded(values: dict[str, float]) -> dict[str, float]:
 
 
 def measure(policy: Policy, lesson: Lesson, lengths: list[int], block_length: int) -> float:
-    """Mean reward of greedy decoding of the validation examples, one token a step, over the lengths."""
+    """Return the mean reward of greedy decoding on the validation examples, one token per step, over all lengths."""
     decoding: dict[str, Any] = {
         "block_length": block_length,
         "sampler": {"rule": "top_k", "tokens_per_step": 1, "score": "confidence"},
@@ -130,8 +135,9 @@ def measure(policy: Policy, lesson: Lesson, lengths: list[int], block_length: in
 
 
 def _demonstrations(policy: Policy, lesson: Lesson, length: int, seeds: Seeds) -> Demonstrations:
-    """A right and a shortcut demonstration for each of `settings.demonstrations` draws of a training example."""
+    """Make a right and a shortcut demonstration for each of `settings.demonstrations` draws of a training example."""
     rng = random.Random(seeds.number("demonstrations", length))
+    # Both kinds for the same prompts: a batch then mixes them row by row without tokenising again.
     chosen = [rng.choice(lesson.train) for _ in range(lesson.settings.demonstrations)]
     right, shortcut = (
         policy.responses([lesson.task.demonstration(example, length, kind, rng) for example in chosen], length)
@@ -141,7 +147,7 @@ def _demonstrations(policy: Policy, lesson: Lesson, length: int, seeds: Seeds) -
 
 
 def _optimizers(model: torch.nn.Module, settings: Pretraining) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices of the body, AdamW for embeddings, head and norms."""
+    """Return AdamW for embeddings, head and norms, and Muon for the matrices of the body."""
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and ".layers." in name]
     others = [p for name, p in model.named_parameters() if not (p.ndim == 2 and ".layers." in name)]
     adamw = torch.optim.AdamW(
@@ -157,19 +163,22 @@ def _optimizers(model: torch.nn.Module, settings: Pretraining) -> list[torch.opt
 def _loss(
     model: torch.nn.Module, data: Demonstrations, settings: Pretraining, right_share: float, generator: torch.Generator
 ) -> Tensor:
-    """Mean cross-entropy over masked response tokens of a random batch; mask shares t are spread evenly over (0, 1].
-
-    The batch is drawn on the CPU, so that it is the same on any device.
-    """
+    """Compute the mean cross-entropy over the masked response tokens of a random batch."""
+    # Drawn on the CPU, so that the batch is the same on any device.
     batch_size, device = settings.batch_size, data.right.device
     rows = torch.randint(len(data.right), (batch_size,), generator=generator)
     right = torch.rand(batch_size, 1, generator=generator) < right_share
+
+    # Mask ratios t are stratified over [0, 1), which lowers the variance against independent draws. The lower bound
+    # avoids rows with almost nothing masked.
     share = (torch.arange(batch_size) + torch.rand(1, generator=generator)) / batch_size
     masked = torch.rand((batch_size, data.right.shape[1]), generator=generator) < share[:, None].clamp(min=0.02)
+
     rows, right, masked = rows.to(device), right.to(device), masked.to(device)
     response = torch.where(right, data.right[rows], data.shortcut[rows])
     prompt, prompt_mask = data.prompt[rows], data.prompt_mask[rows]
     ids = torch.cat((prompt, response.masked_fill(masked, model.config.mask_token_id)), dim=1)
+
     attention = None if bool(prompt_mask.all()) else F.pad(prompt_mask, (0, response.shape[1]), value=True)
     with torch.autocast(device.type, torch.bfloat16, enabled=settings.dtype == "bfloat16"):
         hidden = model.hidden_states(ids, attention, slice(prompt.shape[1], None))[masked]
@@ -177,5 +186,5 @@ def _loss(
 
 
 def _schedule(update: int, updates: int, warmup: int = 50) -> float:
-    """Linear warm-up, then a cosine down to 3 %."""
+    """Return the learning-rate factor: linear warm-up, then cosine decay to 3 %."""
     return min(1.0, (update + 1) / warmup) * (0.03 + 0.97 * (1 + math.cos(math.pi * update / updates)) / 2)
