@@ -67,7 +67,7 @@ def test_a_damaged_adapter_is_named_file_by_file(adapter):
         for _ in damage(adapter / name, 100):
             with pytest.raises(InputError) as caught:
                 check_trained(adapter)
-            said = f"{adapter}: {name}: not as {SUMS} says, so damaged or changed. Delete the folder and run snakemake"
+            said = f"{adapter}: {name}: not as recorded in {SUMS}, so damaged or changed. Delete the folder and run"
             assert str(caught.value).startswith(said)
     check_trained(adapter)
 

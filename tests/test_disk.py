@@ -33,7 +33,7 @@ def refused(name, made, out, why):
     assert ended.code == 1, ended.said
     assert "Traceback" not in ended.said
     assert said.startswith(f"{name}: {out}/")
-    assert said.endswith(f": cannot be written: {why}. Mend that and start again.")
+    assert said.endswith(f": cannot be written: {why}. Fix this and start again.")
     found, whole = steps.results(out), steps.results(made / name)
     assert found == {file: whole.get(file) for file in found}
 

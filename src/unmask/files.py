@@ -1,7 +1,4 @@
-"""Files that are whole or absent, and how a step says that one of its inputs is not usable.
-
-Everything is written under a temporary name and renamed.
-"""
+"""Atomic writes (temporary name, then rename) and the errors by which a step reports an unusable input."""
 
 from __future__ import annotations
 
@@ -17,24 +14,24 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-# What keeps a file from being written that a person can mend.
+# Write errors that the user can fix: disk full, quota, read-only, permissions, I/O error, file too large.
 UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG, errno.ENOTDIR}
 
 
 class InputError(ValueError):
-    """Something a person can mend: the message names the file, key or row and the way out."""
+    """User-fixable error; the message names the file, key or row and how to fix it."""
 
 
 class TransientError(InputError):
-    """One that may be gone at the next attempt although nobody changes the input: another process, a full disk."""
+    """Error that a retry may get past without a change of the input, such as another process or a full disk."""
 
 
-# The last words of a step in a workflow's job that refuses its input; the workflow reads them in the job's log.
+# Last line in the log of a workflow job that refused its input; the workflow looks for it before it retries.
 REFUSED = "Not tried again: it would end the same way until the input is changed."
 
 
 def run_step(main: Callable[[], None]) -> None:
-    """Run a step's main; an InputError ends it with its message alone, anything else is a bug with its traceback."""
+    """Run a step's main; an InputError exits with its message only, anything else is a bug and keeps its traceback."""
     try:
         main()
     except InputError as error:
@@ -43,7 +40,7 @@ def run_step(main: Callable[[], None]) -> None:
 
 
 def refused(log: Path) -> bool:
-    """Whether the step that wrote this log refused its input. A log that cannot be seen (yet) says no."""
+    """Return True if the step that wrote this log refused its input; False if the log cannot be read (yet)."""
     try:
         return REFUSED in log.read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -52,9 +49,10 @@ def refused(log: Path) -> bool:
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; rename it to `path` when the block ends well, remove it when it does not.
+    """Yield a temporary path next to `path`; rename it to `path` on success, remove it on failure.
 
-    Works for a file and for a folder; a folder replaces what was there. InputError if the disk is full or read-only.
+    Works for files and folders; a folder replaces an existing one. Raises TransientError if the disk is full or
+    read-only.
     """
     path = Path(path)
     temporary = _hidden(path, "new")
@@ -64,7 +62,9 @@ def writing(path: Path) -> Iterator[Path]:
         try:
             yield temporary
             _apply_umask(temporary)
-            if path.is_dir() and not path.is_symlink():  # set aside first: it is gone only for a moment
+            # A rename cannot replace a folder with files in it. The old one is set aside first and deleted last, so
+            # that `path` is missing only between two renames.
+            if path.is_dir() and not path.is_symlink():
                 aside = path.rename(_hidden(path, "old"))
                 os.replace(temporary, path)
                 remove(aside)
@@ -75,7 +75,7 @@ def writing(path: Path) -> Iterator[Path]:
 
 
 def _read_umask() -> int:
-    """The umask of this process, which can only be read by setting it: at import, before there are threads."""
+    """Return the umask of this process, which can only be read by setting it: at import, before threads start."""
     umask = os.umask(0o077)
     os.umask(umask)
     return umask
@@ -85,7 +85,7 @@ UMASK = _read_umask()
 
 
 def _apply_umask(path: Path) -> None:
-    """Let others read what was written, as far as the umask does: safetensors makes files for their owner alone."""
+    """Give files the mode that the umask allows; safetensors creates them readable by their owner only."""
     for file in (path, *path.rglob("*")):
         if not file.is_symlink() and file.is_file() and stat.S_IMODE(file.stat().st_mode) == 0o600:
             file.chmod(0o666 & ~UMASK)
@@ -93,22 +93,24 @@ def _apply_umask(path: Path) -> None:
 
 @contextlib.contextmanager
 def writable(path: Path) -> Iterator[None]:
-    """What keeps the block from writing `path`, such as a full disk, becomes an InputError."""
+    """Turn errors that keep the block from writing `path`, such as a full disk, into a TransientError."""
     try:
         yield
-    except Exception as error:  # each library has a class of its own for it
-        found = re.search(r"\(os error (\d+)\)", str(error))  # safetensors'
+    except Exception as error:  # libraries wrap OSError in their own classes
+        # safetensors, written in Rust, gives the errno only in its text.
+        found = re.search(r"\(os error (\d+)\)", str(error))
         number = error.errno if isinstance(error, OSError) else int(found[1]) if found else None
         if number not in UNWRITABLE:
             raise
-        raise TransientError(f"{path}: cannot be written: {os.strerror(number)}. Mend that and start again.") from error
+        raise TransientError(f"{path}: cannot be written: {os.strerror(number)}. Fix this and start again.") from error
 
 
 def remove(path: Path) -> None:
-    """Remove a file or folder if it is there; a folder is gone at once, never partly there under its name."""
+    """Remove a file or folder if it exists; a folder disappears atomically, never partly deleted under its name."""
     if not path.is_dir() or path.is_symlink():
         path.unlink(missing_ok=True)
         return
+    # Hidden folders are leftovers already, and nothing reads them: no need to rename first.
     if path.name.startswith("."):
         shutil.rmtree(path)
         return
@@ -117,18 +119,19 @@ def remove(path: Path) -> None:
 
 
 def forget(manifest: Path) -> None:
-    """Remove a manifest before what it describes is replaced, so that it never describes files made since."""
+    """Remove a manifest before its files are replaced, so that it never describes newer files."""
     with writable(manifest):
         manifest.unlink(missing_ok=True)
 
 
 def _hidden(path: Path, kind: str) -> Path:
-    """The name that a file or folder has before it is whole, or while it is being removed."""
+    """Return the hidden name of a file or folder that is being written (`new`) or removed (`old`)."""
     return path.with_name(f".{path.name}.{kind}.{socket.gethostname()}-{os.getpid()}.tmp")
 
 
 def _remove_leftovers(path: Path, kinds: str) -> None:
-    """Remove what this process, or killed ones of this machine, left of `path` under hidden names."""
+    """Remove hidden leftovers of `path` from this process or from dead processes on this machine."""
+    # Host and pid are in the name: a live process, or one on another machine, may still be writing its own.
     pattern = rf"\.{re.escape(path.name)}\.(?:{kinds})\.{re.escape(socket.gethostname())}-(\d+)\.tmp"
     for left in path.parent.iterdir():
         found = re.fullmatch(pattern, left.name)
@@ -137,10 +140,10 @@ def _remove_leftovers(path: Path, kinds: str) -> None:
 
 
 def is_running(pid: int) -> bool:
-    """Whether there is a process of this number on this machine."""
+    """Return True if a process with this pid runs on this machine."""
     try:
         os.kill(pid, 0)
-    except OSError as error:  # a process of another user is no ProcessLookupError
+    except OSError as error:  # PermissionError: it runs, but belongs to another user
         return not isinstance(error, ProcessLookupError)
     except OverflowError:
         return False
@@ -148,12 +151,12 @@ def is_running(pid: int) -> bool:
 
 
 def sha256(path: Path) -> str:
-    """Hash of a file's bytes, or of all files in a folder with their names."""
+    """Return the SHA-256 of a file's bytes, or of all files in a folder with their names."""
     digest = hashlib.sha256()
     files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
     for file in files:
         digest.update(file.relative_to(path).as_posix().encode())
         with file.open("rb") as stream:
-            while chunk := stream.read(1 << 20):  # a file of a published model has gigabytes
+            while chunk := stream.read(1 << 20):  # weight files have gigabytes
                 digest.update(chunk)
     return digest.hexdigest()
