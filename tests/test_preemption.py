@@ -61,8 +61,8 @@ def test_a_second_job_for_a_run_leaves_it_to_the_first(job, tmp_path, monkeypatc
     assert second.returncode == 1
     holder = f"SLURM job 4711, process {os.getpid()} on {lock.here().split()[0]}"
     assert said == (
-        f"{out}/lock: held by {holder}; waiting 60 s for a sign of life\n"
-        f"train_policy: {out}/lock: {holder} is at this work. Let it finish or end it, then start again.\n"
+        f"{out}/lock: held by {holder}; waiting 60 s for a heartbeat\n"
+        f"train_policy: {out}/lock: {holder} is already running this job. Wait for it or stop it, then retry.\n"
     )
 
 
@@ -141,7 +141,7 @@ def left(folder, **changes):
 
 def test_a_living_holder_is_noticed_and_nothing_touched(tmp_path):
     with lock.held(tmp_path, beat=0.02) as first:
-        with pytest.raises(InputError, match=rf"process {os.getpid()} on .* is at this work"), lock.held(tmp_path):
+        with pytest.raises(InputError, match=rf"process {os.getpid()} on .* is already running"), lock.held(tmp_path):
             pytest.fail("two holders")
         first.check()
         assert [path.name for path in tmp_path.iterdir()] == ["lock"]
@@ -159,7 +159,7 @@ def test_a_holder_on_another_machine_lives_as_long_as_its_counter_moves(tmp_path
 
     thread = threading.Thread(target=live)
     thread.start()
-    with pytest.raises(InputError, match="SLURM job 99, process 42 on node7 is at this work"):
+    with pytest.raises(InputError, match="SLURM job 99, process 42 on node7 is already running this job"):
         lock._take(lock.Lock(path, 1.0), dead=5.0)
     stop.set()
     thread.join()
@@ -171,7 +171,7 @@ def test_a_dead_holder_elsewhere_is_replaced_after_its_missed_beats(tmp_path, ca
     with lock.held(tmp_path, dead=0.3) as mine:
         assert time.monotonic() - began >= 0.3
         mine.check()
-    assert "left by SLURM job 99, process 42 on node7, which is dead; taken over" in capsys.readouterr().out
+    assert "stale lock of SLURM job 99, process 42 on node7, which is dead; taken over" in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
 
 
@@ -242,7 +242,7 @@ def test_no_clock_that_can_jump_is_asked(tmp_path, monkeypatch):
     monkeypatch.setattr(time, "time", lambda: float(next(clock)))
     with lock.held(tmp_path, beat=0.02) as first:
         os.utime(tmp_path / "lock", (0, 0))  # as after a jump of fifty years
-        with pytest.raises(InputError, match="is at this work"), lock.held(tmp_path):
+        with pytest.raises(InputError, match="is already running this job"), lock.held(tmp_path):
             pytest.fail("two holders")
         first.check()
     left(tmp_path)

@@ -1,9 +1,9 @@
-"""A lock on a run's folder, so that two processes never write into it, on one machine or on many that share its disk.
+"""Lock on a run's folder that keeps two processes from writing into it, also from machines that share its disk.
 
-The file `lock` names its holder and carries a counter that a thread of the holder moves every few seconds. Who finds a
-lock waits: if the counter moves, the holder lives, and it gives up; if the counter stands still for a minute, the
-holder is dead, and it takes over. Clocks of different machines are never compared, and nothing is asked of the file
-system but that creating a file exclusively and renaming one are atomic.
+The file `lock` names its holder and has a heartbeat counter that a thread of the holder increments every few seconds. A
+process that finds a lock waits: if the counter changes, the holder is alive and the process gives up; if it does not
+change for a minute, the holder is dead and the process takes over. Clocks of different machines are never compared, and
+the file system only has to make exclusive creation and renaming atomic.
 """
 
 from __future__ import annotations
@@ -21,15 +21,16 @@ from typing import Any
 
 from unmask.files import TransientError, is_running, writable
 
-BEAT = 5.0  # seconds between two signs of life
-DEAD = 60.0  # seconds without one after which a holder counts as dead
+BEAT = 5.0  # seconds between two heartbeats
+DEAD = 60.0  # seconds without a heartbeat after which a holder counts as dead
 NAME = "lock"
 
 
 class Lock:
-    """A lock that this process holds; `check` before writing. Made by `held`."""
+    """Lock held by this process; call `check` before writing. Created by `held`."""
 
     def __init__(self, path: Path, beat: float) -> None:
+        # The token tells this lock from one of an earlier process with the same host and pid.
         self.path, self.beat, self.beats = path, beat, 0
         self.holder = {"token": secrets.token_hex(8), "host": here(), "pid": os.getpid()}
         self.holder["job"] = os.environ.get("SLURM_JOB_ID")
@@ -37,25 +38,25 @@ class Lock:
         self.thread = threading.Thread(target=self._show_life, daemon=True)
 
     def check(self) -> None:
-        """Raise InputError if the lock is no longer ours: another process may be writing."""
-        for patience in (0.5, 0.0):  # who renamed our lock by mistake puts it back at once
+        """Raise TransientError if the lock is no longer ours, because another process may be writing."""
+        for patience in (0.5, 0.0):  # a process that renamed it by mistake puts it back at once
             if self._mine():
                 return
             time.sleep(patience)
         raise TransientError(f"{self.path}: lost to another process, or removed; nothing more is written. Start again.")
 
     def create(self) -> None:
-        """Make the file; FileExistsError if there is one."""
+        """Create the lock file. Raises FileExistsError if it exists."""
         with open(self.path, "x", encoding="utf-8") as file:
             try:
                 file.write(self._text())
                 file.flush()
-            except OSError:  # a full disk: an empty lock would keep others waiting
+            except OSError:  # disk full: an empty lock would keep others waiting
                 self.path.unlink()
                 raise
 
     def release(self) -> None:
-        """Remove the file, unless it has become another's."""
+        """Stop the heartbeat and remove the lock file, unless another process has taken it over."""
         self.released.set()
         if self.thread.ident:
             self.thread.join()
@@ -63,7 +64,7 @@ class Lock:
             self.path.unlink(missing_ok=True)
 
     def _text(self) -> str:
-        """What the file says: always of the same length, so that overwriting leaves nothing of the old."""
+        """Return the content of the file; its length is constant, so overwriting in place leaves no old bytes."""
         return json.dumps({**self.holder, "beats": f"{self.beats:012d}"}) + "\n"
 
     def _mine(self) -> bool:
@@ -71,7 +72,7 @@ class Lock:
 
     def _show_life(self) -> None:
         while not self.released.wait(self.beat):
-            with contextlib.suppress(OSError):  # a file system that hangs for a moment: the next beat may get through
+            with contextlib.suppress(OSError):  # the file system may be stuck for a moment: try again next time
                 if self._mine():
                     self.beats += 1
                     with open(self.path, "r+", encoding="utf-8") as file:
@@ -80,11 +81,12 @@ class Lock:
 
 @contextlib.contextmanager
 def held(folder: Path, beat: float = BEAT, dead: float = DEAD) -> Iterator[Lock]:
-    """Hold the lock of `folder` during the block. If a living process has it: InputError, and nothing is touched."""
+    """Hold the lock of `folder` within the block. Raises TransientError if a live process holds it."""
     lock = Lock(folder / NAME, beat)
     with writable(lock.path):
         folder.mkdir(parents=True, exist_ok=True)
         _take(lock, dead)
+    # The heartbeat starts once the lock is ours; a thread, because an update can take longer than DEAD.
     lock.thread.start()
     try:
         yield lock
@@ -93,57 +95,67 @@ def held(folder: Path, beat: float = BEAT, dead: float = DEAD) -> Iterator[Lock]
 
 
 def _take(lock: Lock, dead: float) -> None:
-    """Create the lock, after burying a dead one if there is one."""
+    """Create the lock, after removing a stale one if there is one."""
     while True:
         try:
             lock.create()
         except FileExistsError:
             _bury(lock.path, _outlive(lock.path, dead))
         else:
+            # Another process may have mistaken this new lock for the stale one and renamed it.
             lock.check()
             return
 
 
 def _outlive(path: Path, dead: float) -> str | None:
-    """Wait until the holder has missed its beats or is gone; returns what the lock said. InputError if it lives."""
+    """Wait until the holder has missed its heartbeats or is gone; return the lock's last content.
+
+    Raises TransientError if the holder is alive.
+    """
+    # Only a change of the content counts as a heartbeat, timed by the monotonic clock of this process.
     seen, began = read(path), time.monotonic()
     if seen is not None and not _died_here(seen):
-        print(f"{path}: held by {holder_name(seen)}; waiting {dead:.0f} s for a sign of life", flush=True)
+        print(f"{path}: held by {holder_name(seen)}; waiting {dead:.0f} s for a heartbeat", flush=True)
     while seen is not None and time.monotonic() - began < dead and not _died_here(seen):
         time.sleep(min(0.5, dead / 20))
         now = read(path)
         if now and seen and now != seen:
             raise TransientError(
-                f"{path}: {holder_name(now)} is at this work. Let it finish or end it, then start again."
+                f"{path}: {holder_name(now)} is already running this job. Wait for it or stop it, then retry."
             )
         seen = now
     return seen
 
 
 def _bury(path: Path, seen: str | None) -> None:
-    """Take a dead lock away: rename it, and put it back if that was a newer one after all."""
+    """Remove a stale lock by renaming it; put it back if it turns out to be a newer one."""
+    # Of several processes that find the same stale lock, only one can rename it. Between reading and renaming, though,
+    # another may have removed it and created its own; the content of the renamed file tells.
     grave = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     if seen is None or read(path) != seen:
         return
-    with contextlib.suppress(FileNotFoundError):  # another was faster
+    with contextlib.suppress(FileNotFoundError):  # another process was faster
         os.rename(path, grave)
         if read(grave) != seen:
             with contextlib.suppress(FileExistsError):
                 os.link(grave, path)
         else:
-            print(f"{path}: left by {holder_name(seen)}, which is dead; taken over", flush=True)
+            print(f"{path}: stale lock of {holder_name(seen)}, which is dead; taken over", flush=True)
         grave.unlink()
 
 
 def _died_here(text: str) -> bool:
-    """Whether the holder was a process of this machine that is no more."""
+    """Return True if the holder was a process on this machine that no longer runs."""
     holder = describe(text)
     pid = holder.get("pid")
     return holder.get("host") == here() and isinstance(pid, int) and not is_running(pid)
 
 
 def read(path: Path) -> str | None:
-    """What a lock says; None if there is none. Opening it, other than looking at its times, asks the file server."""
+    """Return the content of a lock; None if there is none.
+
+    Opening the file asks the server of a network file system, whereas its time stamps may come from a cache.
+    """
     try:
         return path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
@@ -151,7 +163,7 @@ def read(path: Path) -> str | None:
 
 
 def describe(text: str) -> dict[str, Any]:
-    """The holder's token, host, pid and job; empty where the file was read while it was being made, or is damaged."""
+    """Parse the holder's token, host, pid and job; empty if the file is damaged or was only half written."""
     try:
         holder = json.loads(text)
     except (ValueError, RecursionError):
@@ -160,13 +172,13 @@ def describe(text: str) -> dict[str, Any]:
 
 
 def holder_name(text: str) -> str:
-    """Who holds a lock, in words."""
+    """Return a readable name of the holder, for messages."""
     holder = describe(text)
     job = f"SLURM job {holder['job']}, " if holder.get("job") else ""
     return f"{job}process {holder.get('pid')} on {str(holder.get('host')).partition(' ')[0]}"
 
 
 def here() -> str:
-    """Name of the machine, or of the container on it, in which process numbers mean something."""
+    """Return the name of the machine, or of the container on it, within which pids are unique."""
     space = Path("/proc/self/ns/pid")
     return f"{socket.gethostname()} {os.readlink(space) if space.exists() else ''}".strip()

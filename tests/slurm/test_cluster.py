@@ -114,11 +114,11 @@ def test_after_a_killed_controller_the_twin_leaves_the_run_to_the_first(prepared
     twin = workflow.jobs()[1][0]
     assert line.split()[1] == "running"
     assert line.endswith(f"job {holder['job']} is at it; twins: scancel {twin}")
-    until(lambda: "waiting 60 s for a sign of life" in workflow.training_log(), workflow)
+    until(lambda: "waiting 60 s for a heartbeat" in workflow.training_log(), workflow)
     os.kill(holder["pid"], signal.SIGCONT)
     assert process.wait(timeout=900) == 0, workflow.said()
     assert f"SLURM job {holder['job']}, process {holder['pid']} on" in workflow.training_log()
-    assert "is at this work" in workflow.training_log()
+    assert "is already running this job" in workflow.training_log()
     states = dict(workflow.jobs())
     assert states[holder["job"]] == "COMPLETED"
     assert states[twin] == "FAILED"
