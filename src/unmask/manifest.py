@@ -1,6 +1,6 @@
-"""manifest.json: written last, it says that a piece of work is done and what it was made of.
+"""manifest.json: written last, it records that a job is done and what its outputs were made from.
 
-Its last key, `digest`, is the hash of the others.
+Its last key, `digest`, is the hash of all others.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from unmask.seal import fingerprint
 from unmask.spec import Run, Spec
 
 SOURCE = Path(__file__).parent
-STEP = "train_policy"  # what makes a run
+STEP = "train_policy"  # the step that trains a run
 PACKAGES = (
     "torch",
     "transformers",
@@ -39,17 +39,18 @@ PACKAGES = (
 
 
 def identity(spec: Spec, inputs: dict[str, Path]) -> str:
-    """One word for all that decides a result: the spec and the content of the inputs."""
+    """Return one string that names everything that decides a result: the spec and the content of the inputs."""
     return "-".join([spec.digest, *(f"{name}:{fingerprint(path)[:12]}" for name, path in sorted(inputs.items()))])
 
 
 def write_manifest(
     path: Path, spec: Spec | str, inputs: dict[str, Path], outputs: list[Path], began: float, **more: Any
 ) -> None:
-    """Write the manifest of work begun at monotonic time `began`; `more` is what the step wants remembered.
+    """Write the manifest of a job that began at monotonic time `began`; `more` are further entries of the step.
 
-    `spec` is that of the work, or the digest of several.
+    `spec` is the job's spec, or a joint digest if it has several.
     """
+    # Runs record the hashes of only the files that can affect training; other jobs hash the whole library.
     content = {
         "spec": spec if isinstance(spec, str) else spec.digest,
         "inputs": {name: fingerprint(file) for name, file in inputs.items()},
@@ -69,19 +70,19 @@ def write_manifest(
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """A manifest. Raises InputError if it is not there, or not as it was written."""
+    """Read a manifest. Raises InputError if it is missing, damaged or edited."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         rest = {key: value for key, value in content.items() if key != "digest"} if isinstance(content, dict) else {}
         if content != signed(rest):
-            raise ValueError("it was damaged or changed: its digest is not that of the rest")
+            raise ValueError("damaged or edited: its digest does not match its content")
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: {error}. Delete it and run snakemake again.") from error
     return content
 
 
 def made_of(path: Path) -> str | None:
-    """The digest of what a manifest's work was made of; None if there is no manifest, or a damaged one."""
+    """Return the spec digest in a manifest; None if the manifest is missing or damaged."""
     try:
         return str(read_manifest(path).get("spec"))
     except InputError:
@@ -89,17 +90,18 @@ def made_of(path: Path) -> str | None:
 
 
 def signed(content: dict[str, Any]) -> dict[str, Any]:
-    """With the hash of the rest as its last key."""
+    """Return the content with the hash of all its entries appended as `digest`."""
     return content | {"digest": hashlib.sha256(json.dumps(content).encode()).hexdigest()}
 
 
 def seconds_of(manifest: dict[str, Any]) -> float:
-    """Seconds that a piece of work took; a resumed training run counts the updates of all its processes in turn."""
+    """Return the seconds a job took; for a resumed training run, the updates before each interruption count too."""
+    # `seconds` covers only the last process; `seconds_training` sums all updates but not the time to load the model.
     return max(manifest.get("seconds", 0.0), manifest.get("seconds_training", 0.0))
 
 
 def summary(manifests: list[dict[str, Any]]) -> dict[str, str]:
-    """What the manifests of some trainings say together: how many, on what, by which code and packages."""
+    """Summarise the manifests of training runs: their number, hardware, commits and packages."""
     commits = {m["git"]["commit"][:7] + (" and changes" if m["git"]["dirty"] else "") for m in manifests if m["git"]}
     last = max(manifests, key=lambda m: m["finished"])
     hours = sum(seconds_of(m) for m in manifests) / 3600
@@ -112,16 +114,16 @@ def summary(manifests: list[dict[str, Any]]) -> dict[str, str]:
 
 
 def device_name(device: Any = None) -> str:
-    """The GPU that a torch device is, or the processor."""
+    """Return the name of the GPU that a torch device is, or of the CPU architecture."""
     if device is not None and device.type == "cuda":
-        import torch
+        import torch  # not at the top: most users of manifests work without torch
 
         return torch.cuda.get_device_name(device)
     return f"cpu ({platform.machine()})"
 
 
 def sha256_of_source() -> str:
-    """Hash of the library's code."""
+    """Return the SHA-256 of the library's source files."""
     digest = hashlib.sha256()
     for file in sorted(SOURCE.rglob("*.py")):
         digest.update(file.read_bytes())
@@ -129,8 +131,9 @@ def sha256_of_source() -> str:
 
 
 def git_state() -> dict[str, Any] | None:
-    """Commit and whether the tree differs from it; None outside a git checkout. The clone may be another user's."""
+    """Return the commit and whether the work tree differs from it; None outside a git checkout."""
 
+    # safe.directory: the clone may belong to another user, whose git config must not make us run an fsmonitor hook.
     def ask(*words: str) -> str:
         command = ["git", "-c", "safe.directory=*", "-c", "core.fsmonitor=false", "-C", str(SOURCE), *words]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout

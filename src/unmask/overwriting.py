@@ -1,4 +1,4 @@
-"""Finished runs that a change of settings would train again: the expensive ones take an explicit word."""
+"""Protection of expensive finished runs: retraining them with changed settings needs explicit consent."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from unmask.manifest import read_manifest, seconds_of
 from unmask.provenance import differing
 from unmask.spec import Run
 
-SHOWN = 3  # settings of a run that differ
+SHOWN = 3  # differing settings named in a message
 
 
 def endangered(grid: Grid, runs: set[str], above: float) -> list[str]:
-    """A line for each finished run that took more GPU-hours than this and would be trained with other settings."""
+    """Return a line per finished run of more than `above` GPU-hours that would be retrained with other settings."""
     lines = []
     for name in sorted(runs):
         manifest = Path("results", grid.place, "runs", name, "manifest.json")
@@ -25,14 +25,15 @@ def endangered(grid: Grid, runs: set[str], above: float) -> list[str]:
 
 
 def lost(manifest: Path, run: Run, above: float) -> str:
-    """What training a run would overwrite: GPU-hours and the settings that differ; empty if little or nothing."""
+    """Describe what retraining a run would overwrite: GPU-hours and differing settings; empty if at most `above`."""
     if not manifest.exists():
         return ""
     try:
         made = read_manifest(manifest)
     except InputError as error:
+        # With a damaged manifest the cost is unknown: an existing adapter is protected unless the limit is infinite.
         finished = (manifest.parent / "adapter").exists() and above < float("inf")
-        return f"finished, but how long it took cannot be read ({error})" if finished else ""
+        return f"finished, but its GPU-hours cannot be read ({error})" if finished else ""
     hours = gpu_hours(made)
     if made.get("spec") == run.digest or hours <= above:
         return ""
@@ -42,5 +43,5 @@ def lost(manifest: Path, run: Run, above: float) -> str:
 
 
 def gpu_hours(manifest: dict[str, Any]) -> float:
-    """Hours of all GPUs, or processes, of a finished training run."""
+    """Return the GPU-hours of a finished training run, summed over its processes."""
     return seconds_of(manifest) * manifest.get("processes", 1) / 3600

@@ -1,7 +1,7 @@
-"""What a finished run was made by and of, held against today's code and settings.
+"""Provenance of finished runs: the code and settings that made them, compared with the current ones.
 
-The code is that which the run's result can depend on: what src/train_policy.py imports, with the run's own method and
-task, and no others. Read from the sources without importing them; torch-free.
+Only code that can affect a run's result counts: what src/train_policy.py imports, plus the run's own method and task.
+Imports are read from the sources without executing them; torch-free.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 LIBRARY = Path(__file__).parent
-# What a step imports and no result depends on: they say what happens, check, lock and keep, or describe what is done.
+# Modules that a step imports but no result depends on: they report, validate, lock, store or describe.
 APART = {
     *("files", "lock", "manifest", "provenance", "overwriting", "progress", "preemption", "seal", "config", "spec"),
     *("grid", "costs", "compute", "models.card", "models.shapes"),
@@ -21,7 +21,8 @@ APART = {
 
 
 def code_of(step: str, method: str, task: str) -> dict[str, str]:
-    """Hashes of the files that a step of src/ can depend on, by name: its imports, a method and a task."""
+    """Return hashes, by name, of the files that a step of src/ can depend on: its imports, a method and a task."""
+    # Methods and tasks are loaded by name at run time, so no import statement leads to them.
     left = [LIBRARY.parent / f"{step}.py", *(LIBRARY / f"{kind}.py" for kind in (f"methods/{method}", f"tasks/{task}"))]
     seen: set[Path] = set()
     while left:
@@ -34,10 +35,11 @@ def code_of(step: str, method: str, task: str) -> dict[str, str]:
 
 @functools.cache
 def _imported(file: Path) -> tuple[Path, ...]:
-    """The files of the library that a file imports anywhere, but for those apart."""
+    """Return the library files that a file imports, at any level, except those in APART."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "unmask":
+            # `from unmask import trainer` names a module, `from unmask.trainer import Trainer` an object: try both.
             names |= {f"{node.module}.{alias.name}" for alias in node.names} | {str(node.module)}
     parts = {name.removeprefix("unmask").removeprefix(".") for name in names}
     kept = sorted(part for part in parts if part and part not in APART and part.partition(".")[0] not in APART)
@@ -52,7 +54,7 @@ def _hash(file: Path) -> str:
 
 
 def differing(old: dict[str, Any], new: dict[str, Any], where: str = "") -> list[str]:
-    """The keys at which two blocks of settings differ, dotted, with the old value and the new one."""
+    """List the dotted keys at which two blocks of settings differ, with the old and the new value."""
     found = []
     for key in sorted(old.keys() | new.keys()):
         path = f"{where}.{key}" if where else key

@@ -1,7 +1,7 @@
-"""Frozen settings of one piece of work: a run, a base model or a dataset. Written to spec.yaml, read by its step.
+"""Specs: frozen settings of one job, such as a run, base model or dataset. Written to spec.yaml, read by its step.
 
-A spec holds every value that decides the result, so any step repeats by hand from its spec.yaml, and a change of one
-hyper-parameter changes the specs that have it and no others. The digest in its last line is that of the values.
+A spec holds every value that decides the result, so any step can be repeated by hand from its spec.yaml, and changing
+one hyper-parameter changes only the specs that contain it. The last line is the digest of the values.
 """
 
 from __future__ import annotations
@@ -18,36 +18,38 @@ import yaml
 
 from unmask.files import InputError, writing
 
-NUMBERS = ("dtype", "quantisation")  # settings that decide how a base model's weights are held
+NUMBERS = ("dtype", "quantisation")  # settings that decide the number format of the base model's weights
 
 
 @dataclass(frozen=True)
 class Spec:
-    """What all specs can do."""
+    """Base class of specs: digest, reading and writing."""
 
     def values(self) -> dict[str, Any]:
-        """The fields but for those at their default, so that a new one leaves the specs alone that do without it."""
+        """Return the fields that differ from their default."""
+        # A new field with a default thus leaves the digests of existing specs, and so finished runs, unchanged.
         return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
 
     def to_json(self) -> str:
-        """One line, the same for equal specs."""
+        """Return a canonical one-line JSON form: equal specs give equal lines."""
         return json.dumps(self.values(), sort_keys=True)
 
     @property
     def digest(self) -> str:
-        """Twelve hexadecimal digits that name this spec. A file counts by its hash, wherever it lies."""
+        """Twelve hexadecimal digits that identify this spec. Files count by their hash, not by their path."""
         content = json.dumps(_without_paths(self.values()), sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:12]
 
     def write(self, path: Path) -> None:
-        """Write spec.yaml, whole or not at all."""
+        """Write spec.yaml atomically."""
         with writing(path) as temporary:
             values = self.values() | {"digest": self.digest}
             temporary.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read a spec.yaml; raises InputError that names the file and the keys that are wrong, or its digest."""
+        """Read a spec.yaml. Raises InputError that names the file and the wrong keys, or the digest if it differs."""
+        # A wrong digest is refused, because results are filed under it.
         try:
             values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
             written = values.pop("digest", None) if isinstance(values, dict) else None
@@ -57,14 +59,14 @@ class Spec:
             raise InputError(f"{path}: not a {cls.__name__}: {error}. Delete it and run snakemake again.") from error
         if digest != written:
             raise InputError(
-                f"{path}: its digest is {written!r}, that of its values {digest!r}: it was damaged or changed. Delete "
-                "it and run snakemake again, or put the digest of the values there if you changed them yourself."
+                f"{path}: its digest is {written!r}, but its values have {digest!r}: it was damaged or edited. Delete "
+                "it and run snakemake again, or write the digest of the values there if you edited it on purpose."
             )
         return spec
 
 
 def _without_paths(value: Any) -> Any:
-    """A value without the paths of files whose hashes stand beside them."""
+    """Return a value without the paths of files that are identified by a hash next to them."""
     if isinstance(value, list):
         return [_without_paths(one) for one in value]
     if not isinstance(value, dict):
@@ -74,7 +76,8 @@ def _without_paths(value: Any) -> Any:
 
 
 def digest_of(path: Path) -> str | None:
-    """The digest in the last line of a spec.yaml; None if there is none."""
+    """Return the digest in a spec.yaml without parsing it; None if there is none."""
+    # PyYAML quotes a digest that looks like a number, hence the optional quotes.
     try:
         found = re.search(r"^digest: '?([0-9a-f]{12})'?$", path.read_text(encoding="utf-8"), re.MULTILINE)
     except (OSError, ValueError):
@@ -83,13 +86,13 @@ def digest_of(path: Path) -> str | None:
 
 
 def joined(*digests: str) -> str:
-    """One digest for several, in their order."""
+    """Combine several digests into one; their order matters."""
     return hashlib.sha256(" ".join(digests).encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True)
 class DataSpec(Spec):
-    """A task's training and validation examples, or its test examples; only the settings that decide them."""
+    """Dataset of a task: training and validation examples, or test examples; only the settings that decide them."""
 
     task: str
     settings: dict[str, Any]
@@ -97,13 +100,13 @@ class DataSpec(Spec):
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """The splits that are made from it."""
+        """Splits that are made from this spec."""
         return ("test",) if self.test else ("train", "validation")
 
 
 @dataclass(frozen=True)
 class ModelSpec(Spec):
-    """A base model: made here, for one seed and one task or several, or published.
+    """Base model: published, or trained from scratch for one seed and one or several tasks.
 
     With several tasks, `task` is None, and `task_settings` and `settings["pretraining"]` have a block for each.
     """
@@ -119,24 +122,24 @@ class ModelSpec(Spec):
 
     @property
     def tasks(self) -> dict[str, dict[str, Any]]:
-        """Settings of each task that a model made here learns, by name; nothing for a published one."""
+        """Settings of each task that a model trained from scratch learns, by name; empty for a published model."""
         settings = self.task_settings or {}
         return {self.task: settings} if self.task else dict(sorted(settings.items()))
 
     @property
     def pretraining(self) -> dict[str, dict[str, Any]]:
-        """How a model made here learns each of them."""
+        """Pretraining settings of each task, for a model trained from scratch."""
         return {self.task: self.settings["pretraining"]} if self.task else self.settings["pretraining"]
 
 
 @dataclass(frozen=True)
 class Run(Spec):
-    """One training run: method × task × variant × seed. Its address is `name`, which also says if the model is another.
+    """Training run: method × task × variant × seed. `name` is its path, which also names a non-default base model.
 
     `algorithm` is the file in methods/ that the method runs; `start_from` is the run whose adapter it continues, or
-    trains a fresh one on top of (`merge_start`). `inputs` has the digests of the base model's spec and of
-    that run's, so that the digest names all that decides the run. A base model has only what decides its evaluations:
-    how its weights are held, and how problems are posed.
+    merges before it trains a fresh one (`merge_start`). `inputs` holds the digests of the specs of the base model and
+    of that run, so the digest covers everything that decides the run. A run of the base model has only the settings
+    that decide its evaluations: number format of the weights, and how problems are posed.
     """
 
     name: str
@@ -157,31 +160,29 @@ class Run(Spec):
 
     @property
     def trains(self) -> bool:
-        """Whether the run has a training of its own; the base model has none."""
+        """True if the run trains something; False for the base model."""
         return self.algorithm != "base"
 
     @property
     def processes(self) -> int:
-        """The most processes that can share the training: its prompts a buffer by those decoded at once."""
+        """Largest usable world size: prompts per buffer divided by prompts decoded at once."""
         shares, rest = divmod(self.training["prompts_per_buffer"], self.training["prompts_at_once"])
         return shares if shares and not rest else 1
 
     def shared_by(self, gpus: int) -> int:
-        """How many processes the training has on so many GPUs, each with as many prompts; the other GPUs idle."""
+        """Return the world size on `gpus` GPUs; processes get equal shares of the prompts, other GPUs stay idle."""
         return math.gcd(max(1, gpus), self.processes)
 
     @property
     def numbers(self) -> dict[str, str]:
-        """How the base model's weights are held."""
+        """Number format of the base model's weights: dtype and quantisation."""
         return {key: self.training[key] for key in NUMBERS}
 
     def examined_by(self, evaluation: EvaluationSpec) -> Run:
-        """The run as an evaluation sees it: if that has a task of its own, on it, in a variant that says so.
-
-        A corpus has no evaluation but those, so the variant stays.
-        """
+        """Return the run as an evaluation sees it: on the evaluation's own task, if any, in a variant that says so."""
         if evaluation.task is None or evaluation.task_settings is None:
             return self
+        # A corpus is only ever evaluated on other tasks, so its variant need not say so.
         if self.corpus:
             return replace(self, task=evaluation.task, task_settings=evaluation.task_settings)
         parts = [] if self.variant == "default" else [self.variant]
@@ -191,7 +192,7 @@ class Run(Spec):
 
 @dataclass(frozen=True)
 class ToySpec(Spec):
-    """The experiment of the exact laboratory; a curve has the keys `method`, a file in methods/, and `settings`."""
+    """Exact toy experiment; a curve has the keys `method`, a file in methods/, and `settings`."""
 
     settings: dict[str, Any]
     curves: dict[str, dict[str, Any]]
@@ -199,7 +200,7 @@ class ToySpec(Spec):
 
 @dataclass(frozen=True)
 class EvaluationSpec(Spec):
-    """How a run's policy is examined: every length with every sampler, on the run's own task or on another."""
+    """Evaluation of a run's policy: every length with every sampler, on the run's own task or on another."""
 
     name: str
     samplers: dict[str, dict[str, Any]]
@@ -214,7 +215,7 @@ class EvaluationSpec(Spec):
 
 @dataclass(frozen=True)
 class DiagnosisSpec(Spec):
-    """How a run's surrogates are held against its policy."""
+    """Diagnosis: settings for comparing a run's surrogates with its policy."""
 
     name: str
     sampler: dict[str, Any]
