@@ -90,7 +90,7 @@ def test_an_answer_that_cannot_be_had_changes_nothing(hub, tmp_path, env):
 
 def test_a_value_that_cannot_be_replaced_alone_is_refused():
     shared = "x: &r main\ny: *r\nmodels: {m: {source: hub, repository: a/b, revision: *r}}\n"
-    with pytest.raises(InputError, match="cannot be replaced on their own"):
+    with pytest.raises(InputError, match="cannot be replaced here"):
         pinned(shared, {"models.m.revision": "a" * 40})
 
 

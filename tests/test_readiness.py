@@ -99,7 +99,7 @@ def test_a_local_model_is_looked_at(raw):
     (line,) = all_that_lacks(raw, "main")
     assert line.endswith(
         "mine has no config.json, no *.safetensors, no tokenizer.json or vocab.json, no tokenizer_config.json; "
-        "bring the whole checkpoint"
+        "copy the complete checkpoint"
     )
     for name in ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"):
         Path("mine", name).write_text("{}", encoding="utf-8")
@@ -109,7 +109,7 @@ def test_a_local_model_is_looked_at(raw):
 @pytest.mark.parametrize(
     ("key", "value", "said"),
     [
-        ("prompt_file", "mine.txt", "mine.txt is not there"),
+        ("prompt_file", "mine.txt", "mine.txt does not exist"),
         ("train_source", {"source": "local", "path": "x.txt"}, "x.txt: not there"),
         ("train_source", {"source": "local", "path": "data/sudoku"}, "data/sudoku: one of train.jsonl"),
         ("train_source", {"source": "local", "path": "odd.txt"}, "odd.txt is not one of .jsonl"),
@@ -187,7 +187,7 @@ def test_a_dry_run_lists_what_is_missing_and_no_more():
     code, output = snakemake("-n", "all", "--set-resources", "train_policy:gpu=3")
     assert code == 1
     assert "not ready for all at scale llada-8b, " in output
-    for line in ("data/sudoku/test.csv is not there", "data/countdown/test.jsonl is not there", "train_policy:gpu=3"):
+    for line in ("data/sudoku/test.csv does not", "data/countdown/test.jsonl does not exist", "train_policy:gpu=3"):
         assert line in output
     assert "Job stats" not in output
     assert snakemake("-n", "all", profile="laptop")[0] == 0

@@ -1,6 +1,6 @@
-"""Find revisions in config.yaml that are not pinned yet, and write commits in their place.
+"""Pinning of Hub revisions in config.yaml: find those that are not commits, and replace them by commits.
 
-Only the characters of the values change, so comments and layout stay. Torch-free.
+Only the characters of the values are replaced, which preserves comments and layout. Torch-free.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ COMMIT = re.compile("[0-9a-f]{40}")
 
 @dataclass(frozen=True)
 class Loose:
-    """A revision that is not a commit: its key, what it belongs to, and its characters in the text."""
+    """Unpinned revision: its key, its repository and its character span in the text."""
 
     key: str
     repository: str
@@ -28,12 +28,14 @@ class Loose:
 
     @property
     def page(self) -> str:
-        """The repository's address on the hub, below its host."""
+        """Path of the repository's page on the Hub."""
         return f"datasets/{self.repository}" if self.kind == "dataset" else self.repository
 
 
 def loose_revisions(text: str) -> list[Loose]:
-    """All of them, in their order; a block that several places share by an anchor counts once."""
+    """Return all unpinned revisions in file order; a block shared by an anchor counts once."""
+    # The node graph, unlike the loaded values, has positions in the text. Keyed by position: an alias leads to the same
+    # node as its anchor.
     found: dict[int, Loose] = {}
     left: list[tuple[str, yaml.Node]] = [("", yaml.compose(text, Loader=yaml.SafeLoader))]
     while left:
@@ -52,22 +54,25 @@ def loose_revisions(text: str) -> list[Loose]:
 
 
 def pinned(text: str, commits: dict[str, str]) -> str:
-    """The text with these commits by key. Raises InputError if anything else than those values would change."""
+    """Return the text with the given commits by key. Raises InputError if any other value would change."""
+    # From the end backwards, so that earlier positions stay valid.
     changed = text
     for one in reversed(loose_revisions(text)):
         if one.key in commits:
             changed = changed[: one.start] + commits[one.key] + changed[one.end :]
+
+    # An anchor or an unusual style can make a replacement change other values: compare what both texts load as.
     try:
         strange = _others(yaml.safe_load(text), yaml.safe_load(changed), set(commits.values()), "")
-    except yaml.YAMLError:  # the value had an anchor of its own
+    except yaml.YAMLError:  # the replaced value carried an anchor that is now missing
         strange = True
     if strange:
-        raise InputError(f"config.yaml: {', '.join(commits)} cannot be replaced on their own; put the commits there")
+        raise InputError(f"config.yaml: {', '.join(commits)} cannot be replaced here; put the commits there by hand")
     return changed
 
 
 def _others(old: Any, new: Any, commits: set[str], key: str) -> bool:
-    """Whether two configurations differ in anything but revisions that have become one of the commits."""
+    """Return True if two configurations differ in anything but revisions replaced by one of the commits."""
     if isinstance(old, dict) and isinstance(new, dict) and old.keys() == new.keys():
         return any(_others(old[name], new[name], commits, str(name)) for name in old)
     if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):

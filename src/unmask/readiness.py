@@ -1,6 +1,6 @@
-"""What the work asked for lacks: files, commits, GPUs that do nothing. Found before anything is submitted.
+"""Readiness checks before anything is submitted: missing files, unpinned revisions, idle GPUs.
 
-Torch-free, without a network and quick: the Snakefile calls it while it is parsed, so that a dry run tells the truth.
+Torch-free, offline and fast: the Snakefile runs them while it is parsed, so that a dry run reports these problems too.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ TOKENIZERS = ("tokenizer.json", "vocab.json")
 
 
 def lacking(grid: Grid, asked: Asked, raw: dict[str, Any]) -> list[str]:
-    """One line for everything that the work would miss; what is prepared already is not asked for again.
+    """Return a line for every missing input of the targets; what is already prepared needs no sources any more.
 
-    `raw` is the configuration as it was read: it says at which key a value stands.
+    `raw` is the configuration as read from config.yaml, used to name the key of a value.
     """
     lines: list[str] = []
     root = Path("results", grid.place)
@@ -41,11 +41,14 @@ def lacking(grid: Grid, asked: Asked, raw: dict[str, Any]) -> list[str]:
         model = grid.models[name]
         if not _is_made(model, root / "models" / name):
             lines += _of_model(name, model.source, model.settings)
+
+    # Tasks often share sources and prompts: drop repeated lines, keep their order.
     return list(dict.fromkeys(lines))
 
 
 def idle_gpus(grid: Grid, asked: Asked, gpus: int | None) -> list[str]:
-    """A line for each number of processes that leaves some of the GPUs idle which a profile gives to a training run."""
+    """Return a line per world size that leaves idle some of the GPUs that a profile assigns to a training run."""
+    # Grouped by world size: one line instead of one for each of dozens of runs.
     idle: dict[int, list[str]] = {}
     for name in sorted(asked.runs):
         if gpus and grid.runs[name].trains and grid.nodes(name) == 1:
@@ -61,18 +64,19 @@ def idle_gpus(grid: Grid, asked: Asked, gpus: int | None) -> list[str]:
 
 
 def _is_made(spec: Spec, folder: Path) -> bool:
-    """Whether this has been prepared with today's settings."""
+    """Return True if this has been prepared with the current settings."""
     return made_of(folder / "manifest.json") == spec.digest
 
 
 def _key(raw: dict[str, Any], task: str, key: str) -> str:
-    """Where a task's setting stands: in the strongest layer that has it."""
+    """Return the dotted config key of a task's setting, in the strongest layer that sets it."""
     layers = (
         (f"scales.{raw.get('scale')}", ("task_settings", task)),
         (f"fidelities.{raw.get('fidelity')}", ("task_settings", task)),
     )
     for place, inner in layers:
         block = block_at(raw, *place.split(".", 1), *inner)
+        # `evaluation_prompt_file: same` follows the training prompt, so the value to correct is that of `prompt_file`.
         if block.get(key) == "same":
             return _key(raw, task, "prompt_file")
         if key in block:
@@ -82,7 +86,7 @@ def _key(raw: dict[str, Any], task: str, key: str) -> str:
 
 
 def _of_setting(place: str, key: str, value: Any, task: str) -> list[str]:
-    """What is wrong with a source of examples or a prompt's file."""
+    """Return what is wrong with a source of examples or a prompt file."""
     if key.endswith("prompt_file") and value:
         return _of_prompt(place, value["path"] if isinstance(value, dict) else value, task)
     source = value.get("source") if isinstance(value, dict) else None
@@ -99,11 +103,11 @@ def _of_setting(place: str, key: str, value: Any, task: str) -> list[str]:
 
 
 def _of_prompt(place: str, path: str, task: str) -> list[str]:
-    """What is wrong with a prompt's file."""
+    """Return what is wrong with a prompt file."""
     if not Path(path).is_file() and path in FETCHED:
         return [f"{place}: {_fetched(path)}"]
     if not Path(path).is_file():
-        return [f'{place}: {path} is not there; {_relative(path)}, or set it to "" for the project\'s own wording']
+        return [f'{place}: {path} does not exist; {_relative(path)}, or set it to "" for the default prompt']
     try:
         read_template(path, question_fields(task))
     except InputError as error:
@@ -116,11 +120,11 @@ FETCHED = ("data/countdown/test.jsonl", "data/sudoku/test.csv", *(prompt_place(*
 
 
 def _fetched(path: str) -> str:
-    return f"{path} is not there; fetch it: `make data`, or src/fetch_data.py in another folder"
+    return f"{path} does not exist; fetch it: `make data`, or src/fetch_data.py in another folder"
 
 
 def _of_model(name: str, source: str, settings: dict[str, Any]) -> list[str]:
-    """What a published base model lacks; one trained from scratch lacks nothing."""
+    """Return what a published base model lacks; nothing for one trained from scratch."""
     place = f"models.{name.partition('/')[0]}"
     if source == "hub" and not COMMIT.fullmatch(settings["revision"]):
         return [_unpinned(f"{place}.revision", settings, settings["repository"])]
@@ -129,11 +133,13 @@ def _of_model(name: str, source: str, settings: dict[str, Any]) -> list[str]:
     folder = Path(settings["path"])
     if not folder.is_dir():
         return [f"{place}.path: {folder} is not a folder; {_relative(settings['path'])}"]
+
+    # Only presence is checked here; contents are checked when the model is prepared.
     missing = [] if (folder / "config.json").is_file() else ["config.json"]
     missing += [] if list(folder.glob("*.safetensors")) else ["*.safetensors"]
     missing += [] if any((folder / file).is_file() for file in TOKENIZERS) else [" or ".join(TOKENIZERS)]
     missing += [] if (folder / "tokenizer_config.json").is_file() else ["tokenizer_config.json"]
-    return [f"{place}.path: {folder} has no {', no '.join(missing)}; bring the whole checkpoint"] if missing else []
+    return [f"{place}.path: {folder} has no {', no '.join(missing)}; copy the complete checkpoint"] if missing else []
 
 
 def _unpinned(place: str, source: dict[str, Any], page: str) -> str:
@@ -142,5 +148,5 @@ def _unpinned(place: str, source: dict[str, Any], page: str) -> str:
 
 
 def _relative(path: str) -> str:
-    """What to do about a path that leads nowhere."""
-    return "correct it" if Path(path).is_absolute() else "correct it (it starts where snakemake runs)"
+    """Return the advice for a path that does not exist."""
+    return "correct it" if Path(path).is_absolute() else "correct it (it is relative to where snakemake runs)"

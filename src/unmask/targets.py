@@ -1,4 +1,4 @@
-"""What a command line of snakemake asks for: runs, data sets and base models; and names that no rule has."""
+"""Snakemake targets: the runs, datasets and base models they need, and suggestions for unknown names."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WANTED, EVERYTHING = ("claims.md", "report.html"), ("all_claims.md", "all_report
 
 @dataclass
 class Asked:
-    """Names of what some targets need; a run's base model and data set are among them."""
+    """Names of what some targets need, including the base models and datasets of their runs."""
 
     runs: set[str] = field(default_factory=set)
     tasks: set[str] = field(default_factory=set)
@@ -23,7 +23,7 @@ class Asked:
 
 
 def asked(grid: Grid, targets: Iterable[str]) -> Asked:
-    """All that the targets need. A target that needs none, such as `plan` or a spec, adds nothing."""
+    """Collect everything the targets need. Targets without such needs, such as `plan` or a spec, add nothing."""
     found = Asked()
     for target in targets:
         for experiment in _experiments(grid, target):
@@ -31,22 +31,26 @@ def asked(grid: Grid, targets: Iterable[str]) -> Asked:
             found.runs |= set(one.runs)
             found.tasks |= {task for tasks in one.transfers.values() for task in tasks}
         _add_files_of(grid, target, found)
+
+    # One step is enough: a run that another starts from is no continuation itself.
     starts = {grid.runs[run].start_from for run in found.runs}
     found.runs |= {start for start in starts if start}
     for run in found.runs:
         found.tasks.add(grid.runs[run].task)
         found.models.add(grid.runs[run].model)
+    # A base model trained from scratch needs the training data of every task that it learns.
     for model in found.models:
         found.tasks |= set(grid.models[model].tasks)
     return found
 
 
 def unknown_targets(grid: Grid, targets: Iterable[str], rules: Iterable[str]) -> list[str]:
-    """One line for each target that no rule makes, with the nearest name that there is."""
+    """Return a line for each target that no rule makes, with the closest existing name."""
     lines = []
     names = sorted(set(rules))
     for target in targets:
         kind, rest = _place(grid, target)
+        # Existing files are valid targets of snakemake even if no rule makes them.
         if os.path.lexists(target):
             continue
         if "/" not in target and "." not in target and target not in names:
@@ -67,7 +71,7 @@ def _near(name: str, known: Iterable[str]) -> str:
 
 
 def _place(grid: Grid, target: str) -> tuple[str, str]:
-    """Kind and rest of a file below this scale's results; empty for anything else."""
+    """Split a path below this scale's results into kind and rest; both empty for any other target."""
     path = Path(target)
     if path.is_absolute() and path.is_relative_to(Path.cwd()):
         path = path.relative_to(Path.cwd())
@@ -79,19 +83,21 @@ def _place(grid: Grid, target: str) -> tuple[str, str]:
 
 
 def _experiments(grid: Grid, target: str) -> list[str]:
-    """Experiments that a target collects or shows."""
+    """Return the experiments that a target collects or shows."""
     kind, rest = _place(grid, target)
     if target == "all" or kind in WANTED:
         return grid.wanted
     if target == "everything" or kind in EVERYTHING:
         return grid.everything
+    # Folders (figures/main/…) and files (tables/main.md, tables/main-comparisons.csv) begin with the experiment's name.
     shown = rest.partition("/")[0].partition(".")[0] if kind in ("tables", "figures", "scores", "metrics") else target
     return [name for name in (shown, shown.removesuffix("-comparisons")) if name in grid.experiments][:1]
 
 
 def _add_files_of(grid: Grid, target: str, found: Asked) -> None:
-    """Add what a single file of a run, data set or base model needs."""
+    """Add what a single file of a run, dataset or base model needs."""
     kind, rest = _place(grid, target)
+    # Specs are written from the configuration alone.
     if rest.endswith("/spec.yaml"):
         return
     if kind == "runs" and (run := _named(rest, grid.runs)):
@@ -106,5 +112,5 @@ def _add_files_of(grid: Grid, target: str, found: Asked) -> None:
 
 
 def _named(rest: str, names: Iterable[str]) -> str | None:
-    """The name that a path begins with."""
+    """Return the name that a path begins with; None if there is none."""
     return next((name for name in names if f"{rest}/".startswith(f"{name}/")), None)
