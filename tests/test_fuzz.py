@@ -288,7 +288,7 @@ def test_prepare_dataset_names_a_broken_row_and_writes_nothing(tmp_path, seed):
     ("path", "value", "line"),
     [
         (("training", "learning_rate"), 10**400, "training.learning_rate: a whole number beyond 2**53"),
-        (("experiments", "main", "question"), "\ud800", r"experiments.main.question: '\ud800' has half a character"),
+        (("experiments", "main", "question"), "\ud800", r"experiments.main.question: '\ud800' has half a surrogate"),
         (("methods", "dmpo\nalpha"), {}, r"methods.dmpo\nalpha: string should match pattern"),
     ],
 )

@@ -40,7 +40,7 @@ def test_sacct_without_accounting_is_named_with_the_other_way(commands):
     assert said.startswith("sacct does not answer (Slurm accounting storage is disabled), so no job would ever")
     assert said.endswith("--slurm-status-command squeue")
     commands(sacct="exit 1")
-    assert "sacct does not answer (it says nothing)" in slurm_lacks("sacct", 40)
+    assert "sacct does not answer (no error message)" in slurm_lacks("sacct", 40)
 
 
 @pytest.mark.parametrize(("age", "said"), [(300, None), (120, None), (119, "to 39 or less"), (6, "to 2 or less")])

@@ -1,4 +1,4 @@
-"""config.yaml as it is read -> plain values: text, numbers, lists and blocks that every later check can handle."""
+"""Normalisation of config.yaml as loaded: only text, numbers, lists and blocks that every later check can handle."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import yaml
 from unmask.mistakes import ConfigError
 from unmask.mistakes.lines import shown
 
-DEEPEST = 16  # blocks in blocks; config.yaml has six
-LARGEST = 2**53  # larger whole numbers are not the same in every file format
+DEEPEST = 16  # nested blocks; config.yaml has six
+LARGEST = 2**53  # larger integers are not exact in every file format
 
 
 def normalise(values: Any, path: tuple[str, ...] = ()) -> Any:
-    """YAML 1.1 reads 3e-6 as text; read it as the number it is. Keys are names, also where YAML reads 9 as a number.
+    """Return the values with numbers such as 3e-6, which YAML 1.1 reads as text, as floats and all keys as text.
 
-    Raises ConfigError for what no setting can be: blocks that hold themselves, endless numbers, half characters.
+    Raises ConfigError for values that no setting can have: recursive blocks, huge integers, lone surrogates.
     """
     if wrong := _wrong(values, path):
         raise ConfigError([f"{'.'.join(map(shown, path)) or 'config.yaml'}: {wrong}"])
@@ -31,28 +31,32 @@ def normalise(values: Any, path: tuple[str, ...] = ()) -> Any:
 
 
 def _wrong(value: Any, path: tuple[str, ...]) -> str | None:
+    # A block that contains itself through an alias would recurse forever; the depth limit catches it.
     if len(path) > DEEPEST:
-        return f"nested deeper than {DEEPEST} blocks; mend it"
+        return f"nested deeper than {DEEPEST} blocks; reduce the nesting"
     if isinstance(value, int) and abs(value) > LARGEST:
         return "a whole number beyond 2**53; choose a smaller one"
     if isinstance(value, str) and re.search("[\ud800-\udfff]", value):
-        return f"'{shown(value)}' has half a character; remove it"
+        return f"'{shown(value)}' has half a surrogate pair; remove it"
     return None
 
 
 def _names(block: dict[Any, Any], path: tuple[str, ...]) -> list[tuple[Any, str]]:
-    """Each key with the name that it is. Raises ConfigError if two are the same, such as 9 and "9"."""
+    """Pair each key with its name. Raises ConfigError if two names are equal, as those of 9 and "9"."""
+    # Keys must pass the same checks as values.
     for key in block:
         normalise(key if isinstance(key, int | str) else None, (*path, "a key"))
     names = [(key, str(key)) for key in block]
+
+    # YAML tells 9 from "9", but names are compared as text everywhere else; one would silently replace the other.
     if len({name for _, name in names}) < len(names):
         raise ConfigError([f"{'.'.join(map(shown, path)) or 'config.yaml'}: two keys have the same name; remove one"])
     return names
 
 
 def syntax_error(path: str) -> str | None:
-    """Where a YAML file cannot be read, with line and column; None if it can, or is not there."""
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # twenty times as fast where libyaml is
+    """Return the first syntax error of a YAML file, with line and column; None if it is valid or missing."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # twenty times as fast, if libyaml is installed
     try:
         with open(path, encoding="utf-8") as file:
             yaml.compose(file, Loader=loader)

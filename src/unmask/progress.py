@@ -1,4 +1,4 @@
-"""A progress line with the time left, in place on a terminal and now and then in a log."""
+"""Progress line with an ETA: updated in place on a terminal, printed at intervals in a log."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Callable
 
 
 class Progress:
-    """Counts work from `start` to `total`; `show` prints a line if the last one is old enough.
+    """Progress of work from `start` to `total`; `show` prints a line if the last one is old enough.
 
-    That is half a second on a terminal. In a log it is 10 s and, as the work gets longer, a tenth of the time it has
-    taken, up to a minute: a log of a day stays readable. `part` is for a part of longer work, such as the rollouts of
-    one buffer: the end of it is no line of its own. Without a name nothing is printed.
+    The interval is half a second on a terminal. In a log it is a tenth of the elapsed time, between 10 s and a minute,
+    so that the log of a day stays readable. `part` marks a part of longer work, such as the rollouts of one buffer,
+    whose end does not force a line. With an empty name nothing is printed.
     """
 
     def __init__(self, name: str, total: int, start: int = 0, unit: str = "", part: bool = False) -> None:
@@ -21,12 +21,13 @@ class Progress:
         self.terminal = sys.stdout.isatty()
 
     def show(self, done: int, **values: float) -> None:
-        """Print how much is done, the values that are numbers, and the time left."""
+        """Print the work done, the given values and the ETA; NaN values are left out."""
         now = time.monotonic()
         last = done >= self.total and not self.part
         if not self.name or (now - self.shown < self._pause(now) and not last):
             return
         self.shown = now
+        # The rate counts only what this process did: work before a resume took none of its time.
         left = (now - self.began) / max(1, done - self.start) * (self.total - done)
         counted = f"{done}/{self.total} {self.unit}".rstrip()
         text = "  ".join([f"{self.name}  {counted}", *(f"{k} {v:.3g}" for k, v in values.items() if v == v)])
@@ -34,7 +35,7 @@ class Progress:
         print(f"\r\x1b[2K{text}" if self.terminal else text, end="" if self.terminal and not last else "\n", flush=True)
 
     def after(self, done: int) -> Callable[[int], None]:
-        """What shows the progress of a piece that counts from 0, where so much was done before it."""
+        """Return a callback for a piece of work that counts from 0, offset by the `done` before it."""
         return lambda more: self.show(done + more)
 
     def _pause(self, now: float) -> float:

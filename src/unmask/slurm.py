@@ -1,4 +1,4 @@
-"""Whether SLURM can be worked with from this machine, asked before the first job is submitted. Torch-free."""
+"""Check that SLURM is usable from this machine, made before the first job is submitted. Torch-free."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import re
 import shutil
 import subprocess
 
-SECONDS = 30  # of patience with a command
+SECONDS = 30  # timeout of a command
 
 
 def slurm_lacks(status_command: str | None, first_check: int) -> str | None:
-    """Why jobs cannot be submitted and followed from here, with what to do; None if they can.
+    """Return why jobs cannot be submitted or tracked from here, and how to fix it; None if they can.
 
-    `status_command` asks for the states of jobs, `first_check` seconds after the first submission. Without accounting
-    sacct knows no job, and the executor would wait for its answer for ever.
+    `status_command` (sacct or squeue) queries job states, first `first_check` seconds after submission.
     """
     if not shutil.which("sbatch"):
         return (
@@ -22,24 +21,24 @@ def slurm_lacks(status_command: str | None, first_check: int) -> str | None:
         )
     if status_command == "squeue":
         return _squeue_forgets(first_check)
+
+    # Without accounting sacct knows no jobs, and the executor would wait for their end forever.
     said = _ask("sacct", "--noheader", "--allocations", "--parsable2", "--format=JobID")
     if said is None:
         return None
     return (
-        f"sacct does not answer ({said}), so no job would ever be seen to end. Ask for accounting (slurmdbd), or add "
+        f"sacct does not answer ({said}), so no job would ever be seen to finish. Enable accounting (slurmdbd), or add "
         "--slurm-status-command squeue"
     )
 
 
 def _squeue_forgets(first_check: int) -> str | None:
-    """Tell if squeue shows too little: it shows ended jobs for MinJobAge seconds only.
-
-    Below three checks the executor asks sacct all the same.
-    """
+    """Return a message if squeue forgets finished jobs too soon: it lists them for MinJobAge seconds only."""
     config = subprocess.run(["scontrol", "show", "config"], capture_output=True, text=True, check=False)
     found = re.search(r"^MinJobAge\s*=\s*(\d+)", config.stdout, re.MULTILINE)
     if config.returncode or found is None:
         return f"scontrol does not answer ({_last(config.stderr)}); start snakemake on a login node of the cluster"
+    # Below three checks the executor queries sacct even so, which needs accounting.
     if int(found[1]) >= 3 * first_check:
         return None
     return (
@@ -49,7 +48,7 @@ def _squeue_forgets(first_check: int) -> str | None:
 
 
 def _ask(*command: str) -> str | None:
-    """What a command complains about; None if it ends well."""
+    """Run a command; return the last line of its error output, or None if it succeeds."""
     try:
         asked = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SECONDS)
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -58,5 +57,5 @@ def _ask(*command: str) -> str | None:
 
 
 def _last(text: str) -> str:
-    """The last line of an error message."""
-    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "it says nothing")
+    """Return the last non-empty line of an error message."""
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "no error message")

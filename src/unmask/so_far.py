@@ -1,4 +1,4 @@
-"""What exists of an experiment whose runs are not all done: its files, and which runs are missing. Torch-free."""
+"""Partial results of an experiment: the files of finished runs, and the runs that are missing. Torch-free."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from unmask.spec import Run
 
 @dataclass
 class Found:
-    """Files of the runs that are done, each with the run as it was evaluated; runs that are missing or outdated."""
+    """Files of finished runs, each with the run as evaluated; runs that are missing or outdated."""
 
     planned: list[Run] = field(default_factory=list)
     samples: dict[Path, Run] = field(default_factory=dict)
     metrics: dict[Path, Run] = field(default_factory=dict)
     missing: list[Run] = field(default_factory=list)
-    outdated: list[Run] = field(default_factory=list)  # made with other settings than today's
+    outdated: list[Run] = field(default_factory=list)  # made with other settings than the current ones
 
     def read(self, files: dict[Path, Run], reader: Callable[[Path], pd.DataFrame]) -> pd.DataFrame:
-        """The rows of some files with the number of seeds that is planned for their policies; of none, no rows."""
+        """Concatenate the rows of the files, with a column `planned`: the seeds planned for their policy."""
         seeds = Counter(map(_policy, self.planned))
         frames = [reader(path).assign(planned=seeds[_policy(run)]) for path, run in files.items()]
         return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
     def __str__(self) -> str:
-        """What a table says above everything else."""
+        """Return the note at the top of a table."""
         done = len(self.samples)
         if done == len(self.planned):
             return f"Complete: all {done} evaluations are done."
@@ -48,19 +48,23 @@ class Found:
 
 
 def find(grid: Grid, experiment: str) -> Found:
-    """What the results folder has of an experiment, read while the workflow may be running."""
+    """Find the results of an experiment; the workflow may be running meanwhile."""
     found = Found()
     for path in map(Path, grid.samples(experiment)):
         run = _run_of(grid, path)
         evaluation = grid.evaluations.get(path.stem.removeprefix("samples-"))  # none of a diagnosis
         evaluated = run.examined_by(evaluation) if evaluation else run
         found.planned.append(evaluated)
+
+        # Existence is not enough: samples count only if the run and the evaluation have today's settings.
         name = path.stem.partition("-")[2]
         digest = grid.evaluated(run.name, name) if evaluation else grid.diagnosed(run.name, name)
         if path.exists() and _made_with(run, path.parent) and made_of(path.with_suffix(".json")) == digest:
             found.samples[path] = evaluated
         else:
             (found.outdated if path.exists() else found.missing).append(evaluated)
+
+    # Training curves do not depend on evaluations: the run's own manifest decides.
     for path in map(Path, grid.metrics(experiment)):
         run = _run_of(grid, path)
         if path.exists() and _made_with(run, path.parent):
@@ -69,12 +73,12 @@ def find(grid: Grid, experiment: str) -> Found:
 
 
 def _run_of(grid: Grid, path: Path) -> Run:
-    """The run that a file belongs to."""
+    """Return the run that a file belongs to."""
     return grid.runs[path.parent.as_posix().partition("/runs/")[2]]
 
 
 def _made_with(run: Run, folder: Path) -> bool:
-    """Whether a folder holds a finished run with these settings; the base model trains nothing and has no manifest."""
+    """Return True if a folder holds a finished run with these settings; the base model has only a spec, no manifest."""
     try:
         if not run.trains:
             return Run.read(folder / "spec.yaml").digest == run.digest
@@ -88,7 +92,7 @@ def _policy(run: Run) -> tuple[str, str, str]:
 
 
 def _by_policy(runs: Iterable[Run], seeds: int) -> list[str]:
-    """`DMPO on Sudoku, seeds 1, 2`, a text a policy."""
+    """Describe the runs of each policy, as in `DMPO on Sudoku, seeds 1, 2`; seeds only if some are left out."""
     found: dict[tuple[str, str, str], list[int]] = {}
     for run in runs:
         found.setdefault(_policy(run), []).append(run.seed)
