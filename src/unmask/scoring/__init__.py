@@ -1,8 +1,9 @@
-"""How answers are judged: two protocols that never share a verdict.
+"""Scoring of answers under two separate protocols.
 
-`published` follows the scripts behind the papers' tables, quirks included, so that numbers compare; `strict` says what
-a careful reader would count. Both are one pure function a benchmark, `(response, gold) -> Verdict`, for any text at
-all: nothing that a model wrote is ever run, and no answer costs more than a second. docs/scoring.md compares them.
+`published` follows the scripts behind the papers' tables, including their quirks, so that numbers are comparable;
+`strict` accepts what a careful reader would accept. Each has one pure function per benchmark,
+`(response, gold) -> Verdict`, for any text: nothing that a model wrote is ever executed, and no answer takes more than
+a second. docs/scoring.md compares the protocols.
 """
 
 from __future__ import annotations
@@ -12,14 +13,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a protocol says of one response."""
+    """Verdict of one protocol on one response."""
 
-    answer: str | None  # what was read as the answer, None if nothing was
-    correct: int  # points: 1 for a right answer; for `published` Sudoku the blank cells filled right
-    total: int = 1  # points that could be had
-    note: str = ""  # why, where the reader could not know
+    answer: str | None  # the extracted answer, None if there is none
+    correct: int  # points: 1 for a correct answer; for Sudoku under `published`, the number of correct blank cells
+    total: int = 1  # maximum of `correct`
+    note: str = ""  # explanation, where the verdict needs one
 
     @property
     def share(self) -> float:
-        """Points as a share of what could be had."""
+        """Points divided by their maximum, in [0, 1]."""
         return self.correct / self.total if self.total else 0.0

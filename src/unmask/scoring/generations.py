@@ -1,7 +1,7 @@
-"""Scoring generations from files: records -> verdicts -> one summary.
+"""Scoring of generations in files: records -> verdicts -> summary.
 
-A record that cannot be understood is broken: it gets a verdict with a note and no points, and is never silently dropped
-(records.py says which files hold records, golds.py what a record holds).
+A record that cannot be parsed is broken: it gets a verdict with a note and no points, and is never silently dropped.
+records.py reads the files, golds.py the records.
 """
 
 from __future__ import annotations
@@ -19,33 +19,33 @@ from unmask.scoring.records import BrokenError, read_records
 from unmask.spec import Run
 
 PROTOCOLS = ("published", "strict")
-Understood = tuple[str, tuple[Any, ...]]  # a response, and the gold answer as the judges of its task take it
+Understood = tuple[str, tuple[Any, ...]]  # a response, and the gold answer as arguments of the task's scorers
 
 
 @dataclass(frozen=True)
 class Scored:
-    """The verdict on one record and where it stands."""
+    """Verdict on one record, with its location."""
 
     file: Path
-    line: int  # of JSON lines; elsewhere the number of the record, from 1
+    line: int  # line of a JSON lines file, otherwise the index of the record; both from 1
     verdict: Verdict
     broken: bool = False
-    labels: dict[str, Any] = field(default_factory=dict)  # what it is grouped by
-    stored: float | None = None  # the share right that our sample file states
+    labels: dict[str, Any] = field(default_factory=dict)  # keys to group by, with their values
+    stored: float | None = None  # grade stored in our own sample file, in [0, 1]
 
     @property
     def place(self) -> str:
-        """`file:line`, as editors understand it."""
+        """Location as `file:line`, which editors can open."""
         return f"{self.file}:{self.line}"
 
 
 def score(
     task: str, protocol: str, files: list[Path], prompt: str | None = None, by: tuple[str, ...] = ()
 ) -> list[Scored]:
-    """The verdicts on all records, in order; a broken one gets no points and says why in its note.
+    """Score all records, in order; a broken one gets no points and a note with the reason.
 
-    `prompt` is the setting of the task that the responses were made with (None: as `prompt_of` finds), `by` are keys of
-    records to label them with. Raises InputError if a file cannot be read.
+    `prompt` is the task setting under which the responses were generated (None: see `prompt_of`), `by` the keys of
+    records to group by. Raises InputError if a file cannot be read.
     """
     return [one for file in files for one in _scored(task, protocol, file, prompt or prompt_of(file), by)]
 
@@ -59,6 +59,7 @@ def _scored(task: str, protocol: str, file: Path, prompt: str, by: tuple[str, ..
             yield Scored(file, line, verdict, True, labels)
             continue
         text, gold = understood
+        # Only our own sample files hold grades; a key of this name in a file of others may mean anything.
         stored = record.get(protocol) if file.suffix == ".parquet" else None
         yield Scored(file, line, judge(text, *gold), False, labels, stored)
 
@@ -66,7 +67,7 @@ def _scored(task: str, protocol: str, file: Path, prompt: str, by: tuple[str, ..
 def understood_records(
     task: str, file: Path, by: tuple[str, ...]
 ) -> Iterator[tuple[int, Any, dict[str, Any], Understood | BrokenError]]:
-    """The line of each record, the record, its labels, and the response with the gold answer or what is wrong."""
+    """Yield the line of each record, the record, its labels, and its response with gold answer, or the error."""
     for line, record in read_records(file):
         known = (record if isinstance(record, dict) else {}) | {"file": str(file)}
         labels = {key: known.get(key) for key in by}
@@ -81,14 +82,14 @@ def understood_records(
 
 
 def prompt_of(file: Path) -> str:
-    """How the problems of our samples were posed, from the run's spec.yaml beside them; `chat` for any other file."""
+    """Return the setting `prompt` of our own samples, from the spec.yaml next to them; `chat` for any other file."""
     spec = file.with_name("spec.yaml")
     ours = file.suffix == ".parquet" and spec.exists()
     return Run.read(spec).task_settings.get("prompt", "chat") if ours else "chat"
 
 
 def summary(task: str, protocol: str, scored: list[Scored]) -> dict[str, Any]:
-    """Points over all records; the accuracy in per cent, as the papers print it."""
+    """Sum the points over all records; the accuracy is in per cent, as in the papers."""
     correct = sum(one.verdict.correct for one in scored)
     total = sum(one.verdict.total for one in scored)
     accuracy = round(100 * correct / total, 2) if total else 0.0
@@ -96,7 +97,7 @@ def summary(task: str, protocol: str, scored: list[Scored]) -> dict[str, Any]:
 
 
 def summaries(task: str, protocol: str, scored: list[Scored]) -> list[dict[str, Any]]:
-    """A summary with its labels for each group, in the order of their first records."""
+    """Return a summary with its labels for each group, in order of first appearance."""
     groups: dict[str, list[Scored]] = {}
     for one in scored:
         groups.setdefault(json.dumps(one.labels, default=str), []).append(one)

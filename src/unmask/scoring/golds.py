@@ -1,7 +1,7 @@
-"""Records of generations as the judges take them: the response and the gold answer in the task's own form.
+"""Parsing of records of generations into the response and the gold answer in the form that the task's scorers expect.
 
-A record has `question`, `generations` (the text) and `ground_truth`, as the d1 and DMPO repositories write them; gold
-answers come in several spellings.
+A record has `question`, `generations` (the text) and `ground_truth`, as the d1 and DMPO repositories write them. Gold
+answers come in several formats.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ from unmask.scoring.records import BrokenError
 
 
 def understand(task: str, record: Any) -> tuple[str, tuple[Any, ...]]:
-    """The response, and the gold answer in the form that the task's judges take. Raises BrokenError."""
+    """Return the response and the gold answer as the task's scorers take them. Raises BrokenError with the reason."""
     if isinstance(record, BrokenError):
         raise record
     if not isinstance(record, dict):
-        raise BrokenError(f"a {type(record).__name__} where a record should be")
+        raise BrokenError(f"a {type(record).__name__} instead of a record")
     missing = {"question", "generations", "ground_truth"} - record.keys()
     if missing:
         raise BrokenError(f"no {', '.join(sorted(missing))}")
+    # Our own samples name their task; in files of others the key may be missing or mean something else.
     if str(record.get("task", task)) in TASKS.keys() - {task}:
         raise BrokenError(f"of task {record['task']}, not {task}")
     if not isinstance(record["generations"], str):
@@ -30,7 +31,7 @@ def understand(task: str, record: Any) -> tuple[str, tuple[Any, ...]]:
 
 
 def example_of(task: str, record: dict[str, Any], gold: tuple[Any, ...]) -> dict[str, Any]:
-    """The example of a record that was understood, with the columns that the reward of its task reads."""
+    """Build the example of a parsed record, with the columns that the reward of its task reads."""
     question = str(record["question"])
     match task:
         case "gsm8k" | "chain":
@@ -45,7 +46,8 @@ def example_of(task: str, record: dict[str, Any], gold: tuple[Any, ...]) -> dict
 
 
 def _number_text(truth: Any) -> str:
-    """A gold number as GSM8K's own file writes it: 18, where a record has 18.0. Of none, nothing."""
+    """Format a gold number as in GSM8K's own file: 18 where a record has 18.0; "" for None."""
+    # The released reward compares this text with the answer tag's, so "18.0" would never match.
     if truth is None or isinstance(truth, str):
         return (truth or "").rpartition("####")[2].strip()
     number = float(truth)
@@ -53,15 +55,17 @@ def _number_text(truth: Any) -> str:
 
 
 def points(task: str, protocol: str, record: Any) -> int:
-    """What a broken record could have earned: the blank cells of its puzzle if that can be read, else all 16."""
+    """Return the maximum points of a broken record, so that it counts as fully wrong in an accuracy."""
     if task != "sudoku" or protocol == "strict":
         return 1
+    # Published Sudoku counts blank cells; if the puzzle cannot be read, assume all 16.
     puzzle = _puzzle(record.get("question")) if isinstance(record, dict) else None
     return puzzle.count("0") if puzzle else 16
 
 
 def _gsm8k(question: Any, truth: Any) -> tuple[float | None]:
-    """A number; null where the repositories could not read their own gold answer, which counts as wrong for all."""
+    """Parse a gold number. It is None where the repositories failed to parse it; every answer is then wrong."""
+    # `float` would accept True as 1.0.
     if isinstance(truth, bool):
         raise BrokenError("ground_truth is not a number")
     if isinstance(truth, str):
@@ -82,10 +86,11 @@ def _text(question: Any, truth: Any) -> tuple[str]:
 
 
 def _countdown(question: Any, truth: Any) -> tuple[list[int], int]:
-    """[numbers, target], or both from the question."""
+    """Parse the numbers and the target from [numbers, target], or else from the question."""
     if isinstance(truth, list) and len(truth) == 2 and isinstance(truth[0], list):
         numbers, target = truth
     else:
+        # Cut long runs of digits: Python refuses to convert thousands of them. Such numbers exceed LARGEST anyway.
         found = re.search(r"Numbers: \[([0-9, ]+)\]\s*Target: ([0-9]+)", question if isinstance(question, str) else "")
         numbers = [int(digits) for digits in re.findall("[0-9]+", found.group(1)[:LONGEST])] if found else [None]
         target = int(found.group(2)[:LONGEST]) if found else None
@@ -95,7 +100,7 @@ def _countdown(question: Any, truth: Any) -> tuple[list[int], int]:
 
 
 def _sudoku(question: Any, truth: Any) -> tuple[str, str]:
-    """The puzzle, from the question, and its solution."""
+    """Parse the puzzle from the question, and check its solution."""
     puzzle = _puzzle(question)
     if puzzle is None:
         raise BrokenError("no 16-digit puzzle in the question")
@@ -112,9 +117,9 @@ def _puzzle(question: Any) -> str | None:
     return found.group()[-16:] if found else None
 
 
-LARGEST = 10**15  # of a Countdown puzzle's numbers; NaN and infinities are not below it
+LARGEST = 10**15  # of a Countdown puzzle's numbers; the comparison also rejects NaN and infinities
 LONGEST = 400  # characters
-# The name of a task's judge in each protocol, and how its gold answers are read.
+# Task -> name of its scorer in both protocols, and parser of its gold answers.
 TASKS = {
     "gsm8k": ("gsm8k", _gsm8k),
     "math500": ("math500", _text),

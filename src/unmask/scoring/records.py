@@ -1,7 +1,7 @@
-"""Files of generations: our own samples (parquet), JSON lines, and the JSON that the d1 and DMPO repositories write.
+"""Readers of generations: our own samples (parquet), JSON lines, and the JSON of the d1 and DMPO repositories.
 
-The latter is one object with a list `generations` of records, or such records one a line. Parquet and `.jsonl` are read
-piece by piece, so they may be larger than the memory.
+The latter is one object with a list `generations` of records, or one record per line. Parquet and `.jsonl` files are
+streamed, so they may be larger than memory.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from typing import Any
 
 from unmask.files import InputError
 
-# Columns of our sample files and what records call them.
+# Column of our sample files -> key of a record.
 OURS = {"prompt": "question", "completion": "generations", "gold": "ground_truth"}
-Numbered = tuple[int, Any]  # line of JSON lines, elsewhere the number of the record; the record
+Numbered = tuple[int, Any]  # line of a JSON lines file, otherwise the index of the record, from 1; and the record
 
 
 class BrokenError(ValueError):
-    """A record that cannot be understood."""
+    """Record that cannot be parsed."""
 
 
 def read_records(file: Path) -> Iterator[Numbered]:
-    """All records with their places, or a BrokenError in the place of one that is not JSON.
+    """Yield all records with their line or index; a BrokenError replaces a record that is not JSON.
 
-    Raises InputError if the file cannot be read or holds none.
+    Raises InputError if the file cannot be read or has no records.
     """
     read = _from_parquet if file.suffix == ".parquet" else _from_json
     place = 0
@@ -39,7 +39,7 @@ def read_records(file: Path) -> Iterator[Numbered]:
 
 
 def _from_json(file: Path) -> Iterator[Numbered]:
-    """Line by line if the file is called .jsonl, or is not JSON as a whole but has an object on some line."""
+    """Read line by line if the suffix is .jsonl, or if the whole file is not JSON but some line is an object."""
     if file.suffix == ".jsonl":
         with file.open("rb") as stream:
             yield from _lines(stream)
@@ -49,6 +49,8 @@ def _from_json(file: Path) -> Iterator[Numbered]:
         return
     whole = _json(content)
     lines = list(_lines(content.split(b"\n"))) if isinstance(whole, BrokenError) else []
+
+    # If no line is an object either, one error for the whole file is clearer than one for each line.
     yield from lines if any(isinstance(record, dict) for _, record in lines) else enumerate(_records(whole), 1)
 
 
@@ -59,7 +61,7 @@ def _lines(lines: Iterable[bytes]) -> Iterator[Numbered]:
 
 
 def _records(value: Any) -> list[Any]:
-    """The records of a whole file or of one line."""
+    """Return the records in the value of a whole file or of one line."""
     if isinstance(value, dict) and isinstance(value.get("generations"), list):
         return value["generations"]
     return value if isinstance(value, list) else [value]
@@ -73,7 +75,7 @@ def _json(text: bytes) -> Any:
 
 
 def _from_parquet(file: Path) -> Iterator[Numbered]:
-    """Rows with the names of records beside their own."""
+    """Yield rows with the keys of records in addition to their own columns."""
     from pyarrow.parquet import ParquetFile
 
     with ParquetFile(file) as table:
