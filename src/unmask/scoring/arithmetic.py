@@ -1,7 +1,7 @@
-"""The value of an arithmetic expression that a model wrote, exactly, without ever running it.
+"""Exact evaluation of arithmetic expressions that a model wrote, without executing them.
 
-The expression is parsed into a tree by `ast` and only the nodes named here are worked out, with rational numbers.
-Length, depth and the size of powers are bounded, so any text is done with in a few milliseconds.
+`ast` parses the expression, and only the node types listed here are evaluated, with rational numbers. Length, depth and
+the size of powers are bounded, so that any text takes at most a few milliseconds.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from fractions import Fraction
 
 LONGEST = 400  # characters; three numbers need twenty
 DEEPEST = 100  # nested operations
-MOST_BITS = 4096  # of a power
+MOST_BITS = 4096  # of a power's numerator or denominator
 ALLOWED = re.compile(r"[0-9+\-*/().\s]+", re.ASCII)
 
 
 def evaluate(text: str, *, python: bool = False) -> Fraction | None:
-    """The value of `text`, or None if it is no expression of + - * / and parentheses over whole numbers.
+    """Return the value of `text`, None if it is not an expression of + - * / and parentheses over whole numbers.
 
-    With `python`, decimals and Python's `**` and `//` count too, as they do for scripts that use `eval`.
+    With `python`, decimals and Python's `**` and `//` are allowed too, as in the papers' scripts, which call `eval`.
     """
     text = text.strip()
     if len(text) > LONGEST or not ALLOWED.fullmatch(text):
@@ -32,7 +32,7 @@ def evaluate(text: str, *, python: bool = False) -> Fraction | None:
 
 
 def integers(text: str) -> list[int] | None:
-    """All whole numbers in the text in order; None if it is too long to be an expression."""
+    """Return all whole numbers in the text in order, None if the text is too long to be an expression."""
     return [int(digits) for digits in re.findall(r"[0-9]+", text)] if len(text) <= LONGEST else None
 
 
@@ -42,6 +42,7 @@ def _value(node: ast.expr, depth: int, python: bool) -> Fraction:
     match node:
         case ast.Constant(value=int(number)):
             return Fraction(number)
+        # `str` gives the decimal that was written: 0.1 is 1/10 and not the nearest binary fraction.
         case ast.Constant(value=float(number)) if python and math.isfinite(number):
             return Fraction(str(number))
         case ast.UnaryOp(op=ast.UAdd() | ast.USub(), operand=inner):
@@ -70,6 +71,7 @@ def _combine(left: Fraction, operator: ast.operator, right: Fraction, python: bo
 
 
 def _power(base: Fraction, exponent: Fraction) -> Fraction:
+    # Check the size before computing the power: `9**9**9` would take all memory.
     bits = max(base.numerator.bit_length(), base.denominator.bit_length())
     if abs(exponent) * bits > MOST_BITS:
         raise ValueError("too large")

@@ -1,7 +1,7 @@
-"""The papers' protocol: how the scripts behind the published tables of d1 and DMPO read and judge an answer.
+"""The papers' protocol: extraction and scoring as in the scripts behind the published tables of d1 and DMPO.
 
-Facts, quirks included (docs/scoring.md): "1,000" in a box is 1, a Sudoku board may overwrite its givens,
-`**` counts as arithmetic. Numbers under this protocol stand beside published ones, and nowhere else.
+Their quirks are reproduced (docs/scoring.md): "1,000" in a box is 1, a Sudoku board may overwrite its givens, `**` is
+accepted as arithmetic. Use these scores only for comparison with published numbers.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from unmask.scoring.extraction import END, answer_text, boxed_terse, cut, last_b
 from unmask.scoring.normalise import same
 
 NUMBER = re.compile(r"-?\d+\.?\d*")
-LONGEST_NUMBER = 1000  # characters; a float has at most 309 digits before the point
+LONGEST_NUMBER = 1000  # characters; a float has at most 309 digits before the point, more are infinite
 SUM = re.compile(r"[0-9+\-*/() ]+")
 TEX_OPERATORS = (("\\div", "/"), ("\\times", "*"), ("\\cdot", "*"))
 TOLERANCE = 1e-5
 
 
 def gsm8k(response: str, gold: float | None) -> Verdict:
-    """Right if the first number found in a box, or else the answer tag's number, is the gold one as a float."""
+    """Compare the first number in a box, or else the last one in the answer tag, with the gold number, as floats."""
     number = _boxed_number(response)
     if number is None:
         number = _read_float(answer_text(response) or "", last=True)
@@ -29,13 +29,14 @@ def gsm8k(response: str, gold: float | None) -> Verdict:
 
 
 def chain(response: str, gold: float | None) -> Verdict:
-    """As GSM8K, for which it stands."""
+    """Score like GSM8K, which `chain` replaces at laptop scale."""
     return gsm8k(response, gold)
 
 
 def math500(response: str, gold: str) -> Verdict:
-    """Right if the last box, or else the answer tag, is the same string after normalising."""
+    """Compare the last box, or else the answer tag, with the gold answer, as strings after normalisation."""
     answer = last_box(response)
+    # `last_box` returns the whole response if there is no box, so the tag only matters for an empty or unclosed one.
     if not answer:
         tagged = answer_text(response)
         answer = answer if tagged is None else tagged
@@ -43,9 +44,10 @@ def math500(response: str, gold: str) -> Verdict:
 
 
 def countdown(response: str, numbers: list[int], target: int) -> Verdict:
-    """Right if the last box's expression uses exactly the numbers and has the target as its value."""
+    """Check that the expression uses exactly the numbers and has the target as its value, within 1e-5."""
     expression = countdown_expression(response)
     right = False
+    # Every run of digits counts as a number, also within a decimal: `3.4*5` uses 3, 4 and 5.
     used = integers(expression)
     if used is not None and sorted(used) == sorted(numbers):
         value = evaluate(expression, python=True)
@@ -54,40 +56,45 @@ def countdown(response: str, numbers: list[int], target: int) -> Verdict:
 
 
 def terse_countdown(response: str, numbers: list[int], target: int) -> Verdict:
-    """The same for the form of tiny models, `12-04` in tags."""
+    """Score the terse form of tiny models, `12-04` in answer tags, like `countdown`."""
     return countdown(boxed_terse(response), numbers, target)
 
 
 def sudoku(response: str, puzzle: str, solution: str) -> Verdict:
-    """Counts the blank cells filled right; what the answer says of the given cells does not matter."""
+    """Count the correct blank cells; given cells are ignored."""
     written = sudoku_board(response)
+    # The scripts pad a short board with zeros and cut a long one: neither loses points for its correct cells.
     board = written.ljust(16, "0")[:16]
     blanks = [i for i, given in enumerate(puzzle) if given == "0"]
     return Verdict(written or None, sum(board[i] == solution[i] for i in blanks), len(blanks))
 
 
 def simplify(response: str, gold: str) -> Verdict:
-    """Right if the answer tag holds the same string (our stand-in for MATH500; no paper has it)."""
+    """Compare the answer tag with the gold answer as strings, as for MATH500, which `simplify` replaces."""
     answer = answer_text(cut(response))
     return Verdict(answer, int(answer == gold))
 
 
 def countdown_expression(response: str) -> str:
-    """The expression that is judged: the last box, or else the answer tag or the text, up to an equals sign."""
+    """Extract the expression: the last box, or else the answer tag or the text, up to an equals sign."""
     text = last_box(response)
     if text is None:
         tagged = answer_text(response)
         text = response if tagged is None else tagged
     for name, symbol in TEX_OPERATORS:
         text = text.replace(name, symbol)
-    for found in SUM.finditer(text):  # a pattern that ends in `=` would take quadratic time
+
+    # What precedes `= number` is the expression. Looking for `=` after each match takes linear time; a single pattern
+    # that ends in `=` would take quadratic time on long runs of digits.
+    for found in SUM.finditer(text):
         if re.match(r"=[0-9. ]", text[found.end() : found.end() + 2]):
             return found.group().strip()
     return text
 
 
 def sudoku_board(response: str) -> str:
-    """The board as written, white space removed; "" if none is found."""
+    """Extract the board as written, without white space; "" if there is none."""
+    # The scripts try five places in this order and take the first that is not empty, whatever it holds.
     found = (text for text in (_fenced(response), _tagged(response), _after_tag(response)) if text.strip())
     text = next(found, None)
     if text is None:
@@ -97,14 +104,14 @@ def sudoku_board(response: str) -> str:
 
 
 def _boxed_number(response: str) -> float | None:
-    """The number in the first box that has one; empty boxes and dots are passed over."""
+    """Return the number in the first box that has one, skipping empty boxes and dots."""
     contents = (box.strip() for box in simple_boxes(response))
     numbers = (_read_float(content, last=False) for content in contents if content.strip("."))
     return next((number for number in numbers if number is not None), None)
 
 
 def _read_float(text: str, *, last: bool) -> float | None:
-    """The text as a float, or else the first or last number in it."""
+    """Parse the text as a float, or else return the first or last number in it."""
     try:
         return float(text[:LONGEST_NUMBER])
     except ValueError:
@@ -113,20 +120,20 @@ def _read_float(text: str, *, last: bool) -> float | None:
 
 
 def _fenced(response: str) -> str:
-    """Digits and white space that fill a code fence after the answer tag."""
+    """Return the content of a code fence after the answer tag, if it is only digits and white space."""
     _, _, rest = response.partition("<answer>")
     found = re.search(r"```([\d\s]+)```", rest)
     return found.group(1) if found else ""
 
 
 def _tagged(response: str) -> str:
-    """From the answer tag to the first of its end, an end of turn and an end of text."""
+    """Return the text from the answer tag to its closing tag or the first end token, "" if neither follows."""
     _, _, rest = response.partition("<answer>")
     inside, *closed = re.split(f"{END.pattern}|</answer>", rest, maxsplit=1)
     return inside if closed else ""
 
 
 def _after_tag(response: str) -> str:
-    """From the end of the answer to the first end of turn or text, or to the end."""
+    """Return the text after the closing answer tag, up to the first end token."""
     _, _, rest = response.partition("</answer>")
     return cut(rest)

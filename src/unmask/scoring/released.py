@@ -1,8 +1,9 @@
-"""The training rewards of the released codes, quirks included: d1 (commit 837888f) and DMPO (commit 96af1a4).
+"""Training rewards of the released code, including its quirks: d1 (commit 837888f) and DMPO (commit 96af1a4).
 
-Each function takes the text that theirs take, with the tag that begins it, and returns the parts. The two codes differ
-in one place, the test for a box (`math500`). docs/scoring.md names the lines. Where they call `eval` on what a model
-wrote, the expression is parsed here and computed with Python's numbers. Every rule takes linear time.
+Each function takes the same text as theirs, including the opening tag, and returns the parts of the reward. The two
+repositories differ in one place, the check for a box (`math500`). docs/scoring.md lists the lines. Where they call
+`eval` on a model's output, the expression is parsed here and computed with Python's numbers. Every rule takes linear
+time.
 """
 
 from __future__ import annotations
@@ -20,13 +21,14 @@ JOINED = re.compile(r"</reasoning>\s*<answer>")
 EXACT = re.compile(r"<reasoning>\n[^\n]*\n</reasoning>\n<answer>\n[^\n]*\n</answer>\n\n?")
 ARITHMETIC = re.compile(r"[\d+\-*/().\s]+")
 TOLERANCE = 1e-5
-LONGEST = 10_000  # characters of an expression; a longer one counts as one without a value
-DEEPEST = 200  # nested operations, likewise
-MOST_BITS = 1 << 20  # of a power, likewise
+# Bounds on expressions, beyond which one has no value here; theirs may hang the training run.
+LONGEST = 10_000  # characters
+DEEPEST = 200  # nested operations
+MOST_BITS = 1 << 20  # of a power
 
 
 def gsm8k(text: str, gold: str) -> dict[str, float]:
-    """Up to 4.0: tags, two patterns that no line break may interrupt, an answer of digits, and the gold text."""
+    """Return up to 4.0: tags, loose and exact format without line breaks, an answer of digits, and the gold text."""
     answer = text.rpartition("<answer>")[2].partition("</answer>")[0].strip()
     return {
         "tags": _tags(text),
@@ -38,13 +40,14 @@ def gsm8k(text: str, gold: str) -> dict[str, float]:
 
 
 def math500(text: str, gold: str, backspace: bool) -> dict[str, float]:
-    """2.0 for the right string; 1, 0.75, 0.5 or 0.25 for answer tag and box, tag alone, box alone or neither.
+    """Return 2.0 for the right string, plus 1, 0.75, 0.5 or 0.25 for answer tag and box, tag only, box only or neither.
 
-    With `backspace`, as in d1, a box is looked for by a pattern that begins with a backspace, which no answer has.
+    With `backspace`, as in d1, the check for a box uses a pattern that begins with a backspace, which no answer has.
     """
     pieces = text.split("<answer>", 2)
     tagged = len(pieces) > 1
     place = pieces[1].partition("</answer>")[0] if tagged else text
+    # "\boxed" without a raw string is a backspace followed by "oxed".
     box = "\boxed" if backspace else "\\boxed"
     answer = last_box(text)
     return {
@@ -54,7 +57,7 @@ def math500(text: str, gold: str, backspace: bool) -> dict[str, float]:
 
 
 def countdown(text: str, numbers: list[int], target: float) -> dict[str, float]:
-    """1 if the last closed answer tag holds an expression of the numbers with the right value, else 0.1 for the tag."""
+    """Return 1.0 if the last closed answer tag has a correct expression, 0.1 for any other content, 0 without a tag."""
     expression = _last_answer(text)
     if expression is None:
         return {"value": 0.0}
@@ -66,7 +69,7 @@ def countdown(text: str, numbers: list[int], target: float) -> dict[str, float]:
 
 
 def sudoku(text: str, puzzle: str, solution: str) -> dict[str, float]:
-    """The share of blank cells right, read from all digits in the last closed answer tag."""
+    """Return the share of correct blank cells, read from all digits in the last closed answer tag."""
     digits = "".join(filter(str.isdigit, _last_answer(text) or ""))
     blanks = [i for i, given in enumerate(puzzle) if given == "0"]
     right = sum(digits[i : i + 1] == solution[i] for i in blanks)
@@ -74,13 +77,12 @@ def sudoku(text: str, puzzle: str, solution: str) -> dict[str, float]:
 
 
 def _tags(text: str) -> float:
-    """0.125 for each tag on lines of its own, less 0.001 for each character after the answer, counted twice.
-
-    Where no line break follows the closing tag, the first count is that of the whole text. Their split finds tags from
-    the left; of two that share a line break, the second is not one to it.
-    """
+    """Return 0.125 for each tag on its own line, minus 0.001 for each character after the answer, counted twice."""
+    # `count` and `split` scan from the left without overlaps: of two tags that share a line break, the second is not
+    # found.
     found = [text.count(tag) == 1 for tag in TAGS]
     earned = 0.125 * sum(found)
+    # If no line break follows the closing tag, the first split does not find it and the whole text is penalised.
     if found[2]:
         earned -= 0.001 * len(text.split("\n</answer>\n")[-1])
     if found[3]:
@@ -89,19 +91,20 @@ def _tags(text: str) -> float:
 
 
 def _is_loose(text: str) -> bool:
-    """Whether a reasoning block and an answer block begin the text, neither with a line break inside.
-
-    A join that ends in the first line is followed by an answer on that line; only the last join can end in another.
-    """
+    """Return True if the text begins with a reasoning block and an answer block, neither with a line break inside."""
     if not text.startswith("<reasoning>"):
         return False
+
+    # The reasoning must end on the first line, but `\s*` between the tags may cross lines. Checking two joins keeps the
+    # time linear: of those that end on the first line, the first has all that follows the others; only the last join
+    # can end on a later line.
     end = len(text.partition("\n")[0])
     joins = [join for join in JOINED.finditer(text, len("<reasoning>")) if join.start() < end]
     return any("</answer>" in text[join.end() :].partition("\n")[0] for join in joins[:1] + joins[-1:])
 
 
 def _last_answer(text: str) -> str | None:
-    """What the last pair of answer tags holds, without surrounding white space; None if there is none."""
+    """Return the stripped content of the last pair of answer tags, None if there is none."""
     found, rest = None, text
     while True:
         _, opened, rest = rest.partition("<answer>")
@@ -112,7 +115,7 @@ def _last_answer(text: str) -> str | None:
 
 
 def _uses(expression: str, numbers: list[int]) -> bool:
-    """Whether the digits in the expression are these numbers, each once."""
+    """Return True if the runs of digits in the expression are exactly these numbers."""
     try:
         return sorted(int(digits) for digits in re.findall(r"\d+", expression)) == sorted(numbers)
     except ValueError:  # more digits than Python converts
@@ -127,7 +130,7 @@ def _is_close(value: Number, target: float) -> bool:
 
 
 def evaluate(expression: str) -> Number | None:
-    """The value that Python gives an expression of digits, + - * / ( ) and points; None if it raises or has none."""
+    """Evaluate an expression of digits, + - * / ( ) and points as Python would; None if that fails."""
     if len(expression) > LONGEST or not ARITHMETIC.fullmatch(expression):
         return None
     try:
@@ -169,6 +172,7 @@ def _combine(left: Number, operator: ast.operator, right: Number) -> Number:
 
 
 def _power(base: Number, exponent: Number) -> Number:
+    # Only powers of integers can grow without bound; those of floats overflow with an error.
     if isinstance(base, int) and isinstance(exponent, int):
         bits = exponent * base.bit_length() if abs(base) > 1 else 0
         if bits > MOST_BITS:

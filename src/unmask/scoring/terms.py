@@ -1,4 +1,4 @@
-"""Sums of terms such as `6a+2b`, the answers of the task `simplify`, as mathematics."""
+"""Parsing of sums of terms such as `6a+2b`, the answers of the task `simplify`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ TERM = re.compile(r"([+-]?)([0-9]{1,3})([a-z])", re.ASCII)
 
 
 def coefficients(expression: str) -> dict[str, int] | None:
-    """The collected coefficients that are not 0; None if the text is no sum of terms."""
+    """Return the collected non-zero coefficients by letter, None if the text is not a sum of terms."""
     if len(expression) > LONGEST or TERM.sub("", expression):
         return None
     found: dict[str, int] = {}
