@@ -1,8 +1,8 @@
-r"""Whether two LaTeX answers are the same mathematics: by reading them where that decides, else by math-verify, safely.
+r"""Mathematical equivalence of two LaTeX answers: direct comparison where possible, otherwise math-verify in a sandbox.
 
-Numbers, words, numerals of a base and times of day are compared here, exactly. The rest is compared symbolically in a
-process of its own (worker.py), because that can hang or eat all memory. It is started at the first question and ends
-with this one.
+Numbers, words, numerals in a base and times of day are compared here, exactly. Everything else is compared symbolically
+in a separate process (worker.py), because that can hang or exhaust the memory. The process starts with the first such
+comparison and ends with this one.
 """
 
 from __future__ import annotations
@@ -22,30 +22,42 @@ from unmask.scoring.quantities import differ, exact, percentage, without_unit
 from unmask.scoring.spelling import plain
 
 LONGEST = 300  # characters of an answer; the longest gold answer of MATH500 has 53
-TOLERANCE = Fraction(1, 10**6)  # of a decimal that stands for a number without a finite one, relative
+TOLERANCE = Fraction(1, 10**6)  # relative, for the decimal of a number that has no finite one
 WORKER = Path(__file__).with_name("worker.py")
+# `\text{Evelyn}`, `\mathrm{odd}`.
 WORDS = re.compile(r"\\(?:text|mbox|text(?:rm|bf|it)|math(?:rm|bf|it))\s*\{\s*([^{}]*[a-zA-Z][^{}]*)\}")
+# `204_5`, `204_{5}`, `204 (base 5)`, `204\text{ in base }5`.
 NUMERAL = re.compile(
     r"\(?\s*([0-9A-Z]+)\s*\)?\s*(?:_|(?:\\text\s*\{)?\s*\(?(?:in )?base)\s*[{}]?"
     r"\s*(?:\\text\s*\{)?\s*([0-9]{1,2})[\s})]*"
 )
 BASES = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 NAMED_BASE = re.compile(rf"(?<![a-z])({'|'.join(BASES)})(?![a-z])", re.IGNORECASE)
+# `3:30`, `3:30 p.m.`, `3:30\text{ PM}`.
 TIME = re.compile(r"([0-9]{1,2}:[0-9]{2})\s*(?:\\[a-z]+\s*\{)?\s*(?:([ap])\.?\s*m\.?)?\s*\}?", re.IGNORECASE)
 
 
 def equivalent(gold: str, answer: str) -> tuple[bool, str]:
-    """Whether the answer equals the gold one, and a note if that could not be found out."""
+    """Return True if the answer equals the gold one, and a note if that could not be decided.
+
+    Raises RuntimeError if math-verify is needed but missing or broken.
+    """
     if answer.strip() == gold.strip():
         return True, ""
     if len(answer) > LONGEST:
         return False, "too long to compare"
+
+    # A comma that is left in the gold answer separates the items of a list, so those of the answer must do so too.
     gold_text = plain(gold)
     answer_text = plain(answer, commas="," not in gold_text).removeprefix("=").lstrip()
+
+    # The direct comparisons are exact and cheap; each returns None if it does not apply.
     for compare in (_as_words, _as_numerals, _as_times, _as_numbers):
         verdict = compare(gold_text, answer_text)
         if verdict is not None:
             return verdict, ""
+
+    # math-verify ignores what it cannot parse, so anything that it would misread is rejected first.
     (left, unit), (right, other) = without_unit(gold_text), without_unit(answer_text)
     if differ(unit, other) or not readable(left, right):
         return False, ""
@@ -56,20 +68,24 @@ def equivalent(gold: str, answer: str) -> tuple[bool, str]:
 
 
 def _as_words(gold: str, answer: str) -> bool | None:
-    """Whether the words are the same, where the gold answer is words."""
+    """Return True if the words are the same; None if the gold answer is not in words."""
     return _words(gold) == _words(answer) if WORDS.fullmatch(gold) else None
 
 
 def _words(text: str) -> str:
-    """The words without type face, articles, case, and brackets around an option's letter."""
+    """Normalise words: drop type face, articles, case, and the brackets around the letter of an option."""
     words = WORDS.sub(r" \1 ", text).lower().strip(" .,;!\"'")
     option = re.fullmatch(r"\(\s*([a-z])\s*\)", words)
     return option.group(1) if option else re.sub(r"^(?:an?|the) ", "", " ".join(words.split()))
 
 
 def _as_numerals(gold: str, answer: str) -> bool | None:
-    """Whether digits and base are the same, where the gold answer names a base; the answer may leave it out."""
+    """Return True if digits and base are the same; None if the gold answer names no base.
+
+    The answer may omit the base.
+    """
     numeral, other = (NUMERAL.fullmatch(NAMED_BASE.sub(_base, text)) for text in (gold, answer))
+    # Without a base the gold number is decimal, which the answer may spell out as `_{10}`.
     if numeral is None:
         return other.group(1) == gold if other is not None and other.group(2) == "10" and gold.isdigit() else None
     return answer == numeral.group(1) or (other is not None and other.groups() == numeral.groups())
@@ -80,7 +96,10 @@ def _base(named: re.Match[str]) -> str:
 
 
 def _as_times(gold: str, answer: str) -> bool | None:
-    """Whether the time of day is the same, where the gold answer has `a.m.` or `p.m.`; the answer may leave it out."""
+    """Return True if the time of day is the same; None if the gold answer is not a time with `a.m.` or `p.m.`.
+
+    The answer may omit `a.m.` or `p.m.`.
+    """
     time, other = TIME.fullmatch(gold), TIME.fullmatch(answer)
     if time is None or not time.group(2):
         return None
@@ -89,17 +108,28 @@ def _as_times(gold: str, answer: str) -> bool | None:
 
 
 def _as_numbers(gold: str, answer: str) -> bool | None:
-    """Whether two numbers are equal, None if either is none; both may have units, and the answer `x = ` in front."""
+    """Return True if two numbers are equal; None if one of the texts is not a number.
+
+    Both may have units, and the answer may start with `x = `.
+    """
+    # Only the last side of a single equation is the answer; `x = 1 or x = 2` states two.
     if not re.search("[,;<>]|or|and", answer):
         answer = answer.rpartition("=")[2]
+
+    # A per cent sign is taken off before the unit, because it changes the value.
     of_gold, of_answer = percentage(gold), percentage(answer)
     left, unit = without_unit(gold if of_gold is None else of_gold)
     right, other = without_unit(answer if of_answer is None else of_answer)
     number, found = exact(left), exact(right)
     if number is None or found is None:
         return None
+
+    # `36%` is not `\$36`: a percentage excludes every unit.
     if differ(unit, other) or (unit and of_answer is not None) or (other and of_gold is not None):
         return False
+
+    # With a per cent sign on one side only, `28%` is 28 (the question may have asked for the number of per cent) and
+    # 0.28. But a gold answer below 1 without the sign is a fraction: 0.5 is `50%`, not `0.5%`.
     if of_gold is not None and of_answer is None:
         return found in (number, number / 100)
     if of_gold is None and of_answer is not None:
@@ -108,7 +138,9 @@ def _as_numbers(gold: str, answer: str) -> bool | None:
 
 
 def _close(gold: Fraction, found: Fraction) -> bool:
-    """Whether a decimal stands for a number that no finite decimal equals, to six digits."""
+    """Return True if `found` rounds `gold` within TOLERANCE and `gold` has no finite decimal."""
+    # A fraction has a finite decimal exactly if its denominator has no prime factors but 2 and 5; then only the exact
+    # value is correct.
     rest = gold.denominator
     for factor in (2, 5):
         while rest % factor == 0:
@@ -118,7 +150,8 @@ def _close(gold: Fraction, found: Fraction) -> bool:
 
 @functools.lru_cache(maxsize=100_000)
 def _compare(gold: str, answer: str, rounded: bool) -> bool:
-    """The worker's verdict. Raises TimeoutError, which is not remembered, if it has none."""
+    """Return the worker's verdict. Raises TimeoutError if it has none."""
+    # `lru_cache` does not store exceptions, so an undecided pair is tried again: the cause may have been temporary.
     verdict = _ask(json.dumps([gold, answer, rounded]))
     if verdict is None:
         raise TimeoutError
@@ -135,16 +168,19 @@ def _ask(question: str) -> bool | None:
         return json.loads(worker.stdout.readline())
     except (BrokenPipeError, json.JSONDecodeError):
         _worker.cache_clear()
-        if worker.wait(timeout=10) > 0:  # it failed by itself, and would again: no answer would ever be right
-            raise RuntimeError(f"{WORKER} failed; its error is above. Is math-verify==0.9.0 there?") from None
-        return None  # it was killed, by the system for instance
+        # A positive exit code is the worker's own failure: it would fail again, and every answer would be wrong. A
+        # negative one is a signal, from the out-of-memory killer for instance; the next comparison starts a new worker.
+        if worker.wait(timeout=10) > 0:
+            raise RuntimeError(f"{WORKER} failed; see its error above. Is math-verify==0.9.0 installed?") from None
+        return None
 
 
 @functools.cache
 def _worker() -> subprocess.Popen[str]:
     if importlib.util.find_spec("math_verify") is None:
-        raise RuntimeError("the strict protocol of MATH500 needs math-verify; pip install math-verify==0.9.0")
+        raise RuntimeError("the strict protocol of MATH500 needs math-verify: pip install math-verify==0.9.0")
     pipe = subprocess.PIPE
+    # `-P` keeps the folder of the script out of sys.path, where our modules could shadow installed ones.
     worker = subprocess.Popen(
         [sys.executable, "-P", str(WORKER)], stdin=pipe, stdout=pipe, text=True, encoding="utf-8", bufsize=1
     )

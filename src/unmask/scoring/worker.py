@@ -1,8 +1,8 @@
-"""The process that decides whether two LaTeX answers are the same mathematics; started by equivalence.py, as a file.
+"""Worker process that decides whether two LaTeX answers are equivalent; equivalence.py starts it as a script.
 
-It reads one JSON list a line, [gold, answer, whether the answer has a decimal point], and writes one JSON verdict a
+It reads one JSON list per line, [gold, answer, true if the answer has a decimal point], and writes one JSON verdict per
 line: true, false, or null if the comparison was cut off or failed. Each pair is compared in a forked child with limits
-on time and memory that the kernel enforces, so a hung answer costs its limit and nothing else.
+on time and memory that the kernel enforces, so a hung comparison costs no more than its limit.
 """
 
 import json
@@ -18,9 +18,9 @@ from latex2sympy2_extended import NormalizationConfig
 from math_verify import LatexExtractionConfig, parse, verify
 from sympy import Basic, Expr, Ge, Gt, Intersection, Interval, Le, Lt, Union
 
-# The clock's limit is for a child that sleeps. It is wide, lest verdicts depend on how busy the machine is.
+# The wall-clock limit catches a child that sleeps. It is generous so that verdicts do not depend on the machine's load.
 CPU_SECONDS, WALL_SECONDS, MEMORY = 0.5, 5.0, 4 << 30
-# Only a whole box is parsed: without one, math-verify searches the text for any number. Units are taken off before.
+# Parse only the box: without it, math-verify searches the text for any number. Units have been removed already.
 BOX = LatexExtractionConfig(
     boxed_match_priority=0,
     try_extract_without_anchor=False,
@@ -28,13 +28,13 @@ BOX = LatexExtractionConfig(
         basic_latex=True, units=False, malformed_operators=True, nits=False, boxed="last", equations=False
     ),
 )
-DIGITS = 50  # worked out of a number
-EXACT, ROUNDED = 1e-30, 1e-6  # relative differences: of equal numbers, and of a decimal from what it stands for
+DIGITS = 50  # precision of numerical evaluation
+EXACT, ROUNDED = 1e-30, 1e-6  # relative tolerances: for equal numbers, and for a rounded decimal
 INEQUALITIES = (Ge, Gt, Le, Lt)
 AND = re.compile(r"and|\\text\s*\{\s*and\s*\}|\\land|\\wedge")
 OR = re.compile(r"or|\\text\s*\{\s*or\s*\}|\\lor|\\vee")
 CONNECTED = re.compile(rf"(?<![a-zA-Z\\])(?:{AND.pattern}|{OR.pattern}|,|;)(?![a-zA-Z])")
-# Pairs that make SymPy load and cache what most comparisons need, once for all children.
+# Comparisons before the first fork, so that children inherit what SymPy loads and caches for most pairs.
 WARM_UP = (
     ("\\frac{1}{2}", "0.5"),
     ("(3, \\frac{\\pi}{2})", "(3, \\pi)"),
@@ -45,12 +45,13 @@ WARM_UP = (
     ("\\begin{pmatrix} 1 \\\\ 2 \\end{pmatrix}", "3"),
     ("\\text{Evelyn}", "x"),
 )
-SAME, DIFFERENT = 10, 11  # exit codes; anything else means that the child was cut off or failed
+SAME, DIFFERENT = 10, 11  # exit codes of a child; any other means that it was cut off or failed
 
 
 def compare(gold: str, answer: str, rounded: bool = False) -> bool:
-    """Whether two answers are equal as mathematics, the answer a rounded decimal or not; no time limit of its own."""
+    """Return True if two answers are equivalent, without a time limit. `rounded`: the answer has a decimal point."""
     left, right = read(gold), read(answer)
+    # An answer may write the gold interval as inequalities.
     if isinstance(left, Union | Interval):
         right = solutions(answer, right, all_hold=isinstance(left, Interval))
     if left is None or right is None:
@@ -63,13 +64,13 @@ def compare(gold: str, answer: str, rounded: bool = False) -> bool:
 
 
 def read(text: str) -> Any:
-    """The whole text as a SymPy object, None if it is no formula."""
+    """Parse the whole text as a SymPy object, None if that fails."""
     found = parse(f"\\boxed{{{text}}}", [BOX], fallback_mode="no_fallback", parsing_timeout=None)
     return found[0] if found else None
 
 
 def equal_numbers(gold: Expr, answer: Expr, *, rounded: bool) -> bool:
-    """Whether two numbers agree, a decimal to six digits with a number that has no finite one."""
+    """Return True if two numbers are equal, or if a rounded decimal is within 1e-6 of an irrational gold number."""
     one, other = (number.doit().evalf(DIGITS) for number in (gold, answer))
     if not (one.is_finite and other.is_finite):
         return one == other
@@ -80,15 +81,16 @@ def equal_numbers(gold: Expr, answer: Expr, *, rounded: bool) -> bool:
 
 
 def solutions(text: str, answer: Basic | None, *, all_hold: bool) -> Basic | None:
-    """Several inequalities in one variable, `x < 2 or x > 3`, as a set; any other answer as it is.
+    """Convert several inequalities in one variable, `x < 2 or x > 3`, to a set; return any other answer unchanged.
 
-    A comma says neither `and` nor `or`: `all_hold` does.
+    A comma means `and` if `all_hold`, else `or`.
     """
     parts = [read(part) for part in CONNECTED.split(text)]
     if len(parts) < 2 or not all(type(part) in INEQUALITIES for part in parts):
         return answer
     if len({tuple(part.free_symbols) for part in parts}) > 1:
         return answer
+    # `and` mixed with `or` has no unambiguous reading.
     words = {AND.fullmatch(word.strip()) is not None for word in CONNECTED.findall(text) if word.strip() not in ",;"}
     if len(words) > 1:
         return answer
@@ -97,27 +99,31 @@ def solutions(text: str, answer: Basic | None, *, all_hold: bool) -> Basic | Non
 
 
 def limited(gold: str, answer: str, rounded: bool) -> bool | None:
-    """The same in a child process with limits; None if it hit one or could not read the pair."""
+    """Compare in a child process with limits; None if it exceeded one or failed."""
     child = os.fork()
     if child == 0:
+        # No handlers are installed: the default action of both timers' signals ends the process, even inside C code.
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-        signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)  # the default action of both signals is to end the process
+        signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
         signal.setitimer(signal.ITIMER_REAL, WALL_SECONDS)
         try:
             os._exit(SAME if compare(gold, answer, rounded) else DIFFERENT)
-        finally:  # whatever went wrong, never fall back into the parent's loop
+        # Whatever went wrong, the child must never fall through into the parent's loop.
+        finally:
             os._exit(1)
     _, status = os.waitpid(child, 0)
     return {SAME: True, DIFFERENT: False}.get(os.waitstatus_to_exitcode(status))
 
 
 def main() -> None:
-    """Answer pairs until the input ends."""
+    """Compare pairs until the input ends."""
     logging.disable(logging.CRITICAL)
     for gold, answer in WARM_UP:
         compare(gold, answer)
+
+    # Redirect stdout to stderr: what a library prints must not be taken for a verdict.
     verdicts = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what a library prints must not pass for a verdict
+    os.dup2(2, 1)
     for line in sys.stdin:
         print(json.dumps(limited(*json.loads(line))), file=verdicts, flush=True)
 
