@@ -123,7 +123,7 @@ def test_no_sample_is_drawn_from_damaged_weights(made, tmp_path, where):
         ended = steps.run("evaluate_policy", tmp_path, tmp_path / "out")
         assert ended.code == 1
         name = where.partition("/")[2]
-        assert ended.said.startswith(f"evaluate_policy: {(folder / where).parent}: {name}: not as {SUMS} says")
+        assert ended.said.startswith(f"evaluate_policy: {(folder / where).parent}: {name}: not as recorded in {SUMS}")
         assert len(ended.said.strip().splitlines()) == 1
         assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
 
@@ -172,9 +172,9 @@ def test_a_spec_changed_by_hand_is_taken_with_its_digest(grid, tmp_path):
     file = tmp_path / "spec.yaml"
     grid.runs[RUN].write(file)
     file.write_text(file.read_text().replace("lora_rank: 4", "lora_rank: 8"))
-    with pytest.raises(InputError, match="put the digest of the values there if you changed them yourself") as caught:
+    with pytest.raises(InputError, match="write the digest of the values there if you edited it on purpose") as caught:
         Run.read(file)
-    old, new = (word.split("'")[1] for word in str(caught.value).split(" is ")[1].split(" that of its values "))
+    old, new = (word.split("'")[1] for word in str(caught.value).split(" is ")[1].split(" but its values have "))
     file.write_text(file.read_text().replace(old, new))
     assert Run.read(file).training["lora_rank"] == 8
 

@@ -64,8 +64,8 @@ def test_the_released_prompts_are_fetched_for_their_preset(raw):
     said = all_that_lacks(raw, "all")
     (line,) = [line for line in said if "gsm8k_evaluation" in line]
     assert line == (
-        "fidelities.released.task_settings.gsm8k.evaluation_prompt_file: data/prompts/gsm8k_evaluation.txt is not "
-        "there; fetch it: `make data`, or src/fetch_data.py in another folder"
+        "fidelities.released.task_settings.gsm8k.evaluation_prompt_file: data/prompts/gsm8k_evaluation.txt does "
+        "not exist; fetch it: `make data`, or src/fetch_data.py in another folder"
     )
     assert len(said) == 2 + 9
     put_files()

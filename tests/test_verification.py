@@ -87,7 +87,7 @@ def test_a_changed_file_is_found_in_spite_of_the_memory(model, hashed):
     shard = "model-00002-of-00002.safetensors"
     flip((model / shard).resolve())
     for _ in range(2):  # a wrong hash is not remembered
-        with pytest.raises(InputError, match=rf"{shard}: not as {SUMS} says"):
+        with pytest.raises(InputError, match=rf"{shard}: not as recorded in {SUMS}"):
             check_seal(model, remember=True)
     assert hashed == {shard: 2}
 
