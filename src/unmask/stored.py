@@ -1,4 +1,4 @@
-"""Splits made of stored rows: what repeats itself, or is tested, is not trained on. Nothing is dropped silently."""
+"""Splits of stored rows, without duplicates or test problems in the training split. Dropped rows are reported."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 from unmask.sources import Row, cut_off, place_of, read_examples
 
-SHOWN = 10  # rows that a message or manifest lists
+SHOWN = 10  # maximum of row numbers listed in a message or manifest
 
 
 @dataclass(frozen=True)
 class Note:
-    """Rows of a source that are not as they should be, counted from 1, and whether they were dropped."""
+    """Rows of a source with a defect; row numbers count from 1, and `dropped` tells if they were removed."""
 
     place: str
     what: str
@@ -26,13 +26,13 @@ class Note:
         return f"{self.place}: {count} {'dropped' if self.dropped else 'kept'}, {self.what}: {listed}"
 
     def to_json(self) -> dict[str, Any]:
-        """As a manifest has it."""
+        """Convert the note to the form in a manifest."""
         first = self.rows[:SHOWN]
         return {"place": self.place, "what": self.what, "count": len(self.rows), "rows": first, "dropped": self.dropped}
 
 
 class Splits(dict[str, list[Row]]):
-    """Examples by split, with notes on the rows they were made of."""
+    """Examples by split, with notes on defective rows of their sources."""
 
     def __init__(self, splits: dict[str, list[Row]], notes: Iterable[Note] = ()) -> None:
         super().__init__(splits)
@@ -42,9 +42,9 @@ class Splits(dict[str, list[Row]]):
 def stored_splits(
     train: dict[str, Any] | None, test: dict[str, Any] | None, make: Callable[[Row], Row], validation: int, seed: int
 ) -> Splits:
-    """The splits of a benchmark: training rows without repeats and test problems, some of them as validation.
+    """Return train, validation and test splits; training rows are distinct and contain no test problem.
 
-    Test problems stay as they were published. A source that is None has no split.
+    A source that is None has no split. Raises ValueError if a row is malformed or if too few rows are left.
     """
     made, notes = {}, []
     tested = read_examples(test, "test", make) if test else []
@@ -55,7 +55,10 @@ def stored_splits(
         try:
             made["train"], made["validation"] = cut_off(kept, validation, seed)
         except ValueError as error:
+            # Too few rows are left: the notes say how many were dropped before, and why.
             raise ValueError("; ".join([str(error), *(str(note) for note in dropped if note.rows)])) from error
+
+    # Test problems stay exactly as published, for scores to be comparable; repeats are only reported.
     if test:
         notes.append(repeats(tested, problem, place_of(test, "test")))
         made["test"] = tested
@@ -63,14 +66,14 @@ def stored_splits(
 
 
 def problem(example: Row) -> str:
-    """The question, whatever its white space."""
+    """Return the key by which questions are compared: the question with normalised white space."""
     return " ".join(example["question"].split())
 
 
 def distinct_rows(
     rows: list[Any], key: Callable[[Any], Hashable], place: str, tested: Iterable[Hashable] = ()
 ) -> tuple[list[Any], list[Note]]:
-    """The rows whose key is neither that of an earlier row nor of a tested one, and notes on the others."""
+    """Return the rows whose key is new and not in `tested`, in order, and notes on the dropped ones."""
     seen: set[Hashable] = set()
     kept, repeated, in_test, avoided = [], [], [], set(tested)
     for number, row in enumerate(rows, 1):
@@ -89,6 +92,6 @@ def distinct_rows(
 
 
 def repeats(rows: list[Any], key: Callable[[Any], Hashable], place: str) -> Note:
-    """A note on rows that repeat an earlier one, which are kept."""
+    """Report rows that repeat an earlier one, without dropping them."""
     _, (repeated, _) = distinct_rows(rows, key, place)
     return Note(place, repeated.what, repeated.rows, False)
