@@ -1,25 +1,25 @@
-r"""The string normaliser behind the published MATH500 scores.
+r"""String normalisation behind the published MATH500 scores.
 
-It knows no mathematics: two answers are equal if they are the same string after a fixed list of rewritings. When a
-rewriting cannot be done to either side (`\frac` at the end, `x/2`, two units), the raw strings are compared.
+It is purely textual: two answers are equal if they are the same string after a fixed list of rewrites. If a rewrite
+fails on either side (`\frac` at the end, `x/2`, two units), the raw strings are compared.
 """
 
 from __future__ import annotations
 
 import re
 
-LONGEST = 10_000  # characters; a longer answer is compared as it is
+LONGEST = 10_000  # characters; a longer answer is compared without normalisation
 REMOVED_FIRST = ("\n", "\\!")
 RENAMED = (("\\\\", "\\"), ("tfrac", "frac"), ("dfrac", "frac"))
 REMOVED = ("\\left", "\\right", "^{\\circ}", "^\\circ", "\\$")
 
 
 class FormError(ValueError):
-    """The answer has a form that the rewritings cannot handle."""
+    """Answer that the rewrites cannot handle."""
 
 
 def same(answer: str, gold: str) -> bool:
-    """Whether two answers are equal in the sense of the published scores."""
+    """Return True if two answers are equal according to the published scores."""
     try:
         return normal(answer) == normal(gold)
     except FormError:
@@ -27,9 +27,11 @@ def same(answer: str, gold: str) -> bool:
 
 
 def normal(text: str) -> str:
-    """The normal form of a LaTeX answer; the order of the rewritings matters."""
+    """Return the normal form of a LaTeX answer. Raises FormError if there is none."""
     if len(text) > LONGEST:
         raise FormError(text[:40])
+
+    # The order of the rewrites matters, and is that of the published code.
     for piece in REMOVED_FIRST:
         text = text.replace(piece, "")
     for old, new in RENAMED:
@@ -41,11 +43,12 @@ def normal(text: str) -> str:
         text = "0" + text
     text = _braced_roots(_without_name(text)).replace(" ", "")
     text = _braced_fractions(text)
+    # 0.5 is the only decimal that equals a fraction here; 0.25 and 1/4 differ.
     return _as_fraction("\\frac{1}{2}" if text == "0.5" else text)
 
 
 def _without_unit(text: str) -> str:
-    r"""Cut `\text{ …` off the right."""
+    r"""Cut off `\text{ …` at the end. Raises FormError if it occurs twice."""
     parts = text.split("\\text{ ")
     if len(parts) > 2:
         raise FormError("two units")
@@ -53,13 +56,13 @@ def _without_unit(text: str) -> str:
 
 
 def _without_name(text: str) -> str:
-    """`k=5` -> `5`: one equals sign with at most two characters before it."""
+    """Drop the name of a variable: `k=5` -> `5`, if at most two characters precede the only equals sign."""
     parts = text.split("=")
     return parts[1] if len(parts) == 2 and len(parts[0]) <= 2 else text
 
 
 def _braced_roots(text: str) -> str:
-    r"""`\sqrt3` -> `\sqrt{3}`."""
+    r"""Put the argument of a root in braces: `\sqrt3` -> `\sqrt{3}`."""
     first, *others = text.split("\\sqrt")
     if "" in others:
         raise FormError("a root of nothing")
@@ -67,7 +70,7 @@ def _braced_roots(text: str) -> str:
 
 
 def _braced_fractions(text: str) -> str:
-    r"""`\frac12` and `\frac1{72}` -> `\frac{1}{2}` and `\frac{1}{72}`; left alone if one has only a numerator."""
+    r"""Put the arguments of fractions in braces: `\frac12` and `\frac1{72}` -> `\frac{1}{2}` and `\frac{1}{72}`."""
     first, *others = text.split("\\frac")
     done = first
     for part in others:
@@ -75,6 +78,7 @@ def _braced_fractions(text: str) -> str:
             raise FormError("a fraction of nothing")
         if part[0] == "{":
             done += "\\frac" + part
+        # A fraction with only a numerator undoes the rewrites of all others, as in the published code.
         elif len(part) < 2:
             return text
         elif part[1] == "{":
@@ -85,11 +89,13 @@ def _braced_fractions(text: str) -> str:
 
 
 def _as_fraction(text: str) -> str:
-    r"""`3/4` -> `\frac{3}{4}`; a slash between anything but whole numbers cannot be handled."""
+    r"""Rewrite `3/4` as `\frac{3}{4}`. Raises FormError if a single slash is not between whole numbers."""
     parts = text.split("/")
     if len(parts) != 2:
         return text
+    # The published code calls `int`; this is what it accepts.
     if not all(re.fullmatch(r"\s*[+-]?\d+(_\d+)*\s*", part) for part in parts):
         raise FormError("not a fraction of whole numbers")
+    # The rewrite only applies if the numbers are written exactly as Python prints them: not for `03/4`.
     plain = all(re.fullmatch(r"0|-?[1-9][0-9]*", part, re.ASCII) for part in parts)
     return f"\\frac{{{parts[0]}}}{{{parts[1]}}}" if plain else text

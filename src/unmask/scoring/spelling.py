@@ -1,14 +1,14 @@
-r"""One spelling for what models write in many: signs, operators, thousands, markdown and LaTeX decoration.
+r"""Plain spelling of answers: normalised signs, operators, thousands, markdown and LaTeX decoration.
 
-`−3`, `10\,000` and `**3**` are rewritten here, once for all tasks; what a text means is decided elsewhere. Digits of
-other scripts stay as they are, so that they are refused later.
+`−3`, `10\,000` and `**3**` are rewritten here for all tasks; other modules interpret the result. Digits of other
+scripts are kept, so that they are rejected later.
 """
 
 from __future__ import annotations
 
 import re
 
-LONGEST = 1000  # characters of an answer that is read at all
+LONGEST = 1000  # characters; longer answers are not read
 SYMBOLS = str.maketrans(
     dict.fromkeys("−–‒—‐‑﹣", "-") | dict.fromkeys("×✕✖⨯", "\\times ") | dict.fromkeys("·⋅∙•∗", "\\cdot ")
     | dict.fromkeys("\u00a0\u2007\u2009\u202f", " ") | dict.fromkeys("“”", '"') | dict.fromkeys("‘’", "'")
@@ -24,11 +24,16 @@ SCRIPTS = str.maketrans(RAISED + LOWERED, "0123456789-0123456789")
 RUNS_OF_SCRIPTS = (("^", re.compile(f"[{RAISED}]+")), ("_", re.compile(f"[{LOWERED}]+")))
 
 SIGN_OF_ROOT = re.compile(r"√\s*([0-9]+|[a-zA-Z])?")
+# `{-}3`, a unary minus without the spacing of an operator.
 BRACED_SIGN = re.compile(r"(?<![_^a-zA-Z])\{\s*([-+])\s*\}")
+# `{}` is decoration unless it is the argument of a command, a power or an index.
 EMPTY_GROUP = re.compile(r"(?<![\\_^a-zA-Z}\]{])\{\}")
+# `30^o` for degrees.
 RAISED_O = re.compile(r"(?<=[0-9])\s*\^\s*(?:\{\s*o\s*\}|o)(?![a-zA-Z])")
+# `\right.` closes a bracket invisibly, so its dot goes too.
 LAYOUT = re.compile(r"\\(?:left|right|[bB]igg?[lrm]?|displaystyle|textstyle|strut)(?![a-zA-Z])\.?")
 MATH_MODE = re.compile(r"(?<!\\)(?:\$|\\[()\[\]])")
+# Type face around numbers is decoration; around letters it may be a unit or a word, which other modules read.
 STYLED = re.compile(
     r"\\(?:(?:text|math|bold|m|f|h)?(?:bf|rm|it|tt|sf|normal|symbol|box|text)|underline)\s*\{([^{}a-zA-Z]*)\}"
 )
@@ -36,7 +41,9 @@ WRAPPED = re.compile(r"\s*(?:(\*\*|\*|__|```|`|\"|')(.*)\1|\\?f?boxed\s*\{(.*)\}
 INTRODUCTION = re.compile(
     r"\s*(?:the\s+)?(?:final\s+|correct\s+)?(?:answer|result|expression|solution)(?:\s+is)?\s*(?::|(?<=is)\s)\s*", re.I
 )
+# The end of a sentence, but not of an ellipsis.
 ENDING = re.compile(r"(?:(?<!\.)\.|[,;]|\\\\)$")
+# LaTeX's separators of thousands. All groups but the first have three digits, and the first does not start with 0.
 SEPARATOR = r"(?:\{,\}|,\\!|\\!,|\\[,!;: ]|~)\s?"
 THOUSANDS = re.compile(rf"(?<![0-9.])[1-9][0-9]{{0,2}}(?:(?:{SEPARATOR}|[ '])[0-9]{{3}})+(?![0-9])")
 COMMAS = re.compile(r"(?<![0-9.,])[1-9][0-9]{0,2}(?:,[0-9]{3})+(?![0-9])")
@@ -44,8 +51,10 @@ SPACE = re.compile(r"(?<!\\)\\[,!;: \n]|~|\\q?quad(?![a-zA-Z])|\s+")
 
 
 def plain(text: str, *, commas: bool = True) -> str:
-    """The text in its plain spelling; `commas` says whether a comma before three digits separates thousands."""
+    """Return the text in its plain spelling. With `commas`, a comma before three digits separates thousands."""
     text = text.translate(SYMBOLS)
+
+    # Runs first: `x¹²` is `x^{12}`, and translating single characters would lose where an exponent begins.
     for sign, run in RUNS_OF_SCRIPTS:
         text = run.sub(rf"{sign}{{\g<0>}}", text)
     text = text.translate(SCRIPTS)
@@ -56,7 +65,8 @@ def plain(text: str, *, commas: bool = True) -> str:
 
 
 def _unwrapped(text: str) -> str:
-    """The text without an introduction, the end of a sentence, and bold, code, quotes or a box around all of it."""
+    """Strip an introduction, the end of a sentence, and bold, code, quotes or a box around the whole text."""
+    # Decoration nests in any order (`**The answer is "3".**`), so repeat until nothing changes.
     before = None
     while before != text:
         before = text
@@ -68,8 +78,9 @@ def _unwrapped(text: str) -> str:
 
 
 def _joined_thousands(text: str, commas: bool) -> str:
-    r"""`58\,500`, `10 000` and, outside of brackets, `58,500` without their separators."""
+    r"""Remove the separators of thousands from `58\,500`, `10 000` and, outside of brackets, `58,500`."""
     text = THOUSANDS.sub(lambda found: re.sub("[^0-9]", "", found.group()), text)
+    # In brackets a comma separates the items of a tuple or set: `(1,200)` has two.
     if not commas or text.lstrip().startswith(("(", "[", "{", "\\{")):
         return text
     return COMMAS.sub(lambda found: found.group().replace(",", ""), text)
