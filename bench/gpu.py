@@ -1,10 +1,10 @@
-"""`make bench-gpu`: rollouts and one update of DMPO at the size of LLaDA-8B on a GPU, beside what the hardware allows.
+"""`make bench-gpu`: rollouts and one update of DMPO at the size of LLaDA-8B on a GPU, compared with the roofline.
 
-The weights are random, in bfloat16, with the adapter that config.yaml asks for; speed and memory do not depend on their
-values. Rollouts: 8 responses of 256 tokens to prompts of 200, two tokens a step, which no end of text cuts short. The
-roofline of a pass is the longer of reading the weights once and of its operations, at the bandwidth and the speed that
-this GPU reaches in a large copy and a large product of matrices. The update: 4 responses with 4 masked copies each,
-forward, backward and AdamW. `--estimate` needs no GPU: it prints the memory that `plan` reckons with, part by part.
+The weights are random, in bfloat16, with the adapter configured in config.yaml; speed and memory do not depend on their
+values. Rollouts: 8 responses of 256 tokens to prompts of 200, two tokens per step, never ended early. The roofline of a
+forward pass is the longer of two times: reading the weights once, and its operations, at the bandwidth and speed that
+this GPU reaches in a large copy and a large matrix product. The update: 4 responses with 4 masked copies each, forward,
+backward and AdamW. `--estimate` needs no GPU: it prints the memory that `plan` estimates, part by part.
 """
 
 from __future__ import annotations
@@ -32,20 +32,22 @@ from unmask.spec import Run
 
 CONFIG = Path(__file__).parents[1] / "config.yaml"
 RUN = "dmpo/gsm8k/default/seed-0"
-PARTS = ("weights", "adapter", "reference", "best", "gradients", "moments")  # held; then what an update needs
+# Held throughout, then needed during an update.
+PARTS = ("weights", "adapter", "reference", "best", "gradients", "moments")
 PARTS += ("activations", "casts", "head", "workspace", "context")
 PHASES = ("gradient", "optimiser step", "scoring", "rollouts")
 
 
 def configured() -> tuple[Run, Cost]:
-    """The run whose settings are measured and the hardware that `plan` reckons with: those of the scale llada-8b."""
+    """Return the run whose settings are measured and the hardware that `plan` assumes, both of the scale llada-8b."""
     values = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
     grid = expand(values | {"scale": "llada-8b", "fidelity": "corrected"})
     return grid.runs[RUN], grid.cost
 
 
 def reckoned(job: Job, run: Run, cost: Cost) -> dict[str, dict[str, Parts]]:
-    """Bytes by part of each phase of a training, without and with activation checkpointing."""
+    """Estimate the bytes of each part in each phase of training, without and with activation checkpointing."""
+    # All masked copies go through one forward pass, as they do in the measured update.
     sizes = {
         "generation_length": job["length"],
         "rows_per_forward": job["responses"] * job["copies"],
@@ -61,7 +63,7 @@ def reckoned(job: Job, run: Run, cost: Cost) -> dict[str, dict[str, Parts]]:
 
 
 def estimate_table(found: dict[str, dict[str, Parts]]) -> str:
-    """GB of the parts of an update, and of each phase in all."""
+    """Format the GB of each part of an update and the total of each phase as a table."""
     rows = [["update: " + part, *(p["gradient"][part] / 1e9 for p in found.values())] for part in PARTS]
     rows += [[f"**{phase}**", *(total(p[phase]) for p in found.values())] for phase in PHASES]
     heads = ["GB", *(f"{name} activation checkpointing" for name in found)]
@@ -69,7 +71,7 @@ def estimate_table(found: dict[str, dict[str, Parts]]) -> str:
 
 
 def measure(job: Job, device: torch.device, repeats: int) -> Job:
-    """Everything; an update that cannot fit by the estimate is left out."""
+    """Measure rollouts and updates; skip an update that by the estimate does not fit."""
     run, cost = configured()
     expected, peaks = reckoned(job, run, cost), reached(job, device, repeats)
     room = torch.cuda.get_device_properties(device).total_memory / 1e9 if device.type == "cuda" else None
@@ -78,9 +80,12 @@ def measure(job: Job, device: torch.device, repeats: int) -> Job:
     for cache in CACHES:
         print(f"rollouts, cache {cache} …", file=sys.stderr, flush=True)
         found["rollouts"][cache] = rollouts(job, policy, cache, peaks, repeats)
+
+    # The estimate decides what to run: an out-of-memory error would end the benchmark without any result.
     for name, phases in expected.items():
         parts = phases["gradient"]
-        needed = total(parts) - (parts["context"] + parts["best"]) / 1e9  # torch does not count it; none is kept here
+        # torch's peak does not include the CUDA context, and the benchmark keeps no best policy.
+        needed = total(parts) - (parts["context"] + parts["best"]) / 1e9
         one: Job = {"estimated_gb": needed}
         if room is None or needed < room:
             print(f"update, {name} activation checkpointing …", file=sys.stderr, flush=True)
@@ -90,7 +95,7 @@ def measure(job: Job, device: torch.device, repeats: int) -> Job:
 
 
 def report(found: Job) -> str:
-    """The tables."""
+    """Format the results as tables."""
     made = [
         {
             "rollouts": f"cache {cache}",
@@ -117,10 +122,10 @@ def report(found: Job) -> str:
 
 
 def main() -> None:
-    """Measure, print, write; or only print what is expected."""
+    """Measure, write and print the results, or only print the estimate."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--smoke", action="store_true", help="the same with a tiny model on the processor")
-    parser.add_argument("--estimate", action="store_true", help="print the memory reckoned with, measure nothing")
+    parser.add_argument("--smoke", action="store_true", help="run with a tiny model on the CPU")
+    parser.add_argument("--estimate", action="store_true", help="print the estimated memory and measure nothing")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("results/bench/gpu.json"))
     options = parser.parse_args()
@@ -128,7 +133,7 @@ def main() -> None:
         print(estimate_table(reckoned(FULL, *configured())))
         return
     if not options.smoke and not torch.cuda.is_available():
-        sys.exit("bench/gpu.py: no CUDA device here; start it on a machine with a GPU, or with --smoke or --estimate")
+        sys.exit("bench/gpu.py: no CUDA device here; run on a machine with a GPU, or pass --smoke or --estimate")
     device = torch.device("cpu" if options.smoke else "cuda")
     job = SMOKE if options.smoke else FULL
     found = measure(job, device, options.repeats)

@@ -1,4 +1,4 @@
-"""What bench/gpu.py measures: rollouts and an update of a model with random weights, and what the hardware reaches."""
+"""Workloads of bench/gpu.py: rollouts and an update of a model with random weights, and peak hardware speed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FULL: Job = {
     "rows": 8,
     "responses": 4,
     "copies": 4,
-    "product": 8192,  # side of the matrices
+    "product": 8192,  # side length of the matrices
     "copied": 2**31,  # bytes
 }
 SMOKE: Job = {
@@ -45,7 +45,7 @@ SAMPLER = {"rule": "top_k", "tokens_per_step": 2, "score": "confidence"}
 
 
 def random_policy(shape: Shape, run: Run, device: torch.device) -> Policy:
-    """A model of this shape with random weights in bfloat16, made where it stays, and a fresh adapter."""
+    """Build a model of this shape with random bfloat16 weights and a fresh adapter."""
     config = LladaConfig(
         vocab_size=shape.vocabulary,
         hidden_size=shape.hidden,
@@ -59,11 +59,15 @@ def random_policy(shape: Shape, run: Run, device: torch.device) -> Policy:
         mask_token_id=0,
         eos_token_id=1,
     )
+
+    # Allocated on the device directly: 16 GB of weights need not pass through host memory.
     with torch.device("meta"):
         model = LladaForMaskedDiffusion(config).to(torch.bfloat16)
     model = model.to_empty(device=device).eval().requires_grad_(False)
+    # Scaled by the width, so that activations neither vanish nor overflow; norms start at one.
     for name, parameter in model.named_parameters():
         parameter.fill_(1.0) if "norm" in name else parameter.normal_(std=shape.hidden**-0.5)
+
     policy, t = Policy(model, None), run.training
     policy.make_trainable(
         rank=t["lora_rank"], alpha=t["lora_alpha"], dropout=t["lora_dropout"], targets=t["lora_targets"], seed=0
@@ -72,7 +76,7 @@ def random_policy(shape: Shape, run: Run, device: torch.device) -> Policy:
 
 
 def seconds(work: Callable[[], Any], device: torch.device, repeats: int) -> list[float]:
-    """Seconds of each time, after one that does not count."""
+    """Time `work` `repeats` times after one warm-up run [s]."""
     found = []
     for _ in range(repeats + 1):
         wait(device)
@@ -84,38 +88,42 @@ def seconds(work: Callable[[], Any], device: torch.device, repeats: int) -> list
 
 
 def wait(device: torch.device) -> None:
-    """Until the GPU has done what it was given."""
+    """Wait until the GPU has finished its queued work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def reached(job: Job, device: torch.device, repeats: int) -> dict[str, float]:
-    """FLOP/s of a large product in bfloat16 and bytes/s of a large copy, which reads and writes."""
+    """Measure peak FLOP/s in a large bfloat16 product and peak bytes/s in a large copy."""
     side = job["product"]
     one = torch.randn((side, side), device=device, dtype=torch.bfloat16)
     source = torch.empty(job["copied"], dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
+    # The fastest repetition, because a roofline is an upper bound.
     product = min(seconds(lambda: one @ one, device, 5 * repeats))
     copy = min(seconds(lambda: target.copy_(source), device, 5 * repeats))
+    # A product has one multiplication and one addition per term; a copy reads and writes every byte.
     return {"flops": 2 * side**3 / product, "bandwidth": 2 * job["copied"] / copy}
 
 
 def widths(job: Job, cache: str) -> list[int]:
-    """Tokens of each forward pass of a response: the whole sequence, or what a cache leaves of it."""
+    """Return the tokens of each forward pass of a response: the whole sequence, or what a cache leaves of it."""
     whole, passes = job["prompt"] + job["length"], job["block"] // SAMPLER["tokens_per_step"]
     found = []
     for start in range(0, job["length"], job["block"]):
         later = {"none": whole, "prefix": job["length"] - start, "dual": job["block"]}[cache]
+        # The first pass of a block is over the whole sequence, because it fills the cache.
         found += [whole] + (passes - 1) * [later]
     return found
 
 
 def rollouts(job: Job, policy: Policy, cache: str, peaks: dict[str, float], repeats: int) -> Job:
-    """Tokens a second of a batch of responses, and what the roofline allows."""
+    """Measure the tokens per second of a batch of responses; compute the roofline."""
     device, model = policy.model.device, policy.model.eval()
     prompt = torch.randint(2, job["shape"].vocabulary, (job["rows"], job["prompt"]), device=device)
     generator = torch.Generator(device).manual_seed(0)
     mask = torch.ones_like(prompt, dtype=torch.bool)
+    # No token has the end-of-text id −1, so every response has its full length.
     settings = {
         "length": job["length"],
         "block_length": job["block"],
@@ -124,6 +132,8 @@ def rollouts(job: Job, policy: Policy, cache: str, peaks: dict[str, float], repe
         "eot": -1,
     }
     times = seconds(lambda: decode(model, prompt, mask, cache=cache, generator=generator, **settings), device, repeats)
+
+    # Per pass, the longer of reading all weights (memory-bound) and of its operations (compute-bound).
     read = sum(p.numel() * p.element_size() for p in model.parameters()) / peaks["bandwidth"]
     each = flops_a_token(model_body(policy), 0)[0] * job["rows"] / peaks["flops"]
     limit = sum(max(read, each * width) for width in widths(job, cache))
@@ -132,12 +142,14 @@ def rollouts(job: Job, policy: Policy, cache: str, peaks: dict[str, float], repe
 
 
 def update(job: Job, policy: Policy, checkpointing: bool, peaks: dict[str, float], repeats: int) -> Job:
-    """Seconds, utilisation and peak memory of one update of DMPO on the masked copies of some responses."""
+    """Measure seconds, utilisation and peak memory of one update of DMPO on masked copies of some responses."""
     model, device = policy.model.train(), policy.model.device
     model.activation_checkpointing = checkpointing
     vocabulary, rows = job["shape"].vocabulary, job["responses"]
     prompt = torch.randint(2, vocabulary, (rows, job["prompt"]), device=device)
     response = torch.randint(2, vocabulary, (rows, job["length"]), device=device)
+
+    # DMPO's loss: weighted denoising terms of Bernoulli-masked copies, with some positive and some negative weights.
     generator = torch.Generator(device).manual_seed(0)
     copies = draw_copies((rows, job["copies"], job["length"]), "bernoulli", generator)
     advantage = torch.linspace(1.5, -0.5, rows, device=device)
@@ -155,6 +167,8 @@ def update(job: Job, policy: Policy, checkpointing: bool, peaks: dict[str, float
         torch.cuda.reset_peak_memory_stats(device)
     times = seconds(step, device, repeats)
     peak = torch.cuda.max_memory_allocated(device) / 1e9 if device.type == "cuda" else None
+
+    # Recomputed activations are not counted, so utilisation falls with activation checkpointing.
     trained = sum(p.numel() for p in parameters)
     tokens = rows * job["copies"] * (job["prompt"] + job["length"])
     flops = tokens * sum(flops_a_token(model_body(policy), trained))
@@ -162,5 +176,5 @@ def update(job: Job, policy: Policy, checkpointing: bool, peaks: dict[str, float
 
 
 def model_body(policy: Policy) -> int:
-    """Weights of the layers and the last norm, with the adapter's."""
+    """Count the weights of the layers and the final norm, including the adapter's."""
     return sum(p.numel() for p in policy.model.model.parameters()) - policy.model.get_input_embeddings().weight.numel()

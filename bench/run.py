@@ -1,10 +1,10 @@
-"""`make bench`: the engine and the losses beside the textbook, as a table and as results/bench/bench.json.
+"""`make bench`: decoding engine and losses compared with the textbook, as a table and results/bench/bench.json.
 
-A small body with random weights (d 512, 8 layers, mlp 1536; prompts of 200 tokens, blocks of 32) stands in for LLaDA:
-with the real vocabulary of 126,464 the head is most of the work, with 4,096 it has the share that it has at 8B. Each
-side of each cell is a process of its own on one thread (worker.py); the two take turns, so that both meet the same
-machine. Times are CPU seconds, medians over the turns; the ratio is the median over the pairs. Memory is the largest
-resident size above that after the model was loaded. Host synchronisations (syncs.py) are per forward pass of the body.
+A small body with random weights (d 512, 8 layers, mlp 1536; prompts of 200 tokens, blocks of 32) represents LLaDA: with
+the real vocabulary of 126,464 the head dominates, with 4,096 it has the same share of the work as at 8B. Each side of
+each cell runs in its own single-threaded process (worker.py); the two alternate, so that both see the same load on the
+machine. Times are CPU seconds, medians over the turns; the ratio is the median over the pairs. Memory is the peak
+resident size minus that after the model was loaded. Host synchronisations (syncs.py) are per forward pass of the body.
 """
 
 from __future__ import annotations
@@ -48,29 +48,32 @@ QUICK: Job = {
     "common": 26,
 }
 DECODING: Job = {"work": "decoding", "rows": 2, "slots": 2, "tokens_per_step": 2, "cache": "none", "eot": -1}
-TEMPERATURE = 0.2  # of DMPO's rollouts
+TEMPERATURE = 0.2  # as in DMPO's rollouts
 
 
 def cells(scale: Job) -> dict[str, Job]:
-    """What is measured, by name: with each vocabulary, and mixed lengths with the smaller one."""
+    """Return the measured jobs by name: each with both vocabularies, mixed lengths only with the smaller one."""
     works = {
-        "uncached step": DECODING | {"tokens_per_step": scale["block"]},  # a pass a block: the four steps of a response
+        # One pass per block of 32 tokens: the four steps of a response of 128.
+        "uncached step": DECODING | {"tokens_per_step": scale["block"]},
         "prefix cache, whole generation": DECODING | {"cache": "prefix"},
         "dual cache, whole generation": DECODING | {"cache": "dual"},
         "DMPO loss and gradient": {"work": "loss", "rows": 2},
         "the same, activations recomputed": {"work": "loss", "rows": 2, "checkpointing": True},
         "ELBO, policy and reference": {"work": "elbo", "rows": 2},
     }
+
     shape = {key: scale[key] for key in ("body", "prompt", "length", "block")} | {"temperature": TEMPERATURE}
     made = {
         f"V{vocabulary} {name}": shape | work | {"vocabulary": vocabulary}
         for vocabulary in scale["vocabularies"]
         for name, work in works.items()
     }
+
     small = scale["vocabularies"][-1]
     mixed = DECODING | {"rows": 12, "slots": 4, "tokens_per_step": 4, "cache": "dual"}
-    # A token that most rows commit in their first block and some late or never ends the responses. Both sides must stop
-    # at the same places while they are timed, so nothing is drawn at random.
+    # The end of text is a token that most rows commit in their first block, and some late or never. Both sides must
+    # stop at the same places while they are timed, so the temperature is 0.
     mixed |= {"eot": scale["common"], "temperature": 0.0, "vocabulary": small}
     body = {"work": "body", "rows": 2}
     return made | {
@@ -81,11 +84,12 @@ def cells(scale: Job) -> dict[str, Job]:
 
 @contextlib.contextmanager
 def workers(job: Job) -> Iterator[dict[str, subprocess.Popen]]:
-    """A process for each side, ended with the block."""
+    """Start one worker process per side; kill them when the block ends."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(HERE / "worker.py")]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": environment}
     running = {side: subprocess.Popen([*command, side, json.dumps(job)], **pipes) for side in SIDES}
+    # Killed even on errors: a worker waits for its standard input forever.
     try:
         yield running
     finally:
@@ -95,17 +99,17 @@ def workers(job: Job) -> Iterator[dict[str, subprocess.Popen]]:
 
 
 def ask(process: subprocess.Popen, question: str) -> Job:
-    """A worker's answer to one line."""
+    """Send one line to a worker; return its answer."""
     process.stdin.write(question + "\n")
     process.stdin.flush()
     answer = process.stdout.readline()
     if not answer:
-        raise RuntimeError("a worker ended early; its error is above")
+        raise RuntimeError("a worker exited early; its error is printed above")
     return json.loads(answer)
 
 
 def measure(job: Job, repeats: int) -> Job:
-    """Check both sides once, then time them in turns."""
+    """Compare the results of both sides once, then time them in turns."""
     with workers(job) as running:
         check = {side: ask(running[side], "check") for side in SIDES}
         turns = [{side: ask(running[side], "time") for side in SIDES} for _ in range(repeats)]
@@ -120,14 +124,15 @@ def measure(job: Job, repeats: int) -> Job:
 
 
 def same(one: Job, other: Job) -> bool:
-    """Tokens, steps and forward passes are the same; losses and gradients to a relative 1e-3."""
+    """Return True if tokens, steps and passes are equal and losses and gradients agree to a relative 1e-3."""
     pairs = [(x, y) for name in one for x, y in zip(one[name], other[name], strict=True)]
     return all(x == y or (isinstance(x, float) and abs(x - y) <= TOLERANCE * abs(y)) for x, y in pairs)
 
 
 def row(name: str, found: Job) -> dict[str, str]:
-    """A line of the table."""
+    """Format one row of the table."""
     seconds, memory = found["seconds"], found["megabytes"]
+    # Ratio within each pair of turns: what else the machine does then affects both sides alike.
     ratio = median(t / o for t, o in zip(*(seconds[side] for side in SIDES), strict=True))
     syncs = {side: sum(found["syncs"][side].values()) / found["passes"][side] for side in SIDES}
     return {
@@ -142,10 +147,10 @@ def row(name: str, found: Job) -> dict[str, str]:
 
 
 def main() -> None:
-    """Measure, print, write."""
+    """Measure all selected cells, write and print the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a much smaller body: does it run at all?")
-    parser.add_argument("--only", default="", help="cells whose name has this in it")
+    parser.add_argument("--quick", action="store_true", help="use a much smaller body, only to see that it runs")
+    parser.add_argument("--only", default="", help="only cells whose name contains this text")
     parser.add_argument("--repeats", type=int, default=3, help="pairs of timed turns")
     parser.add_argument("--out", type=Path, default=Path("results/bench/bench.json"))
     options = parser.parse_args()
@@ -155,7 +160,7 @@ def main() -> None:
             print(f"{name} …", file=sys.stderr, flush=True)
             found[name] = measure(job, options.repeats)
     if not found:
-        parser.error(f"no cell has {options.only!r} in its name")
+        parser.error(f"no cell name contains {options.only!r}; leave out --only to see all")
     machine = {"torch": version("torch"), "python": platform.python_version(), "machine": platform.machine()}
     record = {"quick": options.quick, "repeats": options.repeats, **machine, "cells": found}
     with writing(options.out) as path:
