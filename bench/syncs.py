@@ -1,9 +1,9 @@
-"""How often the host waits for the device, counted without one.
+"""Counter of host-device synchronisations that needs no device.
 
-On an accelerator the host runs ahead of the device until it needs a value from it, or hands it one from pageable
-memory: both make it wait. `HostSyncs` watches every call of torch's Python interface and counts those that wait: values
-read (`item`, `bool`, `tolist`, …), results whose size depends on values (`nonzero`, a boolean index, `unique`, …) and
-uploads (`torch.tensor`, an index that is a Python list). What torch does inside of a call is not seen.
+On an accelerator the host runs ahead of the device until it reads a value from it, or uploads one from pageable memory:
+both make it wait. `HostSyncs` intercepts every call of torch's Python interface and counts those that wait: reading
+values (`item`, `bool`, `tolist`, …), results whose size depends on values (`nonzero`, a boolean index, `unique`, …) and
+uploads (`torch.tensor`, an index that is a Python list). Synchronisations inside torch are not seen.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ WAITING = {
 
 
 class HostSyncs(TorchFunctionMode):
-    """Counts synchronisations by the name of the call, within a `with` block."""
+    """Context manager that counts synchronisations by the name of the call."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -33,6 +33,7 @@ class HostSyncs(TorchFunctionMode):
         name = func.__name__
         if name in WAITING:
             self.calls[name] += 1
+        # `where` with a condition only is `nonzero`, whose output size depends on values.
         elif name == "where" and len(args) == 1:
             self.calls["nonzero"] += 1
         elif name in ("__getitem__", "__setitem__"):
@@ -41,8 +42,9 @@ class HostSyncs(TorchFunctionMode):
 
 
 def waiting_indices(index: Any, value: Any = None) -> int:
-    """Parts of an index that wait: lists are uploaded, masks are counted (but a mask filled with one value is not)."""
+    """Count the parts of an index that wait: lists are uploaded, masks are counted unless filled with one value."""
     parts = index if isinstance(index, tuple) else (index,)
+    # x[mask] = scalar is a masked fill on the device; a gather by mask must first count its elements.
     filled = value is not None and (not isinstance(value, Tensor) or value.numel() == 1)
     lists = sum(isinstance(part, list) for part in parts)
     masks = sum(isinstance(part, Tensor) and part.dtype == torch.bool for part in parts)

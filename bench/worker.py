@@ -1,8 +1,7 @@
-"""One side of one cell of the benchmark: prepares its work once, then does it as often as it is told on standard input.
+"""Worker process for one side of one benchmark cell: prepares its work once, then runs it on request from stdin.
 
-A line `check` does the work at temperature 0 and answers with its result and host synchronisations; a line `time` does
-it at the job's temperature and answers with the CPU seconds. Every answer is a line of JSON and has the peak memory so
-far.
+The request `check` runs the work at temperature 0 and returns its result and host synchronisations; `time` runs it at
+the job's temperature and returns the CPU seconds. Every answer is a line of JSON that includes the peak memory so far.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ Work = Callable[[float], dict[str, Tensor]]  # temperature -> result
 
 
 def decoding(side: str, job: dict[str, Any], model: torch.nn.Module, generator: torch.Generator) -> Work:
-    """Whole responses to random prompts of one length; `slots` rows at a time."""
+    """Return the work of decoding full responses to random prompts of one length, `slots` rows at a time."""
     prompt = torch.randint(2, job["vocabulary"], (job["rows"], job["prompt"]), generator=generator)
     settings = {
         "length": job["length"],
@@ -42,6 +41,7 @@ def decoding(side: str, job: dict[str, Any], model: torch.nn.Module, generator: 
         "cache": job["cache"],
     }
 
+    # The engine takes all rows and refills its slots as rows end; the textbook decodes batches of that many rows.
     def ours(temperature: float) -> Any:
         mask = torch.ones_like(prompt, dtype=torch.bool)
         return [decode(model, prompt, mask, temperature=temperature, slots=job["slots"], **settings)]
@@ -58,21 +58,22 @@ def decoding(side: str, job: dict[str, Any], model: torch.nn.Module, generator: 
 
 
 def likelihoods(side: str, job: dict[str, Any], model: torch.nn.Module, generator: torch.Generator) -> Work:
-    """DMPO's loss and its gradient, or the ELBO under the policy and under the reference, on given masked copies."""
+    """Return the work of the DMPO loss with gradient, of the ELBO under policy and reference, or of the body only."""
     model.activation_checkpointing = side == "ours" and job.get("checkpointing", False)
     policy = Policy(model, None)
     policy.make_trainable(**LORA)
+    # LoRA's B starts at zero, which would make policy and reference equal and half of the gradients zero.
     for parameter in policy.trainable().values():
         parameter.data += 0.02 * torch.randn(parameter.shape, generator=generator)
     rows, length = job["rows"], job["length"]
     prompt = torch.randint(2, job["vocabulary"], (rows, job["prompt"]), generator=generator)
     response = torch.randint(2, job["vocabulary"], (rows, length), generator=generator)
     half = torch.rand((rows, 1, length), generator=generator) < 0.4
-    masked = torch.cat((half, ~half), 1)  # an antithetic pair
+    masked = torch.cat((half, ~half), 1)  # an antithetic pair: together they mask each token once
     weight = torch.linspace(1.5, -0.5, rows)
 
     parts = [slice(i, i + 1) for i in range(rows)]
-    single = [slice(i, i + 1) for i in range(masked.shape[1])]  # with rows_per_forward: 1 a masked copy is a pass
+    single = [slice(i, i + 1) for i in range(masked.shape[1])]  # with rows_per_forward: 1, each masked copy is one pass
 
     def inputs(part: slice) -> tuple[Tensor, ...]:
         return prompt[part], torch.ones_like(prompt[part], dtype=torch.bool), response[part]
@@ -87,7 +88,7 @@ def likelihoods(side: str, job: dict[str, Any], model: torch.nn.Module, generato
         return torch.stack(terms).view(rows, -1).mean(1)
 
     def losses() -> Iterator[Tensor]:
-        """Terms whose sum is the loss; each is differentiated before the next is formed."""
+        """Yield terms whose sum is the loss; each is differentiated before the next is formed, to free its memory."""
         if side == "textbook":
             yield textbook.wdce(model, prompt, response, masked, weight)
             return
@@ -105,7 +106,7 @@ def likelihoods(side: str, job: dict[str, Any], model: torch.nn.Module, generato
         return {"loss": total[None], "gradient": torch.stack(gradients)}
 
     def run_body(_: float) -> dict[str, Tensor]:
-        """The textbook's side of this cell is the body alone, forward and backward; ours is the whole loss."""
+        """Run forward and backward of the body only on the textbook side, and the full loss on ours."""
         if side == "ours":
             run_loss(0.0)
             return {}
@@ -124,34 +125,39 @@ def likelihoods(side: str, job: dict[str, Any], model: torch.nn.Module, generato
 
 
 def peak() -> float:
-    """Largest resident memory of this process so far, MB."""
+    """Return the peak resident memory of this process so far [MB]."""
+    # ru_maxrss is in bytes on macOS, in kilobytes on Linux.
     size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return size / 2**20 if sys.platform == "darwin" else size / 2**10
 
 
 @contextlib.contextmanager
 def counted_passes(model: torch.nn.Module) -> Any:
-    """Counts the forward passes of the body in a list of one number."""
+    """Count the forward passes of the body within the block; yields a list with the count."""
     count = [0]
 
     def add(*_: Any) -> None:
         count[0] += 1
 
+    # Neither side calls the body as a module, but both call the norm of its first layer once per pass.
     handle = model.model.layers[0].input_layernorm.register_forward_hook(add)
     yield count
     handle.remove()
 
 
 def main() -> None:
-    """Prepare, then answer line by line."""
+    """Prepare the work, then answer requests line by line."""
     side, job = sys.argv[1], json.loads(sys.argv[2])
     torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(0)
     model = build_model(**job["body"], vocabulary=job["vocabulary"], seed=0).eval().requires_grad_(False)
     run = (decoding if job["work"] == "decoding" else likelihoods)(side, job, model, generator)
+
+    # Reported memory is what the work adds to the loaded model.
     baseline = peak()
     for line in sys.stdin:
         answer = {}
+        # Counting intercepts every torch call, which costs time, so only `check` does it.
         if line.strip() == "check":
             with counted_passes(model) as passes, HostSyncs() as syncs:
                 result = run(0.0)
