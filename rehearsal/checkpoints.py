@@ -1,8 +1,9 @@
-"""Random checkpoints in the published layouts of LLaDA and Dream, written tensor by tensor, so of any size.
+"""Random checkpoints of any size in the published layouts of LLaDA and Dream, written tensor by tensor.
 
-The numbers are cheap: slices of one pool of normal numbers, scaled by the width that a matrix sums over. One coordinate
-of the residual stream is a constant that no layer writes to; through it the head gives the answers and the end of text
-most of the probability. Masked positions see little of themselves and much of the others, so that they differ.
+The weights are cheap to generate: slices of one pool of normal numbers, scaled by the fan-in of a matrix. One
+coordinate of the residual stream is a constant that no layer writes to; through it the head gives the answers and the
+end of text most of the probability. Masked positions depend little on themselves and much on the others, so that they
+differ.
 """
 
 from __future__ import annotations
@@ -19,17 +20,17 @@ import torch
 from torch import Tensor
 from vocabulary import write_dream, write_json, write_llada
 
-POOL = 16_777_213  # numbers; prime, so that rows of a matrix start at different places
-CONSTANT = 4.0  # of every embedding, in its first coordinate
-FAVOUR = 60.0  # what the head makes of it for the answers
-END = {"llada": 60.5, "dream": 53.0}  # and for the end of text: Dream's answers mostly end with their turn
-QUICK = 12  # pairs of rotary coordinates that queries and keys use in a head: the quickest, so that positions differ
-PIECE = 2**22  # numbers written at a time
+POOL = 16_777_213  # numbers; prime, so that the rows of a matrix start at different offsets
+CONSTANT = 4.0  # first coordinate of every embedding
+FAVOUR = 60.0  # head weight of the constant for the answers
+END = {"llada": 60.5, "dream": 53.0}  # and for the end of text: Dream's answers mostly end with their turn token
+QUICK = 12  # rotary pairs per head that queries and keys use: the fastest ones, so that positions differ
+PIECE = 2**22  # numbers per write
 
 
 @dataclass(frozen=True)
 class Size:
-    """What may be cut of a published model; the vocabulary may not."""
+    """Dimensions of a published model that may be reduced; the vocabulary may not."""
 
     width: int
     layers: int
@@ -40,7 +41,7 @@ class Size:
 
 @dataclass(frozen=True)
 class Part:
-    """One tensor: its published name, shape and the scale of its numbers; None is all ones."""
+    """Tensor: its published name, shape and the scale of its numbers; scale None means all ones."""
 
     name: str
     shape: tuple[int, ...]
@@ -48,42 +49,45 @@ class Part:
 
     @property
     def numbers(self) -> int:
-        """How many it has."""
+        """Number of elements."""
         return math.prod(self.shape)
 
 
 @dataclass(frozen=True)
 class Steering:
-    """What is not random: which tokens are favoured, and how the tensors are called that see to it."""
+    """Non-random part of the weights: the favoured tokens, and the names of the tensors that favour them."""
 
     names: dict[str, str]
     answers: list[int]
     eot: int
-    turn: int  # what closes an assistant's turn in the chat template; it ends no decoding
+    turn: int  # closes an assistant's turn in the chat template; does not end decoding
     mask: int
     head_width: int
     end: float
 
     def apply(self, name: str, values: Tensor, start: int) -> None:
-        """Change the rows `values` of a tensor, of which the first is row `start`."""
+        """Change `values`, consecutive rows of a tensor from row `start`, in place."""
         rows = torch.arange(start, start + len(values))
         if name.startswith(self.names["embed"]):
+            # A small [MASK] embedding: masked positions are determined by what they attend to.
             values[rows == self.mask] *= 0.1
             values[:, 0] = CONSTANT
         elif name.startswith(self.names["head"]):
             values[:, 0] = 0.0
+            # A random model spreads over the whole vocabulary: without favoured tokens no response would end or score.
             favoured = torch.isin(rows, torch.tensor([*self.answers, self.eot, self.turn]))
-            values[favoured] *= 0.1  # about as probable, each of them
+            values[favoured] *= 0.1  # so that they are about equally probable
             values[favoured, 0] = FAVOUR
             values[rows == self.eot, 0] = self.end
         elif any(name.endswith(f"{self.names[part]}.weight") for part in ("o", "down")):
-            values[rows == 0] = 0.0  # layers write nothing to the constant coordinate
+            values[rows == 0] = 0.0  # layers must not write to the constant coordinate
         elif any(name.endswith(f"{self.names[part]}.weight") for part in ("q", "k")):
+            # Rows pair up as rotary coordinates, fastest first. Slow pairs hardly differ between positions.
             values[rows % self.head_width % (self.head_width // 2) >= QUICK] = 0.0
 
 
 def write_llada_checkpoint(folder: Path, size: Size, texts: list[str], shards: int) -> int:
-    """LLaDA's layout with its vocabulary of 126,464; returns the bytes of its weights."""
+    """Write a checkpoint in LLaDA's layout with its vocabulary of 126,464; return the bytes of its weights."""
     folder.mkdir(parents=True)
     answers = write_llada(folder, texts)
     config = {
@@ -111,7 +115,7 @@ def write_llada_checkpoint(folder: Path, size: Size, texts: list[str], shards: i
 
 
 def write_dream_checkpoint(folder: Path, size: Size, texts: list[str], shards: int) -> int:
-    """Dream's layout with its vocabulary of 152,064; returns the bytes of its weights."""
+    """Write a checkpoint in Dream's layout with its vocabulary of 152,064; return the bytes of its weights."""
     folder.mkdir(parents=True)
     answers = write_dream(folder, texts)
     config = {
@@ -130,6 +134,7 @@ def write_dream_checkpoint(folder: Path, size: Size, texts: list[str], shards: i
              "mlp_norm": "post_attention_layernorm", "q": "self_attn.q_proj", "k": "self_attn.k_proj",
              "v": "self_attn.v_proj", "o": "self_attn.o_proj", "gate": "mlp.gate_proj", "up": "mlp.up_proj",
              "down": "mlp.down_proj", "block": "model.layers"}  # fmt: skip
+    # Unlike LLaDA, Dream has biases on queries, keys and values.
     listed = parts(size, 152064, names)
     for layer in range(size.layers):
         for part, width in (("q", size.width), ("k", kv_width(size)), ("v", kv_width(size))):
@@ -139,17 +144,17 @@ def write_dream_checkpoint(folder: Path, size: Size, texts: list[str], shards: i
 
 
 def kv_width(size: Size) -> int:
-    """Width of the keys, and of the values."""
+    """Return the width of the keys, which is that of the values."""
     return size.width // size.heads * size.kv_heads
 
 
 def parts(size: Size, vocabulary: int, names: dict[str, str]) -> list[Part]:
-    """Every weight but biases, in the order of the layers."""
+    """List every weight except biases, in the order of the layers."""
     width, mlp, kv = size.width, size.mlp, kv_width(size)
-    deep = 1 / math.sqrt(2 * size.layers)  # what layers add does not outgrow the embedding
+    deep = 1 / math.sqrt(2 * size.layers)  # keeps the sum of all layers from outgrowing the embedding
     shapes = {"q": (width, width), "k": (kv, width), "v": (kv, width), "o": (width, width), "gate": (mlp, width),
               "up": (mlp, width), "down": (width, mlp)}  # fmt: skip
-    gains = {"q": 20.0, "o": 20 * deep, "down": deep}  # heads that look somewhere, or positions would hardly matter
+    gains = {"q": 20.0, "o": 20 * deep, "down": deep}  # peaked attention, or positions would hardly matter
     found = [Part(f"{names['embed']}.weight", (vocabulary, width), 1.0)]
     for layer in range(size.layers):
         block = f"{names['block']}.{layer}"
@@ -163,14 +168,17 @@ def parts(size: Size, vocabulary: int, names: dict[str, str]) -> list[Part]:
 
 
 def write_weights(folder: Path, listed: list[Part], steering: Steering, shards: int) -> int:
-    """The shards and their index; no more than a piece of a tensor is in memory."""
+    """Write the shards and their index, return the bytes; at most PIECE numbers of a tensor are in memory."""
     pool = torch.randn(POOL, generator=torch.Generator().manual_seed(0))
     total = sum(part.numbers for part in listed) * 2
+
+    # Tensors fill the shards in order, each shard about the same number of bytes.
     groups: list[list[Part]] = [[] for _ in range(shards)]
     done = 0
     for part in listed:
         groups[min(shards - 1, done * shards // total)].append(part)
         done += 2 * part.numbers
+
     places: dict[str, str] = {}
     for number, group in enumerate(groups, 1):
         file = f"model-{number:05d}-of-{shards:05d}.safetensors"
@@ -181,12 +189,14 @@ def write_weights(folder: Path, listed: list[Part], steering: Steering, shards: 
 
 
 def write_shard(file: Path, group: list[Part], pool: Tensor, steering: Steering) -> None:
-    """One file in the safetensors format: length of the header, header, numbers."""
+    """Write one file in the safetensors format: length of the header, header, numbers."""
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     place = 0
     for part in group:
         header[part.name] = {"dtype": "BF16", "shape": part.shape, "data_offsets": [place, place + 2 * part.numbers]}
         place += 2 * part.numbers
+
+    # The header is padded to a multiple of 8 bytes, which aligns the numbers.
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     with file.open("wb") as stream:
@@ -197,7 +207,7 @@ def write_shard(file: Path, group: list[Part], pool: Tensor, steering: Steering)
 
 
 def numbers(part: Part, pool: Tensor, steering: Steering) -> Iterator[Tensor]:
-    """The numbers of a tensor in fp32, some rows at a time."""
+    """Yield the numbers of a tensor in fp32, some rows at a time."""
     if part.scale is None:
         yield torch.ones(part.shape)
         return
@@ -206,6 +216,7 @@ def numbers(part: Part, pool: Tensor, steering: Steering) -> Iterator[Tensor]:
     offset = hash_of(part.name)
     for start in range(0, rows, step):
         count = min(step, rows - start)
+        # The pool is read as a ring.
         index = (offset + start * width) % POOL
         taken = pool[index : index + count * width]
         if len(taken) < count * width:
@@ -216,5 +227,5 @@ def numbers(part: Part, pool: Tensor, steering: Steering) -> Iterator[Tensor]:
 
 
 def hash_of(name: str) -> int:
-    """Where in the pool a tensor begins: the same on every machine."""
+    """Return the offset of a tensor in the pool; the same on every machine, unlike `hash`."""
     return int.from_bytes(name.encode()[-7:], "little") * 7919 % POOL

@@ -1,4 +1,4 @@
-"""Data files in the layouts of the hub and of d1, with problems that the random checkpoints can answer by luck."""
+"""Data files in the layouts of the Hub and of d1, with problems that the random checkpoints can solve by chance."""
 
 from __future__ import annotations
 
@@ -13,19 +13,22 @@ TARGETS = dict(zip(EXPRESSIONS, (6, 6, 9, 8, 4, 5, 2, 7), strict=True))
 
 
 def write_data(folder: Path, train: int, test: int) -> None:
-    """All files: so many training problems (validation among them) and test problems of each task, and s1K."""
+    """Write all files: `train` training problems (including validation) and `test` test problems per task, and s1K."""
     folder.mkdir(parents=True)
     write_lines(folder / "gsm8k_train.jsonl", [gsm8k_row(i) for i in range(train)])
     write_lines(folder / "gsm8k_test.jsonl", [gsm8k_row(i) for i in range(train, train + test)])
     write_lines(folder / "math_train.jsonl", [math_row(i) for i in range(train)])
+    # The published test set, MATH-500, has the level as a number, the training set as text.
     tested = [math_row(i) for i in range(train, train + test)]
     write_lines(folder / "math500_test.jsonl", [row | {"level": int(row["level"][-1])} for row in tested])
-    # Numbers 1, 2 and 3 throughout, so that an answer that uses them earns something, and now and then all.
+    # Puzzles use the numbers 1, 2 and 3, as the favoured answers do: they earn partial and sometimes full reward.
     puzzles = [{"target": value, "nums": [2, 3, 1]} for value in sorted(set(TARGETS.values()))]
     others = [{"target": 10 + i + i + 1, "nums": [10, i, i + 1]} for i in range(train)]
     write_lines(folder / "countdown_train.jsonl", puzzles + others)
     held = [{"input": f"{20 + i},1,2", "output": str(23 + i)} for i in range(test)]
     write_lines(folder / "countdown_test.jsonl", held)
+
+    # d1's Sudoku test set is a CSV file in which zeros are the blanks.
     with (folder / "sudoku_test.csv").open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(["Puzzle", "Solution"])
@@ -34,14 +37,14 @@ def write_data(folder: Path, train: int, test: int) -> None:
 
 
 def gsm8k_row(i: int) -> dict[str, Any]:
-    """A row of openai/gsm8k."""
+    """Return a row in the layout of openai/gsm8k."""
     a, b = 2 + i % 5, 1 + i
     solution = f"She has {a} + {b} = <<{a}+{b}={a + b}>>{a + b} apples.\n#### {a + b}"
     return {"question": f"Mia has {a} apples and buys {b} more. How many apples does she have?", "answer": solution}
 
 
 def math_row(i: int) -> dict[str, Any]:
-    """A row of MATH, as ankner/math-500 (solution and level as text) and HuggingFaceH4/MATH-500 have them."""
+    """Return a row of MATH with the columns of ankner/math-500 and HuggingFaceH4/MATH-500."""
     a, b = 1 + i, 2 + i
     return {
         "problem": f"What is $\\frac{{{a}}}{{{b}}} \\cdot {2 * b}$?",
@@ -54,7 +57,7 @@ def math_row(i: int) -> dict[str, Any]:
 
 
 def s1k_row(i: int) -> dict[str, Any]:
-    """A row of simplescaling/s1K, with a trace that is longer than what training keeps of it."""
+    """Return a row in the layout of simplescaling/s1K; its trace is longer than training keeps."""
     a, b = 12 + i, 7 + i
     steps = "\n".join(f"Step {k}: {a} times {k} is {a * k}, which is still less than {a * b}." for k in range(1, 400))
     return {
@@ -70,7 +73,7 @@ def s1k_row(i: int) -> dict[str, Any]:
 
 
 def texts() -> list[str]:
-    """What the tokenizers are trained on: the tasks' instructions and some of the problems."""
+    """Return the training texts of the tokenizers: the tasks' instructions and some of the problems."""
     from unmask.tasks import countdown, gsm8k, math500, sudoku
 
     instructions = [module.INSTRUCTIONS for module in (countdown, gsm8k, math500, sudoku)]

@@ -1,8 +1,8 @@
 """Byte-level tokenizers in the layouts of LLaDA and Dream, with the published special tokens at their ids.
 
-The first entries are bytes and merges of the rehearsal's own texts. Then come whole answers, to which the random
-checkpoints give most of their probability: rewards differ and responses end, as those of a trained model do. The rest
-is filler, up to the published number of tokens.
+The first entries are bytes and merges learnt from the rehearsal's own texts. Then come complete answers, to which the
+random checkpoints give most of their probability, so that rewards differ and responses end as with a trained model. The
+rest is filler, up to the published vocabulary size.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ RENAMED = ("1234", "2143", "3412", "4321", "2341", "4123")  # the digits of a bo
 
 
 def answers() -> list[str]:
-    """Whole answers to the rehearsal's problems, right and wrong, with and without what the formats ask for."""
+    """Return complete answers to the rehearsal's problems: right and wrong, with and without the required format."""
     bare = [f"\n</reasoning>\n<answer>\n{number}\n</answer>\n" for number in NUMBERS]
     boxed = [f"\n</reasoning>\n<answer>\n\\boxed{{{number}}}\n</answer>" for number in NUMBERS]
     sums = [f"</reasoning><answer>\\boxed{{{text}}}</answer>" for text in EXPRESSIONS]
@@ -61,17 +61,19 @@ def answers() -> list[str]:
 
 
 def write_llada(folder: Path, texts: list[str]) -> list[int]:
-    """tokenizer.json and its configuration; returns the ids of the answers."""
+    """Write tokenizer.json and its configuration; return the ids of the answers."""
     vocabulary, merges = trained(texts)
     ids = fill(vocabulary, min(LLADA_SPECIAL))
     last = max(LLADA_SPECIAL)
     special = {i: LLADA_SPECIAL.get(i, f"<|reserved_token_{i}|>") for i in range(min(LLADA_SPECIAL), last + 1)}
+
+    # Special tokens must get exactly the published ids, so the gaps between them are filled with reserved tokens.
     core = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
     core.pre_tokenizer, core.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
     core.add_special_tokens(list(special.values()))
     found = {core.token_to_id(token): token for token in special.values()}
     if found != special:
-        raise RuntimeError("tokenizers numbered the special tokens in another order")
+        raise RuntimeError("tokenizers assigned other ids to the special tokens; check its version")
     core.save(str(folder / "tokenizer.json"))
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<|startoftext|>", "cls_token": "[CLS]",
@@ -85,7 +87,7 @@ def write_llada(folder: Path, texts: list[str]) -> list[int]:
 
 
 def write_dream(folder: Path, texts: list[str]) -> list[int]:
-    """vocab.json and merges.txt without a tokenizer.json, as Dream has them; returns the ids of the answers."""
+    """Write vocab.json and merges.txt but no tokenizer.json, as Dream does; return the ids of the answers."""
     vocabulary, merges = trained(texts)
     ids = fill(vocabulary, min(DREAM_SPECIAL))
     write_json(folder / "vocab.json", vocabulary)
@@ -106,7 +108,7 @@ def write_dream(folder: Path, texts: list[str]) -> list[int]:
 
 
 def trained(texts: list[str]) -> tuple[dict[str, int], list[tuple[str, str]]]:
-    """Bytes and merges of byte-level BPE on these texts."""
+    """Train byte-level BPE on these texts; return its vocabulary and merges."""
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     alphabet = pre_tokenizers.ByteLevel.alphabet()
@@ -117,7 +119,8 @@ def trained(texts: list[str]) -> tuple[dict[str, int], list[tuple[str, str]]]:
 
 
 def fill(vocabulary: dict[str, int], size: int) -> list[int]:
-    """Add the answers and filler, so that the vocabulary has `size` entries; returns the ids of the answers."""
+    """Fill the vocabulary up to `size` entries with the answers and filler; return the ids of the answers."""
+    # Each answer is one token, so a single commit can write a complete answer.
     coded = [byte_level(text) for text in answers()]
     for text in coded:
         vocabulary.setdefault(text, len(vocabulary))
@@ -127,13 +130,13 @@ def fill(vocabulary: dict[str, int], size: int) -> list[int]:
 
 
 def byte_level(text: str) -> str:
-    """A text as byte-level vocabularies spell it."""
+    """Return a text as spelled in byte-level vocabularies."""
     ((coded, _),) = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False).pre_tokenize_str(text)
     return coded
 
 
 def token_entry(content: str) -> dict[str, Any]:
-    """A special token in tokenizer_config.json."""
+    """Return the entry of a special token in tokenizer_config.json."""
     flags = dict.fromkeys(("lstrip", "normalized", "rstrip", "single_word"), False)
     return {"content": content, **flags, "special": True}
 
