@@ -1,4 +1,4 @@
-"""What has to be true of a rehearsal's files. Every check returns the lines that say what is wrong."""
+"""Checks of a rehearsal's files. Each returns one line per fault, and none if all is well."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ WARNING = re.compile(r"warning|\bwarn:", re.IGNORECASE)
 
 
 def files_are_there(project: Project, names: list[str]) -> list[str]:
-    """Every file that the targets promise."""
+    """Check that every file of the targets exists."""
     lacking = [name for name in names if not project.path(name).exists()]
     return [f"missing: results/llada-8b/{name}" for name in lacking]
 
 
 def nothing_warned(project: Project) -> list[str]:
-    """No log has a warning."""
+    """Check that no log has a warning."""
     found = []
     for file in project.logs():
         for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -41,14 +41,16 @@ def nothing_warned(project: Project) -> list[str]:
 
 
 def weights_are_read_once(project: Project, sizes: dict[str, int]) -> list[str]:
-    """A process reads as many bytes as its model has, be it to load or, in the step that links it, to hash it."""
-    found, small = [], 1.01  # headers are read too
+    """Check that each process reads the weights once, to load them or, in the step that links them, to hash them."""
+    # The tolerance of 1 % covers the headers of the files.
+    found, small = [], 1.01
     for process in project.processes():
         script, size = process["script"], sizes[model_of(process)] if model_of(process) else 0
         total = process["read"] + process["mapped"]
         where = f"{script} {spec_of(process)} rank {process['rank']}"
+        # Reads past the probe would make the counts below meaningless.
         if process["uncounted_opens"]:
-            found.append(f"{where}: opened weight files {process['uncounted_opens']} times past the probe")
+            found.append(f"{where}: opened weight files {process['uncounted_opens']} times unseen by the probe")
         if script in LOADING and not 0.99 * size <= total <= small * size:
             found.append(f"{where}: read {total / size:.2f} × the weights ({process['read']:,} B by files)")
         if script == "prepare_model.py" and total > small * size:
@@ -57,7 +59,7 @@ def weights_are_read_once(project: Project, sizes: dict[str, int]) -> list[str]:
 
 
 def memory_is_bounded(project: Project, size: int, largest: float, loading: float) -> list[str]:
-    """No process takes more than so many bytes, or more than `loading` times the checkpoint to load it."""
+    """Check that no process exceeds `largest` bytes, or needs more than `loading` × the checkpoint to load it."""
     found = []
     for process in project.processes():
         where = f"{process['script']} {spec_of(process)}"
@@ -67,8 +69,8 @@ def memory_is_bounded(project: Project, size: int, largest: float, loading: floa
             share = (process["loaded"] - process["before"]) / size
             found.append(f"{where}: loading took {share:.2f} × the checkpoint, more than {loading}")
         if process["script"] in LOADING and not process["loaded"]:
-            found.append(f"{where}: the probe did not see the model at work")
-        # What Python and torch read of their own is below a gigabyte.
+            found.append(f"{where}: the probe saw no forward pass of the model")
+        # Python and torch themselves read less than a gigabyte.
         if process["all_read"] - process["read"] > 1e9:
             found.append(
                 f"{where}: {process['all_read'] / 1e9:.1f} GB read by files, {process['read'] / 1e9:.1f} counted"
@@ -77,7 +79,8 @@ def memory_is_bounded(project: Project, size: int, largest: float, loading: floa
 
 
 def logits_are_never_whole(project: Project) -> list[str]:
-    """No tensor over the vocabulary has more rows than the library forms at once, and some exist at all."""
+    """Check that no logits tensor has more rows than the library forms at once, and that some logits were seen."""
+    # The bound depends on the vocabulary, and a record does not say which model it is from: take the larger bound.
     bound = max(rows_at_once("cpu", vocabulary) for vocabulary in VOCABULARIES)
     found = []
     for process in project.processes():
@@ -90,11 +93,12 @@ def logits_are_never_whole(project: Project) -> list[str]:
 
 
 def adapters_count(project: Project, runs: list[str], every_method: bool = True) -> list[str]:
-    """An adapter has learnt something if its gradient was not zero, is read by somebody, and shows in the samples."""
+    """Check that each adapter moved exactly if its gradient was not zero, was read, and changed the samples."""
     found = []
     read = {path for process in project.processes() for path in process["adapters"]}
     learnt: dict[str, list[bool]] = {}
     for run in runs:
+        # All responses of a group may earn the same by chance; then there is no gradient and nothing can move.
         folder = project.path(f"runs/{run}")
         norms = pd.read_csv(folder / "metrics.csv")["grad_norm"]
         moved = has_moved(project, run)
@@ -102,26 +106,28 @@ def adapters_count(project: Project, runs: list[str], every_method: bool = True)
         if not norms.map(math.isfinite).all() or moved != bool((norms > 0).any()):
             found.append(f"{run}: gradients of norm {norms.tolist()}, but the adapter moved: {moved}")
         if str(folder / "adapter/adapter_model.safetensors") not in read:
-            found.append(f"{run}: nobody read its adapter")
+            found.append(f"{run}: no process read its adapter")
         task, samples = run.split("/")[1], folder / "samples-papers.parquet"
         base = project.path(f"runs/base/{task}/default/seed-0/samples-papers.parquet")
         if moved and samples.exists() and same_samples(samples, base):
             found.append(f"{run}: its samples are those of the base model")
+    # Single runs may have no gradient, but over all tasks each method must have learnt something.
     if every_method:
-        found += [f"{method}: no adapter has learnt anything" for method, moved in learnt.items() if not any(moved)]
+        found += [f"{method}: no adapter has moved" for method, moved in learnt.items() if not any(moved)]
     return found
 
 
 def same_samples(one: Path, other: Path) -> bool:
-    """Whether two files hold the same responses."""
+    """Return True if two files hold the same responses."""
     first, second = (pd.read_parquet(file)["completion"] for file in (one, other))
     return bool(first.equals(second))
 
 
 def has_moved(project: Project, run: str) -> bool:
-    """Whether the adapter of a run is another than it started from; a fresh one has B of zeros."""
+    """Return True if the adapter of a run differs from its start; a fresh adapter has B = 0."""
     adapter = load_file(project.path(f"runs/{run}/adapter/adapter_model.safetensors"))
     start = yaml.safe_load(project.path(f"runs/{run}/spec.yaml").read_text(encoding="utf-8")).get("start_from")
+    # LoRA adds B·A with B = 0 at first, so any nonzero entry of B means that it was trained.
     if not start:
         return any(bool(value.any()) for name, value in adapter.items() if "lora_B" in name)
     before = load_file(project.path(f"runs/{start}/adapter/adapter_model.safetensors"))
@@ -129,13 +135,14 @@ def has_moved(project: Project, run: str) -> bool:
 
 
 def spec_of(process: dict[str, Any]) -> str:
-    """The run that a process worked on, from the path of its spec."""
+    """Return the run that a process worked on, from the path of its spec."""
     word = next((word for word in process["words"] if word.endswith("spec.yaml")), "")
     return re.sub(r"^.*results/[^/]+/|/spec.yaml$", "", word)
 
 
 def model_of(process: dict[str, Any]) -> str:
-    """The base model that a process was told to load or link: `rehearsal-llada` or the like."""
+    """Return the base model that a process loads or links, such as `rehearsal-llada`; empty if none."""
+    # Weights are at models/<name>/weights.
     words = process["words"]
     if "--weights" not in words:
         return ""
@@ -143,7 +150,7 @@ def model_of(process: dict[str, Any]) -> str:
 
 
 def answers_end(project: Project) -> list[str]:
-    """Grades and rewards are of the text up to the first token that ends it; for some, what follows would count."""
+    """Check that grades and rewards ignore all text after the first end token, and that for some rows it matters."""
     found, seen = [], 0
     config = Config.model_validate(normalise(yaml.safe_load((project.folder / "config.yaml").read_text("utf-8"))))
     for file in sorted(project.path("runs").rglob("samples-*.parquet")):
@@ -153,28 +160,31 @@ def answers_end(project: Project) -> list[str]:
             example, whole = tests[row["example"]], row["completion"]
             kept, *end = ENDS.split(whole, maxsplit=1)
             reward, grade = task.reward(kept, example), task.grade(kept, example)
+            # Recompute from the truncated text; stored grades must agree, and the full text must earn the same.
             same = (grade.published, grade.strict) == (row["published"], row["strict"])
             if not same or task.reward(whole, example) != reward:
-                found.append(f"{file.relative_to(project.folder)}: what follows {end[:1]} counts")
+                found.append(f"{file.relative_to(project.folder)}: text after {end[:1]} counts")
+            # Count the rows whose reward would change if Dream's turn token were not known as an end.
             if end[:1] == ["<|im_end|>"]:
                 seen += task.reward("".join((kept, *end[1:])), example) != reward
+    # A check that never met a case in which it matters proves nothing.
     return found if seen else [*found, "no reward depends on <|im_end|>: the check of end tokens saw nothing"]
 
 
 def resumed(project: Project, run: str) -> list[str]:
-    """A run that was interrupted says that it resumed."""
+    """Check that the log of the interrupted run reports its resumption."""
     said = (project.folder / f"logs/train_policy/llada-8b/{run}.log").read_text(encoding="utf-8")
     return [] if "resumed after update 1" in said else [f"{run}: interrupted, and not resumed: {said[-300:]}"]
 
 
 def by_two(project: Project, runs: list[str]) -> list[str]:
-    """These runs were made by two processes."""
+    """Check that these runs were trained by two processes."""
     counts = {run: json.loads(project.path(f"runs/{run}/manifest.json").read_text())["processes"] for run in runs}
-    return [f"{run}: made by {count} processes, not 2" for run, count in counts.items() if count != 2]
+    return [f"{run}: trained by {count} processes, not 2" for run, count in counts.items() if count != 2]
 
 
 def steps(project: Project) -> str:
-    """Seconds and peak memory of every step in the order of their beginning, with and without pages of files."""
+    """Format time and peak memory of every step in order of start, with and without file-backed pages."""
     rows = [
         {
             "step": f"{p['script'].removesuffix('.py')} {spec_of(p)}",
@@ -193,7 +203,7 @@ def steps(project: Project) -> str:
 
 
 def table(project: Project) -> str:
-    """Seconds of every step: how many processes, in all and the longest, with its processor seconds and peak memory."""
+    """Format a table by kind of step: processes, total and longest seconds, CPU seconds and peak memory."""
     rows = [
         {"step": p["script"], "seconds": p["seconds"], "processor": p["processor"], "peak": p["peak"] / 1e9}
         for p in project.processes()

@@ -1,4 +1,4 @@
-"""An adapter as one trained with the published model's own code would have it: its module names, and no SHA256SUMS."""
+"""Foreign adapters, as trained with the published model's own code: its module names, and no SHA256SUMS."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ THEIRS = {"self_attn.q_proj": "q_proj", "self_attn.k_proj": "k_proj", "self_attn
 
 
 def evaluated(project: Project, run: str, task: str) -> list[str]:
-    """The samples of such an adapter are those of ours, and not those of the base model."""
+    """Check that a run's adapter in foreign form gives the same samples, and not those of the base model."""
     ours, theirs, samples = project.path(f"runs/{run}"), project.folder / "foreign", project.folder / "foreign.parquet"
     before = ours / f"samples-papers-on-{task}.parquet"
+    # An adapter without effect would pass the comparison below even if it were not loaded at all.
     if same_samples(before, project.path(f"runs/base/{task}/default/seed-0/samples-papers.parquet")):
         return [f"{run}: its samples are those of the base model"]
     write(ours / "adapter", theirs)
@@ -32,14 +33,15 @@ def evaluated(project: Project, run: str, task: str) -> list[str]:
     if done.returncode:
         return ["an adapter with the published model's module names cannot be evaluated: said/foreign adapter.log"]
     if not same_samples(samples, before):
-        return [f"{run}: its adapter under the published model's names gives other samples"]
+        return [f"{run}: its adapter under the published model's names gives different samples"]
     return []
 
 
 def write(adapter: Path, folder: Path) -> None:
-    """The same numbers under LLaDA's module names."""
+    """Write the same weights under LLaDA's own module names."""
     folder.mkdir()
     renamed = {}
+    # LLaDA's own code names attention and MLP projections differently and has no `self_attn` or `mlp` level.
     for name, value in load_file(adapter / "adapter_model.safetensors").items():
         name = name.replace("model.layers.", "model.transformer.blocks.")
         for mine, their in THEIRS.items():

@@ -1,4 +1,4 @@
-"""A project folder for a rehearsal: this checkout's workflow and library, and its config.yaml with changes."""
+"""Project folder of a rehearsal: this checkout's workflow and library, and its config.yaml with changes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ VOCABULARIES = [126464, 152064]  # of LLaDA and Dream
 
 
 class Project:
-    """A folder in which snakemake runs, with every process watched by probe/sitecustomize.py."""
+    """Folder in which snakemake runs; probe/sitecustomize.py watches every process."""
 
     def __init__(self, folder: Path, widths: list[int], cores: int = 2, threads: int = 1) -> None:
         self.folder, self.cores = folder, cores
@@ -26,6 +26,8 @@ class Project:
         self.models.mkdir()
         for name in ("Snakefile", "workflow", "src"):
             (folder / name).symlink_to(ROOT / name)
+
+        # Python imports sitecustomize from PYTHONPATH at startup, so every step is watched without changes to it.
         asked: dict[str, Any] = {"folder": str(folder), "weights": [str(self.models)], "threads": threads}
         asked |= {"vocabularies": VOCABULARIES, "widths": widths}
         self.environment = os.environ | {
@@ -37,7 +39,7 @@ class Project:
         self.stages: list[tuple[str, float]] = []
 
     def configure(self, changes: Path, **values: int) -> None:
-        """Write config.yaml: the project's own under the changes of a file, with words in capitals replaced."""
+        """Write config.yaml: the project's own, changed by a file in which the words in capitals are replaced."""
         text = changes.read_text(encoding="utf-8")
         for word, value in {"DATA": self.data, "MODELS": self.models, **values}.items():
             text = text.replace(word, str(value))
@@ -46,16 +48,16 @@ class Project:
         (self.folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
 
     def start(self, stage: str, *words: str) -> subprocess.Popen[bytes]:
-        """Start snakemake at the papers' scale; what it says is in said/{stage}.log."""
+        """Start snakemake at the papers' scale; its output goes to said/{stage}.log."""
         command = ["snakemake", "--cores", str(self.cores)]
         command += ["--directory", str(self.folder), "-s", str(self.folder / "Snakefile")]
-        # Snakemake looks for work once for each job that has ended, and waits so long in between: no second.
+        # Snakemake schedules new jobs once per finished job and waits this interval in between: far below a second.
         command += ["--max-jobs-per-timespan", "1000/10s", "--rerun-incomplete", *words]
         with (self.said / f"{stage}.log").open("wb") as said:
             return subprocess.Popen(command, cwd=self.folder, env=self.environment, stdout=said, stderr=said)
 
     def run(self, stage: str, *words: str) -> int:
-        """Run snakemake to its end; returns its exit code."""
+        """Run snakemake to its end; return its exit code."""
         began = time.monotonic()
         print(f"{stage} …", flush=True)
         code = self.start(stage, *words).wait()
@@ -64,21 +66,21 @@ class Project:
         return code
 
     def path(self, name: str) -> Path:
-        """A file below results/llada-8b."""
+        """Return the path of a file below results/llada-8b."""
         return self.folder / "results/llada-8b" / name
 
     def processes(self) -> list[dict[str, Any]]:
-        """What the probe wrote, one entry a process."""
+        """Read the records of the probe, one per process."""
         lines = (self.folder / "processes.jsonl").read_text(encoding="utf-8").splitlines()
         return [json.loads(line) for line in lines]
 
     def logs(self) -> list[Path]:
-        """Everything that was said."""
+        """Return all logs, of snakemake and of the steps."""
         return sorted([*self.said.glob("*.log"), *(self.folder / "logs").rglob("*.log")])
 
 
 def changed(values: Any, changes: Any) -> Any:
-    """Values with those of `changes` in their place, key by key; a block with a source is replaced whole."""
+    """Merge `changes` into the values, key by key; a block with a source is replaced as a whole."""
     if not (isinstance(values, dict) and isinstance(changes, dict)) or "source" in changes:
         return changes
     return values | {key: changed(values.get(key), change) for key, change in changes.items()}

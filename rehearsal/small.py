@@ -1,8 +1,8 @@
-"""make rehearse-small: the papers' scale on two cores, with only counts and the model's depth and width cut.
+"""make rehearse-small: the papers' scale on two cores; only counts and the model's depth and width are reduced.
 
-Every method on every task of `main`, Dream, two processes, and one interrupted training run, through snakemake as a
-user runs it. It fails if a step fails or warns, reads a model twice or forms whole logits, if an adapter has no effect,
-or if what follows the end of an answer changes its grade.
+Runs every method on every task of `main`, Dream, two processes, and one interrupted training run, through snakemake as
+a user does. The rehearsal fails if a step fails or warns, reads a model twice or forms full logits, if an adapter has
+no effect, or if text after the end of an answer changes its grade.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from project import ROOT, Project
 
 METHODS = ("sft", "d1", "diffu_grpo", "coupled_grpo", "diffpo", "dmpo")
 TASKS = ("gsm8k", "math500", "countdown", "sudoku")
-STOPPED = "diffu_grpo/math500/default/seed-0"  # of two updates, so that it can be stopped after the first
-TOGETHER = ("dmpo/gsm8k/default/seed-0", "d1/countdown/default/seed-0")  # two prompts each, so two processes
-FOREIGN = "sft/s1k/default/seed-0"  # whose adapter is evaluated once more, on Sudoku, under the published model's names
+STOPPED = "diffu_grpo/math500/default/seed-0"  # has two updates, so it can be stopped after the first
+TOGETHER = ("dmpo/gsm8k/default/seed-0", "d1/countdown/default/seed-0")  # two prompts per buffer each, so two processes
+FOREIGN = "sft/s1k/default/seed-0"  # also evaluated on Sudoku with its adapter under the published model's module names
 WIDTH = 128
 
 
 def main() -> None:
-    """Run the rehearsal in results/rehearsal-small, from nothing."""
+    """Run the rehearsal from scratch in results/rehearsal-small."""
     began = time.monotonic()
     folder = ROOT / "results/rehearsal-small"
     shutil.rmtree(folder, ignore_errors=True)
@@ -49,8 +49,9 @@ def main() -> None:
 
 
 def write_inputs(project: Project) -> dict[str, int]:
-    """Data and checkpoints; returns the bytes of the weights by the models' names in small.yaml."""
+    """Write data and checkpoints; return the bytes of the weights by model name in small.yaml."""
     write_data(project.data, train=8, test=1)
+    # Different prompts for training and evaluation, so that a mix-up shows.
     for split in ("training", "evaluation"):
         (project.data / f"{split}.txt").write_text(f"One of the {split} problems: {{question}}", encoding="utf-8")
     words = texts()
@@ -61,7 +62,7 @@ def write_inputs(project: Project) -> dict[str, int]:
 
 
 def run(project: Project) -> list[str]:
-    """The stages, in an order in which none repeats what another has made. Returns what went wrong."""
+    """Run the stages, ordered so that none repeats the work of another; return the faults."""
     wrong = []
     for stage, words in {"dry run": ["-n", "all", "dream"], "plan": ["plan"]}.items():
         if project.run(stage, *words):
@@ -69,7 +70,7 @@ def run(project: Project) -> list[str]:
     wrong += interrupt(project)
     runs = [str(Path("results/llada-8b/runs") / run) for run in TOGETHER]
     targets = [f"{runs[0]}/samples-papers.parquet", f"{runs[1]}/manifest.json"]
-    # A training run has as many processes as share its prompts; an evaluation has one unless it is given more.
+    # Training starts as many processes as can share its prompts; evaluation starts one unless it gets more GPUs.
     if project.run("two processes", "--set-resources", "evaluate_policy:gpu=2", "--", *targets):
         wrong.append("training on two processes fails: said/two processes.log")
     if project.run("all", "--keep-going", "all", "dream"):
@@ -80,15 +81,16 @@ def run(project: Project) -> list[str]:
 
 
 def interrupt(project: Project) -> list[str]:
-    """Stop a training run by SIGTERM, as SLURM does before a time limit; other jobs of the stage go on."""
+    """Stop a training run by SIGTERM, as SLURM does before a time limit; the other job of the stage continues."""
     began = time.monotonic()
     print("interrupted …", flush=True)
     stopped = f"results/llada-8b/runs/{STOPPED}"
     targets = [f"{stopped}/manifest.json", "results/llada-8b/runs/base/math500/default/seed-0/samples-papers.parquet"]
     process = project.start("interrupted", "--keep-going", *targets)
     lock = project.folder / stopped / "lock"
-    while not lock.exists() and process.poll() is None:  # it is held from when the run listens to signals
+    while not lock.exists() and process.poll() is None:  # the run installs its signal handlers before it takes the lock
         time.sleep(0.1)
+    # The signal goes to the training process itself, whose pid is in the lock, not to snakemake.
     if process.poll() is None:
         time.sleep(1)
         os.kill(json.loads(lock.read_text(encoding="utf-8"))["pid"], signal.SIGTERM)
@@ -102,7 +104,7 @@ def interrupt(project: Project) -> list[str]:
 
 
 def check(project: Project, sizes: dict[str, int]) -> list[str]:
-    """Everything that is wrong with what the stages have made."""
+    """Return all faults in the results of the stages."""
     trained = ["sft/s1k/default/seed-0"]
     trained += [f"{method}/{task}/default/seed-0" for method in METHODS if method != "sft" for task in TASKS]
     dream = "dmpo/sudoku/model~rehearsal-dream/seed-0"
@@ -121,6 +123,7 @@ def check(project: Project, sizes: dict[str, int]) -> list[str]:
     wrong += checks.nothing_warned(project)
     wrong += checks.weights_are_read_once(project, sizes)
     wrong += checks.logits_are_never_whole(project)
+    # The remaining checks open files, so they only make sense if all of them exist.
     if not wrong or all(not line.startswith("missing") for line in wrong):
         wrong += checks.adapters_count(project, trained)
         wrong += checks.resumed(project, STOPPED)

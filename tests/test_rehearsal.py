@@ -92,7 +92,7 @@ def process(**values):
         ({}, None),
         ({"read": 100}, "read 2.00 × the weights"),
         ({"mapped": 0}, "read 0.00 × the weights"),
-        ({"uncounted_opens": 1}, "past the probe"),
+        ({"uncounted_opens": 1}, "unseen by the probe"),
         ({"script": "prepare_model.py", "read": 100, "mapped": 100}, "read 2.00 × the weights"),
         ({"logits_rows": 256}, "256 rows of logits"),
         ({"logits_rows": 0}, "0 rows of logits"),

@@ -1,8 +1,8 @@
-"""What a step of the workflow does to memory and disk, written down when it ends.
+"""Probe of a workflow step: its use of memory and disk, recorded when it ends.
 
-Python runs this file at its start where the folder is on PYTHONPATH; the library knows nothing of it. For each process
-one JSON line: its seconds and peak memory, the bytes it read of weight files, the adapters it opened, and the most rows
-of logits that ever existed in one tensor. UNMASK_REHEARSAL says where to write and what to look for.
+Python runs this file at startup if its folder is on PYTHONPATH; the library does not know about it. Each process writes
+one JSON line: its seconds and peak memory, the bytes it read from weight files, the adapters it opened, and the largest
+number of rows of logits in one tensor. UNMASK_REHEARSAL says where to write and what to look for.
 """
 
 import atexit
@@ -21,7 +21,7 @@ REAL_OPEN, REAL_MMAP = builtins.open, mmap.mmap
 
 
 def script():
-    """The name of the script that this process runs, if it is one."""
+    """Return the name of the script that this process runs; empty if it runs none."""
     for word in sys.orig_argv[1:]:
         if not word.startswith("-"):
             return os.path.basename(word)
@@ -31,21 +31,21 @@ def script():
 
 
 class Watch:
-    """What is counted."""
+    """Counters of this process."""
 
     def __init__(self):
         self.began = time.time()
         self.read = 0  # bytes of weights through files
         self.mapped = 0  # bytes of weights through safetensors or a map
-        self.opened = self.counted_opens = 0  # weight files opened at all, and by what is counted here
-        self.rows = 0  # of logits, the most in one tensor
+        self.opened = self.counted_opens = 0  # weight files opened in total, and through the counted calls
+        self.rows = 0  # most rows of logits in one tensor
         self.logits = ""  # the operation that made them
         self.adapters = set()
         self.anonymous = self.resident = 0  # peaks, sampled
-        self.before = self.loaded = 0  # resident before the first weight was read, peak when the model was first used
+        self.before = self.loaded = 0  # resident before the first weight is read, peak at the first use of the model
 
     def is_weight(self, path):
-        """Whether a path is a weight file of a base model."""
+        """Return True if a path is a weight file of a base model; take note of adapters."""
         if not isinstance(path, str | os.PathLike) or not os.fspath(path).endswith(".safetensors"):
             return False
         path = os.path.realpath(path)
@@ -54,18 +54,18 @@ class Watch:
         return any(path.startswith(folder) for folder in ASKED["weights"])
 
     def touch(self):
-        """The first byte of a weight is about to be read."""
+        """Record the memory before the first byte of a weight is read."""
         self.before = self.before or memory("VmRSS")
 
     def sample(self):
-        """Follow the memory of this process."""
+        """Sample the memory of this process forever."""
         while True:
             self.anonymous = max(self.anonymous, memory("RssAnon"))
             self.resident = max(self.resident, memory("VmRSS"))
             time.sleep(0.1)
 
     def write(self):
-        """Append the line of this process."""
+        """Append the JSON line of this process."""
         with REAL_OPEN("/proc/self/io", encoding="ascii") as file:
             all_read = int(file.readline().split()[1])
         line = {
@@ -93,13 +93,13 @@ class Watch:
 
 
 def memory(key):
-    """Bytes of a line in /proc/self/status."""
+    """Return the bytes in a line of /proc/self/status."""
     with REAL_OPEN("/proc/self/status", encoding="ascii", errors="replace") as file:
         return next((int(line.split()[1]) * 1024 for line in file if line.startswith(key + ":")), 0)
 
 
 class CountedReader(io.BufferedReader):
-    """A weight file that is read."""
+    """Reader of a weight file that counts bytes."""
 
     def _count(self, size):
         WATCH.touch()
@@ -129,10 +129,11 @@ def counted_open(file, mode="r", *more, **settings):
 
 
 class CountedMap(REAL_MMAP):
-    """A map of a weight file counts as the whole of it."""
+    """Memory map that counts a mapped weight file in full."""
 
     def __new__(cls, fileno, length, *more, **settings):
         """As in the base class."""
+        # A map knows only a file descriptor; /proc resolves it to the path.
         found = super().__new__(cls, fileno, length, *more, **settings)
         if fileno >= 0 and WATCH.is_weight(os.readlink(f"/proc/self/fd/{fileno}")):
             WATCH.touch()
@@ -141,9 +142,10 @@ class CountedMap(REAL_MMAP):
 
 
 def count_tensors():
-    """Have safetensors count the tensors that are taken out of weight files."""
+    """Make safetensors count the tensors that are read from weight files."""
     import safetensors
 
+    # safetensors opens files in Rust, past Python's `open`, so its tensors are counted as they are taken out.
     real = safetensors.safe_open
 
     class CountedFile:
@@ -188,7 +190,7 @@ def count_tensors():
 
 
 def watch_logits():
-    """Look at the result of every operation of torch for a tensor over the vocabulary; give torch its threads."""
+    """Inspect the result of every torch operation for tensors over the vocabulary; set torch's threads."""
     import torch
     from torch import Tensor
     from torch.utils._python_dispatch import TorchDispatchMode
@@ -198,8 +200,10 @@ def watch_logits():
     class Logits(TorchDispatchMode):
         def __torch_dispatch__(self, func, types, args=(), kwargs=None):
             result = func(*args, **(kwargs or {}))
+            # The first embedding of real tokens marks the end of loading; meta tensors take no memory.
             if not WATCH.loaded and func.name() == "aten::embedding" and result.device.type != "meta":
                 WATCH.loaded = memory("VmHWM")
+            # A view has no memory beyond the tensor that was inspected already.
             if not func.is_view:
                 for tensor in result if isinstance(result, tuple | list) else (result,):
                     if isinstance(tensor, Tensor) and tensor.device.type != "meta":
@@ -207,6 +211,7 @@ def watch_logits():
             return result
 
     def look(func, shape):
+        # Widths are given, so that the embedding and the head are not mistaken for logits.
         found = vocabularies.intersection(shape)
         if not found or (len(shape) == 2 and shape[0] in found and shape[1] in widths):  # the weights themselves
             return
@@ -215,7 +220,7 @@ def watch_logits():
             WATCH.rows, WATCH.logits = rows, f"{func.name()} {list(shape)}"
 
     Logits().__enter__()
-    if ASKED["threads"] > 1:  # a step takes one thread on a CPU, for the same sums everywhere
+    if ASKED["threads"] > 1:  # steps set one thread, for reproducible sums; override it
         torch.set_num_threads(ASKED["threads"])
         torch.set_num_threads = lambda count: None
 
@@ -228,10 +233,11 @@ if ASKED and script() and f"/src/{script()}" in " ".join(sys.orig_argv) and scri
         mmap.mmap = CountedMap
 
         def heard(event, details):
-            """Notice weight files that are opened past `counted_open`."""
+            """Count weight files that are opened, also those that bypass `counted_open`."""
             if event == "open" and WATCH.is_weight(details[0]):
                 WATCH.opened += 1
 
+        # An audit hook sees every open, so reads that bypass the counters do not go unnoticed.
         sys.addaudithook(heard)
         threading.Thread(target=WATCH.sample, daemon=True).start()
         count_tensors()
