@@ -191,7 +191,7 @@ def test_a_model_too_large_for_the_gpu_has_no_way_out(config):
     config["scales"]["llada-8b"]["cost"]["gpu_memory"] = 12
     grid, run = run_of(config, scale="llada-8b")
     (said,) = misfits(grid, run, LLADA_8B, [])
-    assert said.endswith(": it takes a GPU with more, or a smaller model.")
+    assert said.endswith(": use a GPU with more memory, or a smaller model.")
 
 
 def test_without_a_gpu_there_is_no_limit(config):

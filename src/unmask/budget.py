@@ -1,8 +1,8 @@
-"""What the runs of a grid cost: reckoned from their settings, held against what runs that are done have taken.
+"""Hours and memory of every run of a grid: estimated from its settings, calibrated on the runs that are done.
 
-Torch-free and read-only. Hours are those of one GPU, or of one process where the scale has no GPUs. The throughput is
-the one that `cost` assumes until there is something to measure: then the hours of a training are scaled by what done
-trainings of the same method took, and those of an evaluation by what done evaluations took.
+Torch-free and read-only, for `plan`. Hours are GPU-hours, or process-hours where the scale has no GPUs. Until something
+is done they follow from the throughput that `cost` assumes. After that, training hours are scaled by the ratio of
+measured to estimated hours of done training runs of the same method, evaluation hours by that of all done evaluations.
 """
 
 from __future__ import annotations
@@ -19,40 +19,50 @@ from unmask.manifest import read_manifest
 from unmask.models.shapes import Shape, shape_of
 from unmask.plan import Standing
 
-DONE = ("done", "stale")
+DONE = ("done", "stale")  # a stale run was made by different code, but its time still counts
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What one run needs; None where its model or its data are not known yet."""
+    """Resources that one run needs; None where its base model or its data are not known yet."""
 
     run: str
-    memory: dict[str, float]  # GB of a GPU at most, by phase; empty where unknown
-    training: float | None  # hours
+    memory: dict[str, float]  # peak GB of a GPU by phase; empty if unknown
+    training: float | None  # hours, as all below
     evaluation: float | None
     spent: float
     to_go: float
-    training_measured: bool = False  # scaled by what is done; else at the assumed throughput
+    training_measured: bool = False  # calibrated on done runs; else at the assumed throughput
     evaluation_measured: bool = False
 
 
 def estimates(grid: Grid, evaluations: dict[str, list[str]], found: dict[str, Standing]) -> dict[str, Estimate]:
-    """By run: `evaluations` has those of each run, `found` says how far the trained ones are."""
+    """Return the estimate of each run in `evaluations`, by name.
+
+    `evaluations` lists the evaluations of each run, `found` has the progress of the runs that train.
+    """
     assumed = {name: _training_hours(grid, name) for name in evaluations}
     spent = {name: _spent_training(grid, one) for name, one in found.items()}
+
+    # One factor per method: seeds and tasks of a method share it, each applied to its own number of operations.
     done: dict[str, list[str]] = defaultdict(list)
     for name, one in found.items():
-        if one.state in DONE and one.step == one.updates:  # not those whose manifest cannot be read
+        # A run whose manifest cannot be read is stale too, but has step 0 and no time to learn from.
+        if one.state in DONE and one.step == one.updates:
             done[grid.runs[name].method].append(name)
     by_method = {method: _factor([(spent[n], assumed[n]) for n in names]) for method, names in done.items()}
+
+    # Evaluations only decode, whatever method trained the policy, so that one factor serves all of them.
     examined = {(n, e): _spent_evaluating(grid, n, e) for n, names in evaluations.items() for e in names}
     examining = {key: _evaluation_hours(grid, *key) for key in examined}
     overall = _factor([(examined[key], examining[key]) for key in examined if examined[key]])
+
     made = {}
     for name, names in evaluations.items():
         factor = by_method.get(grid.runs[name].method)
         training = _scaled(assumed[name], factor)
         each = {e: _scaled(examining[name, e], overall) for e in names}
+        # Base models are not in `found`: they have no training left.
         left = 1 - found[name].step / found[name].updates if name in found else 0
         made[name] = Estimate(
             run=name,
@@ -68,13 +78,13 @@ def estimates(grid: Grid, evaluations: dict[str, list[str]], found: dict[str, St
 
 
 def shape(grid: Grid, run: str) -> Shape | None:
-    """The shape of a run's base model."""
+    """Return the shape of a run's base model; None if it is not known yet."""
     model = grid.models[grid.runs[run].model]
     return shape_of(model, Path("results", grid.place, "models", model.name, "weights"))
 
 
 def _training_hours(grid: Grid, name: str) -> float | None:
-    """Hours of a training at the assumed throughput; 0 for a run that trains nothing."""
+    """Return the hours of a training run at the assumed throughput; 0 for a base model, None for an unknown shape."""
     run, known = grid.runs[name], shape(grid, name)
     if not run.trains:
         return 0.0
@@ -82,7 +92,7 @@ def _training_hours(grid: Grid, name: str) -> float | None:
 
 
 def _evaluation_hours(grid: Grid, name: str, evaluation: str) -> float | None:
-    """Hours of an evaluation at the assumed throughput."""
+    """Return the hours of an evaluation at the assumed throughput; None if base model or data are unknown."""
     run, known = grid.runs[name], shape(grid, name)
     examples = _test_examples(grid, grid.examined_task(name, evaluation))
     if known is None or examples is None:
@@ -92,18 +102,19 @@ def _evaluation_hours(grid: Grid, name: str, evaluation: str) -> float | None:
 
 
 def _spent_training(grid: Grid, one: Standing) -> float:
-    """Hours of all GPUs or processes of a training."""
+    """Return the hours that a training run has taken so far, summed over its GPUs or processes."""
+    # The manifest of a done run has its number of processes; a running one has the GPUs that the workflow gives it.
     return one.seconds * (one.processes or grid.gpus(one.run)) / 3600
 
 
 def _spent_evaluating(grid: Grid, name: str, evaluation: str) -> float:
-    """Hours that an evaluation took, 0 if it is not done."""
+    """Return the hours that an evaluation took; 0 if it is not done."""
     file = Path("results", grid.place, "runs", name, f"samples-{evaluation}.parquet")
     return read_rows(file, ["seconds"])["seconds"].sum().item() / 3600 if file.exists() else 0.0
 
 
 def _factor(pairs: list[tuple[float, float | None]]) -> float | None:
-    """Hours spent for each hour reckoned; None if there is nothing to tell."""
+    """Return the hours spent per estimated hour; None without a pair to compare."""
     told = [(spent, reckoned) for spent, reckoned in pairs if reckoned]
     return sum(spent for spent, _ in told) / sum(reckoned for _, reckoned in told) if told else None
 
@@ -118,7 +129,8 @@ def _memory(grid: Grid, name: str, evaluations: list[str]) -> dict[str, float]:
 
 
 def _test_examples(grid: Grid, task: str) -> int | None:
-    """Test problems of a task: those that there are, else as many as its settings or the scale's `cost` say."""
+    """Return the number of test problems of a task; None if neither its data nor any setting tells."""
+    # Prepared data are exact. Before that, the task's settings or `cost.test_examples` have to do.
     manifest = Path("results", grid.place, "data", task, "test", "manifest.json")
     if manifest.exists():
         return read_manifest(manifest)["rows"]["test"]

@@ -1,7 +1,7 @@
-"""How much computing a run takes, reckoned from its settings before it starts: passes, operations, hours.
+"""Compute that a run needs, estimated from its settings before it starts: forward passes, FLOPs, hours.
 
-Torch-free, for `plan`. Operations are those that `compute.py` counts while a run trains. Where the number of passes
-hangs on the data (a response that ends early, a threshold), the most that can be are reckoned with.
+Torch-free, for `plan`. The operations are those that `compute.py` counts while a run trains. Data-dependent pass counts
+(early end of text, adaptive thresholds) are upper bounds.
 """
 
 from __future__ import annotations
@@ -16,56 +16,66 @@ from unmask.spec import EvaluationSpec, Run
 
 
 def flops_a_token(body: int, trained: int) -> tuple[int, int]:
-    """Operations of a token's forward and backward pass through a body of so many weights, some of them trained.
+    """Return a token's forward and backward FLOPs in a body of `body` weights, of which `trained` are trained.
 
-    The usual estimate: two operations a weight forward; backward as many again for the activations, and two a trained
-    weight. Embedding, head and attention scores are not counted.
+    The usual estimate: two per weight in the forward pass; in the backward pass two per weight for the gradient of the
+    activations, and two per trained weight for its own. Embedding, head and attention scores are not counted.
     """
     return 2 * body, 2 * body + 2 * trained
 
 
 @dataclass(frozen=True)
 class Passes:
-    """Passes of prompt and response through the model for each response of a buffer, beside its sampling."""
+    """Passes of prompt and response through the model for each response of a buffer, in addition to its sampling."""
 
     update: int  # with gradient, at each update
-    prepare: int = 0  # without gradient, once a buffer
+    prepare: int = 0  # without gradient, once per buffer
     refresh: int = 0  # without gradient, at each update
     copies: int = 1  # of one response in one forward pass with gradient, if `rows_per_forward` allows
-    scored: int = 1  # and in one without
-    apart: bool = False  # the loss is a mean over copies, so that the activations of all need not exist at once
+    scored: int = 1  # the same without gradient
+    apart: bool = False  # the loss is a mean over copies, whose activations need not all exist at once
 
 
 def passes_of(run: Run) -> Passes:
-    """The passes of a run's method; one that is not known here is taken to score nothing beforehand."""
+    """Return the passes of a run's method; an unknown method is assumed to score nothing before its updates."""
     own, updates = run.method_settings, run.training["updates_per_buffer"]
     if run.algorithm == "dmpo":
         return _dmpo(run)
+
+    # The GRPO family scores old and reference policy, hence the factor 2, on the masks of each update. Where no mask is
+    # random (no prompt masking, the mean field of DiFFPO), one scoring serves all updates of a buffer.
     if run.algorithm == "diffu_grpo":
         return Passes(1, 2 * (updates if own["prompt_mask"] else 1))
+    # A fully masked pass and two with complementary masks.
     if run.algorithm == "coupled_grpo":
         return Passes(3, 2 * 3 * updates)
     if run.algorithm == "diffpo":
+        # The threshold head learns from states recorded while sampling: no pass through the model.
         if own["learn"] == "sampler":
             return Passes(0)
         return Passes(2, 2 * 2 * updates) if own["surrogate"] == "two_stage" else Passes(1, 2)
+
     copies = own.get("copies", 1)
     return Passes(copies, copies=copies)
 
 
 def _dmpo(run: Run) -> Passes:
-    """Old and reference log-probabilities, the current ones of the model baseline, and the copies of the loss."""
+    """Count DMPO's old and reference log-probabilities, the current ones of the model baseline, and the loss copies."""
     own, updates = run.method_settings, run.training["updates_per_buffer"]
     wddo = own["loss_kind"] == "wddo"
+    # WDDO has two terms, each on masks of its own, and needs the old ELBO on both sets of each update.
     update = own["copies"] * (2 if wddo else 1)
     if own["loss_kind"] == "reward_only":
         return Passes(update, copies=own["copies"], apart=True)
+
+    # With alpha 0 the weights come from rewards only, and the model baseline is all that needs likelihoods.
     scored = own["alpha"] > 0 or own["baseline"] == "model"
     exact = own["likelihood"] == "trajectory"
     each = forward_passes(run.sampler, run.training["generation_length"], run.block_length)
     each = each if exact else own["elbo_copies"]
     return Passes(
         update=update,
+        # The exact old log-probabilities were recorded while sampling: only those of the reference are to be computed.
         prepare=scored * each * (1 if exact else 2) + wddo * 2 * updates * own["copies"],
         refresh=each * (own["loss_kind"] == "wdce" and own["baseline"] == "model"),
         copies=own["copies"],
@@ -75,21 +85,24 @@ def _dmpo(run: Run) -> Passes:
 
 
 def forward_passes(sampler: dict[str, Any], length: int, block: int) -> int:
-    """Denoising steps of a response: the number for top-k, else the most there can be, one a token."""
+    """Return the denoising steps of a response of `length` tokens: exact for top-k, else at most one per token."""
     block = active_block(sampler, length, block)
+    # Each block rounds up on its own: a step never commits tokens of two blocks.
     return length // block * -(-block // sampler.get("tokens_per_step", 1))
 
 
 def active_block(sampler: dict[str, Any], length: int, block: int) -> int:
-    """Tokens of a block, or of the whole response for a sampler without blocks."""
+    """Return the tokens of a block: the whole response for a sampler without blocks."""
     return block if sampler.get("blocks", True) else length
 
 
 def decoded_tokens(sampler: dict[str, Any], prompt: int, length: int, block: int) -> int:
-    """Tokens that pass through the model for one response: whole sequences, or what a cache leaves of them."""
+    """Return the tokens that pass through the model for one response: whole sequences, or the part not cached."""
     block = active_block(sampler, length, block)
     blocks = length // block
     later = forward_passes(sampler, length, block) // blocks - 1  # passes of a block after its first
+    # The first pass of a block takes the whole sequence and fills the cache. Later ones recompute a window: everything
+    # without a cache, what starts at the block with the prefix cache, the block itself with the dual cache.
     windows = {
         "none": blocks * (prompt + length),
         "prefix": sum(length - i * block for i in range(blocks)),
@@ -99,38 +112,42 @@ def decoded_tokens(sampler: dict[str, Any], prompt: int, length: int, block: int
 
 
 def trained_parameters(shape: Shape, training: Training) -> int:
-    """What the optimiser changes: the adapter, or everything."""
+    """Return the number of parameters that the optimiser updates: the adapter's, or all."""
     return shape.adapter(training.lora_rank, training.lora_targets) if training.lora_rank else shape.parameters
 
 
 def held_parameters(shape: Shape, run: Run) -> int:
-    """The adapter that a run is trained on top of, taken to be as large as its own; a pass goes through both."""
+    """Return the parameters of a frozen adapter below the trained one, assumed to be of equal size; 0 without one."""
     training = Training(**run.training)
     merged = run.start_from and training.merge_start and training.lora_rank
     return trained_parameters(shape, training) if merged else 0
 
 
 def sequence_width(run: Run, prompt: int) -> int:
-    """Tokens of a training sequence; a corpus has prompt and response within `generation_length`."""
+    """Return the tokens of a training sequence; on a corpus, `generation_length` includes the prompt."""
     return run.training["generation_length"] + (0 if run.corpus else prompt)
 
 
 def training_flops(shape: Shape, run: Run, prompt: int) -> dict[str, float]:
-    """Operations of a whole training by kind, for prompts of so many tokens.
+    """Return the FLOPs of a training run by kind, for prompts of `prompt` tokens.
 
-    What `compute.py` counts is their sum without `recomputing`, the second forward pass of activation checkpointing.
+    `compute.py` counts their sum without `recomputing`, the second forward pass of activation checkpointing.
     """
     t, passes = Training(**run.training), passes_of(run)
     adapter = t.lora_rank and trained_parameters(shape, t)
     forward, backward = flops_a_token(shape.body + adapter + held_parameters(shape, run), adapter or shape.body)
     width, rows = sequence_width(run, prompt), t.buffers * t.prompts_per_buffer * t.group_size
+
+    # SFT learns from given responses and samples none.
     sampled = 0
     if run.algorithm != "sft":
         sampled = rows * decoded_tokens(run.sampler, prompt, t.generation_length, run.block_length)
-        if not t.rollout_dropout:  # the first pass is one for the whole group
+        # Without dropout the rows of a group share their first pass: nothing but the prompt differs yet.
+        if not t.rollout_dropout:
             sampled -= (rows - rows // t.group_size) * width * _guided(run.sampler)
+
     updated = rows * t.updates_per_buffer * passes.update * width
-    looks = -(-t.buffers // t.validate_every) if t.validate_every else 0  # the end is always looked at
+    looks = -(-t.buffers // t.validate_every) if t.validate_every else 0  # rounded up: the end is always validated
     validated = looks * run.task_settings.get("validation", 0)
     return {
         "sampling": sampled * forward,
@@ -142,7 +159,7 @@ def training_flops(shape: Shape, run: Run, prompt: int) -> dict[str, float]:
 
 
 def evaluation_flops(shape: Shape, run: Run, evaluation: EvaluationSpec, prompt: int, examples: int) -> float:
-    """Operations of an evaluation: every example at every length with every sampler."""
+    """Return the FLOPs of an evaluation: every example at every length with every sampler."""
     adapter = 0
     if run.trains and run.training["lora_rank"]:
         adapter = trained_parameters(shape, Training(**run.training)) + held_parameters(shape, run)
@@ -156,12 +173,13 @@ def evaluation_flops(shape: Shape, run: Run, evaluation: EvaluationSpec, prompt:
 
 
 def hours(flops: dict[str, float], cost: Cost) -> float:
-    """Hours of one GPU (or processor) for these operations, at the throughput that the configuration assumes."""
+    """Return the hours of one GPU (or CPU) for operations by kind, at the throughput assumed in `cost`."""
+    # Decoding has a utilisation of its own, on GPUs below that of scoring and updates.
     rates = dict.fromkeys(("sampling", "validating"), cost.decoding_utilisation)
     seconds = sum(value / rates.get(kind, cost.training_utilisation) for kind, value in flops.items())
     return seconds / (cost.peak_tflops * 1e12) / 3600
 
 
 def _guided(sampler: dict[str, Any]) -> int:
-    """Passes a step: classifier-free guidance takes a second one."""
+    """Return the passes per denoising step: classifier-free guidance needs a second, unconditional one."""
     return 2 if sampler["guidance"] else 1
