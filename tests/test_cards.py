@@ -50,7 +50,7 @@ def test_jobs_share_no_gpu_and_give_theirs_back_when_killed():
     assert (len(mine), len(its)) == (3, 1)
     assert mine | its == {"0", "1", "2", "3"}
     third = start(2)
-    assert third.stdout.readline() == "waiting for 2 of the GPUs 0, 1, 2, 3, which others hold\n"
+    assert third.stdout.readline() == "waiting for 2 of the GPUs 0, 1, 2, 3, held by other jobs\n"
     first.send_signal(signal.SIGKILL)
     first.wait()
     assert seen(third) < mine
@@ -62,13 +62,13 @@ def test_what_the_workflow_was_shown_is_what_it_lends(monkeypatch):
     monkeypatch.setenv(cards.VISIBLE, "GPU-a,GPU-b,GPU-c,GPU-d,GPU-e")
     assert cards.take_cards(2) == ["GPU-a", "GPU-b"]
     assert os.environ[cards.VISIBLE] == "GPU-a,GPU-b"
-    with pytest.raises(InputError, match="gpu=4, but CUDA_VISIBLE_DEVICES shows 2"):
+    with pytest.raises(InputError, match="gpu=4, but CUDA_VISIBLE_DEVICES lists 2"):
         cards.take_cards(1)
 
 
 def test_more_than_there_are_is_refused_and_not_waited_for():
     began = time.monotonic()
-    with pytest.raises(InputError, match="5 GPUs for a job, but this machine has 4"):
+    with pytest.raises(InputError, match="5 GPUs requested for a job, but this machine has 4"):
         cards.take_cards(5)
     assert time.monotonic() - began < 1
 

@@ -41,7 +41,7 @@ def test_a_refusal_is_not_tried_again_and_the_end_says_what_failed(tmp_path):
     assert re.search(
         r"^prepare_model +smoke/countdown/seed-0 +prepare_model: smoke.* logs/prepare_model/", output, re.M
     )
-    assert "Not tried, because they need one of these or the workflow was ended: 1 train_policy." in output
+    assert "Not started, because they need a failed job or the workflow was stopped: 1 train_policy." in output
 
 
 def test_what_dies_without_a_word_is_tried_again_beside_an_old_refusal(tmp_path):
@@ -96,4 +96,4 @@ def test_the_table_counts_what_was_not_tried():
     assert [line.split()[0] for line in said.splitlines()[3:5]] == ["a", "b"]
     assert said.splitlines()[4].split()[1] == "r"
     assert "2 c." in said
-    assert "No job has failed" in table([], [])
+    assert "No job failed" in table([], [])

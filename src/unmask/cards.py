@@ -1,7 +1,7 @@
-"""GPUs of one machine without SLURM, each lent to one job at a time.
+"""GPUs of one machine without SLURM, each assigned to one job at a time.
 
-Snakemake counts GPUs (`resources: gpu` of the profile) but does not say which ones a job has. A job takes locked files,
-one per GPU, and keeps them open: the kernel lets them go when the job ends, however it ends.
+Snakemake counts GPUs (`resources: gpu` of the profile) but does not say which ones a job gets. A job locks one file per
+GPU and keeps it open, so that the kernel releases the GPU when the job ends, however it ends.
 """
 
 from __future__ import annotations
@@ -17,53 +17,60 @@ from unmask.files import InputError
 
 COUNT = "UNMASK_CARDS"  # set by the workflow where its profile limits the resource gpu
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-PAUSE = 5.0  # seconds between two looks
+PAUSE = 5.0  # seconds between two attempts to lock
 
 
 def lend_cards(count: object) -> None:
-    """Tell this process's jobs that so many GPUs are lent one by one; anything but a number says that they are not."""
+    """Let the jobs of this process lock their GPUs, `count` in all; do nothing unless `count` is a number."""
+    # A profile that does not limit the resource gpu has None.
     if isinstance(count, int):
         os.environ[COUNT] = str(count)
 
 
 def take_cards(wanted: int) -> list[str]:
-    """Wait for so many GPUs and make them this process's only ones; they stay its own after an exec.
+    """Wait until `wanted` GPUs are free, lock them and make them the only visible ones; return their names.
 
-    Does nothing outside such a workflow, and in a SLURM job, which has been given its GPUs.
+    The locks survive an exec. Returns [] outside such a workflow, and in a SLURM job, which has its GPUs already.
+    Raises InputError if the machine has fewer.
     """
     if COUNT not in os.environ or "SLURM_JOB_ID" in os.environ or not wanted:
         return []
     mine = _cards(int(os.environ[COUNT]))
+    # Refuse what can never be free: the job would wait for ever.
     if wanted > len(mine):
         raise InputError(
-            f"{wanted} GPUs for a job, but this machine has {len(mine)}: lower the job's gpu in the profile"
+            f"{wanted} GPUs requested for a job, but this machine has {len(mine)}: lower the job's gpu in the profile"
         )
+
     waited = False
     while (taken := _try(mine, wanted)) is None:
         if not waited:
-            print(f"waiting for {wanted} of the GPUs {', '.join(mine)}, which others hold", flush=True)
+            print(f"waiting for {wanted} of the GPUs {', '.join(mine)}, held by other jobs", flush=True)
         waited = True
-        time.sleep(PAUSE * random.uniform(0.5, 1.5))  # two that wait do not collide for ever
+        # Jitter: two jobs that wait would otherwise lock and release the same GPUs in step for ever.
+        time.sleep(PAUSE * random.uniform(0.5, 1.5))
     os.environ[VISIBLE] = ",".join(taken)
     return taken
 
 
 def _cards(count: int) -> list[str]:
-    """Names of the GPUs that the workflow may use: those that it was shown, or the first `count`."""
+    """Return the names of the GPUs that the workflow may use: the first `count` of the visible ones."""
     if not os.environ.get(VISIBLE):
         return [str(number) for number in range(count)]
     shown = os.environ[VISIBLE].split(",")
     if len(shown) < count:
-        raise InputError(f"the profile's resources say gpu={count}, but {VISIBLE} shows {len(shown)}; lower the former")
+        raise InputError(f"the profile has gpu={count}, but {VISIBLE} lists {len(shown)}: lower gpu in the profile")
     return shown[:count]
 
 
 def _try(cards: list[str], wanted: int) -> list[str] | None:
-    """Lock so many of them, or none."""
+    """Lock `wanted` of the GPUs and return their names; None, with no lock held, if too few are free."""
+    # The folder belongs to this user: jobs of other users do not see these locks.
     folder = Path(tempfile.gettempdir(), f"unmask-cards-{os.getuid()}")
     folder.mkdir(mode=0o700, exist_ok=True)
     held: dict[str, int] = {}
     for card in cards:
+        # CUDA's older names of MIG devices contain slashes.
         file = os.open(folder / card.replace("/", "-"), os.O_CREAT | os.O_RDWR, 0o600)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -72,9 +79,12 @@ def _try(cards: list[str], wanted: int) -> list[str] | None:
             continue
         held[card] = file
         if len(held) == wanted:
+            # Python closes its files at an exec, but launch.py becomes the step, which needs the locks.
             for kept in held.values():
                 os.set_inheritable(kept, True)
             return list(held)
+
+    # All or nothing: two jobs that each kept a part would wait for each other.
     for file in held.values():
         os.close(file)
     return None

@@ -1,4 +1,4 @@
-"""Lists of entries in YAML files that come with the project: the papers' numbers and their claims."""
+"""YAML files with a list of entries that come with the project: the papers' numbers and their claims."""
 
 from __future__ import annotations
 
@@ -13,13 +13,18 @@ from unmask.mistakes.lines import problems
 
 
 def read_entries(path: Path, block: Any, place: Callable[[int, Any], str]) -> list[Any]:
-    """The entries of a file, each a `block`. Raises InputError that names each wrong one by its `place`, from 1 on."""
+    """Read the entries of a file and validate each as a `block`.
+
+    Raises InputError that lists every mistake, with the `place` of its entry, numbered from 1.
+    """
     try:
         entries = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
         raise InputError(f"{path}: {error}") from error
     if not isinstance(entries, list):
-        raise InputError(f"{path}: should be a list of entries")
+        raise InputError(f"{path}: must be a list of entries")
+
+    # All mistakes at once, so that a file is corrected in one round.
     wrong = [line for i, entry in enumerate(entries, 1) for line in problems(block, entry, place(i, entry))]
     if wrong:
         raise InputError("\n  - ".join([f"{path}:", *wrong]))

@@ -1,4 +1,4 @@
-"""What is said when some jobs of the workflow have failed: which, why, where their logs are, and what was not tried."""
+"""Summary after failed jobs of the workflow: which failed, why, where their logs are, and what was not started."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WIDTH = 72  # characters of a log's last line
 
 
 class Job(Protocol):
-    """What is needed of one of Snakemake's jobs."""
+    """Attributes used of Snakemake's jobs."""
 
     name: str
     wildcards_dict: dict[str, str]
@@ -23,35 +23,38 @@ class Job(Protocol):
 
 
 def table(failed: Iterable[Job], left: Iterable[Job]) -> str:
-    """The failed jobs with the last line and the path of their logs, and how many others were not tried."""
+    """Render the failed jobs, each with its log and the last line of it, and count the jobs that were not started."""
     rows = []
     for job in sorted(failed, key=lambda job: (job.name, sorted(job.wildcards_dict.items()))):
         logs = [str(log) for log in job.log]
         rows.append([job.name, subject(job), last_line(logs), logs[0] if logs else "none"])
+
     counts = Counter(job.name for job in left)
     heads = ["failed", "of", "last line of its log", "log"]
-    lines = ["", tabulate(rows, heads, disable_numparse=True) if rows else "No job has failed; the workflow was ended."]
+    lines = ["", tabulate(rows, heads, disable_numparse=True) if rows else "No job failed; the workflow was stopped."]
     if counts:
         said = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
-        lines.append(f"Not tried, because they need one of these or the workflow was ended: {said}.")
-    lines.append("Correct what the logs say and start the same command again: what is done is kept.")
+        lines.append(f"Not started, because they need a failed job or the workflow was stopped: {said}.")
+    lines.append("Fix what the logs report and run the same command again; finished work is kept.")
     return "\n".join(lines)
 
 
 def subject(job: Job) -> str:
-    """What a job worked on: its wildcards but for the scale."""
+    """Return the wildcards of a job except its scale: what it worked on."""
     return " ".join(value for key, value in job.wildcards_dict.items() if key != "scale")
 
 
 def last_line(logs: list[str]) -> str:
-    """Of the first log that has any: the line in which a step refused its input, else the last one."""
+    """Return the line in which a step refused its input, else the last line, of the first log that has any."""
     for log in logs:
         try:
             text = Path(log).read_text(encoding="utf-8", errors="replace")
         except OSError:
             continue
         lines = [line.strip() for line in text.splitlines() if line.strip()]
-        said = lines[: lines.index(REFUSED)] if REFUSED in lines else lines  # torchrun has more to say after it
+        # The reason is the line before REFUSED; torchrun adds a report of its own after it.
+        said = lines[: lines.index(REFUSED)] if REFUSED in lines else lines
         if said:
             return said[-1] if len(said[-1]) <= WIDTH else f"{said[-1][: WIDTH - 1]}…"
+    # SLURM writes its own log of a job that was killed before its step could write.
     return "its log is empty; see logs/slurm"
