@@ -1,4 +1,4 @@
-"""Findings on claims as tables: one to read, and one of the differences that they follow from."""
+"""Findings on claims as tables: the verdicts in Markdown, and the differences they follow from as CSV."""
 
 from __future__ import annotations
 
@@ -11,17 +11,20 @@ from unmask.claims import Claim, Finding, Measure, judged
 from unmask.names import SAMPLERS, method_name, sampler_name, task_name
 from unmask.statistics import Estimate
 
-# Said where a base model has one run.
+# Added to the table where a base model has a single evaluation.
 ONCE = (
     "Where the base model is evaluated once, every seed is compared with that evaluation. Its uncertainty over test "
     "problems is the same for all seeds; intervals over seeds and problems include it."
 )
-SHARES = {"published", "strict", "accuracy", "clamped", "clipped"}  # written in points
+SHARES = {"published", "strict", "accuracy", "clamped", "clipped"}  # printed in points
 KEY = ["claim", "metric", "seed"]
 
 
 def markdown(findings: list[Finding], scale: str, experiments: Sequence[str] = ()) -> str:
-    """The findings as a table; those without numbers are counted. `experiments` are those that have numbers."""
+    """Render the findings as Markdown; `experiments` are those that have numbers.
+
+    Untested claims are counted in one line below the table and have no row.
+    """
     tested = [f for f in findings if f.verdict != "not tested"]
     rows = [
         {
@@ -35,9 +38,11 @@ def markdown(findings: list[Finding], scale: str, experiments: Sequence[str] = (
         }
         for f in tested
     ]
+
     counts = pd.Series([f.verdict for f in tested]).value_counts().to_dict()
     if len(tested) < len(findings):
         counts["not tested"] = len(findings) - len(tested)
+
     parts = [
         f"# Claims, checked at scale `{scale}`",
         "Effect: mean paired difference with its 95 % interval, in points for shares. The interval is for other seeds "
@@ -60,32 +65,35 @@ def markdown(findings: list[Finding], scale: str, experiments: Sequence[str] = (
 
 
 def differences(findings: list[Finding]) -> pd.DataFrame:
-    """A row for each claim (from 1 on), metric and seed, a column for each test problem: what verdicts follow from.
+    """Return a row for each claim (from 1 on), metric and seed, with a column for each test problem.
 
-    `from_differences` makes the findings of them again.
+    Verdicts follow from these numbers: `from_differences` derives the findings from them again.
     """
     parts = []
     for number, found in enumerate(findings, 1):
-        for part, values in zip(found.claim.parts, found.differences, strict=False):  # none where nothing was tested
+        # An untested claim has no differences, hence no strict zip. Columns are positions, because claims are about
+        # different test problems; those with fewer problems are padded with NaN.
+        for part, values in zip(found.claim.parts, found.differences, strict=False):
             rows = values.round(6).set_axis(range(values.shape[1]), axis=1).reset_index(names="seed")
             parts.append(rows.assign(claim=number, metric=part.metric))
     joined = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=KEY)
-    return joined.set_index(KEY).reset_index()
+    return joined.set_index(KEY).reset_index()  # the key columns first
 
 
 def from_differences(claims: list[Claim], rows: pd.DataFrame) -> list[Finding]:
-    """The findings on claims whose differences were stored."""
+    """Return the findings on `claims` from stored differences."""
     findings = []
     for number, claim in enumerate(claims, 1):
         mine = rows[rows["claim"] == number].set_index("metric")
         parts = [mine.loc[[part.metric]].set_index("seed") for part in claim.parts if part.metric in mine.index]
+        # Columns without any value are the padding of claims on fewer problems.
         values = [part.drop(columns="claim").dropna(axis=1, how="all") for part in parts]
         findings.append(judged(claim, values) if values else Finding(claim, "not tested"))
     return findings
 
 
 def _untested(claims: list[Claim], experiments: Sequence[str]) -> str:
-    """One line: how many claims have no numbers, and what these would be of."""
+    """Count the claims without numbers in one line, and name the experiments, methods or tasks that are missing."""
     others = [claim for claim in claims if claim.experiment not in experiments]
     here = [claim for claim in claims if claim.experiment in experiments]
     said = []
@@ -99,7 +107,7 @@ def _untested(claims: list[Claim], experiments: Sequence[str]) -> str:
 
 
 def _test(claim: Claim) -> str:
-    """`DMPO − Base, Sudoku, one token a step, mean over lengths, published`."""
+    """Format the comparison as `DMPO − Base, Sudoku, one token a step, mean over lengths, published`."""
     parts = [f"{_name(claim.better)} − {_name(claim.worse)}", task_name(claim.task)]
     parts += [sampler_name(claim.sampler)] if claim.sampler else []
     parts += [f"L = {claim.length}" if isinstance(claim.length, int) else "mean over lengths"] if claim.length else []
@@ -109,13 +117,14 @@ def _test(claim: Claim) -> str:
 
 
 def _measure(part: Measure) -> str:
-    """`nfe (lower is better)`, `published (no worse than by 5.0)`."""
+    """Format a part as `nfe (lower is better)` or `published (no worse than by 5.0)`."""
     said = ["lower is better"] if part.direction == "lower" else []
     said += [f"no worse than by {_number(part, part.margin)}"] if part.margin else []
     return part.metric.replace("_", " ") + (f" ({', '.join(said)})" if said else "")
 
 
 def _name(who: str) -> str:
+    # After the @ is a sampler, or a surrogate where a diagnosis is compared.
     policy, _, part = who.partition("@")
     method, _, variant = policy.partition("/")
     named = SAMPLERS.get(part, part.replace("_", " "))
@@ -123,7 +132,7 @@ def _name(who: str) -> str:
 
 
 def _effect(part: Measure, effect: Estimate) -> str:
-    if np.isnan(effect.error):  # one seed or one problem
+    if np.isnan(effect.error):  # from one seed
         return f"{_number(part, effect.mean, '+')} (no interval)"
     mean, low, high = (_number(part, value, "+") for value in (effect.mean, *effect.interval()))
     return f"{mean} [{low}, {high}]"

@@ -1,7 +1,7 @@
-"""Comparisons of an experiment's methods on the same test problems, as tables.
+"""Pairwise comparisons of an experiment's methods on the same test problems, as tables.
 
-Every trained method is held against the base model, and DMPO against every other trained method, on strict 0/1 grades.
-Where there is neither, all are held against the first policy of the experiment.
+Every trained method is compared with the base model, and DMPO with every other trained method, on strict 0/1 grades.
+Without either, all are compared with the first policy of the experiment.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ COLUMNS = ["method", "task", "variant", "seed", "sampler", "length", "example", 
 CELL = ["task", "sampler", "length"]
 LEVEL = 0.05
 PASSES = "Forward passes (%)"
-# Said of the tasks on which the base model has one run.
+# Added to the tables where the base model has a single run on some tasks.
 ONCE = (
     "The base model is evaluated once ({tasks}), and every seed of a trained method is compared with this evaluation. "
     "Its uncertainty over test problems is therefore the same for all seeds: intervals over seeds leave it out; those "
@@ -30,7 +30,7 @@ Policy = tuple[str, str]  # method and variant
 
 
 def pairs(samples: pd.DataFrame) -> list[tuple[Policy, Policy]]:
-    """Who is compared with whom; the first is expected to be better."""
+    """Return the pairs of policies to compare; the first of a pair is expected to be better."""
     found = [(m, v) for m, v in samples[["method", "variant"]].drop_duplicates().itertuples(index=False)]
     base, dmpo = ("base", "default"), ("dmpo", "default")
     trained = [policy for policy in found if policy != base]
@@ -40,15 +40,19 @@ def pairs(samples: pd.DataFrame) -> list[tuple[Policy, Policy]]:
 
 
 def grades(samples: pd.DataFrame) -> pd.DataFrame:
-    """Strict grades, a column for each seed and example; a base model that is evaluated once has them for every seed.
+    """Return strict grades, a row per policy and cell, a column per seed and example.
 
-    Raises InputError where two runs saw other examples, or where a run is absent that is not still to come.
+    A base model that is evaluated once has its grades repeated for every seed. Raises InputError if two runs answered
+    different examples, or if a run is missing that is not still to come.
     """
     wide = for_every_seed(samples).pivot_table(
         index=["method", "variant", *CELL], columns=["seed", "example"], values="strict", sort=False
     )
     policies = samples.groupby(["method", "variant", "task"], sort=False)
     unfinished = {policy for policy, rows in policies if to_come(rows)}
+
+    # Paired tests need the same examples on both sides: a gap is an error, unless it is the whole seed of a policy that
+    # has not finished all of its runs.
     for task, rows in wide.groupby(level="task", sort=False):
         lacking = rows.dropna(axis=1, how="all").isna().T
         for _, examples in lacking.groupby(level="seed"):
@@ -61,14 +65,15 @@ def grades(samples: pd.DataFrame) -> pd.DataFrame:
 
 
 def compare(samples: pd.DataFrame) -> pd.DataFrame:
-    """A row for each pair, task, sampler, length and seed: difference with interval, McNemar's counts, p and Holm's p.
+    """Compare each pair of policies by task, sampler, length and seed, one row for each.
 
-    `p_holm` is corrected for all rows of the experiment. Where seeds are missing, those are compared that
-    both policies have.
+    A row has the difference with its interval, McNemar's counts and p, and `p_holm`, corrected for all rows of the
+    experiment. Where seeds are missing, those that both policies have are compared.
     """
     wide = grades(samples)
     rows = []
     for (better, worse), cell in itertools.product(pairs(samples), _cells(wide)):
+        # Not every policy is on every task, sampler and length of the experiment.
         if (*better, *cell) not in wide.index or (*worse, *cell) not in wide.index:
             continue
         one, other = (wide.loc[(*policy, *cell)].dropna().unstack("seed") for policy in (better, worse))
@@ -86,15 +91,16 @@ def compare(samples: pd.DataFrame) -> pd.DataFrame:
 
 
 def over_seeds(compared: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
-    """A row for each pair, task, sampler and length, over seeds; intervals over seeds, and over seeds and examples.
+    """Summarise each pair, task, sampler and length over seeds, with intervals over seeds and over seeds and examples.
 
-    Where the passes of any pair differ, their relative change, with its interval over seeds.
+    If the forward passes of any pair differ, a column has their relative change with its interval over seeds.
     """
     wide = grades(samples)
     passes = for_every_seed(samples).groupby(["method", "variant", *CELL, "seed"])["nfe"].mean()
     rows = []
     for (better, worse, *cell), group in compared.groupby(["better", "worse", *CELL], sort=False):
         one, other = (wide.loc[(*policy.split("/"), *cell)].dropna() for policy in (better, worse))
+        # Subtracting before averaging pairs the policies by seed and by example.
         both = (one - other).dropna().unstack("example").to_numpy()
         _, low, high = interval(both.mean(1))
         spread = over_seeds_and_examples([both]).interval()
@@ -113,13 +119,14 @@ def over_seeds(compared: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
 
 
 def aggregates(samples: pd.DataFrame) -> pd.DataFrame:
-    """A row for each policy and sampler: strict accuracy over all tasks (equal weights) and lengths."""
+    """Average strict accuracy over lengths and tasks (equal weights), one row per policy and sampler."""
     mean = samples.groupby(["sampler", "method", "variant", "task", "seed", "example"], sort=False)["strict"].mean()
     rows = []
     for (sampler, method, variant), group in mean.groupby(level=[0, 1, 2], sort=False):
         strata = [task.unstack("example").to_numpy() for _, task in group.groupby(level="task", sort=False)]
+        # Tasks differ in difficulty, so only seeds that have all of them make a comparable mean.
         of_seeds = group.groupby(level=["task", "seed"]).mean().groupby(level="seed").agg(["mean", "size"])
-        by_seed = of_seeds.loc[of_seeds["size"] == len(strata), "mean"].to_numpy()  # those that have every task
+        by_seed = of_seeds.loc[of_seeds["size"] == len(strata), "mean"].to_numpy()
         centre, low, high = interval(by_seed) if len(by_seed) else (np.mean([s.mean() for s in strata]), np.nan, np.nan)
         rows.append({
             "Sampler": sampler_name(sampler), "Method": method_name(method, variant),
@@ -133,7 +140,7 @@ def aggregates(samples: pd.DataFrame) -> pd.DataFrame:
 
 
 def markdown(title: str, compared: pd.DataFrame, samples: pd.DataFrame) -> str:
-    """Both tables with what they mean."""
+    """Render both tables with explanations as Markdown."""
     once = [task_name(task) for task in shared_base(samples)]
     parts = [
         f"# {title}: comparisons",
@@ -169,7 +176,7 @@ def _name(policy: str) -> str:
 
 
 def _change(ours: pd.Series, theirs: pd.Series) -> str:
-    """Relative change of a mean [seeds], with its interval; empty where no seed's changes by half a percent."""
+    """Format the relative change of means [seeds] with its interval; "" where every seed changes by less than 0.5 %."""
     change = (ours / theirs - 1).dropna().to_numpy()
     if np.abs(change).max() < 0.005:
         return ""

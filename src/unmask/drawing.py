@@ -1,4 +1,4 @@
-"""What all figures share: fonts and grid, panels, lines with bands, and labels at the ends of lines."""
+"""Shared parts of all figures: fonts and grid, panels, lines with bands, and labels at the ends of lines."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from unmask.files import InputError, writing
 from unmask.names import method_colour, method_name, without_common
 from unmask.scores import interval
 
-LONG = 30  # letters that take too much of the next panel's place
+LONG = 30  # characters; longer labels would cover the next panel
 STYLES = ("-", "--", "-.", (0, (1, 1)), (0, (4, 1, 1, 1, 1, 1)))
 
 plt.rcParams.update({
@@ -33,10 +33,13 @@ plt.rcParams.update({
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure as PDF or PNG, by the end of its name, whole or not at all."""
-    facts = {"CreationDate": None} if path.suffix == ".pdf" else {}  # the same bytes at any time
-    drawn = io.BytesIO()  # a full disk leaves matplotlib's own writer of PDF in disorder
-    names = [text for ax in figure.axes for text in ax.texts]  # the page grows for them
+    """Write a figure atomically, as PDF or PNG by the suffix of its path."""
+    # Without a date, a figure that is drawn again has the same bytes.
+    facts = {"CreationDate": None} if path.suffix == ".pdf" else {}
+    # Drawn in memory, because a full disk leaves matplotlib's PDF writer in a broken state.
+    drawn = io.BytesIO()
+    # Labels right of the last panel are not in its layout: the tight bounding box has to include them.
+    names = [text for ax in figure.axes for text in ax.texts]
     shown = [*figure.get_default_bbox_extra_artists(), *names]
     figure.savefig(drawn, format=path.suffix[1:], metadata=facts, bbox_extra_artists=shown)
     with writing(path) as temporary:
@@ -44,9 +47,9 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def panels(rows: int, columns: int, same: Literal["row", "none"] = "row") -> tuple[Figure, np.ndarray]:
-    """A figure with its axes [rows, columns]; `same` says whether y is shared along a row.
+    """Return a figure and its axes [rows, columns]; with `same="row"`, the panels of a row share their y axis.
 
-    Raises InputError where there is nothing to draw.
+    Raises InputError if there is nothing to draw.
     """
     if rows == 0 or columns == 0:
         raise InputError("there are no rows to draw in the scores, metrics or samples")
@@ -55,26 +58,26 @@ def panels(rows: int, columns: int, same: Literal["row", "none"] = "row") -> tup
 
 
 def means(table: pd.DataFrame) -> np.ndarray:
-    """Mean and ends of the interval [rows, 3] over the columns of a table, seeds; NaN for a row without a value."""
+    """Return mean, low and high [rows, 3] over the columns of a table, its seeds; NaN for rows without a value."""
     values = (row[~np.isnan(row)] for row in table.to_numpy(dtype=float))
     return np.array([interval(row) if len(row) else (np.nan,) * 3 for row in values])
 
 
 def heading(*parts: str) -> str:
-    """A panel's title, on two lines where one would reach into the next panel."""
+    """Join the parts of a panel's title, on several lines where one would reach into the next panel."""
     line = ", ".join(parts)
     return line if len(line) <= 40 else ",\n".join(parts)
 
 
 def line_of(ax: Axes, x: np.ndarray, y: np.ndarray, method: str, marker: str = "o", style: int = 0) -> None:
-    """A line of means y[:, 0] with its band from y[:, 1] to y[:, 2]; variants of a method differ in `style`."""
+    """Draw a line of means y[:, 0] with a band from y[:, 1] to y[:, 2]; variants of a method differ in `style`."""
     colour = method_colour(method)
     ax.plot(x, y[:, 0], color=colour, marker=marker, markersize=4, linestyle=STYLES[style % len(STYLES)])
     ax.fill_between(x, y[:, 1], y[:, 2], color=colour, alpha=0.15 / (1 + style), linewidth=0)
 
 
 def bars_of(ax: Axes, x: np.ndarray, y: np.ndarray, method: str, style: int = 0, joined: bool = True) -> None:
-    """As `line_of`, with bars for the intervals: where there are many lines, bands hide each other."""
+    """Draw the same as `line_of` with error bars for the intervals: many bands would hide each other."""
     colour, reach = method_colour(method), np.abs(y[:, 1:] - y[:, :1]).T
     line = STYLES[style % len(STYLES)] if joined else "none"
     ax.errorbar(x, y[:, 0], reach, color=colour, marker="o", markersize=4, linestyle=line,
@@ -82,20 +85,26 @@ def bars_of(ax: Axes, x: np.ndarray, y: np.ndarray, method: str, style: int = 0,
 
 
 def labels(ax: Axes, ends: Iterable[tuple[float, float, str, str]]) -> None:
-    """Names right of all ends of the lines, moved apart until they do not overlap; call it when limits are set.
+    """Label the ends of lines at the right, moved apart until no labels overlap; call it after the limits are set.
 
-    Long ones stand beside the last panel of a row only; lines look the same in all.
+    Each of `ends` is x, y, method and variant. If any label is long, only the last panel of a row has labels; lines
+    look the same in all panels.
     """
     ends = sorted((end for end in ends if np.isfinite(end[:2]).all()), key=lambda end: end[1])
     low, high = ax.get_ylim()
     gap = 0.08 * (high - low)
+    # From the bottom up, the lowest label clear of the x axis.
     heights: list[float] = []
     for _, y, _, _ in ends:
-        heights.append(max(y, heights[-1] + gap if heights else low + gap / 2))  # nor on the axis
-    for i in reversed(range(len(heights))):  # not above the panel
+        heights.append(max(y, heights[-1] + gap if heights else low + gap / 2))
+    # The pass upwards may have pushed the highest labels out of the panel; push back down from its top.
+    for i in reversed(range(len(heights))):
         heights[i] = min(heights[i], heights[i + 1] - gap if i + 1 < len(heights) else high)
+
+    # Settings that all variants of the panel have tell nothing apart. A base model has none of them.
     trained = iter(without_common([variant for _, _, method, variant in ends if method != "base"]))
     names = [method_name(method, variant if method == "base" else next(trained)) for _, _, method, variant in ends]
+
     place = ax.get_subplotspec()
     last = place is None or place.is_last_col()
     if not last and max(map(len, names), default=0) > LONG:
