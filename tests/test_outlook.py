@@ -48,7 +48,7 @@ def test_days_are_those_of_a_job_and_of_the_cluster(large, tmp_path, monkeypatch
     put_command(tmp_path, monkeypatch, "sinfo", "echo 'n1|gpu:h100:8'; echo 'n1|gpu:h100:8'; echo 'n2|gpu:h100:8(S:0)'")
     assert gpus_of_cluster() == 16  # n1 is in two partitions
     assert days(costs, large) == (
-        "days of GPUs that never wait: about 1.0 on 8 (scales.llada-8b.cost.gpus), 0.5 on the cluster's 16, as sinfo "
+        "days if no GPU ever idles: about 1.0 on 8 (scales.llada-8b.cost.gpus), 0.5 on the cluster's 16, as sinfo "
         "counts them"
     )
     put_command(tmp_path, monkeypatch, "sinfo", "exit 1")
@@ -58,13 +58,13 @@ def test_days_are_those_of_a_job_and_of_the_cluster(large, tmp_path, monkeypatch
 def test_jobs_to_go_are_those_that_nothing_has_made(grid):
     evaluations = {BASE: ["papers"], DMPO: ["papers"]}
     found = {DMPO: Standing(DMPO, "to do", 0, 4, 0.0)}
-    assert jobs_to_go(grid, evaluations, found) == "jobs to go: 4 (1 base models, 1 training runs, 2 evaluations)"
+    assert jobs_to_go(grid, evaluations, found) == "jobs left: 4 (1 base models, 1 training runs, 2 evaluations)"
     for name in (f"results/smoke/runs/{run}/samples-papers.parquet" for run in evaluations):
         Path(name).parent.mkdir(parents=True)
         Path(name).touch()
     Path("results/smoke/models", grid.runs[DMPO].model, "weights").mkdir(parents=True)
     done = {DMPO: Standing(DMPO, "done", 4, 4, 0.0)}
-    assert jobs_to_go(grid, evaluations, done) == "jobs to go: 0"
+    assert jobs_to_go(grid, evaluations, done) == "jobs left: 0"
 
 
 def test_disk_at_the_papers_scale(large):

@@ -81,7 +81,7 @@ def test_a_made_run_is_done_or_stale_or_of_other_settings(run, tmp_path):
     made(tmp_path / "done", run.digest)
     assert standing(run, tmp_path / "done", [], TODAY) == Standing(NAME, "done", 4, 4, 7200.0)
     stale = standing(run, tmp_path / "done", [], TOMORROW)
-    said = "made by other code (unmask/trainer.py); to make it again, delete its adapter"
+    said = "made by different code (unmask/trainer.py); delete its adapter to rerun it"
     assert (stale.state, stale.note) == ("stale", said)
     made(tmp_path / "other", "0123456789ab")
     other = standing(run, tmp_path / "other", [], TODAY)
@@ -91,8 +91,8 @@ def test_a_made_run_is_done_or_stale_or_of_other_settings(run, tmp_path):
 @pytest.mark.parametrize(
     ("holder", "said"),
     [
-        ('{"job": "9"}', "job 9 is at it; twins: scancel 7 8"),
-        ("", "job 8 is at it; twins: scancel 7 9"),
+        ('{"job": "9"}', "keep job 9, cancel duplicates: scancel 7 8"),
+        ("", "keep job 8, cancel duplicates: scancel 7 9"),
     ],
 )
 def test_of_twins_the_one_at_work_stays(holder, said):
@@ -113,7 +113,7 @@ def test_the_queue_is_asked_for_jobs_of_this_folder(tmp_path, monkeypatch, capsy
     assert jobs_of("dmpo/sudoku/default/seed-1", "smoke", jobs) == []
     squeue.write_text("#!/bin/sh\necho 'no contact' >&2; exit 1\n", encoding="utf-8")
     assert slurm_jobs(tmp_path) == []
-    assert "squeue does not answer, so nothing is said about the queue: no contact" in capsys.readouterr().err
+    assert "squeue failed, so the state of the queue is unknown: no contact" in capsys.readouterr().err
 
 
 def test_totals_count_states_and_hours():

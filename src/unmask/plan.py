@@ -1,6 +1,6 @@
-"""How far the runs of a grid are: done, running, queued or to do, read from their folders and from SLURM's queue.
+"""Progress of the runs of a grid: done, running, queued or to do, read from their folders and from SLURM's queue.
 
-Torch-free and read-only, so it can be asked at any time, also while the workflow runs.
+Torch-free and read-only, so that it works at any time, also while the workflow runs.
 """
 
 from __future__ import annotations
@@ -24,52 +24,58 @@ from unmask.provenance import differing
 from unmask.spec import Run
 
 STATES = ("done", "stale", "running", "queued", "stopped", "to do")
-RECENT = 50  # updates whose mean time says how long the others will take
+RECENT = 50  # updates whose mean time predicts that of the remaining ones
 
 
 @dataclass(frozen=True)
 class Job:
-    """A job of ours in SLURM's queue."""
+    """Job of this user in SLURM's queue."""
 
     number: str
     state: str  # RUNNING, PENDING, …
-    comment: str  # which rule and wildcards, as the workflow's SLURM plugin writes it
+    comment: str  # rule and wildcards, as Snakemake's SLURM plugin writes them
 
 
 @dataclass(frozen=True)
 class Standing:
-    """How far one run is; one of STATES."""
+    """Progress of one run."""
 
     run: str
-    state: str
-    step: int  # updates done, as far as the disk knows
+    state: str  # one of STATES
+    step: int  # updates done, by the newest checkpoint
     updates: int
-    seconds: float  # spent in them
-    left: float | None = None  # seconds still to go, for a running one
+    seconds: float  # spent in the updates done
+    left: float | None = None  # estimated seconds to the end, of a running run
     note: str = ""
-    processes: int | None = None  # that did them together, as the manifest says
+    processes: int | None = None  # that trained it together, by its manifest
 
 
 def standing(run: Run, folder: Path, jobs: list[Job], source: dict[str, str]) -> Standing:
-    """How far a run is. `folder` holds it, `jobs` are submitted for it, `source` has the hashes of its code today."""
+    """Return the progress of a run in `folder`, given its submitted `jobs` and the hashes of its code, `source`."""
     updates = run.training["buffers"] * run.training["updates_per_buffer"]
     path = folder / "manifest.json"
     try:
         manifest = read_manifest(path) if path.exists() else {}
     except InputError as error:
         return Standing(run.name, "stale", 0, updates, 0.0, note=str(error))
+
+    # A held lock means that the run is still being written, even if an adapter and its manifest are there.
     holder = _living_holder(folder)
     if manifest.get("spec") == run.digest and (folder / "adapter").exists() and not holder:
         changed = changed_code(manifest["source"], source)
-        note = f"made by other code ({changed}); to make it again, delete its adapter" if changed else ""
+        note = f"made by different code ({changed}); delete its adapter to rerun it" if changed else ""
         state = "stale" if changed else "done"
         spent, processes = manifest["seconds_training"], manifest.get("processes")
         return Standing(run.name, state, updates, updates, spent, note=note, processes=processes)
+
+    # Updates since the newest checkpoint are not on disk; its age is taken as the time spent on them.
     step, metrics, age = _checkpoint(folder, run.digest)
     seconds = [row["seconds"] for row in metrics]
     left = None
     if holder and seconds:
         left = max(0.0, statistics.mean(seconds[-RECENT:]) * (updates - step) - age)
+
+    # The most urgent note wins: duplicates to cancel, then who works on the run, then the jobs that wait for it.
     state = _state(holder, jobs, step)
     note = twins(holder, jobs) or (holder and lock.holder_name(holder)) or ", ".join(f"job {j.number}" for j in jobs)
     if state == "to do" and manifest:
@@ -79,24 +85,28 @@ def standing(run: Run, folder: Path, jobs: list[Job], source: dict[str, str]) ->
 
 
 def changed_code(old: Any, new: dict[str, str]) -> str:
-    """The files of a run's code that are not as they were when it was made, or no longer needed; empty if all are."""
+    """Name the files of a run's code that have changed, appeared or gone since it was made; "" if none has."""
+    # Manifests of older versions have one hash for all of the code.
     if not isinstance(old, dict):
-        return "an older version's"
+        return "an older version"
     names = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if names[3:] else "")
 
 
 def twins(holder: str, jobs: list[Job]) -> str:
-    """What to cancel if several jobs were submitted for one run: all but the one that holds its lock, or the first."""
+    """Say which jobs to cancel if several were submitted for one run; "" if there is at most one.
+
+    The job that holds the run's lock stays, else a running one, else the oldest.
+    """
     if len(jobs) < 2:
         return ""
     at_work = lock.describe(holder).get("job")
     first = min(jobs, key=lambda job: (job.number != at_work, job.state != "RUNNING", int(job.number)))
-    return f"job {first.number} is at it; twins: scancel {' '.join(j.number for j in jobs if j is not first)}"
+    return f"keep job {first.number}, cancel duplicates: scancel {' '.join(j.number for j in jobs if j is not first)}"
 
 
 def totals(standings: list[Standing]) -> str:
-    """One line: how many runs are in which state, and the hours."""
+    """Summarise the states of all runs and their hours in one line."""
     counts = Counter(one.state for one in standings)
     states = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
     spent = sum(one.seconds for one in standings) / 3600
@@ -106,21 +116,23 @@ def totals(standings: list[Standing]) -> str:
 
 
 def slurm_jobs(folder: Path) -> list[Job]:
-    """Our jobs in SLURM's queue that were submitted from `folder`; none where there is no SLURM."""
+    """Return this user's jobs in SLURM's queue that were submitted from `folder`; none without SLURM."""
     if not shutil.which("squeue"):
         return []
     command = ["squeue", "--me", "--noheader", "--format=%i|%T|%Z|%k"]
     asked = subprocess.run(command, capture_output=True, text=True, check=False)
+    # The rest of the plan is still useful if the controller is down: warn, do not fail.
     if asked.returncode != 0:
         reason = (asked.stderr.strip().splitlines() or ["no reason given"])[-1]
-        print(f"squeue does not answer, so nothing is said about the queue: {reason}", file=sys.stderr)
+        print(f"squeue failed, so the state of the queue is unknown: {reason}", file=sys.stderr)
         return []
     rows = [line.split("|", 3) for line in asked.stdout.splitlines()]
     return [Job(number, state, comment) for number, state, where, comment in rows if Path(where) == folder.resolve()]
 
 
 def jobs_of(run: str, scale: str, jobs: Iterable[Job]) -> list[Job]:
-    """The jobs that train a run."""
+    """Return the jobs that train a run."""
+    # The plugin joins rule and wildcards by "_", and replaces the slashes of a run's name.
     comment = f"rule_train_policy_wildcards_{scale}_{run.replace('/', '_')}"
     return [job for job in jobs if job.comment == comment]
 
@@ -134,7 +146,8 @@ def _state(holder: str, jobs: list[Job], step: int) -> str:
 
 
 def _living_holder(folder: Path) -> str:
-    """What the lock says, if it has moved within a minute by this machine's clock; this only informs, nobody acts."""
+    """Return the content of a run's lock if its holder has shown life within `lock.DEAD` seconds, else ""."""
+    # By this machine's clock, which may differ from the holder's: good enough to inform, never to take a lock.
     try:
         age = time.time() - (folder / lock.NAME).stat().st_mtime
     except FileNotFoundError:
@@ -143,7 +156,8 @@ def _living_holder(folder: Path) -> str:
 
 
 def _checkpoint(folder: Path, digest: str) -> tuple[int, list[dict[str, Any]], float]:
-    """Step, metrics and age in seconds of the newest checkpoint of these settings; 0 and nothing if there is none."""
+    """Return step, metrics and age in seconds of the newest checkpoint of these settings; (0, [], 0.0) without one."""
+    # The identity starts with the digest of the spec: checkpoints of other settings do not count.
     for path in sorted(folder.glob("checkpoints/step-*/state.json"), reverse=True):
         state = _json(path)
         if {"step", "metrics"} <= state.keys() and str(state.get("identity")).startswith(f"{digest}-"):
@@ -152,7 +166,7 @@ def _checkpoint(folder: Path, digest: str) -> tuple[int, list[dict[str, Any]], f
 
 
 def _json(path: Path) -> dict[str, Any]:
-    """A file's content; empty if it is not there, torn, or just being replaced."""
+    """Return the content of a JSON file; {} if it is missing, torn, or just being replaced."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

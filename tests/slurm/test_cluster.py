@@ -113,7 +113,7 @@ def test_after_a_killed_controller_the_twin_leaves_the_run_to_the_first(prepared
     (line,) = [line for line in plan.splitlines() if line.startswith("dmpo/sudoku/default/seed-0")]
     twin = workflow.jobs()[1][0]
     assert line.split()[1] == "running"
-    assert line.endswith(f"job {holder['job']} is at it; twins: scancel {twin}")
+    assert line.endswith(f"keep job {holder['job']}, cancel duplicates: scancel {twin}")
     until(lambda: "waiting 60 s for a heartbeat" in workflow.training_log(), workflow)
     os.kill(holder["pid"], signal.SIGCONT)
     assert process.wait(timeout=900) == 0, workflow.said()
