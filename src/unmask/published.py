@@ -1,10 +1,10 @@
-"""Published numbers next to ours: which may be compared, which may not, and why.
+"""Published numbers next to ours: which are comparable, which are not, and why.
 
-A published number is shown with a cell of ours if method, task and generation length are the same. A difference Δ is
-formed only if the protocol is the same too: base model, test problems, prompt, denoising steps and their order, blocks,
-temperature, top_p, padding, metric, and scoring `published`. Otherwise the number is in parentheses, with what differs.
-Where the evaluation behind a number is not known, problems and prompt count as different. Numbers of other base models
-get a table of their own. Each comes with how its checkpoint was chosen, since that alone is worth some points.
+A published number is shown with one of our cells if method, task and generation length are the same. The difference Δ
+is formed only if the protocol is the same too: base model, test problems, prompt, denoising steps and their order,
+blocks, temperature, top_p, padding, metric, and scoring `published`. Otherwise the number is in parentheses, with what
+differs. If the evaluation behind a number is unknown, problems and prompt count as different. Numbers of other base
+models get a separate table. Each number comes with how its checkpoint was chosen, which is worth some points too.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Lengths = dict[int | Literal["unstated"], Percent]
 
 
 class Entry(Block):
-    """One entry of published_results.yaml: numbers of one table that share model and decoding."""
+    """Entry of published_results.yaml: numbers of one table that share model and decoding."""
 
     source: str
     model: Name
@@ -43,7 +43,7 @@ class Entry(Block):
 
 
 def read(path: Path) -> pd.DataFrame:
-    """A row for each printed number, in percent. Raises InputError that names each wrong entry."""
+    """Read published_results.yaml, one row per number [percent]. Raises InputError that names each wrong entry."""
     entries = read_entries(path, Entry, _place)
     return pd.DataFrame([row for entry in entries for row in _rows(Entry(**entry))])
 
@@ -56,8 +56,10 @@ def _place(number: int, entry: Any) -> str:
 def _rows(entry: Entry) -> Iterator[dict[str, Any]]:
     for method, tasks in entry.methods.items():
         for task, lengths in tasks.items():
+            # What differs on one task replaces what differs on all.
             differs = entry.differs.get(task) or entry.differs.get("all", "")
             for length, accuracy in lengths.items():
+                # A base model has no checkpoints to choose from.
                 yield {
                     "source": entry.source, "model": entry.model, "steps": entry.steps or "",
                     "temperature": entry.temperature, "order": entry.order, "differs": differs, "method": method,
@@ -71,10 +73,10 @@ COLUMNS = ["paper", "paper_source", "paper_differs", "paper_selection"]
 
 
 def beside(cells: pd.DataFrame, printed: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
-    """The cells with `paper` [percent], its `paper_source`, `paper_differs` ("" where comparable), and `delta`.
+    """Add published numbers to the cells: `paper` [percent], its `paper_source` and `delta` [points], ours − theirs.
 
-    `paper_selection` says how the checkpoint was chosen, "" for a base model.
-    `delta` [points] is NaN unless the protocol matches. Of several numbers the one that differs least is taken.
+    `paper_differs` says how the protocols differ, "" if they match; `delta` is NaN unless they do. `paper_selection`
+    says how the checkpoint was chosen, "" for a base model. Of several numbers the one that differs least is taken.
     Without numbers of our base model the columns are empty.
     """
     ours = printed[printed["model"] == protocol.model]
@@ -85,6 +87,7 @@ def beside(cells: pd.DataFrame, printed: pd.DataFrame, protocol: Protocol) -> pd
 
 
 def _closest(cell: dict[str, Any], printed: pd.DataFrame, protocol: Protocol) -> tuple[float | None, str, str, str]:
+    # Papers print default variants; a cell of an ablation has no counterpart.
     nothing = None, "", "", ""
     if cell["variant"] != "default":
         return nothing
@@ -99,7 +102,7 @@ def _closest(cell: dict[str, Any], printed: pd.DataFrame, protocol: Protocol) ->
 
 
 def differences(row: dict[str, Any], sampler: str, protocol: Protocol) -> list[str]:
-    """What keeps a printed number from being compared with ours; nothing where it may be."""
+    """Return all differences of protocol between a published number and ours; empty if they are comparable."""
     why = [] if row["model"] == protocol.model else [f"its base model is {row['model']}"]
     if not row["steps"]:
         why.append("its denoising steps are not stated")
@@ -107,11 +110,14 @@ def differences(row: dict[str, Any], sampler: str, protocol: Protocol) -> list[s
         why.append(f"decoded in {row['steps']} steps")
     if row["temperature"] != protocol.temperature:
         why.append(f"decoded at temperature {row['temperature']}, ours at {protocol.temperature}")
+
+    # "unstated" is never taken for our order, nor missing steps for ours: only stated settings can match.
     order = protocol.orders.get(sampler, "confidence")
     if row["order"] == "unstated":
         why.append("the order of its positions is not stated")
     elif row["order"] != order:
         why.append(f"decoded in the order of {row['order']}, ours of {order}")
+
     why += _other_test(row["evaluation"], row["task"], protocol)
     why += _other_draws(row["evaluation"], row["temperature"], sampler, protocol)
     if row["metric"] != "accuracy":
@@ -123,7 +129,7 @@ def differences(row: dict[str, Any], sampler: str, protocol: Protocol) -> list[s
 
 
 def _other_test(name: str, task: str, protocol: Protocol) -> list[str]:
-    """What is another in the test that a number was measured on: problems, prompt, blocks."""
+    """Return the differences of the test behind a number: problems, prompt, blocks."""
     known = EVALUATIONS.get(name)
     if task in protocol.generated:
         why = ["our test problems are generated"]
@@ -141,9 +147,9 @@ def _other_test(name: str, task: str, protocol: Protocol) -> list[str]:
 
 
 def _other_draws(name: str, temperature: float, sampler: str, protocol: Protocol) -> list[str]:
-    """What is another in how the responses were drawn: padding and, where anything is drawn, the nucleus."""
+    """Return the differences in drawing responses: padding and, unless decoding is greedy, top_p."""
     known = EVALUATIONS.get(name)
-    if known is None:
+    if known is None:  # `_other_test` has already said so
         return []
     why = []
     if known.mask_padding != protocol.mask_padding:
@@ -155,7 +161,10 @@ def _other_draws(name: str, temperature: float, sampler: str, protocol: Protocol
 
 
 def apart(cells: pd.DataFrame, printed: pd.DataFrame, protocol: Protocol) -> tuple[str, pd.DataFrame] | None:
-    """Heading and body of a block of what is printed of the table's methods and tasks for other base models."""
+    """Return heading and body of a block with published numbers of other base models; None without any.
+
+    It has the methods and tasks of `cells` only.
+    """
     others = printed[printed["task"].isin(cells["task"]) & printed["method"].isin(cells["method"])]
     others = others[others["model"] != protocol.model]
     if others.empty:
@@ -169,6 +178,8 @@ def apart(cells: pd.DataFrame, printed: pd.DataFrame, protocol: Protocol) -> tup
         Method=others["method"].map(method_name),
         Column=["L not stated" if length == "unstated" else f"L = {length}" for length in others["length"]],
     )
+
+    # Numbers without a stated length get a column, too. Rows keep the order of the file within task and method.
     labels = ["Task", "Method", "Model", "Steps", "Checkpoint", "Source"]
     columns = list(dict.fromkeys(named["Column"]))
     body = named.pivot(index=labels, columns="Column", values="paper")[columns].reindex(

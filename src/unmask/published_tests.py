@@ -1,6 +1,6 @@
-"""What published numbers were measured on: test problems, prompts and blocks of the evaluations behind them.
+"""Evaluations behind published numbers: their test problems, prompts and decoding.
 
-Torch-free, because the workflow's controller describes ours in the same words.
+Torch-free, because the workflow's controller names our problems and prompts in the same way.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from unmask.released_prompts import PROMPTS
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One released evaluation: its decoding, and for each task the prompt file's SHA-256 and its test problems.
+    """Released evaluation: its decoding, and for each task the SHA-256 of the prompt file and the test problems.
 
-    The same problems may be had from several sources; each is named as `problems_of` names ours.
+    The same problems may come from several sources; each is named as `problems_of` names ours.
     """
 
-    block_length: int | None  # None where there are no blocks to compare
+    block_length: int | None  # None if it decodes without blocks
     prompts: dict[str, str]
     problems: dict[str, tuple[str, ...]]
-    mask_padding: bool  # whether attention leaves out the padding in front of a prompt
+    mask_padding: bool  # attention ignores the padding in front of a prompt
     top_p: float = 1.0
 
 
 def problems_of(settings: dict[str, Any]) -> str:
-    """A name for a task's test problems that is the same only for the same rows of the same data."""
+    """Name a task's test problems; two names are equal only for the same rows of the same data."""
     source = settings.get("test_source", {"source": "generated"})
     if source["source"] == "hub":
         name = f"{source['repository']}/{source['subset']}/{source['split']}@{source['revision']}"
@@ -36,26 +36,28 @@ def problems_of(settings: dict[str, Any]) -> str:
         name = f"sha256:{_plain_sha256(source['path'])}"
     else:
         return "generated"
+
+    # The same file gives other problems if other rows, or another number of them, are chosen.
     subset = settings.get("test_subset", {"rule": "first"})
     chosen = " ".join(map(str, subset.values())) if subset["rule"] != "first" else "first"
     return f"{name} {chosen} {settings['test']}" if "test" in settings else name
 
 
 def prompt_of(settings: dict[str, Any]) -> str:
-    """The SHA-256 of the file that poses a task's test problems; nothing where the wording is ours."""
+    """Return the SHA-256 of the prompt file of a task's test problems; "" if the wording is ours."""
     file = settings.get("evaluation_prompt_file") or ""
     return _plain_sha256(file["path"] if isinstance(file, dict) else file) if file else ""
 
 
 def _plain_sha256(path: str) -> str:
-    """As `sha256sum` prints it; `missing` where there is no such file, which equals no published one."""
+    """Return a file's SHA-256 as `sha256sum` prints it; `missing`, which equals no published one, without the file."""
     file = Path(path)
     return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "missing"
 
 
 # d1 at 837888f, folder eval: block length eval.py:57, test sets and their subsets eval.py:151, gsm8k.py:40-44,52,
-# math500.py:38, countdown.py:42, sudoku.py:37. The hub's sets are loaded there at no commit; the ones pinned here are
-# those that config.yaml has, and the files are grade-school-math's test.jsonl and the same 500 rows of MATH-500.
+# math500.py:38, countdown.py:42, sudoku.py:37. d1 loads the hub's sets at no fixed commit: the commits here
+# are those of config.yaml, and the files are grade-school-math's test.jsonl and the same 500 rows of MATH-500.
 PROBLEMS = {
     "gsm8k": (
         "openai/gsm8k/main/test@740312add88f781978c0658806c59bc2815b9866",
