@@ -71,7 +71,7 @@ CASES = {
 }
 # What a figure says where it has nothing to draw.
 SAID = (
-    "no run in the scores has another setting|has rollouts with a|has importance weights|no rows to draw|"
+    "there is no setting to draw against|has rollouts with a|has importance weights|no rows to draw|"
     "no weights in the metrics"
 )
 

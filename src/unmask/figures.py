@@ -1,7 +1,7 @@
-"""Figures of scores: each is a function of scores and training metrics that returns a matplotlib figure.
+"""Figures of scores: functions of scores and training metrics that return a matplotlib figure.
 
-Bands and bars are 95 % intervals over seeds, or over test problems for a base model that is evaluated once. A method
-has the same colour in every figure and is labelled at its line.
+Bands and error bars are 95 % intervals over seeds, or over test problems for a base model that is evaluated once. A
+method has the same colour in every figure, and lines are labelled at their ends.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from unmask.training_figures import (
     weight_distribution,
 )
 
-MOST_BANDS = 4  # lines in a panel; more of them have bars
+MOST_BANDS = 4  # lines in a panel; with more of them intervals are error bars
 
 
 def accuracy_by_length(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
-    """Strict accuracy against generation length; a row of panels a task, a panel a step mode."""
+    """Plot strict accuracy against generation length, a row of panels per task, a column per step mode."""
     cells = over_seeds(scores)
     tasks, samplers = list(cells["task"].unique()), list(cells["sampler"].unique())
     figure, axes = panels(len(tasks), len(samplers))
@@ -44,13 +44,17 @@ def accuracy_by_length(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
             lines = list(panel.groupby(["method", "variant"], sort=False))
             for k, ((method, variant), line) in enumerate(lines):
                 x, y = line["length"].to_numpy(), 100 * line[["strict", "strict_low", "strict_high"]].to_numpy()
+                # Variants of a method share its colour and differ by line style.
                 style = list(panel.loc[panel["method"] == method, "variant"].unique()).index(variant)
-                if len(lines) > MOST_BANDS:  # side by side
+                # Many bands would cover each other: draw error bars, shifted sideways so that they stay apart.
+                if len(lines) > MOST_BANDS:
                     x = x + (k - (len(lines) - 1) / 2) * 0.02 * np.ptp(x)
                     bars_of(ax, x, y, method, style)
                 else:
                     line_of(ax, x, y, method, style=style)
                 ends.append((y[-1, 0], method, variant))
+
+            # Labels need the final limits, and start right of the longest line, which may be a shifted one.
             right = max(line.get_xdata()[-1] for line in ax.lines)
             ax.set(title=heading(task_name(task), sampler_name(sampler)), ylim=_per_cent(cells[cells["task"] == task]))
             ax.set_xticks(panel["length"].unique())
@@ -62,40 +66,47 @@ def accuracy_by_length(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
 
 
 def _per_cent(cells: pd.DataFrame) -> tuple[float, float]:
-    """Limits of an axis that holds all means and intervals, up to 100 %; all of it where nothing was right."""
+    """Return limits that hold all means and intervals, at most 0 to 101 %; the same where nothing was right."""
     high = cells[["strict", "strict_high"]].max(axis=None)
     return 0, 101 * min(1.0, 1.05 * high) if high > 0 else 101
 
 
 def accuracy_by_setting(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
-    """Strict accuracy, a mean over lengths, against the setting of a grid with most values; a panel a task and sampler.
+    """Plot strict accuracy, averaged over lengths, against one setting of a grid, a panel per task and sampler.
 
-    A line for each choice of the other settings, or points where the values are no numbers; a policy that does not have
-    the setting, as the base model, is a dotted line.
+    The x axis is the setting with most values. Each choice of the other settings is a line, or points if the values are
+    not numbers. Policies without the setting, such as the base model, are dotted lines. Raises InputError if no run
+    varies a setting.
     """
     mean = scores.groupby(["task", "sampler", "method", "variant", "seed"], sort=False)["strict"].mean().reset_index()
+
+    # A variant is `key~value+key~value`. Metrics have all settings of a run, also those at the default.
     varied = list(dict.fromkeys(part.partition("~")[0] for v in scores["variant"] for part in v.split("+") if "~" in v))
     if not varied or metrics.empty:
-        raise InputError("no run in the scores has another setting than the default")
+        raise InputError("every run in the scores has the default settings: there is no setting to draw against")
     settings = metrics.groupby(["method", "variant"], sort=False)["settings"].first().map(json.loads)
     axis, values = _axis(varied, settings)
     numeric = _numeric(values)
     others = [key for key in varied if key != axis and len({str(s.get(key)) for s in settings}) > 1]
+
+    # Policies without metrics (the base model) have no settings, hence NaN on the axis.
     chosen = [settings.get(policy) for policy in zip(mean["method"], mean["variant"], strict=True)]
     mean["at"] = [(s[axis] if numeric else values.index(s[axis])) if s and axis in s else np.nan for s in chosen]
     mean["choice"] = [", ".join(setting_name(key, s[key]) for key in others if key in s) if s else "" for s in chosen]
+
     figure, axes = panels(1, len(cells := list(mean.groupby(["task", "sampler"], sort=False))))
     for ax, ((task, sampler), panel) in zip(axes[0], cells, strict=True):
         ends = []
         for i, ((method, choice), line) in enumerate(panel.dropna().groupby(["method", "choice"], sort=False)):
             table = line.pivot(index="at", columns="seed", values="strict")
-            x = table.index.to_numpy() if numeric else table.index.to_numpy() + 0.08 * i  # beside each other
+            x = table.index.to_numpy() if numeric else table.index.to_numpy() + 0.08 * i  # next to each other
             y = means(100 * table)
             if numeric:
                 line_of(ax, x, y, method, style=i)
             else:
                 bars_of(ax, x, y, method, joined=False)
             ends.append((x[-1], y[-1, 0], method, choice or "default"))
+
         for method, runs in panel[panel["at"].isna()].groupby("method", sort=False):
             y = 100 * runs["strict"].mean()
             ax.axhline(y, color=method_colour(method), linestyle=":", linewidth=1)
@@ -114,26 +125,29 @@ def accuracy_by_setting(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
 
 
 def _axis(varied: list[str], settings: pd.Series) -> tuple[str, list[Any]]:
-    """The setting with most values, one with numbers where others have as many, and the values."""
-    values = {key: list({str(s[key]): s[key] for s in settings if key in s}.values()) for key in varied}  # or lists
+    """Return the setting with most values, a numeric one if several have as many, and its values."""
+    # Told apart as text, because a value may be a list.
+    values = {key: list({str(s[key]): s[key] for s in settings if key in s}.values()) for key in varied}
     axis = max(varied, key=lambda key: (len(values[key]), _numeric(values[key])))
     return axis, values[axis]
 
 
 def _numeric(values: list[Any]) -> bool:
-    """Whether they fit on a logarithmic axis."""
+    """Return True if all values fit on a logarithmic axis."""
+    # `type`, because isinstance takes True and False for numbers.
     return all(type(value) in (int, float) and value > 0 for value in values)
 
 
 def accuracy_by_nfe(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
-    """Strict accuracy against forward passes; a row of panels a task, a panel a length, a point a sampler.
+    """Plot strict accuracy against forward passes, a row of panels per task, a column per length, a point per sampler.
 
-    Samplers of one kind are joined and have one marker; bars are the intervals.
+    Samplers of one kind are joined and share a marker; bars are intervals.
     """
     cells = over_seeds(scores)
     tasks, lengths = list(cells["task"].unique()), list(cells["length"].unique())
     figure, axes = panels(len(tasks), len(lengths))
     kinds = dict(map(sampler_kind, cells["sampler"].unique()))
+    # All panels share the x axis, from one power of two to another.
     reach = 2 ** np.floor(np.log2(cells["nfe"].min())), 2 ** np.ceil(np.log2(cells["nfe"].max()))
     for i, task in enumerate(tasks):
         for ax, length in zip(axes[i], lengths, strict=True):
@@ -157,7 +171,7 @@ def accuracy_by_nfe(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
 
 
 def _points(ax: Axes, points: pd.DataFrame, method: str) -> None:
-    """Samplers of one kind as joined points with bars."""
+    """Draw samplers of one kind as joined points with error bars."""
     y, low, high = (100 * points[name].to_numpy() for name in ("strict", "strict_low", "strict_high"))
     marker = sampler_kind(points["sampler"].iloc[0])[1]
     colour = method_colour(method)
@@ -166,7 +180,8 @@ def _points(ax: Axes, points: pd.DataFrame, method: str) -> None:
 
 
 def threshold_by_difficulty(scores: pd.DataFrame, metrics: pd.DataFrame, samples: pd.DataFrame) -> Figure:
-    """Mean threshold γ that an adaptive sampler chooses, against the difficulty of the prompt; a panel a task."""
+    """Plot the mean threshold γ of an adaptive sampler against the difficulty of the prompt, a panel per task."""
+    # Other samplers choose no threshold.
     samples = samples.dropna(subset="gamma")
     tasks = list(samples["task"].unique())
     figure, axes = panels(1, len(tasks))
@@ -186,7 +201,7 @@ def threshold_by_difficulty(scores: pd.DataFrame, metrics: pd.DataFrame, samples
 
 
 def kl_per_step(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
-    """KL(true conditional ‖ surrogate) against the denoising step; a panel a method [DiFFPO, Figure 2c]."""
+    """Plot KL(true conditional ‖ surrogate) against the denoising step, a panel per method [DiFFPO, Figure 2c]."""
     methods = list(scores.groupby(["method", "variant"], sort=False).groups)
     figure, axes = panels(1, len(methods))
     for ax, (method, variant) in zip(axes[0], methods, strict=True):
@@ -202,6 +217,7 @@ def kl_per_step(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
     return figure
 
 
+# Names of figures in config.yaml.
 FIGURES = {
     f.__name__: f
     for f in (

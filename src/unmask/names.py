@@ -1,9 +1,10 @@
-"""How methods, tasks and samplers are called and coloured in tables and figures: the same everywhere.
+"""Names and colours of methods, tasks and samplers, the same in all tables and figures.
 
-Colours are those of Okabe and Ito, which readers with colour-vision deficiencies can tell apart. A method that is not
-listed is called by its own name and drawn in grey.
+Colours are from the palette of Okabe and Ito, which readers with colour-vision deficiencies can tell apart. A method
+that is not listed keeps its name and is drawn in grey.
 """
 
+# Key of config.yaml -> name and colour.
 METHODS = {
     "base": ("Base", "#000000"),
     "sft": ("SFT", "#999999"),
@@ -42,7 +43,7 @@ SAMPLERS = {
     "adaptive_block": "adaptive threshold, each block",
 }
 
-# Samplers of one kind, told by the beginning of their names, with the marker that stands for them.
+# Prefix of a sampler's name -> its kind, and the marker of that kind in figures.
 SAMPLER_KINDS = {
     "top": ("k tokens a step", "o"),
     "threshold": ("confidence", "s"),
@@ -54,12 +55,12 @@ SAMPLER_KINDS = {
 
 
 def sampler_kind(sampler: str) -> tuple[str, str]:
-    """`entropy_01` -> ("entropy bound", "^")."""
+    """Return the kind and the marker of a sampler: `entropy_01` -> ("entropy bound", "^")."""
     return next((kind for start, kind in SAMPLER_KINDS.items() if sampler.startswith(start)), (sampler, "P"))
 
 
 def method_name(method: str, variant: str = "default") -> str:
-    """`dmpo`, `baseline~none` -> `DMPO (baseline none)`."""
+    """Format a method and its variant: `dmpo`, `baseline~none` -> `DMPO (baseline none)`."""
     name = METHODS.get(method, (method, ""))[0]
     if variant == "default":
         return name
@@ -67,27 +68,28 @@ def method_name(method: str, variant: str = "default") -> str:
 
 
 def without_common(variants: list[str]) -> list[str]:
-    """Variants without the settings that all of them have: what labels of one panel need not repeat."""
+    """Remove from variants the settings that all of them share, which labels of one panel need not repeat."""
+    # If there is only one variant, nothing is removed: its settings still name it.
     settings = [[] if variant == "default" else variant.split("+") for variant in variants]
     common = set.intersection(*map(set, settings)) if len(set(variants)) > 1 else set()
     return ["+".join(one for one in some if one not in common) or "default" for some in settings]
 
 
 def setting_name(key: str, value: object) -> str:
-    """`baseline`, `none` -> `baseline none`."""
+    """Format a setting: `baseline`, `none` -> `baseline none`."""
     return f"{key} {value}".replace("_", " ")
 
 
 def method_colour(method: str) -> str:
-    """The colour of a method."""
+    """Return the colour of a method; grey if it is not listed."""
     return METHODS.get(method, ("", "#666666"))[1]
 
 
 def task_name(task: str) -> str:
-    """`sudoku` -> `Sudoku`."""
+    """Format a task: `sudoku` -> `Sudoku`."""
     return TASKS.get(task, task)
 
 
 def sampler_name(sampler: str) -> str:
-    """`top1` -> `one token a step`."""
+    """Format a sampler: `top1` -> `one token a step`."""
     return SAMPLERS.get(sampler, sampler)

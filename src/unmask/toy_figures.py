@@ -1,4 +1,4 @@
-"""The figure and the table of the exact laboratory: how far each method is from p*, over updates and at the end."""
+"""Figure and table of the exact laboratory: distance of each method from p*, over updates and at the end."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from unmask.drawing import plt
 from unmask.names import METHODS
 from unmask.scores import interval
 
-# Curve -> (label, colour, line style). DMPO's kinds are shades of its blue, but for the baseline that goes astray.
+# Curve -> (label, colour, line style). DMPO's kinds are shades of its blue, except for the baseline that diverges.
 CURVES = {
     "none": ("DMPO, no baseline", "#7F97AA", "-"),
     "group": ("DMPO, group", METHODS["dmpo"][1], "-"),
@@ -31,9 +31,9 @@ TABLE = {"kl": r"KL(p* to p)", "modes": "Modes", "entropy": "Entropy", "reward":
 
 
 def exact_toy(curves: pd.DataFrame) -> Figure:
-    """A row of panels for each group size, a panel for each measure; means over seeds with 95 % bands.
+    """Plot means over seeds with 95 % bands, a row of panels per group size, a panel per measure.
 
-    The divergence is drawn on a logarithmic axis and averaged in logarithms.
+    The divergence has a logarithmic axis and is averaged in logarithms.
     """
     sizes = sorted(curves["group_size"].unique())
     figure, axes = plt.subplots(
@@ -42,6 +42,7 @@ def exact_toy(curves: pd.DataFrame) -> Figure:
     for size, row in zip(sizes, axes, strict=True):
         part = curves[curves["group_size"] == size]
         for ax, (measure, (title, limits)) in zip(row, MEASURES.items(), strict=True):
+            # Limits come first: labels are spread in heights of the axes.
             ax.set(ylim=limits, yscale="log" if measure == "kl" else "linear")
             _labels(ax, {name: _line(ax, part[part["curve"] == name], measure, name) for name in _present(part)})
             if measure == "kl":
@@ -56,7 +57,7 @@ def exact_toy(curves: pd.DataFrame) -> Figure:
 
 
 def table(curves: pd.DataFrame) -> pd.DataFrame:
-    """The last update, as text: one row a group size and curve, mean ± half of the 95 % interval over seeds."""
+    """Format the last update, one row per group size and curve: mean ± half of the 95 % interval over seeds."""
     last = curves[curves["update"] == curves["update"].max()]
     rows = []
     for size in sorted(last["group_size"].unique()):
@@ -71,35 +72,38 @@ def table(curves: pd.DataFrame) -> pd.DataFrame:
 
 
 def _present(curves: pd.DataFrame) -> list[str]:
-    """The curves there are, in the order of CURVES; one that is not listed there is an error."""
+    """Return the curves present, in the order of CURVES. Raises ValueError for a curve that is not listed there."""
     return sorted(curves["curve"].unique(), key=list(CURVES).index)
 
 
 def _goal(ax: Axes, height: float) -> None:
-    """The value that p* has."""
+    """Mark the value of p*."""
     ax.axhline(height, color="#444444", linewidth=0.9, linestyle=":")
     ax.annotate("p*", (0, height), xytext=(2, 3), textcoords="offset points", fontsize=8)
 
 
 def _line(ax: Axes, runs: pd.DataFrame, measure: str, name: str) -> tuple[float, float]:
-    """One curve with its band; returns where it ends."""
+    """Draw one curve with its band; return the point where it ends."""
+    # On a logarithmic axis the interval is formed in logarithms, so that its lower end stays positive.
     there, back = (np.log, np.exp) if ax.get_yscale() == "log" else (np.asarray, np.asarray)
     means = runs.groupby("update")[measure].apply(lambda values: pd.Series(interval(there(values.to_numpy()))))
     by_update = means.unstack()
     x, (mean, low, high) = by_update.index.to_numpy(), back(by_update.to_numpy().T)
     _, colour, style = CURVES[name]
     ax.plot(x, mean, color=colour, linestyle=style)
+    # Clipped, because an interval of few seeds may reach far beyond the axis.
     bottom, top = ax.get_ylim()
     ax.fill_between(x, np.clip(low, bottom, top), np.clip(high, bottom, top), color=colour, alpha=0.13, linewidth=0)
     return float(x[-1]), float(mean[-1])
 
 
 def _labels(ax: Axes, ends: dict[str, tuple[float, float]], gap: float = 0.085) -> None:
-    """Names at the ends of the curves, moved apart in the axes' own heights until they do not overlap."""
+    """Label the ends of curves, moved apart (in heights of the axes) until no labels overlap."""
     to_height = ax.transData + ax.transAxes.inverted()
     at = sorted((float(to_height.transform(end)[1]), name) for name, end in ends.items())
     heights = np.array([height for height, _ in at])
-    for _ in range(200):  # push neighbours apart by equal parts, so that a cluster stays centred on its lines
+    # Push neighbours apart by equal amounts, so that a cluster stays centred on its lines.
+    for _ in range(200):
         short = np.clip(gap - np.diff(heights), 0, None) / 2
         heights[:-1] -= short
         heights[1:] += short
