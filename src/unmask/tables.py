@@ -1,7 +1,7 @@
-"""Scores as tables for reading: Markdown for the screen, LaTeX for a paper; the CSV holds the same numbers unrounded.
+"""Scores as tables: Markdown for the screen, LaTeX for papers, and CSV with the same numbers unrounded.
 
-A block for each task, sampler and scoring protocol, so that nothing that may not be compared stands in one block; or,
-where samplers are what is compared, a block for each task, method and protocol.
+There is a block for each task, sampler and scoring protocol, so that all numbers of a block are comparable. Where
+samplers are compared, there is one for each task, method and protocol.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ Blocks = list[tuple[str, pd.DataFrame]]  # heading and body
 
 
 def blocks(cells: pd.DataFrame, rows: str = "methods", temperature: float = 0.0) -> tuple[str, Blocks]:
-    """How to read the scores, and their blocks: a row a method or sampler, a column a length, in percent.
+    """Return a note on how to read the scores, and blocks in percent: a row per method or sampler, a column per length.
 
-    The strict block is left out where it is equal to the published one. `temperature` is that of decoding.
+    The strict block is left out if it equals the published one. `temperature` is that of decoding.
     """
     named = cells.assign(
         Method=[method_name(m, v) for m, v in zip(cells["method"], cells["variant"], strict=True)],
         Sampler=cells["sampler"].map(sampler_name),
     )
+    # Rows are what the experiment compares; the other of the two goes into the heading.
     row, of = ("Method", "Sampler") if rows == "methods" else ("Sampler", "Method")
     made = []
     for (task, other), group in named.groupby(["task", of], sort=False):
@@ -39,13 +40,14 @@ def blocks(cells: pd.DataFrame, rows: str = "methods", temperature: float = 0.0)
 
 
 def stepwise(cells: pd.DataFrame) -> tuple[str, Blocks]:
-    """The gaps of surrogates by quarter of the denoising: a block a task and method, a row a surrogate."""
+    """Return note and blocks for the gaps of surrogates by quarter of the denoising steps, a row per surrogate."""
     made = []
     for (task, method, variant), group in cells.groupby(["task", "method", "variant"], sort=False):
         body = []
         for surrogate, line in group.groupby("surrogate", sort=False):
             row = {"Surrogate": surrogate.replace("_", " ")}
             for cell in line.to_dict("records"):
+                # NaN does not equal itself: a single seed has no interval.
                 spread = f" ± {cell['high'] - cell['kl']:.3f}" if cell["high"] == cell["high"] else ""
                 row[f"quarter {cell['quarter']}"] = f"{cell['kl']:.3f}{spread}{_of_planned(cell)}"
             body.append(row)
@@ -60,7 +62,7 @@ def stepwise(cells: pd.DataFrame) -> tuple[str, Blocks]:
 def texts(
     scores: pd.DataFrame, title: str, question: str, rows: str, printed: pd.DataFrame, protocol: Protocol | None
 ) -> dict[str, str]:
-    """The contents of an experiment's table by the end of the file's name; a diagnosis has no protocol."""
+    """Return the contents of an experiment's table by file suffix; `protocol` is None for a diagnosis."""
     if protocol is None:
         cells = steps_over_seeds(scores)
         note, found = stepwise(cells)
@@ -77,15 +79,16 @@ def texts(
 
 
 def markdown(title: str, question: str, note: str, blocks: Blocks) -> str:
-    """The table as Markdown."""
+    """Render the table as Markdown."""
     parts = [f"# {title}", question, note]
     for heading, body in blocks:
+        # Numbers are formatted already; tabulate would parse and reformat them.
         parts += [f"## {heading}", body.to_markdown(index=False, disable_numparse=True)]
     return "\n\n".join(parts) + "\n"
 
 
 def latex(title: str, question: str, note: str, blocks: Blocks) -> str:
-    """The table as LaTeX, one booktabs tabular a block."""
+    """Render the table as LaTeX, one booktabs tabular per block; title, question and note are comments."""
     lines = [f"% {title}: {question}", f"% {note}"]
     for heading, body in blocks:
         columns = "l" + "r" * (body.shape[1] - 1)
@@ -96,7 +99,8 @@ def latex(title: str, question: str, note: str, blocks: Blocks) -> str:
 
 
 def note(cells: pd.DataFrame, temperature: float = 0.0) -> str:
-    """How to read the numbers."""
+    """Say how to read the numbers."""
+    # Base models that are evaluated once have no seeds to count.
     once = cells["interval"] == "problems" if "interval" in cells else pd.Series(False, index=cells.index)
     seeds = _several(cells.loc[~once, "seeds"])
     said = []
@@ -112,7 +116,8 @@ def note(cells: pd.DataFrame, temperature: float = 0.0) -> str:
 
 
 def _once(cells: pd.DataFrame, temperature: float) -> str:
-    """What the brackets behind a base model's numbers are."""
+    """Say what the brackets after a base model's numbers are."""
+    # Only greedy decoding would give the same answers again.
     what = "deterministic evaluation" if temperature == 0 else "evaluation"
     pooled = (cells["published"] != cells["strict"]).any()
     boards = "; where cells of a board are pooled, the boards are the problems" if pooled else ""
@@ -123,18 +128,19 @@ def _once(cells: pd.DataFrame, temperature: float) -> str:
 
 
 def _several(values: pd.Series) -> str:
-    """`128/500`."""
+    """Join the distinct values in order, as `128/500`."""
     return "/".join(map(str, sorted(values.unique())))
 
 
 def _of_planned(cell: dict[Any, Any]) -> str:
-    """How many seeds a cell has, where more are planned."""
+    """Say how many seeds a cell has if more are planned, else ""."""
     planned = cell.get("planned", cell["seeds"])
     return f" ({cell['seeds']} of {planned} seeds)" if cell["seeds"] < planned else ""
 
 
 def _score(cell: dict[Any, Any], protocol: str) -> str:
-    """`70.1 ± 3.2` over seeds, `70.1 [61.2, 77.8]` over problems, `70.1` without an interval."""
+    """Format a score: `70.1 ± 3.2` over seeds, `70.1 [61.2, 77.8]` over problems, `70.1` without an interval."""
+    # Wilson's interval is not symmetric, so both ends are printed.
     mean, low, high = (100 * cell[name] for name in (protocol, f"{protocol}_low", f"{protocol}_high"))
     if cell.get("interval") == "problems":
         return f"{mean:.1f} [{low:.1f}, {high:.1f}]"
@@ -153,13 +159,14 @@ def _body(group: pd.DataFrame, label: str, protocol: str) -> pd.DataFrame:
             row |= {f"paper, L = {cell['length']}": cell["printed"] for cell in cells.to_dict("records")}
         rows.append(row)
     body = pd.DataFrame(rows).fillna("")
-    return body.loc[:, (body != "").any()]  # no columns for lengths of which nothing is printed
+    # Lengths without a published number need no column for it.
+    return body.loc[:, (body != "").any()]
 
 
 def with_printed(cells: pd.DataFrame) -> pd.DataFrame:
-    """Cells of published.beside with `printed`, the text of a printed number: with its Δ, or in parentheses.
+    """Add `printed` to the cells of `published.beside`: the published number with its Δ, or in parentheses.
 
-    The number in brackets is that of the reason in the footnotes.
+    A number in brackets refers to the reason in the footnotes.
     """
     reasons = _reasons(cells)
     texts = [
@@ -186,7 +193,7 @@ def _footnotes(cells: pd.DataFrame) -> str:
 
 
 def _selections(cells: pd.DataFrame) -> str:
-    """How the checkpoints behind the printed numbers were chosen, by source."""
+    """Say how the checkpoints behind the published numbers were chosen, by source."""
     chosen = cells.loc[cells["paper_selection"].fillna("") != "", ["paper_source", "paper_selection"]].drop_duplicates()
     if chosen.empty:
         return ""
