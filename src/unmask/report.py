@@ -1,7 +1,7 @@
-"""What the HTML report says of a scale's experiments: pictures with captions and tables, by section. Torch-free.
+"""Content of the HTML report of a scale: each experiment's figures with captions, and tables, by section. Torch-free.
 
-Everything that is shown is text from files and is escaped: Markdown is read with tables, headings and code alone,
-no links and no HTML, and what the template prints is escaped by Jinja. Pictures stand in the page as data.
+All text comes from files and is escaped: Markdown is parsed with tables, headings and code only, without links or HTML,
+and Jinja escapes what the template prints. Figures are embedded as data URIs.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ SECTIONS = {
     "samplers": "Samplers",
     "diagnostics": "Diagnostics",
 }
-SHRINK = 0.65  # CSS pixels for a pixel of a figure
+SHRINK = 0.65  # CSS pixels per pixel of a figure
+# Start from no syntax at all: a table may hold text that a model wrote.
 MARKDOWN = MarkdownIt("zero").enable(["table", "heading", "backticks"])
 MARKDOWN.add_render_rule("table_open", lambda *_: '<div class="wide"><table class="sortable">')
 MARKDOWN.add_render_rule("table_close", lambda *_: "</table></div>")
@@ -33,7 +34,7 @@ MARKDOWN.add_render_rule("table_close", lambda *_: "</table></div>")
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure of the page."""
+    """Figure of the page."""
 
     name: str
     source: str  # a data URI
@@ -43,7 +44,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Part:
-    """What an experiment has in the page."""
+    """Figures and tables of one experiment."""
 
     name: str
     title: str
@@ -53,7 +54,7 @@ class Part:
 
 
 def parts(root: Path, experiments: list[Experiment], captions: Environment) -> dict[str, list[Part]]:
-    """Section -> its experiments; the exact laboratory, which every scale has, is among the diagnostics."""
+    """Return the experiments of each section that has any; the exact laboratory is always among the diagnostics."""
     found: dict[str, list[Part]] = {section: [] for section in SECTIONS}
     for experiment in experiments:
         found[experiment.section].append(part(root, experiment, captions))
@@ -64,48 +65,51 @@ def parts(root: Path, experiments: list[Experiment], captions: Environment) -> d
 
 
 def part(root: Path, experiment: Experiment, captions: Environment) -> Part:
-    """One experiment; a diagnosis has no comparisons."""
+    """Read the figures and tables of one experiment; a diagnosis has no comparisons."""
     name = experiment.name
     pictures = [
         picture(root / f"figures/{name}/{figure}.png", caption(captions, "figure", name, figure))
         for figure in experiment.figures
     ]
+    # The page has title and question already, as a heading.
     table = read(root / f"tables/{name}.md").removeprefix(f"# {name}\n\n{experiment.question}\n\n")
     compared = "" if experiment.rows == "steps" else without_title(read(root / f"tables/{name}-comparisons.md"))
     return Part(name, experiment.question, pictures, markdown(table), markdown(compared))
 
 
 def caption(captions: Environment, file: str, experiment: str, figure: str = "") -> str:
-    """A caption of workflow/report as plain text; the same files are Snakemake's captions."""
+    """Render a caption of workflow/report as plain text; Snakemake's report uses the same files."""
     wildcards = {"experiment": experiment, "figure": figure}
     text = captions.get_template(f"{file}.rst").render(snakemake={"wildcards": wildcards})
     return " ".join(text.replace("**", "").split())
 
 
 def markdown(text: str) -> Markup:
-    """Our tables as HTML. Headings of a table stand below those of the page."""
-    return Markup(re.sub(r"(</?h)[12]>", r"\g<1>4>", MARKDOWN.render(text)))  # what it renders is escaped
+    """Render our tables as HTML, with headings below the levels that the page uses."""
+    # Markup is safe here: the renderer has escaped the text.
+    return Markup(re.sub(r"(</?h)[12]>", r"\g<1>4>", MARKDOWN.render(text)))
 
 
 def without_title(text: str) -> str:
-    """Markdown without its first line, where that is a title."""
+    """Remove the first line of Markdown if it is a title."""
     return re.sub(r"\A# .*\n", "", text)
 
 
 def picture(file: Path, caption: str) -> Picture:
-    """A PNG file as data; all are drawn at one resolution, so that letters are of one size in the page."""
+    """Read a PNG file as a data URI, scaled so that fonts have one size in the page. Raises InputError if missing."""
     try:
         data = file.read_bytes()
     except OSError as error:
         raise _absent(file, error) from error
-    pixels = int.from_bytes(data[16:20])  # the width, in the header of every PNG
+    # The header of every PNG has its width at byte 16. All figures have one resolution, so one factor fits all.
+    pixels = int.from_bytes(data[16:20])
     return Picture(
         file.stem, f"data:image/png;base64,{base64.b64encode(data).decode()}", round(SHRINK * pixels), caption
     )
 
 
 def read(file: Path) -> str:
-    """A text file of the results."""
+    """Read a text file of the results. Raises InputError that says how to make it."""
     try:
         return file.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""The runs of the HTML report: one row a run with what was set, how it ended, its training curves and some answers."""
+"""Runs of the HTML report: one row per run with its settings, results, training curves and some answers."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ ANSWERS = 3
 
 @dataclass(frozen=True)
 class Curve:
-    """A line in a box of WIDTH × HEIGHT, from update 1 at the left to `last` at the right."""
+    """Line in a box of WIDTH × HEIGHT, from update 1 at the left to `last` at the right."""
 
     title: str
-    points: str  # "x,y x,y …" as SVG has it
+    points: str  # "x,y x,y …", the points of an SVG polyline
     low: float
     high: float
     last: int
@@ -34,14 +34,14 @@ class Curve:
 
 @dataclass(frozen=True)
 class Row:
-    """A run. What it does not have is None: the base model is not trained, a diagnosis has no right answers."""
+    """Row of a run; None for what it does not have: a base model is not trained, a diagnosis grades no answers."""
 
     run: Run
     changed: str
     colour: str
     spec: str  # the text of spec.yaml
-    reward: float | None = None  # of rollouts, over the last eighth of the updates
-    right: float | None = None  # share of test answers, strict; over all lengths and samplers of its evaluation
+    reward: float | None = None  # mean of rollouts over the last eighth of the updates
+    right: float | None = None  # strict accuracy over all lengths and samplers of its evaluation
     hours: float | None = None
     commit: str = ""
     curves: tuple[Curve, ...] = ()
@@ -49,7 +49,8 @@ class Row:
 
 
 def rows(root: Path, grid: Grid, experiments: list[Experiment]) -> list[Row]:
-    """Every run of some experiments once, in their order."""
+    """Return every run of the experiments once, in their order."""
+    # A run of several experiments is shown with the first that evaluates samples, since a diagnosis has no answers.
     examined: dict[str, Experiment] = {}
     for experiment in experiments:
         for name in experiment.runs:
@@ -60,7 +61,7 @@ def rows(root: Path, grid: Grid, experiments: list[Experiment]) -> list[Row]:
 
 
 def read_scores(root: Path, grid: Grid, experiment: Experiment) -> pd.DataFrame:
-    """The scores of an experiment with the name of each run; none where it was examined on another task."""
+    """Read the scores of an experiment, with the name of each row's run; "" if it was evaluated on another task."""
     file = root / f"scores/{experiment.name}.csv"
     scores = read_csv(file)
     names = {address: name for name in experiment.runs for address in _addresses(grid.runs[name], experiment)}
@@ -69,7 +70,10 @@ def read_scores(root: Path, grid: Grid, experiment: Experiment) -> pd.DataFrame:
 
 
 def _addresses(run: Run, experiment: Experiment) -> list[str]:
-    """As the scores name a run (all are on one base model): on its task, or on every task after a corpus."""
+    """Return the addresses of a run in the scores: on its own task, or on every task if it learns a corpus.
+
+    An experiment has one base model, so that addresses in the scores do not name it.
+    """
     tasks = experiment.transfers[run.name] if run.corpus else [run.task]
     return [f"{run.method}/{task}/{run.variant}/seed-{run.seed}" for task in tasks]
 
@@ -77,14 +81,17 @@ def _addresses(run: Run, experiment: Experiment) -> list[str]:
 def _row(folder: Path, grid: Grid, experiment: Experiment, scores: pd.DataFrame | None) -> Row:
     run = Run.read(folder / "spec.yaml")
     values: dict[str, Any] = {"changed": changed(grid, run.name), "colour": method_colour(run.method)}
+
     if run.trains:
         metrics = read_metrics(folder / "metrics.csv")
         made = read_manifest(folder / "manifest.json")
         curves = [curve(metrics, "reward", "mean reward of rollouts"), curve(metrics, "accuracy", "right rollouts")]
         values["curves"] = tuple(one for one in curves if one)
+        # The last smoothed value, which is where the curve ends. SFT has no rollouts and no curve.
         values["reward"] = float(smoothed(sampled(metrics)["reward"]).iloc[-1]) if curves[0] else None
         values["hours"] = seconds_of(made) / 3600
         values["commit"] = made["git"]["commit"][:7] if made["git"] else ""
+
     if scores is not None:
         right = scores.loc[scores["run"] == run.name, "strict"]
         values["right"] = float(right.mean()) if len(right) else None
@@ -95,34 +102,37 @@ def _row(folder: Path, grid: Grid, experiment: Experiment, scores: pd.DataFrame 
 
 
 def changed(grid: Grid, name: str) -> str:
-    """The settings in which a run differs from its method's default, as text."""
+    """Format the settings in which a run differs from its method's default."""
     run = grid.runs[name]
+    # The default run is on the usual base model. A run on another one is described by its variant.
     if "model~" in name:
         return ", ".join([*([] if run.variant == "default" else [run.variant]), f"model {run.model.partition('/')[0]}"])
     default = grid.runs.get(f"{run.method}/{run.task}/default/seed-{run.seed}")
-    if default is None:  # no experiment asks for it: the variant names what its grid changed
+    # If no experiment has the default, the variant still names what its grid changed.
+    if default is None:
         return "" if run.variant == "default" else run.variant.replace("~", " ").replace("+", ", ")
     mine, usual = (one.training | one.method_settings for one in (run, default))
     return ", ".join(setting_name(key, value) for key, value in mine.items() if usual[key] != value)
 
 
 def sampled(metrics: pd.DataFrame) -> pd.DataFrame:
-    """The updates on rollouts: demonstrations (SFT) are none."""
+    """Return the updates on rollouts; those of SFT, on demonstrations, have no forward passes."""
     return metrics[metrics["nfe"] > 0]
 
 
 def smoothed(values: pd.Series) -> pd.Series:
-    """Means over the last eighth of the updates, as in the figures: a buffer has few prompts."""
+    """Average over the last eighth of the updates, as in the figures, because a buffer has few prompts."""
     return values.rolling(max(1, len(values) // 8), min_periods=1).mean()
 
 
 def curve(metrics: pd.DataFrame, column: str, title: str) -> Curve | None:
-    """A column of the metrics against updates; None where it has no number."""
+    """Return a column of the metrics against updates as a curve; None if it has no values."""
     kept = sampled(metrics)[["step", column]].dropna()
     if kept.empty:
         return None
     values = smoothed(kept[column])
     low, high, last = float(values.min()), float(values.max()), int(kept["step"].max())
+    # Thinned out to at most POINTS, since the page holds the curves of all runs. SVG counts y from the top.
     every = -(-len(kept) // POINTS)
     x = WIDTH * (kept["step"] - 1) / max(1, last - 1)
     y = HEIGHT * (high - values) / ((high - low) or 1.0)
