@@ -30,8 +30,8 @@ def lend_cards(count: object) -> None:
 def take_cards(wanted: int) -> list[str]:
     """Wait until `wanted` GPUs are free, lock them and make them the only visible ones; return their names.
 
-    The locks survive an exec. Returns [] outside such a workflow, and in a SLURM job, which has its GPUs already.
-    Raises InputError if the machine has fewer.
+    The locks survive an exec. Returns [] in a workflow that assigns no GPUs, and in a SLURM job, which has its GPUs
+    already. Raises InputError if the machine has fewer.
     """
     if COUNT not in os.environ or "SLURM_JOB_ID" in os.environ or not wanted:
         return []

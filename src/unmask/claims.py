@@ -35,7 +35,7 @@ COLUMNS = [*RUN, "example", *SAMPLE]
 
 
 class Measure(Block):
-    """A metric to compare, and the direction in which it should differ."""
+    """Metric to compare, and the direction in which it should differ."""
 
     metric: str = Field(description="a column of the samples, or else of the training metrics or the diagnosis")
     direction: Literal["higher", "lower"] = "higher"
@@ -43,7 +43,7 @@ class Measure(Block):
 
 
 class Claim(Measure):
-    """One entry of claims.yaml: on `task`, `better` has a better `metric` than `worse`."""
+    """Entry of claims.yaml: on `task`, `better` has a better `metric` than `worse`."""
 
     claim: str
     note: str = Field(default="", description="what readers of the verdict need to know")
@@ -83,7 +83,7 @@ class Claim(Measure):
 
 @dataclass(frozen=True)
 class Finding:
-    """A claim with our measurements: for each part the differences (better − worse) and the effect, their mean."""
+    """Claim with our measurements: for each part the differences (better − worse) and the effect, their mean."""
 
     claim: Claim
     verdict: str
@@ -171,7 +171,7 @@ def _method(who: str) -> str:
 
 
 def _verdict(part: Measure, low: float, high: float) -> str:
-    # Turned round where lower is better, so that larger is better below.
+    # Flip the interval where lower is better, so that larger is better below.
     worst, best = (low, high) if part.direction == "higher" else (-high, -low)
     if worst > -part.margin:
         return "supported"
@@ -205,7 +205,7 @@ def values(frame: pd.DataFrame, claim: Claim, metric: str, who: str) -> pd.DataF
     if metric in BY_EXAMPLE and "example" in frame:
         return frame.pivot_table(index="seed", columns="example", values=metric)
 
-    # Rows without a value count in neither sum. A seed without any has 0 / 0.
+    # Rows without a value count in neither sum; a seed without any becomes NaN (0 / 0).
     weight = frame["tokens"] if "surrogate" in frame else pd.Series(1.0, index=frame.index)
     known = weight.where(frame[metric].notna())
     sums = pd.DataFrame({"sum": frame[metric] * known, "weight": known}).groupby(frame["seed"]).sum()

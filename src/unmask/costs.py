@@ -63,7 +63,7 @@ def _dmpo(run: Run) -> Passes:
     """Count DMPO's old and reference log-probabilities, the current ones of the model baseline, and the loss copies."""
     own, updates = run.method_settings, run.training["updates_per_buffer"]
     wddo = own["loss_kind"] == "wddo"
-    # WDDO has two terms, each on masks of its own, and needs the old ELBO on both sets of each update.
+    # WDDO has two terms, each on separate masks, and needs the old ELBO on both sets of each update.
     update = own["copies"] * (2 if wddo else 1)
     if own["loss_kind"] == "reward_only":
         return Passes(update, copies=own["copies"], apart=True)
@@ -75,7 +75,7 @@ def _dmpo(run: Run) -> Passes:
     each = each if exact else own["elbo_copies"]
     return Passes(
         update=update,
-        # The exact old log-probabilities were recorded while sampling: only those of the reference are to be computed.
+        # The exact old log-probabilities were recorded while sampling: only the reference remains to be scored.
         prepare=scored * each * (1 if exact else 2) + wddo * 2 * updates * own["copies"],
         refresh=each * (own["loss_kind"] == "wdce" and own["baseline"] == "model"),
         copies=own["copies"],
@@ -174,7 +174,7 @@ def evaluation_flops(shape: Shape, run: Run, evaluation: EvaluationSpec, prompt:
 
 def hours(flops: dict[str, float], cost: Cost) -> float:
     """Return the hours of one GPU (or CPU) for operations by kind, at the throughput assumed in `cost`."""
-    # Decoding has a utilisation of its own, on GPUs below that of scoring and updates.
+    # Decoding has its own utilisation, on GPUs below that of scoring and updates.
     rates = dict.fromkeys(("sampling", "validating"), cost.decoding_utilisation)
     seconds = sum(value / rates.get(kind, cost.training_utilisation) for kind, value in flops.items())
     return seconds / (cost.peak_tflops * 1e12) / 3600

@@ -52,7 +52,7 @@ def last_line(logs: list[str]) -> str:
         except OSError:
             continue
         lines = [line.strip() for line in text.splitlines() if line.strip()]
-        # The reason is the line before REFUSED; torchrun adds a report of its own after it.
+        # The reason is the line before REFUSED; torchrun adds its own report after it.
         said = lines[: lines.index(REFUSED)] if REFUSED in lines else lines
         if said:
             return said[-1] if len(said[-1]) <= WIDTH else f"{said[-1][: WIDTH - 1]}…"

@@ -24,7 +24,7 @@ def misfits(grid: Grid, run: Run, shape: Shape, evaluations: list[EvaluationSpec
     """Explain why a run's training or largest evaluation does not fit, with changes of config.yaml that make it fit."""
     limit, needed = grid.cost.gpu_memory, memory_by_phase(grid, run, shape, evaluations)
     said = []
-    # Training and evaluations have settings of their own: the worst phase of each is reported.
+    # Training and evaluations are fixed by different settings: report the worst phase of each.
     for examining in (False, True):
         phases = [phase for phase in needed if phase.startswith(EVALUATION) == examining]
         worst = max(phases, key=lambda phase: needed[phase], default=None)

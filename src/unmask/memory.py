@@ -99,7 +99,7 @@ def evaluation_memory(shape: Shape, run: Run, evaluation: EvaluationSpec, cost: 
 
 
 def gradient_pass(shape: Shape, training: Training, passes: Passes, rows: int, width: int, size: int) -> Parts:
-    """Return the bytes that the gradient of `rows` responses adds: all their passes at once, unless taken apart."""
+    """Return the bytes that the gradient of `rows` responses adds; all passes count at once unless `passes.apart`."""
     copies, held, length = min(passes.copies, passes.update), passes.update, training.generation_length
     # A mean over copies is differentiated `rows_per_forward` sequences at a time; other losses need all passes first.
     if passes.apart:
@@ -167,8 +167,8 @@ def kept_by_layer(shape: Shape, training: Training, size: int) -> tuple[int, int
     # k and v come first: they are computed for every column, so that the shared copy counts there.
     for target in sorted(training.lora_targets, key=lambda name: name not in ("k_proj", "v_proj")):
         source = reads.get(target, target)
-        # The input of o_proj is the attention output, which is kept anyway. With dropout each module has an input of its
-        # own and a mask of one byte per number.
+        # The input of o_proj is the attention output, which is kept anyway. With dropout each module has its own input,
+        # and a mask of one byte per number.
         whole = training.lora_dropout == 0
         given = whole and (source in seen or target == "o_proj")
         seen.add(source)
