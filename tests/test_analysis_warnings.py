@@ -117,5 +117,5 @@ def test_sft_has_no_curve_and_a_seed_without_values_leaves_the_mean_of_the_other
     logged = pd.concat([metrics(POLICIES[1:2], (0,)), metrics(POLICIES[1:2], (1,), steps=3, reward=0.1)])
     (line,) = FIGURES["training_curves"](None, logged).axes[0].lines
     assert line.get_ydata() == pytest.approx([0.2] * 3 + [0.3] * 3)
-    with pytest.raises(InputError, match="SFT has none"):
+    with pytest.raises(InputError, match="SFT has no rollouts"):
         FIGURES["training_curves"](None, metrics(POLICIES[:1]))
