@@ -1,6 +1,6 @@
-r"""Answers in the LaTeX that math-verify reads: `pi/2` -> `\pi/2`, `sqrt(51)` -> `\sqrt{51}`, `x >= 2` -> `x \ge 2`.
+r"""Conversion of answers to LaTeX that math-verify reads: `pi/2` -> `\pi/2`, `sqrt(51)` -> `\sqrt{51}`.
 
-What it would misread is found here: it takes the parts that it understands and drops the rest.
+Answers that it would misread are detected here: math-verify parses what it understands and drops the rest.
 """
 
 from __future__ import annotations
@@ -16,10 +16,13 @@ SPELT = (
     (re.compile(r"<="), r"\\le "),
     (re.compile(r"!="), r"\\ne "),
     (re.compile(r"(?<![a-zA-Z\\])(?:infinity|inf|oo)(?![a-zA-Z])", re.IGNORECASE), r"\\infty "),
+    # Between intervals both words mean a union; `3 to 4` is a ratio.
     (re.compile(r"(?<=[)\]])\s*(?:U|union|\\text\s*\{\s*(?:or|and|U)\s*\}|or)\s*(?=[(\[])"), r" \\cup "),
     (re.compile(r"([0-9])\s*(?:to|\\text\s*\{\s*to\s*\})\s*([0-9])"), r"\1:\2"),
+    # People mean all digits of `2^10`, of which TeX takes one.
     (re.compile(r"\^\s*(-?[0-9]{2,})"), r"^{\1}"),
-    (re.compile(r"(?<=[0-9]),(?=[0-9]{3}(?![0-9]))"), ", "),  # a list: separators of thousands are gone by now
+    # The comma of a list, since separators of thousands have been removed; math-verify would join the items.
+    (re.compile(r"(?<=[0-9]),(?=[0-9]{3}(?![0-9]))"), ", "),
     (re.compile(r"\\varnothing(?![a-zA-Z])"), r"\\emptyset "),
     (re.compile(r"\\mathrm\s*\{\s*([ei])\s*\}"), r"\1 "),
     (
@@ -30,22 +33,23 @@ SPELT = (
 )
 ROOT = re.compile(r"\\sqrt\s*(?=\()")
 DECIMAL = re.compile(r"([0-9]*)\.([0-9]+)")
-BRACKETS = {"(": 1, "[": 1, ")": -1, "]": -1}
-INDEXED = re.compile(r"(?<![a-zA-Z\\])[a-zA-Z][0-9]|\\(?:pi|theta)\s*[0-9]")  # `x1` is no product
+BRACKETS = {"(": 1, "[": 1, ")": -1, "]": -1}  # one count for both kinds: `[0, 1)` is an interval
+INDEXED = re.compile(r"(?<![a-zA-Z\\])[a-zA-Z][0-9]|\\(?:pi|theta)\s*[0-9]")  # `x1` is not a product
 PAIR = re.compile(r"([(\[])[^()\[\]]*,[^()\[\]]*([)\]])")
 ELLIPSIS = re.compile(r"\\[lc]?dots|\.\.\.|…")
+# An answer that says that it is rounded is not exact, whatever its value.
 ROUNDED = re.compile(r"\\approx|\\sim(?![a-z])|≈|~")
 
 
 def standard(text: str) -> str:
-    """The text in LaTeX, as far as its plain spelling leaves no doubt."""
+    """Convert plain spelling to LaTeX where it is unambiguous."""
     for pattern, replacement in SPELT:
         text = pattern.sub(replacement, text)
     return _braced_roots(DECIMAL.sub(_as_fraction, NAMES.sub(r"\\\1 ", text)))
 
 
 def readable(gold: str, answer: str) -> bool:
-    """Whether two texts can be compared: whole formulas, and a set or a tuple where the gold answer has one."""
+    """Return True if math-verify can compare two texts: complete formulas, both with the same kind of collection."""
     return all(_is_whole(text) for text in (gold, answer)) and not (
         (_is_set(gold) and _is_tuple(answer))
         or (_is_tuple(gold) and _is_set(answer))
@@ -57,13 +61,15 @@ def readable(gold: str, answer: str) -> bool:
 
 
 def _is_whole(text: str) -> bool:
-    """Whether brackets are closed, and no digits stand where a number would be put together from several."""
+    """Return True if all brackets are closed and no number would be read from digits that do not belong together."""
+    # Braces and brackets are counted separately: `(0, 1]` may close differently, a group of LaTeX may not.
     depth = brackets = 0
     for sign in re.sub(r"\\[{}]", "", text):
         depth += {"{": 1, "}": -1}.get(sign, 0)
         brackets += BRACKETS.get(sign, 0)
         if depth < 0:
             return False
+    # math-verify would join `1 2` to 12, and misread `1.2.3`, `5_3` and an empty power.
     return (
         text.isascii()
         and depth == brackets == 0
@@ -73,7 +79,7 @@ def _is_whole(text: str) -> bool:
 
 
 def _in_other_brackets(gold: str, answer: str) -> bool:
-    """Whether both are one pair in brackets, but not in the same: math-verify drops those of `[3,-7]`."""
+    """Return True if both are pairs in different brackets; math-verify would ignore those of `[3,-7]`."""
     pairs = [PAIR.fullmatch(text) for text in (gold, answer)]
     return all(pairs) and len({(pair.group(1), pair.group(2)) for pair in pairs if pair}) > 1
 
@@ -87,7 +93,7 @@ def _is_tuple(text: str) -> bool:
 
 
 def _braced_roots(text: str) -> str:
-    r"""`\sqrt(x+1)` -> `\sqrt{x+1}`."""
+    r"""Replace the parentheses of roots by braces: `\sqrt(x+1)` -> `\sqrt{x+1}`."""
     while found := ROOT.search(text):
         end = _closing(text, found.end())
         if end is None:
@@ -97,13 +103,13 @@ def _braced_roots(text: str) -> str:
 
 
 def _as_fraction(decimal: re.Match[str]) -> str:
-    r"""`0.25` -> `\frac{25}{100}`, which is exact."""
+    r"""Convert a decimal to an exact fraction: `0.25` -> `\frac{25}{100}`. SymPy would compute with floats."""
     whole, rest = decimal.groups()
     return f"\\frac{{{int(whole + rest)}}}{{{10 ** len(rest)}}}"
 
 
 def _closing(text: str, start: int) -> int | None:
-    """Where the bracket that opens at `start` is closed."""
+    """Return the position where the bracket that opens at `start` is closed, None if it never is."""
     depth = 0
     for place in range(start, len(text)):
         depth += {"(": 1, ")": -1}.get(text[place], 0)

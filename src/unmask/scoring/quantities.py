@@ -1,6 +1,6 @@
-r"""Numbers and units as people write them: fractions, mixed numbers, powers of ten, `\text{ cm}^2`, `36 dollars`.
+r"""Parsing of numbers and units as people write them: mixed numbers, powers of ten, `\text{ cm}^2`, `36 dollars`.
 
-Numbers are read exactly. All functions take the plain spelling (spelling.py).
+Numbers are parsed exactly. All functions expect the plain spelling (spelling.py).
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
+# Bounded, since converting long runs of digits takes quadratic time and Python refuses thousands of them.
 DIGITS = "[0-9]{1,400}"
 DECIMAL = rf"(?:{DIGITS}(?:\.[0-9]{{0,400}})?|\.{DIGITS})"
 SIGNED = re.compile(r"([+-]?)\s*([^+\-\s].*)", re.DOTALL)
@@ -15,13 +16,14 @@ SCIENTIFIC = re.compile(
     rf"({DECIMAL})(?:\s*(?:\\times|\\cdot|\*|x)\s*10\s*\^\s*\{{?\s*([+-]?[0-9]{{1,3}})\s*\}}?|[eE]([+-]?[0-9]{{1,3}}))?"
 )
 POWER_OF_TEN = re.compile(r"10\s*\^\s*(?:\{\s*([+-]?[0-9]{1,3})\s*\}|([+-]?[0-9]{1,3}))")
+# `0.\overline{3}`, `1.2\bar{6}`.
 REPEATING = re.compile(rf"([0-9]{{0,400}})\.([0-9]{{0,400}})\\(?:overline|bar)\s*\{{({DIGITS})\}}")
 ARGUMENT = rf"\s*(?:\{{\s*(-?\s*{DECIMAL})\s*\}}|([0-9]))"
 FRACTION = rf"\\[dtc]?frac{ARGUMENT}{ARGUMENT}|(-?{DECIMAL})\s*/\s*(-?{DECIMAL})"
 MIXED = re.compile(rf"({DIGITS})(?:\s*(?=\\)|\s+(?=[0-9]))({FRACTION})")
 A_FRACTION = re.compile(FRACTION)
 
-# A number in other text: no part of a longer one, and no range's second half (`15-20` is 15 and 20).
+# A number within other text. The lookbehinds exclude parts of longer numbers, and read `15-20` as 15 and 20, not -20.
 COMMAS = r"[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])(?:\.[0-9]+)?"
 STATED = re.compile(
     rf"(?<![0-9.])-?(?:(?:{DIGITS}(?:\.[0-9]+)?\s*(?:\\times|\\cdot|\*|x)\s*)?{POWER_OF_TEN.pattern}"
@@ -72,7 +74,7 @@ MEANINGFUL = re.compile(
 
 
 def exact(text: str) -> Fraction | None:
-    """The number that the whole text is, None if it is anything else."""
+    """Parse the whole text as a number, None if it is anything else."""
     signed = SIGNED.fullmatch(text.strip())
     if signed is None:
         return None
@@ -81,7 +83,7 @@ def exact(text: str) -> Fraction | None:
 
 
 def only_number(text: str) -> Fraction | None:
-    """The one number that the text states, whatever stands around it; None for no number and for several."""
+    """Return the only number in a text, whatever surrounds it; None if there is no number or several."""
     text = CURRENCY.sub("", text).strip()
     text = AND_A_HALF.sub(lambda found: PARTS[found.group(1).lower()], AND_A_FRACTION.sub(" ", text))
     value = exact(text)
@@ -95,10 +97,12 @@ def only_number(text: str) -> Fraction | None:
 
 
 def without_unit(text: str) -> tuple[str, str]:
-    """The text without currency and units, and the unit if it is a known one, `cm^2`; of an unknown one the power."""
+    """Return the text without currency and units, and the unit, `cm^2`; only its power if the unit is unknown."""
     currency = CURRENCY.search(text)
     rest, unit = CURRENCY.sub("", text).strip(), UNITS.get(currency.group().lower(), "") if currency else ""
     power = ""
+
+    # Strip units from the right, one at a time: `5 \text{ miles}/\text{hour}` has two.
     while found := UNIT.search(rest):
         before = rest[: found.start()]
         words = re.findall("[a-z]+", (found.group(1) or found.group(2) or "").lower())
@@ -114,15 +118,19 @@ def without_unit(text: str) -> tuple[str, str]:
 
 
 def differ(unit: str, other: str) -> bool:
-    """Whether two units, as `without_unit` finds them, exclude each other; one may leave out what the other says."""
+    """Return True if two units of `without_unit` exclude each other. A missing unit or power excludes none."""
     pairs = zip(unit.split("^"), other.split("^"), strict=False)
     return any(one and another and one != another for one, another in pairs)
 
 
 def _is_unit(words: list[str], before: str, *, bare: bool) -> bool:
-    """Whether words after a quantity are its unit: any words in a text command, known ones, or words after a number."""
+    """Return True if the words after a quantity are its unit. `bare`: they are not in a text command."""
+    # A single letter is a variable unless it is a known unit.
     if any(MEANINGFUL.fullmatch(word) or (len(word) == 1 and word not in UNITS) for word in words):
         return False
+
+    # Words in a text command, and known units of several letters, may follow anything. Other words must be apart from
+    # a number, since `3ab` is a product.
     if not bare or all(word in UNITS and len(word) > 1 for word in words):
         return True
     after_number = before[-1].isspace() and exact(before) is not None
@@ -130,19 +138,20 @@ def _is_unit(words: list[str], before: str, *, bare: bool) -> bool:
 
 
 def percentage(text: str) -> str | None:
-    """What stands before the per cent sign or word at the end, None if there is none."""
+    """Return the text before a per cent sign or word at the end, None if there is none."""
     found = PERCENT.search(text)
     return text[: found.start()].strip() if found else None
 
 
 def _size(text: str) -> Fraction | None:
-    """A number without a sign in front."""
+    """Parse a number without a sign, None if the text is anything else."""
     if found := SCIENTIFIC.fullmatch(text):
         return _decimal(found.group(1)) * Fraction(10) ** int(found.group(2) or found.group(3) or 0)
     if found := POWER_OF_TEN.fullmatch(text):
         return Fraction(10) ** int(found.group(1) or found.group(2))
     if A_FRACTION.fullmatch(text):
         return _fraction(text)
+    # A mixed number has a proper fraction: `2 3/2` is not one.
     if found := MIXED.fullmatch(text):
         part = _fraction(found.group(2))
         return int(found.group(1)) + part if part is not None and 0 < part < 1 else None
@@ -153,7 +162,7 @@ def _size(text: str) -> Fraction | None:
 
 
 def _fraction(text: str) -> Fraction | None:
-    """The value of a fraction, None for a division by zero."""
+    """Return the value of a fraction, None if it divides by zero."""
     found = A_FRACTION.fullmatch(text)
     assert found is not None
     top, bottom = (_decimal(part) for part in found.groups() if part)
