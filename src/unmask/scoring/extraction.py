@@ -1,14 +1,14 @@
-"""Where an answer stands in a response: boxes, tags and the end of the text.
+"""Extraction of answers from responses: boxes, tags and the end of the text.
 
-Everything here takes time linear in the text, because models write a megabyte of brackets now and then.
+Every function takes linear time, because models occasionally write a megabyte of brackets.
 """
 
 from __future__ import annotations
 
 import re
 
-# The end of text of both published families, and what closes a turn of LLaDA's and of Dream's chat template. A policy
-# with other tokens translates its own (`Policy.judged`).
+# End-of-text token of both published model families, and end-of-turn tokens of LLaDA's and Dream's chat templates. A
+# policy with other tokens translates its own (`Policy.judged`).
 END_OF_TEXT = "<|endoftext|>"
 END = re.compile(r"<\|endoftext\|>|<\|eot_id\|>|<\|im_end\|>")
 BRACES = re.compile(r"\{+|\}+")
@@ -17,31 +17,32 @@ LEADING_ZEROS = re.compile(r"(?<![0-9])0+(?=[0-9])")
 
 
 def cut(text: str) -> str:
-    """The text up to the first token that ends it."""
+    """Return the text up to the first end token."""
     return END.split(text, maxsplit=1)[0]
 
 
 def between(text: str, start: str, end: str) -> str | None:
-    """What stands between the first `start` and the next `end`, None if there is no such pair."""
+    """Return the text between the first `start` and the next `end`, None if there is no such pair."""
     _, found, rest = text.partition(start)
     inside, closed, _ = rest.partition(end)
     return inside if found and closed else None
 
 
 def answer_text(text: str) -> str | None:
-    """What stands in the first pair of answer tags, without surrounding white space."""
+    """Return the stripped content of the first pair of answer tags, None if there is none."""
     found = between(text, "<answer>", "</answer>")
     return None if found is None else found.strip()
 
 
 def boxed_terse(text: str) -> str:
-    """A terse Countdown response (`12-04` in tags) in the form that the protocols read: a box, no zeros in front."""
+    """Convert a terse Countdown response (`12-04` in tags) to the form that the protocols read: a box, no zero padding."""
     answer = answer_text(cut(text))
     return "" if answer is None else f"<answer>\\boxed{{{LEADING_ZEROS.sub('', answer)}}}</answer>"
 
 
 def simple_boxes(text: str) -> list[str]:
-    r"""The contents of all `\boxed{…}` in order, each up to the first closing brace on its line."""
+    r"""Return the contents of all `\boxed{…}` in order, each up to the first closing brace on its line."""
+    # `str.find` instead of a regular expression, which would take quadratic time on boxes that are never closed.
     found = []
     for line in text.split("\n"):
         start = line.find("\\boxed{")
@@ -52,10 +53,11 @@ def simple_boxes(text: str) -> list[str]:
 
 
 def last_box(text: str) -> str | None:
-    r"""The content of the last box, as the papers' scripts find it.
+    r"""Return the content of the last box, as the papers' scripts find it.
 
-    `\boxed ` with a space wins and runs up to a `$`; else the last `\boxed`, else the last `\fbox`, to its matching
-    brace; without a macro the whole text; None if the brace is never closed. Only a `\boxed{…}` wrapper is taken off.
+    `\boxed ` with a space has priority and extends to the next `$`; otherwise the last `\boxed`, or else the last
+    `\fbox`, up to its matching brace. Without any of them the result is the whole text; if the brace is never closed,
+    None. Only the wrapper `\boxed{…}` is removed.
     """
     if "\\boxed " in text:
         return text.rpartition("\\boxed ")[2].partition("$")[0]
@@ -70,7 +72,8 @@ def last_box(text: str) -> str | None:
 
 
 def closing_brace(text: str, start: int) -> int | None:
-    """Where the first brace opened at or after `start` is closed, None if it never is."""
+    """Return the position where the first brace opened at or after `start` is closed, None if it never is."""
+    # Runs of equal braces are counted at once, which is much faster than single characters on hostile input.
     depth = 0
     for run in BRACES.finditer(text, start):
         many = run.end() - run.start()
@@ -100,6 +103,6 @@ def final_answer(text: str) -> str | None:
 
 
 def _without_mistyped_brace(text: str) -> str:
-    r"""The content of a box that is never closed, `36>` or `48 + 29)`, without what stands for the closing brace."""
+    r"""Strip the character that was written instead of the closing brace of a box: `36>` or `48 + 29)`."""
     opening = {")": "(", "]": "[", ">": ""}.get(text[-1:])
     return text if opening is None or (opening and text.count(opening) >= text.count(text[-1])) else text[:-1].rstrip()

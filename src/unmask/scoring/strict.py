@@ -1,7 +1,7 @@
-"""What a careful reader would count: one answer, read as a person reads it, wholly right or wrong.
+"""The strict protocol: accept what a careful reader would accept, and count an answer as correct or not at all.
 
-The answer is the last box of the last answer tag, or what the tag holds (`extraction.final_answer`). Golds are the same
-as for `published`; docs/scoring.md shows where the two protocols differ and why.
+The answer is the last box of the last answer tag, or the content of the tag (`extraction.final_answer`). Gold answers
+are those of `published`; docs/scoring.md shows where the two protocols differ and why.
 """
 
 from __future__ import annotations
@@ -18,15 +18,17 @@ from unmask.scoring.quantities import only_number
 from unmask.scoring.spelling import LONGEST, plain
 from unmask.scoring.terms import coefficients
 
+# Spellings of operators and parentheses in Countdown answers; the letter x only multiplies between operands.
 OPERATORS = (
     (re.compile(r"\\\*|\\(?:times|cdot|ast)(?![a-z])(?:\{\})?|(?<=[0-9)\s])[xX](?=[0-9(\s])"), "*"),
     (re.compile(r"\\div(?![a-z])"), "/"),
     (re.compile(r"\\[{}]|[\[\]]"), lambda found: "(" if found.group()[-1] in "{[" else ")"),
 )
+# `>=` must not be taken for an equals sign; an arrow acts as one.
 BOUND = re.compile("[<>!]=")
 ARROW = re.compile(r"[-=]>|[→⇒]|\\(?:to|[Rr]ightarrow|implies)(?![a-zA-Z])")
 SIMPLE_FRACTION = re.compile(r"\\[dtc]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
-# What has digits but is no cell: LaTeX of tables, "Row 1:", "the 4x4 board".
+# Text with digits that are not cells: LaTeX of tables, "Row 1:", "the 4x4 board".
 TABLE = re.compile(
     r"\\(?:begin|end)\s*\{[a-z*]*\}(?:\s*\{(?:[^{}]|\{[^{}]*\})*\})?|\\\\\[[^\]]*\]"
     r"|\\cline\s*\{[^{}]*\}|\\[a-z]+|\b(?:row|col(?:umn)?|line)\s*[0-9]\s*[:.)]?|\b4\s*[x×]\s*4\b",
@@ -54,37 +56,40 @@ def math500(response: str, gold: str) -> Verdict:
 
 
 def countdown(response: str, numbers: list[int], target: int) -> Verdict:
-    """Right if a side of the answer's equation uses each number once with + - × ÷ and is exactly the target."""
+    """Check that a side of the answer's equation uses each number once with + - × ÷ and equals the target exactly."""
     answer = final_answer(response)
     values = [evaluate(side) for side in expressions(answer or "", numbers)]
     return Verdict(answer, int(target in values))
 
 
 def expressions(answer: str, numbers: list[int]) -> list[str]:
-    """The sides of the answer's equation that use exactly these numbers, with plain operators."""
+    """Return the sides of the answer's equation that use exactly these numbers, with plain operators."""
     if len(answer) > LONGEST:
         return []
+    # With `commas`, a list such as `3,400` would become one number.
     text = plain(answer, commas=False)
     for written, operator in OPERATORS:
         text = written.sub(operator, text)
+
+    # Innermost fractions first, until none is left: the pattern cannot match nested braces.
     while text != (text := SIMPLE_FRACTION.sub(r"((\1)/(\2))", text)):
         pass
     return sides(text.replace("{", "(").replace("}", ")"), numbers)
 
 
 def terse_countdown(response: str, numbers: list[int], target: int) -> Verdict:
-    """The same for the form of tiny models, `12-04` in tags: digits and operators alone."""
+    """Score the terse form of tiny models, `12-04` in answer tags: only digits and operators."""
     answer = final_answer(boxed_terse(response)) or ""
     return Verdict(answer, int(target in [evaluate(side) for side in sides(answer, numbers)]))
 
 
 def sides(text: str, numbers: list[int]) -> list[str]:
-    """The sides of an equation that use exactly these numbers."""
+    """Return the sides of an equation that use exactly these numbers."""
     return [side for side in text.split("=") if sorted(integers(side) or []) == sorted(numbers)]
 
 
 def sudoku(response: str, puzzle: str, solution: str) -> Verdict:
-    """Right if the board is solved and keeps the givens, also where another solution than the gold one does."""
+    """Check that the board is solved and keeps the givens; any solution of the puzzle is correct."""
     answer = final_answer(response)
     if answer is None:
         return Verdict(None, 0)
@@ -96,19 +101,19 @@ def sudoku(response: str, puzzle: str, solution: str) -> Verdict:
 
 
 def cells(answer: str) -> str:
-    """The digits of a board in order, however its rows are set apart: lines, commas, lists, tables."""
+    """Return the digits of a board in order, whatever separates its rows: line breaks, commas, lists, tables."""
     return re.sub(r"\D", "", TABLE.sub(" ", answer[:LONGEST]))
 
 
 def chain(response: str, gold: float | None) -> Verdict:
-    """Right if the answer tag holds the one digit and nothing else, as the reward wants it (our stand-in for GSM8K)."""
+    """Check that the answer tag holds exactly the correct digit, the only form that the task's reward accepts."""
     answer = answer_text(cut(response))
     digit = answer is not None and re.fullmatch("[0-9]", answer)
     return Verdict(answer, int(bool(digit) and gold == float(answer or "nan")))
 
 
 def simplify(response: str, gold: str) -> Verdict:
-    """Right if the answer is the same sum of terms, in any order (our stand-in for MATH500)."""
+    """Check that the answer is the same sum of terms as the gold one, in any order."""
     answer = answer_text(cut(response))
     found = None if answer is None else coefficients(answer)
     return Verdict(answer, int(found is not None and found == coefficients(gold)))
