@@ -1,1 +1,1 @@
-"""Masked diffusion language models, and the policy that training changes."""
+"""Masked diffusion language models and the trainable policy."""

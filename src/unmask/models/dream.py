@@ -1,9 +1,9 @@
-"""Dream: a Qwen2 body with full attention that was adapted from an autoregressive model and kept its shift.
+"""Dream: a Qwen2 body with full attention, adapted from an autoregressive model whose one-token shift it keeps.
 
-The state at a position predicts the next one, so position d is predicted at d − 1. That is all that differs from LLaDA
-here, but for the biases of queries, keys and values, which the projections bring themselves. The shift is made in
-`hidden_states`: whoever asks for columns gets the states that predict them, and nobody else needs to know.
-The published code rotates queries and keys in the type of the weights; we rotate in fp32, as for LLaDA.
+The hidden state at a position predicts the next token, so token d is predicted at d − 1. Apart from the biases of the
+query, key and value projections, this is the only difference from LLaDA here. The shift is applied in `hidden_states`,
+which returns the states that predict the requested columns, so samplers and likelihoods need not know about it.
+The published code applies rotary embeddings in the dtype of the weights; we use fp32, as for LLaDA.
 Source: Dream 7B, arXiv 2508.15487.
 """
 
@@ -17,20 +17,21 @@ from unmask.models.llada import LladaConfig, LladaForMaskedDiffusion
 
 
 class DreamConfig(LladaConfig):
-    """Llama's configuration with biases, and the id of the token [MASK], which is never predicted."""
+    """Llama's configuration with attention biases, plus the id of [MASK], which is never predicted."""
 
     model_type = "Dream"
     attention_bias: bool = True
 
 
 class DreamForMaskedDiffusion(LladaForMaskedDiffusion):
-    """A masked diffusion language model whose position d is predicted at d − 1; methods as in LLaDA."""
+    """Masked diffusion language model that predicts token d at position d − 1; same interface as LLaDA."""
 
     config_class = DreamConfig
 
     def __init__(self, config: DreamConfig) -> None:
         super().__init__(config)
-        for layer in self.model.layers:  # Llama's switch gives the output projection a bias too; Qwen2 has none there
+        # Llama's attention_bias also adds a bias to the output projection, which Qwen2 does not have.
+        for layer in self.model.layers:
             layer.self_attn.o_proj.register_parameter("bias", None)
 
     def hidden_states(
@@ -42,24 +43,27 @@ class DreamForMaskedDiffusion(LladaForMaskedDiffusion):
         store: Tensor | None = None,
         window: Tensor | None = None,
     ) -> Tensor:
-        """Final hidden states [B, Q, D] that predict the columns asked for; arguments as in LLaDA.
+        """Return the final hidden states [B, Q, D] that predict the requested columns; arguments as in LLaDA.
 
-        Nothing stands before the first token of a row, so its prediction has no meaning: column 0 gets the state of
-        column 0, as in the published code, and the first token after left padding that of the padding.
+        The first token of a row has no predecessor, so its prediction is meaningless: column 0 gets the state of
+        column 0, as in the published code, and the first token after left padding gets the state of the padding.
         """
         if window is None:
             columns = _before(columns, input_ids)
-        else:  # consecutive columns: with the one before them in front, `columns` counts to their predecessors
+        else:
+            # Prepend the preceding column: index i of the longer window is then the predecessor of index i of the old
+            # one, so `columns` needs no shift. This relies on the window being consecutive columns.
             window = torch.cat(((window[:, :1] - 1).clamp(min=0), window), dim=1)
         return super().hidden_states(input_ids, attention_mask, columns, store=store, window=window)
 
 
 def _before(columns: slice | Tensor, input_ids: Tensor) -> slice | Tensor:
-    """The columns one to the left; column 0 stays where it is."""
+    """Shift columns by one to the left; column 0 maps to itself."""
     if isinstance(columns, slice):
         start, stop, _ = columns.indices(input_ids.shape[1])
         if start > 0:
             return slice(start - 1, stop - 1)
+        # From column 0 on, the shifted columns start with a repeated 0, which a slice cannot express.
         columns = torch.arange(stop, device=input_ids.device)[None]
     return (columns - 1).clamp(min=0)
 

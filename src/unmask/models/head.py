@@ -1,7 +1,7 @@
-"""Log-probabilities of given tokens from hidden states, without ever holding the logits of all of them.
+"""Log-probabilities of given tokens from hidden states, without materialising the logits of all rows at once.
 
-The head is applied to a few rows at a time. While these logits exist, the gradient with respect to the hidden states
-is formed too, so the backward pass needs neither the logits nor a second product with the head.
+The head is applied to a few rows at a time. While their logits exist, the gradient with respect to the hidden states
+is computed as well, so the backward pass needs neither the logits nor a second product with the head.
 """
 
 from __future__ import annotations
@@ -15,15 +15,19 @@ from unmask.at_once import rows_at_once
 
 
 def target_log_probs(hidden: Tensor, weight: Tensor, target: Tensor, never: int) -> Tensor:
-    """Log softmax(hidden · weightᵀ)[target] [n] in fp32, from hidden [n, D] and weight [V, D]; `never` is no token."""
+    """Return log softmax(hidden · weightᵀ)[target] [n] in fp32, from hidden [n, D], weight [V, D] and target [n].
+
+    Token `never` (the id of [MASK]) is excluded: its probability is 0.
+    """
     return _TargetLogProbs.apply(hidden, weight, target, never)
 
 
 class _TargetLogProbs(torch.autograd.Function):
-    """∂/∂h = W[target] − Σ_v p_v W_v, and ∂/∂W = (one-hot − p) hᵀ, each times the gradient from above."""
+    """Autograd function: ∂/∂h = W[target] − Σ_v p_v W_v and ∂/∂W = (one-hot − p) hᵀ, times the upstream gradient."""
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, target: Tensor, never: int) -> Tensor:
+        # `slope` is ∂ log p / ∂h: one vector [D] per row is kept for the backward pass in place of V logits.
         found, slopes = [], []
         for part in _parts(hidden, weight):
             log_probs = _log_probs(hidden[part], weight, never)
@@ -40,7 +44,8 @@ class _TargetLogProbs(torch.autograd.Function):
         to_hidden = (upstream[:, None] * slope).to(hidden.dtype) if ctx.needs_input_grad[0] else None
         if not ctx.needs_input_grad[1]:
             return to_hidden, None, None, None
-        to_weight = torch.zeros_like(weight)  # a head that is trained: the logits are made a second time
+        # Only runs that train all weights get here. The head's gradient needs p of every row: recompute the logits.
+        to_weight = torch.zeros_like(weight)
         for part in _parts(hidden, weight):
             residual = _residual(_log_probs(hidden[part], weight, ctx.never), target[part]) * upstream[part, None]
             to_weight += residual.to(hidden.dtype).T @ hidden[part]
@@ -59,6 +64,6 @@ def _log_probs(hidden: Tensor, weight: Tensor, never: int) -> Tensor:
 
 
 def _residual(log_probs: Tensor, target: Tensor) -> Tensor:
-    """One-hot − p [n, V], in place of the log-probabilities."""
+    """Compute one-hot − p [n, V] in place, overwriting the log-probabilities."""
     residual = log_probs.exp_().neg_()
     return residual.scatter_add_(1, target[:, None], torch.ones_like(target, dtype=residual.dtype)[:, None])

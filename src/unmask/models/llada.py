@@ -1,8 +1,8 @@
-"""LLaDA: a Llama body with full attention that predicts every masked position at once.
+"""LLaDA: a Llama body with full attention that predicts all masked positions in parallel.
 
 The modules (and so the checkpoint names, LoRA targets and initialisation) are those of transformers' Llama; the
 forward pass is ours, for three reasons. It returns hidden states, so that the head is applied only where a token is
-scored. It computes the last layer's queries only for the columns asked for. And it rotates queries and keys in fp32,
+scored. It computes the last layer's queries only for the requested columns. And it applies rotary embeddings in fp32,
 as the published model does. Source: LLaDA, arXiv 2502.09992.
 """
 
@@ -22,27 +22,27 @@ from unmask.models.head import target_log_probs
 
 
 class LladaConfig(LlamaConfig):
-    """Llama's configuration and the id of the token [MASK], which is never predicted."""
+    """Llama's configuration plus the id of [MASK], which is never predicted."""
 
     model_type = "llada"
     mask_token_id: int | None = None
 
 
 class LladaForMaskedDiffusion(LlamaPreTrainedModel):
-    """A masked diffusion language model π_θ(· | partly masked sequence).
+    """Masked diffusion language model π_θ(· | partly masked sequence).
 
-    All methods take `input_ids` [B, T] and `attention_mask` [B, T] (bool, False on padding, None when there is none).
-    Padding is never attended to and positions count real tokens only, so a row does not depend on its batch mates.
+    All methods take `input_ids` [B, T] and `attention_mask` [B, T] (bool, False on padding; None if there is none).
+    Padding is never attended to and positions count real tokens only, so a row's result is independent of the batch.
     """
 
     config_class = LladaConfig
-    activation_checkpointing = False  # of every layer, whenever there are gradients
-    is_loaded_in_4bit = False  # see nf4.py; PEFT asks for it by this name
+    activation_checkpointing = False  # recompute every layer in the backward pass
+    is_loaded_in_4bit = False  # set by nf4.py; PEFT looks for this name
 
     def __init__(self, config: LladaConfig) -> None:
         super().__init__(config)
         self.model = LlamaModel(config)
-        del self.model.rotary_emb  # the angles are made here, in fp32
+        del self.model.rotary_emb  # `_rope` computes the angles, in fp32
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()
 
@@ -55,17 +55,19 @@ class LladaForMaskedDiffusion(LlamaPreTrainedModel):
         store: Tensor | None = None,
         window: Tensor | None = None,
     ) -> Tensor:
-        """Final hidden states [B, Q, D] of the columns asked for, a slice or indices [B, Q].
+        """Return the final hidden states [B, Q, D] of the requested columns, a slice or indices [B, Q].
 
-        `store` [layers, 2, B, T, H, d] receives keys (rotated) and values. With `window` [B, W], only these columns of
-        input_ids are computed and stored, all others are attended to as they are in the store, and `columns` counts
-        within the window. A column may stand in the window twice.
+        `store` [layers, 2, B, T, H, d] is a cache that receives keys (after rotation) and values. With `window` [B, W],
+        only these columns of input_ids are computed and stored, the others are attended to from the store, and
+        `columns` are indices into the window. A window may contain a column twice.
         """
         rope = self._rope(input_ids, attention_mask)
         if window is not None:
             input_ids, rope = select(input_ids, window), tuple(select(part, window) for part in rope)
         x = self.model.embed_tokens(input_ids)
         keys_seen = None if attention_mask is None else attention_mask[:, None, None, :].bool()
+
+        # No later layer attends to the last one's output, so that layer computes only the requested columns.
         stores = [None] * len(self.model.layers) if store is None else store.unbind(0)
         *body, last = zip(self.model.layers, stores, strict=True)
         for layer, kept in body:
@@ -73,38 +75,39 @@ class LladaForMaskedDiffusion(LlamaPreTrainedModel):
         return self.model.norm(self._layer(last[0], x, rope, keys_seen, columns, last[1], window))
 
     def empty_store(self, rows: int, width: int) -> Tensor:
-        """Room for keys and values [layers, 2, B, T, H, d] of B = rows sequences of T = width columns."""
+        """Allocate a cache of keys and values [layers, 2, B, T, H, d] for B = rows and T = width, uninitialised."""
         c = self.config
         shape = (c.num_hidden_layers, 2, rows, width, c.num_key_value_heads, c.head_dim)
         return torch.empty(shape, dtype=self.dtype, device=self.device)
 
     def log_probs(self, hidden: Tensor) -> Tensor:
-        """Log π_θ over the vocabulary [..., V] in fp32; [MASK] has probability zero."""
+        """Compute log π_θ over the vocabulary [..., V] in fp32; [MASK] has probability 0."""
         logits = self.lm_head(hidden).float()
         logits[..., self.config.mask_token_id] = -torch.inf
         return F.log_softmax(logits, dim=-1)
 
     def target_log_probs(self, hidden: Tensor, target: Tensor) -> Tensor:
-        """Log π_θ of given tokens [n], in fp32, from hidden [n, D]: `log_probs` without its memory."""
+        """Compute log π_θ of given tokens [n] in fp32 from hidden [n, D], in less memory than `log_probs`."""
         return target_log_probs(hidden, self.lm_head.weight, target, self.config.mask_token_id)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """Raw logits [B, T, V], as the published model returns them."""
+        """Compute raw logits [B, T, V], as the published model returns them."""
         return self.lm_head(self.hidden_states(input_ids, attention_mask))
 
     def _layer(self, *arguments: Any) -> Tensor:
-        """`_block`, of which only the input is kept for the gradient if activations are checkpointed."""
+        """Run `_block`; with activation checkpointing, only its input is kept for the backward pass."""
         if self.activation_checkpointing and torch.is_grad_enabled():
             return checkpoint(_block, *arguments, use_reentrant=False)
         return _block(*arguments)
 
     def _rope(self, input_ids: Tensor, attention_mask: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Cos and sin [B or 1, T, 1, head_dim] in fp32."""
+        """Compute the rotary cos and sin [B or 1, T, 1, head_dim] in fp32."""
+        # Counting real tokens only makes a left-padded row identical to the same row without padding.
         if attention_mask is None:
             positions = torch.arange(input_ids.shape[1], device=input_ids.device)[None]
         else:
             positions = (attention_mask.long().cumsum(-1) - 1).clamp(min=0)
-        # The buffer may have been cast with the model; the angles must not lose bits, so they are made from the config.
+        # Frequencies come from the config, because casting the model to bfloat16 would round those in a module buffer.
         half = torch.arange(0, self.config.head_dim, 2, device=input_ids.device, dtype=torch.float32)
         theta = self.config.rope_parameters["rope_theta"]
         angles = positions[..., None].float() * theta ** (-half / self.config.head_dim)
@@ -121,26 +124,32 @@ def _block(
     store: Tensor | None,
     window: Tensor | None,
 ) -> Tensor:
-    """One transformer block on x [B, W, D]; only `columns` are asked for and returned. `store` is the layer's own."""
+    """Apply a transformer block to x [B, W, D] and return the output at `columns`; `store` is this layer's cache."""
     attention, normed = layer.self_attn, layer.input_layernorm(x)
 
     def heads(y: Tensor) -> Tensor:  # [B, t, H * d] -> [B, t, H, d]
         return y.unflatten(-1, (-1, attention.head_dim))
 
     key, value = _rotate(heads(attention.k_proj(normed)), *rope), heads(attention.v_proj(normed))
+    # A full pass fills the cache. A windowed pass updates its columns and attends to the whole cache.
     if store is not None and window is None:
         store[0], store[1] = key, value
     elif store is not None:
         rows = torch.arange(len(window), device=window.device)[:, None]
         store[0, rows, window], store[1, rows, window] = key, value
         key, value = store
+
+    # With a strided input torch computes a batched product and copies the weight, which in bfloat16 takes twice the
+    # time. In fp32 that costs little, and a contiguous input would change the rounding.
     asked = select(normed, columns)
-    if asked.dtype != torch.float32:  # a strided input is a batched product with a copied weight; fp32 keeps its bits
+    if asked.dtype != torch.float32:
         asked = asked.contiguous()
     query = _rotate(heads(attention.q_proj(asked)), *(select(part, columns) for part in rope))
     query, key, value = (part.transpose(1, 2) for part in (query, key, value))
-    shared = query.shape[1] // key.shape[1]  # queries of each key
-    if shared > 1 and keys_seen is not None:  # with a mask, no fast kernel lets queries share keys
+
+    # Grouped-query attention: no fast kernel supports it together with a mask, so keys and values are repeated then.
+    shared = query.shape[1] // key.shape[1]  # query heads per key head
+    if shared > 1 and keys_seen is not None:
         key, value = key.repeat_interleave(shared, 1), value.repeat_interleave(shared, 1)
         shared = 1
     mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=keys_seen, enable_gqa=shared > 1)
@@ -149,14 +158,14 @@ def _block(
 
 
 def select(x: Tensor, columns: slice | Tensor) -> Tensor:
-    """Columns of x [B or 1, T, ...]: a slice, or one set of indices [B, Q] a row."""
+    """Select columns of x [B or 1, T, ...] by a slice or by indices [B, Q], one set per row."""
     if isinstance(columns, slice):
         return x[:, columns]
     return torch.take_along_dim(x, columns.reshape(columns.shape + (1,) * (x.ndim - 2)), dim=1)
 
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary embedding of x [B, t, H, d], computed in fp32 and returned in the type of x."""
+    """Apply the rotary embedding to x [B, t, H, d] in fp32; returned in the dtype of x."""
     wide = x.float()
     return (wide * cos + rotate_half(wide) * sin).to(x.dtype)
 

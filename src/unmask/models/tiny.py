@@ -1,7 +1,7 @@
-"""The embedded default: LLaDA or Dream in miniature, with a character-level tokenizer, trained from scratch.
+"""Tiny LLaDA or Dream with a character-level tokenizer, trained from scratch: the default model without a download.
 
-It has the architecture, the file format and the contract of the published model (mask token, end of text as padding,
-tags for reasoning and answer), so that every step of the workflow runs on it unchanged.
+Architecture, file format and conventions (mask token, end of text as padding, tags for reasoning and answer) are those
+of the published models, so every step of the workflow runs on it unchanged.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ CHAT_TEMPLATE = "{% for message in messages %}{{ message['content'] }}{% endfor 
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    """One token a character, and one for each tag; the end of text also pads."""
+    """Build a tokenizer with one token per character and one per tag; end of text doubles as padding."""
+    # The order fixes the ids: build_model relies on [MASK] being 0 and the end of text being 1.
     vocabulary = {token: i for i, token in enumerate((MASK, EOT, *TAGS, *CHARACTERS, UNKNOWN))}
     core = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
     core.pre_tokenizer = pre_tokenizers.Split(Regex("."), behavior="isolated")
@@ -46,7 +47,7 @@ def build_model(
     seed: int,
     family: str = "llada",
 ) -> LladaForMaskedDiffusion:
-    """A randomly initialised model; the same seed gives the same weights."""
+    """Build a randomly initialised model; the same seed gives the same weights."""
     model_class = FAMILIES[family]
     config = model_class.config_class(
         vocab_size=vocabulary,
@@ -62,6 +63,8 @@ def build_model(
         bos_token_id=None,
         eos_token_id=1,
     )
+
+    # The global random state of the caller is left as it was.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return model_class(config)
