@@ -69,7 +69,7 @@ def test_an_adapter_in_the_released_codes_names_is_the_same_policy(trained, ids,
     settings(tmp_path / "adapter", target_modules=sorted(BLOCK_NAMES[n] for n in BLOCK_NAMES))
     with torch.no_grad():
         assert torch.equal(load(tmp_path).model(ids), wanted)
-    assert "no SHA256SUMS, so an adapter from elsewhere" in capsys.readouterr().out
+    assert "no SHA256SUMS, so treated as trained elsewhere" in capsys.readouterr().out
 
 
 def test_d1s_list_of_targets_reaches_four_matrices_of_llada(trained, ids, tmp_path):
@@ -94,7 +94,7 @@ def test_a_bfloat16_adapter_is_cast_and_said_to_be(kind, trained, ids, tmp_path,
     trained(kind)
     rewrite(tmp_path / "adapter", lambda old: {name: value.bfloat16() for name, value in old.items()})
     policy = load(tmp_path)
-    assert "bfloat16 is cast to float32" in capsys.readouterr().out
+    assert "casting bfloat16 to float32" in capsys.readouterr().out
     stored = load_file(tmp_path / "adapter" / FILE)
     for name, p in policy.model.named_parameters():
         if "lora_" in name:
@@ -183,7 +183,7 @@ def test_tensors_that_are_not_those_of_the_model_are_one_error(change, trained, 
     rewrite(tmp_path / "adapter", change)
     with pytest.raises(InputError, match=TENSORS[change]) as caught:
         load(tmp_path)
-    assert str(caught.value).startswith(f"{tmp_path / 'adapter' / FILE}: not an adapter of this base model")
+    assert str(caught.value).startswith(f"{tmp_path / 'adapter' / FILE}: does not fit this base model")
 
 
 SETTINGS = {
@@ -208,7 +208,7 @@ SETTINGS = {
 def test_a_kind_of_adapter_that_is_not_supported_is_refused(key, trained, tmp_path):
     trained()
     settings(tmp_path / "adapter", **{key: SETTINGS[key]})
-    with pytest.raises(InputError, match=rf"adapter_config\.json: not an adapter that can be run here: {key} "):
+    with pytest.raises(InputError, match=rf"adapter_config\.json: unsupported adapter: {key} "):
         load(tmp_path)
 
 

@@ -23,7 +23,8 @@ installed = pytest.mark.skipif(not importlib.util.find_spec("bitsandbytes"), rea
 
 
 @pytest.mark.parametrize(
-    ("found", "said"), [(None, r"bitsandbytes; pip install -e '\.\[nf4\]'"), ("", "a CUDA device and none is visible")]
+    ("found", "said"),
+    [(None, r"bitsandbytes; run `pip install -e '\.\[nf4\]'`"), ("", "a CUDA device and none is visible")],
 )
 def test_it_is_refused_before_anything_is_read(found, said, monkeypatch, tmp_path):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: found)

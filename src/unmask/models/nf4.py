@@ -1,7 +1,8 @@
-"""Hold the matrices of a base model in four bits (NF4), for GPUs that are too small for them in bfloat16.
+"""NF4 quantisation of a base model to four bits, for GPUs that cannot hold it in bfloat16.
 
-As transformers' BitsAndBytesConfig has it for QLoRA [arXiv 2305.14314]: NF4 with double quantisation, computed in the
-type of the rest of the model, embeddings and head as they are. bitsandbytes is an extra: pip install -e '.[nf4]'.
+The settings are those of transformers' BitsAndBytesConfig for QLoRA [arXiv 2305.14314]: NF4 with double quantisation,
+computation in the dtype of the rest of the model, embeddings and head unquantised. bitsandbytes is an optional
+dependency: pip install -e '.[nf4]'.
 """
 
 from __future__ import annotations
@@ -16,18 +17,26 @@ from unmask.models.llada import LladaForMaskedDiffusion
 
 
 def check_nf4(*, needs_gpu: bool) -> None:
-    """Raise InputError if nothing can be held in NF4 here. bitsandbytes has a slow path for CPUs, which tests use."""
+    """Raise InputError if NF4 is not available: no bitsandbytes, or no GPU although `needs_gpu`.
+
+    bitsandbytes also has a slow CPU path, which the tests use.
+    """
     if importlib.util.find_spec("bitsandbytes") is None:
-        raise InputError("training.quantisation: nf4 needs bitsandbytes; pip install -e '.[nf4]', or set it to none")
+        raise InputError(
+            "training.quantisation: nf4 needs bitsandbytes; run `pip install -e '.[nf4]'` or set it to none"
+        )
     if needs_gpu and not torch.cuda.is_available():
-        raise InputError("training.quantisation: nf4 needs a CUDA device and none is visible; set it to none here")
+        raise InputError(
+            "training.quantisation: nf4 needs a CUDA device and none is visible; use a GPU or set it to none"
+        )
 
 
 def quantise(model: LladaForMaskedDiffusion, device: torch.device) -> LladaForMaskedDiffusion:
-    """Replace every matrix of the layers by its NF4 form, one after the other, and bring the model to the device."""
+    """Quantise every linear layer of the body to NF4 and move the model to the device, frozen and in eval mode."""
     from bitsandbytes.nn import Linear4bit, Params4bit
 
     kind = {"compress_statistics": True, "quant_type": "nf4"}
+    # One matrix at a time: moving it to the device quantises it, so the device never holds the unquantised model.
     for layer in model.model.layers:
         for name, whole in [(n, m) for n, m in layer.named_modules() if isinstance(m, nn.Linear)]:
             shape = whole.in_features, whole.out_features
@@ -40,5 +49,5 @@ def quantise(model: LladaForMaskedDiffusion, device: torch.device) -> LladaForMa
 
 
 def size(parameter: Tensor) -> int:
-    """How many weights a parameter holds: in NF4, two share a byte."""
+    """Return the number of weights in a parameter; NF4 packs two into a byte."""
     return parameter.numel() * (2 if parameter.dtype == torch.uint8 else 1)

@@ -1,8 +1,8 @@
-"""A policy: a base model, its tokenizer and what training changes, an adapter or every weight.
+"""Policy: base model, tokenizer and the trained parameters, which are a LoRA adapter or all weights.
 
 The adapter is PEFT's LoRA, saved so that `peft.PeftModel.from_pretrained` loads it on the same base model. The
-reference policy is a snapshot of the trained parameters: of their beginning (a fresh adapter is the base model, with
-the merged adapter if there is one), or of a later moment, or a mix of the two, when a run synchronises it.
+reference policy is a snapshot of the trained parameters. It is taken when training starts, where a fresh adapter equals
+the policy it starts from; runs with `reference_sync` later replace it by the current policy or by a mix of both.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Policy:
     adapter: Any = None
     head: ThresholdHead | None = None  # of an adaptive sampler
     snapshot: dict[str, Tensor] | None = None  # the reference policy's values of the trained parameters
-    is_narrow: bool = False  # within `narrowed`
+    is_narrow: bool = False  # True inside `narrowed`
 
     @classmethod
     def load(
@@ -55,25 +55,29 @@ class Policy:
         dtype: str = "auto",
         quantisation: str = "none",
     ) -> Policy:
-        """The base model in `folder`, with what a run trained on top of it if `trained` is given.
+        """Load the base model in `folder`, with the adapter or full weights in `trained` if given.
 
-        On the process's own GPU if there is one, unless `device` says otherwise. `dtype` is float32, bfloat16 or auto:
-        bfloat16 on a GPU, float32 elsewhere. An adapter is in fp32 whatever the model is in. `quantisation` is none or
-        nf4; the latter raises InputError before anything is read if it is not possible here, and on a CPU it has to be
-        asked for by `device`. Raises InputError unless the files of `trained` are as its SHA256SUMS says, if it has
-        one, and every tensor of an adapter belongs to this base model.
+        The default device is this process's GPU if there is one. `dtype` is float32, bfloat16 or auto (bfloat16 on a
+        GPU, float32 elsewhere); an adapter is always in fp32. `quantisation` is none or nf4, which on a CPU requires an
+        explicit `device`.
+
+        Raises InputError if nf4 is not available (before anything is read), if a file of `trained` differs from its
+        SHA256SUMS (where there is one), or if a tensor of the adapter does not belong to this base model.
         """
         if quantisation == "nf4":
             check_nf4(needs_gpu=device is None)
         device = torch.device(device or processes.device())
         if device == torch.device("cuda"):
-            device = processes.device()  # with its index, see there
+            device = processes.device()  # with an index: safetensors takes plain "cuda" for GPU 0
         if dtype == "auto":
             dtype = "bfloat16" if device.type == "cuda" else "float32"
+
+        # Only a full model has a config.json; an adapter has adapter_config.json.
         if trained is not None:
             check_trained(trained)
         every_weight = trained is not None and (Path(trained) / "config.json").exists()
-        there = "cpu" if quantisation == "nf4" else device  # a small GPU never holds the whole
+        # A small GPU cannot hold the unquantised model, so nf4 quantises from host memory.
+        there = "cpu" if quantisation == "nf4" else device
         model = load_model(trained if every_weight else folder, there, getattr(torch, dtype))
         if quantisation == "nf4":
             model = quantise(model, device)
@@ -95,15 +99,18 @@ class Policy:
         seed: int,
         merge_start: bool = False,
     ) -> None:
-        """Add a LoRA adapter, or free every weight when the rank is 0. What is there now becomes the reference.
+        """Add a LoRA adapter, or unfreeze all weights if `rank` is 0; the current policy becomes the reference.
 
-        A policy that was loaded with a trained adapter continues to train that adapter, or, with `merge_start`,
-        holds it as part of the model and trains a fresh one.
+        A policy loaded with a trained adapter continues training it or, with `merge_start`, keeps it as a frozen part
+        of the model and trains a fresh adapter. Raises InputError for rank 0 in any dtype but float32.
         """
         if rank == 0 and self.model.dtype != torch.float32:
-            raise InputError("lora_rank 0 trains every weight: set dtype: float32, small steps are lost in bfloat16")
+            raise InputError(
+                "lora_rank 0 trains all weights, and bfloat16 rounds small updates away; set dtype: float32"
+            )
         fresh = self.adapter is None or merge_start
         if rank == 0:
+            # All weights are trained from here on, so an adapter from an earlier run becomes part of them.
             if self.adapter is not None:
                 self.adapter.merge_and_unload()
                 self.adapter = None
@@ -113,6 +120,7 @@ class Policy:
         else:
             from peft import LoraConfig, get_peft_model
 
+            # The adapter's initial values depend on the seed of the run only, not on what was drawn before.
             config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=targets)
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
@@ -121,29 +129,34 @@ class Policy:
                 else:
                     add_fresh(self.adapter, config)
             multiply_in_the_bases_type(self.model)
+
+        # The snapshot covers the trainable parameters, which have to exist by now.
         self.set_reference()
 
     def trainable(self) -> dict[str, Tensor]:
-        """The parameters that training changes, by name."""
+        """Return the trainable parameters by name; those of the threshold head are prefixed with "head."."""
         modules = {"": self.model, "head.": self.head} if self.head else {"": self.model}
         named = ((prefix + name, p) for prefix, module in modules.items() for name, p in module.named_parameters())
         return {name: p for name, p in named if p.requires_grad}
 
     def add_head(self, sampler: dict[str, Any], seed: int) -> None:
-        """Give an adaptive sampler the head it needs, untrained, unless there is one."""
+        """Create the untrained threshold head that an adaptive sampler needs, unless there is one."""
         if sampler["rule"] == "adaptive" and self.head is None:
             self.head = ThresholdHead.of(sampler, self.model.config.hidden_size, seed).to(self.model.device)
 
     def set_reference(self, mix: float = 1.0) -> None:
-        """Make the policy as it is now the reference, or move it there: `mix` · policy + (1 − mix) · reference."""
+        """Set the reference to the current policy, or to `mix` · policy + (1 − mix) · reference."""
         if self.is_narrow:
-            raise RuntimeError("the reference would be rounded: set it outside of `narrowed`")
+            raise RuntimeError(
+                "set_reference inside `narrowed` would store rounded weights; call it outside of that block"
+            )
         before, now = self.snapshot or {}, {name: p.detach().clone() for name, p in self.trainable().items()}
         self.snapshot = now if mix == 1.0 else {name: before[name].lerp(value, mix) for name, value in now.items()}
 
     @contextlib.contextmanager
     def reference(self) -> Iterator[None]:
-        """Within the block, `model` is the reference π_ref, without dropout whatever the mode of the policy."""
+        """Make `model` the reference π_ref within the block, in eval mode (no dropout) whatever its mode was."""
+        # Only the parameters' data is swapped. The optimiser keeps its references, and no second model is needed.
         held, mode = {name: p.data for name, p in self.trainable().items()}, self.model.training
         self._point_to(self.snapshot)
         self.model.eval()
@@ -155,10 +168,10 @@ class Policy:
 
     @contextlib.contextmanager
     def merged(self) -> Iterator[None]:
-        """Within the block, the adapter is folded into the weights: fewer operations, equal up to rounding.
+        """Merge the adapter into the weights within the block: fewer operations, the same result up to rounding.
 
-        Not in bfloat16, where most of what an adapter has learnt would be lost in the rounding of the sum, and still
-        less in four bits: there the adapter is narrowed.
+        In bfloat16, rounding the sum would erase most of what the adapter has learnt, and four-bit weights cannot take
+        it at all. In both cases the block runs under `narrowed` instead.
         """
         if self.adapter is None or self.model.dtype != torch.float32 or self.model.is_loaded_in_4bit:
             with self.narrowed():
@@ -168,11 +181,14 @@ class Policy:
 
         layers = {name: layer for name, layer in self.model.named_modules() if isinstance(layer, LoraLayer)}
         held = {name: layer.base_layer.weight.data for name, layer in layers.items()}
+
+        # The base weights are kept and put back, not restored by subtraction, so they return bit for bit. Meanwhile
+        # the plain layers take the place of PEFT's, which would add the adapter a second time.
         try:
             for name, layer in layers.items():
                 weight = held[name]
                 for adapter in layer.active_adapters:
-                    if adapter in layer.lora_A:  # a module may have one of two
+                    if adapter in layer.lora_A:  # after `add_fresh`, a module may have only one of the two
                         weight = weight + layer.get_delta_weight(adapter).to(weight.dtype)
                 layer.base_layer.weight.data = weight
                 self._put(name, layer.base_layer)
@@ -184,10 +200,10 @@ class Policy:
 
     @contextlib.contextmanager
     def narrowed(self) -> Iterator[None]:
-        """Within the block, which takes no gradient, LoRA's matrices are copies in the type of the base model.
+        """Cast LoRA's matrices to the base model's dtype once for the whole block, in which gradients are off.
 
-        The same bits as without: `multiply_in_the_bases_type` makes such copies at every forward pass. Nothing happens
-        where the base is in fp32.
+        Results are bitwise the same, since `multiply_in_the_bases_type` makes the same cast in every forward pass. A
+        no-op if the base is in fp32.
         """
         lora = {name: p for name, p in self.model.named_parameters() if ".lora_" in name}
         if self.model.dtype == torch.float32 or not lora or self.is_narrow:
@@ -211,17 +227,22 @@ class Policy:
 
     def _point_to(self, values: dict[str, Tensor]) -> None:
         for name, parameter in self.trainable().items():
+            # Inside `narrowed`, the reference has to be rounded like the policy, or their ratio would not be 1 at equality.
             narrow = self.is_narrow and ".lora_" in name
             parameter.data = values[name].to(self.model.dtype) if narrow else values[name]
 
     def save(self, folder: Path, card: str | None = None) -> None:
-        """Write the adapter in PEFT's format, or the whole model when every weight was trained, with its model card."""
+        """Write the adapter in PEFT's format, or the model if all weights were trained, then seal the folder.
+
+        `card` is the text of README.md. The threshold head, if there is one, is saved in the same folder.
+        """
         if self.adapter and len(self.adapter.peft_config) > 1:
             save_joined(self.adapter, folder)
         else:
             if self.adapter:
                 config = self.adapter.peft_config["default"]
-                config.target_modules = sorted(config.target_modules)  # a set's order differs from process to process
+                # PEFT holds a set, whose order differs between processes; sorted, equal runs write equal files.
+                config.target_modules = sorted(config.target_modules)
             (self.adapter or self.model).save_pretrained(folder)
         if self.head:
             self.head.save(folder)
@@ -231,46 +252,55 @@ class Policy:
 
     @property
     def eot(self) -> int:
-        """Id of the end of text, which also pads."""
+        """Id of the end-of-text token, which is also the padding token."""
         return self.tokenizer.eos_token_id
 
     def prompt_ids(self, messages: list[dict[str, str]], prefill: str) -> list[int]:
-        """Token ids of a conversation in the model's chat template, with the beginning of the answer given."""
+        """Return the token ids of a conversation in the chat template, followed by `prefill`, the answer's beginning.
+
+        Raises InputError if the tokenizer has no token for part of it.
+        """
         text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True) + prefill
         tokens = self.tokenizer(text, add_special_tokens=False).input_ids
+        # Unknown characters would become [UNK] without a warning, and the problem could not be solved.
         if self.tokenizer.unk_token_id is not None and self.tokenizer.unk_token_id in tokens:
             raise InputError(f"the tokenizer has no token for part of the prompt {text!r}; use `prompt: terse` here")
         return tokens
 
     def pad(self, prompts: list[list[int]]) -> tuple[Tensor, Tensor]:
-        """Left-padded ids [B, P] and the mask [B, P] that is False on padding."""
+        """Left-pad prompts to ids [B, P] and return them with a mask [B, P] that is False on padding."""
+        # Padding on the left makes all responses of a batch start at the same column.
         width = max(map(len, prompts))
         ids = torch.tensor([[self.eot] * (width - len(p)) + p for p in prompts], device=self.model.device)
         mask = torch.tensor([[False] * (width - len(p)) + [True] * len(p) for p in prompts], device=self.model.device)
         return ids, mask
 
     def responses(self, texts: list[str], length: int) -> Tensor:
-        """Token ids [B, length] of given responses, padded with end of text. Raises InputError if one is too long."""
+        """Tokenize given responses to [B, length], padded with end of text. Raises InputError if one is too long."""
         ids = self.tokenizer(texts, add_special_tokens=False).input_ids
         for text, tokens in zip(texts, ids, strict=True):
             if len(tokens) > length:
-                raise InputError(f"a demonstration has {len(tokens)} tokens, more than {length}: {text!r}")
+                raise InputError(
+                    f"a demonstration has {len(tokens)} tokens, more than the response length {length}; shorten it or "
+                    f"raise the length: {text!r}"
+                )
         return torch.tensor([t + [self.eot] * (length - len(t)) for t in ids], device=self.model.device)
 
     def texts(self, responses: Tensor) -> list[str]:
-        """The responses [B, L] as text, special tokens included: scoring rules look at them."""
+        """Decode responses [B, L] to text, with special tokens, because scoring rules look at them."""
         return self.tokenizer.batch_decode(responses, skip_special_tokens=False)
 
     @functools.cached_property
     def end_tokens(self) -> set[str]:
-        """What ends a response: the end of text, and the special token that closes a turn in the chat template."""
+        """Tokens that end a response: the end of text and the special token that closes a turn in the chat template."""
+        # The template itself shows what closes a turn: render one and look at what follows the assistant's text.
         conversation = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}]
         after = self.tokenizer.apply_chat_template(conversation, tokenize=False).rpartition("!")[2]
         special = {str(token) for token in self.tokenizer.added_tokens_decoder.values() if token.special}
         return {self.tokenizer.eos_token} | {token for token in special if after.startswith(token)}
 
     def judged(self, texts: list[str]) -> list[str]:
-        """Responses as tasks and scores read them: with the end tokens that they know in place of the tokenizer's."""
+        """Replace end tokens that tasks and scores do not know by the end of text they do know."""
         unknown = [token for token in self.end_tokens if not END.fullmatch(token)]
         for token in unknown:
             texts = [text.replace(token, END_OF_TEXT) for text in texts]
