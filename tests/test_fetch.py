@@ -65,8 +65,8 @@ def test_a_checkpoint_in_the_hub_cache_is_found_offline(tmp_path):
 def test_a_checkpoint_that_is_not_in_the_cache_is_one_line(tmp_path):
     code, said = prepare(tmp_path, "hub", repository="some/model", revision="1" * 40)
     assert code == 1
-    assert said.startswith("prepare_model: models.some-model: some/model at 1111111 cannot be had (")
-    assert "HF_HUB_OFFLINE is set. Where there is a network, run `hf download some/model --revision 1111" in said
+    assert said.startswith("prepare_model: models.some-model: some/model at 1111111 is not available (")
+    assert "HF_HUB_OFFLINE is set. Run `hf download some/model --revision 1111" in said
     assert len(said.strip().splitlines()) == 1
     assert not (tmp_path / "weights").exists()
 
@@ -74,12 +74,12 @@ def test_a_checkpoint_that_is_not_in_the_cache_is_one_line(tmp_path):
 @pytest.mark.parametrize("revision", ["to be pinned", "main", "0123456"])
 def test_a_revision_that_is_no_commit_is_refused(revision):
     with pytest.raises(
-        InputError, match=r"models\.m\.revision: .* choose one of https://huggingface\.co/some/model/commits"
+        InputError, match=r"models\.m\.revision: .* choose one from https://huggingface\.co/some/model/commits"
     ):
         checkpoint_folder("m", "hub", {"repository": "some/model", "revision": revision})
 
 
 def test_a_local_path_must_be_a_folder(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=r"models\.m\.path: .*/file is no folder"):
+    with pytest.raises(InputError, match=r"models\.m\.path: .*/file is not a folder"):
         checkpoint_folder("m", "local", {"path": str(tmp_path / "file")})

@@ -1,7 +1,8 @@
-"""The model card of an adapter: README.md in its folder, with the front matter that PEFT and the hub read.
+"""Model card of an adapter: README.md in its folder, with the front matter that PEFT and the Hugging Face hub read.
 
-It says what the adapter was made of and how to make it again, and holds nothing that differs between two equal runs: no
-time, no machine. Test scores come after the adapter, and a file that is part of it cannot have them.
+The card says what the adapter was trained from and how to reproduce it. It contains nothing that differs between two
+identical runs, such as times or host names. It has no test scores: they are computed from the finished adapter, whose
+files, this one included, are sealed by hash.
 """
 
 from __future__ import annotations
@@ -90,12 +91,17 @@ The code that made this is under Apache-2.0. {licence}
 def model_card(
     run: Run, base: ModelSpec | None, metrics: list[dict[str, Any]], data: str, scale: str, fidelity: str
 ) -> str:
-    """The card's text. `metrics` are a finished training's rows, `data` is the hash of its training split."""
+    """Return the text of the card.
+
+    `metrics` are the rows of a finished training run, `data` is the SHA-256 of its training split.
+    """
     lora, last = run.training["lora_rank"] > 0, metrics[-1]
+    # A corpus has no task to score its conversations, and nothing is sampled from the policy.
     unmeasured = ("reward", "accuracy", "entropy", "nfe") if run.corpus else ()
     figures = {key: text for key, text in FIGURES.items() if key not in unmeasured}
     front = {"library_name": "peft"} if lora else {}
     front |= {"base_model": _repository(base) or run.model, "tags": ["masked-diffusion", run.algorithm]}
+    # Only published weights come with a licence of their own; a scratch model is ours.
     published = base is None or base.source != "scratch"
     return TEMPLATE.format(
         front=yaml.safe_dump(front, sort_keys=False),
@@ -127,12 +133,12 @@ def model_card(
 
 
 def _repository(base: ModelSpec | None) -> str | None:
-    """The base model's name on the hub, if it is there."""
+    """Return the base model's name on the hub, or None if it is not from there."""
     return base.settings["repository"] if base and base.source == "hub" else None
 
 
 def _origin(run: Run, base: ModelSpec | None) -> str:
-    """The base model in words. A local folder is not named: its path says something of a machine."""
+    """Describe the base model. A local folder is not named, because its path would tie the card to one machine."""
     if base is None:
         return f"`{run.model}`"
     if base.source == "hub":
@@ -142,7 +148,7 @@ def _origin(run: Run, base: ModelSpec | None) -> str:
 
 
 def _start(run: Run) -> str:
-    """What a run started from, if that is another run."""
+    """Describe the run that this one started from; empty if there is none."""
     if not run.start_from:
         return ""
     if run.training.get("merge_start"):
@@ -151,7 +157,7 @@ def _start(run: Run) -> str:
 
 
 def _validation(metrics: list[dict[str, Any]]) -> str:
-    """What the training measured on the validation split: the policy that did best there is the one kept."""
+    """Describe the validation accuracy of the policy that was kept, which is the best one on the validation split."""
     seen = [row["validation"] for row in metrics if row.get("validation") is not None]
     if not seen:
         return "not measured in this training"

@@ -1,4 +1,4 @@
-"""Where a published checkpoint lies: in the hub's cache, fetched at a pinned commit, or in a folder of one's own."""
+"""Location of a published checkpoint: the hub's cache, filled at a pinned commit, or a local folder."""
 
 from __future__ import annotations
 
@@ -9,27 +9,37 @@ from typing import Any
 
 from unmask.files import InputError
 
-# Weights, configuration and tokenizer; no pickle files and no code.
+# Weights, configuration and tokenizer. Pickle files and code are never fetched, because neither is ever run.
 FILES = ("*.safetensors", "*.json", "*.jinja", "merges.txt")
 
 
 def checkpoint_folder(name: str, source: str, settings: dict[str, Any]) -> Path:
-    """The folder of the model `name` in config.yaml. Raises InputError with the way out when it cannot be had."""
+    """Return the folder of the model `name` of config.yaml, fetching it if needed.
+
+    Raises InputError that says how to fix it if the model is not available.
+    """
     if source == "hub":
         return fetch(name, **settings)
     folder = Path(settings["path"])
     if not folder.is_dir():
-        raise InputError(f"models.{name}.path: {folder} is no folder; correct it (it starts where snakemake runs)")
+        raise InputError(
+            f"models.{name}.path: {folder} is not a folder; correct it (relative to the folder where snakemake runs)"
+        )
     return folder
 
 
 def fetch(name: str, repository: str, revision: str) -> Path:
-    """A repository of the Hugging Face hub at a commit, from its cache if it is there, else downloaded."""
+    """Return a repository of the Hugging Face hub at a commit, from the cache if possible, else downloaded.
+
+    Raises InputError if `revision` is not a full commit hash or if the download fails.
+    """
+    # A branch or tag can move, and the same settings would then name different weights.
     if not re.fullmatch("[0-9a-f]{40}", revision):
         raise InputError(
-            f"models.{name}.revision: {revision!r} is not a commit; choose one of "
+            f"models.{name}.revision: {revision!r} is not a full commit hash; choose one from "
             f"https://huggingface.co/{repository}/commits/main and put its 40 digits in config.yaml"
         )
+    # Imported late: local and scratch models do not need the hub client.
     from huggingface_hub import snapshot_download
 
     try:
@@ -37,18 +47,18 @@ def fetch(name: str, repository: str, revision: str) -> Path:
     except (OSError, ValueError) as error:
         offline = " HF_HUB_OFFLINE is set." if os.environ.get("HF_HUB_OFFLINE") else ""
         raise InputError(
-            f"models.{name}: {repository} at {revision[:7]} cannot be had ({str(error).splitlines()[0]}).{offline} "
-            f"Where there is a network, run `hf download {repository} --revision {revision}`; or give a folder with "
-            "source: local"
+            f"models.{name}: {repository} at {revision[:7]} is not available ({str(error).splitlines()[0]}).{offline} "
+            f"Run `hf download {repository} --revision {revision}` on a machine with network access, or use a local "
+            "folder with source: local"
         ) from error
 
 
 def link(checkpoint: Path, folder: Path) -> None:
-    """Make `folder` with a link to each file of the checkpoint.
+    """Create `folder` with a symbolic link to each file of the checkpoint.
 
-    Links, not copies: a checkpoint has 16 GB, and lies in the hub's cache already. Symbolic ones, because results and
-    cache are often on different file systems. Where the cache is emptied, loading names the file that is gone, and
-    this step, run again, brings it back.
+    Files are linked, not copied: a checkpoint has 16 GB and is already in the hub's cache. The links are symbolic,
+    because results and cache are often on different file systems. If the cache is cleared, loading names the missing
+    file, and rerunning this step restores it.
     """
     folder.mkdir(parents=True)
     for file in sorted(file for pattern in FILES for file in checkpoint.glob(pattern)):

@@ -1,8 +1,8 @@
-"""What a checkpoint folder calls things: its config.json and the names of its weights, in our terms.
+"""Checkpoint layouts: translate config.json and weight names of a checkpoint folder to ours.
 
-Three layouts are read: our own, which is transformers' Llama and what `save_pretrained` writes; LLaDA's; and Dream's,
-whose weights are called like ours. The class is chosen by `model_type`; code in the folder is never run. An
-architecture that our forward pass does not have is refused, key by key.
+Three layouts are supported: our own, which is transformers' Llama as `save_pretrained` writes it; LLaDA's; and Dream's,
+whose weights have our names. The class is chosen by `model_type`; code in the folder is never run. Architecture options
+that our forward pass does not implement are rejected by key.
 Sources: config.json and model.safetensors.index.json of GSAI-ML/LLaDA-8B-Instruct (LLaDA-8B-Base and LLaDA-1.5 have
 the same layout) and of Dream-org/Dream-v0-Instruct-7B.
 """
@@ -24,7 +24,7 @@ from unmask.models.shapes import LLADA_KEYS
 
 MODELS = {"llada": LladaForMaskedDiffusion, "Dream": DreamForMaskedDiffusion}
 
-# Our names -> LLaDA's. The head and the second matrix of the feed-forward part have the same name there.
+# Our names -> LLaDA's. LLaDA uses "ff_out" twice: for the head and, within a block, for the down projection.
 WHOLE = {"model.embed_tokens": "wte", "model.norm": "ln_f", "lm_head": "ff_out"}
 BLOCK = {
     "input_layernorm": "attn_norm",
@@ -37,7 +37,7 @@ BLOCK = {
     "mlp.up_proj": "up_proj",
     "mlp.down_proj": "ff_out",
 }
-# Switches that our forward pass has in one position only; absent and null are off.
+# Architecture options of which our forward pass implements exactly one value; absent and null count as False.
 LLADA_SWITCHES = {
     "block_type": "llama",
     "layer_norm_type": "rms",
@@ -58,7 +58,7 @@ DREAM_SWITCHES = {
 
 @dataclass(frozen=True)
 class Layout:
-    """The model that a folder holds, and how its weights are called there."""
+    """Model class and configuration of a checkpoint folder, and the naming of its weights."""
 
     model_class: type[LladaForMaskedDiffusion]
     config: LladaConfig
@@ -66,39 +66,45 @@ class Layout:
 
     @classmethod
     def read(cls, folder: Path) -> Layout:
-        """The layout of the checkpoint in `folder`. Raises InputError with every key of config.json that is wrong."""
+        """Read the layout of the checkpoint in `folder`. Raises InputError that names the wrong keys of config.json."""
         file = Path(folder) / "config.json"
         values = read_json(file)
         kind = values.get("model_type")
         if kind not in MODELS:
-            raise InputError(f"{file}: model_type {kind!r} is not one of {', '.join(MODELS)}")
+            raise InputError(
+                f"{file}: model_type {kind!r} is not supported; use a checkpoint with one of {', '.join(MODELS)}"
+            )
+        # "llada" is also the model_type of our own checkpoints; only the published configs have `d_model`.
         llada_names = "d_model" in values
         if llada_names:
             values = _from_llada(values, file)
         elif kind == "Dream":
             _check_switches(values, DREAM_SWITCHES, file)
-        # An embedding's pad row gets no gradient, and these models pad with the end of text: there is no pad row.
+        # nn.Embedding gives its padding row no gradient. These models pad with the end-of-text token, which must be
+        # trained like any other, so no padding row is declared.
         values = values | {"pad_token_id": None}
         try:
             config = MODELS[kind].config_class.from_dict(values)
         except StrictDataclassError as error:
             raise InputError(f"{file}: {' '.join(str(error).split())}; correct the file") from error
         if config.mask_token_id is None or not 0 <= config.mask_token_id < config.vocab_size:
-            raise InputError(f"{file}: mask_token_id {config.mask_token_id} is none of {config.vocab_size} tokens")
+            raise InputError(
+                f"{file}: mask_token_id {config.mask_token_id} is not below vocab_size {config.vocab_size}; correct it"
+            )
         return cls(MODELS[kind], config, llada_names)
 
     def empty_model(self) -> LladaForMaskedDiffusion:
-        """The model without memory for its weights."""
+        """Build the model on the meta device, without memory for its weights."""
         with torch.device("meta"):
             return self.model_class(self.config)
 
     def stored_name(self, name: str) -> str:
-        """What a weight of ours is called in the folder."""
+        """Translate a weight name of ours to the name used in the folder."""
         return llada_name(name) if self.llada_names else name
 
 
 def llada_name(name: str) -> str:
-    """What LLaDA's released code calls a weight of ours."""
+    """Translate a weight name of ours to the one in LLaDA's released code."""
     module, _, kind = name.rpartition(".")
     if module in WHOLE:
         return f"model.transformer.{WHOLE[module]}.{kind}"
@@ -107,32 +113,34 @@ def llada_name(name: str) -> str:
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """An object in a JSON file. Raises InputError that names the file."""
+    """Read a JSON object from a file. Raises InputError that names the file."""
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{file}: cannot be read ({error}); bring the whole checkpoint") from error
+        raise InputError(f"{file}: cannot be read ({error}); download or copy the complete checkpoint") from error
     if not isinstance(values, dict):
-        raise InputError(f"{file}: not an object; bring the whole checkpoint")
+        raise InputError(f"{file}: not a JSON object; download or copy the complete checkpoint")
     return values
 
 
 def _from_llada(values: dict[str, Any], file: Path) -> dict[str, Any]:
-    """Our keys from LLaDA's."""
+    """Translate the keys of LLaDA's config.json to ours."""
     _check_switches(values, LLADA_SWITCHES, file)
+    # Both keys are optional in the published code: embedding_size is vocab_size, padded for speed, and without
+    # n_kv_heads every head has its own keys and values.
     values = values | {"embedding_size": values.get("embedding_size") or values.get("vocab_size")}
     values["n_kv_heads"] = values.get("n_kv_heads") or values.get("n_heads")
     if lacking := [theirs for theirs in LLADA_KEYS.values() if values.get(theirs) is None]:
-        raise InputError(f"{file}: no {', '.join(lacking)}; bring the published file")
+        raise InputError(f"{file}: missing {', '.join(lacking)}; use the published config.json")
     return {ours: values[theirs] for ours, theirs in LLADA_KEYS.items()}
 
 
 def _check_switches(values: dict[str, Any], switches: dict[str, Any], file: Path) -> None:
-    """Refuse an architecture with other switches than ours."""
+    """Raise InputError if an architecture option differs from what our forward pass implements."""
     wrong = [
         f"{key} {values[key]!r} (only {wanted!r})"
         for key, wanted in switches.items()
         if key in values and (values[key] or False) != wanted
     ]
     if wrong:
-        raise InputError(f"{file}: not an architecture that can be run here: {', '.join(wrong)}")
+        raise InputError(f"{file}: unsupported architecture: {', '.join(wrong)}")

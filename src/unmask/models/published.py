@@ -1,7 +1,7 @@
-"""Load a base model from a folder: published checkpoints and our own, with no code but ours.
+"""Loading of base models from a folder, published checkpoints or our own, without running code from the checkpoint.
 
-Weights are read from safetensors only. Everything is checked on the headers of the files first, so that a wrong or
-incomplete checkpoint is one error before any memory is taken.
+Weights are read from safetensors only. The headers of all files are checked first, so that a wrong or incomplete
+checkpoint is a single error raised before any memory is allocated.
 """
 
 from __future__ import annotations
@@ -22,14 +22,16 @@ from unmask.seal import SUMS, check_seal
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 PICKLES = {".bin", ".pt", ".pth", ".ckpt"}
 NUMBERS = {"BF16", "F16", "F32", "F64"}
-Header = dict[str, tuple[list[int], str]]  # shape and type of number by name
+Header = dict[str, tuple[list[int], str]]  # shape and dtype by weight name
 
 
 def load_model(folder: Path, device: torch.device | str, dtype: torch.dtype) -> LladaForMaskedDiffusion:
-    """The model in `folder` on a device, its weights as `dtype`. Raises InputError if the checkpoint is not whole."""
+    """Load the model in `folder` onto a device in `dtype`. Raises InputError if the checkpoint is incomplete."""
     layout = Layout.read(folder)
     model = layout.empty_model()
     headers = _check_weights(folder, layout, model)
+
+    # One weight at a time onto the target device: the host holds neither a second copy nor an unconverted model.
     ours = {layout.stored_name(name): name for name in model.state_dict()}
     weights: dict[str, torch.Tensor] = {}
     for file, header in headers.items():
@@ -42,17 +44,20 @@ def load_model(folder: Path, device: torch.device | str, dtype: torch.dtype) -> 
 
 
 def _read_weight(file: Path, name: str, device: torch.device | str, dtype: torch.dtype) -> torch.Tensor:
-    """One weight on the device, as `dtype`.
+    """Read a weight onto the device in `dtype`.
 
-    The file is opened anew for each: closing it is what gives back the pages that were read, so that the host never
-    holds a checkpoint twice, as stored and as converted.
+    The file is reopened for every weight: only closing it releases the pages that were read. The host thus never holds
+    a checkpoint twice, as stored and as converted.
     """
     with safe_open(file, "pt", device=str(device)) as shard:
         return shard.get_tensor(name).to(dtype)
 
 
 def check_checkpoint(folder: Path) -> int:
-    """Check config, weights and tokenizer without loading the weights. Returns the number of parameters."""
+    """Check config, weights and tokenizer without loading the weights; return the number of parameters.
+
+    Raises InputError that names the file and what is wrong with it.
+    """
     layout = Layout.read(folder)
     model = layout.empty_model()
     _check_weights(folder, layout, model)
@@ -61,9 +66,9 @@ def check_checkpoint(folder: Path) -> int:
 
 
 def check_base(folder: Path) -> None:
-    """Raise InputError unless the files of a base model are as they were sealed; one process a node reads them.
+    """Raise InputError if the files of a base model differ from their SHA256SUMS.
 
-    Before the model is loaded, and for all processes of the job together.
+    Call in every process of the job before the model is loaded: local rank 0 hashes the files, the others wait.
     """
     if processes.local_rank() == 0:
         check_seal(Path(folder), remember=True)
@@ -71,25 +76,27 @@ def check_base(folder: Path) -> None:
 
 
 def check_trained(folder: Path) -> None:
-    """Raise InputError unless a trained adapter, or whole model, is as it was written, and no pickle.
+    """Raise InputError if a trained adapter or full model has changed since it was written, or is a pickle file.
 
-    An adapter trained elsewhere has no SHA256SUMS; ours have one, and a manifest next to their folder.
+    Our adapters have SHA256SUMS and a manifest next to their folder; an adapter trained elsewhere may have neither.
     """
     folder = Path(folder)
     pickles = {file.name for file in folder.glob("*") if file.suffix in PICKLES}
     if pickles and not list(folder.glob("*.safetensors")):
         raise _pickled(folder, pickles)
+    # An adapter of ours that lost its SHA256SUMS is an error; only one from elsewhere may go without.
     foreign = (folder / "adapter_config.json").exists() and not (folder.parent / "manifest.json").exists()
     if foreign and not (folder / SUMS).exists():
-        print(f"{folder}: no {SUMS}, so an adapter from elsewhere: only its names, shapes and numbers are checked")
+        print(f"{folder}: no {SUMS}, so treated as trained elsewhere: only names, shapes and values are checked")
         return
     check_seal(folder)
 
 
 def load_tokenizer(folder: Path, config: LladaConfig) -> PreTrainedTokenizerFast:
-    """The tokenizer in `folder`, held against the model's configuration.
+    """Load the tokenizer in `folder` and check it against the model's configuration.
 
-    Dream has none in tokenizer.json: its tokenizer is Qwen2's, made from vocab.json and merges.txt.
+    Dream has no tokenizer.json: its tokenizer is Qwen2's, built from vocab.json and merges.txt. Raises InputError if
+    files are missing or unreadable, or if the tokenizer does not fit the model.
     """
     folder = Path(folder)
     kind, needed = PreTrainedTokenizerFast, ["tokenizer.json"]
@@ -97,23 +104,26 @@ def load_tokenizer(folder: Path, config: LladaConfig) -> PreTrainedTokenizerFast
         kind, needed = Qwen2Tokenizer, ["vocab.json", "merges.txt"]
     for name in (*needed, "tokenizer_config.json"):
         if not (folder / name).exists():
-            raise InputError(f"{folder / name}: not there; bring the whole checkpoint")
+            raise InputError(f"{folder / name}: missing; download or copy the complete checkpoint")
     try:
         tokenizer = kind.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # what the tokenizers library raises on a broken file has no other class
-        raise InputError(f"{folder}: the tokenizer cannot be read ({error}); bring the whole checkpoint") from error
+    except Exception as error:  # the tokenizers library raises plain Exception on a broken file
+        raise InputError(
+            f"{folder}: the tokenizer cannot be read ({error}); download or copy the complete checkpoint"
+        ) from error
     if wrong := _wrong_with_tokenizer(tokenizer, config):
         raise InputError(f"{folder}: {wrong}")
     return tokenizer
 
 
 def _wrong_with_tokenizer(tokenizer: PreTrainedTokenizerFast, config: LladaConfig) -> str | None:
-    """Why this tokenizer cannot serve the model."""
+    """Return why a tokenizer does not fit the model; None if it does."""
     mask = config.mask_token_id
     if tokenizer.convert_ids_to_tokens(mask) is None or tokenizer.mask_token_id not in (None, mask):
-        return f"config.json has mask_token_id {mask}, which is not the tokenizer's mask token; bring matching files"
+        return f"config.json has mask_token_id {mask}, which is not the tokenizer's mask token; use matching files"
+    # Fewer tokens than the model has are normal: published embeddings are padded.
     if len(tokenizer) > config.vocab_size:
-        return f"the tokenizer has {len(tokenizer)} tokens, the model {config.vocab_size}; bring matching files"
+        return f"the tokenizer has {len(tokenizer)} tokens, the model {config.vocab_size}; use matching files"
     if tokenizer.eos_token_id is None:
         return "the tokenizer has no eos_token, which ends and pads a response; add it to tokenizer_config.json"
     if tokenizer.chat_template is None:
@@ -122,10 +132,12 @@ def _wrong_with_tokenizer(tokenizer: PreTrainedTokenizerFast, config: LladaConfi
 
 
 def _check_weights(folder: Path, layout: Layout, model: LladaForMaskedDiffusion) -> dict[Path, Header]:
-    """The headers of the weight files, if together they hold exactly the weights of the model."""
+    """Return the headers of the weight files. Raises InputError unless they match the model's weights."""
     wanted = {layout.stored_name(name): list(value.shape) for name, value in model.state_dict().items()}
     headers = {file: _header(file) for file in _weight_files(Path(folder))}
     found = {name: entry for header in headers.values() for name, entry in header.items()}
+
+    # Report every mismatch at once: a single fault often explains a hundred wrong names.
     both = wanted.keys() & found.keys()
     lists = {
         "missing": wanted.keys() - found.keys(),
@@ -136,45 +148,55 @@ def _check_weights(folder: Path, layout: Layout, model: LladaForMaskedDiffusion)
         "quantised": {f"{name} {found[name][1]}" for name in both if found[name][1] not in NUMBERS},
     }
     if said := "; ".join(f"{len(names)} {what} ({_some(names)})" for what, names in lists.items() if names):
-        raise InputError(f"{folder}: not the weights of its config.json: {said}. Bring the whole checkpoint.")
+        raise InputError(
+            f"{folder}: weights do not match config.json: {said}. Download or copy the complete checkpoint."
+        )
     return headers
 
 
 def _some(names: set[str]) -> str:
-    """The first few of many names."""
+    """List the first few of many names."""
     return ", ".join(sorted(names)[:6]) + (", …" if len(names) > 6 else "")
 
 
 def _weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of a checkpoint: those its index names, or the only one."""
+    """Return the safetensors files of a checkpoint: those named in its index, or the only one.
+
+    Raises InputError if a file is missing or if there are only pickle files.
+    """
     if (folder / INDEX).exists():
+        # Plain file names only: an index must not make us read files outside of the folder.
         places = read_json(folder / INDEX).get("weight_map")
         if not isinstance(places, dict) or not all(isinstance(p, str) and Path(p).name == p for p in places.values()):
-            raise InputError(f"{folder / INDEX}: no weight_map from weights to file names; bring the whole checkpoint")
+            raise InputError(
+                f"{folder / INDEX}: no weight_map from weights to file names; download or copy the complete checkpoint"
+            )
         files = [folder / name for name in sorted(set(places.values()))]
     elif (folder / SINGLE).exists():
         files = [folder / SINGLE]
     elif pickles := {p.name for p in folder.glob("*") if p.suffix in PICKLES}:
         raise _pickled(folder, pickles)
     else:
-        raise InputError(f"{folder}: neither {INDEX} nor {SINGLE} there; bring the whole checkpoint")
+        raise InputError(f"{folder}: has neither {INDEX} nor {SINGLE}; download or copy the complete checkpoint")
     if lacking := {file.name for file in files if not file.exists()}:
-        raise InputError(f"{folder}: {_some(lacking)} not there, which {INDEX} names; bring the whole checkpoint")
+        raise InputError(
+            f"{folder}: missing {_some(lacking)}, named in {INDEX}; download or copy the complete checkpoint"
+        )
     return files
 
 
 def _pickled(folder: Path, names: set[str]) -> InputError:
     return InputError(
-        f"{folder}: its weights are pickle files ({_some(names)}), which can run code when read and are never loaded "
-        "here; bring them as safetensors"
+        f"{folder}: its weights are pickle files ({_some(names)}), which can run code when read and are never loaded; "
+        "convert them to safetensors"
     )
 
 
 def _header(file: Path) -> Header:
-    """Shape and type of every weight in a file, which must be as long as its header says."""
+    """Read shape and dtype of every weight in a file. Raises InputError if the file is shorter than its header says."""
     try:
         with safe_open(file, "pt") as shard:
             slices = {name: shard.get_slice(name) for name in shard.keys()}  # noqa: SIM118 (not a mapping)
             return {name: (part.get_shape(), part.get_dtype()) for name, part in slices.items()}
     except (OSError, SafetensorError) as error:
-        raise InputError(f"{file}: damaged or cut short ({error}); bring it again") from error
+        raise InputError(f"{file}: damaged or truncated ({error}); download or copy it again") from error

@@ -1,4 +1,4 @@
-"""The sizes of a model, and what follows from them: parameters by part. Torch-free, for `plan`.
+"""Model sizes and the parameter counts that follow from them. No torch import, because `plan` runs without it.
 
 Sources of the published sizes: config.json of GSAI-ML/LLaDA-8B-Instruct and of Dream-org/Dream-v0-Instruct-7B.
 """
@@ -13,7 +13,7 @@ from typing import Any
 
 from unmask.spec import ModelSpec
 
-# Our keys of config.json -> LLaDA's.
+# Keys of our config.json (transformers' Llama) -> keys of LLaDA's.
 LLADA_KEYS = {
     "hidden_size": "d_model",
     "intermediate_size": "mlp_hidden_size",
@@ -27,12 +27,12 @@ LLADA_KEYS = {
     "mask_token_id": "mask_token_id",
     "eos_token_id": "eos_token_id",
 }
-TINY_VOCABULARY = 55  # tokens of models/tiny.py
+TINY_VOCABULARY = 55  # number of tokens in models/tiny.py, which needs torch
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A Llama body with an untied head; `biases` are those of queries, keys and values."""
+    """Sizes of a Llama body with an untied head; `biases` refers to queries, keys and values."""
 
     hidden: int
     layers: int
@@ -44,34 +44,35 @@ class Shape:
 
     @property
     def kv_width(self) -> int:
-        """Numbers in the keys of a token, and in its values, of one layer."""
+        """Width of a token's keys, and of its values, in one layer."""
         return self.hidden // self.heads * self.kv_heads
 
     @property
     def projections(self) -> dict[str, tuple[int, int]]:
-        """In and out of every matrix of a layer."""
+        """Input and output width of every matrix of a layer, by name."""
         d, kv, f = self.hidden, self.kv_width, self.mlp
         attention = {"q_proj": (d, d), "k_proj": (d, kv), "v_proj": (d, kv), "o_proj": (d, d)}
         return attention | {"gate_proj": (d, f), "up_proj": (d, f), "down_proj": (f, d)}
 
     @property
     def body(self) -> int:
-        """Parameters of the layers and the last norm: all but embedding and head."""
+        """Parameters of the layers and the final norm: all except embedding and head."""
         biases = self.biases * (self.hidden + 2 * self.kv_width)
+        # The last term of each sum is RMSNorm weights: two per layer, one at the end.
         layer = sum(a * b for a, b in self.projections.values()) + biases + 2 * self.hidden
         return self.layers * layer + self.hidden
 
     @property
     def parameters(self) -> int:
-        """All parameters."""
+        """Parameters of the whole model."""
         return self.body + 2 * self.vocabulary * self.hidden
 
     def adapter(self, rank: int, targets: Iterable[str]) -> int:
-        """Parameters of a LoRA adapter."""
+        """Count the parameters of a LoRA adapter."""
         return self.layers * sum(rank * sum(self.projections[target]) for target in targets)
 
     def targeted(self, targets: Iterable[str]) -> int:
-        """Parameters of the matrices that get an adapter."""
+        """Count the parameters of the matrices that LoRA adapts."""
         return self.layers * sum(a * b for a, b in (self.projections[target] for target in targets))
 
 
@@ -84,7 +85,11 @@ PUBLISHED = {
 
 
 def shape_of(model: ModelSpec, prepared: Path) -> Shape | None:
-    """The shape of a base model, by its config.json once it is in `prepared`; None while nobody can know it."""
+    """Return the shape of a base model; None if it is not known yet.
+
+    It is read from config.json, in `prepared` or at a local path. Before a model is prepared, a scratch model's shape
+    follows from its settings, and a published one's from the table above.
+    """
     for folder in (prepared, Path(model.settings.get("path", prepared))):
         if (folder / "config.json").exists():
             return _read(json.loads((folder / "config.json").read_text(encoding="utf-8")))
@@ -95,7 +100,8 @@ def shape_of(model: ModelSpec, prepared: Path) -> Shape | None:
 
 
 def _read(values: dict[str, Any]) -> Shape:
-    """The shape in a config.json of any of the layouts; `models/layouts.py` checks such a file."""
+    """Read the shape from a config.json of any layout, without the checks of models/layouts.py."""
+    # The same translation as in models/layouts.py, which cannot be imported here because it needs torch.
     if "d_model" in values:
         values = {ours: values.get(theirs) for ours, theirs in LLADA_KEYS.items()} | {
             "vocab_size": values.get("embedding_size") or values["vocab_size"]
