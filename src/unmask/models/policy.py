@@ -227,7 +227,7 @@ class Policy:
 
     def _point_to(self, values: dict[str, Tensor]) -> None:
         for name, parameter in self.trainable().items():
-            # Inside `narrowed`, the reference has to be rounded like the policy, or their ratio would not be 1 at equality.
+            # Inside `narrowed` the reference is rounded like the policy, so that equal weights give equal scores.
             narrow = self.is_narrow and ".lora_" in name
             parameter.data = values[name].to(self.model.dtype) if narrow else values[name]
 

@@ -1,1 +1,1 @@
-"""Block decoding and its commit rules."""
+"""Semi-autoregressive block decoding and its commit rules."""

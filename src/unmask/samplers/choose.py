@@ -1,4 +1,4 @@
-"""How an adaptive sampler chooses its thresholds: once a response, or anew for each block."""
+"""Threshold choice of the adaptive sampler: once per response or once per block."""
 
 from __future__ import annotations
 
@@ -14,19 +14,24 @@ from unmask.samplers.slots import Slots, upload
 
 @dataclass
 class Chooser:
-    """A head and its noise."""
+    """Threshold head with its exploration noise."""
 
     head: ThresholdHead
     sigma: float  # standard deviation of the noise on the threshold's logit; 0 at evaluation
     each_block: bool
-    proxy: str
+    proxy: str  # error proxy of the entropy bound
 
     def commit_rule(self, batch: Slots, generator: torch.Generator) -> dict[str, Any]:
-        """The entropy bound of this step, one γ a row; rows at the beginning of a response or block choose theirs."""
+        """Return the entropy-bound rule of this step, with one γ per row.
+
+        Rows that start a response (or a block, with `each_block`) choose a new threshold; it is recorded in the batch.
+        """
         rows = batch.fresh + (batch.turned if self.each_block else [])
         if rows:
             place = [batch.at[row] if self.each_block else 0 for row in rows]
             here = upload(batch.state.device, rows, place)
+
+            # State and logit are recorded: the loss takes both as data to compute the density of this choice.
             state = batch.state[here[0]].float()
             mean = self.head(state)
             noise = torch.randn(mean.shape, generator=generator, device=mean.device)

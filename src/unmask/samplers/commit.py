@@ -1,7 +1,7 @@
-"""Commit rules: which masked positions of the active block keep their token after a forward pass.
+"""Commit rules: which masked positions of the active block keep their drawn token after a forward pass.
 
-A rule sees the candidates of B rows × K positions, `masked` [B, K] and a generator. It returns the positions to commit
-[B, K]: at least one in every row that has a masked one, and none that is not masked. Ties go to the earlier position.
+A rule takes `masked` [B, K], the candidates at these B rows × K positions, and a generator. It returns the positions to
+commit [B, K]: only masked ones, and at least one in every row that has any. Ties go to the earlier position.
 """
 
 from __future__ import annotations
@@ -16,18 +16,19 @@ from torch import Tensor
 
 @dataclass
 class Candidates:
-    """What is known of the token drawn at each position [B, K], at temperature 1; meaningless where none is masked."""
+    """Statistics of the token drawn at each position [B, K], at temperature 1; meaningless at unmasked positions."""
 
     log_prob: Tensor  # log-probability of the token
-    entropy: Tensor  # H of the prediction it was drawn from, nats
-    margin: Tensor  # probability of the best token less that of the second best
-    drawn_entropy: Tensor | None = None  # H of the distribution it was drawn from: after temperature and top_p
+    entropy: Tensor  # entropy of the model's prediction [nats]
+    margin: Tensor  # probability of the most likely token minus that of the second
+    drawn_entropy: Tensor | None = None  # entropy of the sampling distribution, after temperature and top_p [nats]
 
 
 def top_k(masked: Tensor, found: Candidates, generator: torch.Generator, *, tokens_per_step: int, score: str) -> Tensor:
-    """The k best positions: by probability of the drawn token (LLaDA's low-confidence remasking), entropy or at random.
+    """Commit the `tokens_per_step` best positions by `score`: token probability, entropy or random.
 
-    The entropy is that of the distribution the token was drawn from, after temperature and top_p, as in Dream.
+    Ordering by probability is LLaDA's low-confidence remasking. The entropy is that of the sampling distribution, after
+    temperature and top_p, as in Dream.
     """
     scores = found.log_prob
     if score == "random":
@@ -39,14 +40,16 @@ def top_k(masked: Tensor, found: Candidates, generator: torch.Generator, *, toke
 
 
 def threshold(masked: Tensor, found: Candidates, generator: torch.Generator, *, confidence: float) -> Tensor:
-    """All positions whose token has at least this probability, or the best one [Fast-dLLM, section 3.3]."""
+    """Commit all tokens of at least this probability, or the most probable one [Fast-dLLM, section 3.3]."""
     best = _first(_order(-found.log_prob, masked), 1, masked)
     return masked & (found.log_prob.exp() >= confidence) | best
 
 
 def factor(masked: Tensor, found: Candidates, generator: torch.Generator, *, factor: float) -> Tensor:
-    """The n most probable tokens, n the largest with (n + 1)(1 − c_(n)) < f, or one [Fast-dLLM, section 3.3]."""
+    """Commit the n most probable tokens, n the largest with (n + 1)(1 − c_(n)) < f, or one [Fast-dLLM, section 3.3]."""
     order = _order(-found.log_prob, masked)
+    # Over masked positions (n + 1)(1 − c_(n)) grows with n, so n is the length of the leading run. Unmasked positions
+    # come last, with 1 − c = 0, and cumprod keeps them out of the count.
     doubt = 1 - found.log_prob.exp().gather(1, order)
     n = torch.arange(1, doubt.shape[1] + 1, device=doubt.device)
     return _first(order, ((n + 1) * doubt < factor).cumprod(1).sum(1, keepdim=True), masked)
@@ -55,10 +58,10 @@ def factor(masked: Tensor, found: Candidates, generator: torch.Generator, *, fac
 def entropy_bound(
     masked: Tensor, found: Candidates, generator: torch.Generator, *, gamma: float | Tensor, proxy: str
 ) -> Tensor:
-    """The longest prefix U, sorted by an error proxy, with Σ_U H − max_U H < γ [EB-Sampler, arXiv 2505.24857].
+    """Commit the longest prefix U in order of an error proxy with Σ_U H − max_U H < γ [EB-Sampler, arXiv 2505.24857].
 
-    γ is one number or one a row [B]. The bound is strict, so γ = 0 is one token a step also where H rounds to zero. A γ
-    that is NaN commits nothing, which `decode` reports: no threshold can be read from it.
+    γ is a number or one per row [B]. The bound is strict (the paper has ≤), so γ = 0 commits one token per step even
+    where H rounds to zero. A NaN γ commits nothing, which `decode` reports as an error.
     """
     error = {"entropy": found.entropy, "confidence": -found.log_prob, "margin": -found.margin}[proxy]
     order = _order(error, masked)
@@ -70,9 +73,9 @@ def entropy_bound(
 
 
 def random_order(masked: Tensor, found: Candidates, generator: torch.Generator) -> Tensor:
-    """One position a step, in uniformly random order [DMPO, ROAR].
+    """Commit one position per step, in uniformly random order [DMPO, ROAR].
 
-    The order does not look at the tokens, so the product of their recorded probabilities is exactly p(o | q; σ).
+    The order is independent of the tokens, so the product of their recorded probabilities is exactly p(o | q; σ).
     """
     return top_k(masked, found, generator, tokens_per_step=1, score="random")
 
@@ -87,17 +90,18 @@ RULES: dict[str, Callable[..., Tensor]] = {
 
 
 def commit(sampler: dict[str, Any], masked: Tensor, found: Candidates, generator: torch.Generator) -> Tensor:
-    """Apply the rule that a sampler's settings name."""
+    """Apply the rule named in a sampler's settings; arguments and result as in the module docstring."""
     settings = {key: value for key, value in sampler.items() if key != "rule"}
     return RULES[sampler["rule"]](masked, found, generator, **settings)
 
 
 def _order(error: Tensor, masked: Tensor) -> Tensor:
-    """Positions [B, K] from the smallest error to the largest, those that are not masked last."""
+    """Sort positions [B, K] by ascending error, unmasked positions last."""
     return error.masked_fill(~masked, torch.inf).argsort(dim=1, stable=True)
 
 
 def _first(order: Tensor, count: int | Tensor, masked: Tensor) -> Tensor:
-    """The first `count` (an int or [B, 1]) positions of an order, at least one, as a mask [B, K]."""
+    """Return a mask [B, K] of the first `count` (an int or [B, 1]) positions of an order, at least one."""
+    # argsort of a permutation is its inverse: the rank of each position.
     rank = order.argsort(dim=1)
     return masked & ((rank < count) | (rank == 0))

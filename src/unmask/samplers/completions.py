@@ -1,4 +1,4 @@
-"""Responses and the record of how they were made."""
+"""Responses and the record of how they were decoded."""
 
 from __future__ import annotations
 
@@ -11,21 +11,24 @@ from torch import Tensor
 
 @dataclass
 class Completions:
-    """Responses and the record of how they were made; everything downstream needs only this."""
+    """Responses of B rows and the record of their decoding; surrogates and losses need nothing else."""
 
     response: Tensor  # [B, L] token ids
-    step: Tensor  # [B, L] the forward pass (from 0) that committed each token; NFE for tokens filled in after the end
+    step: Tensor  # [B, L] forward pass (from 0) that committed each token; NFE for tokens filled in after the end
     log_prob_t1: Tensor  # [B, L] log-probability of each token when it was drawn, at temperature 1
-    entropy: Tensor  # [B, L] nats, of the distribution at temperature 1 that each token was drawn from
+    entropy: Tensor  # [B, L] entropy of the prediction for each token when it was drawn, at temperature 1 [nats]
     nfe: Tensor  # [B] forward passes spent
     threshold: Tensor  # [B, N] logits of the N thresholds that an adaptive sampler chose; NaN where it chose none
-    state: Tensor  # [B, N, D] what it saw; N = 0 for other samplers
+    state: Tensor  # [B, N, D] hidden states they were chosen from; N = 0 for other samplers
 
     @classmethod
     def empty(
         cls, rows: int, length: int, mask_id: int, device: torch.device, choices: int = 0, width: int = 0
     ) -> Completions:
-        """All masked, nothing spent; room for `choices` thresholds, each chosen from a state of `width` numbers."""
+        """Create fully masked responses with no forward passes spent.
+
+        `choices` is the number N of thresholds per response, `width` the size D of the states they are chosen from.
+        """
         return cls(
             response=torch.full((rows, length), mask_id, device=device),
             step=torch.zeros((rows, length), dtype=torch.long, device=device),
@@ -38,7 +41,7 @@ class Completions:
 
     @classmethod
     def given(cls, response: Tensor) -> Completions:
-        """Responses that no sampler made: committed at step 0 with probability 1, at no forward passes."""
+        """Wrap responses that were not sampled: committed at step 0 with probability 1, with no forward passes."""
         rows, length = response.shape
         made = cls.empty(rows, length, 0, response.device)
         made.response = response

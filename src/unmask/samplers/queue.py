@@ -1,4 +1,4 @@
-"""The rows that wait to be decoded, in the order in which they are taken."""
+"""Queue of rows waiting to be decoded."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ from torch import Tensor
 
 @dataclass
 class Queue:
-    """Rows, the longest prompt first; rows with the same prompt are neighbours."""
+    """Waiting rows, longest prompt first; rows with the same prompt are adjacent."""
 
-    row: Tensor  # [B] where each stands among the prompts that were given
+    row: Tensor  # [B] index of each row in the original batch
     prompt: Tensor  # [B, P]
     prompt_mask: Tensor  # [B, P]
-    kind: list[int]  # rows of one kind have the same prompt
-    size: list[int]  # tokens of the prompt
+    kind: list[int]  # number of the distinct prompt
+    size: list[int]  # prompt length in tokens
 
     @classmethod
     def of(cls, prompt: Tensor, prompt_mask: Tensor) -> Queue:
-        """All rows, in order."""
+        """Queue all rows of a batch."""
         size = prompt_mask.sum(1)
         both = torch.cat((prompt, prompt_mask.to(prompt.dtype)), dim=1)
         kind = torch.unique(both, dim=0, return_inverse=True)[1]
+        # Two stable sorts: the second one keeps equal prompts adjacent, so that they share their first pass.
         by_kind = kind.argsort(stable=True)
         row = by_kind[size[by_kind].argsort(descending=True, stable=True)]
         return cls(row, prompt[row], prompt_mask[row], *torch.stack((kind, size))[:, row].tolist())
