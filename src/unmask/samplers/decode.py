@@ -1,14 +1,15 @@
-"""Semi-autoregressive block decoding: the one loop that turns prompts into responses, in training and in evaluation.
+"""Semi-autoregressive block decoding: the only decoding loop, used in training and in evaluation.
 
-A response starts as L mask tokens. Block after block, each step makes one forward pass, draws a token at every masked
-position of the active block and lets a commit rule keep some of them. Sources: LLaDA (arXiv 2502.09992), section 2.4;
-caches: Fast-dLLM (arXiv 2505.22618); the rules are in commit.py.
+A response starts as L mask tokens. Block by block, each denoising step makes one forward pass, draws a token at every
+masked position of the active block and lets a commit rule keep some of them. Sources: LLaDA (arXiv 2502.09992), section
+2.4; caches: Fast-dLLM (arXiv 2505.22618); the rules are in commit.py.
 
-What makes it fast changes no result: the head sees only masked positions, the last layer only the active block; a
-finished row gives its slot to the next of the queue, so rows of a batch may be in different blocks; rows with the same
-prompt share their first forward pass; longest prompts go first, and columns that are padding everywhere are cut off.
-A step synchronises with the device once, to see what became of its rows; once more where only some rows make a pass or
-share one, once where rows end, and once where an adaptive sampler chooses.
+The optimisations do not change results: the head is applied only at masked positions and the last layer only to the
+active block; a finished row frees its slot for the next row of the queue, so the rows of a batch may be in different
+blocks; rows with the same prompt share their first forward pass; the longest prompts come first, and columns that are
+padding in every row are dropped.
+A step synchronises with the device once, to read the progress of its rows, plus once if only some rows make a pass or
+share one, once if rows finish, and once if an adaptive sampler chooses thresholds.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from unmask.samplers.draw import draw
 from unmask.samplers.queue import Queue
 from unmask.samplers.slots import Cache, Slots
 
-SETTINGS = ("cache", "guidance", "forbidden", "blocks", "top_p", "draw_dtype")  # in a sampler, and no part of its rule
+SETTINGS = ("cache", "guidance", "forbidden", "blocks", "top_p", "draw_dtype")  # sampler keys that no commit rule takes
 
 
 @torch.no_grad()
@@ -56,16 +57,16 @@ def decode(
 ) -> Completions:
     """Decode a response of `length` tokens for every row of `prompt` [B, P], at most `slots` rows at a time.
 
-    A row whose finished block holds an end of text is done: what follows is end of text, at no further forward passes.
-    Without `blocks` the whole response is one block. `top_p` and `draw_dtype` are as for `draw`; what is recorded stays
-    the policy's own, at temperature 1.
-    `cache`: inside a block, keys and values are reused of what is left of it (prefix), and of what is right of it too
-    (dual), as they were at the block's first pass; `guidance` is classifier-free, w of draw.py. An adaptive sampler
-    has its thresholds chosen by `head`, with noise of standard deviation `sigma`. `report` is told after each step how
-    many of all tokens are done.
+    A row is finished when a completed block contains an end of text: the rest is filled with end of text, without
+    further forward passes. Without `blocks`, the response is a single block. `top_p` and `draw_dtype` are as for
+    `draw`; recorded log-probabilities and entropies are the policy's own, at temperature 1.
+    `cache`: within a block, the keys and values of everything to its left (prefix), or on both sides (dual), are reused
+    from the block's first pass. `guidance` is the w of classifier-free guidance, see draw.py. For an adaptive sampler,
+    `head` chooses the thresholds, with noise of standard deviation `sigma`. `report` is called after each step with the
+    number of tokens decoded so far.
 
-    Raises InputError naming the row and position whose logits are NaN or infinite, and a row that commits nothing: it
-    would stay where it is for ever.
+    Raises InputError that names the row and position if logits are NaN or infinite, or if a row commits nothing, which
+    would loop forever.
     """
     block_length = block_length if blocks else length
     queue = Queue.of(prompt, prompt_mask)
@@ -79,8 +80,11 @@ def decode(
     finished = 0
     while len(batch):
         masked = batch.masked
-        where = masked.nonzero_static(size=sum(batch.left)).unbind(1)  # their number is known: nobody waits
+        # The host tracks the number of masked positions, so this needs no device synchronisation, unlike nonzero().
+        where = masked.nonzero_static(size=sum(batch.left)).unbind(1)
         hidden = batch.hidden_states()
+
+        # Thresholds are chosen from the hidden states of this very pass, so the rule is known only now.
         rule = chooser.commit_rule(batch, generator) if choices else sampler
         token, found = draw(
             model,
@@ -94,6 +98,8 @@ def decode(
             unconditional=batch.hidden_states(unconditional=True)[where] if guidance else None,
             guidance=guidance,
         )
+
+        # Rules and records work on [B, K]; only masked positions have values.
         every = (getattr(found, f.name) for f in fields(found))
         found = Candidates(*(None if values is None else _spread(values, masked) for values in every))
         chosen = commit(rule, masked, found, generator)
@@ -107,7 +113,7 @@ def decode(
 
 
 def arguments(sampler: dict[str, Any]) -> dict[str, Any]:
-    """A sampler's settings as arguments of `decode`: its commit rule, and the settings that are not part of it."""
+    """Split a sampler's settings into arguments of `decode`: its commit rule as `sampler`, and the SETTINGS."""
     settings: dict[str, Any] = {key: sampler[key] for key in SETTINGS if key in sampler}
     return {"sampler": {key: value for key, value in sampler.items() if key not in settings}, **settings}
 

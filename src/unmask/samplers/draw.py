@@ -1,8 +1,8 @@
-"""From hidden states to drawn tokens: the head, one token a position, and what commit rules want to know of it.
+"""Token draws from hidden states: head, one sampled token per position, and the statistics that commit rules use.
 
-The head is applied to a few rows at a time, so the logits of a whole batch never exist together, and everything over
-the vocabulary is fp32: a draw compares a uniform number with cumulated probabilities, first of groups of tokens, then
-within one group, which needs no noise over the vocabulary and is exact to rounding.
+The head is applied to a few rows at a time, so the logits of a whole batch never exist at once, and all arithmetic over
+the vocabulary is fp32. A draw inverts the cumulative distribution in two levels, first over groups of tokens, then
+within a group: no noise over the vocabulary is needed, and the draw is exact up to rounding.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from unmask.at_once import rows_at_once
 from unmask.samplers.commit import Candidates
 
-GROUP = 512  # tokens; vocabularies of this size and less are one group
+GROUP = 512  # tokens; vocabularies up to this size are a single group
 NEVER = -1e30  # logit of a forbidden token: finite, so that 0 · NEVER is 0
 
 
@@ -32,13 +32,13 @@ def draw(
     unconditional: Tensor | None = None,
     guidance: float = 0.0,
 ) -> tuple[Tensor, Candidates]:
-    """One token for each of hidden [n, D]: the most probable at temperature 0, else a draw from softmax(logits / T).
+    """Draw a token for each row of hidden [n, D]: the argmax at temperature 0, else from softmax(logits / T).
 
-    [MASK] and `forbidden` are never drawn, nor are tokens outside the nucleus of `top_p` (see `nucleus`). With the
-    hidden states of the unconditional model [n, D], logits are (1 + w) · conditional − w · unconditional, w =
-    `guidance`. With `draw_dtype` bfloat16 the draw is `gumbel_max`, otherwise it is exact to rounding.
-    Returns tokens [n] and Candidates of [n], with `drawn_entropy` only if it is asked for. NaN or infinite logits give
-    a log-probability that is NaN.
+    [MASK] and `forbidden` are never drawn, nor are tokens outside the nucleus of `top_p` (see `nucleus`). If
+    `unconditional` hidden states [n, D] are given, logits are (1 + w) · conditional − w · unconditional, w =
+    `guidance`. With `draw_dtype` bfloat16 the draw is `gumbel_max`, otherwise it is exact up to rounding.
+    Returns tokens [n] and Candidates of [n]; `drawn_entropy` is set only on request. NaN or infinite logits give a NaN
+    log-probability.
     """
     rows = rows_at_once(hidden.device.type, model.config.vocab_size)
     never = [model.config.mask_token_id, *forbidden]
@@ -48,7 +48,7 @@ def draw(
         logits = model.lm_head(hidden[some]).float()
         if unconditional is not None:
             logits = torch.lerp(model.lm_head(unconditional[some]).float(), logits, 1 + guidance)
-        for one in never:  # one by one: a list of indices would have to be sent to the device
+        for one in never:  # one by one, because a list of indices would be uploaded to the device
             logits[:, one] = NEVER
         parts.append(_draw(logits, temperature, generator, top_p, draw_dtype, drawn_entropy))
     token, *rest = (torch.cat(column) for column in zip(*parts, strict=True))
@@ -63,20 +63,26 @@ def _draw(
     draw_dtype: str,
     drawn_entropy: bool,
 ) -> tuple[Tensor, ...]:
-    """Token, and its fields of Candidates, [n] each; uses up logits [n, V]."""
+    """Return the token and its Candidates fields, [n] each; overwrites logits [n, V]."""
     low = logits.bfloat16() if draw_dtype == "bfloat16" and temperature else None
     best = logits.topk(min(2, logits.shape[1]), dim=1)
-    shifted = logits.sub_(best.values[:, :1])  # in place, here and below: over the vocabulary memory is time
+
+    # Statistics at temperature 1. Operations are in place here and below, because over the vocabulary memory traffic
+    # dominates the time. The largest shifted logit is 0, so exp cannot overflow and `total` is at least 1.
+    shifted = logits.sub_(best.values[:, :1])
     weight = shifted.exp()
     total = weight.sum(1)
     entropy = (total.log() - torch.linalg.vecdot(weight, shifted) / total).clamp(min=0)
     margin = (1 - (best.values[:, -1] - best.values[:, 0]).exp()) / total
-    total = total.masked_fill(best.values[:, 0] <= NEVER, torch.nan)  # no token is possible: all others are −∞
+    # If the best logit is NEVER, all allowed tokens have −∞ and nothing can be drawn; report it as NaN.
+    total = total.masked_fill(best.values[:, 0] <= NEVER, torch.nan)
+
+    # From here on, `weight` is the sampling distribution: tempered, then cut to its nucleus.
     if temperature not in (0, 1):
         weight = torch.div(shifted, temperature, out=weight).exp_()
     if top_p < 1 and (temperature or drawn_entropy):
         weight = weight.masked_fill(~nucleus(weight, top_p), 0)
-    # Over the vocabulary, so it is computed only where a commit rule asks for it.
+    # Another pass over the vocabulary, so only if a commit rule needs it.
     more = [torch.special.entr(weight / weight.sum(1, keepdim=True)).sum(1)] if drawn_entropy else []
     if temperature == 0:
         token = best.indices[:, 0]
@@ -85,26 +91,29 @@ def _draw(
         token = gumbel_max(low.masked_fill(weight == 0, NEVER), temperature, generator)
     else:
         token = pick_token(weight, generator)
+    # The record is the policy's log-probability, whatever distribution the token was drawn from.
     drawn = shifted.gather(1, token[:, None])[:, 0]
     return token, drawn - total.log(), entropy, margin, *more
 
 
 def nucleus(weight: Tensor, top_p: float) -> Tensor:
-    """The most probable tokens, as a mask [n, V], up to and including the one that takes their share above `top_p`.
+    """Return the nucleus as a mask [n, V]: the most probable tokens until their cumulative share exceeds `top_p`.
 
-    `weight` [n, V] ≥ 0 is in proportion to the probabilities. Of equally probable tokens the first ones come first.
+    The token that crosses `top_p` is included. `weight` [n, V] ≥ 0 is proportional to the probabilities; ties are
+    ordered by token id.
     """
     ordered, index = weight.sort(dim=1, descending=True, stable=True)
+    # float64, because an fp32 sum over a large vocabulary loses the rarest tokens.
     share = ordered.cumsum(1, dtype=torch.float64)
     before = nn.functional.pad(share[:, :-1], (1, 0))
     return torch.zeros_like(weight, dtype=torch.bool).scatter_(1, index, before <= top_p * share[:, -1:])
 
 
 def gumbel_max(logits: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
-    """One index a row: the largest exp(logit) / E^T with E = -log u, every operation rounded to the type of the logits.
+    """Draw one index per row: argmax of exp(logit) / E^T with E = -log u, each operation rounded to the logits' dtype.
 
-    In bfloat16 u is at most 1 - 2^-8, so E is at least 2^-8 and a token that is far less probable than the best one can
-    never win: in effect a min-p filter. As on CUDA devices, a u that rounds to 1 becomes 0.
+    In bfloat16, u is at most 1 - 2^-8, so E is at least 2^-8 and a token far less probable than the best one can never
+    win: in effect a min-p filter. As on CUDA devices, a u that rounds to 1 becomes 0.
     """
     uniform = torch.rand(logits.shape, generator=generator, device=logits.device).to(logits.dtype)
     uniform = uniform.masked_fill(uniform == 1, 0)
@@ -112,11 +121,14 @@ def gumbel_max(logits: Tensor, temperature: float, generator: torch.Generator) -
 
 
 def pick_token(weight: Tensor, generator: torch.Generator) -> Tensor:
-    """One index a row [n], in proportion to weight [n, V] ≥ 0: inverse of the distribution function, in two levels."""
+    """Draw one index per row [n] with probability proportional to weight [n, V] ≥ 0.
+
+    The CDF is inverted in two levels: first over groups of tokens, then within the chosen group.
+    """
     rows, width = weight.shape
     if width <= GROUP:
         return _pick(weight, generator)
-    weight = nn.functional.pad(weight, (0, -width % GROUP)) if width % GROUP else weight  # LLaDA's 126,464 fit
+    weight = nn.functional.pad(weight, (0, -width % GROUP)) if width % GROUP else weight  # LLaDA's 126,464 need none
     groups = weight.view(rows, -1, GROUP)
     chosen = _pick(groups.sum(2), generator)
     inside = groups[torch.arange(rows, device=weight.device), chosen]
@@ -124,9 +136,9 @@ def pick_token(weight: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _pick(weight: Tensor, generator: torch.Generator) -> Tensor:
-    """The same in one level, for few columns: the first whose cumulated weight is above u · total, u ~ U[0, 1)."""
+    """Draw in one level, for few columns: the first with cumulative weight above u · total, u ~ U[0, 1)."""
     below = weight.cumsum(1, dtype=torch.float64)
     noise = torch.rand((len(weight), 1), generator=generator, device=weight.device, dtype=torch.float64)
-    # u · total may round up to the total itself; the column is then the last one that has weight.
+    # u · total may round up to the total itself, which no column exceeds; take the last column with weight then.
     last = (below < below[:, -1:]).sum(1, keepdim=True)
     return torch.minimum(torch.searchsorted(below, noise * below[:, -1:], right=True), last)[:, 0]

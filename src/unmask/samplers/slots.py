@@ -1,8 +1,8 @@
-"""The batch of a decoding in progress: rows, each in its own block; the queue gives new ones for those that end.
+"""Decoding batch: rows in progress, each in its own block; finished rows are replaced from a queue.
 
-Which rows stand where is known on the host, from the one transfer a step that says what became of them. The other way,
-a step sends numbers of rows to the device at most twice: where only some rows make a pass or share one, and where rows
-end.
+The host mirrors which row is in which slot and block. It learns the progress of all rows from one transfer per step. In
+the other direction, a step uploads row indices at most twice: if only some rows make a pass or share one, and if rows
+finish.
 """
 
 from __future__ import annotations
@@ -23,33 +23,33 @@ Cache = Literal["none", "prefix", "dual"]
 
 @dataclass
 class Slots:
-    """S rows in the making. Their active blocks [S, K] are all that a step looks at."""
+    """Batch of S rows being decoded. A step only considers their active blocks [S, K]."""
 
     model: torch.nn.Module
     block_length: int
     cache: Cache
-    row: Tensor  # [S] which row is in each slot
+    row: Tensor  # [S] index of the row in each slot, in the original batch
     prompt: Tensor  # [S, P]
     seen: Tensor  # [S, P + L] False on padding
-    part: Completions  # of S rows
-    block: Tensor  # [S] the active block, from 0
+    part: Completions  # of the S rows
+    block: Tensor  # [S] active block, from 0
     masked: Tensor  # [S, K] positions of the active block that are still masked
-    at: list[int]  # the active block, on the host
-    left: list[int]  # how many of its positions are still masked
-    kind: list[int]  # of the prompt, as in the queue
-    size: list[int]
+    at: list[int]  # active block, on the host
+    left: list[int]  # number of masked positions in it
+    kind: list[int]  # number of the distinct prompt, as in the queue
+    size: list[int]  # prompt length in tokens
     fresh: list[int]  # slots whose next pass is the first of their response
     turned: list[int] = field(default_factory=list)  # slots whose next pass is the first of a later block
-    state: Tensor | None = None  # [S, D] last pass's states of the column before each block, for an adaptive sampler
-    stores: dict[bool, Tensor] = field(default_factory=dict)  # keys and values, by `unconditional`
-    spoilt: Tensor | None = None  # [S, K] where the last pass gave logits that are NaN or infinite
-    failed: Tensor | None = None  # [S] rows of which it did, or that committed nothing
+    state: Tensor | None = None  # [S, D] state of the column before each block in the last pass, for adaptive samplers
+    stores: dict[bool, Tensor] = field(default_factory=dict)  # caches of keys and values, by `unconditional`
+    spoilt: Tensor | None = None  # [S, K] True where the last pass gave NaN or infinite logits
+    failed: Tensor | None = None  # [S] True for rows with such logits and for rows that committed nothing
 
     @classmethod
     def of(
         cls, model: torch.nn.Module, rows: Queue, length: int, block_length: int, cache: Cache, choices: int = 0
     ) -> Slots:
-        """A slot for each of these rows, all masked; `choices` thresholds a row will be chosen."""
+        """Open a slot for each of these rows, fully masked, with room for `choices` thresholds per row."""
         count, device = len(rows), rows.prompt.device
         width = model.config.hidden_size if choices else 0
         return cls(
@@ -75,9 +75,9 @@ class Slots:
     # --- a forward pass -----------------------------------------------------------------------------------------------
 
     def hidden_states(self, unconditional: bool = False) -> Tensor:
-        """Hidden states [S, K, D] of the active blocks after one forward pass of each row.
+        """Run one forward pass per row and return the hidden states [S, K, D] of the active blocks.
 
-        `unconditional`: with [MASK] in place of the prompt, for guidance.
+        With `unconditional`, [MASK] replaces the prompt, for classifier-free guidance.
         """
         width = self.prompt.shape[1]
         blank = self.seen[:, :width] & unconditional
@@ -85,11 +85,17 @@ class Slots:
         if self.cache != "none" and unconditional not in self.stores:
             self.stores[unconditional] = self.model.empty_store(*ids.shape)
         store = self.stores.get(unconditional)
+
+        # `shared` slots copy the result of a fresh slot with the same prompt. `whole` slots process all columns: the
+        # first pass of a response or block, or every pass if there is no cache. `inside` slots are within a block and
+        # process only a window of columns, the rest coming from the cache.
         leader = self._leaders()
         shared = [slot for slot, first in leader.items() if slot != first]
         whole = set(leader.values()) | set(self.turned if store is not None else range(len(self))) - set(shared)
         inside = set(range(len(self))) - whole - set(shared)
         passes = [(sorted(rows), windowed) for rows, windowed in ((whole, False), (inside, True)) if rows]
+
+        # In the common case all slots make the same kind of pass, and nothing needs to be gathered or uploaded.
         if len(passes) == 1 and not shared:
             hidden = self._pass(ids, *passes[0], slice(None), store)
         else:
@@ -102,38 +108,44 @@ class Slots:
             hidden[to] = hidden[source]
             if store is not None and shared:
                 store[:, :, to] = store[:, :, source]
+
+        # An adaptive sampler asked for one column more, see `_pass`.
         if self.choices:
             self.state, hidden = hidden[:, 0], hidden[:, 1:]
         return hidden
 
     @property
     def choices(self) -> int:
-        """Thresholds chosen for each response."""
+        """Number of thresholds per response; 0 unless the sampler is adaptive."""
         return self.part.threshold.shape[1]
 
     def _leaders(self) -> dict[int, int]:
-        """For each fresh slot the one whose first pass it shares: the first with the same prompt.
+        """Map each fresh slot to the one whose first pass it shares, the first with the same prompt.
 
-        While dropout is on, every row has a pass of its own.
+        With dropout on, every row needs its own pass, because the rows draw different dropout masks.
         """
         first: dict[int, int] = {}
         return {s: s if self.model.training else first.setdefault(self.kind[s], s) for s in self.fresh}
 
     def _pass(self, ids: Tensor, rows: list[int], windowed: bool, some: slice | Tensor, store: Tensor | None) -> Tensor:
-        """One forward pass of some rows, `some` on the device.
+        """Run a forward pass of the slots `rows` (`some` on the device) and return the states of their active blocks.
 
-        `windowed` means from the cache, but for what the cache mode recomputes.
+        A `windowed` pass recomputes the active block only (dual cache) or the block and everything after it (prefix
+        cache); keys and values of all other columns come from the cache.
         """
         width = ids.shape[1] - self.part.response.shape[1]
         start = width + self.block[some, None] * self.block_length
         offsets = torch.arange(-1 if self.choices else 0, self.block_length, device=ids.device)
         columns, window = start + offsets, None
-        if windowed:  # what stands before the block is not in the window; nobody looks at it then
+        if windowed:
+            # The column before the block is outside of the window. Its state is only read after the first pass of a
+            # block, so any valid index will do. Windows of rows nearer to the end are filled up with the last column.
             columns = offsets.clamp(min=0).expand(len(rows), -1)
             span = self.block_length
             if self.cache == "prefix":
                 span = ids.shape[1] - width - min(self.at[row] for row in rows) * self.block_length
             window = (start + torch.arange(span, device=ids.device)).clamp(max=ids.shape[1] - 1)
+        # Without padding in these rows there is no mask, which allows faster attention kernels.
         seen = self.seen[some] if min(self.size[row] for row in rows) < width else None
         kept = None if store is None else store[:, :, some]  # a copy, unless every row takes part
         hidden = self.model.hidden_states(ids[some], seen, columns, store=kept, window=window)
@@ -144,7 +156,10 @@ class Slots:
     # --- what follows it ----------------------------------------------------------------------------------------------
 
     def keep(self, chosen: Tensor, token: Tensor, log_prob_t1: Tensor, entropy: Tensor) -> None:
-        """Commit the chosen positions [S, K] of the active blocks, and count the pass."""
+        """Commit the chosen positions [S, K] of the active blocks and count the forward pass.
+
+        Failures are only noted here; `advance` reports them, with the one transfer of the step.
+        """
         self.spoilt = self.masked & log_prob_t1.isnan()
         self.failed = self.spoilt.any(1) | ~chosen.any(1)
         part, columns = self.part, self._columns()
@@ -157,14 +172,17 @@ class Slots:
         self.masked &= ~chosen
 
     def advance(self, eot: int) -> list[int]:
-        """Move rows whose block is complete on to the next one; returns the slots whose response is complete.
+        """Advance rows with a complete block to the next one; return the slots whose response is complete.
 
-        Raises InputError for a row of which no token can be drawn or committed.
+        Raises InputError if a row has NaN or infinite logits or committed nothing.
         """
         part, length = self.part, self.part.response.shape[1]
         complete = ~self.masked.any(1)
         ended = (part.response.gather(1, self._columns()) == eot).any(1)
         over = complete & (ended | ((self.block + 1) * self.block_length >= length))
+
+        # After a block with an end of text the rest of the response is end of text. Its step is NFE, which no pass has:
+        # this marks tokens that were not drawn.
         rest = torch.arange(length, device=over.device) >= (self.block[:, None] + 1) * self.block_length
         rest &= over[:, None]
         part.response.masked_fill_(rest, eot)
@@ -172,6 +190,8 @@ class Slots:
         moved = complete & ~over
         self.block += moved
         self.masked |= moved[:, None]
+
+        # The only device-to-host transfer of a step. State: 0 within a block, 1 moved to the next one, 2 finished.
         state, self.left, failed = torch.stack(
             (complete.long() + over, self.masked.sum(1), self.failed.long())
         ).tolist()
@@ -182,11 +202,12 @@ class Slots:
         return [slot for slot, s in enumerate(state) if s == 2]
 
     def _columns(self) -> Tensor:
-        """Positions of the active blocks within the responses [S, K]."""
+        """Return the positions [S, K] of the active blocks within the responses."""
         return self.block[:, None] * self.block_length + torch.arange(self.block_length, device=self.block.device)
 
     def _failure(self, slot: int) -> InputError:
-        """What to say of a slot that cannot go on. Its block is incomplete unless it committed what is spoilt."""
+        """Build the error for a slot that cannot continue."""
+        # With sound logits the rule committed nothing, so the block still has a masked position to name.
         spoilt = self.spoilt[slot].nonzero()[:, 0].tolist()
         column, block = (spoilt or self.masked[slot].nonzero()[:, 0].tolist())[0], self.at[slot]
         cause = "the model's logits there are NaN or infinite" if spoilt else "the commit rule chose none of its tokens"
@@ -199,23 +220,26 @@ class Slots:
 
     @property
     def tokens(self) -> int:
-        """How many tokens of the open rows are done, as the host knows it."""
+        """Number of tokens decoded in the open rows, from the host's mirror."""
         return sum((block + 1) * self.block_length - left for block, left in zip(self.at, self.left, strict=True))
 
     # --- the queue ----------------------------------------------------------------------------------------------------
 
     def replace(self, done: list[int], queue: Queue) -> tuple[Tensor, Completions]:
-        """Give finished slots to the next rows of the queue; close those for which there is none.
+        """Refill finished slots from the queue and close those for which no row is left.
 
-        Returns which rows are finished, and their responses.
+        Returns the indices of the finished rows in the original batch, and their responses.
         """
         length, rows = self.part.response.shape[1], queue.take(len(done))
         new = Slots.of(self.model, rows, length, self.block_length, self.cache, self.choices)
+        # The queue is sorted by length, so new prompts fit into the columns left after `_cut_padding`.
         cut = queue.prompt.shape[1] - self.prompt.shape[1]
         new.prompt, new.seen = new.prompt[:, cut:], new.seen[:, cut:]
         self.fresh = done[: len(new)]
         gone = set(done[len(new) :])
         open_ = [slot for slot in range(len(self)) if slot not in gone]
+
+        # The finished responses must be read before their slots are overwritten.
         ended, filled, rest = upload(self.block.device, done, self.fresh, open_)
         finished = self.row[ended], self.part[ended]
         if len(new):
@@ -226,7 +250,7 @@ class Slots:
         return finished
 
     def _fill(self, filled: Tensor, new: Slots) -> None:
-        """Put new rows into the slots `filled`, the same as `fresh` on the host."""
+        """Put new rows into the slots `filled`, which are `fresh` on the host."""
         for name in ("row", "prompt", "seen", "block", "masked"):
             getattr(self, name)[filled] = getattr(new, name)
         self.part.put(filled, new.part)
@@ -235,7 +259,7 @@ class Slots:
                 getattr(self, name)[slot] = value
 
     def _close(self, open_: list[int], rest: Tensor) -> None:
-        """Keep only the slots `open_`, `rest` on the device."""
+        """Keep only the slots `open_` (`rest` on the device)."""
         for name in ("row", "prompt", "seen", "part", "block", "masked"):
             setattr(self, name, getattr(self, name)[rest])
         for name in ("at", "left", "kind", "size"):
@@ -245,7 +269,7 @@ class Slots:
         self.stores = {key: store[:, :, rest] for key, store in self.stores.items()}
 
     def _cut_padding(self) -> None:
-        """Drop the columns on the left that are padding in every slot."""
+        """Drop leading columns that are padding in every slot."""
         cut = self.prompt.shape[1] - max(self.size, default=self.prompt.shape[1])
         if cut:
             self.prompt, self.seen = self.prompt[:, cut:], self.seen[:, cut:]
@@ -253,6 +277,6 @@ class Slots:
 
 
 def upload(device: torch.device, *numbers: list[int]) -> tuple[Tensor, ...]:
-    """Each list as a tensor on the device, all in one transfer."""
+    """Upload several lists to the device in one transfer; return a tensor for each."""
     packed = torch.tensor([number for some in numbers for number in some], dtype=torch.long, device=device)
     return packed.split([len(some) for some in numbers])
