@@ -151,5 +151,5 @@ def test_solutions_that_do_not_fit_are_left_out_and_counted(policy, capsys):
     assert "2 of 4 demonstrations have more tokens than generation_length, 24; the longest is row 4 with 90" in said
     assert Sft(right_share=1.0).usable(policy, Stored(), examples[:1], SETTINGS) == examples[:1]
     assert capsys.readouterr().out == ""
-    with pytest.raises(InputError, match=r"1 of 1 demonstrations .* Set methods.sft.generation_length to more"):
+    with pytest.raises(InputError, match=r"1 of 1 demonstrations .* Increase methods.sft.generation_length"):
         Sft(right_share=1.0).usable(policy, Stored(), examples[1:2], SETTINGS)

@@ -1,6 +1,6 @@
-"""One algorithm a file. A method is a frozen dataclass of its settings and a few functions of a buffer of rollouts.
+"""Training methods, one algorithm per file: a frozen dataclass of settings with functions of a rollout buffer.
 
-To add one: write methods/<name>.py with one class that derives from Method, and its block in config.yaml.
+To add a method, write methods/<name>.py with one subclass of Method and add its block to config.yaml.
 """
 
 from __future__ import annotations
@@ -17,57 +17,64 @@ from unmask.rollout import Rollouts, RolloutSettings, roll_out
 from unmask.seeding import Seeds
 from unmask.tasks import Example, Task
 
-Rows = dict[str, Tensor]  # tensors whose first axis runs over the responses of a buffer
+Rows = dict[str, Tensor]  # named tensors whose first axis runs over the responses of a buffer
 
 
 @dataclass(frozen=True)
 class Method:
-    """An objective. Rows of a buffer are ordered by prompt: G responses of the first prompt, then of the next."""
+    """Base class of training objectives.
 
-    demonstrations = False  # True where `collect` takes the task's demonstrations, or those of a corpus
+    Rows of a buffer are ordered by prompt: G responses to the first prompt, then G to the next, and so on.
+    """
+
+    demonstrations = False  # True if `collect` uses demonstrations, of the task or of a corpus, not rollouts
 
     def begin(self, policy: Policy) -> None:
-        """Called once, when the policy is trainable: freeze what is not to be learnt. Thresholds are not, as a rule."""
+        """Freeze parameters that the method does not train, by default those of the threshold head.
+
+        Called once after the policy is made trainable.
+        """
         if policy.head:
             policy.head.requires_grad_(False)
 
     def usable(self, policy: Policy, task: Task, examples: list[Example], settings: RolloutSettings) -> list[Example]:
-        """The training examples that the method can learn from, all as a rule. Called once, before training starts."""
+        """Select the training examples the method can learn from, by default all. Called once before training."""
         return examples
 
     def collect(
         self, policy: Policy, task: Task, examples: list[Example], settings: RolloutSettings, seeds: Seeds
     ) -> Rollouts:
-        """Fill a buffer: G responses to each example, sampled from the policy unless the method has others."""
+        """Fill a buffer with G responses per example, by default sampled from the policy."""
         return roll_out(policy, task, examples, settings, seeds)
 
     def prepare(self, policy: Policy, rollouts: Rollouts, updates: int, seeds: Seeds) -> Rows:
-        """What is computed once per buffer and stays fixed for its `updates`: weights, advantages, old log-probs."""
+        """Compute what stays fixed for all `updates` of a buffer: weights, advantages, old log-probabilities."""
         raise NotImplementedError
 
     def refresh(self, policy: Policy, rollouts: Rollouts, fixed: Rows, update: int, seeds: Seeds) -> Rows:
-        """What is new at each of a buffer's updates (0, 1, …): mask draws, say. Drawn for all rows at once."""
+        """Compute what is new in a given update (0, 1, …) of a buffer, such as mask draws, for all rows at once."""
         return {}
 
     def loss(self, policy: Policy, rollouts: Rollouts, fixed: Rows, fresh: Rows) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss of each given row [b], to be summed over the buffer, and metrics [b], to be averaged over it.
+        """Compute the loss [b] of the given rows, summed over the buffer, and metrics [b], averaged over it.
 
-        The rows may be any part of the buffer: normalise by numbers from `prepare`, not by the size of the part.
+        The rows can be any part of the buffer: normalise by values from `prepare`, not by the size of the part.
         """
         raise NotImplementedError
 
     def losses(
         self, policy: Policy, rollouts: Rollouts, fixed: Rows, fresh: Rows
     ) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
-        """Terms whose sum is `loss`; each is differentiated, and its memory freed, before the next is formed.
+        """Yield terms that sum to `loss`; each is backpropagated and its memory freed before the next is computed.
 
-        Each metric is in one of them, so that their sum is right as well.
+        Every metric belongs to exactly one term, so that metrics can be summed as well.
         """
         yield self.loss(policy, rollouts, fixed, fresh)
 
 
 def load(name: str, settings: dict[str, Any]) -> Method:
-    """The method in methods/<name>.py with these settings."""
+    """Instantiate the method in methods/<name>.py with these settings."""
     module = importlib.import_module(f"unmask.methods.{name}")
+    # Each file has exactly one subclass; more or fewer fail to unpack here.
     (found,) = [v for v in vars(module).values() if isinstance(v, type) and issubclass(v, Method) and v is not Method]
     return found(**settings)

@@ -1,4 +1,4 @@
-"""The base model itself: nothing is trained. It is evaluated like any other method, to compare with."""
+"""Base model without training, evaluated like any other method as the point of comparison."""
 
 from __future__ import annotations
 
@@ -9,4 +9,4 @@ from unmask.methods import Method
 
 @dataclass(frozen=True)
 class Base(Method):
-    """No settings, no loss: a run of this method is its base model."""
+    """Method without settings or loss: a run of it is its base model."""

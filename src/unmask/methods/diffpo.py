@@ -1,8 +1,8 @@
-"""DiFFPO: policy gradients through a better surrogate policy, corrected for the tokens the sampler really drew.
+"""DiFFPO: policy gradients through a tighter surrogate policy, with importance weights for the sampler's true policy.
 
-Source: DiFFPO, arXiv 2510.02212. Three ingredients, each with its switch: the two-stage surrogate (2-MF) instead of the
-mean field, clamped importance weights from the recorded behaviour probabilities to the surrogate's, and a sampler that
-learns along: the threshold it chooses is one more action, with its own ratio in the same clipped loss.
+Source: DiFFPO, arXiv 2510.02212. Three ingredients, each with its own switch: the two-stage surrogate (2-MF) in place
+of the mean field; clamped importance weights between the recorded behaviour probabilities and the surrogate's; and a
+sampler that is trained jointly, its threshold being one more action with its own ratio in the same clipped loss.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from unmask.tasks import Example, Task
 
 @dataclass(frozen=True)
 class Diffpo(Method):
-    """Clipped loss on the surrogate policy times min(C, π_sur,old / π_true,old)."""
+    """Clipped loss on the surrogate policy, weighted by min(C, π_sur,old / π_true,old)."""
 
-    clip: Positive  # ε; not public, ours
-    kl_penalty: NonNegative  # β; not public, ours
+    clip: Positive  # ε; our choice, not published
+    kl_penalty: NonNegative  # β; our choice, not published
     surrogate: Literal["mean_field", "two_stage"]
     importance_sampling: bool
-    clamp: Positive  # C; not public, ours
+    clamp: Positive  # C; our choice, not published
     learn: Literal["model", "sampler", "joint"]  # sampler and joint need an adaptive sampler in rollouts
-    sigma: Positive  # noise on the threshold's logit while it learns; not public, ours
-    speed_reward: NonNegative  # λ of λ(1 − NFE/L), earned by right answers while it learns; not public, ours
+    sigma: Positive  # noise on the threshold's logit while it is trained; our choice, not published
+    speed_reward: NonNegative  # λ of the bonus λ(1 − NFE/L) on correct responses; our choice, not published
 
     def begin(self, policy: Policy) -> None:
-        """Freeze what is not to be learnt."""
+        """Freeze the model or the threshold head, as `learn` says. Raises InputError if a needed head is missing."""
         if self.learn == "sampler":
             policy.model.requires_grad_(False)
         if self.learn == "model":
@@ -51,12 +51,14 @@ class Diffpo(Method):
     def collect(
         self, policy: Policy, task: Task, examples: list[Example], settings: RolloutSettings, seeds: Seeds
     ) -> Rollouts:
-        """Rollouts with noise on the thresholds while these are learnt."""
+        """Sample rollouts, with noise on the thresholds if these are trained."""
+        # Noise is exploration; a fixed threshold head decodes with its mean, as in evaluation.
         sigma = 0.0 if self.learn == "model" else self.sigma
         return super().collect(policy, task, examples, replace(settings, sigma=sigma), seeds)
 
     def prepare(self, policy: Policy, rollouts: Rollouts, updates: int, seeds: Seeds) -> Rows:
-        """Advantages, old and reference log-probabilities at each update's stage τ, old density of the thresholds."""
+        """Compute advantages, old and reference log-probabilities at each update's stage τ, and threshold densities."""
+        # Incorrect responses earn no speed bonus, or committing everything at once would pay.
         reward = rollouts.reward
         if self.learn != "model":
             reward = reward + self.speed_reward * rollouts.correct * (1 - rollouts.nfe / rollouts.length)
@@ -67,14 +69,16 @@ class Diffpo(Method):
         return fixed if self.learn == "model" else fixed | {"old_density": self._density(policy, rollouts).detach()}
 
     def refresh(self, policy: Policy, rollouts: Rollouts, fixed: Rows, update: int, seeds: Seeds) -> Rows:
-        """The stage of this update and the log-probabilities at it."""
+        """Return this update's stage and the log-probabilities at it."""
         return {} if self.learn == "sampler" else at_update(fixed, update)
 
     def loss(self, policy: Policy, rollouts: Rollouts, fixed: Rows, fresh: Rows) -> tuple[Tensor, dict[str, Tensor]]:
-        """The clipped losses of the tokens and of the thresholds, each over what is learnt."""
+        """Compute the clipped losses of tokens and thresholds, those of them that are trained."""
+        # With a frozen model the token losses would have no gradient.
         rows, metrics = (0.0, {}) if self.learn == "sampler" else self._token_loss(policy, rollouts, fixed, fresh)
         if self.learn == "model":
             return rows, metrics
+        # All thresholds of a response are one action with one ratio; their loss is a mean over responses, not tokens.
         new, old = self._density(policy, rollouts), fixed["old_density"]
         threshold, clipped = clipped_loss(new, old, fixed["advantage"], self.clip)
         gamma = policy.head.gamma(rollouts.threshold).detach()
@@ -87,10 +91,11 @@ class Diffpo(Method):
     def _token_loss(
         self, policy: Policy, rollouts: Rollouts, fixed: Rows, fresh: Rows
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Each token's clipped loss times its importance weight; logs the share of weights at the clamp C."""
+        """Compute the clipped token losses with importance weights; log the share of weights clamped at C."""
         new = self._score(policy.model, rollouts, fresh)
         if not self.importance_sampling:
             return ratio_loss(new, rollouts, fixed, fresh, self.clip, self.kl_penalty)
+        # Built from old log-probabilities only, so no gradient flows through the weight.
         weight = clamped_importance(fresh["old"], rollouts.log_prob_t1, self.clamp)
         rows, metrics = ratio_loss(new, rollouts, fixed, fresh, self.clip, self.kl_penalty, weight)
         tokens = rollouts.counted.sum(1)
@@ -101,10 +106,11 @@ class Diffpo(Method):
         }
 
     def _density(self, policy: Policy, rollouts: Rollouts) -> Tensor:
-        """Log-density [B] of the thresholds chosen, given what the sampler saw."""
+        """Compute the log-density [B] of the recorded thresholds given the states they were chosen from."""
         return log_density(rollouts.threshold, policy.head(rollouts.state), self.sigma)
 
     def _draw(self, rollouts: Rollouts, generator: torch.Generator) -> Rows:
+        # The mean field needs no random numbers: its prompt is never masked here.
         return {"tau": draw_stage(rollouts.nfe, generator)} if self.surrogate == "two_stage" else {}
 
     def _score(self, model: nn.Module, rollouts: Rollouts, noise: Rows) -> Tensor:

@@ -1,8 +1,8 @@
 """DMPO: match the reward-tilted distribution p* ∝ p_ref · exp(r/α) by importance-weighted denoising cross-entropy.
 
-Source: DMPO, arXiv 2510.08233v3. Responses o_i drawn from p_old get the self-normalised importance weights of p*,
-w = softmax_i of ℓ_i = coeff · (r_i/α + log p_ref(o_i) − log p_old(o_i)), and the denoising loss of each is weighted by
-them (WDCE). Most of G weights are near zero, so nothing pushes bad responses down: a baseline is taken off the weights.
+Source: DMPO, arXiv 2510.08233v3. Responses o_i sampled from p_old get self-normalised importance weights towards p*,
+w = softmax_i of ℓ_i = coeff · (r_i/α + log p_ref(o_i) − log p_old(o_i)), which weight their denoising losses (WDCE).
+Most of the G weights are near zero, so nothing pushes bad responses down; a baseline subtracted from the weights does.
 """
 
 from __future__ import annotations
@@ -30,34 +30,36 @@ from unmask.objectives import (
 from unmask.rollout import Rollouts
 from unmask.seeding import Seeds
 
-LOGGED = "logged."  # marks tensors [B] that are only averaged into the metrics
+LOGGED = "logged."  # prefix of tensors [B] that are only averaged into the metrics
 
 
 @dataclass(frozen=True)
 class Dmpo(Method):
     """Distribution matching by WDCE or WDDO, with weight baselines."""
 
-    alpha: NonNegative  # temperature of the target; 0 is ℓ = η · r, with no likelihoods at all
-    eta: Positive  # η, used where alpha is 0
-    coefficient: Share  # ηα, the proximal step: 1 goes to p* at once, less goes part of the way
-    ess_target: Share  # effective sample size that ℓ of each group is shrunk to reach; 0 is off
-    loss_kind: Literal["wdce", "wddo", "reward_only"]  # reward_only, an ablation: WDCE with r − mean(r) for the weights
-    baseline: Literal["none", "group", "individual", "model"]  # what is taken off the weights of WDCE
+    alpha: NonNegative  # temperature of the target; 0 means ℓ = η · r, without likelihoods
+    eta: Positive  # η, used if alpha is 0
+    coefficient: Share  # ηα, the proximal step: 1 targets p* itself, less a point on the way
+    ess_target: Share  # effective sample size, as a share of G, that ℓ of each group is shrunk to reach; 0 is off
+    loss_kind: Literal["wdce", "wddo", "reward_only"]  # reward_only, an ablation: WDCE with weights r − mean(r)
+    baseline: Literal["none", "group", "individual", "model"]  # subtracted from the weights of WDCE
     baseline_strength: NonNegative  # s: w_real = w − s · w_base
     wddo_beta: Positive  # β
     wddo_negative: NonNegative  # a
-    likelihood: Literal["elbo", "trajectory"]  # of the weights; trajectory is exact for random_order rollouts
-    masks: Literal["uniform", "bernoulli"]  # how copies are masked
-    elbo_copies: Pairs  # K masked copies behind each log-probability, in antithetic pairs
+    likelihood: Literal["elbo", "trajectory"]  # in the weights; trajectory is exact for random_order rollouts
+    masks: Literal["uniform", "bernoulli"]  # masking scheme of the copies
+    elbo_copies: Pairs  # K masked copies per log-probability, in antithetic pairs
     copies: Pairs  # R masked copies of each response in the loss, in antithetic pairs
-    # Rows of a device in the released code, by which it scales the loss of WDCE; 0: a mean over all rows.
+    # Rows per device in the released code, which sets the scale of its WDCE loss; 0: a mean over all rows.
     micro_batch_rows: Whole
 
     def prepare(self, policy: Policy, rollouts: Rollouts, updates: int, seeds: Seeds) -> Rows:
-        """Weights and baselines of the buffer; for WDDO also the old ELBOs on each update's masks."""
+        """Compute weights and baselines of the buffer; for WDDO also the old ELBOs on each update's masks."""
         if self.loss_kind == "reward_only":
             advantage = group_advantages(rollouts.reward, rollouts.group_size)
             return {"weight": advantage, "base": torch.zeros_like(advantage)}
+
+        # Likelihoods take many forward passes, so they are computed only if the weights or the baseline use them.
         fixed = {}
         if self.alpha > 0 or self.baseline == "model":
             fixed = self._log_likelihoods(policy, rollouts, seeds)
@@ -67,10 +69,12 @@ class Dmpo(Method):
         return fixed
 
     def refresh(self, policy: Policy, rollouts: Rollouts, fixed: Rows, update: int, seeds: Seeds) -> Rows:
-        """The masked copies of this update; the model baseline is the one weight that follows the current policy."""
+        """Draw this update's masked copies; re-estimate the model baseline, which follows the current policy."""
         if self.loss_kind == "wddo":
+            # Masks were drawn in `prepare`, because the old ELBO on them needs the old policy.
             pair = slice(2 * update, 2 * update + 2)
             return {name: fixed[name][:, pair] for name in ("wddo_masked", "wddo_weight", "wddo_old")}
+        # Scored on the masks of the old likelihoods, so the baseline is 1 as long as the policy has not moved.
         base = fixed["base"]
         if self.loss_kind == "wdce" and self.baseline == "model":
             now = self._log_likelihood(policy.model, rollouts, fixed)
@@ -83,10 +87,10 @@ class Dmpo(Method):
         }
 
     def loss(self, policy: Policy, rollouts: Rollouts, fixed: Rows, fresh: Rows) -> tuple[Tensor, dict[str, Tensor]]:
-        """WDCE: w_real · (1/R) Σ_r (1/m_r) Σ_{d masked} −log π_θ(õ_r)_d. WDDO: `wddo_loss`. Means over the buffer.
+        """Compute WDCE, w_real · (1/R) Σ_r (1/m_r) Σ_{d masked} −log π_θ(õ_r)_d, or `wddo_loss`, as buffer means.
 
-        Released, WDCE is a sum over the rows of a micro-batch with weights that sum to 1 over a group, and then a mean
-        over micro-batches: the gradient is micro_batch_rows / G times ours, and so smaller next to `gradient_clip`.
+        The released WDCE sums over the rows of a micro-batch, with weights that sum to 1 over a group, and averages
+        over micro-batches. Its gradient is micro_batch_rows / G times ours, hence smaller relative to `gradient_clip`.
         """
         if self.loss_kind == "wddo":
             weight, rows = fixed["weight"], self._wddo(policy.model, rollouts, fixed, fresh)
@@ -97,7 +101,8 @@ class Dmpo(Method):
         return rows / self._loss_rows(rollouts), logged | binned(weight)
 
     def _loss_rows(self, rollouts: Rollouts) -> int:
-        """What the summed loss of the rows is divided by."""
+        """Return the divisor of the summed row losses: buffer size, or the released code's normaliser."""
+        # Weights sum to G per group here and to 1 in the released code, hence the factor G in its normaliser.
         if self.micro_batch_rows == 0 or self.loss_kind == "wddo":
             return rollouts.buffer_rows
         return rollouts.group_size * math.ceil(rollouts.buffer_rows / self.micro_batch_rows)
@@ -105,7 +110,7 @@ class Dmpo(Method):
     def losses(
         self, policy: Policy, rollouts: Rollouts, fixed: Rows, fresh: Rows
     ) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
-        """WDCE is a mean over copies: `rows_per_forward` of them at a time are a term. WDDO needs all of a response."""
+        """Yield WDCE's mean over copies in terms of `rows_per_forward` copies; WDDO needs all copies of a response."""
         if self.loss_kind == "wddo":
             yield from super().losses(policy, rollouts, fixed, fresh)
             return
@@ -113,12 +118,12 @@ class Dmpo(Method):
             part = {key: fresh[key][:, some] for key in ("masked", "copy_weight")}
             rows, metrics = self.loss(policy, rollouts, fixed, fresh | part)
             share = (some.stop - some.start) / self.copies
-            yield share * rows, metrics if some.start == 0 else {}  # the same for all copies of a row
+            yield share * rows, metrics if some.start == 0 else {}  # metrics are equal for all copies of a row
 
     # --- weights ------------------------------------------------------------------------------------------------------
 
     def _weights(self, rollouts: Rollouts, likelihoods: Rows) -> Rows:
-        """The weights w [B], G · softmax of ℓ over each group, and w_base [B]; the model baseline begins at 1."""
+        """Compute the weights w = G · softmax(ℓ) [B] over each group and w_base [B]; the model baseline starts at 1."""
         size = rollouts.group_size
         tilted, reversed_ = self._tilts(rollouts.reward, likelihoods, size)
         weight = group_softmax(tilted, size)
@@ -133,7 +138,7 @@ class Dmpo(Method):
         }
 
     def _tilts(self, reward: Tensor, likelihoods: Rows, group_size: int) -> tuple[Tensor, Tensor]:
-        """ℓ and ℓ⁻ [B]: log weights, up to a constant, of the target and of the target with the reward reversed."""
+        """Compute ℓ and ℓ⁻ [B], unnormalised log weights of the target and of the target with the reward negated."""
         if self.alpha == 0:
             tilted, reversed_ = self.eta * reward, -self.eta * reward
         else:
@@ -142,26 +147,28 @@ class Dmpo(Method):
             reversed_ = self.coefficient * (log_ratio - reward / self.alpha)
         if self.ess_target == 0:
             return tilted, reversed_
+        # The reversed target gets the coefficient of the weights, not a separate one.
         shrink = coefficient_for(tilted, group_size, self.ess_target)
         return shrink * tilted, shrink * reversed_
 
     # --- likelihoods --------------------------------------------------------------------------------------------------
 
     def _log_likelihoods(self, policy: Policy, rollouts: Rollouts, seeds: Seeds) -> Rows:
-        """Log p_old and log p_ref of the responses [B] and the masks behind them, shared with the model baseline."""
+        """Estimate log p_old and log p_ref [B]; also return the masks they share with the model baseline."""
         noise: Rows = {}
         if self.likelihood == "elbo":
             copies = self._draw(rollouts, self.elbo_copies, seeds.child("elbo"))
             noise = {"elbo_masked": copies.masked, "elbo_weight": copies.weight}
             old = self._log_likelihood(policy.model, rollouts, noise)
         else:
+            # The rollout recorded each token's probability given what was committed before: no forward pass is needed.
             old = rollouts.log_prob_t1.sum(1)
         with policy.reference():
             reference = self._log_likelihood(policy.model, rollouts, noise)
         return noise | {"log_old": old, "log_reference": reference, LOGGED + "kl": old - reference}
 
     def _log_likelihood(self, model: nn.Module, rollouts: Rollouts, noise: Rows) -> Tensor:
-        """Log p_θ of the responses [B]: the ELBO on these masks, or of every drawn token in the order it was drawn."""
+        """Estimate log p_θ of the responses [B], by the ELBO on these masks or exactly along the recorded order."""
         if self.likelihood == "elbo":
             return self._elbo(model, rollouts, Copies(noise["elbo_masked"], noise["elbo_weight"]))
         return rollouts.map(lambda r: trajectory(model, *r.inputs, r.step, r.step < r.nfe[:, None]).sum(1))
@@ -183,7 +190,7 @@ class Dmpo(Method):
     # --- WDDO ---------------------------------------------------------------------------------------------------------
 
     def _old_on_masks(self, model: nn.Module, rollouts: Rollouts, sets: int, seeds: Seeds) -> Rows:
-        """Mask sets [B, sets, R, L] and the old ELBO on each [B, sets]; an update uses two."""
+        """Draw mask sets [B, sets, R, L] and compute the old ELBO on each [B, sets]; an update uses two sets."""
         drawn = [self._draw(rollouts, self.copies, seeds.child("wddo", index)) for index in range(sets)]
         return {
             "wddo_masked": torch.stack([copies.masked for copies in drawn], 1),
@@ -192,7 +199,7 @@ class Dmpo(Method):
         }
 
     def _wddo(self, model: nn.Module, rollouts: Rollouts, fixed: Rows, fresh: Rows) -> Tensor:
-        """Two estimates of Δ on independent mask sets, one for each term."""
+        """Compute `wddo_loss` [B] with an independent estimate of Δ, on its own mask set, for each of its two terms."""
         up, down = (
             elbo(model, *rollouts.inputs, Copies(fresh["wddo_masked"][:, i], fresh["wddo_weight"][:, i]))
             - fresh["wddo_old"][:, i]

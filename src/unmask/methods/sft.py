@@ -1,8 +1,8 @@
 """Masked SFT: denoising cross-entropy on demonstrations.
 
 Sources: LLaDA, arXiv 2502.09992, algorithm 2, and d1, arXiv 2504.12216. A buffer holds demonstrations in place of
-rollouts: of the task itself, or the conversations of a corpus (s1K in d1). The end-of-text padding of a response is
-learnt like its other tokens.
+rollouts: those of the task itself, or conversations of a corpus (s1K in d1). The end-of-text padding of a response is
+learnt like any other token.
 """
 
 from __future__ import annotations
@@ -30,14 +30,15 @@ class Sft(Method):
     """Cross-entropy on masked demonstration tokens, weighted by 1/t."""
 
     demonstrations = True
-    right_share: Share  # share of right demonstrations, for tasks that make their own
+    right_share: Share  # share of correct demonstrations, for tasks that generate their own
 
     def usable(self, policy: Policy, task: Task, examples: list[Example], settings: RolloutSettings) -> list[Example]:
-        """Examples whose demonstration fits; a corpus is cut to length instead, so each row only needs to have one.
+        """Select examples whose demonstration fits; conversations of a corpus are truncated instead, and all are kept.
 
-        Says how many are left out. Raises InputError if none is left, or if a row cannot be learnt.
+        Prints how many are left out. Raises InputError if none is left or if a conversation leaves nothing to learn.
         """
         if isinstance(task, Corpus):
+            # Called for its errors: a bad row should stop the run before training starts, not when its turn comes.
             for example in examples:
                 conversation(policy, task, example, settings.length)
             return examples
@@ -52,7 +53,7 @@ class Sft(Method):
             f"than generation_length, {settings.length}; the longest is row {longest + 1} with {sizes[longest]}"
         )
         if not found:
-            raise InputError(f"{said}. Set methods.sft.generation_length to more, or learn a corpus")
+            raise InputError(f"{said}. Increase methods.sft.generation_length or train on a corpus")
         if processes.rank() == 0:
             print(f"{said}. They are left out.", flush=True)
         return found
@@ -60,7 +61,7 @@ class Sft(Method):
     def collect(
         self, policy: Policy, task: Task, examples: list[Example], settings: RolloutSettings, seeds: Seeds
     ) -> Rollouts:
-        """G demonstrations of each example."""
+        """Fill a buffer with G demonstrations of each example."""
         rng = random.Random(seeds.number("demonstrations"))
         repeated = [example for example in examples for _ in range(settings.group_size)]
         if isinstance(task, Corpus):
@@ -69,20 +70,22 @@ class Sft(Method):
         return as_rollouts(policy, task, repeated, texts, settings)
 
     def prepare(self, policy: Policy, rollouts: Rollouts, updates: int, seeds: Seeds) -> Rows:
-        """Nothing stays fixed but the demonstrations."""
+        """Return nothing: only the demonstrations stay fixed."""
         return {}
 
     def refresh(self, policy: Policy, rollouts: Rollouts, fixed: Rows, update: int, seeds: Seeds) -> Rows:
-        """Mask rates t ~ U(0.001, 1) and tokens masked iid with rate t."""
+        """Draw mask ratios t ~ U(0.001, 1) and mask tokens iid with probability t."""
+        # t is bounded away from 0, because the loss is weighted by 1/t.
         generator = seeds.generator("masks", device=rollouts.response.device)
         rate = 1e-3 + (1 - 1e-3) * torch.rand(len(rollouts), 1, generator=generator, device=generator.device)
         noise = torch.rand(rollouts.response.shape, generator=generator, device=generator.device)
+        # In a conversation, prompt tokens share the row with the response and are never masked or counted.
         if rollouts.learnt is None:
             return {"masked": (noise < rate)[:, None], "weight": 1 / rate / rollouts.length}
         masked = (noise < rate) & rollouts.learnt
         return {"masked": masked[:, None], "weight": 1 / rate / rollouts.learnt.sum(1, keepdim=True)}
 
     def loss(self, policy: Policy, rollouts: Rollouts, fixed: Rows, fresh: Rows) -> tuple[Tensor, dict[str, Tensor]]:
-        """(1/L) Σ_{d masked} −log π_θ(o_d | q, õ) / t, as a mean over the buffer; L counts the tokens learnt."""
+        """Compute (1/L) Σ_{d masked} −log π_θ(o_d | q, õ) / t, averaged over the buffer; L counts learnt tokens."""
         score = denoising(policy.model, *rollouts.inputs, Copies(fresh["masked"], fresh["weight"]))
         return -score.mean(1) / rollouts.buffer_rows, {}
