@@ -1,8 +1,9 @@
 """Surrogates of log π_θ(o | q) for masked diffusion models: pure functions of a model, responses and mask draws.
 
-The likelihood of a response is an average over all orders in which its tokens may be unmasked, which nobody can compute
-for long responses. Each paper scores tokens with a few forward passes on chosen, partly masked copies instead. The
-copies are drawn first, as data, so that the current, the old and the reference policy can be scored on the same ones.
+The exact likelihood of a response is an average over all orders in which its tokens can be unmasked, which is
+intractable for long responses. Each paper instead scores tokens with a few forward passes on chosen, partly masked
+copies. The copies are drawn first and passed as data, so that the current, old and reference policy are scored on the
+same ones.
 
 Shapes: B responses, P prompt tokens, L response tokens, K masked copies. `prompt` [B, P] with `prompt_mask` [B, P]
 (False on left padding), `response` [B, L].
@@ -21,10 +22,11 @@ from torch.nn import functional as F
 def token_log_probs(
     model: nn.Module, prompt: Tensor, prompt_mask: Tensor, noisy: Tensor, response: Tensor, scored: Tensor
 ) -> Tensor:
-    """Log π_θ(response_d | prompt, noisy) [B, L] where `scored` [B, L] is True, 0 elsewhere.
+    """Compute log π_θ(response_d | prompt, noisy) [B, L] where `scored` [B, L] is True, 0 elsewhere.
 
-    One forward pass; the head is applied only at the scored positions.
+    Takes one forward pass; the head is applied only at the scored positions.
     """
+    # Without padding no mask is passed, which allows faster attention kernels.
     length = response.shape[1]
     attention = None if bool(prompt_mask.all()) else F.pad(prompt_mask, (0, length), value=True)
     hidden = model.hidden_states(torch.cat((prompt, noisy), dim=1), attention, slice(prompt.shape[1], None))
@@ -37,7 +39,7 @@ def token_log_probs(
 
 @dataclass
 class Copies:
-    """K masked copies of each response, and the weight of each copy in the ELBO."""
+    """K masked copies of each response and the weight of each copy in the ELBO."""
 
     masked: Tensor  # [B, K, L] bool
     weight: Tensor  # [B, K]
@@ -49,21 +51,26 @@ def draw_copies(
     generator: torch.Generator,
     antithetic: bool = True,
 ) -> Copies:
-    """Mask draws for `shape` (B, K, L); with `antithetic`, copies 2j and 2j + 1 mask complementary sets.
+    """Draw masks of `shape` (B, K, L); with `antithetic`, copies 2j and 2j + 1 mask complementary sets.
 
     `uniform` [DMPO, eq. for the ELBO]: a uniform subset of uniform size m, weight L/m. Antithetic pairs draw m from
-    {0..L} and weigh by (L + 1)/m: then a set and its complement have the same law, and the estimate stays unbiased.
-    `bernoulli` [released DMPO code]: λ ~ U(0.1, 1), each token iid with probability λ, weight L/m. Biased, but less
-    noisy at small m. An empty copy weighs nothing.
+    {0..L} and have weight (L + 1)/m: a set and its complement then have the same distribution, and the estimate stays
+    unbiased. `bernoulli` [released DMPO code]: λ ~ U(0.1, 1), each token iid with probability λ, weight L/m. It is
+    biased, but less noisy at small m. An empty copy has weight 0.
+
+    Raises ValueError for an odd number of antithetic copies.
     """
     rows, copies, length = shape
     drawn = (rows, copies // 2 if antithetic else copies, length)
     if antithetic and copies % 2:
-        raise ValueError(f"antithetic copies come in pairs, not {copies}")
+        raise ValueError(f"antithetic copies need an even number, not {copies}")
     noise = torch.rand(drawn, generator=generator, device=generator.device)
     share = torch.rand(drawn[:2], generator=generator, device=generator.device)[..., None]
+    # A single copy has m ≥ 1, since an empty one says nothing. In a pair m = 0 occurs as the complement of a full mask;
+    # m then has L + 1 equally likely values, and the nonempty copies get weight (L + 1)/m.
     if scheme == "uniform":
         size = (share * (length + 1)).long() if antithetic else (share * length).long() + 1
+        # Ranks of iid noise are a uniform permutation; the positions of the first `size` ranks are a uniform subset.
         masked = noise.argsort(-1).argsort(-1) < size
         total = length + 1 if antithetic else length
     else:
@@ -76,7 +83,7 @@ def draw_copies(
 
 
 def denoising(model: nn.Module, prompt: Tensor, prompt_mask: Tensor, response: Tensor, copies: Copies) -> Tensor:
-    """The ELBO of each masked copy [B, K]: weight · Σ_{d masked} log π_θ(o_d | q, õ)."""
+    """Compute the ELBO term of each masked copy [B, K]: weight · Σ_{d masked} log π_θ(o_d | q, õ)."""
     k = copies.masked.shape[1]
     masked = copies.masked.flatten(0, 1)
     repeated = response.repeat_interleave(k, 0)
@@ -88,7 +95,7 @@ def denoising(model: nn.Module, prompt: Tensor, prompt_mask: Tensor, response: T
 
 
 def elbo(model: nn.Module, prompt: Tensor, prompt_mask: Tensor, response: Tensor, copies: Copies) -> Tensor:
-    """Monte-Carlo ELBO [B] ≤ log π_θ(o | q), the mean over the copies."""
+    """Estimate the ELBO [B] ≤ log π_θ(o | q) by the mean over the copies."""
     return denoising(model, prompt, prompt_mask, response, copies).mean(1)
 
 
@@ -96,13 +103,13 @@ def elbo(model: nn.Module, prompt: Tensor, prompt_mask: Tensor, response: Tensor
 
 
 def draw_prompt_drop(prompt_mask: Tensor, probability: float, generator: torch.Generator) -> Tensor:
-    """Prompt tokens to hide [B, P], each iid with `probability`; never padding."""
+    """Draw prompt tokens to mask [B, P], iid with `probability`, never padding."""
     noise = torch.rand(prompt_mask.shape, generator=generator, device=generator.device)
     return (noise < probability) & prompt_mask
 
 
 def mean_field(model: nn.Module, prompt: Tensor, prompt_mask: Tensor, response: Tensor, prompt_drop: Tensor) -> Tensor:
-    """Log π_θ(o_d | q') [B, L]: the response fully masked, the prompt with `prompt_drop` masked [d1, section 3.2]."""
+    """Compute log π_θ(o_d | q') [B, L]: response fully masked, `prompt_drop` masked in the prompt [d1, section 3.2]."""
     mask_id = model.config.mask_token_id
     everywhere = torch.ones_like(response, dtype=torch.bool)
     hidden_response = torch.full_like(response, mask_id)
@@ -114,9 +121,9 @@ def mean_field(model: nn.Module, prompt: Tensor, prompt_mask: Tensor, response: 
 
 
 def draw_coupled(shape: tuple[int, ...], generator: torch.Generator, rows: int = 1) -> tuple[Tensor, Tensor]:
-    """Mask rates t ~ U(0.2, 0.8) [B] and the tokens of the first pass of each pair [B, L], iid masked with rate t.
+    """Draw mask ratios t ~ U(0.2, 0.8) [B] and the first mask of each pair [B, L], iid with probability t.
 
-    `rows` of them, one after the other, share a rate.
+    Each run of `rows` consecutive rows shares a ratio.
     """
     rate = 0.2 + 0.6 * torch.rand(-(-shape[0] // rows), generator=generator, device=generator.device)
     rate = rate.repeat_interleave(rows)[: shape[0]]
@@ -126,10 +133,10 @@ def draw_coupled(shape: tuple[int, ...], generator: torch.Generator, rows: int =
 def coupled(
     model: nn.Module, prompt: Tensor, prompt_mask: Tensor, response: Tensor, rate: Tensor, first: Tensor
 ) -> Tensor:
-    """½ [log π_θ(o_d | q) + w_d · log π_θ(o_d | q, pair)] for each token [B, L] [DiffuCoder, section 4].
+    """Compute ½ [log π_θ(o_d | q) + w_d · log π_θ(o_d | q, pair)] per token [B, L] [DiffuCoder, section 4].
 
     The pair masks `first` [B, L] and its complement, so each token is scored in exactly one of the two passes; w_d is
-    1/t where `first` masks the token and 1/(1 − t) elsewhere.
+    1/t where `first` masks the token and 1/(1 − t) elsewhere. Takes three forward passes.
     """
     mask_id = model.config.mask_token_id
     full = mean_field(model, prompt, prompt_mask, response, torch.zeros_like(prompt, dtype=torch.bool))
@@ -145,7 +152,7 @@ def coupled(
 
 
 def draw_stage(nfe: Tensor, generator: torch.Generator) -> Tensor:
-    """τ ~ U{0..T − 1} [B], a denoising step of each response, T = `nfe` [B]."""
+    """Draw a denoising step τ ~ U{0..T − 1} [B] for each response, T = `nfe` [B]."""
     noise = torch.rand(nfe.shape, generator=generator, device=generator.device)
     return torch.minimum((noise * nfe).long(), (nfe - 1).clamp(min=0))  # the product may round up to T
 
@@ -153,14 +160,15 @@ def draw_stage(nfe: Tensor, generator: torch.Generator) -> Tensor:
 def two_stage(
     model: nn.Module, prompt: Tensor, prompt_mask: Tensor, response: Tensor, step: Tensor, tau: Tensor
 ) -> Tensor:
-    """Two-stage mean field [B, L] [DiFFPO, 2-MF]: one forward on the masked response, one on the latent z_τ.
+    """Compute the two-stage mean field [B, L] [DiFFPO, 2-MF]: one pass on the masked response, one on the latent z_τ.
 
-    z_τ is what the sampler saw at step τ: tokens committed before it. Those are scored without any token given, all
-    others given z_τ. At τ = 0 this is the mean field.
+    z_τ is the sampler's input at step τ, in which tokens committed before τ are visible. Those tokens are scored with
+    the response fully masked, all others given z_τ. At τ = 0 this is the mean field.
     """
     mask_id = model.config.mask_token_id
     early = step < tau[:, None]
     nothing = torch.full_like(response, mask_id)
+    # Each token is scored in exactly one of the two passes and is 0 in the other, so the results add up.
     first = token_log_probs(model, prompt, prompt_mask, nothing, response, early)
     return first + token_log_probs(model, prompt, prompt_mask, response.masked_fill(~early, mask_id), response, ~early)
 
@@ -168,12 +176,13 @@ def two_stage(
 def trajectory(
     model: nn.Module, prompt: Tensor, prompt_mask: Tensor, response: Tensor, step: Tensor, counted: Tensor
 ) -> Tensor:
-    """Exact log-probability of each `counted` token [B, L] given what was committed before its step; T forward passes.
+    """Compute the exact log-probability of each `counted` token [B, L] given the tokens committed before its step.
 
-    Its sum is log p_θ(o | q; σ) for the order σ in which the sampler unmasked, if it committed one token a step.
+    Takes T forward passes. If the sampler committed one token per step, the sum is log p_θ(o | q; σ) for its order σ.
     """
     mask_id = model.config.mask_token_id
     total = torch.zeros(response.shape, device=response.device)
+    # Passes after the last counted token would score nothing.
     for now in range(int(step[counted].max()) + 1):
         scored = (step == now) & counted
         seen = response.masked_fill(step >= now, mask_id)

@@ -1,6 +1,6 @@
-"""Checks of what a method returns: one row for each response, losses and metrics one number for each.
+"""Shape checks of a method's return values: one row per response, and one number per response in losses and metrics.
 
-A mean over the rows would train as well, with a gradient that depends on how the buffer is cut into parts.
+A loss averaged over rows would train without an error, but its gradient would depend on how the buffer is split.
 """
 
 from __future__ import annotations
@@ -13,38 +13,39 @@ from unmask.files import InputError
 
 
 def check_rows(method: object, function: str, found: Any, count: int) -> dict[str, Tensor]:
-    """Return `found`, what `prepare` or `refresh` of a method returned for `count` responses.
+    """Return `found`, the result of a method's `prepare` or `refresh` for `count` responses, after checking it.
 
     Raises InputError unless it is a dictionary of tensors whose first axis runs over the responses.
     """
     if not isinstance(found, dict):
         raise InputError(f"{_name(method)}.{function} returned {_shape(found)}, not a dictionary of tensors by name")
+    # Further axes are up to the method. A scalar tensor has shape[:1] == () and is caught, too.
     for key, value in found.items():
         if not isinstance(value, Tensor) or value.shape[:1] != (count,):
             raise InputError(
                 f"{_name(method)}.{function} returned {_shape(value)} as {key!r} for {count} responses. The first axis "
-                f"has to run over the responses: expand what they share to [{count}, …]"
+                f"must run over the responses: expand shared values to [{count}, …]"
             )
     return found
 
 
 def check_losses(method: object, rows: Any, metrics: Any, count: int) -> None:
-    """Raise InputError unless a loss of `count` responses, and each of its metrics, is one number a response."""
+    """Raise InputError unless the loss and every metric of `count` responses has one number per response."""
     if not isinstance(rows, Tensor) or rows.shape != (count,):
         raise InputError(
-            f"{_name(method)}.loss returned {_shape(rows)} for {count} responses, not one loss for each, [{count}]. Do "
-            "not average over the responses: divide each one's loss by rollouts.buffer_rows"
+            f"{_name(method)}.loss returned {_shape(rows)} for {count} responses, not one per response, [{count}]. Do "
+            "not average over the responses; divide each loss by rollouts.buffer_rows"
         )
     for key, value in metrics.items():
         if not isinstance(value, Tensor) or value.shape != (count,):
             raise InputError(
                 f"{_name(method)}.loss returned {_shape(value)} as metric {key!r} for {count} responses, not one value "
-                f"for each, [{count}]. The trainer averages them over the buffer"
+                f"per response, [{count}]. Do not average it; the trainer averages metrics over the buffer"
             )
 
 
 def _name(method: object) -> str:
-    """The class and its module, as a reader finds it."""
+    """Return the qualified name of the method's class, by which a user finds its file."""
     return f"{type(method).__module__}.{type(method).__qualname__}"
 
 

@@ -1,4 +1,4 @@
-"""Conversations of a corpus in place of rollouts."""
+"""Rollout buffers filled with conversations of a corpus, for SFT."""
 
 from __future__ import annotations
 
@@ -15,15 +15,17 @@ from unmask.tasks import Corpus, Example, name_of
 
 
 def as_sequences(policy: Policy, corpus: Corpus, examples: list[Example], settings: RolloutSettings) -> Rollouts:
-    """Conversations of a corpus in place of rollouts: no separate prompt, `learnt` marks the tokens after it.
+    """Build a buffer of conversations without a separate prompt; `learnt` marks the tokens after each prompt.
 
-    Prompts of different lengths then start at the same column and need no attention mask. There is no reward.
+    Prompts of different lengths thus start at the same column and need no attention mask. Rewards are NaN.
     """
     found = [conversation(policy, corpus, example, settings.length) for example in examples]
     response = torch.tensor([ids for ids, _ in found], device=policy.model.device)
     start = torch.tensor([asked for _, asked in found], device=policy.model.device)
     learnt = torch.arange(settings.length, device=policy.model.device) >= start[:, None]
+    # The whole conversation is the response; the prompt has zero columns.
     nothing = response[:, :0]
+    # NaN, not 0: a corpus cannot reward anything, and metrics must not show it as a failure.
     unknown = torch.full((len(examples),), torch.nan, device=policy.model.device)
     given = Completions.given(response)
     return Rollouts(
@@ -41,11 +43,11 @@ def as_sequences(policy: Policy, corpus: Corpus, examples: list[Example], settin
 
 
 def conversation(policy: Policy, corpus: Corpus, example: Example, length: int) -> tuple[list[int], int]:
-    """Token ids of prompt and response, cut or padded to `length` with end of text, and how many belong to the prompt.
+    """Return the token ids of prompt and response, truncated or padded to `length`, and the prompt's token count.
 
-    As in d1's SFT code the prompt is counted on its own, with a line break after it. So the first token of the header
-    in front of the response counts as prompt, and the rest of the header is learnt. Raises InputError if nothing is
-    left to learn, or if the tokenizer lacks a token of the response.
+    Padding is end of text. As in d1's SFT code, the prompt is tokenized separately, followed by a line break. The first
+    token of the response's header thus counts as prompt, and the rest of the header is learnt. Raises InputError if the
+    prompt leaves no room for a response or if the tokenizer has no token for part of the response.
     """
     asked = corpus.messages(example)
     answer = {"role": "assistant", "content": corpus.demonstration(example, length, True, random.Random(0))}
@@ -54,7 +56,8 @@ def conversation(policy: Policy, corpus: Corpus, example: Example, length: int) 
     ids = tokenizer(f"{template([*asked, answer], tokenize=False)}", add_special_tokens=False).input_ids[:length]
     what = f"tasks.{name_of(corpus)}: the row with the question {example['question'][:200]!r}"
     if len(prompt) >= length:
-        raise InputError(f"{what} has a prompt of {len(prompt)} tokens; set methods.sft.generation_length to more")
+        raise InputError(f"{what} has a prompt of {len(prompt)} tokens; increase methods.sft.generation_length")
+    # Only the response is learnt, so unknown tokens in the prompt are tolerated.
     if tokenizer.unk_token_id is not None and tokenizer.unk_token_id in ids[len(prompt) :]:
-        raise InputError(f"{what}: the tokenizer has no token for part of its response; take another model or corpus")
+        raise InputError(f"{what}: the tokenizer has no token for part of its response; use another model or corpus")
     return ids + [policy.eot] * (length - len(ids)), len(prompt)
