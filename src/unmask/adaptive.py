@@ -1,9 +1,9 @@
-"""The adaptive sampler: a head that looks at the prompt and chooses the entropy bound of its decoding.
+"""Threshold head of the adaptive sampler: it reads the prompt and chooses the entropy bound for decoding.
 
-The threshold is an action of the policy like a token [DiFFPO, arXiv 2510.02212]: while training it is drawn from a
+The threshold is an action of the policy, like a token [DiFFPO, arXiv 2510.02212]. In training it is drawn from a
 Gaussian in logit space, z = μ_φ(s) + σ·ε and γ = γ_max · sigmoid(z), and its density enters the policy-gradient loss.
-The state s is the hidden state of the last column before the response (or before each block), as it was at the first
-forward pass; it is recorded with the rollout and is data in the loss. Head, γ_max, σ are our choice: none is public.
+The state s is the hidden state of the last column before the response (or before each block) at the first forward pass;
+it is recorded with the rollout and treated as data in the loss. Head, γ_max and σ are our choice; none is published.
 """
 
 from __future__ import annotations
@@ -21,52 +21,56 @@ FILE = "threshold_head.safetensors"
 
 
 class ThresholdHead(nn.Module):
-    """μ_φ: hidden states [..., D] -> means [...] of the threshold's logit."""
+    """Network μ_φ from hidden states [..., D] to means [...] of the threshold's logit."""
 
     def __init__(self, hidden_size: int, width: int, gamma: float, gamma_max: float) -> None:
         super().__init__()
         self.gamma_max = gamma_max
         self.inner = nn.Linear(hidden_size, width)
         self.outer = nn.Linear(width, 1)
-        nn.init.zeros_(self.outer.weight)  # an untrained head chooses `gamma` for every prompt
+        # An untrained head chooses `gamma` for every prompt: zero weights, and a bias that inverts γ_max · sigmoid.
+        nn.init.zeros_(self.outer.weight)
         nn.init.constant_(self.outer.bias, math.log(gamma / (gamma_max - gamma)))
 
     @classmethod
     def of(cls, sampler: dict[str, Any], hidden_size: int, seed: int) -> ThresholdHead:
-        """An untrained head for an adaptive sampler."""
+        """Create an untrained head for an adaptive sampler."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return cls(hidden_size, sampler["width"], sampler["gamma"], sampler["gamma_max"])
 
     def forward(self, state: Tensor) -> Tensor:
-        """The mean of the threshold's logit."""
+        """Compute the mean of the threshold's logit."""
         return self.outer(torch.tanh(self.inner(state.float())))[..., 0]
 
     def gamma(self, logit: Tensor) -> Tensor:
-        """γ = γ_max · sigmoid(z)."""
+        """Compute γ = γ_max · sigmoid(z)."""
         return self.gamma_max * torch.sigmoid(logit)
 
     def save(self, folder: Path) -> None:
         """Write the head into an adapter's folder."""
+        # gamma_max is no parameter but defines what the logits mean, so it travels with the weights.
         tensors = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
         save_file(tensors, folder / FILE, metadata={"gamma_max": repr(self.gamma_max)})
 
     @classmethod
     def load(cls, folder: Path, device: torch.device | str = "cpu") -> ThresholdHead | None:
-        """The head in an adapter's folder; None if it has none."""
+        """Load the head in an adapter's folder; None if there is none."""
         if not (Path(folder) / FILE).exists():
             return None
         with safe_open(Path(folder) / FILE, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             gamma_max = float(file.metadata()["gamma_max"])
         width, hidden_size = tensors["inner.weight"].shape
+        # The initial γ is overwritten by the loaded weights; it only has to be below gamma_max.
         head = cls(hidden_size, width, gamma_max / 2, gamma_max)
         head.load_state_dict(tensors)
         return head.to(device)
 
 
 def log_density(logit: Tensor, mean: Tensor, sigma: float) -> Tensor:
-    """Log N(z; μ, σ²) [B] of the recorded logits [B, N], summed over those that were drawn (the others are NaN)."""
+    """Compute log N(z; μ, σ²) [B] of the recorded logits [B, N], summed over those drawn (the others are NaN)."""
+    # Undrawn entries are zeroed twice: first to keep NaN out of the arithmetic, then to drop the constant terms.
     drawn = ~logit.isnan()
     z = torch.where(drawn, logit - mean, 0.0) / sigma
     each = -0.5 * z.square() - math.log(sigma) - 0.5 * math.log(2 * math.pi)

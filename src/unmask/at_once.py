@@ -1,14 +1,15 @@
-"""How many rows of logits exist at once, wherever the head is applied to a few rows at a time. Torch-free, for `plan`.
+"""Number of rows of logits computed at once wherever the head is applied in parts. No torch import, for `plan`.
 
-Fewer rows take less memory; on a processor they cost a tenth of the time or less, a GPU is kept busy by more of them.
+Fewer rows take less memory. On a CPU they cost at most a tenth of the time; a GPU needs more rows to be kept busy.
 """
 
 from __future__ import annotations
 
+# Largest number of logits held at once.
 CPU_LOGITS = 2**22  # 16 MiB in fp32
 GPU_LOGITS = 2**24  # 64 MiB
 
 
 def rows_at_once(device_type: str, vocabulary: int) -> int:
-    """Rows of `vocabulary` logits, at least one; `device_type` as torch names it."""
+    """Return how many rows of `vocabulary` logits fit, at least one; `device_type` as in torch."""
     return max(1, (CPU_LOGITS if device_type == "cpu" else GPU_LOGITS) // vocabulary)

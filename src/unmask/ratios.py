@@ -1,7 +1,7 @@
-"""What the GRPO family shares: token log-probabilities under the old, reference and new policy, and the clipped loss.
+"""Shared parts of the GRPO family: token log-probabilities of old, reference and new policy, and the clipped loss.
 
-A method brings `draw`, the random masks of one update, and `score`, its surrogate on them. The same masks serve the
-old, the reference and the new policy, so that the ratio compares like with like.
+A method supplies `draw`, the random masks of an update, and `score`, its surrogate on them. The old, reference and new
+policy are scored on the same masks, so that ratios are not distorted by mask noise.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from unmask.seeding import Seeds
 
 Draw = Callable[[Rollouts, torch.Generator], Rows]
 Score = Callable[[nn.Module, Rollouts, Rows], Tensor]
-EACH = "each."  # marks tensors [B, updates, …] that hold a value for each update of the buffer
+EACH = "each."  # prefix of tensors [B, updates, …] that hold a value for each update of the buffer
 
 
 def prepare_ratios(
@@ -32,14 +32,20 @@ def prepare_ratios(
     advantage: Tensor,
     micro_batch_rows: int = 0,
 ) -> Rows:
-    """Masks, and old and reference log-probabilities on them, for each update of a buffer."""
+    """Draw masks for each update of a buffer and compute old and reference log-probabilities on them.
+
+    Returns Rows for `at_update`, `at_micro_step` and `ratio_loss`.
+    """
     device = rollouts.response.device
     noise = [draw(rollouts, seeds.generator("noise", update, device=device)) for update in range(updates)]
-    # Where nothing is random, one scoring serves all updates.
+
+    # Without randomness (no prompt masking, say) all updates have equal masks, and scoring once is enough.
     distinct = noise[:1] if all(_equal(rows, noise[0]) for rows in noise) else noise
     old = [_score_all(score, policy.model, rollouts, rows) for rows in distinct] * (updates // len(distinct))
     with policy.reference():
         reference = [_score_all(score, policy.model, rollouts, rows) for rows in distinct] * (updates // len(distinct))
+
+    # Per-update values are stacked on axis 1, because the first axis of Rows runs over responses.
     fixed = {EACH + name: torch.stack([rows[name] for rows in noise], 1) for name in noise[0]}
     return fixed | {
         EACH + "old": torch.stack(old, 1),
@@ -51,26 +57,27 @@ def prepare_ratios(
 
 
 def token_weights(counted: Tensor, micro_batch_rows: int) -> Tensor:
-    """The weight of each counted token [B, L] in the loss; they sum to 1.
+    """Compute the weight of each counted token [B, L] in the loss; the weights sum to 1.
 
-    Every token weighs the same, or, with `micro_batch_rows`, every micro-batch: the released trainers average over the
-    tokens of a device's micro-batch, then over micro-batches, so tokens weigh more where responses are short.
+    All tokens have equal weight or, with `micro_batch_rows`, all micro-batches have: the released trainers average over
+    the tokens of a micro-batch, then over micro-batches, so tokens of micro-batches with short responses weigh more.
     """
     micro_batches = counted.split(micro_batch_rows or len(counted))
     return torch.cat([part / part.sum() for part in micro_batches]) / len(micro_batches)
 
 
 def at_micro_step(fixed: Rows, update: int, micro_step: Tensor, count: int) -> Rows:
-    """The values that the released codes take at an update: their index counts micro-steps, `count` of them an update.
+    """Select the values that the released codes use at an update, which index by micro-step (`count` per update).
 
-    `micro_step` [B] says in which of them a row is. A row then meets only some of the updates' masks, again and again.
+    `micro_step` [B] is the micro-step of each row. Each row then sees only some of the updates' masks, repeatedly.
     """
     updates = fixed[EACH + "old"].shape[1]
     return at_update(fixed, (update * count + micro_step) % updates)
 
 
 def at_update(fixed: Rows, update: int | Tensor) -> Rows:
-    """The values of one update, or of one for each row [B]."""
+    """Select the values of an update, given as one index or one per row [B]."""
+    # Indexing by (row, update) works for a shared update as well as for one per row.
     every = torch.arange(len(fixed["advantage"]), device=fixed["advantage"].device)
     return {name.removeprefix(EACH): rows[every, update] for name, rows in fixed.items() if name.startswith(EACH)}
 
@@ -84,8 +91,12 @@ def ratio_loss(
     kl_penalty: float,
     weight: Tensor | float = 1.0,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Σ_d weight_d · clipped loss + β · k3 [b], summed under `token_weights`: tokens up to the first end of text."""
+    """Compute weight · clipped loss + β · k3, summed over tokens under `token_weights` [b], and metrics.
+
+    Only tokens up to the first end of text count.
+    """
     per_token, clipped = clipped_loss(new, fresh["old"], fixed["advantage"][:, None], clip)
+    # Importance weights apply to the policy gradient only, not to the KL penalty.
     per_token = weight * per_token + kl_penalty * k3(new, fresh["reference"])
     share = (clipped * rollouts.counted).sum(1) / rollouts.counted.sum(1)
     return (per_token * fixed["token_weight"]).sum(1), {"kl": fixed["kl"], "clipped": share}

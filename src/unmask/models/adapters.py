@@ -51,6 +51,7 @@ def load_adapter(model: LladaForMaskedDiffusion, folder: Path) -> Any:
     from peft import LoraConfig, get_peft_model
 
     targets = {name.rpartition(".")[2] for name, _ in tensors}
+    # `_read_config` has made sure that no other setting affects the forward pass.
     settings = {key: config[key] for key in ("r", "lora_alpha", "lora_dropout", "use_rslora") if key in config}
     # Use short target names, as training writes them. With only some layers adapted, short names would match too many
     # modules, so full names are needed.
@@ -149,6 +150,7 @@ def multiply_in_the_bases_type(model: LladaForMaskedDiffusion) -> None:
 def _read_config(file: Path) -> dict[str, Any]:
     """Read an adapter's settings. Raises InputError that lists every unsupported one."""
     config = read_json(file)
+    # A key we do not know, from a newer PEFT for example, is harmless as long as it is switched off.
     wrong = [f"{key} {config[key]!r}" for key in config.keys() - KNOWN if key != "bias" and config[key]]
     wrong += [f"{key} {config.get(key)!r}" for key in ("r", "lora_alpha") if not _positive(config.get(key))]
     if config.get("peft_type") != "LORA":
@@ -183,6 +185,7 @@ def _read_tensors(
         with safe_open(file, "pt") as stored:
             names = list(stored.keys())
             found, unexpected = _translated(names, modules, model_type)
+            # Other dtypes, such as those of quantised weights, cannot be cast to fp32 as they are.
             unexpected |= {name for name in found.values() if stored.get_slice(name).get_dtype() not in FLOATS}
             tensors = {place: stored.get_tensor(name) for place, name in found.items() if name not in unexpected}
     except (OSError, SafetensorError) as error:

@@ -23,6 +23,7 @@ PAPERS = {
     "dmpo": "Yuchen Zhu, Wei Guo, Jaemoo Choi, Petr Molodyk, Bo Yuan, Molei Tao, Yongxin Chen: arXiv 2510.08233 (DMPO)",
     "diffpo": "Hanyang Zhao, Dawen Liang, Wenpin Tang, David Yao, Nathan Kallus: arXiv 2510.02212 (DiFFPO)",
 }
+# Columns of metrics.csv that the card shows, with their labels.
 FIGURES = {
     "reward": "mean reward of a response",
     "accuracy": "share of responses that are right (strict)",
