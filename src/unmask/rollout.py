@@ -136,8 +136,8 @@ def roll_out(policy: Policy, task: Task, examples: list[Example], settings: Roll
         x.repeat_interleave(settings.group_size, 0) for x in _prompts(policy, task, examples, settings)
     )
 
-    # No dropout by default, so that the recorded probabilities are those of the policy itself. DMPO's released trainer
-    # samples with dropout.
+    # No dropout by default, so that the recorded probabilities are those of the policy itself. The released trainers of
+    # d1 and DMPO sample with dropout.
     policy.model.train(settings.dropout)
     share = processes.share(len(prompt))
     tokens = (share.stop - share.start) * settings.length
