@@ -73,7 +73,7 @@ class Diffpo(Method):
         return {} if self.learn == "sampler" else at_update(fixed, update)
 
     def loss(self, policy: Policy, rollouts: Rollouts, fixed: Rows, fresh: Rows) -> tuple[Tensor, dict[str, Tensor]]:
-        """Compute the clipped losses of tokens and thresholds, those of them that are trained."""
+        """Compute the clipped losses of tokens and of thresholds, whichever are trained."""
         # With a frozen model the token losses would have no gradient.
         rows, metrics = (0.0, {}) if self.learn == "sampler" else self._token_loss(policy, rollouts, fixed, fresh)
         if self.learn == "model":

@@ -110,7 +110,7 @@ class Dmpo(Method):
     def losses(
         self, policy: Policy, rollouts: Rollouts, fixed: Rows, fresh: Rows
     ) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
-        """Yield WDCE's mean over copies in terms of `rows_per_forward` copies; WDDO needs all copies of a response."""
+        """Yield WDCE in parts of `rows_per_forward` copies, weighted by their share; WDDO needs all copies at once."""
         if self.loss_kind == "wddo":
             yield from super().losses(policy, rollouts, fixed, fresh)
             return

@@ -185,7 +185,7 @@ def _read_tensors(
         with safe_open(file, "pt") as stored:
             names = list(stored.keys())
             found, unexpected = _translated(names, modules, model_type)
-            # Other dtypes, such as those of quantised weights, cannot be cast to fp32 as they are.
+            # Other dtypes, such as those of quantised weights, cannot simply be cast to fp32.
             unexpected |= {name for name in found.values() if stored.get_slice(name).get_dtype() not in FLOATS}
             tensors = {place: stored.get_tensor(name) for place, name in found.items() if name not in unexpected}
     except (OSError, SafetensorError) as error:

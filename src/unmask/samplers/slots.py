@@ -153,7 +153,7 @@ class Slots:
             store[:, :, some] = kept
         return hidden
 
-    # --- what follows it ----------------------------------------------------------------------------------------------
+    # --- after a forward pass -----------------------------------------------------------------------------------------
 
     def keep(self, chosen: Tensor, token: Tensor, log_prob_t1: Tensor, entropy: Tensor) -> None:
         """Commit the chosen positions [S, K] of the active blocks and count the forward pass.
