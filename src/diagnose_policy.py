@@ -1,4 +1,4 @@
-"""Hold a run's surrogates against its policy, step by step, on responses of the policy to test examples.
+"""Compare likelihood surrogates with a run's policy per denoising step, on the policy's responses to test examples.
 
 python src/diagnose_policy.py results/laptop/runs/base/sudoku/default/seed-0/spec.yaml --diagnosis …/spec.yaml
 --weights …/weights --data results/laptop/data/sudoku/test.parquet --out …/diagnosis-surrogates.parquet
@@ -23,23 +23,26 @@ from unmask.spec import DataSpec, DiagnosisSpec, Run
 
 
 def main() -> None:
-    """Write a row for each denoising step and surrogate."""
+    """Write one row per denoising step and surrogate."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("spec", type=Path)
     parser.add_argument("--diagnosis", type=Path, required=True)
     parser.add_argument("--weights", type=Path, required=True)
-    parser.add_argument("--adapter", type=Path, help="what the run trained; none for the base model")
+    parser.add_argument("--adapter", type=Path, help="trained adapter; omit for the base model")
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--test-spec", type=Path, required=True, help="spec.yaml of --data: how problems are posed")
+    parser.add_argument("--test-spec", type=Path, required=True, help="spec.yaml of --data, with the prompt settings")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--manifest", type=Path, help="what the rows were made of; with --digest")
-    parser.add_argument("--digest", help="of the run, the diagnosis and the test data, as the workflow computes it")
+    parser.add_argument("--manifest", type=Path, help="provenance file to write; needs --digest")
+    parser.add_argument("--digest", help="digest of run, diagnosis and test data, as computed by the workflow")
     args = parser.parse_args()
+
     began = time.monotonic()
-    torch.set_num_threads(1)  # the same sums in the same order for any number of cores
+    torch.set_num_threads(1)  # fixed summation order, whatever the number of cores
     run, spec = Run.read(args.spec), DiagnosisSpec.read(args.diagnosis)
     check_base(args.weights)
     policy = Policy.load(args.weights, args.adapter, **run.numbers)
+
+    # One response per example, without dropout: the gaps are those of the policy itself.
     settings = RolloutSettings(
         group_size=1,
         length=spec.generation_length,
@@ -53,12 +56,16 @@ def main() -> None:
     task = tasks.load_for_test(run.task, DataSpec.read(args.test_spec))
     examples = read_examples(args.data)[: spec.examples]
     made = roll_out(policy, task, examples, settings, Seeds(("diagnose", run.seed)))
+
+    # Surrogates take no gradient, so LoRA's matrices can be cast once instead of at every forward pass.
     labels = {"method": run.method, "task": run.task, "variant": run.variant, "seed": run.seed}
     with policy.narrowed():
         rows = surrogate_gaps(policy.model, made)
+
     inputs = {"diagnosis": args.diagnosis, "weights": args.weights, "data": args.data, "test_spec": args.test_spec}
     inputs |= {"adapter": args.adapter} if args.adapter else {}
-    if args.manifest:  # it must not tell of files that have been replaced since
+    # Remove the old manifest first: if writing fails halfway, none must describe files that have been replaced.
+    if args.manifest:
         forget(args.manifest)
     write_rows(args.out, [labels | row for row in rows])
     if args.manifest:

@@ -1,4 +1,4 @@
-"""Examine one run's policy on the test split and write one row a sample.
+"""Evaluate one run's policy on a test split and write one row per sample.
 
 python src/evaluate_policy.py …/runs/dmpo/sudoku/default/seed-0/spec.yaml --evaluation …/evaluations/papers/spec.yaml
 --weights …/weights --adapter …/adapter --data …/test.parquet --samples …/samples-papers.parquet
@@ -27,42 +27,58 @@ from unmask.spec import DataSpec, EvaluationSpec, Run
 
 
 def main() -> None:
-    """Write the samples of one evaluation, under the lock of its parts. --data are of its task, or the run's."""
+    """Write the samples of one evaluation while holding the lock on its folder of finished shards.
+
+    --data belong to the evaluation's task if it names one, else to the run's task.
+    """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("spec", type=Path)
     parser.add_argument("--evaluation", type=Path, required=True)
     parser.add_argument("--weights", type=Path, required=True)
-    parser.add_argument("--adapter", type=Path, help="what the run trained; none for the base model")
+    parser.add_argument("--adapter", type=Path, help="trained adapter; omit for the base model")
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--test-spec", type=Path, required=True, help="spec.yaml of --data: how problems are posed")
+    parser.add_argument("--test-spec", type=Path, required=True, help="spec.yaml of --data, with the prompt settings")
     parser.add_argument("--samples", type=Path, required=True)
-    parser.add_argument("--manifest", type=Path, help="what the samples were made of; with --digest")
-    parser.add_argument("--digest", help="of the run, the evaluation and the test data, as the workflow computes it")
+    parser.add_argument("--manifest", type=Path, help="provenance file to write; needs --digest")
+    parser.add_argument("--digest", help="digest of run, evaluation and test data, as computed by the workflow")
     args = parser.parse_args()
+
+    # Rank 0 takes the lock for all ranks; nobody touches the shards before it has it.
     parts = args.samples.with_suffix(".parts")
     with processes.joined(), held(parts) if processes.rank() == 0 else contextlib.nullcontext() as lock:
-        processes.wait()  # for the lock, which is the first one's
+        processes.wait()
         examine(args, parts, lock)
 
 
 def examine(args: argparse.Namespace, parts: Path, lock: Lock | None) -> None:
-    """Write all samples, then drop the parts. Without lock: only help."""
+    """Evaluate, write all samples, then delete the shards; ranks without the lock compute shards only.
+
+    Raises InputError if a prompt does not fit the model or an input is damaged, TransientError if the lock is lost.
+    """
     began = time.monotonic()
-    torch.set_num_threads(1)  # the same sums in the same order for any number of cores
+    torch.set_num_threads(1)  # fixed summation order, whatever the number of cores
     spec = EvaluationSpec.read(args.evaluation)
     run = Run.read(args.spec).examined_by(spec)
     inputs = {"evaluation": args.evaluation, "weights": args.weights, "data": args.data, "test_spec": args.test_spec}
     check_base(args.weights)
     policy = Policy.load(args.weights, args.adapter, **run.numbers)
     inputs |= {"adapter": args.adapter} if args.adapter else {}
+
+    # Shards of an interrupted evaluation are reused only if spec, weights, adapter and data are unchanged.
     kept = Kept(parts, identity(run, inputs))
     task, examples = tasks.load_for_test(run.task, DataSpec.read(args.test_spec)), read_examples(args.data)
-    posed(policy, task, examples, max(spec.lengths))  # a prompt that is too long is found before hours of work
+
+    # Tokenise every prompt now, so that one that is too long fails before hours of decoding.
+    posed(policy, task, examples, max(spec.lengths))
     rows = evaluate(policy, task, examples, run, spec, kept)
     if lock is None:
         return
+
+    # Another process may have taken over a lock that looked dead; it would be writing the same file now.
     lock.check()
-    if args.manifest:  # it must not tell of files that have been replaced since
+
+    # Remove the old manifest first: if writing fails halfway, none must describe files that have been replaced.
+    if args.manifest:
         forget(args.manifest)
     write_rows(args.samples, rows)
     if args.manifest:

@@ -29,43 +29,53 @@ from unmask.trainer import Trainer
 
 
 def main() -> None:
-    """Train under the run's lock; a signal ends it with a checkpoint and exit code 75."""
+    """Train while holding the run's lock; on SIGTERM or SIGUSR1, write a checkpoint and exit with code 75."""
+    # Before anything slow: a signal that arrives while models load must not be lost.
     asked = preemption.watch()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("spec", type=Path)
     parser.add_argument("--weights", type=Path, required=True)
-    parser.add_argument("--init-adapter", type=Path, help="the adapter to start from, for a run that continues another")
-    parser.add_argument("--checkpoint-minutes", type=float, default=10.0, help="between two checkpoints")
+    parser.add_argument("--init-adapter", type=Path, help="adapter of the run to start from (start_from)")
+    parser.add_argument("--checkpoint-minutes", type=float, default=10.0, help="minutes between two checkpoints")
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--validation", type=Path, help="the split by which the best policy is kept; else the last is")
+    parser.add_argument("--validation", type=Path, help="validation split for keeping the best policy; else the last")
     parser.add_argument("--base", type=Path, help="spec.yaml of the base model, for the model card")
-    parser.add_argument("--scale", default="SCALE", help="its name in paths, for the model card")
-    parser.add_argument("--fidelity", default="corrected", help="whose settings, for the model card")
-    parser.add_argument("--overwrite-above", type=float, default=1.0, help="GPU-hours of a finished run to refuse")
+    parser.add_argument("--scale", default="SCALE", help="name of the scale, for the model card")
+    parser.add_argument("--fidelity", default="corrected", help="name of the fidelity, for the model card")
+    parser.add_argument("--overwrite-above", type=float, default=1.0, help="GPU-hours above which no run is replaced")
     parser.add_argument("--adapter", type=Path, required=True)
     parser.add_argument("--metrics", type=Path, required=True)
     parser.add_argument("--manifest", type=Path, required=True)
     args = parser.parse_args()
+
+    # Rank 0 takes the lock for all ranks; nobody reads or writes the run's folder before it has it.
     with processes.joined(), held(args.adapter.parent) if processes.rank() == 0 else contextlib.nullcontext() as lock:
-        processes.wait()  # for the lock, which is the first one's
+        processes.wait()
         train(args, lock, asked)
 
 
 def train(args: argparse.Namespace, lock: Lock | None, asked: Callable[[], bool]) -> None:
-    """Write the adapter, metrics.csv and, last, the manifest; then drop the checkpoints. Without lock: only help."""
+    """Train, write the adapter, metrics.csv and, last, the manifest, then delete the checkpoints.
+
+    Ranks without the lock train but write nothing. Raises InputError if an input is missing or damaged, or an expensive
+    finished run would be replaced; TransientError if the lock is lost or another job removes the adapter.
+    """
 
     def asked_to_stop() -> bool:
+        # Polled after every update: stop before the next checkpoint if another process has taken the lock over.
         if lock:
             lock.check()
         return asked()
 
     began = time.monotonic()
-    torch.set_num_threads(1)  # the same sums in the same order for any number of cores
+    torch.set_num_threads(1)  # fixed summation order, whatever the number of cores
     run, base = Run.read(args.spec), ModelSpec.read(args.base) if args.base else None
     if run.training["validate_every"] and not args.validation:
-        raise InputError(f"{args.spec}: its validate_every asks for the validation split: give --validation")
+        raise InputError(f"{args.spec}: validate_every needs the validation split; pass --validation")
     if why := lost(args.manifest, run, args.overwrite_above):
-        raise InputError(f"{args.adapter}: {why}. Nothing was touched. Give --overwrite-above inf to replace it.")
+        raise InputError(f"{args.adapter}: {why}. Nothing was touched. Pass --overwrite-above inf to replace it.")
+
+    # Checkpoints record the identity of spec and inputs, so that a run never resumes from those of other settings.
     optional = {"start": args.init_adapter, "validation": args.validation}
     inputs = {"weights": args.weights, "data": args.data, **{name: path for name, path in optional.items() if path}}
     check_base(args.weights)
@@ -85,12 +95,16 @@ def train(args: argparse.Namespace, lock: Lock | None, asked: Callable[[], bool]
     metrics = trainer.train()
     if lock is None:
         return
+
+    # Adapter and metrics first, manifest last: a manifest exists only next to the outputs that it describes.
     card = model_card(run, base, metrics, sha256(args.data), args.scale, args.fidelity)
     forget(args.manifest)
     with writing(args.adapter) as temporary:
         trainer.policy.save(temporary, card)
     with writing(args.metrics) as temporary:
         pd.DataFrame(metrics).to_csv(temporary, index=False)
+
+    # `seconds_training` sums over all attempts; the manifest's own `seconds` is that of the last one.
     seconds_training = round(sum(row["seconds"] for row in metrics), 1)
     facts = {
         "seed": run.seed,
@@ -100,9 +114,12 @@ def train(args: argparse.Namespace, lock: Lock | None, asked: Callable[[], bool]
         "processes": processes.world(),
     }
     write_manifest(args.manifest, run, inputs, [args.adapter], began, **facts)
+
+    # A second job for this run removes outputs before it starts and after it fails. Keep the checkpoints until it is
+    # certain that the adapter survived.
     lock.check()
-    if not args.adapter.exists():  # a second job for this run removes outputs, before it starts and after it failed
-        raise TransientError(f"{args.adapter}: removed by another job as soon as it was made. Start again.")
+    if not args.adapter.exists():
+        raise TransientError(f"{args.adapter}: removed by another job right after it was written. Start again.")
     remove(checkpoints)
 
 
