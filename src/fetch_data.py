@@ -1,7 +1,7 @@
-"""Fetch what the papers' scale needs of d1's repository, at one commit: test sets that are on no hub, and prompts.
+"""Fetch test sets and prompts for the papers' scale from d1's repository at one commit; no hub has these test sets.
 
-python src/fetch_data.py                  into data/ below the working directory, where config.yaml looks for them
-python src/fetch_data.py --address file:///path/to/d1          from a clone, without a network
+python src/fetch_data.py                  writes to data/ in the working directory, where config.yaml expects them
+python src/fetch_data.py --address file:///path/to/d1          from a local clone, without network access
 """
 
 import argparse
@@ -16,7 +16,7 @@ from unmask.released_prompts import PROMPTS, prompt_place
 
 REPOSITORY = "dllm-reasoning/d1"
 COMMIT = "837888f22c21a5da91a0af2b0d7b19e81d9b47ec"
-# Path in that repository -> where config.yaml (scales.llada-8b.task_settings) has it, and its SHA-256.
+# Path in that repository -> path named in config.yaml (scales.llada-8b.task_settings), and SHA-256 of the file.
 FILES = {
     "dataset/countdown_cd3_test.jsonl": (
         "data/countdown/test.jsonl",
@@ -27,31 +27,39 @@ FILES = {
         "ef86c7c28ebef88484d85fda59b3909a7b621241aa1abf36343437dbc4a3ffb6",
     ),
 }
-SECONDS = 30  # of patience with a server
+SECONDS = 30  # network timeout
 
 
 def main() -> None:
-    """Fetch what is missing and check all of it. Raises InputError with the commands for a machine with a network."""
+    """Fetch missing files and verify all of them.
+
+    Raises InputError if one cannot be fetched or has another hash, with the commands for a machine with a network.
+    """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     address = f"https://raw.githubusercontent.com/{REPOSITORY}/{COMMIT}"
-    parser.add_argument("--address", default=address, help="where the repository's files lie (default: GitHub)")
+    parser.add_argument("--address", default=address, help="base URL of the repository's files (default: GitHub)")
     args = parser.parse_args()
+
     for source, (path, digest) in FILES.items():
         print(f"{path}: {provide(Path(path), digest, f'{args.address}/{source}')}", flush=True)
+
+    # Released prompts are string constants or functions in d1's code; the text is cut out, the code is never run.
     for (task, use), prompt in PROMPTS.items():
         path, address = prompt_place(task, use), f"{args.address}/{prompt.source}"
         print(f"{path}: {provide(Path(path), prompt.sha256, address, prompt.cut_out)}", flush=True)
 
 
 def provide(path: Path, digest: str, address: str, cut_out: Callable[[str], str] | None = None) -> str:
-    """Bring one file, or a text cut out of it, to its place unless it is there; returns what was done.
+    """Fetch one file, or the text that `cut_out` extracts from it, to `path` unless it exists; return the outcome.
 
-    Nothing is ever overwritten.
+    Existing files are never overwritten. Raises InputError if an existing or fetched file is not the pinned one.
     """
     if path.exists():
         if sha256(path.read_bytes()) != digest:
             raise InputError(f"{path}: not the file of {REPOSITORY} at {COMMIT[:7]} (SHA-256 differs); move it away")
         return "already there, SHA-256 checked"
+
+    # Nothing is written until the hash matches: a wrong file would be found only in the results.
     content = fetch(address)
     try:
         content = cut_out(content.decode()).encode() if cut_out else content
@@ -66,7 +74,7 @@ def provide(path: Path, digest: str, address: str, cut_out: Callable[[str], str]
 
 @functools.cache
 def fetch(address: str) -> bytes:
-    """The content of a file; once, as several prompts are in one."""
+    """Return the content at an address; cached, because one source file holds several prompts."""
     try:
         with urllib.request.urlopen(address, timeout=SECONDS) as answer:  # noqa: S310 (https, a clone, or a test's http)
             return bytes(answer.read())
@@ -75,16 +83,16 @@ def fetch(address: str) -> bytes:
 
 
 def by_hand() -> str:
-    """Commands for a machine that has a network."""
+    """Return the commands that fetch the repository on another machine."""
     clone = f"git clone https://github.com/{REPOSITORY} d1 && git -C d1 checkout {COMMIT}"
     here = 'python src/fetch_data.py --address "file://$PWD/d1"'
     return "\n  ".join(
-        ["Where there is a network, run the first of these; then, with d1/ here, the second:", clone, here]
+        ["On a machine with network access, run the first command; then, with d1/ here, the second:", clone, here]
     )
 
 
 def sha256(content: bytes) -> str:
-    """Hash of a file's bytes."""
+    """Return the SHA-256 of some bytes in hexadecimal."""
     return hashlib.sha256(content).hexdigest()
 
 

@@ -1,6 +1,6 @@
-"""Pin revisions of data sets and models: put the hub's newest commit where config.yaml has none yet.
+"""Pin data set and model revisions: replace unpinned ones in config.yaml by the newest commit on the hub.
 
-python src/pin_revisions.py               on a machine with a network; edits config.yaml in place
+python src/pin_revisions.py               needs network access; edits config.yaml in place
 """
 
 import argparse
@@ -11,14 +11,18 @@ from unmask.pins import COMMIT, Loose, loose_revisions, pinned
 
 
 def main() -> None:
-    """Ask the hub for each commit, then write all of them at once. Raises InputError if one cannot be had."""
+    """Look up each commit, then write all of them at once. Raises InputError if one lookup fails."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", type=Path, nargs="?", default=Path("config.yaml"))
     args = parser.parse_args()
+
+    # Plain text, not parsed YAML, so that comments and layout of config.yaml survive.
     try:
         text = args.config.read_text(encoding="utf-8")
     except OSError as error:
-        raise InputError(f"{args.config}: cannot be read ({error}); name the configuration file") from error
+        raise InputError(f"{args.config}: cannot be read ({error}); pass the path of the configuration file") from error
+
+    # All lookups come first: a failure leaves the file unchanged instead of half pinned.
     loose = loose_revisions(text)
     commits = {one.key: newest_commit(one) for one in loose}
     for one in loose:
@@ -31,22 +35,23 @@ def main() -> None:
 
 
 def newest_commit(one: Loose) -> str:
-    """The commit that a repository's main branch is at. HF_ENDPOINT names another hub than huggingface.co."""
+    """Return the newest commit of a repository's main branch; HF_ENDPOINT selects a hub other than huggingface.co."""
     from huggingface_hub import HfApi, constants
 
     api = HfApi()
     try:
         ask = api.dataset_info if one.kind == "dataset" else api.model_info
         commit = ask(one.repository, timeout=30).sha or ""
-    except Exception as error:  # no network, offline mode, no such repository: each has a class of its own
+    # No network, offline mode, unknown repository: huggingface_hub raises unrelated classes with no common base.
+    except Exception as error:
         place = f"{constants.ENDPOINT}/{one.page}"
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
-            f"{one.key}: the hub does not tell the commit of {one.repository} ({reason}). Where there is a network, "
-            f"`git ls-remote {place} HEAD` prints it; put its 40 digits there in config.yaml"
+            f"{one.key}: cannot look up the commit of {one.repository} ({reason}). On a machine with network access, "
+            f"run `git ls-remote {place} HEAD` and copy the 40 digits to this key in config.yaml"
         ) from error
     if not COMMIT.fullmatch(commit):
-        raise InputError(f"{one.key}: the hub names {commit!r}, not a commit; put one there by hand")
+        raise InputError(f"{one.key}: the hub returned {commit!r}, which is no commit; set it by hand")
     return commit
 
 

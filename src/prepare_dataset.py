@@ -1,4 +1,4 @@
-"""Make or fetch a task's training and validation examples, or its test examples: what the spec is of.
+"""Generate or fetch a task's training and validation splits, or its test split, as the spec says.
 
 python src/prepare_dataset.py results/laptop/data/sudoku/spec.yaml results/laptop/data/sudoku
 python src/prepare_dataset.py results/laptop/data/sudoku/test/spec.yaml results/laptop/data/sudoku
@@ -20,25 +20,35 @@ from unmask.tasks import load, load_for_test
 
 
 def main() -> None:
-    """Write a parquet file for each split and last the manifest: manifest.json, or test/manifest.json."""
+    """Write one parquet file per split and, last, the manifest: manifest.json, or test/manifest.json.
+
+    Exits with a message naming the task if its settings, sources or prompt files are wrong.
+    """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("spec", type=Path)
-    parser.add_argument("folder", type=Path, help="for the parquet files")
+    parser.add_argument("folder", type=Path, help="folder for the parquet files")
     args = parser.parse_args()
+
     began = time.monotonic()
     spec = DataSpec.read(args.spec)
     try:
-        check_pinned(spec.settings)  # before anything is fetched
+        check_pinned(spec.settings)  # before any download
         task = load_for_test(spec.task, spec) if spec.test else load(spec.task, spec.settings)
         made = task.splits()
     except ValueError as error:
         sys.exit(f"tasks.{spec.task}: {error}")
+
     manifest = args.folder / ("test/manifest.json" if spec.test else "manifest.json")
     splits = {split: made[split] for split in spec.splits}
+
+    # Format every prompt once: an example that does not fit its prompt file fails here, before GPU time is spent.
     for example in itertools.chain(*splits.values()):
-        task.messages(example)  # a prompt file that cannot pose it is an error here, before GPU time is spent
+        task.messages(example)
+
     notes = made.notes if isinstance(made, Splits) else []
     files = [args.folder / f"{split}.parquet" for split in splits]
+
+    # Remove the old manifest first: if writing fails halfway, none must describe files that have been replaced.
     forget(manifest)
     for file, examples in zip(files, splits.values(), strict=True):
         write_rows(file, examples)

@@ -1,4 +1,4 @@
-"""Provide a base model: train a tiny one from scratch, or fetch, check and link a published one.
+"""Provide a base model: train a tiny one from scratch, or fetch, verify and link a published one.
 
 python src/prepare_model.py results/laptop/models/tiny/sudoku/seed-0/spec.yaml --weights …/weights
     --data results/laptop/data/sudoku/train.parquet …/validation.parquet --manifest …/manifest.json
@@ -28,38 +28,48 @@ from unmask.tasks import Example
 
 
 def main() -> None:
-    """Write the folder of weights, configuration and tokenizer, and the manifest."""
+    """Write the folder with weights, configuration and tokenizer, then the manifest."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("spec", type=Path)
     parser.add_argument(
-        "--data", type=Path, nargs="*", help="train and validation split of each task of a model made here"
+        "--data", type=Path, nargs="*", help="train and validation split of each task, for a model trained from scratch"
     )
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--manifest", type=Path, required=True)
     args = parser.parse_args()
+
     began = time.monotonic()
-    torch.set_num_threads(1)  # the same sums in the same order for any number of cores
+    torch.set_num_threads(1)  # fixed summation order, whatever the number of cores
     spec = ModelSpec.read(args.spec)
     inputs = {f"{file.parent.name}/{file.stem}": file for file in args.data or ()}
+
+    # A published checkpoint is linked, not written: the manifest lists the hash of each file instead of an output.
     if spec.source == "scratch":
         facts, outputs = _train(spec, args.data, args.weights, args.manifest), [args.weights]
     else:
-        facts, outputs = _provide(spec, args.weights, args.manifest), []  # the files have a hash each among the facts
+        facts, outputs = _provide(spec, args.weights, args.manifest), []
     write_manifest(args.manifest, spec, inputs, outputs, began, **facts)
 
 
 def _train(spec: ModelSpec, files: list[Path], weights: Path, manifest: Path) -> dict[str, Any]:
-    """Train a tiny model and write it; returns what the manifest says of it. `files` lie in a folder for each task."""
+    """Train a tiny model and write it; return entries for the manifest.
+
+    `files` are the splits, in one folder per task. Raises InputError if one is missing or the model fails its gates.
+    """
     seeds = Seeds(("pretrain", "+".join(spec.tasks), spec.seed))
     tokenizer = build_tokenizer()
     shape = {k: v for k, v in spec.settings.items() if k not in ("pretraining", "shared")}
     model = build_model(**shape, vocabulary=len(tokenizer), seed=seeds.number("weights"))
     policy = Policy(model.to(processes.device()), tokenizer)
+
+    # One lesson per task; a shared model learns several at once, in the order of the spec.
     lessons = [
         Lesson(tasks.load(task, settings), *_splits(files, task), Pretraining(**spec.pretraining[task]))
         for task, settings in spec.tasks.items()
     ]
     found = pretrain(policy, lessons, spec.lengths, spec.block_length, seeds, spec.name)
+
+    # Remove the old manifest first: if writing fails halfway, none must describe weights that have been replaced.
     forget(manifest)
     with writing(weights) as temporary:
         policy.model.save_pretrained(temporary)
@@ -69,15 +79,18 @@ def _train(spec: ModelSpec, files: list[Path], weights: Path, manifest: Path) ->
 
 
 def _splits(files: list[Path], task: str) -> tuple[list[Example], list[Example]]:
-    """Training and validation examples of a task, from the files in the folder with its name."""
+    """Read a task's training and validation examples; raises InputError if `files` lack one of its splits."""
     found = {file.stem: file for file in files if file.parent.name == task}
     if lacking := [split for split in ("train", "validation") if split not in found]:
-        raise InputError(f"--data: no {task}/{lacking[0]}.parquet among {', '.join(map(str, files)) or 'nothing'}")
+        raise InputError(f"--data: {task}/{lacking[0]}.parquet is not among {', '.join(map(str, files)) or 'nothing'}")
     return read_examples(found["train"]), read_examples(found["validation"])
 
 
 def _provide(spec: ModelSpec, weights: Path, manifest: Path) -> dict[str, Any]:
-    """Check a published model and link its files; returns what the manifest says of it."""
+    """Verify a published checkpoint and link its files; return entries for the manifest.
+
+    Raises InputError if the checkpoint cannot be fetched or is incomplete.
+    """
     checkpoint = checkpoint_folder(spec.name, spec.source, spec.settings)
     parameters = check_checkpoint(checkpoint)
     forget(manifest)
