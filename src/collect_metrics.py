@@ -1,4 +1,4 @@
-"""Join the training metrics of an experiment's runs, with the names of what was trained.
+"""Join the training metrics of an experiment's runs, labelled with method, task, variant and seed.
 
 python src/collect_metrics.py results/laptop/runs/*/*/*/*/metrics.csv --out results/laptop/metrics/main.csv
 """
@@ -13,11 +13,12 @@ from unmask.scores import read_metrics
 
 
 def main() -> None:
-    """Write one table; a column that a method does not log is empty in its rows."""
+    """Write one table; columns that a method does not log are empty in its rows."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("metrics", type=Path, nargs="+")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
+    # Only figures need `settings` (a JSON string per row), and they read the runs' own files.
     joined = pd.concat([read_metrics(file) for file in args.metrics], ignore_index=True).drop(columns="settings")
     with writing(args.out) as temporary:
         joined.to_csv(temporary, index=False)

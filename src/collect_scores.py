@@ -1,4 +1,4 @@
-"""Average sample files into one row for each run, sampler and length.
+"""Average sample files into one row per run, sampler and length.
 
 python src/collect_scores.py results/laptop/runs/*/*/*/*/samples-papers.parquet --scores main.csv
 """
@@ -14,12 +14,13 @@ from unmask.scores import RUN, SAMPLE, collect
 
 
 def main() -> None:
-    """Write the scores."""
+    """Write the scores as CSV."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("samples", type=Path, nargs="+")
-    parser.add_argument("--steps", action="store_true", help="the files are of a diagnosis: join them as they are")
+    parser.add_argument("--steps", action="store_true", help="the files are diagnoses: join them without averaging")
     parser.add_argument("--scores", type=Path, required=True)
     args = parser.parse_args()
+    # Columns that are not averaged, above all the generated text, are not read.
     frames = [read_rows(file, None if args.steps else [*RUN, *SAMPLE]) for file in args.samples]
     scores = pd.concat(frames, ignore_index=True) if args.steps else collect(frames)
     with writing(args.scores) as temporary:

@@ -1,4 +1,4 @@
-"""Freeze the settings of one run, model, dataset or evaluation in its spec.yaml.
+"""Freeze the settings of one run, model, dataset, evaluation, diagnosis or toy experiment in a spec.yaml.
 
 python src/write_spec.py DataSpec '{"task": "sudoku", "settings": {…}}' results/laptop/data/sudoku/spec.yaml
 """
@@ -14,10 +14,10 @@ KINDS = [kind.__name__ for kind in spec.Spec.__subclasses__()]
 
 
 def main() -> None:
-    """Write the spec that the command line describes."""
+    """Write the spec given as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kind", choices=KINDS)
-    parser.add_argument("values", type=json.loads, help="the spec's fields as JSON")
+    parser.add_argument("values", type=json.loads, help="fields of the spec as JSON")
     parser.add_argument("path", type=Path)
     args = parser.parse_args()
     getattr(spec, args.kind)(**args.values).write(args.path)
