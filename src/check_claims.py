@@ -1,4 +1,4 @@
-"""Test the papers' claims on the samples and training metrics of a scale.
+"""Test the papers' claims on the samples and training metrics of one scale.
 
 python src/check_claims.py "$(cat config.json)" --experiments main --resource workflow/resources/claims.yaml
     --claims results/laptop/claims.md --differences results/laptop/claims.csv
@@ -19,7 +19,7 @@ from unmask.grid.work import Grid
 
 
 def main() -> None:
-    """Write claims.md and what it follows from; claims on experiments that are not given are counted as not tested."""
+    """Write the verdicts and the differences they rest on; claims on other experiments count as not tested."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("config", type=json.loads, help="the workflow's configuration as JSON")
     parser.add_argument("--experiments", nargs="*", required=True)
@@ -27,13 +27,16 @@ def main() -> None:
     parser.add_argument("--claims", type=Path, required=True)
     parser.add_argument("--differences", type=Path, required=True, help="by seed and test problem, as CSV")
     args = parser.parse_args()
+
     grid, claims = expand(args.config), read(args.resource)
     findings = [Finding(claim, "not tested") for claim in claims]
     for name in args.experiments:
+        # Samples are large: skip experiments that no claim refers to.
         wanted = [i for i, claim in enumerate(claims) if claim.experiment == name]
         samples, metrics = numbers(grid, name) if wanted else (None, None)
         for i in wanted:
             findings[i] = check(claims[i], samples, metrics)
+
     text = markdown(findings, grid.place, args.experiments)
     for path, content in ((args.claims, text), (args.differences, differences(findings).to_csv(index=False))):
         with writing(path) as temporary:
@@ -42,7 +45,8 @@ def main() -> None:
 
 
 def numbers(grid: Grid, experiment: str) -> tuple[pd.DataFrame, pd.DataFrame | None]:
-    """The samples of an experiment, or its diagnosis, and its training metrics."""
+    """Return an experiment's samples (or diagnosis rows) and its training metrics, None if it trains nothing."""
+    # Diagnoses have their own columns; of samples, skip the generated text.
     columns = None if grid.experiments[experiment].rows == "steps" else COLUMNS
     samples = [read_rows(Path(file), columns) for file in grid.samples(experiment)]
     metrics = Path(f"results/{grid.place}/metrics/{experiment}.csv")

@@ -1,4 +1,4 @@
-"""Compare an experiment's methods on the same test problems.
+"""Compare an experiment's methods with paired tests on the same test problems.
 
 python src/compare_methods.py results/laptop/runs/*/*/*/*/samples-papers.parquet --md main-comparisons.md --csv …
 """
@@ -14,7 +14,7 @@ from unmask.files import run_step, writing
 
 
 def main() -> None:
-    """Write the tables to read, and the single comparisons as CSV."""
+    """Write the comparison tables as Markdown and every single comparison as CSV."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("samples", type=Path, nargs="+")
     parser.add_argument("--title", required=True)

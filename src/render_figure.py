@@ -17,7 +17,7 @@ from unmask.scores import read_metrics
 
 
 def main() -> None:
-    """Write both files."""
+    """Draw the figure and write both files."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("figure", choices=FIGURES)
     parser.add_argument("--scores", type=Path, required=True)
@@ -26,6 +26,8 @@ def main() -> None:
     parser.add_argument("--pdf", type=Path, required=True)
     parser.add_argument("--png", type=Path, required=True)
     args = parser.parse_args()
+
+    # Samples are large; read them only for figures whose function has that parameter.
     metrics = pd.concat([read_metrics(file) for file in args.metrics]) if args.metrics else pd.DataFrame()
     inputs = [read_csv(args.scores), metrics]
     if "samples" in inspect.signature(FIGURES[args.figure]).parameters:

@@ -1,4 +1,4 @@
-"""Set an experiment's scores as Markdown, LaTeX and CSV.
+"""Render an experiment's scores as a table in Markdown, LaTeX and CSV.
 
 python src/render_table.py results/laptop/scores/main.csv --question "…" --md main.md --tex main.tex --csv main.csv
 """
@@ -16,17 +16,19 @@ from unmask.protocol import Protocol
 
 
 def main() -> None:
-    """Write the three files."""
+    """Write the table in all three formats."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("scores", type=Path)
     parser.add_argument("--question", required=True)
     parser.add_argument("--rows", choices=("methods", "samplers", "steps"), default="methods")
-    parser.add_argument("--published", type=Path, help="what papers print; with --protocol, to stand beside ours")
-    parser.add_argument("--protocol", type=json.loads, help="how ours were examined, as JSON")
+    parser.add_argument("--published", type=Path, help="papers' numbers to show next to ours; with --protocol")
+    parser.add_argument("--protocol", type=json.loads, help="evaluation protocol of our samples, as JSON")
     parser.add_argument("--md", type=Path, required=True)
     parser.add_argument("--tex", type=Path, required=True)
     parser.add_argument("--csv", type=Path, required=True)
     args = parser.parse_args()
+
+    # Published accuracies are comparable only under a known protocol; a diagnosis has neither.
     protocol = Protocol(**args.protocol) if args.rows != "steps" else None
     printed = published.read(args.published) if protocol else pd.DataFrame()
     texts = tables.texts(read_csv(args.scores), args.scores.stem, args.question, args.rows, printed, protocol)
