@@ -1,4 +1,4 @@
-"""Copy the tables, claims and pictures of a finished scale to docs/results, with what they were made of.
+"""Copy the tables, claims and figures of a finished scale to docs/results, with a README on their provenance.
 
 python src/publish_results.py results/laptop docs/results
 """
@@ -11,26 +11,32 @@ from typing import Any
 from unmask.files import InputError, run_step, writing
 from unmask.manifest import read_manifest, summary
 
-# On what `all` made, and on all experiments; the differences, by seed and problem, that the verdicts follow from.
+# Verdicts on the experiments of `all` and on all experiments, each with the differences by seed and problem as CSV.
 CLAIMS = ("claims.md", "claims.csv", "all_claims.md", "all_claims.csv")
 
 
 def main() -> None:
-    """Replace the Markdown, PNG and CSV files of the target folder."""
+    """Replace the Markdown, PNG and CSV files of the target folder; raises InputError if no run is finished."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("results", type=Path)
     parser.add_argument("target", type=Path)
     args = parser.parse_args()
+
     manifests = [read_manifest(file) for file in sorted(args.results.glob("runs/*/*/*/*/manifest.json"))]
     if not manifests:
-        raise InputError(f"{args.results}: no finished run in it. `make reproduce` makes results/laptop.")
+        raise InputError(f"{args.results}: no finished run in this folder. `make reproduce` makes results/laptop.")
+
+    # Delete first: files of experiments that no longer exist would otherwise stay and look current.
     for old in (*args.target.glob("*.md"), *args.target.glob("*.png"), *args.target.glob("*.csv")):
         old.unlink()
+
+    # The target is flat, so the experiment's folder becomes a prefix: figures/main/x.png -> main-x.png.
     files = {table.name: table for table in args.results.glob("tables/*.md")}
     files |= {
         "-".join(f.relative_to(args.results / "figures").parts): f for f in args.results.rglob("figures/**/*.png")
     }
     files |= {name: args.results / name for name in CLAIMS if (args.results / name).exists()}
+
     for name, source in sorted(files.items()):
         with writing(args.target / name) as temporary:
             shutil.copyfile(source, temporary)
@@ -39,10 +45,11 @@ def main() -> None:
 
 
 def description(results: Path, files: dict[str, Path], manifests: list[dict[str, Any]]) -> str:
-    """What made the files, and which belong to which experiment."""
+    """Return the README: provenance of the runs, and a table of experiments with links to their files."""
     own: dict[str, list[str]] = {}
     for name in sorted(files.keys() - set(CLAIMS)):
         own.setdefault(experiment_of(files[name]), []).append(name)
+
     lines = [
         "# Results of a run",
         "",
@@ -62,19 +69,19 @@ def description(results: Path, files: dict[str, Path], manifests: list[dict[str,
 
 
 def experiment_of(file: Path) -> str:
-    """The experiment of tables/NAME.md, tables/NAME-comparisons.md, figures/NAME/….png or figures/NAME.png."""
+    """Return NAME for tables/NAME.md, tables/NAME-comparisons.md, figures/NAME/….png and figures/NAME.png."""
     within = file.parent.name
     return file.stem.removesuffix("-comparisons") if within in ("tables", "figures") else within
 
 
 def question(table: Path | None) -> str:
-    """What an experiment asks, from its table: a heading, then the question; the exact laboratory's has neither."""
+    """Return an experiment's question, below the heading of its table; the exact toy's table has neither."""
     lines = table.read_text(encoding="utf-8").splitlines() if table else []
     return lines[2] if len(lines) > 2 and lines[0].startswith("# ") else ""
 
 
 def links(experiment: str, files: list[str]) -> str:
-    """Its table, its comparisons and its pictures by their names."""
+    """Return Markdown links to an experiment's table, comparisons and figures, labelled by file name."""
     said = []
     for file in files:
         name, _, kind = file.rpartition(".")

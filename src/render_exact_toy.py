@@ -1,4 +1,4 @@
-"""Draw the curves of the exact laboratory as PDF and PNG and set their ends as Markdown, LaTeX and CSV.
+"""Draw the exact toy's curves as PDF and PNG and write their final values as Markdown, LaTeX and CSV.
 
 python src/render_exact_toy.py results/laptop/exact_toy/curves.csv --figures a.pdf a.png --tables a.md a.tex a.csv
 """
@@ -13,12 +13,14 @@ from unmask.toy_figures import exact_toy, table
 
 
 def main() -> None:
-    """Write each file in the format that its name ends with."""
+    """Write each file in the format of its suffix."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("curves", type=Path)
     parser.add_argument("--figures", type=Path, nargs="+", required=True)
     parser.add_argument("--tables", type=Path, nargs="+", required=True)
     args = parser.parse_args()
+
+    # Cells are finished text ("0.12 ± 0.03"): tabulate must not parse them as numbers, LaTeX needs a command for ±.
     curves = read_csv(args.curves)
     figure, rows = exact_toy(curves), table(curves)
     texts = {
@@ -26,6 +28,7 @@ def main() -> None:
         ".tex": rows.replace("±", r"$\\pm$", regex=True).to_latex(index=False, column_format="rlrrrr"),
         ".csv": rows.to_csv(index=False),
     }
+
     for path in args.figures:
         save(figure, path)
     for path in args.tables:

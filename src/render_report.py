@@ -1,4 +1,4 @@
-"""Set a scale's tables, figures, claims and runs as one HTML page that needs nothing beside it.
+"""Render a scale's tables, figures, claims and runs as one self-contained HTML page.
 
 python src/render_report.py "$(cat config.json)" --experiments main methods --claims results/laptop/claims.md \
     --templates workflow/report --command "make reproduce" --out results/laptop/report.html
@@ -17,19 +17,22 @@ from unmask.manifest import git_state, read_manifest, summary
 
 
 def main() -> None:
-    """Write the page."""
+    """Render and write the page; raises InputError if a table, figure or manifest is missing."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("config", type=json.loads, help="the workflow's configuration as JSON")
     parser.add_argument("--experiments", nargs="*", required=True)
-    parser.add_argument("--claims", type=Path, required=True, help="its folder is that of the scale's results")
+    parser.add_argument("--claims", type=Path, required=True, help="claims.md, in the folder of the scale's results")
     parser.add_argument("--templates", type=Path, required=True, help="folder with page.html.j2 and the captions")
-    parser.add_argument("--command", required=True, help="what makes the page again")
+    parser.add_argument("--command", required=True, help="command that renders the page again, shown on it")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
+
     grid, root = expand(args.config), args.claims.parent
     experiments = [grid.experiments[name] for name in args.experiments]
     trained = {name for one in experiments for name in one.runs if grid.runs[name].trains}
     manifests = [read_manifest(root / "runs" / name / "manifest.json") for name in sorted(trained)]
+
+    # Names come from config.yaml, so they are escaped; an undefined variable is a bug in the template, not blank text.
     templates = jinja2.Environment(
         loader=jinja2.FileSystemLoader(args.templates), autoescape=True, undefined=jinja2.StrictUndefined
     )
@@ -44,6 +47,7 @@ def main() -> None:
         drawn_by=git_state(),
         command=args.command,
     )
+
     with writing(args.out) as temporary:
         temporary.write_text(page, encoding="utf-8")
     print(f"{args.out}: {len(page) / 1e6:.1f} MB")

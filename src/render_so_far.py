@@ -1,4 +1,4 @@
-"""Draw tables, figures and claims of experiments from the runs that are done, and name those that are missing.
+"""Draw tables, figures and claims of experiments from the runs finished so far, and name the missing ones.
 
 python src/render_so_far.py "$(cat config.json)" --experiments main --published … --claims … --out results/laptop/so_far
 """
@@ -27,7 +27,7 @@ COLUMNS = list(dict.fromkeys([*RUN, *SAMPLE, *comparisons.COLUMNS, *claims.COLUM
 
 @dataclass(frozen=True)
 class Part:
-    """What an experiment has so far: samples, or the steps of a diagnosis, their scores, and training metrics."""
+    """Results of an experiment so far: samples (or diagnosis rows), their scores, and training metrics."""
 
     name: str
     found: Found
@@ -37,7 +37,7 @@ class Part:
 
 
 def main() -> None:
-    """Write everything that can be drawn, headed by what is missing."""
+    """Write every table and figure that can be drawn, each headed by the missing runs, then the claims."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("config", type=json.loads, help="the workflow's configuration as JSON")
     parser.add_argument("--experiments", nargs="*", required=True)
@@ -45,6 +45,7 @@ def main() -> None:
     parser.add_argument("--claims", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
+
     grid, printed, parts = expand(args.config), published.read(args.published), []
     for name in args.experiments:
         found = find(grid, name)
@@ -52,13 +53,15 @@ def main() -> None:
         if found.samples:
             parts.append(part_of(grid, name, found))
             draw_tables(grid, parts[-1], printed, args.out)
+
+        # Also without samples: figures of an earlier call are then removed.
         draw_figures(grid, name, parts[-1] if found.samples else None, args.out)
     check_claims(args.claims, grid.scale, parts, args.out)
     print(f"{args.out}: drawn from what is done")
 
 
 def part_of(grid: Grid, name: str, found: Found) -> Part:
-    """Read what is there."""
+    """Read the finished files of an experiment."""
     steps = grid.experiments[name].rows == "steps"
     samples = found.read(found.samples, lambda path: read_rows(path, None if steps else COLUMNS))
     scores = samples if steps else collect([samples])
@@ -66,22 +69,24 @@ def part_of(grid: Grid, name: str, found: Found) -> Part:
 
 
 def draw_tables(grid: Grid, part: Part, printed: pd.DataFrame, out: Path) -> None:
-    """Write scores, the table of an experiment and its comparisons."""
+    """Write an experiment's scores, table and comparisons; a diagnosis has no comparisons."""
     one = grid.experiments[part.name]
     protocol = None if one.rows == "steps" else Protocol.of(grid, part.name)
     texts = tables.texts(part.scores, part.name, one.question, one.rows, printed, protocol)
     texts = {f"tables/{part.name}{end}": text for end, text in texts.items()}
     texts[f"scores/{part.name}.csv"] = part.scores.to_csv(index=False)
+
     if one.rows != "steps":
         compared = comparisons.compare(part.samples)
         texts[f"tables/{part.name}-comparisons.md"] = comparisons.markdown(part.name, compared, part.samples)
         texts[f"tables/{part.name}-comparisons.csv"] = compared.to_csv(index=False)
+
     for name, text in texts.items():
         write(out / name, text, str(part.found))
 
 
 def draw_figures(grid: Grid, name: str, part: Part | None, out: Path) -> None:
-    """Draw the figures of an experiment; one that cannot be drawn yet is named, and an older one of it removed."""
+    """Draw an experiment's figures; report those that cannot be drawn yet and remove their outdated files."""
     for figure in grid.experiments[name].figures:
         files = [out / f"figures/{name}/{figure}.{end}" for end in ("pdf", "png")]
         try:
@@ -94,6 +99,8 @@ def draw_figures(grid: Grid, name: str, part: Part | None, out: Path) -> None:
             for file in files:
                 remove(file)
             continue
+
+        # A figure has no lead text, so the count goes into its title.
         drawn.suptitle(f"so far: {len(part.found.samples)} of {len(part.found.planned)} evaluations", fontsize=8)
         for file in files:
             save(drawn, file)
@@ -101,18 +108,20 @@ def draw_figures(grid: Grid, name: str, part: Part | None, out: Path) -> None:
 
 
 def check_claims(resource: Path, scale: str, parts: list[Part], out: Path) -> None:
-    """Test the claims on all experiments at hand."""
+    """Test the claims on the given experiments; claims on others count as not tested."""
     known = {part.name: part for part in parts}
     found = []
     for claim in claims.read(resource):
         part = known.get(claim.experiment)
         found.append(claims.check(claim, part.samples, part.metrics) if part else claims.check(claim, None))
+
     lead = "\n\n".join(f"`{part.name}`: {part.found}" for part in parts)
     write(out / "claims.md", claim_tables.markdown(found, scale, list(known)), lead)
 
 
 def write(path: Path, text: str, lead: str) -> None:
-    """Write a text; Markdown and LaTeX have the lead below their title."""
+    """Write a text atomically, with `lead` below the title in Markdown and as a comment in LaTeX."""
+    # CSV files are read by programs and get no lead.
     first, end, rest = text.partition("\n")
     texts = {".md": f"{first}\n\n{lead}\n{rest}", ".tex": f"{first}{end}% {lead}\n{rest}"}
     with writing(path) as temporary:

@@ -1,4 +1,4 @@
-"""Train methods in the exact laboratory and measure, by enumeration, how far each is from the target p*.
+"""Train methods on the exact toy problem and measure by enumeration how far each policy is from the target p*.
 
 python src/run_exact_toy.py results/laptop/exact_toy/spec.yaml results/laptop/exact_toy/curves.csv
 """
@@ -23,12 +23,13 @@ Row = dict[str, Any]
 
 
 def main() -> None:
-    """Write a row for each curve, group size, seed and measured update."""
+    """Write one row per curve, group size, seed and measured update."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("spec", type=Path)
     parser.add_argument("curves", type=Path)
     args = parser.parse_args()
-    torch.set_num_threads(1)
+
+    torch.set_num_threads(1)  # fixed summation order, whatever the number of cores
     spec = ToySpec.read(args.spec)
     s, rows = spec.settings, []
     for group_size, name, seed in itertools.product(s["group_sizes"], spec.curves, s["seeds"]):
@@ -40,16 +41,23 @@ def main() -> None:
         print(
             f"{name}, groups of {group_size}, seed {seed}: KL {last['kl']:.3f}, modes {last['modes']:.2f}", flush=True
         )
+
     with writing(args.curves) as temporary:
         pd.DataFrame(rows).to_csv(temporary, index=False, float_format="%.6g")
 
 
 def measured(s: dict[str, Any], method: methods.Method, group_size: int, seed: int) -> Iterator[Row]:
-    """One training, measured on its way; curves of one seed share the reference, the modes and so the target."""
+    """Train one policy and yield its measures every `measure_every` updates: KL and entropies in nats.
+
+    `s` are the settings of the spec.
+    """
+    # Reference and modes depend on the seed only, so all curves of a seed are measured against the same target p*.
     seeds = Seeds(("exact_toy", seed))
     model = TabularModel(s["vocabulary"], s["length"], s["reference_scale"], seeds.generator("reference"))
     reward = random_modes(s["vocabulary"] ** s["length"], s["modes"], seeds.generator("modes"))
     goal = target(log_likelihood(model).detach(), reward, s["alpha"])
+
+    # The buffer size is fixed: smaller groups mean more groups, so curves differ in group size only.
     groups = s["samples_per_buffer"] // group_size
     loop = Loop(groups, group_size, s["updates"], s["updates_per_buffer"], s["learning_rate"])
     for update in train(model, reward, method, loop, seeds):

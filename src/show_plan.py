@@ -1,4 +1,4 @@
-"""Say of every run of some experiments how far it is, what it needs and has taken, and what to cancel.
+"""Print status, estimated cost and duplicate SLURM jobs for every run of the given experiments.
 
 python src/show_plan.py "$(cat config.json)" --experiments main methods
 """
@@ -23,11 +23,13 @@ from unmask.provenance import code_of
 
 
 def main() -> None:
-    """Print one line a run and the totals. Raises InputError if a run cannot fit into the memory of a GPU."""
+    """Print one line per run, then totals; raises InputError if a run does not fit into GPU memory."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("config", type=json.loads, help="the workflow's configuration as JSON")
     parser.add_argument("--experiments", nargs="*", required=True)
     args = parser.parse_args()
+
+    # State on disk and in SLURM's queue. Runs are "stale" if their own code has changed since they were trained.
     grid = expand(args.config)
     evaluations = evaluations_of(grid, args.experiments)
     jobs, root = slurm_jobs(Path()), Path("results", grid.place, "runs")
@@ -36,6 +38,7 @@ def main() -> None:
         for name, run in grid.runs.items()
         if name in evaluations and run.trains
     }
+
     costs = estimates(grid, evaluations, found)
     samples = [path for experiment in args.experiments for path in grid.samples(experiment)]
     rows = [line(grid, costs[name], found.get(name), samples) for name in evaluations]
@@ -44,6 +47,8 @@ def main() -> None:
     heads += [f"spent {unit}-h", ""]
     align = ("left", "left", *["right"] * 8, "left")
     print(tabulate(rows, heads, disable_numparse=True, colalign=align if rows else None))
+
+    # Days and other fidelities' prices are given for GPU scales only; on a CPU the whole scale takes an hour or so.
     print(totals(list(found.values())))
     print(hours_in_all(list(costs.values()), unit))
     if grid.cost.gpu_memory:
@@ -53,18 +58,22 @@ def main() -> None:
     print(jobs_to_go(grid, evaluations, found))
     print(disk(grid, evaluations))
     if any(cell.startswith("~") for row in rows for cell in row):
-        print(f"~: at the throughput that scales.{grid.scale}.cost assumes; without it, as runs that are done took")
+        print(f"~: at the throughput assumed in scales.{grid.scale}.cost; without it, scaled from finished runs")
+
+    # Last, so that the plan is printed even if a run is refused.
     refuse_what_does_not_fit(grid, evaluations)
 
 
 def evaluations_of(grid: Grid, experiments: list[str]) -> dict[str, list[str]]:
-    """The runs of some experiments, each after the one that it starts from, and the evaluations of each."""
+    """Return evaluation names by run, for all runs of the experiments and the runs they start from, starts first."""
     found: dict[str, list[str]] = {}
     for experiment, one in ((name, grid.experiments[name]) for name in experiments):
         for run in (grid.runs[name] for name in one.runs):
             if run.start_from:
                 found.setdefault(run.start_from, [])
             mine = found.setdefault(run.name, [])
+
+            # Evaluations on other tasks count too: transfers, and every evaluation after training on a corpus.
             carried = [f"{one.examined}-on-{task}" for task in one.transfers.get(run.name, [])]
             names = [n.removeprefix("samples-") for n in dict.fromkeys(grid.measured(experiment, run.name) + carried)]
             mine += [name for name in names if name in grid.evaluations and name not in mine]
@@ -72,10 +81,10 @@ def evaluations_of(grid: Grid, experiments: list[str]) -> dict[str, list[str]]:
 
 
 def line(grid: Grid, cost: Estimate, one: Standing | None, samples: list[str]) -> list[str]:
-    """A row of the table; a base model has no training, so no standing."""
+    """Return a row of the table; `one` is None for a base model, which is not trained."""
     mine = [Path(path) for path in samples if f"/runs/{cost.run}/" in path]
     examined = sum(path.exists() for path in mine)
-    digits = 1 if grid.cost.gpu_memory else 3
+    digits = 1 if grid.cost.gpu_memory else 3  # laptop runs take hundredths of an hour
     state = one.state if one else ("done" if examined == len(mine) else "to do")
     return [
         cost.run,
@@ -93,18 +102,18 @@ def line(grid: Grid, cost: Estimate, one: Standing | None, samples: list[str]) -
 
 
 def peak(memory: dict[str, float], examining: bool, digits: int) -> str:
-    """GB of the phase of training, or of the evaluation, that needs most."""
+    """Return the peak memory [GB] over the phases of training, or of evaluation if `examining`; "?" if unknown."""
     mine = [value for phase, value in memory.items() if phase.startswith(EVALUATION) == examining]
     return f"{max(mine):.{digits}f}" if mine else "" if memory else "?"
 
 
 def number(value: float | None, measured: bool, digits: int) -> str:
-    """Hours, marked where they rest on an assumption."""
+    """Format hours, marked with ~ if they rest on the assumed throughput; "?" if unknown."""
     return "?" if value is None else f"{'' if measured else '~'}{value:.{digits}f}"
 
 
 def hours_in_all(costs: list[Estimate], unit: str) -> str:
-    """One line: hours of the whole, of what is spent and of what is left."""
+    """Return a line with total, spent and remaining hours; runs of unknown cost are counted separately."""
     whole = sum((one.training or 0) + (one.evaluation or 0) for one in costs)
     spent, left = sum(one.spent for one in costs), sum(one.to_go for one in costs)
     unknown = sum(one.training is None or one.evaluation is None for one in costs)
@@ -113,18 +122,20 @@ def hours_in_all(costs: list[Estimate], unit: str) -> str:
 
 
 def price(config: dict[str, Any], experiments: list[str]) -> str:
-    """One line: what the same experiments cost with other settings, from their beginning."""
+    """Return a line with the cost of the same experiments at another fidelity, with nothing done yet."""
+    # Another fidelity may contradict the experiments' grids; that must not hide the plan of this one.
     try:
         grid = expand(config)
     except ConfigError:
-        return f"with --config fidelity={config['fidelity']}: these experiments do not exist, as a dry run with it says"
+        return f"with --config fidelity={config['fidelity']}: cannot be planned; a dry run with this option says why"
     costs = estimates(grid, evaluations_of(grid, experiments), {})
     hours = sum((one.training or 0) + (one.evaluation or 0) for one in costs.values())
-    return f"with --config fidelity={config['fidelity']}: about {hours:.0f} GPU-hours in all, from the beginning"
+    return f"with --config fidelity={config['fidelity']}: about {hours:.0f} GPU-hours in all, with nothing done yet"
 
 
 def refuse_what_does_not_fit(grid: Grid, evaluations: dict[str, list[str]]) -> None:
     """Raise InputError with the settings to change if a run needs more memory than a GPU has."""
+    # Seeds and variants fail for the same reason: report each reason once, with the number of other runs.
     alike: dict[str, list[str]] = {}
     for name, names in evaluations.items():
         known, specs = shape(grid, name), [grid.evaluations[e] for e in names]

@@ -110,7 +110,7 @@ def test_the_table_at_the_papers_scale(config, here, monkeypatch, capsys):
     assert (memory, training) == ("33.8", f"~{reckoned:.1f}")
     assert any(line.startswith("GPU-hours: about ") for line in lines)
     assert any(line.startswith("with --config fidelity=paper: about 6008 GPU-hours") for line in lines)
-    assert lines[-1].startswith("~: at the throughput that scales.llada-8b.cost assumes")
+    assert lines[-1].startswith("~: at the throughput assumed in scales.llada-8b.cost")
 
 
 def test_a_model_that_nobody_knows_has_question_marks(config, here, monkeypatch, capsys):
