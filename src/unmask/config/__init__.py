@@ -1,7 +1,7 @@
-"""What config.yaml may say: every key, its type and what it means.
+"""Schema of config.yaml: every key, its type and its meaning.
 
-Here is the whole; its parts are the files of this folder. What a method or task may be set to is declared once, as
-fields of the class in its own file, and read from there (declared.py), so adding one needs no change here.
+This file has the top level; the other files of the folder have its blocks. Settings of methods and tasks are declared
+once, as fields of the class in their own file, and read from there (declared.py), so adding one needs no change here.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from unmask.config.scales import ExperimentChange, Overrides, Scale
 
 
 class Config(Block):
-    """The whole of config.yaml."""
+    """Validated configuration, with look-ups that merge the general part, the fidelity and the scale in use."""
 
     scale: Name
     fidelity: Name
@@ -39,11 +39,11 @@ class Config(Block):
     exact_toy: ExactToy
 
     def sampler(self, name: str) -> dict[str, Any]:
-        """A sampler's settings at the scale in use: those that the scale gives it, or the general ones."""
+        """Return a sampler's settings: the scale's block if it has one, else the general block; no merging."""
         return (self.scales[self.scale].samplers.get(name) or self.samplers[name]).settings()
 
     def evaluation(self, name: str) -> Evaluation:
-        """An evaluation, the later the stronger: general, fidelity, scale."""
+        """Return an evaluation's settings, merged in this order: general, fidelity, scale; later layers override."""
         values = self.evaluations[name].model_dump()
         for overrides in (self.fidelities[self.fidelity], self.scales[self.scale]):
             values |= overrides.evaluations.get(name, {})
@@ -51,19 +51,20 @@ class Config(Block):
 
     @property
     def runtime_at_scale(self) -> Runtime:
-        """The runtime settings at the scale in use: the general ones, with those that the scale replaces."""
+        """Runtime settings with the scale's overrides."""
         return Runtime(**self.runtime.model_dump() | self.scales[self.scale].runtime)
 
     def methods_of(self, experiment: str) -> list[str]:
-        """An experiment's methods at the scale in use: those that the scale gives it, or its own."""
+        """Return an experiment's methods: the scale's if it changes them, else the experiment's own."""
         return self._change(experiment).methods or self.experiments[experiment].methods
 
     def tasks_of(self, experiment: str) -> list[str]:
-        """An experiment's tasks at the scale in use: those that the scale gives it, its own, or all of the scale's."""
+        """Return an experiment's tasks: the scale's change, else the experiment's own, else all tasks of the scale."""
         return self._change(experiment).tasks or self.experiments[experiment].tasks or self.scales[self.scale].tasks
 
     def grid_of(self, experiment: str) -> dict[str, list[Any]]:
-        """An experiment's grid at the scale in use: the one that the scale gives it, or its own."""
+        """Return an experiment's grid: the scale's if it changes it, else the experiment's own."""
+        # An empty grid is a valid change (one default run), so test for None instead of truth.
         change = self._change(experiment).grid
         return self.experiments[experiment].grid if change is None else change
 
@@ -71,37 +72,43 @@ class Config(Block):
         return self.scales[self.scale].experiment_changes.get(experiment, ExperimentChange())
 
     def algorithm(self, method: str) -> str:
-        """The file of a method: its own name, unless it is another algorithm under other settings."""
+        """Return the name of a method's file in methods/: `algorithm` if its block sets it, else the method's name."""
         return self.methods[method].get("algorithm", method)
 
     def corpus(self, method: str) -> str | None:
-        """What a method learns in place of each task, if that is a corpus: general, fidelity, scale."""
+        """Return the corpus that a method trains on instead of the tasks, None if it has none; the last layer wins."""
         layers: list[Any] = [self.methods, self.fidelities[self.fidelity].methods, self.scales[self.scale].methods]
         found = [block["corpus"] for layer in layers for block in [layer.get(method, {})] if "corpus" in block]
         return found[-1] if found else None
 
     @property
     def other_fidelity(self) -> str:
-        """The fidelity in use, or nothing if it is the default, the first of `fidelities`."""
+        """Name of the fidelity in use; empty for the default, which is the first of `fidelities`."""
         return "" if self.fidelity == next(iter(self.fidelities)) else self.fidelity
 
     @property
     def training_at_scale(self) -> dict[str, Any]:
-        """What all training runs have in common, the later the stronger: general, fidelity, scale."""
+        """Settings shared by all training runs: general, fidelity, scale; later layers override earlier ones."""
         return self.training | self.fidelities[self.fidelity].training | self.scales[self.scale].training
 
     def deterministic(self, experiment: str) -> bool:
-        """Whether an evaluation gives the same samples with any seed: greedy, in an order without chance."""
+        """Return True if an evaluation gives the same samples with every seed: greedy tokens, no random order."""
         name = self.experiments[experiment].evaluation
         if name is None:
-            return False  # a diagnosis samples
+            return False  # diagnoses sample at a temperature above 0
+
+        # Even at temperature 0 these samplers draw the order in which positions are committed.
         evaluation = self.evaluation(name)
         samplers = [self.sampler(one) for one in evaluation.samplers]
         drawn = any(one["rule"] == "random_order" or one.get("score") == "random" for one in samplers)
         return evaluation.temperature == 0 and not drawn
 
     def settings(self, method: str, task: str) -> dict[str, Any]:
-        """All settings of a method, the later the stronger: of trainings, then its own; general, fidelity, scale."""
+        """Return all settings of a method's runs on a task; `training` first, then the method's blocks.
+
+        Each is merged in the order general, fidelity, scale; later layers override earlier ones.
+        """
+        # A block's `by_task` comes directly after it, so a value in a later block overrides an earlier `by_task`.
         overrides = self.fidelities[self.fidelity], self.scales[self.scale]
         layers: list[Any] = [self.training_at_scale]
         for block in (self.methods[method], *(block.methods.get(method, {}) for block in overrides)):
@@ -109,9 +116,10 @@ class Config(Block):
         return {key: value for layer in layers for key, value in layer.items() if key not in NOT_SETTINGS}
 
     def task_settings(self, task: str, method: str | None = None) -> dict[str, Any]:
-        """All settings of a task, the later the stronger: general, fidelity, scale; then a method's own, likewise.
+        """Return all settings of a task: general, fidelity, scale, then those of `method` in the same order.
 
-        A terse prompt reads no file, and an evaluation may have the file of training.
+        Later layers override earlier ones. Prompt files are resolved: none for a terse prompt, and `same` is replaced
+        by the training file.
         """
         fidelity, scale = self.fidelities[self.fidelity], self.scales[self.scale]
         layers: list[Any] = [self.tasks, fidelity.task_settings, scale.task_settings]
@@ -119,6 +127,8 @@ class Config(Block):
             blocks: list[Any] = [self.methods, fidelity.methods, scale.methods]
             layers += [block.get(method, {}).get("task_settings", {}) for block in blocks]
         found = {key: value for layer in layers for key, value in layer.get(task, {}).items()}
+
+        # Resolved here, so that specs and their digests depend only on files that are read.
         if found.get("prompt") == "terse":
             found |= dict.fromkeys(found.keys() & {"prompt_file", "evaluation_prompt_file"}, "")
         if found.get("evaluation_prompt_file") == "same":

@@ -1,6 +1,6 @@
-"""What methods, tasks and figures declare in their own files, so that adding one changes nothing here.
+"""Settings and names that methods, tasks and figures declare in their own files, read from the source text.
 
-The sources are read and not imported, because importing needs torch, and the workflow's controller has none.
+The files are parsed, not imported: importing needs torch, which the workflow's controller does not have.
 """
 
 from __future__ import annotations
@@ -20,13 +20,16 @@ LIBRARY = Path(__file__).parents[1]
 
 
 def declared_names(kind: Literal["methods", "tasks"]) -> set[str]:
-    """Names of the methods or tasks that have a file."""
+    """Return the names of all methods or tasks: one per file in their folder."""
     return {path.stem for path in (LIBRARY / kind).glob("*.py") if path.stem != "__init__"}
 
 
 @functools.cache
 def declared_class(kind: Literal["methods", "tasks"], name: str) -> ast.ClassDef:
-    """The class of a method or task: the one in its file that derives from Method, Task or Corpus."""
+    """Return the class of a method or task: the first in its file that derives from Method, Task or Corpus.
+
+    Raises ValueError if there is none.
+    """
     source = LIBRARY / kind / f"{name}.py"
     classes = [node for node in ast.parse(source.read_text(encoding="utf-8")).body if isinstance(node, ast.ClassDef)]
     owner = next((c for c in classes if {"Method", "Task", "Corpus"} & set(bases(c))), None)
@@ -36,38 +39,37 @@ def declared_class(kind: Literal["methods", "tasks"], name: str) -> ast.ClassDef
 
 
 def bases(owner: ast.ClassDef) -> list[str]:
-    """What a class derives from, as it is written."""
+    """Return the base classes of a class as written in the source."""
     return [ast.unparse(base) for base in owner.bases]
 
 
 def is_corpus(task: str) -> bool:
-    """Whether a task is text to learn from, without problems of its own."""
+    """Return True if a task is a corpus: text for SFT, without test problems."""
     return "Corpus" in bases(declared_class("tasks", task))
 
 
 def defines(kind: Literal["methods", "tasks"], name: str, function: str) -> bool:
-    """Whether the class of a method or task defines this function."""
+    """Return True if the class of a method or task itself defines `function`."""
     return function in {node.name for node in declared_class(kind, name).body if isinstance(node, ast.FunctionDef)}
 
 
 def learns_demonstrations(method: str) -> bool:
-    """Whether a method's class says `demonstrations = True`."""
+    """Return True if a method trains on demonstrations (`demonstrations = True` in its class), not on rollouts."""
     body = declared_class("methods", method).body
     return "demonstrations = True" in [ast.unparse(node) for node in body if isinstance(node, ast.Assign)]
 
 
 @functools.cache
 def declared_settings(kind: Literal["methods", "tasks"], name: str) -> type[Block]:
-    """The settings that a method or task declares: the annotated fields of its class, read from its file.
-
-    The file is parsed, not imported: importing needs torch.
-    """
+    """Return a settings class built from the annotated fields of a method's or task's class; all are required."""
     source, owner = LIBRARY / kind / f"{name}.py", declared_class(kind, name)
     said = {
         node.target.id: node.annotation
         for node in owner.body
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
     }
+
+    # Annotations are evaluated with the few words of ANNOTATIONS as their globals, without running the file.
     fields: dict[str, Any] = {
         key: (eval(compile(ast.Expression(annotation), str(source), "eval"), ANNOTATIONS), ...)  # noqa: S307 (our own)
         for key, annotation in said.items()
@@ -77,7 +79,10 @@ def declared_settings(kind: Literal["methods", "tasks"], name: str) -> type[Bloc
 
 @functools.cache
 def narrow_settings(task: str) -> dict[str, tuple[str, ...]]:
-    """The settings of a task that decide less than the others: its tuples of the names that Task has for them."""
+    """Return the settings of a task that affect only test data, only training, or only the reward, by kind.
+
+    Specs leave out what does not affect them, so changing such a setting repeats fewer jobs.
+    """
     found: dict[str, tuple[str, ...]] = {"test_only": (), "training_only": (), "reward_only": ()}
     for node in declared_class("tasks", task).body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in found:
@@ -87,7 +92,7 @@ def narrow_settings(task: str) -> dict[str, tuple[str, ...]]:
 
 @functools.cache
 def question_fields(task: str) -> tuple[str, ...]:
-    """The columns of a task that a prompt file may show: what its class says, or the question."""
+    """Return the example columns that a prompt file may use: `question_fields` of the task, default `question`."""
     for node in declared_class("tasks", task).body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "question_fields":
             return tuple(ast.literal_eval(node.value))
@@ -96,13 +101,13 @@ def question_fields(task: str) -> tuple[str, ...]:
 
 @functools.cache
 def settings_of(method: str) -> type[Block]:
-    """Every setting of a method's runs: those of all trainings and its own."""
+    """Return a settings class with every setting of a method's runs: its own and those of Training."""
     return create_model("Settings", __base__=(declared_settings("methods", method), Training))
 
 
 @functools.cache
 def declared_figures() -> set[str]:
-    """The figures that an experiment may ask for: the public functions of (scores, metrics) in the two files."""
+    """Return the figures that an experiment may request: public functions of (scores, metrics) in the figure files."""
     sources = [(LIBRARY / f"{name}.py").read_text(encoding="utf-8") for name in ("figures", "training_figures")]
     nodes = [node for source in sources for node in ast.parse(source).body]
     functions = [node for node in nodes if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")]
@@ -111,7 +116,8 @@ def declared_figures() -> set[str]:
 
 @functools.cache
 def optional(block: type[Block]) -> type[Block]:
-    """The same block with every key optional: one layer of settings that others complete."""
+    """Return the block with every key optional, for one layer of settings that other layers complete."""
+    # pydantic does not validate defaults: the type stays as it is, and an explicit null is still a mistake.
     fields: dict[str, Any] = {}
     for name, field in block.model_fields.items():
         field = copy.copy(field)

@@ -1,4 +1,4 @@
-"""The experiment of the exact laboratory."""
+"""Settings of the exact toy experiment, whose distributions are enumerated."""
 
 from __future__ import annotations
 
@@ -12,37 +12,41 @@ from unmask.config.methods import ByTask
 
 
 class Curve(TypedDict, total=False):
-    """A curve of the exact laboratory; what else it holds are settings of the method's file."""
+    """One curve of the exact toy: a method, and overrides of the settings that the method's file declares."""
 
     __pydantic_config__ = ByTask.__pydantic_config__  # type: ignore[misc]
     method: Required[Name]
 
 
 class ExactToy(Block):
-    """The experiment of the exact laboratory: distribution matching against reward maximisation, enumerated."""
+    """Exact toy experiment: distribution matching against reward maximisation, with every response enumerated."""
 
     vocabulary: Count = Field(description="V, tokens")
     length: Count = Field(description="L, positions; there are V^L responses")
-    modes: Count = Field(description="random responses that earn 1; all others earn 0")
-    alpha: Positive = Field(description="temperature of the target p*, which the curves are held against")
+    modes: Count = Field(description="number of random responses with reward 1; all others have reward 0")
+    alpha: Positive = Field(description="temperature of the target p* that every curve is compared with")
     reference_scale: NonNegative = Field(description="standard deviation of the reference's logits; 0 is uniform")
     seeds: Annotated[list[Whole], Distinct] = Field(
-        min_length=2, description="each draws its own reference, modes and training"
+        min_length=2, description="each draws its own reference, modes and training randomness"
     )
     samples_per_buffer: Count
-    group_sizes: Annotated[list[Count], Distinct] = Field(min_length=1, description="G; they divide samples_per_buffer")
+    group_sizes: Annotated[list[Count], Distinct] = Field(
+        min_length=1, description="G; each divides samples_per_buffer"
+    )
     updates: Count
     updates_per_buffer: Count
-    learning_rate: Positive = Field(description="at the beginning; it falls linearly to zero")
+    learning_rate: Positive = Field(description="initial value; decays linearly to zero")
     measure_every: Count = Field(description="updates between two enumerations of p_θ")
     methods: dict[Name, dict[str, Any]] = Field(description="overrides of `methods`")
-    curves: dict[Name, Curve] = Field(description="name -> method and what it changes")
+    curves: dict[Name, Curve] = Field(description="name -> method and overrides")
 
     @model_validator(mode="after")
     def _counts_fit(self) -> ExactToy:
         for size in self.group_sizes:
             if self.samples_per_buffer % size:
                 raise refuse(f"samples_per_buffer {self.samples_per_buffer} is not a multiple of group size {size}")
-        if self.modes > self.vocabulary ** min(self.length, 64):  # of a larger power nothing is asked but its size
+
+        # The exponent is capped, so that a mistyped length does not compute a huge power.
+        if self.modes > self.vocabulary ** min(self.length, 64):
             raise refuse(f"modes {self.modes} is more than vocabulary**length, {self.vocabulary**self.length}")
         return self
