@@ -78,7 +78,7 @@ WRONG = {  # path: (value, the line that says so)
     "training.learning_rate": (math.inf, "training.learning_rate: input should be a finite number, not inf"),
     "training.lora_targets": ([], "training.lora_targets: list should have at least 1 item after validation, not 0"),
     "scale": (9, "scale: input should be a valid string, not 9"),
-    "scales.smoke.seeds": ([0, 0, 1], "scales.smoke.seeds: 0 stands there twice; remove one"),
+    "scales.smoke.seeds": ([0, 0, 1], "scales.smoke.seeds: 0 appears twice; remove one"),
     "scales.smoke.cost.test_examples": ({"gsm9k": 1}, "scales.smoke.cost.test_examples: unknown 'gsm9k'; did you mean"),
     "scales.smoke.cost.training_utilisation": (0, "scales.smoke.cost.training_utilisation: input should be greater"),
     "scales.smoke.tasks": (["gsm8k"], "models.smoke.pretraining.gsm8k: missing; scales.smoke.tasks has gsm8k"),
@@ -99,10 +99,10 @@ WRONG = {  # path: (value, the line that says so)
     "experiments.main.figures": (["training_curve"], "experiments.main.figures: unknown 'training_curve'; did you"),
     "experiments.main.tasks": (["gsm8k"], "models.smoke.pretraining.gsm8k: missing; experiments.main.tasks has gsm8k"),
     "experiments.methods.tasks": ([], "experiments.methods.tasks: list should have at least 1 item"),
-    "experiments.main.methods": (["base", "base"], "experiments.main.methods: 'base' stands there twice; remove one"),
+    "experiments.main.methods": (["base", "base"], "experiments.main.methods: 'base' appears twice; remove one"),
     "experiments.main.grid": ({"baseline": []}, "experiments.main.grid.baseline: list should have at least 1 item"),
     "experiments.methods.grid": ({"lora_rank": [8]}, "methods.d1.lora_rank: 8 cannot go on training an adapter of sft"),
-    "evaluations.papers.samplers": (["top1", "top1"], "evaluations.papers.samplers: 'top1' stands there twice"),
+    "evaluations.papers.samplers": (["top1", "top1"], "evaluations.papers.samplers: 'top1' appears twice"),
     "models.smoke.source": ("x" * 500, "models.smoke.source: input should be 'scratch', 'hub', 'local', not 'xxx"),
     "models.smoke.heads": (3, "models.smoke.scratch: hidden_size 16 is not an even multiple of heads 3"),
     "models.smoke.pretraining.sudokuu": ({}, "models.smoke.pretraining: unknown 'sudokuu'; did you mean 'sudoku'?"),
@@ -170,7 +170,7 @@ def test_a_wrong_value_is_said_with_its_place(config, path):
             {"methods": []},
             "scales.laptop.experiment_changes.main.methods: list should have at least 1",
         ),
-        ("scales.laptop.seeds", [0, 0], "scales.laptop.seeds: 0 stands there twice; remove one"),
+        ("scales.laptop.seeds", [0, 0], "scales.laptop.seeds: 0 appears twice; remove one"),
         ("scales.laptop.training.alhpa", 1, "scales.laptop.training: unknown 'alhpa'"),
         ("scales.laptop", None, "scales.laptop: input should be a valid dictionary, not None"),
     ],
@@ -218,7 +218,7 @@ def test_adapters_are_of_known_projections(config, values):
 
 def test_grid_values_that_are_equal_are_refused(config):
     config["experiments"]["main"]["grid"] = {"clip": [1, 1.0]}
-    assert lines(config) == ["experiments.main.grid.clip: 1.0 stands there twice; remove one"]
+    assert lines(config) == ["experiments.main.grid.clip: 1.0 appears twice; remove one"]
 
 
 def test_values_with_one_name_in_paths_are_refused(config, monkeypatch):

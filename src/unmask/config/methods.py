@@ -1,4 +1,4 @@
-"""Blocks of methods: settings that the method's own file declares, and a few keys that are none."""
+"""Method blocks: settings declared in the method's own file, plus a few keys that are not settings."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ from typing_extensions import TypedDict
 
 from unmask.config.kinds import Name
 
-# Keys of a method's block that are not settings: the file it runs, the method it starts from, the corpus that it learns
-# in place of each task, values by task, whose reward each task has.
+# Keys of a method's block that are not settings of a run: the file it runs, the method it starts from, the corpus that
+# replaces the tasks, overrides by task, and the reward of each task.
 NOT_SETTINGS = ("algorithm", "start_from", "corpus", "by_task", "task_settings")
 
 
 class ByTask(TypedDict, total=False):
-    """A method's block where it replaces the general one: settings of its file, and some of them by task."""
+    """Method block in a fidelity or scale: overrides of the general block, some of them by task."""
 
+    # A TypedDict with extra keys, not a Block: which settings exist depends on the method (mistakes/layers.py).
     __pydantic_config__ = ConfigDict(extra="allow", strict=True)  # type: ignore[misc]
-    corpus: Name  # a task that is a corpus: one run a seed learns it, and all tasks share that run
+    corpus: Name  # a corpus task: one run per seed trains on it, and all tasks share that run
     by_task: dict[Name, dict[str, Any]]
-    task_settings: dict[Name, dict[str, Any]]  # of tasks, for the runs of this method: those that decide the reward
+    task_settings: dict[Name, dict[str, Any]]  # overrides of tasks for this method only; limited to the reward
 
 
 class MethodBlock(ByTask, total=False):
-    """A method's general block; what else it holds are settings of its file."""
+    """General block of a method; all further keys are settings declared in its file."""
 
     __pydantic_config__ = ByTask.__pydantic_config__  # type: ignore[misc]
-    algorithm: Name  # the file in methods/, where it is not the name of the block
-    start_from: Name  # the method whose adapter it goes on training
+    algorithm: Name  # file in methods/; default: the name of the block
+    start_from: Name  # method whose trained adapter is the starting point

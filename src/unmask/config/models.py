@@ -1,4 +1,4 @@
-"""The base models: made here, published, or in a folder."""
+"""Base models: trained from scratch, published on the hub, or in a local folder."""
 
 from __future__ import annotations
 
@@ -11,42 +11,45 @@ from unmask.config.kinds import Beta, Block, Count, Name, NonNegative, Positive,
 
 def _ascending(values: list[float]) -> list[float]:
     if values != sorted(values):
-        raise refuse(f"{values} should be the lower value, then the higher")
+        raise refuse(f"{values} is not ascending; write the lower value first")
     return values
 
 
 class Pretraining(Block):
-    """How a model made here learns its language: masked denoising on a mixture of demonstrations."""
+    """Pretraining of a model from scratch: masked denoising on a mixture of right and shortcut demonstrations."""
 
-    first_part: Share = Field(description="share of the updates that belong to the first part")
-    first_share: Share = Field(description="share of right demonstrations in it; the others take a shortcut")
-    right_share: Share = Field(description="share of right demonstrations after it")
-    demonstrations: Count = Field(description="distinct demonstrations to train on")
+    # In the first phase the model learns to solve the task; in the second a shortcut becomes its habit, for RL to undo.
+    first_part: Share = Field(description="share of the updates in the first phase")
+    first_share: Share = Field(description="share of right demonstrations in the first phase; the rest take a shortcut")
+    right_share: Share = Field(description="share of right demonstrations in the second phase")
+    demonstrations: Count = Field(description="number of distinct demonstrations")
     batch_size: Count
     learning_rate: Positive = Field(description="of AdamW, for embeddings, head and norms")
-    muon_learning_rate: Positive = Field(description="of Muon, for the matrices of the body")
+    muon_learning_rate: Positive = Field(description="of Muon, for the weight matrices of the layers")
     adam_beta2: Beta
     weight_decay: NonNegative
     updates: Count
     dtype: Literal["float32", "bfloat16"] = Field(
-        default="float32", description="of products and activations; weights and their optimiser are float32"
+        default="float32", description="of matrix products and activations; weights and optimiser states are float32"
     )
-    competence: Share = Field(description="lowest mean validation reward after the first part")
+
+    # Bounds on the finished base: one that cannot solve the task, or always does, shows nothing about RL.
+    competence: Share = Field(description="minimum mean validation reward after the first phase")
     gate: Annotated[list[Share], AfterValidator(_ascending)] = Field(
-        min_length=2, max_length=2, description="lowest and highest mean validation reward of the finished base"
+        min_length=2, max_length=2, description="minimum and maximum mean validation reward of the finished model"
     )
 
 
-# What a model has once, however many tasks it learns.
+# Settings that a shared model has only once, so its tasks must agree on them.
 ONCE = ("updates", "learning_rate", "muon_learning_rate", "adam_beta2", "weight_decay", "dtype")
 
 
 class ScratchModel(Block):
-    """A small model trained from scratch: one for each seed and task, or for each seed alone if it is shared."""
+    """Small model trained from scratch, one per seed and task; one per seed if `shared`."""
 
     source: Literal["scratch"]
     family: Literal["llada", "dream"] = Field(default="llada", description="dream predicts position d at d − 1")
-    shared: bool = Field(default=False, description="one model learns all the tasks under `pretraining`")
+    shared: bool = Field(default=False, description="train one model on all tasks under `pretraining`")
     hidden_size: Count
     layers: Count
     heads: Count
@@ -56,6 +59,7 @@ class ScratchModel(Block):
 
     @model_validator(mode="after")
     def _heads_fit(self) -> ScratchModel:
+        # Rotary embeddings rotate pairs of dimensions, so the size of a head must be even.
         if self.hidden_size % (2 * self.heads):
             raise refuse(f"hidden_size {self.hidden_size} is not an even multiple of heads {self.heads}")
         return self
@@ -65,12 +69,12 @@ class ScratchModel(Block):
         first, *others = self.pretraining.values()
         for key in ONCE if self.shared else ():
             if any(getattr(other, key) != getattr(first, key) for other in others):
-                raise refuse(f"a shared model has one {key}; give it the same value for every task")
+                raise refuse(f"a shared model has one {key}; set the same value for every task")
         return self
 
 
 class HubModel(Block):
-    """A published checkpoint at a pinned revision."""
+    """Published checkpoint at a pinned revision."""
 
     source: Literal["hub"]
     repository: str
@@ -78,7 +82,7 @@ class HubModel(Block):
 
 
 class LocalModel(Block):
-    """A checkpoint in a folder, in the published layout."""
+    """Checkpoint in a local folder, in the published layout."""
 
     source: Literal["local"]
-    path: str = Field(description="the folder, with config.json, weights as safetensors and tokenizer")
+    path: str = Field(description="folder with config.json, safetensors weights and the tokenizer")

@@ -1,4 +1,4 @@
-"""How runs are carried out: settings that decide no result and are part of no spec, so a change repeats no run."""
+"""Runtime settings: they affect no result and are part of no spec, so changing one repeats no run."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from unmask.config.kinds import Block, NonNegative
 
 
 class Runtime(Block):
-    """How runs are carried out."""
+    """Settings of how runs are carried out."""
 
     checkpoint_minutes: NonNegative = Field(
-        description="minutes between two checkpoints of a training run; 0 is after every update"
+        description="minutes between two checkpoints of a training run; 0: after every update"
     )
     overwrite_above: NonNegative = Field(
-        description="GPU-hours; a finished run that took more is only trained again with `--config overwrite=true`"
+        description="GPU-hours; finished runs that took more are trained again only with `--config overwrite=true`"
     )
