@@ -1,4 +1,4 @@
-"""The samplers: how a response is decoded, one block for each rule of committing tokens."""
+"""Samplers: how a response is decoded, one class per rule for committing (unmasking) tokens."""
 
 from __future__ import annotations
 
@@ -8,57 +8,61 @@ from pydantic import Field, model_validator
 
 from unmask.config.kinds import Block, Count, Distinct, NonNegative, Positive, Share, Whole, refuse
 
-LATER = ("blocks", "top_p", "draw_dtype")  # settings that are younger than stored specs
+# Added after runs had been stored. Specs omit them at their default, so that the digests of those runs do not change.
+LATER = ("blocks", "top_p", "draw_dtype")
 
 
 class Decoding(Block):
-    """What every sampler has beside its commit rule."""
+    """Settings common to all samplers, whatever their commit rule."""
 
     cache: Literal["none", "prefix", "dual"] = Field(
-        default="none", description="keys and values reused inside a block: none, left of it, or on both sides"
+        default="none",
+        description="key-value cache while a block is decoded: none, left of the block, or on both sides",
     )
-    guidance: NonNegative = Field(default=0.0, description="w of classifier-free guidance; it doubles the passes")
-    forbidden: Annotated[list[Whole], Distinct] = Field(default=[], description="ids never drawn, beside [MASK]")
-    blocks: bool = Field(default=True, description="block after block; false: the whole response is one block")
+    guidance: NonNegative = Field(default=0.0, description="w of classifier-free guidance; doubles the forward passes")
+    forbidden: Annotated[list[Whole], Distinct] = Field(
+        default=[], description="token ids that are never drawn, in addition to [MASK]"
+    )
+    blocks: bool = Field(default=True, description="decode block by block; false: the whole response is one block")
     top_p: Annotated[float, Field(gt=0, le=1)] = Field(
-        default=1.0, description="draw from the most probable tokens, up to the one that takes their share above this"
+        default=1.0, description="nucleus sampling: draw from the most probable tokens whose total just exceeds this"
     )
     draw_dtype: Literal["float32", "bfloat16"] = Field(
         default="float32",
-        description="numbers of the draw; bfloat16 is d1's Gumbel-max draw, which never draws rare tokens",
+        description="precision of the draw; bfloat16 is d1's Gumbel-max draw, which never draws rare tokens",
     )
 
     def settings(self) -> dict[str, Any]:
-        """All settings; the later ones only where they are not at their default, so that other specs do not change."""
+        """Return all settings for a spec, without those in LATER that are at their default."""
         later = {key for key in LATER if getattr(self, key) == type(self).model_fields[key].default}
         return self.model_dump(exclude=later)
 
 
 class TopK(Decoding):
-    """Commit the k best-scored positions of the active block at every step."""
+    """Commit the k best-scored positions of the active block at every denoising step."""
 
     rule: Literal["top_k"]
-    tokens_per_step: Count = Field(description="k; 1 is steps = L, 2 is steps = L/2")
+    tokens_per_step: Count = Field(description="k; 1 means L steps, 2 means L/2 steps")
     score: Literal["confidence", "entropy", "random"] = Field(
-        description="the drawn token's probability; entropy of what it was drawn from, lowest first; or random"
+        description="probability of the drawn token; entropy of its distribution, lowest first; or random"
     )
 
 
 class RandomOrder(Decoding):
-    """Commit one position of the active block at every step, in uniformly random order (ROAR in DMPO)."""
+    """Commit one position of the active block per denoising step, in uniformly random order (ROAR in DMPO)."""
 
     rule: Literal["random_order"]
 
 
 class Threshold(Decoding):
-    """Commit every token that is at least so probable (Fast-dLLM)."""
+    """Commit every token with at least this probability (Fast-dLLM)."""
 
     rule: Literal["threshold"]
     confidence: Share
 
 
 class Factor(Decoding):
-    """Commit the n most probable tokens, n the largest with (n + 1)(1 - c_n) < factor (Fast-dLLM)."""
+    """Commit the n most probable tokens, with the largest n such that (n + 1)(1 - c_n) < factor (Fast-dLLM)."""
 
     rule: Literal["factor"]
     factor: NonNegative
@@ -68,25 +72,26 @@ Proxy = Literal["entropy", "confidence", "margin"]
 
 
 class EntropyBound(Decoding):
-    """Commit the longest prefix whose entropies add up to less than gamma, the largest left out (EB-Sampler)."""
+    """Commit positions in the order of `proxy` while their entropies but the largest sum to < gamma (EB-Sampler)."""
 
     rule: Literal["entropy_bound"]
-    gamma: NonNegative = Field(description="nats; 0 is one token a step")
-    proxy: Proxy = Field(description="error by which positions are sorted")
+    gamma: NonNegative = Field(description="nats; 0 commits one token per step")
+    proxy: Proxy = Field(description="error estimate by which positions are sorted")
 
 
 class Adaptive(Decoding):
-    """An entropy bound that a trained head chooses (DiFFPO); all of its sizes are our choice, none is public."""
+    """Entropy bound chosen by a trained head (DiFFPO); the paper's values are not public, these settings are ours."""
 
     rule: Literal["adaptive"]
-    gamma: Positive = Field(description="the threshold of an untrained head")
-    gamma_max: Positive = Field(description="the largest that it can choose")
-    choose: Literal["prompt", "block"] = Field(description="once, from the prompt; or anew for each block")
-    width: Count = Field(description="of the head's hidden layer")
-    proxy: Proxy = Field(description="error by which positions are sorted")
+    gamma: Positive = Field(description="threshold of an untrained head [nats]")
+    gamma_max: Positive = Field(description="largest threshold that the head can choose [nats]")
+    choose: Literal["prompt", "block"] = Field(description="once, from the prompt; or again for each block")
+    width: Count = Field(description="units of the head's hidden layer")
+    proxy: Proxy = Field(description="error estimate by which positions are sorted")
 
     @model_validator(mode="after")
     def _start_fits(self) -> Adaptive:
+        # The head outputs gamma_max · sigmoid(logit), and its bias starts at the logit of gamma / gamma_max.
         if self.gamma >= self.gamma_max:
             raise refuse(f"gamma {self.gamma} is not below gamma_max {self.gamma_max}")
         return self

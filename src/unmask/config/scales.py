@@ -1,4 +1,4 @@
-"""Fidelities and scales: which general values they replace, and the size and price of the work."""
+"""Fidelities and scales: overrides of the general values, and the size and cost of the runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from unmask.config.samplers import Sampler
 
 
 class Overrides(Block):
-    """Values that replace the general ones."""
+    """Overrides of the general values, common to fidelities and scales."""
 
     training: dict[str, Any] = Field(default={}, description="overrides of `training`")
     methods: dict[Name, ByTask] = Field(default={}, description="overrides of `methods`")
@@ -22,27 +22,29 @@ class Overrides(Block):
 
 
 class Cost(Block):
-    """What `plan` reckons with, beside the model: no setting of a run, so a change repeats none."""
+    """Assumptions of `plan` about hardware and throughput; not settings of a run, so changing one repeats no run."""
 
     gpu_memory: Positive | None = Field(
-        default=None, description="GB (10^9 bytes) of a GPU; a run that needs more is refused. None: there is no GPU"
+        default=None, description="GB (10^9 bytes) per GPU; a run that needs more is refused. None: there is no GPU"
     )
-    gpus: Count = Field(default=1, description="of a training at most; a run takes those that share its prompts evenly")
-    gpus_per_node: Count = Field(default=8, description="a training on more of them takes several nodes")
-    peak_tflops: Positive = Field(description="of a GPU, dense, in the type of the weights; or of the processor")
+    gpus: Count = Field(
+        default=1, description="at most, per training run; a run uses a number that divides its prompts"
+    )
+    gpus_per_node: Count = Field(default=8, description="a training run with more GPUs takes several nodes")
+    peak_tflops: Positive = Field(description="of a GPU, dense, in the dtype of the weights; or of a CPU core")
     training_utilisation: Annotated[float, Field(gt=0, le=1)] = Field(description="share of the peak: scoring, updates")
     decoding_utilisation: Annotated[float, Field(gt=0, le=1)] = Field(description="share of the peak while sampling")
-    prompt_tokens: Count = Field(description="of a long prompt")
+    prompt_tokens: Count = Field(description="length of a long prompt")
     job_memory: Count = Field(
-        default=2, description="GB of a node for each process of a job, and once more for the job; twice at a retry"
+        default=2, description="GB of node memory per process, plus once for the job; doubled at a retry"
     )
-    training_hours: Positive = Field(default=0.5, description="time limit of a training job, which resumes after it")
-    evaluation_hours: Positive = Field(default=0.5, description="of any other job at its first attempt")
-    test_examples: dict[Name, Count] = Field(default={}, description="of tasks whose settings do not say how many")
+    training_hours: Positive = Field(default=0.5, description="time limit of a training job; the next one resumes")
+    evaluation_hours: Positive = Field(default=0.5, description="time limit of any other job at its first attempt")
+    test_examples: dict[Name, Count] = Field(default={}, description="for tasks whose settings do not fix the number")
 
 
 class ExperimentChange(Block):
-    """What replaces an experiment's own."""
+    """Changes of an experiment at one scale; None keeps the experiment's own value."""
 
     methods: Names | None = None
     tasks: Names | None = None
@@ -50,20 +52,22 @@ class ExperimentChange(Block):
 
 
 class Scale(Overrides):
-    """The size at which all experiments run."""
+    """Size at which all experiments run: model, tasks, seeds, lengths and overrides."""
 
     model: Name
-    models: dict[Name, Name] = Field(default={}, description="what experiments with a `model` of their own start from")
-    tasks: Names = Field(description="of experiments that name none")
+    models: dict[Name, Name] = Field(default={}, description="experiment's `model` -> base model at this scale")
+    tasks: Names = Field(description="tasks of experiments that name none")
     experiment_changes: dict[Name, ExperimentChange] = Field(
         default={},
-        description="experiment -> what it has at this scale in place of its own: as much as there is time for",
+        description="experiment -> methods, tasks or grid that replace its own at this scale, to save time",
     )
-    samplers: dict[Name, Sampler] = Field(default={}, description="in place of those under `samplers`")
+    samplers: dict[Name, Sampler] = Field(default={}, description="replacements of blocks under `samplers`")
     seeds: Annotated[list[Whole], Distinct] = Field(min_length=1)
-    block_length: Count = Field(description="tokens of a block of semi-autoregressive decoding")
-    lengths: Annotated[list[Count], Distinct] = Field(min_length=1, description="at evaluation, multiples of the block")
-    experiments: Names = Field(description="what the target `all` makes")
+    block_length: Count = Field(description="tokens per block of semi-autoregressive decoding")
+    lengths: Annotated[list[Count], Distinct] = Field(
+        min_length=1, description="generation lengths of evaluations, multiples of block_length"
+    )
+    experiments: Names = Field(description="experiments of the target `all`")
     exact_toy: dict[str, Any] = Field(default={}, description="overrides of `exact_toy`")
     cost: Cost
     runtime: dict[str, Any] = Field(default={}, description="overrides of `runtime`")
