@@ -1,6 +1,6 @@
-"""config.yaml -> every run, model, dataset and experiment of a scale, or all that is wrong with it at once.
+"""Expansion of config.yaml into every run, model, dataset and experiment of a scale, or one list of all mistakes.
 
-Torch-free: the Snakefile calls `expand` while it is parsed, so a mistake is found before anything runs, also with -n.
+Torch-free: the Snakefile calls `expand` while it is parsed, so mistakes are found before anything runs, also with -n.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from unmask.spec import Run
 
 
 def expand(raw: dict[str, Any]) -> Grid:
-    """The grid of the scale that `raw['scale']` names. Raises ConfigError with every mistake."""
+    """Return the grid of the scale named by `raw["scale"]`; raises ConfigError with all mistakes that can be found."""
+    # Checks come in stages, each on input that passed the one before: blocks, then how they fit, then merged settings.
     raw = with_pilot(normalise(raw))
     raw, warnings = check(raw)
     config = Config.model_validate(raw)
@@ -30,17 +31,22 @@ def expand(raw: dict[str, Any]) -> Grid:
     scale = config.scales[config.scale]
     carried_out = scale.cost, config.runtime_at_scale, config.other_fidelity
     grid = Grid(config.scale, scale.experiments, toy_spec(config), *carried_out, warnings)
+
     for task in itertools.chain(scale.tasks, *map(config.tasks_of, config.experiments)):
         _add_data(grid, config, task)
     for name in config.evaluations:
         grid.evaluations[name] = evaluation_spec(config, name)
     for name in config.diagnoses:
         grid.diagnoses[name] = diagnosis_spec(config, name)
+
+    # `made` keeps every run, also several of one name: contradictions() compares them, the grid holds the last only.
     made: list[Run] = []
     lines: list[str] = []
     for name, experiment in config.experiments.items():
         runs = runs_of(config, name)
         lines += undrawable(name, experiment.figures, config.grid_of(name), runs)
+
+        # Runs that others start from may belong to no experiment; a corpus and pretraining need data of more tasks.
         starts = [start_of(config, run) for run in runs if run.start_from]
         made += starts + runs
         for run in starts + runs:
@@ -50,23 +56,29 @@ def expand(raw: dict[str, Any]) -> Grid:
                 _add_data(grid, config, task)
         grid.experiments[name] = _experiment(name, experiment, runs, config.tasks_of(name))
         lines += too_long(grid.experiments[name], config.scale, runs)
+
+        # Transfer to another task is an evaluation of its own: its spec has the other task's prompt settings.
         for other in itertools.chain(*grid.experiments[name].transfers.values()):
             spec = evaluation_spec(config, experiment.evaluation or "", other)
             if spec.name in config.evaluations:
-                raise ConfigError([f"evaluations.{spec.name}: the name of a transfer between tasks; choose another"])
+                raise ConfigError(
+                    [f"evaluations.{spec.name}: name is reserved for a transfer between tasks; choose another"]
+                )
             grid.evaluations[spec.name] = spec
     if lines := lines + contradictions(made, grid.datasets, grid.tests):
         raise ConfigError(lines)
+
+    # A digest covers everything upstream, so runs without `start_from` come first: others include their digest.
     for name, run in sorted(grid.runs.items(), key=lambda named: named[1].start_from is not None):
         inputs = {"model": grid.models[run.model].digest}
-        if run.start_from:  # a run that starts from none, and so has its own inputs by now
+        if run.start_from:
             inputs["start"] = grid.runs[run.start_from].digest
         grid.runs[name] = replace(run, inputs=inputs)
     return grid
 
 
 def _add_data(grid: Grid, config: Config, task: str) -> None:
-    """The data of a task; a corpus has no test examples."""
+    """Add the data specs of a task to the grid; a corpus has no test data."""
     if task not in grid.datasets:
         grid.datasets[task], test = data_specs(config, task)
         if not is_corpus(task):
@@ -74,11 +86,14 @@ def _add_data(grid: Grid, config: Config, task: str) -> None:
 
 
 def _experiment(name: str, experiment: Any, runs: list[Run], tasks: list[str]) -> Experiment:
-    """The experiment over these runs; the base model knows no task that it could carry to another."""
+    """Return the experiment over these runs, with the tasks that each run is transferred to."""
     examined = f"diagnosis-{experiment.diagnosis}" if experiment.diagnosis else f"samples-{experiment.evaluation}"
     rows = "steps" if experiment.diagnosis else experiment.rows
+
+    # The base model is trained on no task, so it has nothing to transfer. A corpus is evaluated by transfer only.
     carried = [run for run in runs if run.corpus or (run.trains and experiment.transfer)]
     transfers = {run.name: [task for task in tasks if task != run.task] for run in carried}
+
     names = list(dict.fromkeys(run.name for run in runs))
     kept = experiment.figures, experiment.section, experiment.apart
     return Experiment(name, experiment.question, names, examined, transfers, rows, *kept)

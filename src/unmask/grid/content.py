@@ -1,4 +1,4 @@
-"""Local files among a task's settings, told by their content: moving one changes nothing, a byte in it does."""
+"""Content hashes of local files named in task settings: moving a file changes no digest, editing it does."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from unmask.sources import source_file
 
 
 def with_content(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings with the hash of each local file that they name; without it where the file is not there (yet)."""
+    """Return the settings with the SHA-256 of each local file that they name, if the file exists."""
     return {key: _with_hash(key, value) for key, value in settings.items()}
 
 
 def _with_hash(key: str, value: Any) -> Any:
     if isinstance(value, dict) and value.get("source") == "local":
+        # Files may be fetched later; the dry run reports missing ones (readiness.py), and so does the step.
         try:
             file = source_file(value["path"], key.removesuffix("_source"))
-        except ValueError:  # the dry run says what is missing, and the step would
+        except ValueError:
             return value
         return value | _hashed(file)
     if key.endswith("prompt_file") and value and Path(value).is_file():
@@ -34,5 +35,6 @@ def _hashed(file: Path) -> dict[str, str]:
 
 @functools.cache
 def _sha256(file: str, size: int, mtime: int) -> str:
-    """The hash, computed once for each state of the file."""
+    """Return the SHA-256 of a file; size and mtime are part of the cache key."""
+    # Every run of a task asks for the same files, which can be large.
     return sha256(Path(file))
