@@ -1,4 +1,4 @@
-"""The runs of an experiment, with their addresses and all their settings."""
+"""Runs of an experiment: every combination of method, task, grid values and seed, with merged settings."""
 
 from __future__ import annotations
 
@@ -16,17 +16,24 @@ from unmask.spec import NUMBERS, Run
 
 
 def runs_of(config: Config, name: str) -> list[Run]:
-    """An experiment's runs in a stable order; a variant that equals the default is the default run, once more."""
+    """Return an experiment's runs in a stable order.
+
+    Grid values equal to a method's default give the default run, so a run may occur several times.
+    """
     experiment, scale = config.experiments[name], config.scales[config.scale]
     model = scale.models[experiment.model] if experiment.model else scale.model
     found: list[Run] = []
     for method in config.methods_of(name):
         algorithm = config.algorithm(method)
+
+        # Methods ignore axes that they do not have, so one grid can compare methods with different settings.
         known = settings_of(algorithm).model_fields if algorithm != "base" else {}
         axes = {key: values for key, values in config.grid_of(name).items() if key in known}
-        # A published model evaluated deterministically gives the same samples with every seed: one run says it all.
+
+        # A published model evaluated deterministically gives the same samples with every seed: one run is enough.
         once = algorithm == "base" and is_published(config, model) and config.deterministic(name)
         seeds = scale.seeds[:1] if once else scale.seeds
+
         for task, values, seed in itertools.product(config.tasks_of(name), itertools.product(*axes.values()), seeds):
             choice = dict(zip(axes, values, strict=True))
             found.append(_run(config, model, method, task, seed, choice, experiment.equal_updates))
@@ -34,12 +41,12 @@ def runs_of(config: Config, name: str) -> list[Run]:
 
 
 def is_published(config: Config, model: str) -> bool:
-    """Whether a model is not trained from scratch, so that all seeds share it."""
+    """Return True if a model is not trained from scratch, so that all seeds share it."""
     return not isinstance(config.models[model], ScratchModel)
 
 
 def start_of(config: Config, run: Run) -> Run:
-    """The run whose adapter `run` goes on training."""
+    """Return the run whose adapter `run` starts from: same model, task and seed, default settings."""
     return _run(config, run.model.partition("/")[0], config.methods[run.method]["start_from"], run.task, run.seed, {})
 
 
@@ -52,15 +59,23 @@ def _run(
     choice: dict[str, Any],
     equal_updates: bool = False,
 ) -> Run:
+    # Training on a corpus is the same for all tasks, so they share one run.
     scale, corpus = config.scales[config.scale], config.corpus(method)
-    task = corpus or task  # one run for all tasks
+    task = corpus or task
+
+    # Only grid values other than the default go into the name, so experiments share their default runs.
     default = config.settings(method, task)
     changed = {key: value for key, value in choice.items() if default[key] != value}
     variant = "+".join(f"{key}~{_text(value)}" for key, value in sorted(changed.items())) or "default"
     values = default | changed
+
+    # Keep the number of gradient steps: reusing buffers k times as often means 1/k of the buffers, rounded up.
     if equal_updates:
         updates = default["buffers"] * default["updates_per_buffer"]
         values["buffers"] = math.ceil(updates / values["updates_per_buffer"])
+
+    # A base model keeps only the settings that affect its samples: a change of training settings must not repeat its
+    # evaluations.
     trains = config.algorithm(method) != "base"
     training = {key: values[key] for key in (Training.model_fields if trains else NUMBERS)}
     own = {key: value for key, value in values.items() if trains and key not in Training.model_fields}
@@ -84,14 +99,16 @@ def _run(
 
 
 def _address(variant: str, model: str, default: str) -> str:
-    """A variant as part of a path: a run that starts from another model than the scale's has its own."""
+    """Return the variant's part of a path; it names the base model unless that is the scale's default."""
     if model == default:
         return variant
     return "+".join([*([] if variant == "default" else [variant]), f"model~{model}"])
 
 
 def _model_address(config: Config, model: str, task: str, seed: int) -> str:
-    """A model made here depends on the seed, so that seeds share nothing, and on the task unless it is shared."""
+    """Return the address of a base model: its name, with seed and task if it is trained from scratch."""
+    # Seeds are the unit of statistics and must share nothing, so each has its own base model; unless the model is
+    # shared, so has each task.
     settings = config.models[model]
     if not isinstance(settings, ScratchModel):
         return model
@@ -99,6 +116,6 @@ def _model_address(config: Config, model: str, task: str, seed: int) -> str:
 
 
 def _text(value: Any) -> str:
-    """A value as part of a path: letters, digits and what a shell leaves alone."""
+    """Return a value as part of a path, with characters special to shells replaced by hyphens."""
     text = "-".join(map(str, value)) if isinstance(value, list) else str(value)
     return re.sub(r"[^A-Za-z0-9_.+~-]", "-", text)

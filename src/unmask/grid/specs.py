@@ -1,4 +1,4 @@
-"""Build the specs of data, base models, evaluations, diagnoses and the tabular experiment (runs: grid/runs.py)."""
+"""Specs of data, base models, evaluations, diagnoses and the exact toy; those of runs are in grid/runs.py."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from unmask.spec import DataSpec, DiagnosisSpec, EvaluationSpec, ModelSpec, Run,
 
 
 def training_settings(config: Config, task: str, method: str | None = None) -> dict[str, Any]:
-    """The settings of a task that training by a method reads: all but those of the test examples alone."""
+    """Return the task settings that affect training with a method: all except those of test data only."""
     return _task_settings(config, task, "test_only", method=method)
 
 
 def test_settings(config: Config, task: str) -> dict[str, Any]:
-    """The settings of a task that an evaluation reads: how problems are posed and answers graded."""
+    """Return the task settings that affect an evaluation: prompts and grading. The test data has its own digest."""
     return _task_settings(config, task, "test_only", "training_only", "reward_only")
 
 
 def data_specs(config: Config, task: str) -> tuple[DataSpec, DataSpec]:
-    """A task's training data and its test data."""
+    """Return the specs of a task's training data (with validation split) and of its test data."""
+    # Rewards are computed from the examples, not stored with them: changing one must not regenerate the data.
     training = _task_settings(config, task, "test_only", "reward_only")
     return DataSpec(task, training), DataSpec(task, _task_settings(config, task, "training_only", "reward_only"), True)
 
@@ -34,13 +35,16 @@ def _task_settings(config: Config, task: str, *without: str, method: str | None 
 
 
 def model_spec(config: Config, run: Run) -> ModelSpec:
-    """The base model of a run. Settings at their default are left out, so that a new one leaves models alone."""
+    """Return the spec of a run's base model."""
+    # Settings at their default are omitted, so that adding a setting does not change the digests of existing models.
     scale = config.scales[config.scale]
     model = config.models[run.model.partition("/")[0]]
     settings = model.model_dump(exclude_defaults=True)
     source = settings.pop("source")
     if not isinstance(model, ScratchModel):
         return ModelSpec(run.model, source, settings)
+
+    # Pretraining uses examples, prompts and rewards of its tasks and decodes at the evaluation lengths.
     if model.shared:
         all_settings = {name: training_settings(config, name) for name in model.pretraining}
         return ModelSpec(run.model, source, settings, None, all_settings, run.seed, scale.block_length, scale.lengths)
@@ -50,7 +54,7 @@ def model_spec(config: Config, run: Run) -> ModelSpec:
 
 
 def evaluation_spec(config: Config, name: str, task: str | None = None) -> EvaluationSpec:
-    """An evaluation; with `task`, of runs that were trained on another one."""
+    """Return the spec of an evaluation; with `task`, of runs that were trained on another task."""
     scale, evaluation = config.scales[config.scale], config.evaluation(name)
     return EvaluationSpec(
         name=f"{name}-on-{task}" if task else name,
@@ -66,7 +70,8 @@ def evaluation_spec(config: Config, name: str, task: str | None = None) -> Evalu
 
 
 def diagnosis_spec(config: Config, name: str) -> DiagnosisSpec:
-    """A diagnosis, with the lengths and batches of training at this scale."""
+    """Return the spec of a diagnosis."""
+    # Length, block and padding are those of training, where the surrogates replace the policy's likelihood.
     one, training = config.diagnoses[name], config.training_at_scale
     return DiagnosisSpec(
         name=name,
@@ -81,13 +86,18 @@ def diagnosis_spec(config: Config, name: str) -> DiagnosisSpec:
 
 
 def toy_spec(config: Config) -> ToySpec:
-    """The exact laboratory's experiment; a curve's settings are its method's, then the toy's, then its own."""
+    """Return the spec of the exact toy.
+
+    A curve's settings are merged in this order: general method block, `exact_toy.methods`, the curve's own block.
+    """
     settings = config.exact_toy.model_dump() | config.scales[config.scale].exact_toy
     overrides, changes = settings.pop("methods"), settings.pop("curves")
     curves = {}
     for name, change in changes.items():
         method = change["method"]
         values = config.methods[method] | overrides.get(method, {}) | change
+
+        # A method block also has trainer settings (learning rate, LoRA …), which the toy does not use.
         algorithm = config.algorithm(method)
         known = declared_settings("methods", algorithm).model_fields
         curves[name] = {"method": algorithm, "settings": {key: values[key] for key in known}}
