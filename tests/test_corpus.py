@@ -251,16 +251,18 @@ def test_a_corpus_has_no_answers_to_check(papers):
 
 def test_one_response_is_no_group(papers):
     papers["scales"]["llada-8b"]["methods"]["dmpo"] = {"group_size": 1}
-    assert "methods.dmpo.group_size: 1 response has no others to be compared with; take 2 or more" in lines(papers)
+    assert "methods.dmpo.group_size: 1 response per prompt has no others to be compared with; use 2 or more" in lines(
+        papers
+    )
 
 
 def test_a_corpus_needs_a_model_for_all_tasks_and_no_diagnosis(config):
     config["scales"]["smoke"]["methods"]["sft"] = {"corpus": "s1k", "validate_every": 0}
     config["experiments"]["kl_per_step"]["methods"].append("sft")
     found = lines(config)
-    assert any("models.smoke is made for each task; set shared: true there" in line for line in found)
+    assert any("models.smoke is trained per task; set shared: true there" in line for line in found)
     assert any(
-        "has no task for experiments.kl_per_step.diagnosis; take sft out of its methods" in line for line in found
+        "has no task for experiments.kl_per_step.diagnosis; remove sft from its methods" in line for line in found
     )
 
 

@@ -1,8 +1,7 @@
-"""Everything that can be wrong with config.yaml, found in one pass and said in one message.
+"""Validation of config.yaml: all mistakes found in one pass and reported in one message.
 
-The blocks are checked one by one and never through each other, so that one broken block hides no mistake in another.
-Only when all are right in themselves are they held against each other, in `check_scale`; what the layers add up to is
-checked last, in grid/contradictions.py.
+Blocks are checked one by one and independently, so that a broken block hides no mistake in another. Only if each is
+valid are they checked against each other (`check_scale`); merged settings are checked last (grid/contradictions.py).
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from unmask.mistakes.reading import block_at
 
 
 class ConfigError(ValueError):
-    """Everything that is wrong with a configuration, one line each."""
+    """All mistakes in a configuration, one line each, in `lines` and in the message."""
 
     def __init__(self, lines: list[str]) -> None:
         self.lines = list(dict.fromkeys(lines))
@@ -32,11 +31,13 @@ class ConfigError(ValueError):
 
 
 def check(raw: Any) -> tuple[dict[str, Any], list[str]]:
-    """Raise ConfigError if a block of the (normalised) configuration is wrong that the scale in use can see.
+    """Check the blocks of a (normalised) configuration; mistakes in scales that are not in use are only warnings.
 
-    Returns the configuration without other scales that are wrong, and what is wrong with them.
+    Returns the configuration without broken other scales, and the mistakes in them. Raises ConfigError for all others.
     """
     lines = _mistakes(raw)
+
+    # Drop broken scales that are not in use and check again: what remains must be valid without them.
     scales = block_at(raw, "scales")
     others = {name for name in scales if name != raw.get("scale")}
     broken = {name for name in others if any(_is_about(line, name) for line in lines)}
@@ -44,21 +45,25 @@ def check(raw: Any) -> tuple[dict[str, Any], list[str]]:
         raw = raw | {"scales": {name: scale for name, scale in scales.items() if name not in broken}}
         if not _mistakes(raw):
             return raw, lines
+
+    # With a mistake that counts, report all of them, also those in other scales.
     if lines:
         raise ConfigError(lines)
     return raw, []
 
 
 def _is_about(line: str, scale: str) -> bool:
-    """Whether a mistake is one in the block of a scale."""
+    """Return True if a line is about the block of a scale."""
     return line.startswith((f"scales.{scale}.", f"scales.{scale}:"))
 
 
 def _mistakes(raw: Any) -> list[str]:
-    """One line for everything that is wrong with the blocks."""
+    """Return one line per mistake in the blocks."""
     lines = problems(Config, raw, "")
     if not isinstance(raw, dict):
         return lines
+
+    # The schema does not know which settings a method or task has, so layers of settings are checked separately.
     lines += wrong_names(raw)
     for where, values, block in layers(raw):
         lines += problems(optional(block), values, where)
@@ -68,9 +73,11 @@ def _mistakes(raw: Any) -> list[str]:
 
 
 def check_scale(config: Config) -> None:
-    """Raise ConfigError if right blocks do not fit together at the scale in use."""
+    """Raise ConfigError if valid blocks do not fit together at the scale in use."""
     where, scale = f"scales.{config.scale}", config.scales[config.scale]
     lines: list[str] = []
+
+    # Tasks with the model that they are run on, and the key that asks for them: the message must name the key to edit.
     asked = [(where, scale.model, scale.tasks)]
     for name, one in config.experiments.items():
         if one.model is not None and one.model not in scale.models:
@@ -78,15 +85,21 @@ def check_scale(config: Config) -> None:
         changed = name in scale.experiment_changes and scale.experiment_changes[name].tasks
         asker = f"{where}.experiment_changes.{name}" if changed else f"experiments.{name}" if one.tasks else where
         asked.append((asker, scale.models.get(one.model or "", scale.model), config.tasks_of(name)))
+
+    # A model from scratch is trained per task (or on all listed ones), so it needs pretraining settings for each.
     for asker, name, tasks in asked:
         model = config.models[name]
         lacking = [task for task in tasks if isinstance(model, ScratchModel) and task not in model.pretraining]
         lines += [f"models.{name}.pretraining.{task}: missing; {asker}.tasks has {task}" for task in lacking]
+
+    # Tables and figures name samplers, so a scale may change a sampler's numbers but not its rule.
     lines += wrong_corpora(config)
     for name, sampler in scale.samplers.items():
         if sampler.rule != config.samplers[name].rule:
-            other = f"'{sampler.rule}' is not the rule of samplers.{name}; give another rule a name of its own"
+            other = f"'{sampler.rule}' is not the rule of samplers.{name}; give another rule another name"
             lines.append(f"{where}.samplers.{name}.rule: {other}")
+
+    # Overrides of the toy are valid one by one, but their merge may violate its counts.
     lines += problems(ExactToy, config.exact_toy.model_dump() | scale.exact_toy, f"{where}.exact_toy")
     if lines:
         raise ConfigError(lines)

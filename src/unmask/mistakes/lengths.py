@@ -1,4 +1,4 @@
-"""Lengths that the blocks of semi-autoregressive decoding do not divide."""
+"""Checks of generation lengths: they must be multiples of the block of semi-autoregressive decoding."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from unmask.mistakes.reading import block_at, given_at, items_at
 
 
 def wrong_lengths(raw: dict[str, Any]) -> Iterator[str]:
-    """One line for each length that no blocks make up; a general length is held against the scale in use."""
+    """Yield a line for each length that is not a multiple of its scale's block length."""
     scales = block_at(raw, "scales")
     for name, scale in scales.items():
         where, block = f"scales.{name}.lengths", block_at(scales, name).get("block_length")
         yield from _no_multiples(items_at(scale, "lengths"), block, where)
+
+    # Layers outside of `scales` apply to every scale; they are checked against the one in use.
     for where, values, _ in layers(raw):
         kind, _, rest = where.partition(".")
         scale = block_at(scales, rest.partition(".")[0] if kind == "scales" else str(raw.get("scale")))
