@@ -1,4 +1,4 @@
-"""What is wrong with some values, one line for each mistake, with its dotted path and a way out."""
+"""Wording of mistakes: one line each, with the dotted path of the key and how to fix it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 
 def problems(model: type[BaseModel], values: Any, where: str) -> list[str]:
-    """Everything wrong with `values` as a `model`: one line each, with the dotted path and a way out."""
+    """Return one line per error of validating `values` as a `model`; `where` is the dotted path of the block."""
     try:
         model.model_validate(values)
     except ValidationError as errors:
@@ -19,7 +19,7 @@ def problems(model: type[BaseModel], values: Any, where: str) -> list[str]:
 
 
 def unknown(name: str, known: Any, where: str) -> str:
-    """One line for a name that is not among the known ones."""
+    """Return the line for an unknown name, with the closest known name or a short list of all."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1)
     if close:
@@ -30,40 +30,47 @@ def unknown(name: str, known: Any, where: str) -> str:
 
 
 def _one_line(model: type[BaseModel], error: Any, where: str) -> str:
+    # pydantic locates an unknown key below its block; the line should name the block and the closest key.
     if error["type"] == "extra_forbidden":
         *parents, key = error["loc"]
         return unknown(str(key), _keys(model), _dotted(where, *parents))
+
     path = _dotted(where, *error["loc"])
     if error["type"] == "missing":
         return f"{path}: missing; add it"
     if error["type"] == "refused":
         return f"{path}: {error['msg']}"
-    if error["type"] == "union_tag_invalid":  # pydantic's own message has the whole of what was given
+
+    # pydantic's own message would quote the given value in full, however long.
+    if error["type"] == "union_tag_invalid":
         key, tags, given = (error["ctx"][name] for name in ("discriminator", "expected_tags", "tag"))
         name = key.strip("'")
         return f"{path}.{name}: input should be {tags}, not {cut(repr(given))}"
+
+    # For a block that is no mapping pydantic would name the Python class, which means nothing to users.
     message = "input should be a valid dictionary" if error["type"] == "model_type" else error["msg"]
     return f"{path}: {message[0].lower()}{message[1:]}, not {cut(repr(error['input']))}"
 
 
 def _dotted(*parts: Any) -> str:
-    """A path of keys; `[key]` is how pydantic says that a key itself is wrong."""
+    """Join keys to a dotted path, `config.yaml` if there are none."""
+    # pydantic appends `[key]` to the location if the key itself is invalid.
     return ".".join(shown(part) for part in parts if part not in ("", "[key]")) or "config.yaml"
 
 
 def shown(name: Any) -> str:
-    """A key or name in a message: as it is, unless it would break the line."""
+    """Return a key or name for a message: unchanged if printable, else escaped; at most 80 characters."""
     text = str(name)
     return cut(text if text.isprintable() else ascii(text)[1:-1])
 
 
 def cut(text: str) -> str:
-    """The beginning of a text."""
+    """Return the text, shortened to 80 characters if longer."""
     return text if len(text) <= 80 else f"{text[:77]}…"
 
 
 def _keys(annotation: Any) -> set[str]:
-    """The keys of all blocks that an annotation contains."""
+    """Return the keys of all blocks that an annotation contains, nested ones included."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         fields = annotation.model_fields
         return set(fields).union(*(_keys(field.annotation) for field in fields.values()))

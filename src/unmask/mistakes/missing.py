@@ -1,4 +1,4 @@
-"""Settings that no layer of config.yaml gives, for the methods and tasks of the scale in use."""
+"""Check for missing settings: those that no layer sets for the methods and tasks of the scale in use."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from unmask.mistakes.reading import algorithm_of, block_at, given_at, items_at
 
 
 def missing(raw: dict[str, Any]) -> list[str]:
-    """One line for each missing setting, sorted."""
+    """Return one line per missing setting, sorted."""
     fidelity = block_at(raw, "fidelities", str(raw.get("fidelity")))
     scale = block_at(raw, "scales", str(raw.get("scale")))
     return sorted(_of_methods(raw, fidelity, scale) + _of_curves(raw, scale) + _of_tasks(raw, fidelity, scale))
 
 
 def _of_methods(raw: dict[str, Any], *overriding: dict[str, Any]) -> list[str]:
-    """Settings of methods; those of trainings may stand there too. A broken `training` is reported elsewhere."""
+    """Return lines on missing settings of methods, including those of Training."""
+    # Training settings may also be set in method blocks. A broken `training` block has its own line, so its keys count
+    # as present here.
     common = set().union(block_at(raw, "training"), *(block_at(block, "training") for block in overriding))
     if not isinstance(raw.get("training"), dict):
         common |= Training.model_fields.keys()
@@ -32,7 +34,8 @@ def _of_methods(raw: dict[str, Any], *overriding: dict[str, Any]) -> list[str]:
 
 
 def _of_curves(raw: dict[str, Any], scale: dict[str, Any]) -> list[str]:
-    """The laboratory takes a method's settings from the general part alone, without fidelity and scale."""
+    """Return lines on missing method settings of the exact toy's curves."""
+    # As toy_spec() merges them: general method block, exact_toy.methods, curve; no method blocks of fidelity or scale.
     toy = block_at(raw, "exact_toy") | block_at(scale, "exact_toy")
     found: list[str] = []
     for curve in block_at(toy, "curves").values():
@@ -46,12 +49,14 @@ def _of_curves(raw: dict[str, Any], scale: dict[str, Any]) -> list[str]:
 
 
 def _of_tasks(raw: dict[str, Any], fidelity: dict[str, Any], scale: dict[str, Any]) -> list[str]:
-    """Settings of the tasks that the scale, an experiment or a method asks for."""
+    """Return lines on missing settings of tasks that the scale, an experiment or a method uses."""
+    # Only tasks in use are checked: another fidelity or scale may complete the others.
     askers = scale, *block_at(raw, "experiments").values(), *block_at(scale, "experiment_changes").values()
     asked = {task for asker in askers for task in items_at(asker, "tasks")}
     for layer in (raw, fidelity, scale):
         for method in block_at(layer, "methods").values():
             asked |= set(given_at(method, "corpus"))
+
     found: list[str] = []
     for task in declared_names("tasks") & asked & set(block_at(raw, "tasks")):
         blocks = block_at(raw, "tasks", task), *(block_at(b, "task_settings", task) for b in (fidelity, scale))

@@ -1,4 +1,4 @@
-"""Names in config.yaml that stand for nothing."""
+"""Check of names in config.yaml: references to unknown methods, tasks, samplers, models and experiments."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from unmask.mistakes.reading import algorithm_of, block_at, given_at, items_at, 
 
 
 def wrong_names(raw: dict[str, Any]) -> Iterator[str]:
-    """One line for each name that is not among those it is taken from."""
+    """Yield a line for each name that refers to nothing."""
     yield from _strange(given_at(raw, "scale"), block_at(raw, "scales"), "scale")
     yield from _strange(given_at(raw, "fidelity"), block_at(raw, "fidelities"), "fidelity")
     yield from _strange(block_at(raw, "tasks"), declared_names("tasks"), "tasks")
@@ -29,11 +29,13 @@ def wrong_names(raw: dict[str, Any]) -> Iterator[str]:
 
 
 def _strange(names: Any, known: Any, where: str) -> Iterator[str]:
-    """A line for each of the names that is not among the known ones; what is no name is reported elsewhere."""
+    """Yield a line for each unknown name; values that are not strings are reported elsewhere."""
     yield from (unknown(name, known, where) for name in names if isinstance(name, str) and name not in known)
 
 
 def _in_methods(raw: dict[str, Any]) -> Iterator[str]:
+    # A method may start only from one that trains and itself starts from the base model: expand() computes digests in
+    # two passes, so longer chains are not possible.
     methods = block_at(raw, "methods")
     trained = [m for m in methods if not given_at(methods[m], "start_from") and algorithm_of(raw, m) != "base"]
     for name, method in methods.items():
@@ -55,7 +57,7 @@ def _in_examinations(raw: dict[str, Any]) -> Iterator[str]:
 
 
 def _in_overrides(raw: dict[str, Any]) -> Iterator[str]:
-    """Of methods and tasks, in the general blocks and where fidelities and scales replace them."""
+    """Yield lines on names of methods and tasks in the general blocks and in fidelities and scales."""
     methods, tasks = block_at(raw, "methods"), block_at(raw, "tasks")
     replaced = [(f"{where}.methods", block_at(block, "methods")) for where, block in overrides(raw)]
     for where, blocks in [("methods", methods), *replaced]:
@@ -69,17 +71,18 @@ def _in_overrides(raw: dict[str, Any]) -> Iterator[str]:
 
 
 def _task_settings(blocks: dict[str, Any], tasks: dict[str, Any], where: str) -> Iterator[str]:
-    """Settings of tasks for one method: all methods share a task's data and prompts, so only the reward is theirs."""
+    """Yield lines on task settings inside a method block other than those of the reward."""
+    # All methods share a task's data and prompts, so that their results are comparable.
     yield from _strange(blocks, tasks, where)
     for task in blocks.keys() & declared_names("tasks"):
         own = narrow_settings(task)["reward_only"]
         for key in block_at(blocks, task).keys() & declared_settings("tasks", task).model_fields.keys() - set(own):
-            which = f"only {', '.join(own)} may differ" if own else f"nothing of {task} may differ"
+            which = f"only {', '.join(own)} may differ" if own else f"no setting of {task} may differ"
             yield f"{where}.{task}.{key}: {which} from method to method; set it under tasks.{task} or task_settings"
 
 
 def _corpus(raw: dict[str, Any], method: str, given: list[Any], where: str) -> Iterator[str]:
-    """What a method is to learn in place of the tasks: a corpus, and only by a method that brings its responses."""
+    """Yield lines on a `corpus` key: it must name a corpus, and the method must train on demonstrations."""
     yield from _strange(given, {name for name in block_at(raw, "tasks") if _is_corpus(name)}, where)
     algorithm = algorithm_of(raw, method)
     if given and algorithm in declared_names("methods") and not learns_demonstrations(algorithm):
@@ -87,7 +90,7 @@ def _corpus(raw: dict[str, Any], method: str, given: list[Any], where: str) -> I
 
 
 def _tasks(names: list[Any], raw: dict[str, Any], where: str) -> Iterator[str]:
-    """Tasks that policies are evaluated on: a corpus is none."""
+    """Yield lines on task names where policies are evaluated: a corpus has no test problems."""
     yield from _strange(names, block_at(raw, "tasks"), where)
     for name in names:
         if _is_corpus(name):
@@ -128,12 +131,14 @@ def _in_experiments(raw: dict[str, Any]) -> Iterator[str]:
         yield from _strange(given_at(experiment, "evaluation"), block_at(raw, "evaluations"), f"{where}.evaluation")
         yield from _strange(given_at(experiment, "diagnosis"), block_at(raw, "diagnoses"), f"{where}.diagnosis")
         yield from _strange(items_at(experiment, "figures"), declared_figures(), f"{where}.figures")
+
+        # Each experiment becomes a Snakemake rule of its name.
         if name in _rules() or name.startswith(("plan_", "so_far_")):
             yield f"experiments: '{name}' is a target of the workflow; choose another name"
 
 
 def _in_layers(raw: dict[str, Any]) -> Iterator[str]:
-    """Samplers that settings name; then methods in the exact laboratory."""
+    """Yield lines on samplers named in settings and on methods named in the exact toy."""
     methods = block_at(raw, "methods")
     for where, values, _ in layers(raw):
         yield from _strange(given_at(values, "sampler"), block_at(raw, "samplers"), f"{where}.sampler")
@@ -144,6 +149,6 @@ def _in_layers(raw: dict[str, Any]) -> Iterator[str]:
 
 
 def _rules() -> set[str]:
-    """Names of the workflow's rules: those of its scripts, one more for test data, and some that collect or show."""
+    """Return the names of the workflow's rules: one per script in src/, and those without a script of that name."""
     more = {"all", "everything", "exact_toy", "plan", "so_far", "pilot", "prepare_test_dataset"}
     return more | {path.stem for path in LIBRARY.parent.glob("*.py")}
