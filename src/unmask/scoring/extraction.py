@@ -35,7 +35,7 @@ def answer_text(text: str) -> str | None:
 
 
 def boxed_terse(text: str) -> str:
-    """Convert a terse Countdown response (`12-04` in tags) to the form that the protocols read: a box, no zero padding."""
+    """Convert a terse Countdown response (`12-04` in tags) to the form that the protocols read: boxed, unpadded."""
     answer = answer_text(cut(text))
     return "" if answer is None else f"<answer>\\boxed{{{LEADING_ZEROS.sub('', answer)}}}</answer>"
 
