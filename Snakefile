@@ -3,9 +3,9 @@
 #   snakemake --profile laptop all            every table and figure of the laptop scale
 #   snakemake --profile laptop main           one experiment of config.yaml
 #   snakemake --profile laptop results/laptop/runs/dmpo/sudoku/default/seed-0/adapter      one run
-#   snakemake --profile slurm -n all          what the papers' scale would run
-#   snakemake --profile slurm plan            how far its runs are (plan_main: those of one experiment)
-#   snakemake --profile slurm --nolock so_far       tables from the runs that are done (so_far_main: of one experiment)
+#   snakemake --profile slurm -n all          dry run of the papers' scale
+#   snakemake --profile slurm plan            progress and cost of its runs (plan_main: of one experiment)
+#   snakemake --profile slurm --nolock so_far       tables from finished runs (so_far_main: of one experiment)
 import json
 import shlex
 import sys
@@ -16,6 +16,7 @@ from snakemake.logging import logger
 sys.path.insert(0, f"{workflow.basedir}/src")
 from unmask.plain import syntax_error
 
+# Parsed before Snakemake does it, so that a YAML syntax error is reported with its line.
 if (wrong := syntax_error(f"{workflow.basedir}/config.yaml")) is not None:
     raise WorkflowError(wrong)
 
@@ -28,9 +29,10 @@ from unmask.grid import expand
 from unmask.mistakes import ConfigError
 from unmask.protocol import Protocol
 
-# `--config overwrite=true`: finished runs that took long may be trained again with other settings.
+# `--config overwrite=true` allows replacing expensive finished runs. It is not a key of config.yaml, hence pop().
 OVERWRITE = str(config.pop("overwrite", False)).lower() == "true"
 
+# Every mistake in config.yaml is found here, before any job starts, also in a dry run.
 try:
     GRID = expand(config)
 except ConfigError as mistakes:
@@ -40,16 +42,16 @@ for line in GRID.warnings if workflow.is_main_process else ():
     logger.warning(f"config.yaml, in a scale that is not in use: {line}")
 
 SRC = f"{workflow.basedir}/src"
-# Jobs find the scripts through $SRC, so a clone may be moved and `--directory` works without rerunning anything; nor does
-# a runtime setting that reaches them in this way. UNMASK_WORKFLOW: a step that refuses its input says so (failures.smk).
+# Rules use $SRC and shell variables for paths and runtime settings: moving the clone, `--directory` or another runtime
+# setting then changes no rule and reruns nothing. UNMASK_WORKFLOW makes a step mark refused input (failures.smk).
 shell.prefix(
     f"set -euo pipefail; export UNMASK_WORKFLOW=1; SRC={shlex.quote(SRC)}; "
     f"CHECKPOINT_MINUTES={GRID.runtime.checkpoint_minutes}; "
     f"OVERWRITE_ABOVE={'inf' if OVERWRITE else GRID.runtime.overwrite_above}; "
 )
-# A profile that limits the resource gpu has the GPUs of one machine to lend to local jobs (src/unmask/cards.py).
+# If the profile limits the resource `gpu`, local jobs share one machine's GPUs through locks (src/unmask/cards.py).
 lend_cards(getattr(workflow.resource_settings.resources.get("gpu"), "value", None))
-# What scores, tables, figures and claims are made with: a change remakes them all, which takes seconds.
+# Code behind scores, tables, figures and claims. It is part of their digests: an edit redraws all, which takes seconds.
 ANALYSIS = [
     f"src/unmask/{name}.py"
     for name in (
@@ -87,7 +89,7 @@ wildcard_constraints:
 
 
 rule all:
-    """Every experiment that the scale asks for, and what the papers' claims come to."""
+    """Make the experiments that the scale lists, the verdicts on the papers' claims, and the report."""
     input:
         [path for name in GRID.wanted for path in GRID.targets(name)],
         f"results/{GRID.place}/claims.md",
@@ -97,7 +99,7 @@ rule all:
 
 
 rule everything:
-    """Every experiment but those apart, whether `all` asks for it or not, and the claims tested on them."""
+    """Make all experiments except those marked `apart`, with the claims and the report on them."""
     input:
         rules.all.input,
         [path for name in GRID.everything for path in GRID.targets(name)],
@@ -105,6 +107,7 @@ rule everything:
         f"results/{GRID.place}/all_report.html",
 
 
+# One target rule per experiment, so that `snakemake NAME` works.
 for name in GRID.experiments:
 
     rule:
@@ -113,7 +116,7 @@ for name in GRID.experiments:
         input:
             GRID.targets(name),
 
-    # What `snakemake --list` shows.
+    # A docstring cannot be an expression; `snakemake --list` shows it.
     workflow.get_rule(name).docstring = GRID.experiments[name].question
 
 

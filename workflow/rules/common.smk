@@ -1,4 +1,4 @@
-# What rules ask of the grid and of the profile: no rules, no files.
+# Helpers of the rules: look-ups in the grid, resources of jobs, and the checks before a start. Defines no rules.
 import contextlib
 import io
 import json
@@ -14,24 +14,24 @@ from unmask.targets import asked, unknown_targets
 
 
 def protocol_arguments(experiment):
-    """How the samples behind a table were made; a diagnosis has none."""
+    """Return the CLI arguments with the evaluation protocol behind a table; none for a diagnosis."""
     if GRID.experiments[experiment].rows == "steps":
         return []
     return ["--protocol", Protocol.of(GRID, experiment).to_json()]
 
 
 def checked(claims):
-    """Experiments that claims are tested on: those of `all`, or of `everything`."""
+    """Return the experiments that claims are tested on: those of `all` or, for all_claims, of `everything`."""
     return GRID.wanted if claims == "claims" else GRID.everything
 
 
 def reported(wildcards):
-    """Experiments of a report."""
+    """Return the experiments of a report: the same as those of its claims."""
     return checked(f"{wildcards.extent}claims")
 
 
 def told(experiment):
-    """What a report reads of an experiment: its tables and pictures, scores, and runs."""
+    """Return the files of an experiment that a report reads: tables, figures, scores, specs, manifests, samples."""
     one, root = GRID.experiments[experiment], f"results/{GRID.place}"
     shown = [
         path for path in GRID.artifacts(experiment) if path.endswith((".md", ".png"))
@@ -44,23 +44,25 @@ def told(experiment):
 
 
 def again(path):
-    """The command that makes a file of this scale and fidelity."""
+    """Return the command that makes a file of this scale and fidelity again."""
     chosen = f"scale={config['scale']} fidelity={config['fidelity']}"
     return f"snakemake --cores 2 {path} --config {chosen}"
 
 
 def base_model(wildcards):
-    """The folder of a run's base model."""
+    """Return the folder of a run's base model."""
     return f"results/{wildcards.scale}/models/{GRID.runs[wildcards.run].model}"
 
 
 def training_gpus(wildcards, resources):
-    """The GPUs of a training run, of all its nodes together."""
+    """Return the number of GPUs of a training run over all its nodes: those reserved by the profile on one node."""
     run, reserved = wildcards.run, resources.get("gpu")
+
+    # Several nodes reserve GPUs per node (gres), and a total from the profile would contradict that.
     if GRID.nodes(run) > 1:
         if reserved:
             raise WorkflowError(
-                f"train_policy:gpu in the profile: {run} is trained on {GRID.nodes(run)} nodes. Take it out, and set "
+                f"train_policy:gpu in the profile: {run} is trained on {GRID.nodes(run)} nodes. Remove it, and set "
                 f"scales.{config['scale']}.cost.gpus in config.yaml to the GPUs that a training run may have"
             )
         return GRID.gpus(run)
@@ -68,7 +70,7 @@ def training_gpus(wildcards, resources):
 
 
 def on_several_nodes(value):
-    """A resource of trainings on several nodes, by their number and the GPUs of each; others do not ask for it."""
+    """Return a resource function for training on several nodes, value(nodes, GPUs per node); None on one node."""
 
     def resource(wildcards):
         nodes, gpus = GRID.nodes(wildcards.run), GRID.gpus(wildcards.run)
@@ -78,7 +80,7 @@ def on_several_nodes(value):
 
 
 def memory(gpus):
-    """MB of a node that a job asks for: `cost.job_memory` for each process on it and once more, doubled at a retry."""
+    """Return a resource function for a job's MB per node: job_memory × (1 + processes), doubled at a retry."""
 
     def resource(wildcards, attempt):
         each = GRID.cost.job_memory * 1000 * min(attempt, 2)
@@ -88,22 +90,24 @@ def memory(gpus):
 
 
 def on_a_node(wildcards):
-    """Processes of a training run on one node."""
+    """Return the number of processes of a training run on each node."""
     return GRID.gpus(wildcards.run) // GRID.nodes(wildcards.run)
 
 
 def minutes(wildcards, attempt):
-    """Time limit of a job that is no training run: `cost.evaluation_hours`, more at each retry, three times at most."""
+    """Return the time limit [min] of a job other than training: `cost.evaluation_hours` × attempt, at most × 3."""
     return math.ceil(60 * GRID.cost.evaluation_hours * min(attempt, 3))
 
 
 def command_line():
-    """The command line with its profiles; None where snakemake is used as a library, or does not run any rule."""
+    """Return the parsed command line including profiles; None if snakemake is a library or would run no rule."""
     program = os.path.basename(sys.argv[0])
     if not workflow.is_main_process or program not in ("snakemake", "__main__.py"):
         return None
-    said = io.StringIO()  # it says a second time which profile it uses
-    # A profile is looked for where snakemake was started, and --directory has led away from there.
+
+    # Snakemake does not pass its options on to the Snakefile, so they are parsed again: silently, because the parser
+    # reports the profile, and in the folder of the start, which --directory has left and which holds the profiles.
+    said = io.StringIO()
     start = os.environ.get("PWD", ".")
     try:
         with contextlib.redirect_stderr(said), contextlib.chdir(start):
@@ -118,9 +122,11 @@ def command_line():
 
 
 def pilot_command():
-    """This command line with `main` in place of `pilot`, at the pilot of its scale."""
+    """Return this command line with `main` instead of `pilot`, at the pilot of its scale."""
     words = ["main" if word == "pilot" else word for word in sys.argv[1:]]
     words = [word for word in words if not word.startswith("scale=")]
+
+    # Add to an existing --config, since a second one would replace the first; after `--` only targets may follow.
     end = words.index("--") if "--" in words else len(words)
     place = words.index("--config") if "--config" in words[:end] else end
     added = [] if place < end else ["--config"]
@@ -130,11 +136,13 @@ def pilot_command():
 
 
 def check_before_start(options):
-    """Stop with everything that the targets lack, in a dry run too; a plan is answered at once and makes no job.
+    """Check that everything the targets need is there, also in a dry run; raises WorkflowError with all that lacks.
 
-    As a job it would wait for the executor's timers, some 40 s, and be repeated when it refuses.
+    Plans and pilots are run here, and the process exits.
     """
     targets = list(options.targets) or ["all"]
+
+    # As a job, a plan would wait about 40 s for the executor's timers and be retried when it refuses a run.
     if PLANS.keys() >= set(targets) and not options.dryrun:
         experiments = list(
             dict.fromkeys(name for target in targets for name in PLANS[target])
@@ -147,9 +155,12 @@ def check_before_start(options):
             *experiments,
         ]
         sys.exit(subprocess.run(answer, check=False).returncode)
+
     known = [rule.name for rule in workflow.rules]
     if lines := unknown_targets(GRID, targets, known):
         raise WorkflowError("\n".join(lines))
+
+    # Missing files, unpinned revisions and idle GPUs, in one list instead of one failed job after the other.
     work = asked(GRID, targets)
     given = (options.set_resources or {}).get("train_policy", {}).get("gpu")
     gpus = given.value if given and isinstance(given.value, int) else None
@@ -158,15 +169,21 @@ def check_before_start(options):
         raise WorkflowError(
             f"not ready for {' '.join(targets)} at scale {GRID.scale}, {len(lines)} to fix:{listed}"
         )
+
+    # A changed setting silently retrains a run. Where that would cost many GPU-hours, it must be explicit.
     refused = endangered(GRID, work.runs, GRID.runtime.overwrite_above)
     if refused and not OVERWRITE:
         listed = "".join(f"\n  - {line}" for line in refused)
         raise WorkflowError(
             f"{len(refused)} finished training runs above runtime.overwrite_above, {GRID.runtime.overwrite_above} "
-            f"GPU-hours, would be replaced: take the change back, or add `--config overwrite=true`:{listed}"
+            f"GPU-hours, would be replaced: undo the change of settings, or add `--config overwrite=true`:{listed}"
         )
+
+    # The pilot is another scale, hence another grid: a second snakemake runs it, after the checks of this scale.
     if "pilot" in targets:
         sys.exit(subprocess.run(pilot_command(), check=False).returncode)
+
+    # Without a working status command snakemake would never see its jobs end.
     if options.executor == "slurm" and not options.dryrun and not options.touch:
         first_check = options.slurm_init_seconds_before_status_checks
         if said := slurm_lacks(options.slurm_status_command, first_check):

@@ -1,4 +1,4 @@
-# What happens after a job has failed: which ones are not tried again, and what is said at the end.
+# Handling of failed jobs: no retries after refused input, and a table of failures at the end.
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from unmask.files import refused
 
 
 def refusals():
-    """Logs in which a step refused its input, with their times."""
+    """Return the logs in which a step refused its input, with their modification times."""
     return {
         log: log.stat().st_mtime_ns
         for log in Path("logs").rglob("*.log")
@@ -16,26 +16,27 @@ def refusals():
     }
 
 
-# Those of earlier starts do not count: a job that is killed before its first word leaves the old log there.
+# Refusals of earlier starts do not count: a job killed before it writes anything leaves the old log in place.
 OLD_REFUSALS = refusals() if workflow.is_main_process else {}
 
 
 def has_refused(log):
-    """Whether a job's step refused its input since this snakemake was started."""
+    """Return True if a job's step has refused its input since this snakemake was started."""
     return refused(log) and OLD_REFUSALS.get(log) != log.stat().st_mtime_ns
 
 
 def attempts_left(job):
-    """Further attempts of a job: none if its step refused the input, however many the profile allows.
+    """Return the number of retries of a job: 0 if its step refused the input, else what the profile allows.
 
-    Snakemake has one number for all jobs of a rule. A refusal is the same at every attempt, and each would wait in
-    the queue, with more memory than the last; killed, preempted and lost jobs still get theirs.
+    Snakemake has one number for all jobs of a rule. Refused input fails the same way at every attempt, and each attempt
+    would queue again with more memory; killed, preempted and lost jobs keep their retries.
     """
     if any(has_refused(Path(log)) for log in job.log):
         return 0
     return job.rule.restart_times
 
 
+# Replaces Snakemake's property, which returns the rule's number for every job.
 Job.restart_times = property(attempts_left)
 
 

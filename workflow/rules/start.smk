@@ -1,5 +1,5 @@
-# What is checked once all rules are known, before a job is made (common.smk): the targets, and what they need.
-# Only in the snakemake that a person started; those inside jobs have been checked by it.
+# Checks of the targets and of everything they need (common.smk), once all rules are known and before a job is created.
+# Only in the snakemake that a user started: it has checked what those inside jobs run.
 
 if (options := command_line()) is not None:
     check_before_start(options)
