@@ -5,7 +5,7 @@
 
 
 rule diagnose_policy:
-    """Hold the surrogates of one run against its policy, denoising step by denoising step."""
+    """Compare the surrogates of one run with its policy at every denoising step."""
     input:
         spec=DIAGNOSIS.input("results/{scale}/runs/{run}/spec.yaml"),
         diagnosis=DIAGNOSIS.input("results/{scale}/diagnoses/{diagnosis}/spec.yaml"),

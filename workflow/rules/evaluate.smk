@@ -7,9 +7,9 @@
 
 
 rule evaluate_policy:
-    """Examine one run on the test split, at all lengths and samplers of one evaluation.
+    """Evaluate one run on the test split, with all lengths and samplers of one evaluation.
 
-    The folder samples-{evaluation}.parts is no declared output, so a failed job leaves it and the next goes on from it.
+    The folder samples-{evaluation}.parts is not a declared output: a failed job leaves it, and the next one resumes.
     """
     input:
         spec=EVALUATION.input("results/{scale}/runs/{run}/spec.yaml"),
@@ -34,7 +34,7 @@ rule evaluate_policy:
     conda:
         "../../envs/train.yaml"
     resources:
-        gpu=1,  # or more: processes share the examples
+        gpu=1,  # a profile may set more: processes share the examples
         mem_mb=memory(1),
         runtime=minutes,
     params:
@@ -60,7 +60,7 @@ rule evaluate_policy:
 
 
 rule collect_scores:
-    """Average the samples of an experiment's runs: one row for each run, length and sampler."""
+    """Average the samples of an experiment's runs: one row per run, length and sampler."""
     input:
         samples=SCORES.input(lambda w: GRID.samples(w.experiment)),
     output:

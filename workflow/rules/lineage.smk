@@ -1,10 +1,10 @@
-# What repeats a job: a change of what decides its result, and nothing else. No rules, no files.
+# Rerun logic: a job is repeated if something that affects its result has changed, and only then. Defines no rules.
 #
-# Every job has one parameter, `digest`, of all that decides its result: its spec and those of all that it depends on, or,
-# for tables and figures, also the code that makes them. Copied, touched or moved files and other texts of rules repeat nothing:
-#   - inputs are `ancient`, so that their times are not looked at, as long as the digest says that the job is done;
+# Every job has one parameter, `digest`, which covers everything that affects its result: its spec and the specs that it
+# depends on; for tables and figures also their code. Copied, touched or moved files and edited rules repeat nothing:
+#   - inputs are `ancient`, so that their times are ignored, as long as the digest says that the job is done;
 #   - all other parameters are functions of `input`, `output` or `resources`, which Snakemake does not compare;
-#   - the profiles' `rerun-triggers` leave out `code`.
+#   - the profiles' `rerun-triggers` omit `code`.
 import ast
 import functools
 import hashlib
@@ -18,47 +18,53 @@ from unmask.files import InputError
 from unmask.manifest import made_of, read_manifest
 from unmask.spec import digest_of, joined
 
-# Outputs under `update` stay where they are until their step replaces them, whole. Snakemake would copy each before the job
-# and put it back if the job fails; there is nothing to put back, and a copy left by a killed job would stop the next one.
+# Outputs marked `update` stay in place until their step replaces them atomically. Snakemake would back each up before
+# the job and restore it after a failure; that is not needed, and a backup left by a killed job would stop the next one.
 FileBackupMixin.backup_output = lambda self, path: None
 FileBackupMixin.restore_output = lambda self, path: True
 
+# A parameter that differs from any recorded one, so that Snakemake repeats the job.
 NONCE = uuid.uuid4().hex
+# Cached, because many jobs ask for the same manifest while the workflow is planned.
 digest_on_disk = functools.cache(lambda manifest: made_of(Path(manifest)))
 
 
 def recorded(path):
-    """The parameter that Snakemake noted when it made a file; None if it knows of none."""
+    """Return the parameter that Snakemake recorded when it made a file; None if there is none."""
     found = workflow.persistence.params(IOFile(path))
     return ast.literal_eval(found[0]) if found else None
 
 
 class Job:
-    """What a rule's input and params need to know of a job: what tells of its result, and the digest that it should have.
+    """State of a job for its rule's input and params: the file that records its result, and the expected digest.
 
-    With a manifest, the job is done if that has the digest. Snakemake notes the parameters of failed jobs, too, and would
-    take their old outputs, which stay in place, for new ones. Other outputs are removed first, so its note is enough.
+    If the file is a manifest, the job is done when the manifest has the digest. Snakemake records parameters of failed
+    jobs, too, and would mistake their old outputs, which stay in place, for new ones. Outputs without a manifest are
+    removed before the job starts, so for them Snakemake's record is enough.
     """
 
     def __init__(self, file, digest, current=lambda wildcards: True):
-        """`current` says whether what the job was made of is still there and the same."""
+        """`current` returns True if the job's inputs still exist and have not been made again since."""
         self.file, self.digest, self.current = file, digest, current
 
     def is_done(self, wildcards):
+        """Return True if the recorded digest is the expected one and the inputs are current."""
         file, digest = self.file(wildcards), self.digest(wildcards)
         made = digest_on_disk(file) if file.endswith(".json") else recorded(file)
         return made == digest and self.current(wildcards)
 
     def parameter(self, wildcards):
-        """The digest; for a job with a manifest the recorded parameter while it is done, and else another one."""
+        """Return the parameter for Snakemake to compare: the recorded one if the job is done, else a new one."""
         file, digest = self.file(wildcards), self.digest(wildcards)
         if not file.endswith(".json"):
             return digest
+
+        # The record may be of a failed job or missing (copied results): the manifest decides, not the record.
         known = recorded(file)
         return known if known and self.is_done(wildcards) else f"{digest} {NONCE}"
 
     def input(self, files):
-        """An input function; `files` are a path or paths with wildcards, or a function of the wildcards."""
+        """Return an input function for `files`: a path with wildcards, or a function of the wildcards."""
 
         def paths(wildcards):
             found = files(wildcards) if callable(files) else files.format(**wildcards)
@@ -74,7 +80,7 @@ class Job:
 
 
 def written_spec(wildcards):
-    """The parameter of a spec: the recorded one while the file has these values, and else another one."""
+    """Return the parameter of a spec: the recorded one if the file has these values, else a new one."""
     path, spec = (
         f"results/{GRID.place}/{wildcards.item}/spec.yaml",
         GRID.specs[wildcards.item],
@@ -86,7 +92,7 @@ def written_spec(wildcards):
 
 @functools.cache
 def code(step, *more):
-    """The digest of a step of the analysis: its script, the library behind it, and other files of this clone."""
+    """Return the digest of an analysis step's code: its script, the library behind it, and further files."""
     files = [f"src/{step}.py", *ANALYSIS, *more]
     return joined(
         *(
@@ -98,6 +104,7 @@ def code(step, *more):
 
 @functools.cache
 def read_once(manifest):
+    """Read a manifest, empty if it is missing or damaged; cached while the workflow is planned."""
     try:
         return read_manifest(Path(manifest))
     except InputError:
@@ -105,7 +112,10 @@ def read_once(manifest):
 
 
 def of_this_adapter(name_of):
-    """Whether samples or a diagnosis are of the adapter that is there, and not of one before it with the same settings."""
+    """Return a `current` function: True if samples or diagnosis were made with the adapter that exists now.
+
+    A run trained again with the same settings has the same digest, but possibly another adapter.
+    """
 
     def current(wildcards):
         run = f"results/{wildcards.scale}/runs/{wildcards.run}"
@@ -125,7 +135,7 @@ def of_this_adapter(name_of):
 
 
 def samples_are_current(wildcards):
-    """Whether an experiment's samples, or diagnoses, are done: if not, what is drawn from them is drawn again."""
+    """Return True if all samples or diagnoses of an experiment are done; else its tables and figures are redrawn."""
     for path in map(Path, GRID.samples(wildcards.experiment)):
         place = path.parent.as_posix().removeprefix(f"results/{GRID.place}/runs/")
         kind, _, name = path.stem.partition("-")
@@ -136,6 +146,7 @@ def samples_are_current(wildcards):
     return True
 
 
+# One Job per rule; its functions take the rule's wildcards.
 DATA = Job(
     lambda w: f"results/{w.scale}/data/{w.task}/manifest.json",
     lambda w: GRID.datasets[w.task].digest,
@@ -168,6 +179,7 @@ TOY = Job(
 )
 
 
+# Digests of analysis steps: their code and everything upstream of them.
 def scores_digest(experiment):
     return joined(code("collect_scores"), GRID.samples_digest(experiment))
 

@@ -7,10 +7,10 @@
 rule train_policy:
     """Train one policy and write its adapter, metrics and manifest.
 
-    The folder checkpoints/ beside the adapter is no declared output, so a failed job leaves it and the next resumes.
-    SIGTERM is for the training, which answers it with a checkpoint; the shell and tee stay until that is written.
-    On several nodes the job is what the SLURM plugin calls an MPI job: one task a node, which the launcher starts. Its
-    GPUs are asked for by node (gres), for SLURM would divide a total unevenly.
+    The folder checkpoints/ next to the adapter is not a declared output: a failed job leaves it, and the next one
+    resumes. Only the trainer reacts to SIGTERM, with a checkpoint; the shell and tee ignore it until that is written.
+    On several nodes the job is what the SLURM plugin calls an MPI job, with one task per node, started by the launcher.
+    It requests GPUs per node (gres), because SLURM would divide a total unevenly.
     """
     input:
         spec=TRAINING.input("results/{scale}/runs/{run}/spec.yaml"),
@@ -35,8 +35,8 @@ rule train_policy:
         nodes=lambda w: GRID.nodes(w.run),
         gpu=lambda w: GRID.gpus(w.run) if GRID.nodes(w.run) == 1 else None,
         mem_mb=memory(on_a_node),
-        runtime=math.ceil(60 * GRID.cost.training_hours),  # it resumes where the last attempt stopped
-        slurm_extra="--signal=TERM@300",  # seconds before the limit at which it is told to save its work
+        runtime=math.ceil(60 * GRID.cost.training_hours),  # the next attempt resumes
+        slurm_extra="--signal=TERM@300",  # 300 s before the time limit: write a checkpoint
         cpus_per_task=lambda w: (8 if GRID.cost.gpu_memory else 2)
         * GRID.gpus(w.run)
         // GRID.nodes(w.run),
