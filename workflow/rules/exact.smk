@@ -4,7 +4,7 @@
 
 
 rule exact_toy:
-    """Distribution matching against reward maximisation where every response can be enumerated."""
+    """Compare distribution matching with reward maximisation where every response can be enumerated."""
     input:
         f"results/{GRID.place}/figures/exact_toy.png",
 
@@ -34,7 +34,7 @@ rule run_exact_toy:
 
 
 rule render_exact_toy:
-    """Draw the curves of the exact laboratory and set their ends as a table."""
+    """Draw the curves of the exact toy and tabulate their final values."""
     input:
         curves=TOY_FIGURE.input("results/{scale}/exact_toy/curves.csv"),
     output:

@@ -1,5 +1,5 @@
-# REQUIRED INPUTS:  none (what is there is read)
-# OUTPUTS:          none (printed, also while a workflow runs; start.smk answers a target that is nothing but plans)
+# REQUIRED INPUTS:  none (reads whatever exists)
+# OUTPUTS:          none (printed, also while a workflow runs; start.smk answers requests that consist of plans only)
 
 PLANS = {
     "plan": GRID.wanted,
@@ -9,12 +9,12 @@ PLANS = {
 for name, experiments in PLANS.items():
 
     rule:
-        """Say of every run how far it is, what it needs and has taken, and what to cancel; refuse what cannot fit."""
+        """Print status, estimated cost and duplicate SLURM jobs of every run; fail if one does not fit into memory."""
         name:
             name
         log:
             f"logs/{name}.log",
-        retries: 0  # what does not fit now does not fit at the next attempt
+        retries: 0  # a run that does not fit now will not fit at the next attempt
         localrule: True
         conda:
             "../../envs/analysis.yaml"
@@ -28,7 +28,7 @@ for name, experiments in PLANS.items():
 
 
 rule pilot:
-    """Take the model of the scale the whole way to a table: one seed, one task, ten buffers, results of its own."""
+    """Run the scale's model end to end in its own results folder: one seed, one task, ten buffers, one table."""
     log:
         "logs/pilot.log",
     localrule: True

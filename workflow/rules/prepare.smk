@@ -5,7 +5,7 @@
 
 
 rule write_spec:
-    """Freeze the settings of a run, model, dataset or evaluation; only a change of these rewrites the file."""
+    """Freeze the settings of a run, model, dataset or evaluation; the file is rewritten only if they change."""
     output:
         "results/{scale}/{item}/spec.yaml",
     log:
@@ -26,7 +26,7 @@ rule write_spec:
 
 
 rule prepare_dataset:
-    """Make or fetch the training and validation examples of a task."""
+    """Generate or fetch the training and validation examples of a task."""
     input:
         spec=DATA.input("results/{scale}/data/{task}/spec.yaml"),
     output:
@@ -37,7 +37,7 @@ rule prepare_dataset:
         "logs/prepare_dataset/{scale}/{task}.log",
     benchmark:
         "benchmarks/prepare_dataset/{scale}/{task}.tsv"
-    localrule: True  # it may fetch; compute nodes often have no network
+    localrule: True  # may download; compute nodes often have no network
     conda:
         "../../envs/train.yaml"
     params:
@@ -66,7 +66,7 @@ use rule prepare_dataset as prepare_test_dataset with:
 
 
 rule prepare_model:
-    """Provide a base model: train a tiny one from scratch, or fetch, check and link a published one."""
+    """Provide a base model: train a tiny one from scratch, or fetch, verify and link a published one."""
     input:
         spec=MODEL.input("results/{scale}/models/{model}/spec.yaml"),
         data=MODEL.input(lambda w: GRID.model_data(w.model)),
@@ -77,8 +77,8 @@ rule prepare_model:
         "logs/prepare_model/{scale}/{model}.log",
     benchmark:
         "benchmarks/prepare_model/{scale}/{model}.tsv"
-    priority: 1  # most of the rest waits for it
-    # A published model may have to be fetched; one made here is a job, and has tasks.
+    priority: 1  # most other jobs wait for it
+    # Published models may be downloaded, so they are prepared locally; models from scratch have tasks and are jobs.
     localrule: not any(model.tasks for model in GRID.models.values())
     conda:
         "../../envs/train.yaml"

@@ -9,7 +9,7 @@
 
 
 rule render_table:
-    """Set an experiment's scores as a table: means over seeds with 95 % intervals."""
+    """Render an experiment's scores as a table: means over seeds with 95 % intervals."""
     input:
         scores=TABLE.input("results/{scale}/scores/{experiment}.csv"),
     output:
@@ -51,7 +51,7 @@ rule render_table:
 
 
 rule compare_methods:
-    """Compare an experiment's methods on the same test problems: paired tests, corrected for their number."""
+    """Compare an experiment's methods on the same test problems: paired tests, corrected for multiple comparisons."""
     input:
         samples=COMPARISON.input(lambda w: GRID.samples(w.experiment)),
     output:
@@ -87,7 +87,7 @@ rule render_figure:
         pdf="results/{scale}/figures/{experiment}/{figure}.pdf",
         png=report(
             "results/{scale}/figures/{experiment}/{figure}.png",
-            caption="../report/figure.rst",  # wildcards are not filled in here
+            caption="../report/figure.rst",  # wildcards are not substituted here
             category="Figures",
             labels={"experiment": "{experiment}", "figure": "{figure}"},
         ),
@@ -111,7 +111,7 @@ rule render_figure:
 
 
 rule check_claims:
-    """Test the papers' claims on the samples and training metrics at hand."""
+    """Test the papers' claims on our samples and training metrics."""
     input:
         samples=CLAIMS.input(
             lambda w: [
@@ -155,7 +155,7 @@ rule check_claims:
 
 
 rule render_report:
-    """Set tables, figures, claims and runs as one HTML page: of the experiments of `all`, or of every one."""
+    """Render tables, figures, claims and runs as one HTML page, for the experiments of `all` or of `everything`."""
     input:
         claims=REPORT.input("results/{scale}/{extent}claims.md"),
         toy=REPORT.input("results/{scale}/figures/exact_toy.png"),

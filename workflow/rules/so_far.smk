@@ -1,5 +1,5 @@
-# REQUIRED INPUTS:  none (samples and metrics that are there are read; nothing is made for it)
-# OUTPUTS:          results/{scale}/so_far: tables, figures and claims from the runs that are done
+# REQUIRED INPUTS:  none (reads the samples and metrics that exist; starts no other job)
+# OUTPUTS:          results/{scale}/so_far: tables, figures and claims from the runs finished so far
 
 for name, experiments in {
     "so_far": GRID.wanted,
@@ -7,7 +7,7 @@ for name, experiments in {
 }.items():
 
     rule:
-        """Draw tables, figures and claims from the runs that are done, each headed by the runs that are missing."""
+        """Draw tables, figures and claims from the runs finished so far, each headed by the missing runs."""
         name:
             name
         log:
