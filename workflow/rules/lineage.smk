@@ -59,7 +59,7 @@ class Job:
         if not file.endswith(".json"):
             return digest
 
-        # The record may be of a failed job or missing (copied results): the manifest decides, not the record.
+        # Snakemake also records the parameters of failed jobs, so the manifest decides.
         known = recorded(file)
         return known if known and self.is_done(wildcards) else f"{digest} {NONCE}"
 
