@@ -251,9 +251,7 @@ def test_a_corpus_has_no_answers_to_check(papers):
 
 def test_one_response_is_no_group(papers):
     papers["scales"]["llada-8b"]["methods"]["dmpo"] = {"group_size": 1}
-    assert "methods.dmpo.group_size: 1 response per prompt has no others to be compared with; use 2 or more" in lines(
-        papers
-    )
+    assert "methods.dmpo.group_size: 1 response has no others to be compared with; use 2 or more" in lines(papers)
 
 
 def test_a_corpus_needs_a_model_for_all_tasks_and_no_diagnosis(config):

@@ -57,13 +57,11 @@ def expand(raw: dict[str, Any]) -> Grid:
         grid.experiments[name] = _experiment(name, experiment, runs, config.tasks_of(name))
         lines += too_long(grid.experiments[name], config.scale, runs)
 
-        # Transfer to another task is an evaluation of its own: its spec has the other task's prompt settings.
+        # Transfer to another task is a separate evaluation: its spec has the other task's prompt settings.
         for other in itertools.chain(*grid.experiments[name].transfers.values()):
             spec = evaluation_spec(config, experiment.evaluation or "", other)
             if spec.name in config.evaluations:
-                raise ConfigError(
-                    [f"evaluations.{spec.name}: name is reserved for a transfer between tasks; choose another"]
-                )
+                raise ConfigError([f"evaluations.{spec.name}: reserved for transfers between tasks; rename it"])
             grid.evaluations[spec.name] = spec
     if lines := lines + contradictions(made, grid.datasets, grid.tests):
         raise ConfigError(lines)

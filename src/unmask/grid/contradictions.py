@@ -88,11 +88,7 @@ def _undemonstrated(run: Run) -> list[str]:
     where, training = f"methods.{run.method}", run.training
     if not run.trains or not learns_demonstrations(run.algorithm):
         alone = run.trains and training["group_size"] == 1
-        return (
-            [f"{where}.group_size: 1 response per prompt has no others to be compared with; use 2 or more"]
-            if alone
-            else []
-        )
+        return [f"{where}.group_size: 1 response has no others to be compared with; use 2 or more"] if alone else []
     if run.corpus and training["validate_every"]:
         return [f"{where}.validate_every: {run.task} is a corpus and has no answers to check; set it to 0"]
     if not run.corpus and not training["prefill"]:
