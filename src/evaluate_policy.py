@@ -65,7 +65,7 @@ def examine(args: argparse.Namespace, parts: Path, lock: Lock | None) -> None:
     inputs |= {"adapter": args.adapter} if args.adapter else {}
 
     # Shards of an interrupted evaluation are reused only if spec, weights, adapter and data are unchanged.
-    kept = Kept(parts, identity(run, inputs))
+    kept = Kept(parts, identity(run.digest, inputs))
     task, examples = tasks.load_for_test(run.task, DataSpec.read(args.test_spec)), read_examples(args.data)
 
     # Tokenise every prompt now, so that one that is too long fails before hours of decoding.

@@ -55,7 +55,7 @@ def main() -> None:
     rows = {split: len(examples) for split, examples in splits.items()}
     facts = {"rows": rows, "settings": spec.settings, "notes": [note.to_json() for note in notes]}
     facts |= {"hub": read_from_hub(spec.settings)}
-    write_manifest(manifest, spec, local_files(spec.settings), files, began, **facts)
+    write_manifest(manifest, spec.digest, local_files(spec.settings), files, began, **facts)
     for note in notes:
         print(note)
     print(f"{spec.task}: " + ", ".join(f"{n} {split}" for split, n in rows.items()))

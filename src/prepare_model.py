@@ -48,7 +48,7 @@ def main() -> None:
         facts, outputs = _train(spec, args.data, args.weights, args.manifest), [args.weights]
     else:
         facts, outputs = _provide(spec, args.weights, args.manifest), []
-    write_manifest(args.manifest, spec, inputs, outputs, began, **facts)
+    write_manifest(args.manifest, spec.digest, inputs, outputs, began, **facts)
 
 
 def _train(spec: ModelSpec, files: list[Path], weights: Path, manifest: Path) -> dict[str, Any]:

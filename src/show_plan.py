@@ -15,11 +15,10 @@ from unmask.files import InputError, run_step
 from unmask.fitting import EVALUATION, misfits
 from unmask.grid import expand
 from unmask.grid.work import Grid
-from unmask.manifest import STEP
 from unmask.mistakes import ConfigError
 from unmask.outlook import days, disk, jobs_to_go
 from unmask.plan import Standing, jobs_of, slurm_jobs, standing, totals
-from unmask.provenance import code_of
+from unmask.provenance import STEP, code_of
 
 
 def main() -> None:

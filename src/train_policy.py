@@ -24,6 +24,7 @@ from unmask.models.card import model_card
 from unmask.models.policy import Policy
 from unmask.models.published import check_base
 from unmask.overwriting import lost
+from unmask.provenance import STEP, code_of
 from unmask.spec import ModelSpec, Run
 from unmask.trainer import Trainer
 
@@ -87,7 +88,7 @@ def train(args: argparse.Namespace, lock: Lock | None, asked: Callable[[], bool]
         task=tasks.load(run.task, run.task_settings),
         examples=read_examples(args.data),
         folder=checkpoints,
-        identity=identity(run, inputs),
+        identity=identity(run.digest, inputs),
         asked_to_stop=asked_to_stop,
         held_back=read_examples(args.validation) if args.validation else [],
         checkpoint_minutes=args.checkpoint_minutes,
@@ -113,7 +114,8 @@ def train(args: argparse.Namespace, lock: Lock | None, asked: Callable[[], bool]
         "device": device_name(trainer.policy.model.device),
         "processes": processes.world(),
     }
-    write_manifest(args.manifest, run, inputs, [args.adapter], began, **facts)
+    source = code_of(STEP, run.algorithm, run.task)
+    write_manifest(args.manifest, run.digest, inputs, [args.adapter], began, source, **facts)
 
     # A second job for this run removes outputs before it starts and after it fails. Keep the checkpoints until it is
     # certain that the adapter survived.

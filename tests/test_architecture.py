@@ -22,7 +22,7 @@ ROOMS = {
 }
 # What reads config.yaml; of the rest of the library it uses no more than this.
 READING = {
-    "grid": {"mistakes", "config", "plain", "spec", "sources", "files"},
+    "grid": {"mistakes", "config", "plain", "spec", "data_files", "files"},
     "mistakes": {"config"},
     "config": set(),
 }

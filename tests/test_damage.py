@@ -181,7 +181,7 @@ def test_a_spec_changed_by_hand_is_taken_with_its_digest(grid, tmp_path):
 
 def test_a_damaged_manifest_is_refused(grid, tmp_path):
     file = tmp_path / "manifest.json"
-    write_manifest(file, grid.runs[RUN], {}, [], 0.0)
+    write_manifest(file, grid.runs[RUN].digest, {}, [], 0.0)
     whole = read_manifest(file)
     found = [outcome(read_manifest, file) for _ in damage(file, 400)]
     assert all(one == whole for one, said in found if not said)  # a space more or less

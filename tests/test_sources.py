@@ -12,10 +12,11 @@ import pytest
 
 from unmask.boards import is_unique
 from unmask.data import read_examples
+from unmask.data_files import SUFFIXES, source_file
 from unmask.files import sha256
 from unmask.grid import expand
 from unmask.grid.content import with_content
-from unmask.sources import column, cut_off, file_rows, load_rows, local_files, source_file
+from unmask.sources import READERS, column, cut_off, file_rows, load_rows, local_files
 from unmask.spec import DataSpec
 from unmask.tasks import load
 
@@ -381,3 +382,7 @@ def test_the_papers_test_boards_are_those_that_their_evaluation_draws(config, mo
     subset = json.loads((DATA.parent / "facts/sudoku_test_subset.json").read_text(encoding="utf-8"))
     assert [example["question"] for example in chosen] == [rows[i]["Puzzle"] for i in subset]
     assert len(set(subset) & set(range(256))) == 136  # the first 256 would be other boards
+
+
+def test_every_suffix_of_a_local_file_has_a_reader():
+    assert tuple(READERS) == SUFFIXES

@@ -17,12 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from unmask.files import InputError, writing
-from unmask.provenance import code_of
 from unmask.seal import fingerprint
-from unmask.spec import Run, Spec
 
 SOURCE = Path(__file__).parent
-STEP = "train_policy"  # the step that trains a run
 PACKAGES = (
     "torch",
     "transformers",
@@ -38,26 +35,32 @@ PACKAGES = (
 )
 
 
-def identity(spec: Spec, inputs: dict[str, Path]) -> str:
-    """Return one string that names everything that decides a result: the spec and the content of the inputs."""
-    return "-".join([spec.digest, *(f"{name}:{fingerprint(path)[:12]}" for name, path in sorted(inputs.items()))])
+def identity(digest: str, inputs: dict[str, Path]) -> str:
+    """Return one string that names everything that decides a result: the spec's digest and the inputs' content."""
+    return "-".join([digest, *(f"{name}:{fingerprint(path)[:12]}" for name, path in sorted(inputs.items()))])
 
 
 def write_manifest(
-    path: Path, spec: Spec | str, inputs: dict[str, Path], outputs: list[Path], began: float, **more: Any
+    path: Path,
+    digest: str,
+    inputs: dict[str, Path],
+    outputs: list[Path],
+    began: float,
+    source: dict[str, str] | None = None,
+    **more: Any,
 ) -> None:
     """Write the manifest of a job that began at monotonic time `began`; `more` are further entries of the step.
 
-    `spec` is the job's spec, or a joint digest if it has several.
+    `digest` is that of the job's spec, or a joint one if it has several. `source` has the hashes of the files that can
+    affect the result, as `provenance.code_of` gives them; without it, the whole library is hashed.
     """
-    # Runs record the hashes of only the files that can affect training; other jobs hash the whole library.
     content = {
-        "spec": spec if isinstance(spec, str) else spec.digest,
+        "spec": digest,
         "inputs": {name: fingerprint(file) for name, file in inputs.items()},
         "outputs": {file.name: fingerprint(file) for file in outputs},
         "device": device_name(),
         **more,
-        "source": code_of(STEP, spec.algorithm, spec.task) if isinstance(spec, Run) else sha256_of_source(),
+        "source": source or sha256_of_source(),
         "git": git_state(),
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
         "python": platform.python_version(),

@@ -75,7 +75,9 @@ def _check_device(own: torch.device) -> None:
             f"other processes may say why. ({error})"
         ) from error
     if found != world():
-        raise TransientError(f"{world()} processes all-reduce a one to {found:g} on {own}: the network or NCCL is faulty")
+        raise TransientError(
+            f"{world()} processes all-reduce a one to {found:g} on {own}: the network or NCCL is faulty"
+        )
 
 
 def local_rank() -> int:

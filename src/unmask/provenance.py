@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 LIBRARY = Path(__file__).parent
+STEP = "train_policy"  # the step that trains a run
 # Modules that a step imports but no result depends on: they report, validate, lock, store or describe.
 APART = {
     *("files", "lock", "manifest", "provenance", "overwriting", "progress", "preemption", "seal", "config", "spec"),

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from unmask.config.declared import question_fields
+from unmask.data_files import SUFFIXES, source_file
 from unmask.files import InputError
 from unmask.grid.work import Grid
 from unmask.manifest import made_of
 from unmask.mistakes.reading import block_at
 from unmask.prompts import read_template
 from unmask.released_prompts import PROMPTS, prompt_place
-from unmask.sources import READERS, source_file
 from unmask.spec import Spec
 from unmask.targets import Asked
 
@@ -97,8 +97,8 @@ def _of_setting(place: str, key: str, value: Any, task: str) -> list[str]:
             file = source_file(value["path"], key.removesuffix("_source"))
         except ValueError as error:
             return [f"{place}.path: {_fetched(value['path']) if value['path'] in FETCHED else error}"]
-        if file.suffix not in READERS:
-            return [f"{place}.path: {file} is not one of {', '.join(READERS)}; convert it"]
+        if file.suffix not in SUFFIXES:
+            return [f"{place}.path: {file} is not one of {', '.join(SUFFIXES)}; convert it"]
     return []
 
 

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from unmask.data_files import source_file
 from unmask.files import sha256
 
 Row = dict[str, Any]
@@ -132,23 +133,6 @@ def read_from_hub(settings: dict[str, Any]) -> dict[str, Any]:
                     digests[file.name] = hashlib.file_digest(stream, "sha256").hexdigest()
             read[key] = place | {"files": digests}
     return read
-
-
-def source_file(path: str, split: str) -> Path:
-    """Resolve a local source to a file: the path itself, or the only file in that folder named after the split.
-
-    Raises ValueError if there is none.
-    """
-    place = Path(path)
-    if not place.exists():
-        raise ValueError(f"{place}: not there; correct the path (it starts where snakemake runs) or bring the file")
-    if not place.is_dir():
-        return place
-    found = [file for file in sorted(place.iterdir()) if file.stem == split and file.suffix in READERS]
-    if len(found) != 1:
-        names = ", ".join(f"{split}{suffix}" for suffix in READERS)
-        raise ValueError(f"{place}: one of {names} should be there, found {len(found)}; add it or name the file itself")
-    return found[0]
 
 
 def local_files(settings: dict[str, Any]) -> dict[str, Path]:
