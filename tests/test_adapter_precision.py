@@ -132,7 +132,7 @@ def test_the_reference_is_narrowed_too(order, make, ids):
         assert torch.equal(policy.model(ids), wanted)
     assert torch.equal(logits(policy, ids), moved)
     assert {p.dtype for p in (*policy.trainable().values(), *policy.snapshot.values())} == {torch.float32}
-    with policy.narrowed(), pytest.raises(RuntimeError, match="would be rounded"):
+    with policy.narrowed(), pytest.raises(RuntimeError, match="would store rounded weights"):
         policy.set_reference()
 
 

@@ -137,7 +137,7 @@ def test_samples_of_another_task_are_broken_records(config, monkeypatch, tmp_pat
     done = run(samples(config, monkeypatch, tmp_path / "run", "countdown"), task="sudoku")
     assert (done.returncode, done.stdout) == (1, "")
     assert "samples-papers.parquet:1: of task countdown, not sudoku\n" in done.stderr
-    assert "and 70 more\n120 broken records; correct them or" in done.stderr
+    assert "and 70 more\n120 broken records; fix them, or" in done.stderr
 
 
 def test_a_gold_that_is_no_sum_makes_no_answer_right(tmp_path):
