@@ -51,10 +51,10 @@ rehearse-small: $(READY)   ## the papers' scale on two CPU cores in minutes: eve
 rehearse: $(READY)   ## the same with LLaDA-8B's real shape: an hour, 24 GB of memory, 17 GB of disk; LAYERS=2 is a trial of minutes
 	LAYERS=$(LAYERS) python rehearsal/full.py
 
-bench: $(READY)  ## decoding and losses beside a textbook implementation; BENCH=--quick is a smoke test
+bench: $(READY)  ## decoding and losses next to a textbook implementation; BENCH=--quick is a smoke test
 	python bench/run.py $(BENCH)
 
-bench-gpu: $(READY)   ## rollouts and one update at 8B on a GPU beside its roofline; BENCH=--smoke runs it tiny, without one
+bench-gpu: $(READY)   ## rollouts and one update at 8B on a GPU next to its roofline; BENCH=--smoke runs it tiny, without one
 	python bench/gpu.py $(BENCH)
 
 lint: $(READY)   ## checks of format, style, spelling and types

@@ -45,7 +45,7 @@ def configured() -> tuple[Run, Cost]:
     return grid.runs[RUN], grid.cost
 
 
-def reckoned(job: Job, run: Run, cost: Cost) -> dict[str, dict[str, Parts]]:
+def estimated(job: Job, run: Run, cost: Cost) -> dict[str, dict[str, Parts]]:
     """Estimate the bytes of each part in each phase of training, without and with activation checkpointing."""
     # All masked copies go through one forward pass, as they do in the measured update.
     sizes = {
@@ -73,7 +73,7 @@ def estimate_table(found: dict[str, dict[str, Parts]]) -> str:
 def measure(job: Job, device: torch.device, repeats: int) -> Job:
     """Measure rollouts and updates; skip an update that by the estimate does not fit."""
     run, cost = configured()
-    expected, peaks = reckoned(job, run, cost), reached(job, device, repeats)
+    expected, peaks = estimated(job, run, cost), reached(job, device, repeats)
     room = torch.cuda.get_device_properties(device).total_memory / 1e9 if device.type == "cuda" else None
     policy = random_policy(job["shape"], run, device)
     found: Job = {"reached": peaks, "rollouts": {}, "updates": {}}
@@ -130,7 +130,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/bench/gpu.json"))
     options = parser.parse_args()
     if options.estimate:
-        print(estimate_table(reckoned(FULL, *configured())))
+        print(estimate_table(estimated(FULL, *configured())))
         return
     if not options.smoke and not torch.cuda.is_available():
         sys.exit("bench/gpu.py: no CUDA device here; run on a machine with a GPU, or pass --smoke or --estimate")

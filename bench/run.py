@@ -77,7 +77,7 @@ def cells(scale: Job) -> dict[str, Job]:
     mixed |= {"eot": scale["common"], "temperature": 0.0, "vocabulary": small}
     body = {"work": "body", "rows": 2}
     return made | {
-        f"V{small} body alone, beside DMPO loss and gradient": shape | body | {"vocabulary": small},
+        f"V{small} body alone, next to DMPO loss and gradient": shape | body | {"vocabulary": small},
         f"V{small} mixed lengths, dual cache, 4 of 12 rows at once": shape | mixed,
     }
 

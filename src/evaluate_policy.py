@@ -47,10 +47,10 @@ def main() -> None:
     parts = args.samples.with_suffix(".parts")
     with processes.joined(), held(parts) if processes.rank() == 0 else contextlib.nullcontext() as lock:
         processes.wait()
-        examine(args, parts, lock)
+        evaluate_run(args, parts, lock)
 
 
-def examine(args: argparse.Namespace, parts: Path, lock: Lock | None) -> None:
+def evaluate_run(args: argparse.Namespace, parts: Path, lock: Lock | None) -> None:
     """Evaluate, write all samples, then delete the shards; ranks without the lock compute shards only.
 
     Raises InputError if a prompt does not fit the model or an input is damaged, TransientError if the lock is lost.
@@ -58,7 +58,7 @@ def examine(args: argparse.Namespace, parts: Path, lock: Lock | None) -> None:
     began = time.monotonic()
     torch.set_num_threads(1)  # fixed summation order, whatever the number of cores
     spec = EvaluationSpec.read(args.evaluation)
-    run = Run.read(args.spec).examined_by(spec)
+    run = Run.read(args.spec).for_evaluation(spec)
     inputs = {"evaluation": args.evaluation, "weights": args.weights, "data": args.data, "test_spec": args.test_spec}
     check_base(args.weights)
     policy = Policy.load(args.weights, args.adapter, **run.numbers)

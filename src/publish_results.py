@@ -86,7 +86,7 @@ def links(experiment: str, files: list[str]) -> str:
     for file in files:
         name, _, kind = file.rpartition(".")
         rest = name.removeprefix(experiment).removeprefix("-").replace("_", " ")
-        said.append(f"[{rest or ('table' if kind == 'md' else 'picture')}]({file})")
+        said.append(f"[{rest or ('table' if kind == 'md' else 'figure')}]({file})")
     return ", ".join(said)
 
 

@@ -42,7 +42,7 @@ def main() -> None:
     samples = [path for experiment in args.experiments for path in grid.samples(experiment)]
     rows = [line(grid, costs[name], found.get(name), samples) for name in evaluations]
     unit = "GPU" if grid.cost.gpu_memory else "CPU"
-    heads = ["run", "state", "update", "time left", "examined", "train GB", f"{unit}-h", "examine GB", f"{unit}-h"]
+    heads = ["run", "state", "update", "time left", "evaluated", "train GB", f"{unit}-h", "evaluate GB", f"{unit}-h"]
     heads += [f"spent {unit}-h", ""]
     align = ("left", "left", *["right"] * 8, "left")
     print(tabulate(rows, heads, disable_numparse=True, colalign=align if rows else None))
@@ -73,7 +73,7 @@ def evaluations_of(grid: Grid, experiments: list[str]) -> dict[str, list[str]]:
             mine = found.setdefault(run.name, [])
 
             # Evaluations on other tasks count too: transfers, and every evaluation after training on a corpus.
-            carried = [f"{one.examined}-on-{task}" for task in one.transfers.get(run.name, [])]
+            carried = [f"{one.evaluation_stem}-on-{task}" for task in one.transfers.get(run.name, [])]
             names = [n.removeprefix("samples-") for n in dict.fromkeys(grid.measured(experiment, run.name) + carried)]
             mine += [name for name in names if name in grid.evaluations and name not in mine]
     return found
@@ -82,15 +82,15 @@ def evaluations_of(grid: Grid, experiments: list[str]) -> dict[str, list[str]]:
 def line(grid: Grid, cost: Estimate, one: Standing | None, samples: list[str]) -> list[str]:
     """Return a row of the table; `one` is None for a base model, which is not trained."""
     mine = [Path(path) for path in samples if f"/runs/{cost.run}/" in path]
-    examined = sum(path.exists() for path in mine)
+    evaluated = sum(path.exists() for path in mine)
     digits = 1 if grid.cost.gpu_memory else 3  # laptop runs take hundredths of an hour
-    state = one.state if one else ("done" if examined == len(mine) else "to do")
+    state = one.state if one else ("done" if evaluated == len(mine) else "to do")
     return [
         cost.run,
         state,
         f"{one.step}/{one.updates}" if one else "",
         "" if one is None or one.left is None else f"{one.left / 60:.1f} min",
-        f"{examined}/{len(mine)}",
+        f"{evaluated}/{len(mine)}",
         peak(cost.memory, False, digits) if one else "",
         number(cost.training, cost.training_measured, digits) if one else "",
         peak(cost.memory, True, digits),
@@ -100,9 +100,9 @@ def line(grid: Grid, cost: Estimate, one: Standing | None, samples: list[str]) -
     ]
 
 
-def peak(memory: dict[str, float], examining: bool, digits: int) -> str:
-    """Return the peak memory [GB] over the phases of training, or of evaluation if `examining`; "?" if unknown."""
-    mine = [value for phase, value in memory.items() if phase.startswith(EVALUATION) == examining]
+def peak(memory: dict[str, float], evaluating: bool, digits: int) -> str:
+    """Return the peak memory [GB] over the phases of training, or of evaluation if `evaluating`; "?" if unknown."""
+    mine = [value for phase, value in memory.items() if phase.startswith(EVALUATION) == evaluating]
     return f"{max(mine):.{digits}f}" if mine else "" if memory else "?"
 
 

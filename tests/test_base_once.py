@@ -20,7 +20,7 @@ GOLDEN = ROOT / "tests/golden_analysis"
 def rendered(frames):
     """The files of an experiment's tables, by name."""
     printed = published.read(ROOT / "workflow/resources/published_results.yaml")
-    cells = tables.with_printed(published.beside(over_seeds(collect(frames)), printed, planted.PROTOCOL))
+    cells = tables.with_printed(published.join_published(over_seeds(collect(frames)), printed, planted.PROTOCOL))
     note, blocks = tables.blocks(cells)
     blocks.append(published.apart(cells, printed, planted.PROTOCOL))
     samples = pd.concat(frames, ignore_index=True)

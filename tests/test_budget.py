@@ -104,10 +104,10 @@ def test_the_table_at_the_papers_scale(config, here, monkeypatch, capsys):
     assert len({len(line) for line in lines[: 2 + len(rows)]}) <= 2  # aligned; the last column is empty
     grid = expand(config)
     name = "dmpo/gsm8k/default/seed-0"
-    state, _, update, examined, memory, training, *_ = rows[name]
-    assert (state, update, examined) == ("to", "0/4000", "0/1")
-    reckoned = hours(training_flops(LLADA_8B, grid.runs[name], 200), grid.cost)
-    assert (memory, training) == ("33.8", f"~{reckoned:.1f}")
+    state, _, update, evaluated, memory, training, *_ = rows[name]
+    assert (state, update, evaluated) == ("to", "0/4000", "0/1")
+    estimated = hours(training_flops(LLADA_8B, grid.runs[name], 200), grid.cost)
+    assert (memory, training) == ("33.8", f"~{estimated:.1f}")
     assert any(line.startswith("GPU-hours: about ") for line in lines)
     assert any(line.startswith("with --config fidelity=paper: about 6008 GPU-hours") for line in lines)
     assert lines[-1].startswith("~: at the throughput assumed in scales.llada-8b.cost")

@@ -173,7 +173,7 @@ def test_every_claim_is_about_runs_that_there_are(config, scale, absent):
             method, _, variant = policy.partition("/")
             assert (method, one.task, variant or "default") in policies, (one.claim, who)
             if part and one.metric != "kl":
-                assert part in grid.evaluations[experiment.examined.removeprefix("samples-")].samplers
+                assert part in grid.evaluations[experiment.evaluation_stem.removeprefix("samples-")].samplers
     assert without == absent
 
 

@@ -205,15 +205,15 @@ def test_one_run_a_seed_is_what_all_tasks_start_from(papers):
     assert files == [f"{root}/samples-papers-on-{task}.parquet" for task in tasks]
     assert f"{root}/adapter" in grid.targets("main")
     assert f"{root}/metrics.csv" in grid.metrics("main")
-    assert [grid.examined_task(run.name, f"papers-on-{task}") for task in tasks] == tasks
+    assert [grid.evaluation_task(run.name, f"papers-on-{task}") for task in tasks] == tasks
 
 
 def test_its_answers_are_those_of_sft_on_each_task(papers):
     grid = expand(papers)
     run = grid.runs["sft/s1k/default/seed-0"]
-    seen = run.examined_by(grid.evaluations["papers-on-gsm8k"])
+    seen = run.for_evaluation(grid.evaluations["papers-on-gsm8k"])
     assert (seen.method, seen.task, seen.variant) == ("sft", "gsm8k", "default")
-    other = grid.runs["dmpo/sudoku/default/seed-0"].examined_by(grid.evaluations["papers-on-gsm8k"])
+    other = grid.runs["dmpo/sudoku/default/seed-0"].for_evaluation(grid.evaluations["papers-on-gsm8k"])
     assert other.variant == "trained_on~sudoku"
 
 

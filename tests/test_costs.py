@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from cost_fixtures import ALL, DUAL, PREFIX, TINY, TOP1, run_of, tiny_policy
 from published_checkpoints import write_checkpoint
-from reckoned import ALL, DUAL, PREFIX, TINY, TOP1, run_of, tiny_policy
 
 from unmask import methods
 from unmask.config.scales import Cost
@@ -130,9 +130,9 @@ def test_operations_of_a_training_are_those_that_it_counts(config, sudoku, tmp_p
     objective = methods.load(run.algorithm, run.method_settings)
     metrics = Trainer(run, policy, objective, sudoku, examples, tmp_path, "").train()
     (prompt,) = {len(policy.prompt_ids(sudoku.messages(e), sudoku.prefill)) for e in examples}
-    reckoned = training_flops(TINY, run, prompt)
-    assert reckoned["recomputing"] == 0
-    assert metrics[-1]["flops"] == sum(reckoned.values())
+    estimated = training_flops(TINY, run, prompt)
+    assert estimated["recomputing"] == 0
+    assert metrics[-1]["flops"] == sum(estimated.values())
 
 
 def test_recomputing_is_one_more_forward_pass(config):

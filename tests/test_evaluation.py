@@ -82,19 +82,19 @@ def test_processes_and_a_kill_change_no_row(begin, finish):
 def test_finished_parts_are_kept_and_torn_ones_named_and_made_again(
     asked, make_policy, sudoku, tmp_path, monkeypatch, capsys
 ):
-    made, examine = [], evaluate._examine
+    made, original = [], evaluate._evaluate_shard
 
     def counted(*arguments):
         if len(made) == stop:
             raise InputError("enough")
         made.append(arguments[5].name)
-        return examine(*arguments)
+        return original(*arguments)
 
     def run(kept):
         found = evaluate.evaluate(make_policy(), sudoku, sudoku.splits()["test"], *asked[:2], kept)
         return [{key: value for key, value in row.items() if key != "seconds"} for row in found]
 
-    monkeypatch.setattr(evaluate, "_examine", counted)
+    monkeypatch.setattr(evaluate, "_evaluate_shard", counted)
     stop = None
     whole = run(Kept(tmp_path / "whole", "x"))
     every = [part.name for part in evaluate.parts(asked[1], 8)]

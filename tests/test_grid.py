@@ -113,12 +113,12 @@ def test_a_transferred_policy_is_examined_on_the_other_task_in_a_variant_of_its_
     assert len(grid.samples("threshold_transfer")) == len(experiment.runs) + len(experiment.transfers)
     run = next(grid.runs[name] for name in experiment.transfers if "/sudoku/" in name)
     evaluation = grid.evaluations["adaptive-on-countdown"]
-    seen = run.examined_by(evaluation)
+    seen = run.for_evaluation(evaluation)
     assert (seen.task, seen.variant) == ("countdown", "learn~sampler+sampler~adaptive+trained_on~sudoku")
     posed = {key: value for key, value in grid.datasets["countdown"].settings.items() if key != "prompt_file"}
     assert seen.task_settings == posed
-    assert grid.examined_task(run.name, "adaptive-on-countdown") == "countdown"
-    assert run.examined_by(grid.evaluations["adaptive"]) is run
+    assert grid.evaluation_task(run.name, "adaptive-on-countdown") == "countdown"
+    assert run.for_evaluation(grid.evaluations["adaptive"]) is run
 
 
 def test_four_tasks_has_the_papers_columns_and_shares_the_runs_of_main(config):

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from reckoned import ALL, DUAL, TINY, TOP1, run_of, tiny_policy
+from cost_fixtures import ALL, DUAL, TINY, TOP1, run_of, tiny_policy
 
 from unmask.at_once import CPU_LOGITS, GPU_LOGITS, rows_at_once
 from unmask.config.training import Training
@@ -70,10 +70,10 @@ def test_what_is_kept_for_the_gradient_is_what_autograd_keeps(config, rank, dtyp
                  activation_checkpointing=checkpointing, lora_targets=ALL)  # fmt: skip
     size = dtype.itemsize
     one_layer = rows * ids.shape[1] * sum(kept_by_layer(TINY, t, size)) if checkpointing else 0  # comes later, backward
-    reckoned = activations(TINY, t, rows, rows, ids.shape[1], size) - one_layer
-    reckoned += 0 if checkpointing else casts(TINY, t, 1, size)
+    estimated = activations(TINY, t, rows, rows, ids.shape[1], size) - one_layer
+    estimated += 0 if checkpointing else casts(TINY, t, 1, size)
     rotations = 0 if checkpointing else 2 * ids.shape[1] * TINY.hidden // TINY.heads * 4  # shared by all layers
-    assert sum(size for size, _ in kept.values()) - rotations == pytest.approx(reckoned, rel=0.05)
+    assert sum(size for size, _ in kept.values()) - rotations == pytest.approx(estimated, rel=0.05)
 
 
 def test_four_bits_hold_the_8b_model_in_5_7_gb(config):

@@ -139,9 +139,9 @@ def test_the_scale_for_one_gpu_pretrains_trains_and_examines(one_gpu, tmp_path):
     (lesson,) = lessons
     metrics = Trainer(run, policy, algorithm, lesson.task, lesson.train, tmp_path / "checkpoints", "x").train()
     assert [row["skipped"] for row in metrics] == [0, 0]
-    examination = one_gpu.evaluations["papers"]
-    rows = evaluate(policy, lesson.task, lesson.validation, run, examination, Kept(tmp_path / "parts", "x"))
-    assert len(rows) == len(examination.samplers) * len(examination.lengths) * len(lesson.validation)
+    evaluation = one_gpu.evaluations["papers"]
+    rows = evaluate(policy, lesson.task, lesson.validation, run, evaluation, Kept(tmp_path / "parts", "x"))
+    assert len(rows) == len(evaluation.samplers) * len(evaluation.lengths) * len(lesson.validation)
 
 
 @pytest.mark.parametrize("name", ONE_GPU)

@@ -49,9 +49,9 @@ def test_old_files_go_and_new_ones_say_what_made_them(tmp_path):
         "exact_toy.md": "tables/exact_toy.md", "claims.md": "claims.md", "all_claims.md": "all_claims.md",
         "all_claims.csv": "all_claims.csv",
     }  # fmt: skip
-    assert "trainings: 2, 1.0 hours" in text
+    assert "training runs: 2, 1.0 hours" in text
     assert "commit: 0123456\n" in text
-    assert "| exact_toy |  | [table](exact_toy.md), [picture](exact_toy.png) |" in text
+    assert "| exact_toy |  | [table](exact_toy.md), [figure](exact_toy.png) |" in text
     assert "| main | Which one? | [comparisons](main-comparisons.md), [the curves](main-the_curves.png), " in text
     assert "[table](main.md) |\n" in text
     assert text.endswith(

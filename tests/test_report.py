@@ -154,7 +154,7 @@ def test_nothing_is_loaded_from_outside(page):
 
 def test_text_from_files_stays_text(page):
     text = "".join(Page(page).text)
-    # the question, a cell of each of five tables, and three answers of each of four examined runs
+    # the question, a cell of each of five tables, and three answers of each of four evaluated runs
     assert text.count(EVIL) == 1 + 5 + 3 * 4
     assert LINK in text
     assert "cpu <b>" in text

@@ -53,15 +53,15 @@ def estimates(grid: Grid, evaluations: dict[str, list[str]], found: dict[str, St
     by_method = {method: _factor([(spent[n], assumed[n]) for n in names]) for method, names in done.items()}
 
     # Evaluations only decode, whatever method trained the policy, so that one factor serves all of them.
-    examined = {(n, e): _spent_evaluating(grid, n, e) for n, names in evaluations.items() for e in names}
-    examining = {key: _evaluation_hours(grid, *key) for key in examined}
-    overall = _factor([(examined[key], examining[key]) for key in examined if examined[key]])
+    evaluated = {(n, e): _spent_evaluating(grid, n, e) for n, names in evaluations.items() for e in names}
+    evaluating = {key: _evaluation_hours(grid, *key) for key in evaluated}
+    overall = _factor([(evaluated[key], evaluating[key]) for key in evaluated if evaluated[key]])
 
     made = {}
     for name, names in evaluations.items():
         factor = by_method.get(grid.runs[name].method)
         training = _scaled(assumed[name], factor)
-        each = {e: _scaled(examining[name, e], overall) for e in names}
+        each = {e: _scaled(evaluating[name, e], overall) for e in names}
         # Base models are not in `found`: they have no training left.
         left = 1 - found[name].step / found[name].updates if name in found else 0
         made[name] = Estimate(
@@ -69,8 +69,8 @@ def estimates(grid: Grid, evaluations: dict[str, list[str]], found: dict[str, St
             memory=_memory(grid, name, names),
             training=training,
             evaluation=None if None in each.values() else sum(value or 0 for value in each.values()),
-            spent=spent.get(name, 0.0) + sum(examined[name, e] for e in names),
-            to_go=left * (training or 0) + sum(value or 0 for e, value in each.items() if not examined[name, e]),
+            spent=spent.get(name, 0.0) + sum(evaluated[name, e] for e in names),
+            to_go=left * (training or 0) + sum(value or 0 for e, value in each.items() if not evaluated[name, e]),
             training_measured=factor is not None,
             evaluation_measured=overall is not None,
         )
@@ -94,7 +94,7 @@ def _training_hours(grid: Grid, name: str) -> float | None:
 def _evaluation_hours(grid: Grid, name: str, evaluation: str) -> float | None:
     """Return the hours of an evaluation at the assumed throughput; None if base model or data are unknown."""
     run, known = grid.runs[name], shape(grid, name)
-    examples = _test_examples(grid, grid.examined_task(name, evaluation))
+    examples = _test_examples(grid, grid.evaluation_task(name, evaluation))
     if known is None or examples is None:
         return None
     flops = evaluation_flops(known, run, grid.evaluations[evaluation], grid.cost.prompt_tokens, examples)
@@ -115,8 +115,8 @@ def _spent_evaluating(grid: Grid, name: str, evaluation: str) -> float:
 
 def _factor(pairs: list[tuple[float, float | None]]) -> float | None:
     """Return the hours spent per estimated hour; None without a pair to compare."""
-    told = [(spent, reckoned) for spent, reckoned in pairs if reckoned]
-    return sum(spent for spent, _ in told) / sum(reckoned for _, reckoned in told) if told else None
+    told = [(spent, estimated) for spent, estimated in pairs if estimated]
+    return sum(spent for spent, _ in told) / sum(estimated for _, estimated in told) if told else None
 
 
 def _scaled(assumed: float | None, factor: float | None) -> float | None:

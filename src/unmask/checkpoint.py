@@ -98,7 +98,7 @@ class Checkpoint:
             remove(unfinished)
         for path in reversed(folders(folder)):
             try:
-                check_seal(path, mend="")
+                check_seal(path, fix="")
                 state = json.loads((path / "state.json").read_text(encoding="utf-8"))
                 if state["identity"] != identity:
                     print(f"{path}: written with other settings, data or base model; not resumed from", flush=True)

@@ -110,12 +110,12 @@ def labels(ax: Axes, ends: Iterable[tuple[float, float, str, str]]) -> None:
     if not last and max(map(len, names), default=0) > LONG:
         return
     right = max((x for x, *_ in ends), default=0.0)
-    beside = offset_copy(ax.transData, ax.get_figure(root=True), x=14, units="points")
+    offset = offset_copy(ax.transData, ax.get_figure(root=True), x=14, units="points")
     for (x, y, method, _), name, height in zip(ends, names, heights, strict=True):
         colour = method_colour(method)
         leader = {"arrowstyle": "-", "color": colour, "linewidth": 0.6, "shrinkA": 1, "shrinkB": 0, "relpos": (0, 0.5)}
         text = ax.annotate(
-            name, (x, y), xytext=(right, height), textcoords=beside, va="center", color=colour,
+            name, (x, y), xytext=(right, height), textcoords=offset, va="center", color=colour,
             fontsize=8.5, annotation_clip=False, arrowprops=leader,
         )  # fmt: skip
         text.set_in_layout(not last)  # the last panel need not shrink for its names: the page grows

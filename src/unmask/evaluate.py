@@ -72,7 +72,7 @@ def evaluate(
     done = tokens - sum(len(part) * part.length for part in missing)
     progress = Progress(name, tokens, done, "tokens")
     for part in missing:
-        kept.write(part.name, _examine(policy, task, examples, run, spec, part, progress.after(done)))
+        kept.write(part.name, _evaluate_shard(policy, task, examples, run, spec, part, progress.after(done)))
         done += len(part) * part.length
 
     # Rank 0 reads the shards of all ranks, so it must not start before the last one is written.
@@ -80,7 +80,7 @@ def evaluate(
     return kept.join(part.name for part in every) if processes.rank() == 0 else []
 
 
-def _examine(
+def _evaluate_shard(
     policy: Policy,
     task: Task,
     examples: list[Example],

@@ -16,8 +16,8 @@ EVALUATION = "evaluation "  # prefix of the phase of an evaluation
 def memory_by_phase(grid: Grid, run: Run, shape: Shape, evaluations: list[EvaluationSpec]) -> dict[str, float]:
     """Return the GB of a GPU that each phase of a run's training, and each of its evaluations, needs."""
     training = training_memory(shape, run, grid.cost, grid.gpus(run.name)) if run.trains else {}
-    examining = {EVALUATION + e.name: evaluation_memory(shape, run, e, grid.cost) for e in evaluations}
-    return {name: total(parts) for name, parts in (training | examining).items()}
+    evaluating = {EVALUATION + e.name: evaluation_memory(shape, run, e, grid.cost) for e in evaluations}
+    return {name: total(parts) for name, parts in (training | evaluating).items()}
 
 
 def misfits(grid: Grid, run: Run, shape: Shape, evaluations: list[EvaluationSpec]) -> list[str]:
@@ -25,14 +25,14 @@ def misfits(grid: Grid, run: Run, shape: Shape, evaluations: list[EvaluationSpec
     limit, needed = grid.cost.gpu_memory, memory_by_phase(grid, run, shape, evaluations)
     said = []
     # Training and evaluations are fixed by different settings: report the worst phase of each.
-    for examining in (False, True):
-        phases = [phase for phase in needed if phase.startswith(EVALUATION) == examining]
+    for evaluating in (False, True):
+        phases = [phase for phase in needed if phase.startswith(EVALUATION) == evaluating]
         worst = max(phases, key=lambda phase: needed[phase], default=None)
         if limit is None or worst is None or needed[worst] <= limit:
             continue
         arguments = (grid, limit, run, shape, worst)
 
-        ways = _smaller_batches(*arguments, evaluations) if examining else _smaller_training(*arguments)
+        ways = _smaller_batches(*arguments, evaluations) if evaluating else _smaller_training(*arguments)
         end = f". Set {', or '.join(ways)}." if ways else ": use a GPU with more memory, or a smaller model."
         what = f"{needed[worst]:.1f} GB ({worst}) do not fit into the {limit:g} GB of"
         said.append(f"{what} scales.{grid.scale}.cost.gpu_memory{end}")

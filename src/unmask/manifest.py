@@ -109,7 +109,7 @@ def summary(manifests: list[dict[str, Any]]) -> dict[str, str]:
     last = max(manifests, key=lambda m: m["finished"])
     hours = sum(seconds_of(m) for m in manifests) / 3600
     return {
-        "trainings": f"{len(manifests)}, {hours:.1f} hours in all, the last finished on {last['finished'][:10]}",
+        "training runs": f"{len(manifests)}, {hours:.1f} hours in all, the last finished on {last['finished'][:10]}",
         "device": f"{', '.join(sorted({m['device'] for m in manifests}))}; Python {last['python']}",
         "commit": ", ".join(sorted(commits)) or "none: outside a git checkout",
         "packages": ", ".join(f"{name} {version}" for name, version in last["packages"].items()),

@@ -32,7 +32,7 @@ class Protocol:
     def of(cls, grid: Grid, experiment: str) -> Protocol:
         """Return the protocol of an experiment that evaluates samples (a diagnosis has none)."""
         one = grid.experiments[experiment]
-        evaluation = grid.evaluations[one.examined.removeprefix("samples-")]
+        evaluation = grid.evaluations[one.evaluation_stem.removeprefix("samples-")]
 
         # Only plain top-k decoding has a fixed number of steps. A cache, guidance or forbidden tokens make it another
         # decoder: such samplers get no steps, so that they match no published number.

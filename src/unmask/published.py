@@ -72,7 +72,7 @@ def _rows(entry: Entry) -> Iterator[dict[str, Any]]:
 COLUMNS = ["paper", "paper_source", "paper_differs", "paper_selection"]
 
 
-def beside(cells: pd.DataFrame, printed: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
+def join_published(cells: pd.DataFrame, printed: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
     """Add published numbers to the cells: `paper` [percent], its `paper_source` and `delta` [points], ours − theirs.
 
     `paper_differs` says how the protocols differ, "" if they match; `delta` is NaN unless they do. `paper_selection`

@@ -33,7 +33,7 @@ MARKDOWN.add_render_rule("table_close", lambda *_: "</table></div>")
 
 
 @dataclass(frozen=True)
-class Picture:
+class Figure:
     """Figure of the page."""
 
     name: str
@@ -48,7 +48,7 @@ class Part:
 
     name: str
     title: str
-    pictures: list[Picture]
+    figures: list[Figure]
     table: Markup
     comparisons: Markup
 
@@ -59,7 +59,7 @@ def parts(root: Path, experiments: list[Experiment], captions: Environment) -> d
     for experiment in experiments:
         found[experiment.section].append(part(root, experiment, captions))
     title = "Matching a distribution against maximising the reward, where every response can be enumerated"
-    toy = picture(root / "figures/exact_toy.png", caption(captions, "exact_toy", "exact_toy"))
+    toy = read_figure(root / "figures/exact_toy.png", caption(captions, "exact_toy", "exact_toy"))
     found["diagnostics"].append(Part("exact_toy", title, [toy], markdown(read(root / "tables/exact_toy.md")), Markup()))
     return {section: some for section, some in found.items() if some}
 
@@ -67,14 +67,14 @@ def parts(root: Path, experiments: list[Experiment], captions: Environment) -> d
 def part(root: Path, experiment: Experiment, captions: Environment) -> Part:
     """Read the figures and tables of one experiment; a diagnosis has no comparisons."""
     name = experiment.name
-    pictures = [
-        picture(root / f"figures/{name}/{figure}.png", caption(captions, "figure", name, figure))
+    figures = [
+        read_figure(root / f"figures/{name}/{figure}.png", caption(captions, "figure", name, figure))
         for figure in experiment.figures
     ]
     # The page has title and question already, as a heading.
     table = read(root / f"tables/{name}.md").removeprefix(f"# {name}\n\n{experiment.question}\n\n")
     compared = "" if experiment.rows == "steps" else without_title(read(root / f"tables/{name}-comparisons.md"))
-    return Part(name, experiment.question, pictures, markdown(table), markdown(compared))
+    return Part(name, experiment.question, figures, markdown(table), markdown(compared))
 
 
 def caption(captions: Environment, file: str, experiment: str, figure: str = "") -> str:
@@ -95,7 +95,7 @@ def without_title(text: str) -> str:
     return re.sub(r"\A# .*\n", "", text)
 
 
-def picture(file: Path, caption: str) -> Picture:
+def read_figure(file: Path, caption: str) -> Figure:
     """Read a PNG file as a data URI, scaled so that fonts have one size in the page. Raises InputError if missing."""
     try:
         data = file.read_bytes()
@@ -103,7 +103,7 @@ def picture(file: Path, caption: str) -> Picture:
         raise _absent(file, error) from error
     # The header of every PNG has its width at byte 16. All figures have one resolution, so one factor fits all.
     pixels = int.from_bytes(data[16:20])
-    return Picture(
+    return Figure(
         file.stem, f"data:image/png;base64,{base64.b64encode(data).decode()}", round(SHRINK * pixels), caption
     )
 

@@ -51,13 +51,13 @@ class Row:
 def rows(root: Path, grid: Grid, experiments: list[Experiment]) -> list[Row]:
     """Return every run of the experiments once, in their order."""
     # A run of several experiments is shown with the first that evaluates samples, since a diagnosis has no answers.
-    examined: dict[str, Experiment] = {}
+    evaluated: dict[str, Experiment] = {}
     for experiment in experiments:
         for name in experiment.runs:
-            if name not in examined or examined[name].rows == "steps":
-                examined[name] = experiment
+            if name not in evaluated or evaluated[name].rows == "steps":
+                evaluated[name] = experiment
     scores = {e.name: read_scores(root, grid, e) for e in experiments if e.rows != "steps"}
-    return [_row(root / "runs" / name, grid, e, scores.get(e.name)) for name, e in examined.items()]
+    return [_row(root / "runs" / name, grid, e, scores.get(e.name)) for name, e in evaluated.items()]
 
 
 def read_scores(root: Path, grid: Grid, experiment: Experiment) -> pd.DataFrame:

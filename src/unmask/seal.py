@@ -90,10 +90,10 @@ def sealed(folder: Path) -> dict[str, str]:
     return {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
 
 
-def check_seal(folder: Path, mend: str = ". Delete the folder and run snakemake again", remember: bool = False) -> None:
+def check_seal(folder: Path, fix: str = ". Delete the folder and run snakemake again", remember: bool = False) -> None:
     """Raise InputError that names the files of a sealed folder that differ from SHA256SUMS.
 
-    `mend` is appended to the message and says how to fix it. With `remember`, large files that were hashed before and
+    `fix` is appended to the message and says how to fix it. With `remember`, large files that were hashed before and
     have the same stamp are not read again, unless UNMASK_VERIFY is `full`.
     """
     # `checksums` updates `known`; the copy tells whether the cache has to be written again.
@@ -105,13 +105,13 @@ def check_seal(folder: Path, mend: str = ". Delete the folder and run snakemake 
         found = checksums(folder, known)
     except (OSError, ValueError) as error:
         raise InputError(
-            f"{folder / SUMS}: cannot be read ({error}){mend}; in a folder from elsewhere that you trust, write it "
+            f"{folder / SUMS}: cannot be read ({error}){fix}; in a folder from elsewhere that you trust, write it "
             f"with `sha256sum * > {SUMS}`."
         ) from error
 
     # The union of names: missing and additional files are as wrong as changed ones.
     if wrong := sorted(name for name in written.keys() | found.keys() if written.get(name) != found.get(name)):
-        raise InputError(f"{folder}: {', '.join(wrong)}: not as recorded in {SUMS}, so damaged or changed{mend}.")
+        raise InputError(f"{folder}: {', '.join(wrong)}: not as recorded in {SUMS}, so damaged or changed{fix}.")
     if remember and known != before:
         _remember(folder, known)
 

@@ -53,7 +53,7 @@ def find(grid: Grid, experiment: str) -> Found:
     for path in map(Path, grid.samples(experiment)):
         run = _run_of(grid, path)
         evaluation = grid.evaluations.get(path.stem.removeprefix("samples-"))  # none of a diagnosis
-        evaluated = run.examined_by(evaluation) if evaluation else run
+        evaluated = run.for_evaluation(evaluation) if evaluation else run
         found.planned.append(evaluated)
 
         # Existence is not enough: samples count only if the run and the evaluation have today's settings.

@@ -178,7 +178,7 @@ class Run(Spec):
         """Number format of the base model's weights: dtype and quantisation."""
         return {key: self.training[key] for key in NUMBERS}
 
-    def examined_by(self, evaluation: EvaluationSpec) -> Run:
+    def for_evaluation(self, evaluation: EvaluationSpec) -> Run:
         """Return the run as an evaluation sees it: on the evaluation's own task, if any, in a variant that says so."""
         if evaluation.task is None or evaluation.task_settings is None:
             return self

@@ -13,7 +13,7 @@ import pandas as pd
 
 from unmask.names import method_name, sampler_name, task_name
 from unmask.protocol import Protocol
-from unmask.published import apart, beside
+from unmask.published import apart, join_published
 from unmask.scores import PROTOCOLS, over_seeds, steps_over_seeds
 
 Blocks = list[tuple[str, pd.DataFrame]]  # heading and body
@@ -67,7 +67,7 @@ def texts(
         cells = steps_over_seeds(scores)
         note, found = stepwise(cells)
     else:
-        cells = with_printed(beside(over_seeds(scores), printed, protocol))
+        cells = with_printed(join_published(over_seeds(scores), printed, protocol))
         note, found = blocks(cells, rows, protocol.temperature)
         others = apart(cells, printed, protocol)
         found += [others] if others else []
@@ -164,7 +164,7 @@ def _body(group: pd.DataFrame, label: str, protocol: str) -> pd.DataFrame:
 
 
 def with_printed(cells: pd.DataFrame) -> pd.DataFrame:
-    """Add `printed` to the cells of `published.beside`: the published number with its Δ, or in parentheses.
+    """Add `printed` to the cells of `published.join_published`: the published number with its Δ, or in parentheses.
 
     A number in brackets refers to the reason in the footnotes.
     """

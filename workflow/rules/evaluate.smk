@@ -19,10 +19,10 @@ rule evaluate_policy:
         weights=EVALUATION.input(lambda w: f"{base_model(w)}/weights"),
         adapter=EVALUATION.input(lambda w: GRID.adapter(w.run)),
         data=EVALUATION.input(
-            lambda w: f"results/{w.scale}/data/{GRID.examined_task(w.run, w.evaluation)}/test.parquet"
+            lambda w: f"results/{w.scale}/data/{GRID.evaluation_task(w.run, w.evaluation)}/test.parquet"
         ),
         test_spec=EVALUATION.input(
-            lambda w: f"results/{w.scale}/data/{GRID.examined_task(w.run, w.evaluation)}/test/spec.yaml"
+            lambda w: f"results/{w.scale}/data/{GRID.evaluation_task(w.run, w.evaluation)}/test/spec.yaml"
         ),
     output:
         samples=update("results/{scale}/runs/{run}/samples-{evaluation}.parquet"),

@@ -85,7 +85,7 @@ def _add_data(grid: Grid, config: Config, task: str) -> None:
 
 def _experiment(name: str, experiment: Any, runs: list[Run], tasks: list[str]) -> Experiment:
     """Return the experiment over these runs, with the tasks that each run is transferred to."""
-    examined = f"diagnosis-{experiment.diagnosis}" if experiment.diagnosis else f"samples-{experiment.evaluation}"
+    evaluated = f"diagnosis-{experiment.diagnosis}" if experiment.diagnosis else f"samples-{experiment.evaluation}"
     rows = "steps" if experiment.diagnosis else experiment.rows
 
     # The base model is trained on no task, so it has nothing to transfer. A corpus is evaluated by transfer only.
@@ -94,4 +94,4 @@ def _experiment(name: str, experiment: Any, runs: list[Run], tasks: list[str]) -
 
     names = list(dict.fromkeys(run.name for run in runs))
     kept = experiment.figures, experiment.section, experiment.apart
-    return Experiment(name, experiment.question, names, examined, transfers, rows, *kept)
+    return Experiment(name, experiment.question, names, evaluated, transfers, rows, *kept)

@@ -108,7 +108,9 @@ def too_long(experiment: Experiment, scale: str, runs: list[Run]) -> list[str]:
     names contain no settings and are short by their type, `Name`, even with a temporary suffix.
     """
     tasks = [task for some in experiment.transfers.values() for task in some]
-    end = max((experiment.examined, *(f"{experiment.examined}-on-{task}" for task in tasks)), key=len).partition("-")[2]
+    end = max(
+        (experiment.evaluation_stem, *(f"{experiment.evaluation_stem}-on-{task}" for task in tasks)), key=len
+    ).partition("-")[2]
     names = {f"{scale}_{run.name}_{end}": run for run in runs}
     longest = max(names, key=lambda name: len(name.encode()), default="")
     size = len(longest.encode())

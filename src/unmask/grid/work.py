@@ -17,7 +17,7 @@ class Experiment:
     name: str
     question: str
     runs: list[str]  # addresses
-    examined: str  # stem of the evaluation's output: samples-NAME or diagnosis-NAME
+    evaluation_stem: str  # stem of the evaluation's output: samples-NAME or diagnosis-NAME
     transfers: dict[str, list[str]]  # run -> other tasks that it is evaluated on
     rows: str  # what a table row is: methods, samplers or (diagnosis) steps
     figures: list[str]
@@ -72,7 +72,7 @@ class Grid:
     def evaluated(self, run: str, evaluation: str) -> str:
         """Return the digest of everything that affects a run's samples in an evaluation: run, evaluation, test data."""
         spec = self.evaluations[evaluation]
-        return joined(self.runs[run].digest, spec.digest, self.tests[self.examined_task(run, evaluation)].digest)
+        return joined(self.runs[run].digest, spec.digest, self.tests[self.evaluation_task(run, evaluation)].digest)
 
     def diagnosed(self, run: str, diagnosis: str) -> str:
         """Return the digest of everything that affects a run's diagnosis: run, diagnosis, test data."""
@@ -100,7 +100,7 @@ class Grid:
         # `measured` already lists the transfers of corpus runs, so duplicates are removed.
         one = self.experiments[experiment]
         own = [f"{run}/{name}" for run in one.runs for name in self.measured(experiment, run)]
-        carried = [f"{run}/{one.examined}-on-{task}" for run, tasks in one.transfers.items() for task in tasks]
+        carried = [f"{run}/{one.evaluation_stem}-on-{task}" for run, tasks in one.transfers.items() for task in tasks]
         return [f"results/{self.place}/runs/{name}.parquet" for name in dict.fromkeys(own + carried)]
 
     def measured(self, experiment: str, run: str) -> list[str]:
@@ -108,10 +108,10 @@ class Grid:
         # A corpus has no test data, so a run on it is evaluated on other tasks only.
         one = self.experiments[experiment]
         if not self.runs[run].corpus:
-            return [one.examined]
-        return [f"{one.examined}-on-{task}" for task in one.transfers[run]]
+            return [one.evaluation_stem]
+        return [f"{one.evaluation_stem}-on-{task}" for task in one.transfers[run]]
 
-    def examined_task(self, run: str, evaluation: str) -> str:
+    def evaluation_task(self, run: str, evaluation: str) -> str:
         """Return the task on whose test data a run is evaluated."""
         return self.evaluations[evaluation].task or self.runs[run].task
 

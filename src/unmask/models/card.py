@@ -58,7 +58,7 @@ TEMPLATE = """\
 
 Validation: {validation}.
 
-Test: not in this card, which is part of what is tested. `samples-*.parquet` beside this folder have every answer,
+Test: not in this card, which is part of what is tested. `samples-*.parquet` next to this folder have every answer,
 `results/{scale}/scores/` the means and `results/{scale}/tables/` the comparisons.
 
 ## Use
@@ -74,7 +74,7 @@ policy = Policy.load("results/{scale}/models/{model}/weights", "results/{scale}/
 snakemake --cores all --config scale={config_scale} fidelity={fidelity} -- results/{scale}/runs/{name}/adapter
 ```
 
-`manifest.json` beside this folder has the commit, the packages and the hashes of all inputs. The settings:
+`manifest.json` next to this folder has the commit, the packages and the hashes of all inputs. The settings:
 
 ```
 {settings}```

@@ -52,7 +52,7 @@ def score(
 
 def _scored(task: str, protocol: str, file: Path, prompt: str, by: tuple[str, ...]) -> Iterator[Scored]:
     name = "terse_countdown" if task == "countdown" and prompt == "terse" else TASKS[task][0]
-    judge = getattr(importlib.import_module(f"unmask.scoring.{protocol}"), name)
+    scorer = getattr(importlib.import_module(f"unmask.scoring.{protocol}"), name)
     for line, record, labels, understood in understood_records(task, file, by):
         if isinstance(understood, BrokenError):
             verdict = Verdict(None, 0, points(task, protocol, record), str(understood))
@@ -61,7 +61,7 @@ def _scored(task: str, protocol: str, file: Path, prompt: str, by: tuple[str, ..
         text, gold = understood
         # Only our own sample files hold grades; a key of this name in a file of others may mean anything.
         stored = record.get(protocol) if file.suffix == ".parquet" else None
-        yield Scored(file, line, judge(text, *gold), False, labels, stored)
+        yield Scored(file, line, scorer(text, *gold), False, labels, stored)
 
 
 def understood_records(
