@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -83,7 +84,7 @@ def evaluate_run(args: argparse.Namespace, parts: Path, lock: Lock | None) -> No
     write_rows(args.samples, rows)
     if args.manifest:
         device = device_name(policy.model.device)
-        facts = {"device": device, "processes": processes.world(), "rows": len(rows)}
+        facts: dict[str, Any] = {"device": device, "processes": processes.world(), "rows": len(rows)}
         write_manifest(args.manifest, args.digest, inputs, [args.samples], began, **facts)
     remove(parts)
 

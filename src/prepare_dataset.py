@@ -9,6 +9,7 @@ import itertools
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from unmask.data import write_rows
 from unmask.files import forget, run_step
@@ -53,7 +54,7 @@ def main() -> None:
     for file, examples in zip(files, splits.values(), strict=True):
         write_rows(file, examples)
     rows = {split: len(examples) for split, examples in splits.items()}
-    facts = {"rows": rows, "settings": spec.settings, "notes": [note.to_json() for note in notes]}
+    facts: dict[str, Any] = {"rows": rows, "settings": spec.settings, "notes": [note.to_json() for note in notes]}
     facts |= {"hub": read_from_hub(spec.settings)}
     write_manifest(manifest, spec.digest, local_files(spec.settings), files, began, **facts)
     for note in notes:
