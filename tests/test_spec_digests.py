@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from unmask.grid import expand
 
 ROOT = Path(__file__).parents[1]
