@@ -17,8 +17,9 @@ import sys
 from fractions import Fraction
 from pathlib import Path
 
-from unmask.scoring.latex import readable, standard
-from unmask.scoring.quantities import differ, exact, percentage, without_unit
+from unmask.scoring.extraction import is_unfinished
+from unmask.scoring.latex import braced_fractions, readable, standard
+from unmask.scoring.quantities import differ, exact, percentage, scaled, without_unit
 from unmask.scoring.spelling import plain
 
 LONGEST = 300  # characters of an answer; the longest gold answer of MATH500 has 53
@@ -47,9 +48,14 @@ def equivalent(gold: str, answer: str) -> tuple[bool, str]:
     if len(answer) > LONGEST:
         return False, "too long to compare"
 
+    # A box may lack its own closing brace, but a group in it that is cut off is no answer: `2516_{8` is the beginning
+    # of many numerals.
+    if is_unfinished(answer):
+        return False, "an opening brace is never closed"
+
     # A comma that is left in the gold answer separates the items of a list, so those of the answer must do so too.
-    gold_text = plain(gold)
-    answer_text = plain(answer, commas="," not in gold_text).removeprefix("=").lstrip()
+    gold_text = braced_fractions(plain(gold))
+    answer_text = braced_fractions(plain(answer, commas="," not in gold_text)).removeprefix("=").lstrip()
 
     # The direct comparisons are exact and cheap; each returns None if it does not apply.
     for compare in (_as_words, _as_numerals, _as_times, _as_numbers):
@@ -115,6 +121,7 @@ def _as_numbers(gold: str, answer: str) -> bool | None:
     # Only the last side of a single equation is the answer; `x = 1 or x = 2` states two.
     if not re.search("[,;<>]|or|and", answer):
         answer = answer.rpartition("=")[2]
+    (gold, times), (answer, of_times) = scaled(gold), scaled(answer)
 
     # A per cent sign is taken off before the unit, because it changes the value.
     of_gold, of_answer = percentage(gold), percentage(answer)
@@ -123,6 +130,7 @@ def _as_numbers(gold: str, answer: str) -> bool | None:
     number, found = exact(left), exact(right)
     if number is None or found is None:
         return None
+    number, found = number * times, found * of_times
 
     # `36%` is not `\$36`: a percentage excludes every unit.
     if differ(unit, other) or (unit and of_answer is not None) or (other and of_gold is not None):

@@ -13,6 +13,11 @@ END_OF_TEXT = "<|endoftext|>"
 END = re.compile(r"<\|endoftext\|>|<\|eot_id\|>|<\|im_end\|>")
 BRACES = re.compile(r"\{+|\}+")
 OPENED_BOX = re.compile(r"\\boxed\s*\{")
+ESCAPED = re.compile(r"\\[\\{}]")
+SIGNS = ("-", "−", "–")
+# What a sign in front of a box may belong to: a number, not a word or the letter of an option.
+NUMERIC = re.compile(r"\\?[$€£]?\s*(?:[0-9.]|\\(?:[dtc]?frac|sqrt|pi)(?![a-zA-Z]))")
+SUM = re.compile(r"(?<![a-zA-Z]{2})[-+±]|[-+±](?![a-zA-Z]{2})|\\pm(?![a-zA-Z])")  # not `half-gallons`
 LEADING_ZEROS = re.compile(r"(?<![0-9])0+(?=[0-9])")
 
 
@@ -83,11 +88,20 @@ def closing_brace(text: str, start: int) -> int | None:
     return None
 
 
-def final_answer(text: str) -> str | None:
-    """What a careful reader takes for the answer: the last box of the last answer tag, or of the text without one.
+def is_unfinished(text: str) -> bool:
+    r"""Return True if the text opens a brace that it never closes; `\{` and `\}` are characters, not braces."""
+    depth = 0
+    for run in BRACES.finditer(ESCAPED.sub("", text)):
+        many = run.end() - run.start()
+        depth = depth + many if run.group()[0] == "{" else max(0, depth - many)
+    return depth > 0
+
+
+def final_answer(text: str, *, signed: bool = False) -> str | None:
+    r"""Return what a careful reader takes for the answer: the last box of the last answer tag, or of an untagged text.
 
     The text counts up to its end token. Neither tag nor box need be closed; an empty box is passed over. Without a tag
-    and a box there is no answer.
+    and a box the answer is None. With `signed`, `-\boxed{3}` is -3.
     """
     _, tagged, inside = (text := cut(text)).rpartition("<answer>")
     place = inside.partition("</answer>")[0] if tagged else text
@@ -99,7 +113,24 @@ def final_answer(text: str) -> str | None:
     boxed = place[opened.end() if opened else start + len("\\boxed") : end].partition("</answer")[0].strip()
     if opened and end is None:
         boxed = _without_mistyped_brace(boxed)
+    if signed and _is_negated(place[:start]) and NUMERIC.match(boxed):
+        boxed = f"-({boxed})" if SUM.search(boxed) else f"-{boxed}"
     return boxed or (place[:start] + place[len(place) if end is None else end + 1 :]).strip()
+
+
+def _is_negated(before: str) -> bool:
+    r"""Return True if the text in front of a box ends in its sign, as in `x = -\boxed{3}`."""
+    # The minus has to touch the box, since `- \boxed{3}` is an item of a list. In front of it on its line, an operand
+    # makes it a subtraction (`20 -\boxed{3}`), a word that it touches a hyphen, and a second minus a dash.
+    line = before.rpartition("\n")[2]
+    if not line.endswith(SIGNS):
+        return False
+    text = line[:-1].rstrip()
+    if text == line[:-1] and text.endswith((*SIGNS, "—")):
+        return False
+    if text[-1:].isalpha():
+        return text != line[:-1] and text[-2:-1].isalpha()
+    return not (text[-1:].isdigit() or text.endswith((")", "]", "}", "%")))
 
 
 def _without_mistyped_brace(text: str) -> str:

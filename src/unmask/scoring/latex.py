@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 
+from unmask.scoring.extraction import closing_brace
+
 NAMES = re.compile(
     r"(?<![\\a-zA-Z])(sqrt|pi|theta|alpha|arcsin|arccos|arctan|sin|cos|tan|cot|sec|csc|log|ln|cup|pm|infty)(?![a-zA-Z])"
 )
@@ -31,6 +33,11 @@ SPELT = (
     ),  # the command takes one digit
     (re.compile(r"\]([^()\[\]]*)\["), r"(\1)"),  # open intervals as some countries write them
 )
+FRACTION = re.compile(r"\\[dtc]?frac(?![a-zA-Z])")
+# What TeX takes for an argument without braces: a digit, a letter or a command that takes none itself.
+BARE = re.compile(
+    r"\s*(\\(?:pi|theta|alpha|beta|gamma|delta|lambda|mu|phi|omega|sigma|infty)(?![a-zA-Z])|[0-9a-zA-Z])(?P<more>[0-9]?)"
+)
 ROOT = re.compile(r"\\sqrt\s*(?=\()")
 DECIMAL = re.compile(r"([0-9]*)\.([0-9]+)")
 BRACKETS = {"(": 1, "[": 1, ")": -1, "]": -1}  # one count for both kinds: `[0, 1)` is an interval
@@ -46,6 +53,32 @@ def standard(text: str) -> str:
     for pattern, replacement in SPELT:
         text = pattern.sub(replacement, text)
     return _braced_roots(DECIMAL.sub(_as_fraction, NAMES.sub(r"\\\1 ", text)))
+
+
+def braced_fractions(text: str) -> str:
+    r"""Return the text with the arguments of its fractions in braces: `\frac\pi2` -> `\frac{\pi}{2}`.
+
+    A fraction without two arguments stays as written, and so does `\frac{1}23`, which TeX sets as 1/2 times 3.
+    """
+    # From the right, so that a fraction in the argument of another is rewritten first.
+    for command in reversed(list(FRACTION.finditer(text))):
+        top = _argument(text, command.end())
+        bottom = _argument(text, top[1], last=True) if top else None
+        if top and bottom:
+            text = f"{text[: command.end()]}{{{top[0]}}}{{{bottom[0]}}}{text[bottom[1] :]}"
+    return text
+
+
+def _argument(text: str, start: int, *, last: bool = False) -> tuple[str, int] | None:
+    """Return the argument of a command that begins at `start` and where it ends, None if there is none."""
+    begin = len(text) - len(text[start:].lstrip())
+    if text[begin : begin + 1] == "{":
+        end = closing_brace(text, begin)
+        return None if end is None else (text[begin + 1 : end], end + 1)
+    bare = BARE.match(text, start)
+    if bare is None or (last and bare["more"] and bare[1].isdigit()):
+        return None
+    return bare[1], bare.end(1)
 
 
 def readable(gold: str, answer: str) -> bool:

@@ -33,15 +33,29 @@ STATED = re.compile(
 EXPONENT_OF_UNIT = re.compile(
     r"(?:(?<=[a-zA-Z])\s*\^\s*|(?<=[a-zA-Z]\})\s*\^\s*|(?<![a-zA-Z])(?:[mcdk]?m|in|ft|yd))(?:\{\s*[23]\s*\}|[23])(?![0-9.])"
 )
-# What makes the digits in it another number, or a bound: powers of other numbers than 10, roots, `5.5.5`, `> 18`.
+# What makes the digits in it another number, or a bound: powers of other numbers than 10, roots, `5.5.5`, `> 18`, and
+# factors and terms that are no numbers: `18\pi`, `x18`, `x + 18`.
 OTHER_NUMBER = re.compile(
     r"(?<!10)(?<!10 )\^\s*\{?\s*[+-]?[0-9]|\\sqrt|[0-9]\.[0-9]+\.[0-9]"
     r"|(?:<(?![^<]*>)|(?<![<>-])>|\\(?:[lg]eq?|[lg]t|neq?)(?![a-zA-Z]))\s*[-$0-9.\\]"
+    r"|\\(?:pi|theta|alpha|beta|gamma|lambda|phi|omega)(?![a-zA-Z])|(?<![a-zA-Z\\])pi(?![a-zA-Z])"
+    r"|(?<![a-zA-Z0-9\\])[a-z](?=[0-9])|(?<![a-zA-Z\\])[xyz]\s*[-+*/](?![a-zA-Z])|[-+*/]\s*[xyz](?![a-zA-Z])"
 )
+# The word after a number, in a text command or not, and words that may touch it although they are no units.
+WORD = re.compile(r"(\s*)(?:\\[a-z]+\s*\{(\s*))?([a-zA-Z]+(?:'[a-zA-Z]+)*)")
+ENDING = re.compile(r"(?:st|nd|rd|th|[ap]m|[ap]\.\s?m)(?![a-zA-Z])", re.IGNORECASE)
 AND_A_FRACTION = re.compile(r"(?<=[0-9])\s+and\s+(?=[0-9]+\s*/\s*[0-9]|\\[dtc]?frac)", re.IGNORECASE)
 AND_A_HALF = re.compile(r"(?<=[0-9])\s+and\s+(?:a|one)[ -](half|third|quarter|fourth)(?![a-z])", re.IGNORECASE)
 PARTS = {"half": " 1/2", "third": " 1/3", "quarter": " 1/4", "fourth": " 1/4"}
 MINUS = re.compile(r"^(?:-|minus|negative)\s+(?=[0-9.\\])", re.IGNORECASE)
+# Words that multiply the number in front of them.
+SCALES = {"dozen": 12, "hundred": 100} | {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+SCALE = re.compile(
+    rf"(?:(?<=[0-9}}])|(?<= half))\s*(\\[a-z]+\s*\{{\s*)?({'|'.join(SCALES)})s?(?![a-zA-Z])\s*(\}})?", re.IGNORECASE
+)
+# Letters that do the same: `18k`, and `\$2m` where there is a currency, else `m` is metres.
+SUFFIX = re.compile(r"(?<=[0-9])\s?(?:\\[a-z]+\s*\{\s*)?([kKmMbB])(?![a-zA-Z&'])\s*\}?")
+SUFFIXES = {"k": 10**3, "m": 10**6, "b": 10**9}
 FULL_HOUR = re.compile(r"(?<![0-9:])([0-9]{1,2}):00(?![0-9:])")
 
 CURRENCY = re.compile(r"[$€£¥₹¢]|\\(?:pounds|euro)(?![a-zA-Z])|\b(?:USD?|Rs\.?)(?=\s*[0-9])")
@@ -59,7 +73,9 @@ SPELLINGS = {
     "km": "km kilometer kilometers", "gram": "g gram grams", "kg": "kg kilogram kilograms",
     "pound": "lb lbs pound pounds", "ounce": "oz ounce ounces", "second": "s sec second seconds",
     "minute": "min minute minutes", "hour": "h hr hrs hour hours", "day": "day days", "week": "week weeks",
-    "month": "month months", "year": "yr yrs year years", "liter": "l liter liters litre litres", "mph": "mph",
+    "month": "month months", "year": "yr yrs year years", "liter": "l liter liters litre litres",
+    "ml": "ml milliliter milliliters", "mg": "mg milligram milligrams", "mb": "mb megabyte megabytes",
+    "gb": "gb gigabyte gigabytes", "mph": "mph",
     "kmh": "kph kmh", "": "unit units square sq cubic cu per",
 }  # fmt: skip
 ONE_WORD = {"mile/hour": "mph", "km/hour": "kmh"}
@@ -82,6 +98,32 @@ def exact(text: str) -> Fraction | None:
     return -value if value is not None and signed.group(1) == "-" else value
 
 
+def scaled(text: str) -> tuple[str, int]:
+    """Return the text without a word such as `million` after its number, and its factor (1 if there is none)."""
+    found = SCALE.search(text)
+    if found is None:
+        return text, 1
+    command, word, closed = found.groups()
+    # `1 \text{ million}` loses its command with the word; that of `1 \text{ million dollars}` holds the unit too.
+    kept = "" if command and closed else command or closed or ""
+    return f"{text[: found.start()]} {kept}{text[found.end() :]}".rstrip(), SCALES[word.lower()]
+
+
+def readings(text: str) -> set[Fraction]:
+    """Return the values that a text with one number may state, none if it has no number or several.
+
+    A word such as `million` may count or be the unit that a question asks for: GSM8K's gold for "How many dozens of
+    eggs" is 7. A letter (`18k`) counts.
+    """
+    letter = SUFFIX.search(text)
+    if letter and (letter.group(1) not in "mb" or CURRENCY.search(text)):
+        number, factor = only_number(SUFFIX.sub("", text, count=1)), SUFFIXES[letter.group(1).lower()]
+        return set() if number is None else {number * factor}
+    text, factor = scaled(text)
+    number = only_number(text)
+    return set() if number is None else {number, number * factor}
+
+
 def only_number(text: str) -> Fraction | None:
     """Return the only number in a text, whatever surrounds it; None if there is no number or several."""
     text = CURRENCY.sub("", text).strip()
@@ -92,8 +134,23 @@ def only_number(text: str) -> Fraction | None:
     text = FULL_HOUR.sub(r"\1", EXPONENT_OF_UNIT.sub("", MINUS.sub("-", text)))
     if OTHER_NUMBER.search(text) or any(sign.isdigit() and not sign.isascii() for sign in text):
         return None
-    found = {exact(number.group().replace(",", "")) for number in STATED.finditer(text)}
+    numbers = list(STATED.finditer(text))
+    if any(_is_factor(text, number.end()) for number in numbers):
+        return None
+    found = {exact(number.group().replace(",", "")) for number in numbers}
     return found.pop() if len(found) == 1 else None
+
+
+def _is_factor(text: str, end: int) -> bool:
+    """Return True if a number that ends there is multiplied by a letter, `18x` or `18 x`; a unit is none."""
+    following = WORD.match(text, end)
+    if following is None or ENDING.match(text, following.start(3)):
+        return False
+    word, apart = following.group(3), following.group(1) or following.group(2)
+    if len(word) == 1:
+        # In upper case, and apart, it is a unit that the list lacks: volts, degrees Celsius. `18 a day` has an article.
+        return word not in UNITS and word != "L" and not (apart and (word.isupper() or word == "a"))
+    return not apart and word.lower() not in UNITS and (len(word) == 2 or bool(MEANINGFUL.fullmatch(word.lower())))
 
 
 def without_unit(text: str) -> tuple[str, str]:

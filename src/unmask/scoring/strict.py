@@ -13,8 +13,8 @@ from unmask.boards import is_solution
 from unmask.scoring import Verdict
 from unmask.scoring.arithmetic import evaluate, integers
 from unmask.scoring.equivalence import equivalent
-from unmask.scoring.extraction import answer_text, boxed_terse, cut, final_answer
-from unmask.scoring.quantities import only_number
+from unmask.scoring.extraction import answer_text, boxed_terse, cut, final_answer, is_unfinished
+from unmask.scoring.quantities import readings
 from unmask.scoring.spelling import LONGEST, plain
 from unmask.scoring.terms import coefficients
 
@@ -37,18 +37,17 @@ TABLE = re.compile(
 
 
 def gsm8k(response: str, gold: float | None) -> Verdict:
-    """Right if the one number that the answer states is the gold one, exactly."""
-    answer = final_answer(response)
-    number = None if answer is None else read_number(answer)
+    """Check that the answer states one number and that it is exactly the gold one."""
+    answer = final_answer(response, signed=True)
+    found = set() if answer is None else read_numbers(answer)
     if gold is None or answer is None:
         return Verdict(answer, 0, note="no gold answer" if gold is None else "")
-    right = number is not None and number == Fraction(str(gold))
-    return Verdict(answer, int(right), note="" if number is not None else "not one number")
+    return Verdict(answer, int(Fraction(str(gold)) in found), note="" if found else "not one number")
 
 
 def math500(response: str, gold: str) -> Verdict:
-    """Right if the answer is mathematically the gold one."""
-    answer = final_answer(response)
+    """Check that the answer is mathematically the gold one."""
+    answer = final_answer(response, signed=True)
     if not answer:
         return Verdict(answer, 0)
     right, note = equivalent(gold, answer)
@@ -119,10 +118,9 @@ def simplify(response: str, gold: str) -> Verdict:
     return Verdict(answer, int(found is not None and found == coefficients(gold)))
 
 
-def read_number(text: str) -> Fraction | None:
-    """The one number that a text states: what follows its last equals sign, units and currency aside."""
-    return (
-        only_number(ARROW.sub("=", BOUND.sub(r"\\ge ", plain(text))).rpartition("=")[2])
-        if len(text) <= LONGEST
-        else None
-    )
+def read_numbers(text: str) -> set[Fraction]:
+    """Return the values that a text may state after its last equals sign, units and currency aside; mostly one."""
+    # A group that is cut off, `18^{`, may have been the beginning of any number.
+    if len(text) > LONGEST or is_unfinished(text):
+        return set()
+    return readings(ARROW.sub("=", BOUND.sub(r"\\ge ", plain(text))).rpartition("=")[2])
