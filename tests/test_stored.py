@@ -39,7 +39,7 @@ def gsm8k(train, test, validation=1):
 
 
 def test_repeats_and_test_problems_are_dropped_and_counted(tmp_path):
-    asked = [word(1), word(2), word(2), word(3), word(4, " How many\nare 1? "), word(5)]
+    asked = [word(1), word(2), word(2), word(3), word(1, " How many\nare 1? "), word(5)]
     train = write(tmp_path / "train.jsonl", *asked)
     test = write(tmp_path / "test.jsonl", word(3), word(9), word(9))
     splits = gsm8k(train, test).splits()
@@ -51,6 +51,41 @@ def test_repeats_and_test_problems_are_dropped_and_counted(tmp_path):
         "train.jsonl: 1 row dropped, problems of the test set: 4",
         "test.jsonl: 1 row kept, the same problem as in an earlier row: 3",
     ]
+
+
+def test_repeated_training_problems_with_different_golds_are_refused(tmp_path):
+    asked = "How many are left?"
+    rows = [word(1), word(3, asked), word(2), word(5, f" {asked}"), word(6, asked), word(7)]
+    with pytest.raises(
+        ValueError, match=r"train\.jsonl: the same problem with different gold answers: rows 2"
+    ) as error:
+        gsm8k(write(tmp_path / "train.jsonl", *rows), write(tmp_path / "test.jsonl", word(9))).splits()
+    assert "rows 2 and 4 of train ('3' and '5'); rows 2 and 5 of train ('3' and '6'). Correct or" in str(error.value)
+    # What is tested is dropped whatever its gold is.
+    splits = gsm8k(local(tmp_path / "train.jsonl"), write(tmp_path / "test.jsonl", word(3, asked))).splits()
+    assert [(note.rows, note.dropped) for note in splits.notes] == [([2, 4, 5], True)]
+
+
+def test_repeated_test_problems_with_different_golds_are_noted(tmp_path):
+    test = write(tmp_path / "test.jsonl", word(3), word(4, word(3)["question"]), word(3))
+    splits = gsm8k(write(tmp_path / "train.jsonl", word(1), word(2)), test).splits()
+    assert [str(note).removeprefix(f"{tmp_path}/") for note in splits.notes] == [
+        "test.jsonl: 2 rows kept, the same problem as in an earlier row: 2, 3",
+        "test.jsonl: 1 row kept, another gold answer than an earlier row with the same problem: 2",
+    ]
+
+
+def test_golds_are_compared_by_value(tmp_path):
+    rows = [word(1), {"question": "q", "answer": "#### 1,000"}, {"question": "q", "answer": "#### 1000.0"}]
+    test = write(tmp_path / "test.jsonl", word(9))
+    assert len(gsm8k(write(tmp_path / "train.jsonl", *rows, word(2)), test).splits().notes) == 1
+    test = write(tmp_path / "test.jsonl", {"problem": "t", "answer": "1"})
+    rows = [{"problem": "p", "answer": answer} for answer in (r"\frac{1}{2}", r"\dfrac12", "0.5")]
+    train = write(tmp_path / "train.jsonl", *rows, {"problem": "r", "answer": "1"})
+    assert [note.rows for note in math500(train, test).splits().notes] == [[2, 3]]
+    train = write(tmp_path / "train.jsonl", *rows, {"problem": "p", "answer": "-0.5"})
+    with pytest.raises(ValueError, match=r"rows 1 and 4 of train \('\\\\frac\{1\}\{2\}' and '-0\.5'\)"):
+        math500(train, test).splits()
 
 
 @pytest.mark.parametrize("split", ["train", "test"])

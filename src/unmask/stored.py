@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from unmask.sources import Row, cut_off, place_of, read_examples
+from unmask.sources import Row, cut_off, place_of, read_examples, shown
 
 SHOWN = 10  # maximum of row numbers listed in a message or manifest
 
@@ -40,16 +41,26 @@ class Splits(dict[str, list[Row]]):
 
 
 def stored_splits(
-    train: dict[str, Any] | None, test: dict[str, Any] | None, make: Callable[[Row], Row], validation: int, seed: int
+    train: dict[str, Any] | None,
+    test: dict[str, Any] | None,
+    make: Callable[[Row], Row],
+    validation: int,
+    seed: int,
+    same: Callable[[str, str], bool] = operator.eq,
 ) -> Splits:
     """Return train, validation and test splits; training rows are distinct and contain no test problem.
 
-    A source that is None has no split. Raises ValueError if a row is malformed or if too few rows are left.
+    A source that is None has no split. `same` tells whether two gold answers are equal. Raises ValueError if a row is
+    malformed, if repeated training problems have different gold answers, or if too few rows are left.
     """
     made, notes = {}, []
     tested = read_examples(test, "test", make) if test else []
     if train:
         examples = read_examples(train, "train", make)
+        # Rows of the test set are dropped whatever their gold. Of the others the first would be kept, which may be the
+        # wrong one, so the file has to be corrected.
+        if differing := contradictions(examples, same, map(problem, tested)):
+            raise ValueError(_contradicted(place_of(train, "train"), examples, differing))
         kept, dropped = distinct_rows(examples, problem, place_of(train, "train"), map(problem, tested))
         notes += dropped
         try:
@@ -61,6 +72,9 @@ def stored_splits(
     # Test problems stay exactly as published, for scores to be comparable; repeats are only reported.
     if test:
         notes.append(repeats(tested, problem, place_of(test, "test")))
+        differing = contradictions(tested, same)
+        what = "another gold answer than an earlier row with the same problem"
+        notes.append(Note(place_of(test, "test"), what, [row for _, row in differing], False))
         made["test"] = tested
     return Splits(made, notes)
 
@@ -68,6 +82,36 @@ def stored_splits(
 def problem(example: Row) -> str:
     """Return the key by which questions are compared: the question with normalised white space."""
     return " ".join(example["question"].split())
+
+
+def contradictions(
+    examples: list[Row], same: Callable[[str, str], bool], ignored: Iterable[Hashable] = ()
+) -> list[tuple[int, int]]:
+    """Return the pairs of rows, counted from 1, that have the same problem but different gold answers.
+
+    The first row of a pair is the first with that problem. Problems in `ignored` are passed over.
+    """
+    first: dict[Hashable, int] = {}
+    skipped, found = set(ignored), []
+    for number, example in enumerate(examples, 1):
+        if (name := problem(example)) not in skipped:
+            earlier = first.setdefault(name, number)
+            if not same(examples[earlier - 1]["answer"], example["answer"]):
+                found.append((earlier, number))
+    return found
+
+
+def _contradicted(place: str, examples: list[Row], pairs: list[tuple[int, int]]) -> str:
+    """Return the message about training rows that contradict each other, with the first of them."""
+    golds = [shown(example["answer"]) for example in examples]
+    listed = [
+        f"rows {one} and {other} of train ({golds[one - 1]} and {golds[other - 1]})" for one, other in pairs[:SHOWN]
+    ]
+    more = f"; {len(pairs) - SHOWN} more" if len(pairs) > SHOWN else ""
+    return (
+        f"{place}: the same problem with different gold answers: {'; '.join(listed)}{more}. Correct or remove a row of "
+        "each pair (of data on the hub in a copy, given with source: local)"
+    )
 
 
 def distinct_rows(

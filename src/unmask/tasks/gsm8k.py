@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 import re
 from dataclasses import dataclass
+from fractions import Fraction
 
 from unmask.config.kinds import Count, Rewards, Stored
 from unmask.prompts import Messages, pose
@@ -47,7 +48,7 @@ class Gsm8k(Task):
 
     def splits(self) -> dict[str, list[Example]]:
         """Return the published splits, with some of the training problems as the validation split."""
-        return stored_splits(self.train_source, self.test_source, _example, self.validation, self.seed)
+        return stored_splits(self.train_source, self.test_source, _example, self.validation, self.seed, _same)
 
     def messages(self, example: Example) -> Messages:
         """Pose the problem below the instructions."""
@@ -102,6 +103,11 @@ def is_exact(text: str) -> bool:
 def _tail(text: str) -> float:
     """Return the length penalty: 0.001 per character after the answer."""
     return 0.001 * len(text.partition("\n</answer>")[2].strip()) if text.count("\n</answer>") == 1 else 0.0
+
+
+def _same(gold: str, other: str) -> bool:
+    """Return True if two gold answers are the same number: `1,000` and `1000.0`."""
+    return Fraction(gold.replace(",", "")) == Fraction(other.replace(",", ""))
 
 
 def _example(row: Row) -> Example:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from unmask.config.kinds import Count, Rewards, Stored
 from unmask.prompts import Messages, pose
 from unmask.scoring import published, released, strict
+from unmask.scoring.equivalence import equivalent
 from unmask.scoring.extraction import cut, last_box
 from unmask.sources import Row, shown, statement, text
 from unmask.stored import stored_splits
@@ -45,7 +46,7 @@ class Math500(Task):
 
     def splits(self) -> dict[str, list[Example]]:
         """Return the 500 test problems and the training problems without them, some as the validation split."""
-        return stored_splits(self.train_source, self.test_source, _example, self.validation, self.seed)
+        return stored_splits(self.train_source, self.test_source, _example, self.validation, self.seed, _same)
 
     def messages(self, example: Example) -> Messages:
         """Pose the problem below the instructions."""
@@ -76,6 +77,11 @@ class Math500(Task):
         """Score the expression under both protocols."""
         gold = example["answer"]
         return Grade.of(published.math500(response, gold), strict.math500(response, gold))
+
+
+def _same(gold: str, other: str) -> bool:
+    """Return True if two gold answers are the same mathematics; either may leave out a unit or a base."""
+    return equivalent(gold, other)[0] or equivalent(other, gold)[0]
 
 
 def _example(row: Row) -> Example:
