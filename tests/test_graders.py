@@ -88,6 +88,18 @@ MATH500 = [
     (r"\begin{pmatrix}1\\2\end{pmatrix}", r"\begin{bmatrix} 1 \\ 2 \end{bmatrix}", 1),
     (r"\begin{pmatrix}1\\2\end{pmatrix}", r"\begin{pmatrix}2\\1\end{pmatrix}", 0),
     (r"1 - \frac{1}{\mathrm{e}}", r"\frac{e-1}{e}", 1), ("y = 2x + 3", "2x - y + 3 = 0", 1), ("x=5", "y = 5", 0),
+    # Fractions whose arguments have no braces.
+    (r"\frac{\pi}{2}", r"\frac\pi2", 1), (r"\frac{\pi}{2}", r"\dfrac \pi 2", 1),
+    (r"\frac{\pi}{12}", r"\frac\pi{12}", 1),
+    (r"\frac{3}{\pi}", r"\frac3\pi", 1), (r"\frac{a}{b}", r"\frac a b", 1), (r"\frac{\pi}{6}", r"\frac{\frac\pi2}3", 1),
+    (r"-\frac{\pi}{2}", r"-\frac\pi2", 1), (r"(3, \frac{\pi}{2})", r"(3, \frac\pi2)", 1),
+    (r"\frac{\pi}{3}", r"\frac\pi2", 0), (r"\frac{2}{\pi}", r"\frac\pi2", 0), (r"\frac{\pi}{2}", r"\frac\pi", 0),
+    (r"\frac{\pi}{2}", r"\frac\pi12", 0), (r"\frac{\sqrt{3}}{2}", r"\frac\sqrt32", 0),
+    # Words that multiply a number.
+    ("1000000", "1 million", 1), ("2500000", "2.5 million", 1), (r"\$2,\!500,\!000", r"\$2.5 \text{ million}", 1),
+    ("1000000", r"1 \text{ million dollars}", 1), ("10^6", "1,000 thousand", 1), ("2500000", r"2\frac12 million", 1),
+    ("24", "2 dozen", 1), ("1", "1 million", 0), ("2.5", "2.5 million", 0), ("1000", "1 million", 0),
+    ("1000000", "1 millionth", 0), ("2000000", "2 million or 3 million", 0), (r"\$1000000", "1 million euros", 0),
 ]  # fmt: skip
 
 GSM8K = [
@@ -103,6 +115,19 @@ GSM8K = [
     (2, "2^2", 0), (18, r"\sqrt{18}", 0), (5.5, "5.5.5", 0), (1, "1８", 0), (22, "²²", 0), (18, "> 18", 0),
     (18, r"\ge 18", 0), (18, "x >= 18", 0), (18, "9 * 2 => 18", 1), (18, "9 * 2 → 18", 1), (14, "14 m/s^2", 1),
     (18, "#### 18", 1), (70000, "9 = $70,000", 1),
+    # A letter that touches the number is a unit of the list, a thousand or a million, or makes it another number.
+    (18, "18x", 0), (18, "18 x", 0), (18, "x = 18y", 0), (18, "18ab", 0), (18, r"18\text{x}", 0), (18, r"18\pi", 0),
+    (18, "18π", 0), (18, "x + 18", 0), (18, "x18", 0),
+    (18, "18k", 0), (18000, "18k", 1), (18000, "$18K", 1), (18000, r"18\text{k}", 1),
+    (18, "18M", 0), (18000000, "18M", 1), (18, "18m", 1), (5000000, r"\$5m", 1), (5, r"\$5m", 0),
+    (18, "18kg", 1), (18, "18g", 1), (18, "18L", 1), (18, "18ml", 1), (18, "18GB", 1), (18, "18hours", 1),
+    (18, "18cups", 1),
+    (18, r"18\text{kg}", 1), (18, "18 V", 1), (18, "18 a day", 1), (18, r"18 \text{ a day}", 1), (5, "5th", 1),
+    (2, "2pm", 1), (2, "2 p.m.", 1), (2, "2 o'clock", 1), (762, "762 M&M's", 1), (60, "60 km/h", 1), (18, "18times", 0),
+    # Words that multiply a number, which may also be the unit that was asked for: "How many dozens of eggs?"
+    (1000000, "1 million", 1), (2500000, "$2.5 million", 1), (2500000, "2 and a half million", 1),
+    (1000000, r"1 \text{ million people}", 1), (1000, "1 million", 0), (2000000, "2 million 500 thousand", 0),
+    (84, "7 dozen eggs", 1), (7, "7 dozens of eggs", 1), (500, "5 hundred", 1),
 ]  # fmt: skip
 
 COUNTDOWN = [  # the target is 23, the numbers are 3, 4, 5
@@ -165,6 +190,60 @@ def test_sudoku(board, right):
 ])  # fmt: skip
 def test_a_mistyped_brace_is_no_part_of_the_answer(response, answer):
     assert strict.final_answer(response) == answer
+
+
+@pytest.mark.parametrize(("gold", "response", "right"), [
+    # Only the box lacks its brace: everything in it is complete.
+    (r"\frac{2}{3}", r"\boxed{\frac{2}{3}", 1), (r"\frac{2}{3}", r"\boxed{\frac23", 1),
+    ("90^\\circ", r"\boxed{90^{\circ}", 1),
+    ("2516_8", r"\boxed{2516_{8}", 1), ("12", r"\boxed{12 \text{ cm}", 1), (r"\{2,4\}", r"\boxed{\{2,4\}", 1),
+    (r"\frac{2}{3}", r"\boxed{\boxed{\frac{2}{3}}", 1),
+    # A command in the box lacks one too.
+    (r"\frac{2}{3}", r"\boxed{\frac{2}{3", 0), ("90^\\circ", r"\boxed{90^{\circ", 0), ("2516_8", r"\boxed{2516_{8", 0),
+    ("2516_8", r"\boxed{2516_{\text{eight}", 0), ("12", r"\boxed{12_{10", 0), ("12", r"\boxed{12 \text{ cm", 0),
+    (r"5:30 \text{ p.m.}", r"\boxed{5:30 \text{ p.m.", 0), (r"28\%", r"\boxed{28 \text{ percent", 0),
+    ("10000", r"\boxed{1 \times 10^{4", 0), ("2516_8", "2516_{8", 0), (r"\{2,4\}", r"\boxed{\{2,4", 0),
+])  # fmt: skip
+def test_only_the_brace_of_the_box_may_be_missing(gold, response, right):
+    assert strict.math500(f"<answer>{response}</answer>", gold).correct == right
+    assert strict.math500(f"<answer>\n{response}\n", gold).correct == right
+
+
+@pytest.mark.parametrize(("gold", "response", "right"), [
+    (18, r"\boxed{18", 1), (18, r"\boxed{18 \text{ cm}", 1), (0.75, r"\boxed{\frac{3}{4}", 1),
+    (18, r"\boxed{18^{", 0), (18, r"\boxed{\frac{18}{", 0), (10000, r"\boxed{1 \times 10^{4", 0),
+    (18, r"\boxed{18 \text{ cm", 0),
+])  # fmt: skip
+def test_a_number_may_lack_the_brace_of_its_box_alone(gold, response, right):
+    assert strict.gsm8k(f"<answer>{response}</answer>", float(gold)).correct == right
+
+
+@pytest.mark.parametrize("response", [
+    r"-\boxed{5}", r"$-\boxed{5}$", r"$x = -\boxed{5}$", r"The answer is -\boxed{5}", r"Answer: −\boxed{5}",
+    r"–\boxed{5}",
+    r"\(-\boxed{5}\)", "the loss is 20\n-\\boxed{5}", r"-\boxed 5", r"-\boxed{5 \text{ cm}}", r"**-\boxed{5}**",
+    r"<answer>-\boxed{5}</answer>", r"-\boxed{5",
+])  # fmt: skip
+def test_a_sign_that_touches_the_box_is_the_answers(response):
+    assert strict.gsm8k(response, -5.0).correct == strict.math500(response, "-5").correct == 1
+    assert strict.gsm8k(response, 5.0).correct == strict.math500(response, "5").correct == 0
+
+
+@pytest.mark.parametrize("response", [
+    r"- \boxed{5}", r"20-\boxed{5}", r"20 -\boxed{5}", r"(3) -\boxed{5}", r"x-\boxed{5}", r"x -\boxed{5}",
+    r"--\boxed{5}",
+    r"Answer-\boxed{5}", r"answer —\boxed{5}", "- **\\boxed{5}**", r"25 - 20 = \boxed{5}", r"-$\boxed{5}$",
+])  # fmt: skip
+def test_another_minus_in_front_of_a_box_is_not(response):
+    assert strict.gsm8k(response, 5.0).correct == strict.math500(response, "5").correct == 1
+    assert strict.gsm8k(response, -5.0).correct == strict.math500(response, "-5").correct == 0
+
+
+def test_a_sign_negates_the_whole_box():
+    assert strict.math500(r"-\boxed{1+\sqrt2}", r"-1-\sqrt{2}").correct == 1
+    assert strict.math500(r"-\boxed{1+\sqrt2}", r"1-\sqrt{2}").correct == 0
+    assert strict.math500(r"the answer is -\boxed{\text{(E)}}", r"\text{(E)}").correct == 1
+    assert strict.countdown(r"-\boxed{3+4*5}", [3, 4, 5], 23).correct == 1
 
 
 def test_a_worker_that_cannot_work_is_an_error(monkeypatch, tmp_path):
