@@ -94,12 +94,13 @@ MATH500 = [
     (r"\frac{3}{\pi}", r"\frac3\pi", 1), (r"\frac{a}{b}", r"\frac a b", 1), (r"\frac{\pi}{6}", r"\frac{\frac\pi2}3", 1),
     (r"-\frac{\pi}{2}", r"-\frac\pi2", 1), (r"(3, \frac{\pi}{2})", r"(3, \frac\pi2)", 1),
     (r"\frac{\pi}{3}", r"\frac\pi2", 0), (r"\frac{2}{\pi}", r"\frac\pi2", 0), (r"\frac{\pi}{2}", r"\frac\pi", 0),
-    (r"\frac{\pi}{2}", r"\frac\pi12", 0), (r"\frac{\sqrt{3}}{2}", r"\frac\sqrt32", 0),
+    (r"\frac{\pi}{2}", r"\frac\pi12", 0), (r"\sqrt{\pi}", r"\sqrt\pi", 1), (r"\frac{\sqrt{3}}{2}", r"\frac\sqrt32", 0),
     # Words that multiply a number.
     ("1000000", "1 million", 1), ("2500000", "2.5 million", 1), (r"\$2,\!500,\!000", r"\$2.5 \text{ million}", 1),
     ("1000000", r"1 \text{ million dollars}", 1), ("10^6", "1,000 thousand", 1), ("2500000", r"2\frac12 million", 1),
     ("24", "2 dozen", 1), ("1", "1 million", 0), ("2.5", "2.5 million", 0), ("1000", "1 million", 0),
-    ("1000000", "1 millionth", 0), ("2000000", "2 million or 3 million", 0), (r"\$1000000", "1 million euros", 0),
+    ("1000000", "1 millionth", 0), ("2", "2 hundredths", 0),
+    ("2000000", "2 million or 3 million", 0), (r"\$1000000", "1 million euros", 0),
 ]  # fmt: skip
 
 GSM8K = [
@@ -116,12 +117,12 @@ GSM8K = [
     (18, r"\ge 18", 0), (18, "x >= 18", 0), (18, "9 * 2 => 18", 1), (18, "9 * 2 → 18", 1), (14, "14 m/s^2", 1),
     (18, "#### 18", 1), (70000, "9 = $70,000", 1),
     # A letter that touches the number is a unit of the list, a thousand or a million, or makes it another number.
-    (18, "18x", 0), (18, "18 x", 0), (18, "x = 18y", 0), (18, "18ab", 0), (18, r"18\text{x}", 0), (18, r"18\pi", 0),
-    (18, "18π", 0), (18, "x + 18", 0), (18, "x18", 0),
-    (18, "18k", 0), (18000, "18k", 1), (18000, "$18K", 1), (18000, r"18\text{k}", 1),
+    (18, "18x", 0), (18, "18 x", 0), (18, "x = 18y", 0), (18, "18ab", 0), (18, r"18\text{x}", 0),
+    (18, r"18\pi", 0), (10, "10 digits of pi", 1), (18, "18π", 0), (18, "18 pi", 0), (18, "x + 18", 0), (18, "x18", 0),
+    (18, r"18 \times x", 0), (18, "18k", 0), (18000, "18k", 1), (18000, "$18K", 1), (18000, r"18\text{k}", 1),
     (18, "18M", 0), (18000000, "18M", 1), (18, "18m", 1), (5000000, r"\$5m", 1), (5, r"\$5m", 0),
-    (18, "18kg", 1), (18, "18g", 1), (18, "18L", 1), (18, "18ml", 1), (18, "18GB", 1), (18, "18hours", 1),
-    (18, "18cups", 1),
+    (18, "18kg", 1), (18, "18g", 1), (18, "18L", 1), (18, "18ml", 1), (18, "18GB", 1), (6, "6W", 0),
+    (18, "18hours", 1), (18, "18cups", 1),
     (18, r"18\text{kg}", 1), (18, "18 V", 1), (18, "18 a day", 1), (18, r"18 \text{ a day}", 1), (5, "5th", 1),
     (2, "2pm", 1), (2, "2 p.m.", 1), (2, "2 o'clock", 1), (762, "762 M&M's", 1), (60, "60 km/h", 1), (18, "18times", 0),
     # Words that multiply a number, which may also be the unit that was asked for: "How many dozens of eggs?"

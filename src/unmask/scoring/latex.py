@@ -12,6 +12,8 @@ from unmask.scoring.extraction import closing_brace
 NAMES = re.compile(
     r"(?<![\\a-zA-Z])(sqrt|pi|theta|alpha|arcsin|arccos|arctan|sin|cos|tan|cot|sec|csc|log|ln|cup|pm|infty)(?![a-zA-Z])"
 )
+# Commands without an argument, which may themselves be one without braces: `\frac\pi2`, `\sqrt\pi`.
+SYMBOL = r"\\(?:pi|theta|alpha|beta|gamma|delta|lambda|mu|phi|omega|sigma|infty)(?![a-zA-Z])"
 SPELT = (
     (re.compile(r"\*\*"), "^"),
     (re.compile(r">="), r"\\ge "),
@@ -31,13 +33,11 @@ SPELT = (
         re.compile(r"(?<![a-zA-Z\\])sqrt\s*([0-9]{2,}|[a-z])"),
         r"sqrt{\1}",
     ),  # the command takes one digit
+    (re.compile(rf"\\sqrt\s*({SYMBOL})"), r"\\sqrt{\1}"),
     (re.compile(r"\]([^()\[\]]*)\["), r"(\1)"),  # open intervals as some countries write them
 )
 FRACTION = re.compile(r"\\[dtc]?frac(?![a-zA-Z])")
-# What TeX takes for an argument without braces: a digit, a letter or a command that takes none itself.
-BARE = re.compile(
-    r"\s*(\\(?:pi|theta|alpha|beta|gamma|delta|lambda|mu|phi|omega|sigma|infty)(?![a-zA-Z])|[0-9a-zA-Z])(?P<more>[0-9]?)"
-)
+BARE = re.compile(rf"\s*({SYMBOL}|[0-9a-zA-Z])(?P<more>[0-9]?)")  # what TeX takes for an argument without braces
 ROOT = re.compile(r"\\sqrt\s*(?=\()")
 DECIMAL = re.compile(r"([0-9]*)\.([0-9]+)")
 BRACKETS = {"(": 1, "[": 1, ")": -1, "]": -1}  # one count for both kinds: `[0, 1)` is an interval

@@ -33,13 +33,16 @@ STATED = re.compile(
 EXPONENT_OF_UNIT = re.compile(
     r"(?:(?<=[a-zA-Z])\s*\^\s*|(?<=[a-zA-Z]\})\s*\^\s*|(?<![a-zA-Z])(?:[mcdk]?m|in|ft|yd))(?:\{\s*[23]\s*\}|[23])(?![0-9.])"
 )
+OPERATOR = r"(?:[-+*/]|\\(?:cdot|times)(?![a-zA-Z]))"
+CONSTANT = r"(?:\\(?:pi|theta|alpha|beta|gamma|lambda|phi|omega)|(?<![a-zA-Z\\])pi)(?![a-zA-Z])"
 # What makes the digits in it another number, or a bound: powers of other numbers than 10, roots, `5.5.5`, `> 18`, and
 # factors and terms that are no numbers: `18\pi`, `x18`, `x + 18`.
 OTHER_NUMBER = re.compile(
     r"(?<!10)(?<!10 )\^\s*\{?\s*[+-]?[0-9]|\\sqrt|[0-9]\.[0-9]+\.[0-9]"
     r"|(?:<(?![^<]*>)|(?<![<>-])>|\\(?:[lg]eq?|[lg]t|neq?)(?![a-zA-Z]))\s*[-$0-9.\\]"
-    r"|\\(?:pi|theta|alpha|beta|gamma|lambda|phi|omega)(?![a-zA-Z])|(?<![a-zA-Z\\])pi(?![a-zA-Z])"
-    r"|(?<![a-zA-Z0-9\\])[a-z](?=[0-9])|(?<![a-zA-Z\\])[xyz]\s*[-+*/](?![a-zA-Z])|[-+*/]\s*[xyz](?![a-zA-Z])"
+    rf"|[0-9]\s*{OPERATOR}?\s*{CONSTANT}|{CONSTANT}\s*{OPERATOR}?\s*[0-9]"
+    r"|(?<![a-zA-Z0-9\\])[a-z](?=[0-9])|(?<![a-zA-Z\\])[xyz]\s*[-+*/](?![a-zA-Z])"
+    rf"|{OPERATOR}\s*[xyz](?![a-zA-Z])"
 )
 # The word after a number, in a text command or not, and words that may touch it although they are no units.
 WORD = re.compile(r"(\s*)(?:\\[a-z]+\s*\{(\s*))?([a-zA-Z]+(?:'[a-zA-Z]+)*)")
@@ -75,7 +78,7 @@ SPELLINGS = {
     "minute": "min minute minutes", "hour": "h hr hrs hour hours", "day": "day days", "week": "week weeks",
     "month": "month months", "year": "yr yrs year years", "liter": "l liter liters litre litres",
     "ml": "ml milliliter milliliters", "mg": "mg milligram milligrams", "mb": "mb megabyte megabytes",
-    "gb": "gb gigabyte gigabytes", "mph": "mph",
+    "gb": "gb gigabyte gigabytes", "kw": "kw kilowatt kilowatts", "mph": "mph",
     "kmh": "kph kmh", "": "unit units square sq cubic cu per",
 }  # fmt: skip
 ONE_WORD = {"mile/hour": "mph", "km/hour": "kmh"}
@@ -84,8 +87,8 @@ UNITS = {spelling: unit for unit, spellings in SPELLINGS.items() for spelling in
 # Words that change what the number in front of them says: no units.
 MEANINGFUL = re.compile(
     "or|and|to|not|about|more|less|than|over|by|times|plus|minus|mod|base|factorial|squared|cubed|half|halves|thirds?|"
-    "fourths?|fifths?|quarters?|dozen|hundred|thousand|(?:m|b|tr)illion|pi|root|sqrt|log|ln|if|is|are|am|pm|"
-    "remainder|choose|div"
+    "fourths?|fifths?|quarters?|dozen|tenths?|(?:hundred|thousand|(?:m|b|tr)illion)(?:s|ths?)?|pi|root|sqrt|log|ln|if|is|"
+    "are|am|pm|remainder|choose|div"
 )
 
 
@@ -142,13 +145,14 @@ def only_number(text: str) -> Fraction | None:
 
 
 def _is_factor(text: str, end: int) -> bool:
-    """Return True if a number that ends there is multiplied by a letter, `18x` or `18 x`; a unit is none."""
+    """Return True if a number that ends there is multiplied by a letter (`18x`, `18 x`) that is not a unit."""
     following = WORD.match(text, end)
     if following is None or ENDING.match(text, following.start(3)):
         return False
     word, apart = following.group(3), following.group(1) or following.group(2)
     if len(word) == 1:
-        # In upper case, and apart, it is a unit that the list lacks: volts, degrees Celsius. `18 a day` has an article.
+        # A capital that touches a number is an unknown (GSM8K's solutions have `6W = 30`), except for litres. Apart it is
+        # a unit that the list lacks, as in `18 C`. `18 a day` has an article.
         return word not in UNITS and word != "L" and not (apart and (word.isupper() or word == "a"))
     return not apart and word.lower() not in UNITS and (len(word) == 2 or bool(MEANINGFUL.fullmatch(word.lower())))
 
