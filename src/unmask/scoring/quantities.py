@@ -151,8 +151,8 @@ def _is_factor(text: str, end: int) -> bool:
         return False
     word, apart = following.group(3), following.group(1) or following.group(2)
     if len(word) == 1:
-        # A capital that touches a number is an unknown (GSM8K's solutions have `6W = 30`), except for litres. Apart it is
-        # a unit that the list lacks, as in `18 C`. `18 a day` has an article.
+        # A capital that touches a number is an unknown (GSM8K's solutions have `6W = 30`), except for litres. Apart it
+        # is a unit that the list lacks, as in `18 C`. `18 a day` has an article.
         return word not in UNITS and word != "L" and not (apart and (word.isupper() or word == "a"))
     return not apart and word.lower() not in UNITS and (len(word) == 2 or bool(MEANINGFUL.fullmatch(word.lower())))
 
