@@ -61,22 +61,32 @@ TERSE = {"prompt": "terse", "prompt_file": "", "train_source": GENERATED, "test_
 WRAPPED = ["{}", "<answer>{}</answer>", "<answer>\\boxed{{{}}}</answer>", "<answer>\\boxed{{{}", "\\boxed {}"]
 
 
+@pytest.fixture(scope="module")
+def second():
+    """Processor time of a fixed loop that takes about a second on a current core; slower machines get more time."""
+    began = time.process_time()
+    total = 0
+    for i in range(20_000_000):
+        total += i
+    return max(1.0, time.process_time() - began)
+
+
 @pytest.mark.parametrize("task", GOLDS)
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_answers_cost_less_than_a_second(name, task):
+def test_hostile_answers_cost_less_than_a_second(name, task, second):
     equivalent("x", "2x")  # the worker is started once, not by an answer
     for wrapper in WRAPPED:
         response = wrapper.replace("{{", "{").replace("}}", "}").replace("{}", HOSTILE[name], 1)
         for protocol in (published, strict):
             began = time.process_time(), time.monotonic()
             verdict = getattr(protocol, task)(response, *GOLDS[task])
-            assert time.process_time() - began[0] < 1.0
-            assert time.monotonic() - began[1] < 6.0  # the machine may be busy
+            assert time.process_time() - began[0] < second
+            assert time.monotonic() - began[1] < 6.0 * second  # the machine may be busy
             assert verdict.correct in range(verdict.total + 1)
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_answers_are_rewarded_as_quickly(name):
+def test_hostile_answers_are_rewarded_as_quickly(name, second):
     equivalent("1", "2")
     source = {"source": "local", "path": "nowhere"}
     stored = {"train_source": source, "test_source": source, "validation": 1, "seed": 0, "prompt_file": ""}
@@ -96,7 +106,7 @@ def test_hostile_answers_are_rewarded_as_quickly(name):
             began = time.process_time()
             assert 0 <= max(task.reward(response, example).values()) <= 2
             task.grade(response, example)
-            assert time.process_time() - began < 2.0  # a reward and two verdicts
+            assert time.process_time() - began < 2.0 * second  # a reward and two verdicts
 
 
 PIECES = [
@@ -145,11 +155,11 @@ def test_what_a_model_writes_is_never_run(tmp_path):
     assert not place.exists()
 
 
-def test_a_hung_comparison_costs_its_limit_and_says_so():
+def test_a_hung_comparison_costs_its_limit_and_says_so(second):
     equivalent("x", "2x")
     began = time.monotonic()
     same, note = equivalent("1", r"\sum_{n=1}^{10^{9}} \frac{1}{n^n + \sin(n)}")
-    assert time.monotonic() - began < 6.0
+    assert time.monotonic() - began < 6.0 * second
     assert not same
     assert equivalent("x/2", "0.5x") == (True, "")  # and the next one is judged as ever
     assert note in ("", "could not be compared within the limits")
