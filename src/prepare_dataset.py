@@ -6,13 +6,12 @@ python src/prepare_dataset.py results/laptop/data/sudoku/test/spec.yaml results/
 
 import argparse
 import itertools
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from unmask.data import write_rows
-from unmask.files import forget, run_step
+from unmask.files import InputError, TransientError, forget, run_step
 from unmask.manifest import write_manifest
 from unmask.sources import check_pinned, local_files, read_from_hub
 from unmask.spec import DataSpec
@@ -37,7 +36,9 @@ def main() -> None:
         task = load_for_test(spec.task, spec) if spec.test else load(spec.task, spec.settings)
         made = task.splits()
     except ValueError as error:
-        sys.exit(f"tasks.{spec.task}: {error}")
+        # A refused input ends the job for good in a workflow; a lost connection may come back, and keeps its retries.
+        kind = TransientError if isinstance(error, TransientError) else InputError
+        raise kind(f"tasks.{spec.task}: {error}") from error
 
     manifest = args.folder / ("test/manifest.json" if spec.test else "manifest.json")
     splits = {split: made[split] for split in spec.splits}

@@ -44,6 +44,16 @@ def test_a_refusal_is_not_tried_again_and_the_end_says_what_failed(tmp_path):
     assert "Not started, because they need a failed job or the workflow was stopped: 1 train_policy." in output
 
 
+def test_a_refused_data_setting_is_not_tried_again(tmp_path):
+    change = {"scales": {"smoke": {"task_settings": {"countdown": {"train": 10**6}}}}}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(change), encoding="utf-8")
+    words = ["--configfile", tmp_path / "mine.yaml", "--", "results/smoke/data/countdown/train.parquet"]
+    code, output = snakemake(tmp_path, *words)
+    assert code == 1
+    assert output.count("prepare_dataset: tasks.countdown: only ") == 2  # by the step and in the table
+    assert "Trying to restart" not in output
+
+
 def test_what_dies_without_a_word_is_tried_again_beside_an_old_refusal(tmp_path):
     """A file in place of the base model's folder of data: the step ends with a traceback."""
     log = tmp_path / "logs/prepare_model/smoke/smoke/countdown/seed-0.log"

@@ -279,7 +279,7 @@ def test_prepare_dataset_names_a_broken_row_and_writes_nothing(tmp_path, seed):
         cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 1
-    assert done.stderr.startswith(f"tasks.{name}: rows.jsonl, row {number + 1} of ")
+    assert done.stderr.startswith(f"prepare_dataset: tasks.{name}: rows.jsonl, row {number + 1} of ")
     assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "out").exists()
 

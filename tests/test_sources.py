@@ -13,7 +13,7 @@ import pytest
 from unmask.boards import is_unique
 from unmask.data import read_examples
 from unmask.data_files import SUFFIXES, source_file
-from unmask.files import sha256
+from unmask.files import TransientError, sha256
 from unmask.grid import expand
 from unmask.grid.content import with_content
 from unmask.sources import READERS, column, cut_off, file_rows, load_rows, local_files
@@ -229,6 +229,18 @@ def test_only_the_pinned_commit_is_read(cache):
         load_rows(hub("a/b", revision="2" * 40), "train")
 
 
+@pytest.mark.parametrize("offline", ["", "1"])
+def test_only_what_another_attempt_may_change_is_transient(monkeypatch, offline):
+    def snapshot_download(*_, **__):
+        raise ConnectionResetError("reset by peer")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    monkeypatch.setenv("HF_HUB_OFFLINE", offline)
+    with pytest.raises(ValueError, match=r"cannot be loaded \(reset by peer\)") as caught:
+        load_rows(hub("a/b"), "train")
+    assert isinstance(caught.value, TransientError) == (not offline)
+
+
 def test_what_a_cache_lacks_is_said(cache):
     write_parquet([{"a": 1}], cache("a/b") / "data/train-00001-of-00003.parquet")
     with pytest.raises(ValueError, match=r"train-00000-of-00003\.parquet, train-00002-of-00003\.parquet not there"):
@@ -317,9 +329,9 @@ def test_what_is_to_be_pinned_is_said_before_anything_is_fetched(config, tmp_pat
     place = "https://huggingface.co/datasets/ankner/math-500"
     assert (done.returncode, done.stderr) == (
         1,
-        "tasks.math500: train_source.revision: 'to be pinned' is not a commit of ankner/math-500. Where there is a "
-        f"network, look one up (`git ls-remote {place} HEAD` prints the newest, {place}/commits/main lists all) and "
-        "put its 40 digits there in config.yaml\n",
+        "prepare_dataset: tasks.math500: train_source.revision: 'to be pinned' is not a commit of ankner/math-500. "
+        f"Where there is a network, look one up (`git ls-remote {place} HEAD` prints the newest, {place}/commits/main "
+        "lists all) and put its 40 digits there in config.yaml\n",
     )
 
 
