@@ -190,6 +190,22 @@ def test_an_adapter_made_again_elsewhere_is_evaluated_again(copy):
     assert {found[name] for name in ("evaluate_policy", "collect_scores", "render_table", "check_claims")} == {1}
 
 
+def test_samples_made_again_on_their_own_are_shown_by_the_next_call(copy):
+    """An adapter and its samples are named in two calls, with the same settings: no digest of a spec tells of it."""
+    scores = copy / "results/smoke/scores/main.csv"
+    before = scores.read_bytes()
+    for rule, file in (("train_policy", f"{RUN}/adapter"), ("evaluate_policy", f"{RUN}/samples-papers.parquet")):
+        code, output = snakemake(copy, "--forcerun", rule, "--", file)
+        assert code == 0, output
+    assert scores.read_bytes() == before
+    analysis = ("collect_scores", "collect_metrics", "compare_methods", "render_table", "render_figure", "check_claims")
+    assert jobs(copy) == dict.fromkeys(analysis, 1)
+    code, output = snakemake(copy, "main", "results/smoke/claims.md")
+    assert code == 0, output
+    assert scores.read_bytes() != before  # the seconds of the samples, at least
+    assert jobs(copy) == {}
+
+
 @pytest.mark.parametrize("profile", sorted((ROOT / "workflow/profiles").glob("*/profile.yaml")))
 def test_no_profile_repeats_a_job_for_the_text_of_its_rule(profile):
     assert yaml.safe_load(profile.read_text(encoding="utf-8"))["rerun-triggers"] == ["params", "input"]

@@ -1,7 +1,8 @@
 # Rerun logic: a job is repeated if something that affects its result has changed, and only then. Defines no rules.
 #
 # Every job has one parameter, `digest`, which covers everything that affects its result: its spec and the specs that it
-# depends on; for tables and figures also their code. Copied, touched or moved files and edited rules repeat nothing:
+# depends on; for tables and figures also their code, and the manifests of the runs and samples that they show. Copied,
+# touched or moved files and edited rules repeat nothing:
 #   - inputs are `ancient`, so that their times are ignored, as long as the digest says that the job is done;
 #   - all other parameters are functions of `input`, `output` or `resources`, which Snakemake does not compare;
 #   - the profiles' `rerun-triggers` omit `code`.
@@ -43,21 +44,39 @@ class Job:
     removed before the job starts, so for them Snakemake's record is enough.
     """
 
-    def __init__(self, file, digest, current=lambda wildcards: True):
-        """`current` returns True if the job's inputs still exist and have not been made again since."""
-        self.file, self.digest, self.current = file, digest, current
+    def __init__(
+        self,
+        file,
+        digest,
+        current=lambda wildcards: True,
+        reads=lambda wildcards: [],
+    ):
+        """`current` returns True if the job's inputs still exist and have not been made again since.
+
+        `reads`, for a job without a manifest, returns the files that identify what it reads: the manifests of its
+        inputs, or inputs that have none.
+        """
+        self.file, self.digest, self.current, self.reads = file, digest, current, reads
 
     def is_done(self, wildcards):
         """Return True if the recorded digest is the expected one and the inputs are current."""
-        file, digest = self.file(wildcards), self.digest(wildcards)
-        made = digest_on_disk(file) if file.endswith(".json") else recorded(file)
-        return made == digest and self.current(wildcards)
+        file = self.file(wildcards)
+        if file.endswith(".json"):
+            same = digest_on_disk(file) == self.digest(wildcards)
+        else:
+            same = recorded(file) == self.parameter(wildcards)
+        return same and self.current(wildcards)
 
     def parameter(self, wildcards):
-        """Return the parameter for Snakemake to compare: the recorded one if the job is done, else a new one."""
+        """Return the parameter for Snakemake to compare; with a manifest, the recorded one if the job is done.
+
+        Without a manifest it covers the inputs as they are now. Snakemake computes it again as soon as all inputs of
+        the job exist, and records that.
+        """
         file, digest = self.file(wildcards), self.digest(wildcards)
         if not file.endswith(".json"):
-            return digest
+            read = [content_now(one) for one in self.reads(wildcards)]
+            return joined(digest, *read) if read else digest
 
         # Snakemake also records the parameters of failed jobs, so the manifest decides.
         known = recorded(file)
@@ -111,6 +130,26 @@ def read_once(manifest):
         return {}
 
 
+def content_now(file):
+    """Return the digest of a manifest, or the SHA-256 of another file, as it is now; a constant while it is missing."""
+    try:
+        now = os.stat(file)
+    except OSError:
+        return "absent"
+    return content_of(file, now.st_mtime_ns, now.st_size)
+
+
+# The workflow replaces files while it runs, so time and size are part of the cache's key.
+@functools.cache
+def content_of(file, mtime, size):
+    if not file.endswith(".json"):
+        return hashlib.sha256(Path(file).read_bytes()).hexdigest()
+    try:
+        return read_manifest(Path(file))["digest"]
+    except InputError:
+        return "damaged"
+
+
 def of_this_adapter(name_of):
     """Return a `current` function: True if samples or diagnosis were made with the adapter that exists now.
 
@@ -144,6 +183,40 @@ def samples_are_current(wildcards):
         if not job.is_done(SimpleNamespace(**words, diagnosis=name)):
             return False
     return True
+
+
+def trainings_are_current(wildcards):
+    """Return True if the trained runs of an experiment are done and have their adapters, so that none is repeated."""
+    for run in GRID.experiments[wildcards.experiment].runs:
+        words = SimpleNamespace(scale=GRID.place, run=run)
+        adapters = GRID.adapter(run)
+        if adapters and not (
+            TRAINING.is_done(words) and all(map(os.path.exists, adapters))
+        ):
+            return False
+    return True
+
+
+def samples_read(experiments):
+    """Return the manifests of the samples, or diagnoses, of some experiments."""
+    return [
+        f"{path.removesuffix('.parquet')}.json"
+        for name in experiments
+        for path in GRID.samples(name)
+    ]
+
+
+def trainings_read(experiments):
+    """Return the manifests of the trained runs of some experiments."""
+    return [
+        f"{os.path.dirname(path)}/manifest.json"
+        for name in experiments
+        for path in GRID.metrics(name)
+    ]
+
+
+def all_read(experiments):
+    return samples_read(experiments) + trainings_read(experiments)
 
 
 # One Job per rule; its functions take the rule's wildcards.
@@ -240,36 +313,46 @@ SCORES = Job(
     lambda w: f"results/{w.scale}/scores/{w.experiment}.csv",
     lambda w: scores_digest(w.experiment),
     samples_are_current,
+    lambda w: samples_read([w.experiment]),
 )
 METRICS = Job(
     lambda w: f"results/{w.scale}/metrics/{w.experiment}.csv",
     lambda w: metrics_digest(w.experiment),
+    trainings_are_current,
+    lambda w: trainings_read([w.experiment]),
 )
 TABLE = Job(
     lambda w: f"results/{w.scale}/tables/{w.experiment}.md",
     lambda w: table_digest(w.experiment),
     samples_are_current,
+    lambda w: samples_read([w.experiment]),
 )
 COMPARISON = Job(
     lambda w: f"results/{w.scale}/tables/{w.experiment}-comparisons.md",
     lambda w: comparison_digest(w.experiment),
     samples_are_current,
+    lambda w: samples_read([w.experiment]),
 )
 FIGURE = Job(
     lambda w: f"results/{w.scale}/figures/{w.experiment}/{w.figure}.png",
     lambda w: figure_digest(w.experiment, w.figure),
     samples_are_current,
+    lambda w: all_read([w.experiment]),
 )
 TOY_FIGURE = Job(
-    lambda w: f"results/{w.scale}/figures/exact_toy.png", lambda w: toy_digest()
+    lambda w: f"results/{w.scale}/figures/exact_toy.png",
+    lambda w: toy_digest(),
+    reads=lambda w: [f"results/{w.scale}/exact_toy/curves.csv"],
 )
 CLAIMS = Job(
     lambda w: f"results/{w.scale}/{w.claims}.md",
     lambda w: claims_digest(w.claims),
     lambda w: all_current(checked(w.claims)),
+    lambda w: all_read(checked(w.claims)),
 )
 REPORT = Job(
     lambda w: f"results/{w.scale}/{w.extent}report.html",
     lambda w: report_digest(w.extent),
     lambda w: all_current(reported(w)),
+    lambda w: [f"results/{w.scale}/exact_toy/curves.csv", *all_read(reported(w))],
 )
