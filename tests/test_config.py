@@ -154,6 +154,10 @@ WRONG = {  # path: (value, the line that says so)
     "scales.smoke.models.dream": ("smoke-dreem", "scales.smoke.models: unknown 'smoke-dreem'; did you mean 'smoke-d"),
     "experiments.dream.model": ("draem", "scales.smoke.models.draem: missing; experiments.dream.model asks for it"),
     "experiments.kl_per_step.transfer": (True, "experiments.kl_per_step: transfer needs an evaluation"),
+    "methods.diffpo.learn": (
+        "joint",
+        "methods.diffpo.learn, or a grid's: joint trains a threshold, and the sampler top2",
+    ),
     "tasks.sudoku.min_blanks": (12, "tasks.sudoku.min_blanks: 12 is more than max_blanks 11"),
 }
 
@@ -239,9 +243,9 @@ def with_long_names(config, letters):
     config = copy.deepcopy(config)
     name = "s" * letters
     config["samplers"][name] = config["samplers"]["top1"]
-    grid = {"sampler": [name], "baseline": ["individual"], "likelihood": ["trajectory"], "masks": ["uniform"]}
-    grid |= {"lora_targets": [["q_proj", "k_proj", "v_proj", "up_proj", "down_proj"]], "wddo_beta": [1.25]}
-    grid |= {"elbo_copies": [16], "loss_kind": ["wddo"]}
+    grid = {"sampler": [name], "baseline": ["individual"], "baseline_strength": [0.75], "masks": ["uniform"]}
+    grid |= {"lora_targets": [["q_proj", "k_proj", "v_proj", "up_proj", "down_proj"]], "coefficient": [0.125]}
+    grid |= {"elbo_copies": [16], "gradient_clip": [0.125]}
     config["experiments"] = {"main": config["experiments"]["main"] | {"methods": ["dmpo"], "grid": grid}}
     for scale in config["scales"].values():
         scale |= {"experiment_changes": {}, "experiments": ["main"]}

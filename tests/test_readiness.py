@@ -72,6 +72,19 @@ def test_the_released_prompts_are_fetched_for_their_preset(raw):
     assert all_that_lacks(raw, "all") == []
 
 
+def test_more_boards_than_a_local_file_has_are_found_in_the_dry_run(raw):
+    put_files()
+    board = "1234341221434321"
+    rows = "".join(f"0{board[1:]},{board}\n" for _ in range(3))
+    Path("data/sudoku/test.csv").write_text(f"Puzzle,Solution\n{rows}", encoding="utf-8")
+    target = "results/llada-8b/data/sudoku/test.parquet"
+    assert all_that_lacks(raw, target) == [
+        "tasks.sudoku.test: 256 test problems are asked for, and data/sudoku/test.csv has 3; ask for 3 or fewer"
+    ]
+    raw["scales"]["llada-8b"]["task_settings"]["sudoku"]["test"] = 3
+    assert all_that_lacks(raw, target) == []
+
+
 def test_only_what_the_targets_need_is_asked_for(raw):
     assert len(all_that_lacks(raw, f"results/llada-8b/runs/{RUN}/adapter")) == 1
     assert all_that_lacks(raw, "plan", f"results/llada-8b/runs/{RUN}/spec.yaml", "exact_toy") == []

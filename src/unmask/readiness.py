@@ -17,6 +17,7 @@ from unmask.manifest import made_of
 from unmask.mistakes.reading import block_at
 from unmask.prompts import read_template
 from unmask.released_prompts import PROMPTS, prompt_place
+from unmask.sources import file_rows
 from unmask.spec import Spec
 from unmask.targets import Asked
 
@@ -37,6 +38,8 @@ def lacking(grid: Grid, asked: Asked, raw: dict[str, Any]) -> list[str]:
             if spec and not _is_made(spec, folder):
                 for key, value in spec.settings.items():
                     lines += _of_setting(_key(raw, task, key), key, value, task)
+                if "test_subset" in spec.settings:
+                    lines += _of_subset(_key(raw, task, "test"), spec.settings)
     for name in sorted(asked.models):
         model = grid.models[name]
         if not _is_made(model, root / "models" / name):
@@ -100,6 +103,25 @@ def _of_setting(place: str, key: str, value: Any, task: str) -> list[str]:
         if file.suffix not in SUFFIXES:
             return [f"{place}.path: {file} is not one of {', '.join(SUFFIXES)}; convert it"]
     return []
+
+
+def _of_subset(place: str, settings: dict[str, Any]) -> list[str]:
+    """Return a line if more test problems are asked for than a local file has rows.
+
+    prepare_dataset counts the rows of other sources, which a dry run would have to download. Missing and unreadable
+    files are reported by `_of_setting` or by prepare_dataset.
+    """
+    source = settings["test_source"]
+    if source["source"] != "local":
+        return []
+    try:
+        file = source_file(source["path"], "test")
+        rows = len(file_rows(file))
+    except ValueError:
+        return []
+    if settings["test"] <= rows:
+        return []
+    return [f"{place}: {settings['test']} test problems are asked for, and {file} has {rows}; ask for {rows} or fewer"]
 
 
 def _of_prompt(place: str, path: str, task: str) -> list[str]:

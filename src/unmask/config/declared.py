@@ -59,6 +59,11 @@ def learns_demonstrations(method: str) -> bool:
     return "demonstrations = True" in [ast.unparse(node) for node in body if isinstance(node, ast.Assign)]
 
 
+def is_class_variable(node: ast.AnnAssign) -> bool:
+    """Return True for an annotation of what the class itself has, which is no setting."""
+    return ast.unparse(node.annotation).startswith("ClassVar")
+
+
 @functools.cache
 def declared_settings(kind: Literal["methods", "tasks"], name: str) -> type[Block]:
     """Return a settings class built from the annotated fields of a method's or task's class; all are required."""
@@ -66,7 +71,7 @@ def declared_settings(kind: Literal["methods", "tasks"], name: str) -> type[Bloc
     said = {
         node.target.id: node.annotation
         for node in owner.body
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and not is_class_variable(node)
     }
 
     # Annotations are evaluated with the few words of ANNOTATIONS as their globals, without running the file.
@@ -88,6 +93,15 @@ def narrow_settings(task: str) -> dict[str, tuple[str, ...]]:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in found:
             found[ast.unparse(node.targets[0])] = tuple(ast.literal_eval(node.value))
     return found
+
+
+@functools.cache
+def used_if(method: str) -> dict[str, str]:
+    """Return what settings need to have an effect in a method: `used_if` of its class, empty without one."""
+    for node in declared_class("methods", method).body:
+        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "used_if" and node.value:
+            return dict(ast.literal_eval(node.value))
+    return {}
 
 
 @functools.cache

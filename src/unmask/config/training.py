@@ -85,3 +85,17 @@ class Training(Block):
         description="buffers between two validations; the policy that is best on the validation split is kept. 0: the "
         "last policy is kept"
     )
+
+
+# What a setting needs to have an effect, as an expression of other settings (mistakes/unused.py). Other names in it:
+# start_from, corpus, rule (of the sampler), and trains_head, true of methods with a `begin` of their own, which decides
+# what is frozen. The file of a method may say otherwise (`used_if`). Settings that a preset of config.yaml changes in a
+# method's block or a grid have no entry: a change elsewhere would make the preset a mistake.
+USED_IF = {
+    "sampler_learning_rate": "trains_head and rule == 'adaptive'",
+    "rollout_dropout": "lora_rank > 0 and lora_dropout > 0",
+    "max_prompt_length": "not corpus",
+    "mask_padding": "not corpus",
+    "reference_mix": "reference_sync > 0",
+    "merge_start": "start_from",
+}

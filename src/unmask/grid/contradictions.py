@@ -53,7 +53,7 @@ def contradictions(runs: list[Run], datasets: dict[str, DataSpec], tests: dict[s
             lines.append(f"methods.{run.method}.likelihood, or a grid's: {how}; choose a sampler without, or elbo")
 
     for run in runs:
-        lines += _undemonstrated(run) + _uncounted(run)
+        lines += _undemonstrated(run) + _uncounted(run) + _unlearnable(run)
 
     for task, data in tests.items():
         drawn = data.settings.get("test_subset", {}).get("rule", "first") != "first"
@@ -78,6 +78,15 @@ def _uncounted(run: Run) -> list[str]:
         return []
     how = "micro_step counts micro-batches, and micro_batch_rows is 0"
     return [f"methods.{run.method}.mask_index, or a grid's: {how}; set micro_batch_rows, or mask_index: update"]
+
+
+def _unlearnable(run: Run) -> list[str]:
+    """Return a line if DiFFPO trains the threshold of a sampler that has none."""
+    own = run.method_settings
+    if run.algorithm != "diffpo" or own["learn"] == "model" or run.sampler["rule"] == "adaptive":
+        return []
+    how = f"{own['learn']} trains a threshold, and the sampler {run.training['sampler']} has none"
+    return [f"methods.{run.method}.learn, or a grid's: {how}; choose a sampler with rule: adaptive, or learn: model"]
 
 
 def _undemonstrated(run: Run) -> list[str]:

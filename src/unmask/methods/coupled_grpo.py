@@ -7,7 +7,7 @@ the tokens that its mask leaves visible; the baseline of a response's advantage 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,11 @@ from unmask.seeding import Seeds
 @dataclass(frozen=True)
 class CoupledGrpo(Method):
     """Clipped policy gradient on the coupled surrogate with leave-one-out advantages; the prompt is never masked."""
+
+    used_if: ClassVar = {
+        "micro_steps": "mask_index == 'micro_step'",
+        "reference_sync": "kl_penalty > 0",
+    }
 
     clip: Positive  # ε
     kl_penalty: NonNegative  # β

@@ -8,7 +8,7 @@ sampler that is trained jointly, its threshold being one more action with its ow
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,17 @@ from unmask.tasks import Example, Task
 @dataclass(frozen=True)
 class Diffpo(Method):
     """Clipped loss on the surrogate policy, weighted by min(C, π_sur,old / π_true,old)."""
+
+    used_if: ClassVar = {
+        "kl_penalty": "learn != 'sampler'",
+        "clamp": "importance_sampling and learn != 'sampler'",
+        "sigma": "learn != 'model'",
+        "speed_reward": "learn != 'model'",
+        "learning_rate": "learn != 'sampler'",
+        "weight_decay": "learn != 'sampler'",
+        "sampler_learning_rate": "learn != 'model'",
+        "reference_sync": "kl_penalty > 0 and learn != 'sampler'",
+    }
 
     clip: Positive  # ε; our choice, not published
     kl_penalty: NonNegative  # β; our choice, not published

@@ -7,7 +7,7 @@ current policy all score the response.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,11 @@ from unmask.seeding import Seeds
 @dataclass(frozen=True)
 class DiffuGrpo(Method):
     """Clipped policy gradient on the mean-field surrogate with group advantages and a KL penalty to the reference."""
+
+    used_if: ClassVar = {
+        "micro_steps": "mask_index == 'micro_step'",
+        "reference_sync": "kl_penalty > 0",
+    }
 
     clip: Positive  # ε
     kl_penalty: NonNegative  # β

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,18 @@ LOGGED = "logged."  # prefix of tensors [B] that are only averaged into the metr
 @dataclass(frozen=True)
 class Dmpo(Method):
     """Distribution matching by WDCE or WDDO, with weight baselines."""
+
+    # WDDO has no baseline. reward_only replaces w by advantages, so it needs neither likelihoods nor a reference.
+    used_if: ClassVar = {
+        "eta": "alpha == 0 and loss_kind != 'reward_only'",
+        "coefficient": "alpha > 0 and loss_kind != 'reward_only'",
+        "baseline_strength": "loss_kind == 'wdce' and baseline != 'none'",
+        "wddo_beta": "loss_kind == 'wddo'",
+        "wddo_negative": "loss_kind == 'wddo'",
+        "elbo_copies": "likelihood == 'elbo' and loss_kind != 'reward_only' and "
+        "(alpha > 0 or (loss_kind == 'wdce' and baseline == 'model'))",
+        "reference_sync": "alpha > 0 and loss_kind != 'reward_only'",
+    }
 
     alpha: NonNegative  # temperature of the target; 0 means ℓ = η · r, without likelihoods
     eta: Positive  # η, used if alpha is 0

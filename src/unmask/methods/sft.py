@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -28,6 +29,15 @@ from unmask.tasks import Corpus, Example, Task, name_of
 @dataclass(frozen=True)
 class Sft(Method):
     """Cross-entropy on masked demonstration tokens, weighted by 1/t."""
+
+    # Demonstrations take the place of rollouts, validation is greedy, and the loss has no reference policy.
+    used_if: ClassVar = {
+        "temperature": "False",
+        "rollout_dropout": "False",
+        "reference_sync": "False",
+        "reference_mix": "False",
+        "right_share": "not corpus",
+    }
 
     demonstrations = True
     right_share: Share  # share of correct demonstrations, for tasks that generate their own

@@ -19,6 +19,7 @@ from unmask.mistakes.lines import problems
 from unmask.mistakes.missing import missing
 from unmask.mistakes.names import wrong_names
 from unmask.mistakes.reading import block_at
+from unmask.mistakes.unused import unused
 
 
 class ConfigError(ValueError):
@@ -69,6 +70,7 @@ def _mistakes(raw: Any) -> list[str]:
         lines += problems(optional(block), values, where)
     lines += missing(raw)
     lines += wrong_lengths(raw)
+    lines += unused(raw)
     return list(dict.fromkeys(lines))
 
 
