@@ -24,7 +24,7 @@ UNUSED = {  # path: (value, the end of the path in the line, what the line says 
     "scales.smoke.methods.dmpo.eta": (2.0, "", ALPHA_0),
     "scales.smoke.methods.dmpo.by_task": ({"countdown": {"eta": 2.0}}, ".countdown.eta", ALPHA_0),
     "scales.smoke.methods.dmpo_sft": ({"wddo_beta": 2.0}, ".wddo_beta", "loss_kind == 'wddo'"),
-    "scales.laptop.methods.dmpo.rollout_dropout": (True, "", "lora_rank > 0 and lora_dropout > 0"),
+    "scales.laptop.methods.diffpo.rollout_dropout": (True, "", "lora_rank > 0 and lora_dropout > 0"),
     "scales.llada-8b.methods.sft.max_prompt_length": (99, "", "the method learns no corpus"),
     "experiments.main.grid": ({"eta": [1.0, 2.0]}, ".eta", ALPHA_0),
     "scales.smoke.experiment_changes.alpha": ({"grid": {"alpha": [0.1], "eta": [1.0]}}, ".grid.eta", ALPHA_0),
