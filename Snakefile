@@ -24,7 +24,7 @@ if (wrong := syntax_error(f"{workflow.basedir}/config.yaml")) is not None:
 configfile: f"{workflow.basedir}/config.yaml"
 
 
-from unmask.cards import lend_cards
+from unmask.common.gpu_locks import lend_cards
 from unmask.grid import expand
 from unmask.mistakes import ConfigError
 from unmask.protocol import Protocol
@@ -49,7 +49,7 @@ shell.prefix(
     f"CHECKPOINT_MINUTES={GRID.runtime.checkpoint_minutes}; "
     f"OVERWRITE_ABOVE={'inf' if OVERWRITE else GRID.runtime.overwrite_above}; "
 )
-# If the profile limits the resource `gpu`, local jobs share one machine's GPUs through locks (src/unmask/cards.py).
+# If the profile limits the resource `gpu`, local jobs share one machine's GPUs through locks (src/unmask/common/gpu_locks.py).
 lend_cards(getattr(workflow.resource_settings.resources.get("gpu"), "value", None))
 # Code behind scores, tables, figures and claims. It is part of their digests: an edit redraws all, which takes seconds.
 ANALYSIS = [

@@ -23,10 +23,10 @@ import yaml
 from tabulate import tabulate
 
 from gpu_work import CACHES, FULL, SMOKE, Job, random_policy, reached, rollouts, update
+from unmask.common.atomic import atomic_write
+from unmask.common.manifest import device_name
 from unmask.config.scales import Cost
-from unmask.files import writing
 from unmask.grid import expand
-from unmask.manifest import device_name
 from unmask.memory import Parts, total, training_memory
 from unmask.spec import Run
 
@@ -138,7 +138,7 @@ def main() -> None:
     job = SMOKE if options.smoke else FULL
     found = measure(job, device, options.repeats)
     machine = {"torch": version("torch"), "device": device_name(device), "smoke": options.smoke}
-    with writing(options.out) as path:
+    with atomic_write(options.out) as path:
         path.write_text(json.dumps(machine | found, indent=1) + "\n", encoding="utf-8")
     print(report(found))
 

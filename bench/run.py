@@ -24,7 +24,7 @@ from typing import Any
 
 import pandas as pd
 
-from unmask.files import writing
+from unmask.common.atomic import atomic_write
 
 HERE = Path(__file__).parent
 SIDES = ("textbook", "ours")
@@ -163,7 +163,7 @@ def main() -> None:
         parser.error(f"no cell name contains {options.only!r}; leave out --only to see all")
     machine = {"torch": version("torch"), "python": platform.python_version(), "machine": platform.machine()}
     record = {"quick": options.quick, "repeats": options.repeats, **machine, "cells": found}
-    with writing(options.out) as path:
+    with atomic_write(options.out) as path:
         path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     print("Textbook / ours in each cell.\n")
     print(

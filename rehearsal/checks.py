@@ -14,8 +14,8 @@ from project import VOCABULARIES, Project
 from safetensors.torch import load_file
 
 from unmask.at_once import rows_at_once
+from unmask.common.parquet import read_examples
 from unmask.config import Config
-from unmask.data import read_examples
 from unmask.plain import normalise
 from unmask.tasks import load
 

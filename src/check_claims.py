@@ -12,8 +12,9 @@ import pandas as pd
 
 from unmask.claim_tables import differences, markdown
 from unmask.claims import COLUMNS, Finding, check, read
-from unmask.data import read_csv, read_rows
-from unmask.files import run_step, writing
+from unmask.common.atomic import atomic_write
+from unmask.common.errors import run_step
+from unmask.common.parquet import read_csv, read_rows
 from unmask.grid import expand
 from unmask.grid.work import Grid
 
@@ -39,7 +40,7 @@ def main() -> None:
 
     text = markdown(findings, grid.place, args.experiments)
     for path, content in ((args.claims, text), (args.differences, differences(findings).to_csv(index=False))):
-        with writing(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_text(content, encoding="utf-8")
     print(text)
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from unmask.files import run_step, writing
+from unmask.common.atomic import atomic_write
+from unmask.common.errors import run_step
 from unmask.scores import read_metrics
 
 
@@ -20,7 +21,7 @@ def main() -> None:
     args = parser.parse_args()
     # Only figures need `settings` (a JSON string per row), and they read the runs' own files.
     joined = pd.concat([read_metrics(file) for file in args.metrics], ignore_index=True).drop(columns="settings")
-    with writing(args.out) as temporary:
+    with atomic_write(args.out) as temporary:
         joined.to_csv(temporary, index=False)
 
 

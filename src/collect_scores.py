@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from unmask.data import read_rows
-from unmask.files import run_step, writing
+from unmask.common.atomic import atomic_write
+from unmask.common.errors import run_step
+from unmask.common.parquet import read_rows
 from unmask.scores import RUN, SAMPLE, collect
 
 
@@ -23,7 +24,7 @@ def main() -> None:
     # Columns that are not averaged, above all the generated text, are not read.
     frames = [read_rows(file, None if args.steps else [*RUN, *SAMPLE]) for file in args.samples]
     scores = pd.concat(frames, ignore_index=True) if args.steps else collect(frames)
-    with writing(args.scores) as temporary:
+    with atomic_write(args.scores) as temporary:
         scores.to_csv(temporary, index=False)
 
 

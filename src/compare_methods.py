@@ -9,8 +9,9 @@ from pathlib import Path
 import pandas as pd
 
 from unmask import comparisons
-from unmask.data import read_rows
-from unmask.files import run_step, writing
+from unmask.common.atomic import atomic_write
+from unmask.common.errors import run_step
+from unmask.common.parquet import read_rows
 
 
 def main() -> None:
@@ -27,7 +28,7 @@ def main() -> None:
         (args.md, comparisons.markdown(args.title, compared, samples)),
         (args.csv, compared.to_csv(index=False)),
     ):
-        with writing(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
 
 

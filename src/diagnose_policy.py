@@ -11,14 +11,15 @@ from pathlib import Path
 import torch
 
 from unmask import tasks
-from unmask.data import read_examples, write_rows
+from unmask.common.atomic import forget
+from unmask.common.errors import run_step
+from unmask.common.manifest import write_manifest
+from unmask.common.parquet import read_examples, write_rows
+from unmask.common.seeding import Seeds
 from unmask.diagnostics import surrogate_gaps
-from unmask.files import forget, run_step
-from unmask.manifest import write_manifest
 from unmask.models.policy import Policy
 from unmask.models.published import check_base
 from unmask.rollout import RolloutSettings, roll_out
-from unmask.seeding import Seeds
 from unmask.spec import DataSpec, DiagnosisSpec, Run
 
 

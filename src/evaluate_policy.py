@@ -14,13 +14,15 @@ from typing import Any
 
 import torch
 
-from unmask import processes, tasks
-from unmask.data import read_examples, write_rows
+from unmask import tasks
+from unmask.common import distributed
+from unmask.common.atomic import forget, remove
+from unmask.common.errors import run_step
+from unmask.common.lock import Lock, locked
+from unmask.common.manifest import device_name, identity, write_manifest
+from unmask.common.parquet import read_examples, write_rows
 from unmask.evaluate import evaluate
-from unmask.files import forget, remove, run_step
 from unmask.kept import Kept
-from unmask.lock import Lock, held
-from unmask.manifest import device_name, identity, write_manifest
 from unmask.models.policy import Policy
 from unmask.models.published import check_base
 from unmask.rollout import posed
@@ -46,8 +48,8 @@ def main() -> None:
 
     # Rank 0 takes the lock for all ranks; nobody touches the shards before it has it.
     parts = args.samples.with_suffix(".parts")
-    with processes.joined(), held(parts) if processes.rank() == 0 else contextlib.nullcontext() as lock:
-        processes.wait()
+    with distributed.joined(), locked(parts) if distributed.rank() == 0 else contextlib.nullcontext() as lock:
+        distributed.barrier()
         evaluate_run(args, parts, lock)
 
 
@@ -84,7 +86,7 @@ def evaluate_run(args: argparse.Namespace, parts: Path, lock: Lock | None) -> No
     write_rows(args.samples, rows)
     if args.manifest:
         device = device_name(policy.model.device)
-        facts: dict[str, Any] = {"device": device, "processes": processes.world(), "rows": len(rows)}
+        facts: dict[str, Any] = {"device": device, "processes": distributed.world(), "rows": len(rows)}
         write_manifest(args.manifest, args.digest, inputs, [args.samples], began, **facts)
     remove(parts)
 

@@ -11,7 +11,8 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-from unmask.files import InputError, run_step, writing
+from unmask.common.atomic import atomic_write
+from unmask.common.errors import InputError, run_step
 from unmask.released_prompts import PROMPTS, prompt_place
 
 REPOSITORY = "dllm-reasoning/d1"
@@ -67,7 +68,7 @@ def provide(path: Path, digest: str, address: str, cut_out: Callable[[str], str]
         raise InputError(f"{address}: {error}; nothing is kept.\n{by_hand()}") from error
     if sha256(content) != digest:
         raise InputError(f"{address}: its SHA-256 is {sha256(content)}, not {digest}; nothing is kept.\n{by_hand()}")
-    with writing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(content)
     return "fetched, SHA-256 checked"
 

@@ -11,8 +11,8 @@ import os
 import sys
 from pathlib import Path
 
-from unmask.cards import take_cards
-from unmask.files import run_step
+from unmask.common.errors import run_step
+from unmask.common.gpu_locks import take_cards
 from unmask.spec import Run
 
 # torchrun forwards SIGTERM and SIGUSR1 to every rank and gives them time to write a checkpoint.

@@ -6,7 +6,8 @@ python src/pin_revisions.py               needs network access; edits config.yam
 import argparse
 from pathlib import Path
 
-from unmask.files import InputError, run_step, writing
+from unmask.common.atomic import atomic_write
+from unmask.common.errors import InputError, run_step
 from unmask.pins import COMMIT, Loose, loose_revisions, pinned
 
 
@@ -30,7 +31,7 @@ def main() -> None:
     if not loose:
         print(f"{args.config}: every revision is a commit already")
         return
-    with writing(args.config) as temporary:
+    with atomic_write(args.config) as temporary:
         temporary.write_text(pinned(text, commits), encoding="utf-8")
 
 

@@ -10,9 +10,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from unmask.data import write_rows
-from unmask.files import InputError, TransientError, forget, run_step
-from unmask.manifest import write_manifest
+from unmask.common.atomic import forget
+from unmask.common.errors import InputError, TransientError, run_step
+from unmask.common.manifest import write_manifest
+from unmask.common.parquet import write_rows
 from unmask.sources import check_pinned, local_files, read_from_hub
 from unmask.spec import DataSpec
 from unmask.stored import Splits

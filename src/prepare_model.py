@@ -11,18 +11,20 @@ from typing import Any
 
 import torch
 
-from unmask import processes, tasks
+from unmask import tasks
+from unmask.common import distributed
+from unmask.common.atomic import atomic_write, forget
+from unmask.common.checksums import write_checksums
+from unmask.common.errors import InputError, run_step
+from unmask.common.manifest import write_manifest
+from unmask.common.parquet import read_examples
+from unmask.common.seeding import Seeds
 from unmask.config.models import Pretraining
-from unmask.data import read_examples
-from unmask.files import InputError, forget, run_step, writing
-from unmask.manifest import write_manifest
 from unmask.models.fetch import checkpoint_folder, link
 from unmask.models.policy import Policy
 from unmask.models.published import check_checkpoint
 from unmask.models.tiny import build_model, build_tokenizer
 from unmask.pretrain import Lesson, pretrain
-from unmask.seal import seal
-from unmask.seeding import Seeds
 from unmask.spec import ModelSpec
 from unmask.tasks import Example
 
@@ -60,7 +62,7 @@ def _train(spec: ModelSpec, files: list[Path], weights: Path, manifest: Path) ->
     tokenizer = build_tokenizer()
     shape = {k: v for k, v in spec.settings.items() if k not in ("pretraining", "shared")}
     model = build_model(**shape, vocabulary=len(tokenizer), seed=seeds.number("weights"))
-    policy = Policy(model.to(processes.device()), tokenizer)
+    policy = Policy(model.to(distributed.device()), tokenizer)
 
     # One lesson per task; a shared model learns several at once, in the order of the spec.
     lessons = [
@@ -71,10 +73,10 @@ def _train(spec: ModelSpec, files: list[Path], weights: Path, manifest: Path) ->
 
     # Remove the old manifest first: if writing fails halfway, none must describe weights that have been replaced.
     forget(manifest)
-    with writing(weights) as temporary:
+    with atomic_write(weights) as temporary:
         policy.model.save_pretrained(temporary)
         policy.tokenizer.save_pretrained(temporary)
-        seal(temporary)
+        write_checksums(temporary)
     return {"parameters": sum(p.numel() for p in policy.model.parameters()), **found}
 
 
@@ -94,9 +96,9 @@ def _provide(spec: ModelSpec, weights: Path, manifest: Path) -> dict[str, Any]:
     checkpoint = checkpoint_folder(spec.name, spec.source, spec.settings)
     parameters = check_checkpoint(checkpoint)
     forget(manifest)
-    with writing(weights) as temporary:
+    with atomic_write(weights) as temporary:
         link(checkpoint, temporary)
-        files = seal(temporary)
+        files = write_checksums(temporary)
     print(f"{spec.name}: {parameters:,} parameters, in {checkpoint}", flush=True)
     return {
         "parameters": parameters,

@@ -8,8 +8,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from unmask.files import InputError, run_step, writing
-from unmask.manifest import read_manifest, summary
+from unmask.common.atomic import atomic_write
+from unmask.common.errors import InputError, run_step
+from unmask.common.manifest import read_manifest, summary
 
 # Verdicts on the experiments of `all` and on all experiments, each with the differences by seed and problem as CSV.
 CLAIMS = ("claims.md", "claims.csv", "all_claims.md", "all_claims.csv")
@@ -38,9 +39,9 @@ def main() -> None:
     files |= {name: args.results / name for name in CLAIMS if (args.results / name).exists()}
 
     for name, source in sorted(files.items()):
-        with writing(args.target / name) as temporary:
+        with atomic_write(args.target / name) as temporary:
             shutil.copyfile(source, temporary)
-    with writing(args.target / "README.md") as temporary:
+    with atomic_write(args.target / "README.md") as temporary:
         temporary.write_text(description(args.results, files, manifests), encoding="utf-8")
 
 

@@ -6,9 +6,10 @@ python src/render_exact_toy.py results/laptop/exact_toy/curves.csv --figures a.p
 import argparse
 from pathlib import Path
 
-from unmask.data import read_csv
+from unmask.common.atomic import atomic_write
+from unmask.common.errors import run_step
+from unmask.common.parquet import read_csv
 from unmask.drawing import save
-from unmask.files import run_step, writing
 from unmask.toy_figures import exact_toy, table
 
 
@@ -32,7 +33,7 @@ def main() -> None:
     for path in args.figures:
         save(figure, path)
     for path in args.tables:
-        with writing(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_text(texts[path.suffix], encoding="utf-8")
     print(texts[".md"])
 

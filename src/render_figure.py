@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from unmask.data import read_csv, read_rows
+from unmask.common.errors import run_step
+from unmask.common.parquet import read_csv, read_rows
 from unmask.drawing import save
 from unmask.figures import FIGURES
-from unmask.files import run_step
 from unmask.scores import read_metrics
 
 

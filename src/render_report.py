@@ -11,9 +11,10 @@ from pathlib import Path
 import jinja2
 
 from unmask import report, run_browser
-from unmask.files import run_step, writing
+from unmask.common.atomic import atomic_write
+from unmask.common.errors import run_step
+from unmask.common.manifest import git_state, read_manifest, summary
 from unmask.grid import expand
-from unmask.manifest import git_state, read_manifest, summary
 
 
 def main() -> None:
@@ -48,7 +49,7 @@ def main() -> None:
         command=args.command,
     )
 
-    with writing(args.out) as temporary:
+    with atomic_write(args.out) as temporary:
         temporary.write_text(page, encoding="utf-8")
     print(f"{args.out}: {len(page) / 1e6:.1f} MB")
 

@@ -12,10 +12,11 @@ from pathlib import Path
 import pandas as pd
 
 from unmask import claim_tables, claims, comparisons, published, tables
-from unmask.data import read_rows
+from unmask.common.atomic import atomic_write, remove
+from unmask.common.errors import InputError, run_step
+from unmask.common.parquet import read_rows
 from unmask.drawing import plt, save
 from unmask.figures import FIGURES
-from unmask.files import InputError, remove, run_step, writing
 from unmask.grid import expand
 from unmask.grid.work import Grid
 from unmask.protocol import Protocol
@@ -124,7 +125,7 @@ def write(path: Path, text: str, lead: str) -> None:
     # CSV files are read by programs and get no lead.
     first, end, rest = text.partition("\n")
     texts = {".md": f"{first}\n\n{lead}\n{rest}", ".tex": f"{first}{end}% {lead}\n{rest}"}
-    with writing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(texts.get(path.suffix, text), encoding="utf-8")
 
 

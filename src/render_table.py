@@ -10,8 +10,9 @@ from pathlib import Path
 import pandas as pd
 
 from unmask import published, tables
-from unmask.data import read_csv
-from unmask.files import run_step, writing
+from unmask.common.atomic import atomic_write
+from unmask.common.errors import run_step
+from unmask.common.parquet import read_csv
 from unmask.protocol import Protocol
 
 
@@ -33,7 +34,7 @@ def main() -> None:
     printed = published.read(args.published) if protocol else pd.DataFrame()
     texts = tables.texts(read_csv(args.scores), args.scores.stem, args.question, args.rows, printed, protocol)
     for path, end in ((args.md, ".md"), (args.tex, ".tex"), (args.csv, ".csv")):
-        with writing(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_text(texts[end], encoding="utf-8")
     print(texts[".md"])
 

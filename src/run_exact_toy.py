@@ -13,10 +13,11 @@ import pandas as pd
 import torch
 
 from unmask import methods
+from unmask.common.atomic import atomic_write
+from unmask.common.errors import run_step
+from unmask.common.seeding import Seeds
 from unmask.exact import TabularModel, entropy, kl, log_likelihood, random_modes, share_covered, target
 from unmask.exact_training import Loop, train
-from unmask.files import run_step, writing
-from unmask.seeding import Seeds
 from unmask.spec import ToySpec
 
 Row = dict[str, Any]
@@ -42,7 +43,7 @@ def main() -> None:
             f"{name}, groups of {group_size}, seed {seed}: KL {last['kl']:.3f}, modes {last['modes']:.2f}", flush=True
         )
 
-    with writing(args.curves) as temporary:
+    with atomic_write(args.curves) as temporary:
         pd.DataFrame(rows).to_csv(temporary, index=False, float_format="%.6g")
 
 

@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 
 from unmask import rewarded
-from unmask.files import run_step
+from unmask.common.errors import run_step
 from unmask.rewarded import REWARDS, Rewarded
 from unmask.scoring.generations import PROTOCOLS, Scored, score, summaries, summary
 from unmask.scoring.golds import TASKS

@@ -11,14 +11,14 @@ from typing import Any
 from tabulate import tabulate
 
 from unmask.budget import Estimate, estimates, shape
-from unmask.files import InputError, run_step
+from unmask.common.errors import InputError, run_step
+from unmask.common.provenance import STEP, code_of
 from unmask.fitting import EVALUATION, misfits
 from unmask.grid import expand
 from unmask.grid.work import Grid
 from unmask.mistakes import ConfigError
 from unmask.outlook import days, disk, jobs_to_go
 from unmask.plan import Standing, jobs_of, slurm_jobs, standing, totals
-from unmask.provenance import STEP, code_of
 
 
 def main() -> None:

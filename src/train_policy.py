@@ -15,16 +15,19 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from unmask import methods, preemption, processes, tasks
-from unmask.data import read_examples
-from unmask.files import InputError, TransientError, forget, remove, run_step, sha256, writing
-from unmask.lock import Lock, held
-from unmask.manifest import device_name, identity, write_manifest
+from unmask import methods, preemption, tasks
+from unmask.common import distributed
+from unmask.common.atomic import atomic_write, forget, remove
+from unmask.common.checksums import sha256
+from unmask.common.errors import InputError, TransientError, run_step
+from unmask.common.lock import Lock, locked
+from unmask.common.manifest import device_name, identity, write_manifest
+from unmask.common.parquet import read_examples
+from unmask.common.provenance import STEP, code_of
 from unmask.models.card import model_card
 from unmask.models.policy import Policy
 from unmask.models.published import check_base
 from unmask.overwriting import lost
-from unmask.provenance import STEP, code_of
 from unmask.spec import ModelSpec, Run
 from unmask.trainer import Trainer
 
@@ -50,8 +53,11 @@ def main() -> None:
     args = parser.parse_args()
 
     # Rank 0 takes the lock for all ranks; nobody reads or writes the run's folder before it has it.
-    with processes.joined(), held(args.adapter.parent) if processes.rank() == 0 else contextlib.nullcontext() as lock:
-        processes.wait()
+    with (
+        distributed.joined(),
+        locked(args.adapter.parent) if distributed.rank() == 0 else contextlib.nullcontext() as lock,
+    ):
+        distributed.barrier()
         train(args, lock, asked)
 
 
@@ -100,9 +106,9 @@ def train(args: argparse.Namespace, lock: Lock | None, asked: Callable[[], bool]
     # Adapter and metrics first, manifest last: a manifest exists only next to the outputs that it describes.
     card = model_card(run, base, metrics, sha256(args.data), args.scale, args.fidelity)
     forget(args.manifest)
-    with writing(args.adapter) as temporary:
+    with atomic_write(args.adapter) as temporary:
         trainer.policy.save(temporary, card)
-    with writing(args.metrics) as temporary:
+    with atomic_write(args.metrics) as temporary:
         pd.DataFrame(metrics).to_csv(temporary, index=False)
 
     # `seconds_training` sums over all attempts; the manifest's own `seconds` is that of the last one.
@@ -112,7 +118,7 @@ def train(args: argparse.Namespace, lock: Lock | None, asked: Callable[[], bool]
         "settings": run.values(),
         "seconds_training": seconds_training,
         "device": device_name(trainer.policy.model.device),
-        "processes": processes.world(),
+        "processes": distributed.world(),
     }
     source = code_of(STEP, run.algorithm, run.task)
     write_manifest(args.manifest, run.digest, inputs, [args.adapter], began, source, **facts)

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 from unmask import spec
-from unmask.files import run_step
+from unmask.common.errors import run_step
 
 KINDS = [kind.__name__ for kind in spec.Spec.__subclasses__()]
 

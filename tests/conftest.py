@@ -90,12 +90,12 @@ def ids():
 @pytest.fixture
 def on_disk(policy, sudoku, tmp_path):
     """A folder with the tiny model in `weights`, and beside it Sudoku's splits as parquet."""
-    from unmask.data import write_rows
-    from unmask.seal import seal
+    from unmask.common.checksums import write_checksums
+    from unmask.common.parquet import write_rows
 
     policy.model.save_pretrained(tmp_path / "weights")
     policy.tokenizer.save_pretrained(tmp_path / "weights")
-    seal(tmp_path / "weights")
+    write_checksums(tmp_path / "weights")
     for split, rows in sudoku.splits().items():
         write_rows(tmp_path / f"{split}.parquet", rows)
     return tmp_path

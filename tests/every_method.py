@@ -3,12 +3,12 @@
 import math
 from dataclasses import replace
 
+from unmask.common.seeding import Seeds
 from unmask.methods.coupled_grpo import CoupledGrpo
 from unmask.methods.diffpo import Diffpo
 from unmask.methods.diffu_grpo import DiffuGrpo
 from unmask.methods.dmpo import Dmpo
 from unmask.methods.sft import Sft
-from unmask.seeding import Seeds
 
 SEEDS = Seeds((0,))
 DMPO = Dmpo(

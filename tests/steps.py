@@ -19,7 +19,7 @@ import torch
 import yaml
 
 from unmask import tasks
-from unmask.data import write_rows
+from unmask.common.parquet import write_rows
 from unmask.grid import expand
 from unmask.protocol import Protocol
 

@@ -7,7 +7,7 @@ import torch
 from published_checkpoints import BLOCK_NAMES, kinds, write_checkpoint
 from safetensors.torch import load_file, save_file
 
-from unmask.files import InputError
+from unmask.common.errors import InputError
 from unmask.models.policy import Policy
 
 ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]

@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from unmask.adaptive import ThresholdHead, log_density
+from unmask.common.seeding import Seeds
 from unmask.config.training import Training
 from unmask.methods.diffpo import Diffpo
 from unmask.optimizer import adamw
 from unmask.rollout import RolloutSettings
 from unmask.samplers.decode import decode
-from unmask.seeding import Seeds
 
 SAMPLER = {"rule": "adaptive", "gamma": 0.1, "gamma_max": 2.0, "choose": "prompt", "width": 8, "proxy": "entropy"}
 BOUND = {"rule": "entropy_bound", "gamma": 0.1, "proxy": "entropy"}

@@ -11,9 +11,9 @@ import planted
 import pytest
 
 from unmask import comparisons, tables
+from unmask.common.errors import InputError
 from unmask.drawing import plt
 from unmask.figures import FIGURES
-from unmask.files import InputError
 from unmask.scores import collect, over_seeds, steps_over_seeds
 
 SMALL = "group_size~4"

@@ -7,10 +7,10 @@ import pytest
 
 import show_plan
 from unmask.budget import estimates
+from unmask.common.errors import InputError
+from unmask.common.manifest import signed
+from unmask.common.parquet import write_rows
 from unmask.costs import hours, training_flops
-from unmask.data import write_rows
-from unmask.files import InputError
-from unmask.manifest import signed
 from unmask.models.shapes import LLADA_8B
 from unmask.plan import Standing
 

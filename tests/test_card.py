@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard
 
-from unmask.files import sha256
+from unmask.common.checksums import sha256
 from unmask.models.card import model_card
 from unmask.spec import ModelSpec, Run
 

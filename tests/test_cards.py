@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from unmask import cards
-from unmask.files import InputError
+from unmask.common import gpu_locks
+from unmask.common.errors import InputError
 
 ROOT = Path(__file__).parents[1]
 # Takes GPUs, becomes another program as src/launch.py does, and says which GPUs that one sees.
 SCRIPT = """
 import os, sys
 sys.path.insert(0, sys.argv[2])
-from unmask.cards import take_cards
+from unmask.common.gpu_locks import take_cards
 take_cards(int(sys.argv[1]))
 os.execvp("sh", ["sh", "-c", "echo $CUDA_VISIBLE_DEVICES; read line"])
 """
@@ -27,12 +27,12 @@ os.execvp("sh", ["sh", "-c", "echo $CUDA_VISIBLE_DEVICES; read line"])
 def machine(tmp_path, monkeypatch):
     """A machine with four GPUs that nobody else uses."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr(cards.tempfile, "tempdir", None)
-    monkeypatch.setenv(cards.COUNT, "4")
-    monkeypatch.delenv(cards.VISIBLE, raising=False)
+    monkeypatch.setattr(gpu_locks.tempfile, "tempdir", None)
+    monkeypatch.setenv(gpu_locks.COUNT, "4")
+    monkeypatch.delenv(gpu_locks.VISIBLE, raising=False)
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     yield
-    cards.tempfile.tempdir = None
+    gpu_locks.tempfile.tempdir = None
 
 
 def start(gpus):
@@ -59,17 +59,17 @@ def test_jobs_share_no_gpu_and_give_theirs_back_when_killed():
 
 
 def test_what_the_workflow_was_shown_is_what_it_lends(monkeypatch):
-    monkeypatch.setenv(cards.VISIBLE, "GPU-a,GPU-b,GPU-c,GPU-d,GPU-e")
-    assert cards.take_cards(2) == ["GPU-a", "GPU-b"]
-    assert os.environ[cards.VISIBLE] == "GPU-a,GPU-b"
+    monkeypatch.setenv(gpu_locks.VISIBLE, "GPU-a,GPU-b,GPU-c,GPU-d,GPU-e")
+    assert gpu_locks.take_cards(2) == ["GPU-a", "GPU-b"]
+    assert os.environ[gpu_locks.VISIBLE] == "GPU-a,GPU-b"
     with pytest.raises(InputError, match="gpu=4, but CUDA_VISIBLE_DEVICES lists 2"):
-        cards.take_cards(1)
+        gpu_locks.take_cards(1)
 
 
 def test_more_than_there_are_is_refused_and_not_waited_for():
     began = time.monotonic()
     with pytest.raises(InputError, match="5 GPUs requested for a job, but this machine has 4"):
-        cards.take_cards(5)
+        gpu_locks.take_cards(5)
     assert time.monotonic() - began < 1
 
 
@@ -78,9 +78,9 @@ def test_slurm_and_other_profiles_are_left_alone(monkeypatch, name):
     if name:
         monkeypatch.setenv(name, "7")
     else:
-        monkeypatch.delenv(cards.COUNT)
-    assert cards.take_cards(2) == []
-    assert cards.VISIBLE not in os.environ
+        monkeypatch.delenv(gpu_locks.COUNT)
+    assert gpu_locks.take_cards(2) == []
+    assert gpu_locks.VISIBLE not in os.environ
 
 
 def test_the_profile_gives_each_job_gpus_of_its_own(tmp_path):

@@ -11,13 +11,14 @@ from test_preemption import same, trained
 from test_preemption import trainer as short
 from test_training import trainer
 
-from unmask import checkpoint, processes
+from unmask import checkpoint
 from unmask.checkpoint import Checkpoint, folders
 from unmask.checkpoint_size import checkpoint_bytes, most_checkpoint_bytes
 from unmask.checkpoint_writer import CheckpointWriter
+from unmask.common import distributed
+from unmask.common.checksums import sealed, verify_checksums
+from unmask.common.errors import InputError
 from unmask.config.training import Training
-from unmask.files import InputError
-from unmask.seal import check_seal, sealed
 
 
 def state(step, reference, best, buffer, value=None):
@@ -49,7 +50,7 @@ def test_files_that_have_not_changed_are_linked(writer, steady, tmp_path):
     assert inode(tmp_path, 1, "buffer") != inode(tmp_path, 2, "buffer")
     assert inode(tmp_path, 1, "parameters") != inode(tmp_path, 2, "parameters")
     for path in folders(tmp_path):
-        check_seal(path)
+        verify_checksums(path)
     found = Checkpoint.newest(tmp_path, "x")
     assert found.step == 2
     assert all(torch.equal(found.reference[name], value) for name, value in steady["reference"].items())
@@ -90,7 +91,7 @@ def test_where_the_disk_has_no_links_files_are_copied(writer, steady, tmp_path, 
     writer.write(state(2, **steady))
     writer.finish()
     assert inode(tmp_path, 1, "reference") != inode(tmp_path, 2, "reference")
-    check_seal(tmp_path / "step-000002")
+    verify_checksums(tmp_path / "step-000002")
     assert same(Checkpoint.newest(tmp_path, "x").reference, steady["reference"])
 
 
@@ -150,7 +151,7 @@ def test_the_first_process_decides_by_its_clock(tmp_path, monkeypatch):
     for later, due in ((9.9 * 60, False), (10.1 * 60, True)):
         monkeypatch.setattr(time, "monotonic", lambda later=later: now + later)
         assert writer.due() == due
-    monkeypatch.setattr(processes, "rank", lambda: 1)
+    monkeypatch.setattr(distributed, "rank", lambda: 1)
     assert not writer.due()
     writer.write(None)  # the others have nothing to do
 
@@ -195,10 +196,10 @@ def test_only_the_first_process_removes_what_looks_damaged(writer, steady, tmp_p
     writer.write(state(1, **steady))
     writer.finish()
     (tmp_path / "step-000001/state.json").write_text("{}", encoding="utf-8")
-    monkeypatch.setattr(processes, "rank", lambda: 1)
+    monkeypatch.setattr(distributed, "rank", lambda: 1)
     assert Checkpoint.newest(tmp_path, "x") is None
     assert folders(tmp_path)
-    monkeypatch.setattr(processes, "rank", lambda: 0)
+    monkeypatch.setattr(distributed, "rank", lambda: 0)
     assert Checkpoint.newest(tmp_path, "x") is None
     assert not folders(tmp_path)
 

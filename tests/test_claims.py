@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from unmask import claim_tables, claims, published
-from unmask.files import InputError
+from unmask.common.errors import InputError
 from unmask.grid import expand
 from unmask.statistics import over_seeds_and_examples
 

@@ -4,8 +4,8 @@ import subprocess
 import time
 from pathlib import Path
 
-from unmask.manifest import read_manifest
-from unmask.seal import check_seal
+from unmask.common.checksums import verify_checksums
+from unmask.common.manifest import read_manifest
 
 ROOT = Path(__file__).parents[1]
 RUN = "results/smoke/runs/dmpo/sudoku/default/seed-0"
@@ -29,7 +29,7 @@ def test_a_second_controller_changes_nothing(tmp_path):
     assert "Directory cannot be locked" in said
     output, _ = first.communicate(timeout=600)
     assert first.returncode == 0, output
-    check_seal(tmp_path / RUN / "adapter")
+    verify_checksums(tmp_path / RUN / "adapter")
     manifest = read_manifest(tmp_path / RUN / "manifest.json")
     assert manifest["seed"] == 0
     assert {path.name for path in (tmp_path / RUN).iterdir()} == {

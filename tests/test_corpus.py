@@ -16,9 +16,11 @@ import pytest
 import torch
 from conversations import llada_tokenizer, s1k_rows, write_rows
 
+from unmask.common.errors import InputError
+from unmask.common.progress import Progress
+from unmask.common.seeding import Seeds
 from unmask.config.training import Training
 from unmask.costs import flops_a_token, training_flops
-from unmask.files import InputError
 from unmask.grid import expand
 from unmask.memory import training_memory
 from unmask.methods.sft import Sft
@@ -27,9 +29,7 @@ from unmask.models.policy import Policy
 from unmask.models.shapes import LLADA_8B
 from unmask.models.tiny import build_model
 from unmask.optimizer import schedule
-from unmask.progress import Progress
 from unmask.rollout import RolloutSettings
-from unmask.seeding import Seeds
 from unmask.sequences import as_sequences
 from unmask.tasks import load
 

@@ -9,12 +9,12 @@ import steps
 import torch
 
 from unmask.checkpoint import Checkpoint
-from unmask.data import read_examples, read_rows, write_rows
-from unmask.files import InputError
+from unmask.common.checksums import SUMS, verify_checksums, write_checksums
+from unmask.common.errors import InputError
+from unmask.common.manifest import read_manifest, write_manifest
+from unmask.common.parquet import read_examples, read_rows, write_rows
 from unmask.kept import Kept
-from unmask.manifest import read_manifest, write_manifest
 from unmask.models.published import check_trained
-from unmask.seal import SUMS, check_seal, seal
 from unmask.spec import Run
 
 RUN = "dmpo/sudoku/default/seed-0"
@@ -83,20 +83,20 @@ def test_an_adapter_is_the_same_bytes_in_every_process(policy, tmp_path):
 
 def test_every_bit_of_a_small_sealed_file_counts(tmp_path):
     (tmp_path / "a").write_bytes(b"\x00\xff" * 8)
-    seal(tmp_path)
+    write_checksums(tmp_path)
     for file in (tmp_path / "a", tmp_path / SUMS):
         whole = file.read_bytes()
         for bit in range(8 * len(whole)):
             file.write_bytes(bytes(byte ^ (1 << bit % 8 if i == bit // 8 else 0) for i, byte in enumerate(whole)))
             with pytest.raises(InputError, match=SUMS):
-                check_seal(tmp_path)
+                verify_checksums(tmp_path)
         file.write_bytes(whole)
-    check_seal(tmp_path)
+    verify_checksums(tmp_path)
 
 
 def test_sha256sum_writes_what_is_read(tmp_path):
     (tmp_path / "a b").write_text("x")
-    seal(tmp_path)
+    write_checksums(tmp_path)
     assert (tmp_path / SUMS).read_text() == "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881  a b\n"
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from unmask.adaptive import ThresholdHead
-from unmask.files import InputError
+from unmask.common.errors import InputError
 from unmask.samplers.decode import arguments, decode
 
 PROMPTS = [[10, 11, 12, 13], [14, 15], [14, 15]]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from unmask.files import InputError
+from unmask.common.errors import InputError
 from unmask.methods.sft import Sft
 from unmask.rollout import RolloutSettings
 from unmask.tasks import load, total_reward

@@ -12,10 +12,11 @@ import pytest
 import safetensors
 import torch
 
-from unmask import adaptive, methods, processes
+from unmask import adaptive, methods
+from unmask.common import distributed
+from unmask.common.errors import InputError
 from unmask.diagnostics import surrogate_gaps
 from unmask.evaluate import evaluate
-from unmask.files import InputError
 from unmask.grid import expand
 from unmask.kept import Kept
 from unmask.models import adapters, published
@@ -150,15 +151,15 @@ def test_every_tensor_of_a_process_goes_to_its_own_gpu(policy, config, asked, de
 
 
 def test_a_process_without_a_gpu_of_its_own_is_refused(asked, monkeypatch):
-    assert processes.device() == torch.device("cuda", 1)
+    assert distributed.device() == torch.device("cuda", 1)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(InputError, match="process 1 of this node has no GPU left: 1 visible"):
-        processes.device()
+        distributed.device()
 
 
 def test_no_module_names_a_gpu_but_the_one_that_knows_the_rank():
     """The word alone is GPU 0 to some libraries; comparisons of a device's type, and NCCL's backend, are fine."""
-    sources = Path(processes.__file__).parents[1].rglob("*.py")
+    sources = Path(distributed.__file__).parents[1].rglob("*.py")
     lines = [line.strip() for file in sources for line in file.read_text().splitlines() if '"cuda' in line]
     allowed = ('.type == "cuda"', 'torch.device("cuda", local_rank())', 'if device == torch.device("cuda"):', "plain")
     assert [line for line in lines if not any(some in line for some in allowed)] == []

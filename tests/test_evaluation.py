@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from unmask import evaluate
-from unmask.files import InputError
+from unmask.common.errors import InputError
 from unmask.grid import expand
 from unmask.kept import Kept
 
@@ -128,10 +128,10 @@ def test_finished_parts_are_kept_and_torn_ones_named_and_made_again(
 
 
 def test_a_second_evaluation_beside_a_living_one_is_refused(begin, tmp_path):
-    from unmask.lock import held
+    from unmask.common.lock import locked
 
     folder = tmp_path / "run" / "samples-papers.parts"
-    with held(folder, beat=0.2):
+    with locked(folder, beat=0.2):
         out, process = begin("run")
         said, _ = process.communicate(timeout=120)
     assert process.returncode == 1

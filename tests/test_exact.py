@@ -12,6 +12,7 @@ import torch
 from every_method import COUPLED
 from torch.testing import assert_close
 
+from unmask.common.seeding import Seeds
 from unmask.exact import (
     TabularModel,
     all_responses,
@@ -30,7 +31,6 @@ from unmask.methods.dmpo import Dmpo
 from unmask.mistakes import ConfigError
 from unmask.models.policy import Policy
 from unmask.rollout import Rollouts
-from unmask.seeding import Seeds
 from unmask.spec import ToySpec
 
 SOURCE = Path(__file__).parents[1] / "src"

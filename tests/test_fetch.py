@@ -10,9 +10,9 @@ import pytest
 import torch
 from published_checkpoints import load, write_checkpoint
 
-from unmask.files import InputError
+from unmask.common.checksums import SUMS, checksums
+from unmask.common.errors import InputError
 from unmask.models.fetch import checkpoint_folder
-from unmask.seal import SUMS, checksums
 from unmask.spec import ModelSpec
 
 pytestmark = pytest.mark.usefixtures("no_network")

@@ -10,8 +10,8 @@ from facts.effective import PRESETS, TASKS, effective_settings, load_facts, plac
 from facts.render import DOCUMENT, rendered
 
 from unmask import tasks
+from unmask.common.seeding import Seeds
 from unmask.rollout import RolloutSettings, roll_out
-from unmask.seeding import Seeds
 
 SOURCED = ("paper", "released")
 ABSENT = object()

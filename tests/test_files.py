@@ -7,15 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from unmask import files
-from unmask.data import read_examples, write_rows
-from unmask.files import InputError, sha256, writing
+from unmask.common import atomic
+from unmask.common.atomic import atomic_write
+from unmask.common.checksums import sha256
+from unmask.common.errors import InputError
+from unmask.common.parquet import read_examples, write_rows
 
 SOURCE = Path(__file__).parents[1] / "src"
 
 
 def write_half(path):
-    with writing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text("half")
         raise RuntimeError
 
@@ -31,7 +33,7 @@ def test_a_failed_write_leaves_what_was_there(tmp_path):
 
 def test_a_folder_is_replaced_whole(tmp_path):
     for content in ("a", "b"):
-        with writing(tmp_path / "folder") as temporary:
+        with atomic_write(tmp_path / "folder") as temporary:
             temporary.mkdir()
             (temporary / content).write_text(content)
     assert [p.name for p in (tmp_path / "folder").iterdir()] == ["b"]
@@ -79,12 +81,12 @@ def test_what_safetensors_writes_has_the_mode_that_the_umask_gives(umask, mode, 
     linked = tmp_path / "theirs"
     linked.write_text("")
     linked.chmod(0o600)
-    monkeypatch.setattr(files, "UMASK", umask)
-    with writing(tmp_path / "adapter") as temporary:
+    monkeypatch.setattr(atomic, "UMASK", umask)
+    with atomic_write(tmp_path / "adapter") as temporary:
         (temporary / "inner").mkdir(parents=True)
         save_file({"a": torch.ones(1)}, temporary / "inner/a.safetensors")
         (temporary / "link").symlink_to(linked)
-    with writing(tmp_path / "a.safetensors") as temporary:
+    with atomic_write(tmp_path / "a.safetensors") as temporary:
         save_file({"a": torch.ones(1)}, temporary)
     for file in (tmp_path / "adapter/inner/a.safetensors", tmp_path / "a.safetensors"):
         assert stat.S_IMODE(file.stat().st_mode) == mode

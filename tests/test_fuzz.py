@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from unmask import tasks
-from unmask.data import read_examples, write_rows
+from unmask.common.parquet import read_examples, write_rows
 from unmask.grid import expand
 from unmask.mistakes import ConfigError
 from unmask.sources import READERS, file_rows

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from unmask import evaluate
-from unmask.files import InputError
+from unmask.common.errors import InputError
 from unmask.grid import expand
 from unmask.kept import Kept
 from unmask.scores import collect

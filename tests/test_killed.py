@@ -8,7 +8,7 @@ import signal
 import pytest
 import steps
 
-from unmask.seal import check_seal
+from unmask.common.checksums import verify_checksums
 
 KILLS = int(os.environ.get("UNMASK_KILLS", "3"))  # of each step
 
@@ -31,7 +31,7 @@ def test_a_killed_step_leaves_whole_files_and_the_next_start_the_same_result(mad
     for sealed in ("adapter/", "weights/"):  # all of it or nothing
         assert {n for n in found if n.startswith(sealed)} in (set(), {n for n in whole if n.startswith(sealed)})
     for checkpoint in out.glob("checkpoints/step-*"):
-        check_seal(checkpoint)
+        verify_checksums(checkpoint)
     again = steps.run(name, folder, out)
     assert again.code == 0, again.said
     assert steps.results(out) == whole

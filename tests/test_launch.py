@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 import launch
-from unmask.files import InputError
-from unmask.manifest import read_manifest
+from unmask.common.errors import InputError
+from unmask.common.manifest import read_manifest
 
 ROOT = Path(__file__).parents[1]
 RUN = "dmpo/sudoku/default/seed-0"

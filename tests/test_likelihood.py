@@ -7,16 +7,7 @@ import pytest
 import torch
 
 from unmask.exact import TabularModel, all_responses, conditional, consistent_model, exact_elbo, log_likelihood, subsets
-from unmask.likelihood import (
-    coupled,
-    draw_copies,
-    draw_coupled,
-    draw_stage,
-    elbo,
-    mean_field,
-    trajectory,
-    two_stage,
-)
+from unmask.likelihood import coupled, draw_copies, draw_coupled, draw_stage, elbo, mean_field, trajectory, two_stage
 from unmask.samplers.decode import decode
 
 

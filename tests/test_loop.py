@@ -10,11 +10,11 @@ from small_trainer import small_trainer
 from torch.testing import assert_close
 
 from unmask import validation
+from unmask.common.seeding import Seeds
 from unmask.config.training import Training
 from unmask.optimizer import adamw, schedule, set_rates
 from unmask.preemption import Preempted
 from unmask.rollout import RolloutSettings, roll_out
-from unmask.seeding import Seeds
 
 TOP2 = {"rule": "top_k", "tokens_per_step": 2, "score": "confidence"}
 

@@ -10,15 +10,7 @@ from unmask.at_once import CPU_LOGITS, GPU_LOGITS, rows_at_once
 from unmask.config.training import Training
 from unmask.fitting import misfits
 from unmask.grid import expand
-from unmask.memory import (
-    activations,
-    casts,
-    evaluation_memory,
-    head,
-    kept_by_layer,
-    total,
-    training_memory,
-)
+from unmask.memory import activations, casts, evaluation_memory, head, kept_by_layer, total, training_memory
 from unmask.models.shapes import LLADA_8B, TINY_VOCABULARY
 
 

@@ -27,7 +27,7 @@ def test_every_mutant_has_a_name_of_its_own_and_changes_something():
 
 
 def test_what_does_not_fit_is_named():
-    wrong = run.Mutant("w", "src/unmask/seeding.py", "self", "x", "tests/test_loop.py::test_that_is_not_there")
+    wrong = run.Mutant("w", "src/unmask/common/seeding.py", "self", "x", "tests/test_loop.py::test_that_is_not_there")
     assert [line.startswith("w: ") for line in wrong.mistakes()] == [True, True]
 
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from unmask.common.errors import InputError
 from unmask.config.declared import narrow_settings
-from unmask.files import InputError
 from unmask.grid import expand
 from unmask.mistakes import ConfigError
 from unmask.tasks import load, load_for_test

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from unmask import methods
+from unmask.common.errors import InputError
 from unmask.compute import Compute
-from unmask.files import InputError
 from unmask.grid import expand
 from unmask.mistakes import ConfigError
 from unmask.models.nf4 import check_nf4

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from unmask.files import InputError
+from unmask.common.errors import InputError
 from unmask.pins import loose_revisions, pinned
 
 ROOT = Path(__file__).parents[1]

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from unmask import lock
-from unmask.manifest import signed
+from unmask.common import lock
+from unmask.common.manifest import signed
 from unmask.plan import Job, Standing, jobs_of, slurm_jobs, standing, totals, twins
 
 NAME = "dmpo/sudoku/default/seed-0"
@@ -64,7 +64,7 @@ def test_a_torn_checkpoint_does_not_count(run, tmp_path):
 
 def test_a_running_run_tells_who_and_how_long(run, tmp_path):
     checkpoint(tmp_path, run.digest, 1, seconds=10.0, age=5.0)
-    with lock.held(tmp_path):
+    with lock.locked(tmp_path):
         found = standing(run, tmp_path, [], TODAY)
     assert (found.state, found.step, found.seconds) == ("running", 1, 10.0)
     assert found.left == pytest.approx(3 * 10.0 - 5.0, abs=1.0)

@@ -10,8 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from unmask import lock, methods
-from unmask.files import InputError
+from unmask import methods
+from unmask.common import lock
+from unmask.common.errors import InputError
 from unmask.grid import expand
 from unmask.preemption import Preempted
 from unmask.trainer import Trainer
@@ -53,7 +54,7 @@ def same_adapter(*folders):
 
 def test_a_second_job_for_a_run_leaves_it_to_the_first(job, tmp_path, monkeypatch):
     monkeypatch.setenv("SLURM_JOB_ID", "4711")
-    with lock.held(tmp_path / "run", beat=0.2) as first:
+    with lock.locked(tmp_path / "run", beat=0.2) as first:
         out, second = job("run")
         said, _ = second.communicate(timeout=60)
         first.check()
@@ -140,8 +141,8 @@ def left(folder, **changes):
 
 
 def test_a_living_holder_is_noticed_and_nothing_touched(tmp_path):
-    with lock.held(tmp_path, beat=0.02) as first:
-        with pytest.raises(InputError, match=rf"process {os.getpid()} on .* is already running"), lock.held(tmp_path):
+    with lock.locked(tmp_path, beat=0.02) as first:
+        with pytest.raises(InputError, match=rf"process {os.getpid()} on .* is already running"), lock.locked(tmp_path):
             pytest.fail("two holders")
         first.check()
         assert [path.name for path in tmp_path.iterdir()] == ["lock"]
@@ -168,7 +169,7 @@ def test_a_holder_on_another_machine_lives_as_long_as_its_counter_moves(tmp_path
 def test_a_dead_holder_elsewhere_is_replaced_after_its_missed_beats(tmp_path, capsys):
     left(tmp_path)
     began = time.monotonic()
-    with lock.held(tmp_path, dead=0.3) as mine:
+    with lock.locked(tmp_path, dead=0.3) as mine:
         assert time.monotonic() - began >= 0.3
         mine.check()
     assert "stale lock of SLURM job 99, process 42 on node7, which is dead; taken over" in capsys.readouterr().out
@@ -179,18 +180,18 @@ def test_a_dead_holder_of_this_machine_is_replaced_at_once(tmp_path):
     process = os.spawnlp(os.P_NOWAIT, "true", "true")
     os.waitpid(process, 0)
     left(tmp_path, host=lock.here(), pid=process)
-    with lock.held(tmp_path, dead=float("inf")) as mine:
+    with lock.locked(tmp_path, dead=float("inf")) as mine:
         mine.check()
 
 
 def test_a_half_written_lock_is_waited_for_and_replaced(tmp_path):
     (tmp_path / "lock").write_text("{", encoding="utf-8")
-    with lock.held(tmp_path, dead=0.1) as mine:
+    with lock.locked(tmp_path, dead=0.1) as mine:
         mine.check()
 
 
 def test_who_lost_the_lock_writes_no_more_and_leaves_it_alone(tmp_path):
-    with lock.held(tmp_path, beat=0.02) as mine:
+    with lock.locked(tmp_path, beat=0.02) as mine:
         other = left(tmp_path).read_text()
         with pytest.raises(InputError, match="lost to another process"):
             mine.check()
@@ -218,7 +219,7 @@ def test_of_many_that_find_a_dead_lock_one_gets_it(tmp_path):
 
     def contend():
         try:
-            with lock.held(tmp_path, beat=0.02, dead=0.5) as mine:
+            with lock.locked(tmp_path, beat=0.02, dead=0.5) as mine:
                 inside.append(mine)
                 most.append(len(inside))
                 time.sleep(1.5)
@@ -240,14 +241,14 @@ def test_no_clock_that_can_jump_is_asked(tmp_path, monkeypatch):
     """The wall clock runs backwards and forwards: the holder is believed, and a dead one found, all the same."""
     clock = iter(range(10**9, -(10**9), -(10**6)))
     monkeypatch.setattr(time, "time", lambda: float(next(clock)))
-    with lock.held(tmp_path, beat=0.02) as first:
+    with lock.locked(tmp_path, beat=0.02) as first:
         os.utime(tmp_path / "lock", (0, 0))  # as after a jump of fifty years
-        with pytest.raises(InputError, match="is already running this job"), lock.held(tmp_path):
+        with pytest.raises(InputError, match="is already running this job"), lock.locked(tmp_path):
             pytest.fail("two holders")
         first.check()
     left(tmp_path)
     os.utime(tmp_path / "lock", (4e9, 4e9))
-    with lock.held(tmp_path, dead=0.1) as mine:
+    with lock.locked(tmp_path, dead=0.1) as mine:
         mine.check()
 
 
@@ -259,6 +260,6 @@ HERE_AND_ENDLESS = json.dumps({"host": lock.here(), "pid": 10**30}).encode()
 )
 def test_a_damaged_lock_is_waited_for_and_replaced(tmp_path, content):
     (tmp_path / "lock").write_bytes(content)
-    with lock.held(tmp_path, dead=0.05) as mine:
+    with lock.locked(tmp_path, dead=0.05) as mine:
         mine.check()
     assert not list(tmp_path.iterdir())

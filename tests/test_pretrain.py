@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from unmask import methods, tasks
+from unmask.common.seeding import Seeds
 from unmask.config.models import Pretraining
 from unmask.evaluate import evaluate
 from unmask.grid import expand
@@ -17,7 +18,6 @@ from unmask.models.dream import DreamForMaskedDiffusion
 from unmask.models.policy import Policy
 from unmask.models.tiny import build_model, build_tokenizer
 from unmask.pretrain import Lesson, pretrain
-from unmask.seeding import Seeds
 from unmask.trainer import Trainer
 
 ROOT = Path(__file__).parents[1]
@@ -76,7 +76,7 @@ def test_a_shared_model_sees_every_task_and_is_gated_by_each(grid):
 
 def test_the_step_finds_each_tasks_examples_by_its_folder(grid, tmp_path):
     """Whatever the order of the files: the model is the same; a missing one is named."""
-    from unmask.data import write_rows
+    from unmask.common.parquet import write_rows
 
     spec = grid.models["smoke-shared/seed-0"]
     spec.write(tmp_path / "spec.yaml")

@@ -12,13 +12,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from unmask import processes, validation
+from unmask import validation
 from unmask.checkpoint import Checkpoint
+from unmask.common import distributed
+from unmask.common.errors import InputError
+from unmask.common.seeding import Seeds
 from unmask.config.training import Training
-from unmask.files import InputError
 from unmask.grid import expand
 from unmask.rollout import RolloutSettings
-from unmask.seeding import Seeds
 from unmask.sharing import check_equal, check_shares
 
 ROOT = Path(__file__).parents[1]
@@ -85,15 +86,15 @@ def test_validation_answers_are_those_of_one_process(policy, sudoku, monkeypatch
     graded, said = validation.graded, {1: {}, 2: {}}
 
     def spy(task, text, example):
-        said[processes.world()][example["question"]] = text
+        said[distributed.world()][example["question"]] = text
         return graded(task, text, example)
 
     monkeypatch.setattr(validation, "graded", spy)
     for count, answers in said.items():
         for rank in range(count):
-            monkeypatch.setattr(processes, "world", lambda count=count: count)
-            monkeypatch.setattr(processes, "rank", lambda rank=rank: rank)
-            monkeypatch.setattr(processes, "add", lambda values: None)
+            monkeypatch.setattr(distributed, "world", lambda count=count: count)
+            monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+            monkeypatch.setattr(distributed, "add", lambda values: None)
             validation.accuracies(policy, sudoku, examples, settings, Seeds((0,)))
         assert len(answers) == len(examples) == 8
     assert said[1] == said[2]
@@ -172,13 +173,13 @@ def test_processes_with_other_parameters_are_named(monkeypatch):
     flipped = {"a": torch.ones(4, 3), "b": torch.zeros(3, 4)}
     flipped["b"].view(torch.int32)[1, 1] = 1
     swapped = {"a": torch.zeros(4, 3), "b": torch.ones(3, 4)}
-    monkeypatch.setattr(processes, "world", lambda: 3)
+    monkeypatch.setattr(distributed, "world", lambda: 3)
     for other in (named, flipped, swapped):
         sums = []
-        monkeypatch.setattr(processes, "values", lambda value, sums=sums: (sums.append(value), [value] * 3)[1])
+        monkeypatch.setattr(distributed, "values", lambda value, sums=sums: (sums.append(value), [value] * 3)[1])
         check_equal(other, "run", 8)
         check_equal(named, "run", 8)
-        monkeypatch.setattr(processes, "values", lambda value, sums=sums: [value, value, sums[0]])
+        monkeypatch.setattr(distributed, "values", lambda value, sums=sums: [value, value, sums[0]])
         if other is named:
             check_equal(named, "run", 8)
             continue
@@ -214,8 +215,8 @@ def test_a_device_that_cannot_reach_the_others_is_found_before_models_are_read(f
 
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setattr(processes, "world", lambda: 2)
-    monkeypatch.setattr(processes.distributed, "init_process_group", lambda *args, **options: None)
-    monkeypatch.setattr(processes.distributed, "all_reduce", reduce)
-    with pytest.raises(InputError, match=said), processes.joined():
+    monkeypatch.setattr(distributed, "world", lambda: 2)
+    monkeypatch.setattr(distributed.distributed, "init_process_group", lambda *args, **options: None)
+    monkeypatch.setattr(distributed.distributed, "all_reduce", reduce)
+    with pytest.raises(InputError, match=said), distributed.joined():
         pytest.fail("the processes work without each other")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from test_training import trainer
 
-from unmask.progress import Progress
+from unmask.common.progress import Progress
 from unmask.samplers.decode import decode
 
 

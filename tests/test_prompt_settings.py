@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from unmask import methods, rollout, tasks
+from unmask.common.seeding import Seeds
 from unmask.grid import expand
 from unmask.mistakes import ConfigError
 from unmask.rollout import RolloutSettings, as_rollouts, posed, roll_out
-from unmask.seeding import Seeds
 from unmask.tasks import without_prefill
 from unmask.trainer import Trainer
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from unmask import manifest as manifests
+from unmask.common import manifest as manifests
+from unmask.common.manifest import git_state, signed
+from unmask.common.provenance import code_of, differing
 from unmask.grid import expand
-from unmask.manifest import git_state, signed
 from unmask.overwriting import endangered, lost
-from unmask.provenance import code_of, differing
 
 ROOT = Path(__file__).parents[1]
 NAME = "dmpo/sudoku/default/seed-0"

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from unmask.manifest import signed
+from unmask.common.manifest import signed
 
 STEP = Path(__file__).parents[1] / "src" / "publish_results.py"
 MANIFEST = {

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from unmask import published, tables
-from unmask.files import InputError
+from unmask.common.errors import InputError
 from unmask.grid import expand
 from unmask.protocol import Protocol
 from unmask.published_tests import EVALUATIONS, PROBLEMS

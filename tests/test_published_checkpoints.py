@@ -8,14 +8,14 @@ from published_checkpoints import kinds, load, write_checkpoint, write_puzzle_ch
 from safetensors.torch import load_file
 
 from unmask import methods
+from unmask.common.errors import InputError
+from unmask.common.seeding import Seeds
 from unmask.evaluate import evaluate
-from unmask.files import InputError
 from unmask.grid import expand
 from unmask.kept import Kept
 from unmask.likelihood import mean_field, token_log_probs
 from unmask.models.policy import Policy
 from unmask.rollout import RolloutSettings, roll_out
-from unmask.seeding import Seeds
 from unmask.spec import ModelSpec
 from unmask.trainer import Trainer
 

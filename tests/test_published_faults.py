@@ -7,7 +7,7 @@ import torch
 from published_checkpoints import change_json, write_checkpoint
 from safetensors.torch import load_file, save_file
 
-from unmask.files import InputError
+from unmask.common.errors import InputError
 from unmask.models.policy import Policy
 from unmask.models.published import check_checkpoint
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from unmask.common.manifest import signed
 from unmask.grid import expand
-from unmask.manifest import signed
 from unmask.readiness import FETCHED, idle_gpus, lacking
 from unmask.targets import Asked, asked, unknown_targets
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from unmask import rewarded
-from unmask.files import InputError
+from unmask.common.errors import InputError
 from unmask.grid import ConfigError, expand
 from unmask.rewarded import REWARDS, task_with
 from unmask.scoring import released

@@ -13,7 +13,7 @@ import torch
 from small_trainer import small_trainer
 
 from unmask import rollout
-from unmask.seeding import Seeds
+from unmask.common.seeding import Seeds
 
 TRAINING = {
     "buffers": 2,

@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from unmask.data import write_rows
+from unmask.common.manifest import signed
+from unmask.common.parquet import write_rows
 from unmask.grid import expand
-from unmask.manifest import signed
 from unmask.report import markdown
 from unmask.run_browser import changed, curve
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from unmask.common.checksums import verify_checksums
+from unmask.common.manifest import read_manifest, signed
 from unmask.grid import expand
-from unmask.manifest import read_manifest, signed
-from unmask.seal import check_seal
 
 ROOT = Path(__file__).parents[1]
 RUN = "results/smoke/runs/dmpo/sudoku/default/seed-0"
@@ -161,7 +161,7 @@ def test_a_failed_job_leaves_the_old_adapter_and_is_repeated(copy, monkeypatch):
     weights.write_bytes(whole[:-1])
     code, output = snakemake(copy, f"{RUN}/adapter", change=change)
     assert code != 0, output
-    check_seal(copy / RUN / "adapter")
+    verify_checksums(copy / RUN / "adapter")
     assert read_manifest(copy / RUN / "manifest.json")["spec"] == expand(configuration()).runs[RUN[19:]].digest
     weights.write_bytes(whole)
     assert jobs(copy, change)["train_policy"] == 1  # Snakemake has noted the new parameters, and is not believed

@@ -8,13 +8,13 @@ import torch
 from every_method import COUPLED
 from small_trainer import small_trainer
 
+from unmask.common.errors import InputError
+from unmask.common.seeding import Seeds
 from unmask.exact import TabularModel
 from unmask.exact_training import Loop, train
-from unmask.files import InputError
 from unmask.methods import Method
 from unmask.methods.coupled_grpo import CoupledGrpo
 from unmask.row_checks import check_losses, check_rows
-from unmask.seeding import Seeds
 
 EIGHT = torch.zeros(8)
 

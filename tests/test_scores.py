@@ -176,7 +176,7 @@ def test_figures_are_drawn_from_planted_numbers(scores):
 
 
 def test_labels_leave_out_what_all_variants_share():
-    from unmask.names import without_common
+    from unmask.common.catalogue import without_common
 
     assert without_common(["sampler~adaptive", "learn~joint+sampler~adaptive"]) == ["default", "learn~joint"]
     assert without_common(["default", "learn~joint+sampler~adaptive"]) == ["default", "learn~joint+sampler~adaptive"]

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from unmask.checkpoint import Checkpoint
-from unmask.files import InputError
+from unmask.common.checksums import write_checksums
+from unmask.common.errors import InputError
 from unmask.grid import expand
 from unmask.mistakes import ConfigError
 from unmask.models.policy import Policy
-from unmask.seal import seal
 
 ROOT = Path(__file__).parents[1]
 NAMES = ["a b", "a'b", 'a"b', "a;b", "$(touch x)", "`x`", "a|b", "a&b", "a>b", "a*", "{a}", "..", "../a", "a/b", "/a",
@@ -123,7 +123,7 @@ class Bomb:
 def test_a_checkpoint_with_code_in_it_is_damaged_and_the_code_does_not_run(tmp_path, capsys):
     Checkpoint(1, {"a": torch.zeros(1)}, {}, {}, [], {}, {}).save(tmp_path, "x")
     torch.save({"state": Bomb(tmp_path / "went-off")}, tmp_path / "step-000001/optimizer.safetensors")
-    seal(tmp_path / "step-000001")
+    write_checksums(tmp_path / "step-000001")
     assert Checkpoint.newest(tmp_path, "x") is None
     assert "damaged" in capsys.readouterr().out
     assert not (tmp_path / "went-off").exists()
@@ -136,7 +136,7 @@ def test_an_adapter_with_code_in_it_is_refused_and_the_code_does_not_run(policy,
     policy.save(tmp_path / "adapter")
     (tmp_path / "adapter/adapter_model.safetensors").unlink()
     torch.save({"a": Bomb(tmp_path / "went-off")}, tmp_path / "adapter/adapter_model.bin")
-    seal(tmp_path / "adapter")
+    write_checksums(tmp_path / "adapter")
     with pytest.raises(InputError, match=r"adapter: its weights are pickle files \(adapter_model.bin\)"):
         Policy.load(tmp_path / "weights", tmp_path / "adapter", device="cpu")
     assert not (tmp_path / "went-off").exists()

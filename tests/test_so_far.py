@@ -11,9 +11,9 @@ import planted
 import pytest
 import yaml
 
-from unmask.data import write_rows
+from unmask.common.manifest import signed
+from unmask.common.parquet import write_rows
 from unmask.grid import expand
-from unmask.manifest import signed
 from unmask.scores import RUN
 from unmask.so_far import find
 

@@ -11,9 +11,10 @@ import pandas as pd
 import pytest
 
 from unmask.boards import is_unique
-from unmask.data import read_examples
+from unmask.common.checksums import sha256
+from unmask.common.errors import TransientError
+from unmask.common.parquet import read_examples
 from unmask.data_files import SUFFIXES, source_file
-from unmask.files import TransientError, sha256
 from unmask.grid import expand
 from unmask.grid.content import with_content
 from unmask.sources import READERS, column, cut_off, file_rows, load_rows, local_files

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from unmask import comparisons
-from unmask.files import InputError
+from unmask.common.errors import InputError
 from unmask.statistics import holm, mcnemar, over_seeds, over_seeds_and_examples, paired_interval, standard_error
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from unmask.data import read_examples, write_rows
+from unmask.common.parquet import read_examples, write_rows
 from unmask.spec import DataSpec
 from unmask.tasks import load
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from unmask.files import InputError
+from unmask.common.errors import InputError
 from unmask.prompts import pose
 from unmask.tasks import load
 

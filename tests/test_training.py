@@ -108,10 +108,10 @@ def test_the_head_is_clipped_on_its_own():
 
 
 def test_a_base_outside_its_gate_fails_and_says_what_to_change(policy, sudoku, grid):
+    from unmask.common.errors import InputError
+    from unmask.common.seeding import Seeds
     from unmask.config.models import Pretraining
-    from unmask.files import InputError
     from unmask.pretrain import Lesson, pretrain
-    from unmask.seeding import Seeds
 
     model = next(spec for spec in grid.models.values() if spec.task == "sudoku")
     settings = Pretraining(**{**model.settings["pretraining"], "gate": [0.9, 1.0]})

@@ -13,11 +13,11 @@ import torch
 from published_checkpoints import write_checkpoint
 from safetensors import safe_open
 
-from unmask import seal as sealing
-from unmask.files import InputError
+from unmask.common import checksums as sealing
+from unmask.common.checksums import MEMORY, SUMS, VERIFY, fingerprint, verify_checksums, write_checksums
+from unmask.common.errors import InputError
 from unmask.models import published
 from unmask.models.policy import Policy
-from unmask.seal import MEMORY, SUMS, VERIFY, check_seal, fingerprint, seal
 
 OLD = 1_700_000_000
 
@@ -31,7 +31,7 @@ def model(tmp_path, monkeypatch):
     for file in (tmp_path / "hub").iterdir():
         os.utime(file, (OLD, OLD))
         (tmp_path / "weights" / file.name).symlink_to(file)
-    seal(tmp_path / "weights")
+    write_checksums(tmp_path / "weights")
     return tmp_path / "weights"
 
 
@@ -54,23 +54,23 @@ def names(folder):
 
 def test_a_file_is_hashed_when_sealed_and_not_again(model, hashed):
     for _ in range(2):
-        check_seal(model, remember=True)
+        verify_checksums(model, remember=True)
     assert not hashed
-    check_seal(model)  # for adapters and checkpoints nothing is remembered
+    verify_checksums(model)  # for adapters and checkpoints nothing is remembered
     assert hashed == dict.fromkeys(names(model), 1)
 
 
 def test_without_the_memory_a_file_is_hashed_once_and_remembered(model, hashed):
     (model / MEMORY).unlink()
     for _ in range(3):
-        check_seal(model, remember=True)
+        verify_checksums(model, remember=True)
     assert hashed == dict.fromkeys(names(model), 1)
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"config.json": 1}', '{"config.json": {"stamp": {}}}'])
 def test_a_memory_that_cannot_be_read_is_no_memory(content, model, hashed):
     (model / MEMORY).write_text(content)
-    check_seal(model, remember=True)
+    verify_checksums(model, remember=True)
     assert hashed == dict.fromkeys(names(model), 1)
     assert json.loads((model / MEMORY).read_text()).keys() == names(model)
 
@@ -88,7 +88,7 @@ def test_a_changed_file_is_found_in_spite_of_the_memory(model, hashed):
     flip((model / shard).resolve())
     for _ in range(2):  # a wrong hash is not remembered
         with pytest.raises(InputError, match=rf"{shard}: not as recorded in {SUMS}"):
-            check_seal(model, remember=True)
+            verify_checksums(model, remember=True)
     assert hashed == {shard: 2}
 
 
@@ -101,16 +101,16 @@ def test_a_link_to_another_file_of_that_size_and_time_is_found(model, tmp_path):
     shard.unlink()
     shard.symlink_to(other)
     with pytest.raises(InputError, match=shard.name):
-        check_seal(model, remember=True)
+        verify_checksums(model, remember=True)
 
 
 def test_a_bit_that_flips_at_the_same_time_stamp_is_found_by_the_full_check(model, monkeypatch):
     shard = (model / "model-00002-of-00002.safetensors").resolve()
     flip(shard, keep_time=True)
-    check_seal(model, remember=True)  # as said in docs/reliability.md
+    verify_checksums(model, remember=True)  # as said in docs/reliability.md
     monkeypatch.setenv(VERIFY, "full")
     with pytest.raises(InputError, match=shard.name):
-        check_seal(model, remember=True)
+        verify_checksums(model, remember=True)
 
 
 def test_a_file_that_has_just_changed_is_not_remembered(model):
@@ -118,17 +118,17 @@ def test_a_file_that_has_just_changed_is_not_remembered(model):
     fresh = (model / "config.json").resolve()
     content = fresh.read_bytes()
     fresh.write_bytes(content)
-    check_seal(model, remember=True)
+    verify_checksums(model, remember=True)
     assert json.loads((model / MEMORY).read_text()).keys() == names(model) - {"config.json"}
     flip(fresh)
     with pytest.raises(InputError, match=r"config\.json"):
-        check_seal(model, remember=True)
+        verify_checksums(model, remember=True)
 
 
 def test_small_files_are_not_remembered(model, monkeypatch):
     (model / MEMORY).unlink()
     monkeypatch.setattr(sealing, "LARGE", 16 * 2**20)
-    check_seal(model, remember=True)
+    verify_checksums(model, remember=True)
     assert not (model / MEMORY).exists()
 
 
@@ -139,7 +139,7 @@ def test_a_folder_that_cannot_be_written_is_checked_all_the_same(model, hashed, 
     (model / MEMORY).unlink()
     monkeypatch.setattr(sealing, "writing", refuse)
     for _ in range(2):
-        check_seal(model, remember=True)
+        verify_checksums(model, remember=True)
     assert hashed == dict.fromkeys(names(model), 2)
 
 

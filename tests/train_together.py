@@ -11,8 +11,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from unmask import methods, processes
-from unmask.data import read_examples
+from unmask import methods
+from unmask.common import distributed
+from unmask.common.parquet import read_examples
 from unmask.models.policy import Policy
 from unmask.spec import Run
 from unmask.tasks.sudoku import Sudoku
@@ -39,7 +40,7 @@ def train_all(folder: Path, out: Path) -> None:
     for spec in sorted(folder.glob("*.yaml")):
         run = Run.read(spec)
         policy = Policy.load(folder / "weights")
-        if os.environ.get("UNMASK_NAN") == str(processes.rank()):
+        if os.environ.get("UNMASK_NAN") == str(distributed.rank()):
             spoil(policy.model)
         trainer = Trainer(
             run,
@@ -52,12 +53,12 @@ def train_all(folder: Path, out: Path) -> None:
             held_back=read_examples(folder / "validation.parquet"),
         )
         metrics = trainer.train()
-        if processes.rank() == 0:
+        if distributed.rank() == 0:
             numbers = torch.tensor([[v or 0.0 for k, v in row.items() if k != "seconds"] for row in metrics])
             values = {name: p.detach().contiguous() for name, p in trainer.policy.trainable().items()}
             save_file(values | {"metrics": numbers}, out / f"{spec.stem}.safetensors")
 
 
 if __name__ == "__main__":
-    with processes.joined():
+    with distributed.joined():
         train_all(Path(sys.argv[1]), Path(sys.argv[2]))

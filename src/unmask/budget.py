@@ -11,11 +11,11 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
+from unmask.common.manifest import read_manifest
+from unmask.common.parquet import read_rows
 from unmask.costs import evaluation_flops, hours, training_flops
-from unmask.data import read_rows
 from unmask.fitting import memory_by_phase
 from unmask.grid.work import Grid
-from unmask.manifest import read_manifest
 from unmask.models.shapes import Shape, shape_of
 from unmask.plan import Standing
 

@@ -21,9 +21,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from unmask import processes
-from unmask.files import remove, writing
-from unmask.seal import check_seal, seal, sealed
+from unmask.common import distributed
+from unmask.common.atomic import atomic_write, remove
+from unmask.common.checksums import sealed, verify_checksums, write_checksums
 
 # Exceptions that reading a truncated or altered checkpoint can raise.
 DAMAGE = (OSError, ValueError, KeyError, SafetensorError)
@@ -67,7 +67,7 @@ class Checkpoint:
         # Later checkpoints belong to a job that took over this run; they are not ours to remove.
         later = set(mine) - set(before)
 
-        with writing(folder / f"step-{self.step:06d}") as temporary:
+        with atomic_write(folder / f"step-{self.step:06d}") as temporary:
             temporary.mkdir(parents=True)
             linked = {}
             for name, tensors in self.tensors.items():
@@ -80,7 +80,7 @@ class Checkpoint:
                     save_file(tensors, file)
             state = {"step": self.step, "identity": identity, "metrics": self.metrics}
             (temporary / "state.json").write_text(json.dumps(state), encoding="utf-8")
-            seal(temporary, linked)
+            write_checksums(temporary, linked)
 
         # Only now, with the new checkpoint in place, so a kill at any point leaves at least one that is complete.
         for old in set(folders(folder)) - {folder / f"step-{self.step:06d}", *before[-1:], *later}:
@@ -93,12 +93,12 @@ class Checkpoint:
         Raises InputError or OSError if the disk cannot be read, because the checkpoint may be intact.
         """
         # Other nodes may see files late, so what looks damaged to them may be intact: only rank 0 removes anything.
-        first = processes.rank() == 0
+        first = distributed.rank() == 0
         for unfinished in folder.glob(".step-*.tmp") if first else ():
             remove(unfinished)
         for path in reversed(folders(folder)):
             try:
-                check_seal(path, fix="")
+                verify_checksums(path, fix="")
                 state = json.loads((path / "state.json").read_text(encoding="utf-8"))
                 if state["identity"] != identity:
                     print(f"{path}: written with other settings, data or base model; not resumed from", flush=True)

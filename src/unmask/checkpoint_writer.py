@@ -16,9 +16,9 @@ from types import TracebackType
 
 from torch import Tensor
 
-from unmask import processes
 from unmask.checkpoint import STEADY, Checkpoint
-from unmask.seal import sealed
+from unmask.common import distributed
+from unmask.common.checksums import sealed
 
 Seen = dict[str, tuple["weakref.ref[Tensor]", int]]  # by name: a tensor and its version, which counts in-place changes
 
@@ -42,11 +42,11 @@ class CheckpointWriter:
 
     def due(self) -> bool:
         """Return True if the next checkpoint is due by the clock of rank 0; always False on other ranks."""
-        return processes.rank() == 0 and time.monotonic() - self.last >= 60 * self.minutes
+        return distributed.rank() == 0 and time.monotonic() - self.last >= 60 * self.minutes
 
     def write(self, state: Checkpoint) -> None:
         """Start writing a checkpoint after waiting for the previous one. Does nothing except on rank 0."""
-        if processes.rank() > 0:
+        if distributed.rank() > 0:
             return
         self.finish()
         self.last = time.monotonic()

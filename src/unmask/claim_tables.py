@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from unmask.claims import Claim, Finding, Measure, judged
-from unmask.names import SAMPLERS, method_name, sampler_name, task_name
+from unmask.common.catalogue import SAMPLERS, method_name, sampler_name, task_name
 from unmask.statistics import Estimate
 
 # Added to the table where a base model has a single evaluation.

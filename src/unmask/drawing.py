@@ -17,8 +17,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import offset_copy
 
-from unmask.files import InputError, writing
-from unmask.names import method_colour, method_name, without_common
+from unmask.common.atomic import atomic_write
+from unmask.common.catalogue import method_colour, method_name, without_common
+from unmask.common.errors import InputError
 from unmask.scores import interval
 
 LONG = 30  # characters; longer labels would cover the next panel
@@ -42,7 +43,7 @@ def save(figure: Figure, path: Path) -> None:
     names = [text for ax in figure.axes for text in ax.texts]
     shown = [*figure.get_default_bbox_extra_artists(), *names]
     figure.savefig(drawn, format=path.suffix[1:], metadata=facts, bbox_extra_artists=shown)
-    with writing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(drawn.getvalue())
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from unmask.files import InputError
+from unmask.common.errors import InputError
 from unmask.mistakes.lines import problems
 
 

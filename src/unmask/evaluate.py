@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from unmask import processes
+from unmask.common import distributed
+from unmask.common.progress import Progress
+from unmask.common.seeding import Seeds
 from unmask.kept import Kept
 from unmask.models.policy import Policy
-from unmask.progress import Progress
 from unmask.rollout import pieces, respond
 from unmask.samplers.completions import Completions
-from unmask.seeding import Seeds
 from unmask.spec import EvaluationSpec, Run
 from unmask.tasks import Example, Task, graded
 
@@ -61,7 +61,7 @@ def evaluate(
 
     # Strided, so that slow samplers and long responses spread over all ranks.
     every = parts(spec, len(examples))
-    mine = every[processes.rank() :: processes.world()]
+    mine = every[distributed.rank() :: distributed.world()]
     missing = [part for part in mine if kept.read(part.name) is None]
     total, left, name = sum(map(len, mine)), sum(map(len, missing)), f"{run.name} {spec.name}"
     if left < total:
@@ -76,8 +76,8 @@ def evaluate(
         done += len(part) * part.length
 
     # Rank 0 reads the shards of all ranks, so it must not start before the last one is written.
-    processes.wait()
-    return kept.join(part.name for part in every) if processes.rank() == 0 else []
+    distributed.barrier()
+    return kept.join(part.name for part in every) if distributed.rank() == 0 else []
 
 
 def _evaluate_shard(

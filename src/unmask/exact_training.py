@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from unmask.common.seeding import Seeds
 from unmask.exact import TabularModel, index_of
 from unmask.methods import Method
 from unmask.models.policy import Policy
 from unmask.rollout import Rollouts
 from unmask.row_checks import check_losses
 from unmask.samplers.decode import decode
-from unmask.seeding import Seeds
 
 NO_END = -1  # end-of-text id that no token has
 

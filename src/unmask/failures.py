@@ -9,7 +9,7 @@ from typing import Protocol
 
 from tabulate import tabulate
 
-from unmask.files import REFUSED
+from unmask.common.errors import REFUSED
 
 WIDTH = 72  # characters of a log's last line
 

@@ -16,9 +16,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
+from unmask.common.catalogue import method_colour, method_name, sampler_kind, sampler_name, setting_name, task_name
+from unmask.common.errors import InputError
 from unmask.drawing import bars_of, heading, labels, line_of, means, panels
-from unmask.files import InputError
-from unmask.names import method_colour, method_name, sampler_kind, sampler_name, setting_name, task_name
 from unmask.scores import over_seeds
 from unmask.training_figures import (
     importance_ratios,

@@ -15,8 +15,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from unmask.data import DIGEST, checked, digest
-from unmask.files import InputError, TransientError, writing
+from unmask.common.atomic import atomic_write
+from unmask.common.errors import InputError, TransientError
+from unmask.common.parquet import DIGEST, checked, digest
 
 Row = dict[str, Any]
 
@@ -32,7 +33,7 @@ class Kept:
         """Write the rows of a finished shard."""
         table = pa.Table.from_pylist(rows)
         facts = {"identity": self.identity, DIGEST: digest(table)}
-        with writing(self._path(name)) as temporary:
+        with atomic_write(self._path(name)) as temporary:
             pq.write_table(table.replace_schema_metadata(facts), temporary)
 
     def read(self, name: str) -> list[Row] | None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from unmask.files import InputError
+from unmask.common.errors import InputError
+from unmask.common.manifest import read_manifest, seconds_of
+from unmask.common.provenance import differing
 from unmask.grid.work import Grid
-from unmask.manifest import read_manifest, seconds_of
-from unmask.provenance import differing
 from unmask.spec import Run
 
 SHOWN = 3  # differing settings named in a message

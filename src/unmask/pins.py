@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from unmask.files import InputError
+from unmask.common.errors import InputError
 
 COMMIT = re.compile("[0-9a-f]{40}")
 

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unmask import lock
-from unmask.files import InputError
-from unmask.manifest import read_manifest
-from unmask.provenance import differing
+from unmask.common import lock
+from unmask.common.errors import InputError
+from unmask.common.manifest import read_manifest
+from unmask.common.provenance import differing
 from unmask.spec import Run
 
 STATES = ("done", "stale", "running", "queued", "stopped", "to do")

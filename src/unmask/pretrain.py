@@ -23,12 +23,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from unmask.common.errors import InputError
+from unmask.common.progress import Progress
+from unmask.common.seeding import Seeds
 from unmask.config.models import Pretraining
-from unmask.files import InputError
 from unmask.models.policy import Policy
-from unmask.progress import Progress
 from unmask.rollout import posed, respond
-from unmask.seeding import Seeds
 from unmask.tasks import Example, Task, name_of, total_reward
 
 

@@ -12,7 +12,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from unmask.files import InputError
+from unmask.common.errors import InputError
 
 Messages = list[dict[str, str]]
 ANSWERS = ("answer", "solution", "reasoning", "difficulty")  # columns that reveal the answer; prompts may not use them

@@ -16,9 +16,9 @@ from typing import Annotated, Any, Literal
 import pandas as pd
 from pydantic import Field
 
+from unmask.common.catalogue import method_name, task_name
 from unmask.config.kinds import Block, Name, NonNegative
 from unmask.entries import read_entries
-from unmask.names import method_name, task_name
 from unmask.protocol import Protocol
 from unmask.published_tests import EVALUATIONS
 

@@ -11,11 +11,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from unmask.common.seeding import Seeds
 from unmask.methods import Rows
 from unmask.models.policy import Policy
 from unmask.objectives import clipped_loss, k3
 from unmask.rollout import Rollouts
-from unmask.seeding import Seeds
 
 Draw = Callable[[Rollouts, torch.Generator], Rows]
 Score = Callable[[nn.Module, Rollouts, Rows], Tensor]

@@ -9,11 +9,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+from unmask.common.errors import InputError
+from unmask.common.manifest import made_of
 from unmask.config.declared import question_fields
 from unmask.data_files import SUFFIXES, source_file
-from unmask.files import InputError
 from unmask.grid.work import Grid
-from unmask.manifest import made_of
 from unmask.mistakes.reading import block_at
 from unmask.prompts import read_template
 from unmask.released_prompts import PROMPTS, prompt_place

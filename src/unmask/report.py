@@ -15,7 +15,7 @@ from jinja2 import Environment
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-from unmask.files import InputError
+from unmask.common.errors import InputError
 from unmask.grid.work import Experiment
 
 SECTIONS = {

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from unmask.files import InputError
+from unmask.common.errors import InputError
 from unmask.scoring.generations import prompt_of, understood_records
 from unmask.scoring.golds import example_of
 from unmask.scoring.records import BrokenError

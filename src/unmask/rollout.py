@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unmask import processes
-from unmask.files import InputError
+from unmask.common import distributed
+from unmask.common.errors import InputError
+from unmask.common.progress import Progress
+from unmask.common.seeding import Seeds
 from unmask.models.policy import Policy
-from unmask.progress import Progress
 from unmask.samplers.completions import Completions
 from unmask.samplers.decode import arguments, decode
-from unmask.seeding import Seeds
 from unmask.tasks import Example, Task, graded, name_of, total_reward, without_prefill
 
 
@@ -80,7 +80,7 @@ class Rollouts:
 
     def parts(self) -> Iterator[slice]:
         """Yield slices of at most `rows_per_forward` rows that cover this process's share of the buffer."""
-        yield from pieces(processes.share(len(self)), self.rows_per_forward)
+        yield from pieces(distributed.local_slice(len(self)), self.rows_per_forward)
 
     def copies_at_once(self, copies: int) -> Iterator[slice]:
         """Yield slices of each row's masked copies, such that rows × copies in a pass is at most `rows_per_forward`."""
@@ -97,11 +97,11 @@ class Rollouts:
         for part in self.parts():
             made.append(function(self.part(part), *(x[part] for x in rows)))
             progress.show(sum(map(len, made)))
-        return processes.gather(torch.cat(made))
+        return distributed.gather(torch.cat(made))
 
     def progress(self, what: str) -> Progress:
         """Create a progress line for work on this process's share of the rows."""
-        rows = processes.share(len(self))
+        rows = distributed.local_slice(len(self))
         return Progress(self.name and f"{self.name}: {what}", rows.stop - rows.start, unit="responses", part=True)
 
 
@@ -139,7 +139,7 @@ def roll_out(policy: Policy, task: Task, examples: list[Example], settings: Roll
     # No dropout by default, so that the recorded probabilities are those of the policy itself. The released trainers of
     # d1 and DMPO sample with dropout.
     policy.model.train(settings.dropout)
-    share = processes.share(len(prompt))
+    share = distributed.local_slice(len(prompt))
     tokens = (share.stop - share.start) * settings.length
     progress = Progress(settings.name and f"{settings.name}: sampling", tokens, unit="tokens", part=True)
 
@@ -164,7 +164,7 @@ def roll_out(policy: Policy, task: Task, examples: list[Example], settings: Roll
             for rows in pieces(share, settings.rows_at_once or len(prompt))
         ]
     names = [f.name for f in fields(Completions)]
-    whole = Completions(*(processes.gather(torch.cat([getattr(part, name) for part in made])) for name in names))
+    whole = Completions(*(distributed.gather(torch.cat([getattr(part, name) for part in made])) for name in names))
     rollouts = _rewarded(policy, task, repeated, prompt, prompt_mask, whole, settings)
     return replace(rollouts, cut=cut) if settings.max_prompt_length else rollouts
 
@@ -233,7 +233,7 @@ def _prompts(
     cut = mask.sum(1) > longest if longest else torch.zeros(len(mask), dtype=torch.bool, device=mask.device)
     if cut.any():
         prompt, mask = prompt[:, -longest:], mask[:, -longest:]
-        if processes.rank() == 0:
+        if distributed.rank() == 0:
             said = f"{int(cut.sum())} of {len(cut)} prompts are longer than max_prompt_length, {longest} tokens"
             print(f"{settings.name}: {said}; they lose their beginning", flush=True)
     return prompt, mask if settings.mask_padding else torch.ones_like(mask), cut
@@ -249,7 +249,7 @@ def _rewarded(
     settings: RolloutSettings,
 ) -> Rollouts:
     # Every response is decoded to text and graded in one process only; the numbers are gathered below.
-    mine = processes.share(len(examples))
+    mine = distributed.local_slice(len(examples))
     pairs = list(zip(policy.judged(policy.texts(made.response[mine])), examples[mine], strict=True))
     device = prompt.device
     reward = torch.tensor([total_reward(task, *pair) for pair in pairs], dtype=torch.float32, device=device)
@@ -258,8 +258,8 @@ def _rewarded(
         prompt=prompt,
         prompt_mask=prompt_mask,
         **{f.name: getattr(made, f.name) for f in fields(made)},
-        reward=processes.gather(reward),
-        correct=processes.gather(correct),
+        reward=distributed.gather(reward),
+        correct=distributed.gather(correct),
         counted=counted_tokens(made.response, policy.eot),
         group_size=settings.group_size,
         buffer_rows=len(examples),

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from unmask.files import InputError
+from unmask.common.errors import InputError
 
 
 def check_rows(method: object, function: str, found: Any, count: int) -> dict[str, Tensor]:

@@ -8,10 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from unmask.data import read_csv, read_rows
+from unmask.common.catalogue import method_colour, setting_name
+from unmask.common.manifest import read_manifest, seconds_of
+from unmask.common.parquet import read_csv, read_rows
 from unmask.grid.work import Experiment, Grid
-from unmask.manifest import read_manifest, seconds_of
-from unmask.names import method_colour, setting_name
 from unmask.report import read
 from unmask.scores import read_metrics
 from unmask.spec import Run

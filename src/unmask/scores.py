@@ -20,8 +20,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from unmask.data import read_csv
-from unmask.files import InputError
+from unmask.common.errors import InputError
+from unmask.common.parquet import read_csv
 from unmask.spec import Run
 from unmask.statistics import problem_interval
 

@@ -7,7 +7,7 @@ from dataclasses import fields
 
 import torch
 
-from unmask.files import InputError
+from unmask.common.errors import InputError
 from unmask.models.policy import Policy
 from unmask.rollout import Rollouts, RolloutSettings, counted_tokens
 from unmask.samplers.completions import Completions

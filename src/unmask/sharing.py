@@ -7,9 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-from unmask import processes
+from unmask.common import distributed
+from unmask.common.errors import InputError, TransientError
 from unmask.config.training import Training
-from unmask.files import InputError, TransientError
 
 
 def check_shares(settings: Training, count: int) -> None:
@@ -26,14 +26,14 @@ def check_shares(settings: Training, count: int) -> None:
 
 def check_equal(parameters: dict[str, Tensor], run: str, update: int) -> None:
     """Raise TransientError on every rank unless all hold the same parameters, bit for bit."""
-    if processes.world() == 1:
+    if distributed.world() == 1:
         return
 
     # A checksum over the bits as integers: exact in any order of summation, and one number to gather per rank.
     # Weights by position make it depend on which parameter holds which values.
     sums = [p.detach().contiguous().view(torch.int32).sum(dtype=torch.int64) for p in parameters.values()]
     weights = torch.arange(1, len(sums) + 1, device=sums[0].device)
-    found = processes.values(int((torch.stack(sums) * weights).sum()))
+    found = distributed.values(int((torch.stack(sums) * weights).sum()))
     if wrong := [rank for rank, value in enumerate(found) if value != found[0]]:
         raise TransientError(
             f"{run}: after update {update} the trained parameters of process {', '.join(map(str, wrong))} differ "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from unmask.files import InputError
+from unmask.common.errors import InputError
 
 MOST_SKIPPED = 5  # in a row; then the run stops
 SPOILT = "spoilt"  # subfolder of the checkpoints that holds the state at the stop

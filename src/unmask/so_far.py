@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from unmask.files import InputError
+from unmask.common.catalogue import method_name, task_name
+from unmask.common.errors import InputError
+from unmask.common.manifest import made_of, read_manifest
 from unmask.grid.work import Grid
-from unmask.manifest import made_of, read_manifest
-from unmask.names import method_name, task_name
 from unmask.spec import Run
 
 

@@ -18,8 +18,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from unmask.common.checksums import sha256
+from unmask.common.errors import TransientError
 from unmask.data_files import source_file
-from unmask.files import TransientError, sha256
 
 Row = dict[str, Any]
 Made = TypeVar("Made")

@@ -16,7 +16,8 @@ from typing import Any, Self
 
 import yaml
 
-from unmask.files import InputError, writing
+from unmask.common.atomic import atomic_write
+from unmask.common.errors import InputError
 
 NUMBERS = ("dtype", "quantisation")  # settings that decide the number format of the base model's weights
 
@@ -42,7 +43,7 @@ class Spec:
 
     def write(self, path: Path) -> None:
         """Write spec.yaml atomically."""
-        with writing(path) as temporary:
+        with atomic_write(path) as temporary:
             values = self.values() | {"digest": self.digest}
             temporary.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), encoding="utf-8")
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from unmask.names import method_name, sampler_name, task_name
+from unmask.common.catalogue import method_name, sampler_name, task_name
 from unmask.protocol import Protocol
 from unmask.published import apart, join_published
 from unmask.scores import PROTOCOLS, over_seeds, steps_over_seeds

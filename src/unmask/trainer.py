@@ -19,20 +19,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unmask import processes
 from unmask.checkpoint import Checkpoint, dotted, moments, restore_moments, undotted
 from unmask.checkpoint_writer import CheckpointWriter
+from unmask.common import distributed
+from unmask.common.errors import TransientError
+from unmask.common.progress import Progress
+from unmask.common.seeding import Seeds
 from unmask.compute import Compute
 from unmask.config.training import Training
-from unmask.files import TransientError
 from unmask.methods import Method, Rows
 from unmask.models.policy import Policy
 from unmask.optimizer import adamw, clip, schedule, set_rates
 from unmask.preemption import Preempted
-from unmask.progress import Progress
 from unmask.rollout import Rollouts, RolloutSettings
 from unmask.row_checks import check_losses, check_rows
-from unmask.seeding import Seeds
 from unmask.sharing import check_equal, check_shares
 from unmask.skipping import MOST_SKIPPED, SPOILT, given_up, skipped_in_a_row
 from unmask.spec import Run
@@ -57,7 +57,7 @@ class Trainer:
 
     def __post_init__(self) -> None:
         self.settings = Training(**self.run.training)
-        check_shares(self.settings, processes.world())
+        check_shares(self.settings, distributed.world())
         self.seeds = Seeds(("train", self.run.seed))
         self.updates = self.settings.buffers * self.settings.updates_per_buffer
         self.metrics: list[dict[str, Any]] = []
@@ -95,7 +95,7 @@ class Trainer:
         """Run all remaining updates."""
         s = self.settings
         start, rollouts, fixed = self._resume(parameters, optimizer)
-        done = self.metrics[-1]["flops"] if self.metrics and processes.rank() == 0 else 0.0
+        done = self.metrics[-1]["flops"] if self.metrics and distributed.rank() == 0 else 0.0
         compute = Compute(self.policy.model, done)
         progress = Progress(self.run.name, self.updates, start)
         for update in range(start, self.updates):
@@ -111,7 +111,7 @@ class Trainer:
             if s.reference_sync and (update + 1) % s.reference_sync == 0:
                 self.policy.set_reference(s.reference_mix)  # `fixed` of the current buffer keeps the old reference
             row |= self._validate(update + 1)
-            row["flops"] = processes.total(compute.flops)  # cumulative over the run, rollouts and validation included
+            row["flops"] = distributed.total(compute.flops)  # cumulative over the run, rollouts and validation included
             row["seconds"] = round(time.monotonic() - began, 3)
             self.metrics.append(row)
             progress.show(update + 1, reward=row["reward"], loss=row["loss"])
@@ -122,14 +122,14 @@ class Trainer:
                 raise given_up(self.run.name, update + 1, self.folder)
 
             # All ranks must agree, or one would wait in a collective that the others never enter.
-            stop, due = processes.any_of(self.asked_to_stop(), self.writer.due())
+            stop, due = distributed.any_rank(self.asked_to_stop(), self.writer.due())
             stop = stop and update + 1 < self.updates
             if stop or due:
                 self.writer.write(self._state(update + 1, parameters, optimizer, rollouts, fixed))
             if stop:
                 self.writer.finish()
                 # torchrun ends all ranks once one exits with an error code, so none may exit while rank 0 still writes.
-                processes.wait()
+                distributed.barrier()
                 print(f"{self.run.name}: stopped by a signal after update {update + 1}; the next start resumes there")
                 raise Preempted
         check_equal(parameters, self.run.name, self.updates)
@@ -137,7 +137,7 @@ class Trainer:
     def _fill(self, buffer: int, seeds: Seeds) -> tuple[Rollouts, Rows]:
         """Collect a new buffer; return it with the rows that stay fixed over its updates."""
         s = self.settings
-        torch.manual_seed(seeds.number("dropout") + processes.rank())
+        torch.manual_seed(seeds.number("dropout") + distributed.rank())
         # Set the mode before each phase, whatever the previous one left: log-probabilities are those of the policy
         # without dropout, unless `rollout_dropout` reproduces the released code.
         self.policy.model.train(s.rollout_dropout)
@@ -160,7 +160,7 @@ class Trainer:
         """Take one optimiser step; return its row of metrics."""
         inner = update % self.settings.updates_per_buffer
         seeds = self.seeds.child("update", update)
-        torch.manual_seed(seeds.number("dropout") + processes.rank())
+        torch.manual_seed(seeds.number("dropout") + distributed.rank())
         self.policy.model.train(self.settings.rollout_dropout)  # as for `prepare`: log-probabilities without dropout
         with self.policy.narrowed():
             fresh = self.method.refresh(self.policy, rollouts, fixed, inner, seeds)
@@ -179,10 +179,10 @@ class Trainer:
                 rows.sum().backward()
                 for key, value in {"loss": rows, **metrics}.items():
                     sums[key] = sums.get(key, 0.0) + value.detach().sum()
-            progress.show(part.stop - processes.share(len(rollouts)).start)
+            progress.show(part.stop - distributed.local_slice(len(rollouts)).start)
 
         # Clip after the all-reduce: the norm is that of the full gradient and the step is the same on every rank.
-        processes.add([p.grad for p in parameters.values() if p.grad is not None] + list(sums.values()))
+        distributed.add([p.grad for p in parameters.values() if p.grad is not None] + list(sums.values()))
         norms = clip(parameters, self.settings.gradient_clip)
         set_rates(optimizer, schedule(update, self.updates, self.settings))
 
@@ -268,19 +268,19 @@ class Trainer:
     def _spoilt(self, state: Checkpoint) -> None:
         """Save the state for inspection; the other ranks wait, because torchrun ends all once one fails."""
         self.writer.finish()
-        if processes.rank() == 0:
+        if distributed.rank() == 0:
             state.on_host().save(self.folder / SPOILT, self.identity)
-        processes.wait()
+        distributed.barrier()
 
     def _resume(self, parameters: Rows, optimizer: torch.optim.Optimizer) -> tuple[int, Any, Any]:
         """Restore the newest checkpoint; return (updates done, current buffer, its fixed rows).
 
         Returns (0, None, None) if there is no checkpoint. Raises TransientError if ranks find different ones.
         """
-        with processes.in_turn():  # rank 0 goes first and removes damaged checkpoints
+        with distributed.rank0_first():  # rank 0 goes first and removes damaged checkpoints
             state = Checkpoint.newest(self.folder, self.identity, self.policy.model.device)
         # On a network file system a node may see files late; resuming from different steps would diverge silently.
-        if not processes.same(state.step if state else 0):
+        if not distributed.same(state.step if state else 0):
             raise TransientError(
                 f"{self.folder}: processes see different checkpoints; wait for the shared disk and start again"
             )

@@ -13,9 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from unmask.common.catalogue import method_name, task_name
+from unmask.common.errors import InputError
 from unmask.drawing import heading, labels, line_of, means, panels, plt
-from unmask.files import InputError
-from unmask.names import method_name, task_name
 
 End = tuple[float, float, str, str]  # x and y of a line's end, its method and variant
 BIN = "weight_from_"  # prefix of metrics columns with the share of weights in a bin; its lower edge follows

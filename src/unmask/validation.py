@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unmask import processes
+from unmask.common import distributed
+from unmask.common.progress import Progress
+from unmask.common.seeding import Seeds
 from unmask.models.policy import Policy
-from unmask.progress import Progress
 from unmask.rollout import RolloutSettings, pieces, respond
-from unmask.seeding import Seeds
 from unmask.tasks import Example, Task, graded
 
 
@@ -66,7 +66,7 @@ def accuracies(
     """
     # As in rollouts, each batch has its own random stream: even greedy decoding is random if the sampler's order is.
     parts = list(pieces(slice(0, len(examples)), settings.rows_at_once or len(examples)))
-    mine = parts[processes.rank() :: processes.world()]
+    mine = parts[distributed.rank() :: distributed.world()]
     tokens = sum(part.stop - part.start for part in mine) * settings.length
     progress, done = Progress(settings.name and f"{settings.name}: validation", tokens, unit="tokens", part=True), 0
 
@@ -89,7 +89,7 @@ def accuracies(
         for grade in grades:
             sums += torch.tensor([grade.published * grade.points, grade.points, grade.strict], dtype=torch.float64)
 
-    processes.add([sums])
+    distributed.add([sums])
     right, points, strict = sums.tolist()
     # A share times its points is an integer only up to rounding, and the order of the sum depends on the world size.
     # Rounding off the last digits keeps ties exact, so every world size selects the same policy.

@@ -11,7 +11,7 @@ from typing import Any
 
 from facts.effective import TASKS, Place, Settings, effective_settings, load_facts, places
 
-from unmask.files import writing
+from unmask.common.atomic import atomic_write
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "fidelity.md"
 MARKERS = "<!-- tables: written by make fidelity -->", "<!-- end of the tables -->"
@@ -125,5 +125,5 @@ def rendered() -> str:
 
 if __name__ == "__main__":
     text = rendered()
-    with writing(DOCUMENT) as temporary:
+    with atomic_write(DOCUMENT) as temporary:
         temporary.write_text(text, encoding="utf-8")

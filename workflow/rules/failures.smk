@@ -4,7 +4,7 @@ from pathlib import Path
 
 from snakemake.jobs import Job
 from unmask.failures import table
-from unmask.files import refused
+from unmask.common.errors import refused
 
 
 def refusals():

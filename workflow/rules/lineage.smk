@@ -15,8 +15,8 @@ from types import SimpleNamespace
 
 from snakemake.io import IOFile
 from snakemake.persistence import FileBackupMixin
-from unmask.files import InputError
-from unmask.manifest import made_of, read_manifest
+from unmask.common.errors import InputError
+from unmask.common.manifest import made_of, read_manifest
 from unmask.spec import digest_of, joined
 
 # Outputs marked `update` stay in place until their step replaces them atomically. Snakemake would back each up before

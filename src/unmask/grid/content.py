@@ -6,8 +6,8 @@ import functools
 from pathlib import Path
 from typing import Any
 
+from unmask.common.checksums import sha256
 from unmask.data_files import source_file
-from unmask.files import sha256
 
 
 def with_content(settings: dict[str, Any]) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from unmask.common.seeding import Seeds
 from unmask.models.policy import Policy
 from unmask.rollout import Rollouts, RolloutSettings, roll_out
-from unmask.seeding import Seeds
 from unmask.tasks import Example, Task
 
 Rows = dict[str, Tensor]  # named tensors whose first axis runs over the responses of a buffer

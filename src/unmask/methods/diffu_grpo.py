@@ -12,6 +12,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from unmask.common.seeding import Seeds
 from unmask.config.kinds import Count, NonNegative, Positive, Share, Whole
 from unmask.likelihood import draw_prompt_drop, mean_field
 from unmask.methods import Method, Rows
@@ -19,7 +20,6 @@ from unmask.models.policy import Policy
 from unmask.objectives import group_advantages
 from unmask.ratios import at_micro_step, at_update, prepare_ratios, ratio_loss
 from unmask.rollout import Rollouts
-from unmask.seeding import Seeds
 
 
 @dataclass(frozen=True)

@@ -15,20 +15,13 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from unmask.common.seeding import Seeds
 from unmask.config.kinds import NonNegative, Pairs, Positive, Share, Whole
 from unmask.likelihood import Copies, denoising, draw_copies, elbo, trajectory
 from unmask.methods import Method, Rows
 from unmask.models.policy import Policy
-from unmask.objectives import (
-    binned,
-    coefficient_for,
-    effective_sample_size,
-    group_advantages,
-    group_softmax,
-    wddo_loss,
-)
+from unmask.objectives import binned, coefficient_for, effective_sample_size, group_advantages, group_softmax, wddo_loss
 from unmask.rollout import Rollouts
-from unmask.seeding import Seeds
 
 LOGGED = "logged."  # prefix of tensors [B] that are only averaged into the metrics
 

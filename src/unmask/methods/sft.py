@@ -14,14 +14,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from unmask import processes
+from unmask.common import distributed
+from unmask.common.errors import InputError
+from unmask.common.seeding import Seeds
 from unmask.config.kinds import Share
-from unmask.files import InputError
 from unmask.likelihood import Copies, denoising
 from unmask.methods import Method, Rows
 from unmask.models.policy import Policy
 from unmask.rollout import Rollouts, RolloutSettings, as_rollouts
-from unmask.seeding import Seeds
 from unmask.sequences import as_sequences, conversation
 from unmask.tasks import Corpus, Example, Task, name_of
 
@@ -64,7 +64,7 @@ class Sft(Method):
         )
         if not found:
             raise InputError(f"{said}. Increase methods.sft.generation_length or train on a corpus")
-        if processes.rank() == 0:
+        if distributed.rank() == 0:
             print(f"{said}. They are left out.", flush=True)
         return found
 

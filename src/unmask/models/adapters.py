@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unmask.files import InputError
+from unmask.common.errors import InputError
 from unmask.models.layouts import llada_name, read_json
 from unmask.models.llada import LladaForMaskedDiffusion
 

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from unmask.files import InputError
+from unmask.common.errors import InputError
 
 # Weights, configuration and tokenizer. Pickle files and code are never fetched, because neither is ever run.
 FILES = ("*.safetensors", "*.json", "*.jinja", "merges.txt")

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from huggingface_hub.errors import StrictDataclassError
 
-from unmask.files import InputError
+from unmask.common.errors import InputError
 from unmask.models.dream import DreamForMaskedDiffusion
 from unmask.models.llada import LladaConfig, LladaForMaskedDiffusion
 from unmask.models.shapes import LLADA_KEYS

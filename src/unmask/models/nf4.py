@@ -12,7 +12,7 @@ import importlib.util
 import torch
 from torch import Tensor, nn
 
-from unmask.files import InputError
+from unmask.common.errors import InputError
 from unmask.models.llada import LladaForMaskedDiffusion
 
 

@@ -20,15 +20,15 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 from transformers.utils import logging
 
-from unmask import processes
 from unmask.adaptive import ThresholdHead
-from unmask.files import InputError
+from unmask.common import distributed
+from unmask.common.checksums import write_checksums
+from unmask.common.end_tokens import END, END_OF_TEXT
+from unmask.common.errors import InputError
 from unmask.models.adapters import add_fresh, load_adapter, multiply_in_the_bases_type, save_joined
 from unmask.models.llada import LladaForMaskedDiffusion
 from unmask.models.nf4 import check_nf4, quantise
 from unmask.models.published import check_trained, load_model, load_tokenizer
-from unmask.scoring.extraction import END, END_OF_TEXT
-from unmask.seal import seal
 
 logging.disable_progress_bar()
 warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)  # PEFT's own call
@@ -66,9 +66,9 @@ class Policy:
         """
         if quantisation == "nf4":
             check_nf4(needs_gpu=device is None)
-        device = torch.device(device or processes.device())
+        device = torch.device(device or distributed.device())
         if device == torch.device("cuda"):
-            device = processes.device()  # with an index: safetensors takes plain "cuda" for GPU 0
+            device = distributed.device()  # with an index: safetensors takes plain "cuda" for GPU 0
         if dtype == "auto":
             dtype = "bfloat16" if device.type == "cuda" else "float32"
 
@@ -248,7 +248,7 @@ class Policy:
             self.head.save(folder)
         if card:
             (folder / "README.md").write_text(card, encoding="utf-8")
-        seal(folder)
+        write_checksums(folder)
 
     @property
     def eot(self) -> int:

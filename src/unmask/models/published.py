@@ -13,11 +13,11 @@ from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedTokenizerFast
 from transformers.models.qwen2.tokenization_qwen2 import Qwen2Tokenizer
 
-from unmask import processes
-from unmask.files import InputError
+from unmask.common import distributed
+from unmask.common.checksums import SUMS, verify_checksums
+from unmask.common.errors import InputError
 from unmask.models.layouts import Layout, read_json
 from unmask.models.llada import LladaConfig, LladaForMaskedDiffusion
-from unmask.seal import SUMS, check_seal
 
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 PICKLES = {".bin", ".pt", ".pth", ".ckpt"}
@@ -70,9 +70,9 @@ def check_base(folder: Path) -> None:
 
     Call in every process of the job before the model is loaded: local rank 0 hashes the files, the others wait.
     """
-    if processes.local_rank() == 0:
-        check_seal(Path(folder), remember=True)
-    processes.wait()
+    if distributed.local_rank() == 0:
+        verify_checksums(Path(folder), remember=True)
+    distributed.barrier()
 
 
 def check_trained(folder: Path) -> None:
@@ -89,7 +89,7 @@ def check_trained(folder: Path) -> None:
     if foreign and not (folder / SUMS).exists():
         print(f"{folder}: no {SUMS}, so treated as trained elsewhere: only names, shapes and values are checked")
         return
-    check_seal(folder)
+    verify_checksums(folder)
 
 
 def load_tokenizer(folder: Path, config: LladaConfig) -> PreTrainedTokenizerFast:

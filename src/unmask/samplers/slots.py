@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from unmask.files import InputError
+from unmask.common.errors import InputError
 from unmask.samplers.completions import Completions
 from unmask.samplers.queue import Queue
 

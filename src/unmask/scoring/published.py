@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 
+from unmask.common.end_tokens import END
 from unmask.scoring import Verdict
 from unmask.scoring.arithmetic import evaluate, integers
-from unmask.scoring.extraction import END, answer_text, boxed_terse, cut, last_box, simple_boxes
+from unmask.scoring.extraction import answer_text, boxed_terse, cut, last_box, simple_boxes
 from unmask.scoring.normalise import same
 
 NUMBER = re.compile(r"-?\d+\.?\d*")

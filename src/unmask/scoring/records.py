@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from unmask.files import InputError
+from unmask.common.errors import InputError
 
 # Column of our sample files -> key of a record.
 OURS = {"prompt": "question", "completion": "generations", "gold": "ground_truth"}

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from unmask.files import InputError, sha256
+from unmask.common.checksums import sha256
+from unmask.common.errors import InputError
 from unmask.scoring import Verdict
 from unmask.spec import DataSpec
 

@@ -4,51 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import os
 import re
 import shutil
 import socket
 import stat
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+
+from unmask.common.errors import TransientError
 
 # Write errors that the user can fix: disk full, quota, read-only, permissions, I/O error, file too large.
 UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG, errno.ENOTDIR}
 
 
-class InputError(ValueError):
-    """User-fixable error; the message names the file, key or row and how to fix it."""
-
-
-class TransientError(InputError):
-    """Error that a retry may get past without a change of the input, such as another process or a full disk."""
-
-
-# Last line in the log of a workflow job that refused its input; the workflow looks for it before it retries.
-REFUSED = "Not tried again: it would end the same way until the input is changed."
-
-
-def run_step(main: Callable[[], None]) -> None:
-    """Run a step's main; an InputError exits with its message only, anything else is a bug and keeps its traceback."""
-    try:
-        main()
-    except InputError as error:
-        final = "UNMASK_WORKFLOW" in os.environ and not isinstance(error, TransientError)
-        sys.exit(f"{Path(sys.argv[0]).stem}: {error}" + final * f"\n{REFUSED}")
-
-
-def refused(log: Path) -> bool:
-    """Return True if the step that wrote this log refused its input; False if the log cannot be read (yet)."""
-    try:
-        return REFUSED in log.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return False
-
-
 @contextlib.contextmanager
-def writing(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path next to `path`; rename it to `path` on success, remove it on failure.
 
     Works for files and folders; a folder replaces an existing one. Raises TransientError if the disk is full or
@@ -148,15 +119,3 @@ def is_running(pid: int) -> bool:
     except OverflowError:
         return False
     return True
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes, or of all files in a folder with their names."""
-    digest = hashlib.sha256()
-    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-    for file in files:
-        digest.update(file.relative_to(path).as_posix().encode())
-        with file.open("rb") as stream:
-            while chunk := stream.read(1 << 20):  # weight files have gigabytes
-                digest.update(chunk)
-    return digest.hexdigest()

@@ -93,3 +93,14 @@ def task_name(task: str) -> str:
 def sampler_name(sampler: str) -> str:
     """Format a sampler: `top1` -> `one token a step`."""
     return SAMPLERS.get(sampler, sampler)
+
+
+PAPERS = {
+    "sft": "Shen Nie, Fengqi Zhu, Zebin You, Xiaolu Zhang, Jingyang Ou, Jun Hu, Jun Zhou, Yankai Lin, Ji-Rong Wen, "
+    "Chongxuan Li: arXiv 2502.09992 (LLaDA)",
+    "diffu_grpo": "Siyan Zhao, Devaansh Gupta, Qinqing Zheng, Aditya Grover: arXiv 2504.12216 (d1)",
+    "coupled_grpo": "Shansan Gong, Ruixiang Zhang, Huangjie Zheng, Jiatao Gu, Navdeep Jaitly, Lingpeng Kong, "
+    "Yizhe Zhang: arXiv 2506.20639 (DiffuCoder)",
+    "dmpo": "Yuchen Zhu, Wei Guo, Jaemoo Choi, Petr Molodyk, Bo Yuan, Molei Tao, Yongxin Chen: arXiv 2510.08233 (DMPO)",
+    "diffpo": "Hanyang Zhao, Dawen Liang, Wenpin Tang, David Yao, Nathan Kallus: arXiv 2510.02212 (DiFFPO)",
+}

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, distributed
 
-from unmask.files import InputError, TransientError
+from unmask.common.errors import InputError, TransientError
 
 # Timeout of a collective. A rank without shards left may wait hours for the others at the end of an evaluation. If a
 # rank dies, the wait ends at once, so a long timeout costs nothing.
@@ -95,7 +95,7 @@ def rank() -> int:
     return distributed.get_rank() if distributed.is_initialized() else 0
 
 
-def share(rows: int) -> slice:
+def local_slice(rows: int) -> slice:
     """Return this rank's slice of `rows` rows; the world size must divide `rows`."""
     size = rows // world()
     return slice(rank() * size, (rank() + 1) * size)
@@ -124,26 +124,26 @@ def total(value: float) -> float:
     return summed.item()
 
 
-def any_of(*flags: bool) -> list[bool]:
+def any_rank(*flags: bool) -> list[bool]:
     """Return, for each flag, True if it is set on any rank; all ranks get the same answer from one collective."""
     summed = torch.tensor(flags, dtype=torch.float64, device="cpu")
     add([summed])
     return (summed > 0).tolist()
 
 
-def wait() -> None:
+def barrier() -> None:
     """Wait until all ranks have reached this point."""
-    any_of(False)
+    any_rank(False)
 
 
 @contextlib.contextmanager
-def in_turn() -> Iterator[None]:
+def rank0_first() -> Iterator[None]:
     """Run the block on rank 0 before all other ranks, so that they see what it wrote or removed there."""
     if rank() > 0:
-        wait()
+        barrier()
     yield
     if rank() == 0:
-        wait()
+        barrier()
 
 
 def values(value: int) -> list[int]:

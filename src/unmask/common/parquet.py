@@ -13,7 +13,8 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import parquet
 
-from unmask.files import InputError, writing
+from unmask.common.atomic import atomic_write
+from unmask.common.errors import InputError
 from unmask.tasks import Example
 
 DIGEST = b"sha256"  # metadata key of the hash
@@ -22,7 +23,7 @@ DIGEST = b"sha256"  # metadata key of the hash
 def write_rows(path: Path, rows: list[Example]) -> None:
     """Write rows to a parquet file atomically."""
     table = pa.Table.from_pandas(pd.DataFrame(rows), preserve_index=False)
-    with writing(path) as temporary:
+    with atomic_write(path) as temporary:
         parquet.write_table(table.replace_schema_metadata({**table.schema.metadata, DIGEST: digest(table)}), temporary)
 
 

@@ -18,7 +18,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from unmask.files import InputError, sha256, writing
+from unmask.common.atomic import atomic_write
+from unmask.common.errors import InputError
 
 SUMS, MEMORY = "SHA256SUMS", ".verified.json"
 LARGE = 16 * 2**20  # bytes; smaller files are not worth caching
@@ -68,7 +69,7 @@ def _stamp(file: Path) -> dict[str, Any]:
     }
 
 
-def seal(folder: Path, linked: dict[str, str] | None = None) -> dict[str, str]:
+def write_checksums(folder: Path, linked: dict[str, str] | None = None) -> dict[str, str]:
     """Write SHA256SUMS into a folder, as its last file; return the hashes.
 
     `linked` holds hashes of files that are hard links into another sealed folder. They are not computed again, so that
@@ -90,7 +91,9 @@ def sealed(folder: Path) -> dict[str, str]:
     return {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
 
 
-def check_seal(folder: Path, fix: str = ". Delete the folder and run snakemake again", remember: bool = False) -> None:
+def verify_checksums(
+    folder: Path, fix: str = ". Delete the folder and run snakemake again", remember: bool = False
+) -> None:
     """Raise InputError that names the files of a sealed folder that differ from SHA256SUMS.
 
     `fix` is appended to the message and says how to fix it. With `remember`, large files that were hashed before and
@@ -133,5 +136,17 @@ def _known(folder: Path) -> Known:
 def _remember(folder: Path, known: Known) -> None:
     """Write the cache of hashes; where the folder is not writable, the next job hashes again."""
     if known:
-        with contextlib.suppress(OSError, InputError), writing(folder / MEMORY) as temporary:
+        with contextlib.suppress(OSError, InputError), atomic_write(folder / MEMORY) as temporary:
             temporary.write_text(json.dumps(known, indent=1), encoding="utf-8")
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, or of all files in a folder with their names."""
+    digest = hashlib.sha256()
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    for file in files:
+        digest.update(file.relative_to(path).as_posix().encode())
+        with file.open("rb") as stream:
+            while chunk := stream.read(1 << 20):  # weight files have gigabytes
+                digest.update(chunk)
+    return digest.hexdigest()

@@ -19,7 +19,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from unmask.files import TransientError, is_running, writable
+from unmask.common.atomic import is_running, writable
+from unmask.common.errors import TransientError
 
 BEAT = 5.0  # seconds between two heartbeats
 DEAD = 60.0  # seconds without a heartbeat after which a holder counts as dead
@@ -80,7 +81,7 @@ class Lock:
 
 
 @contextlib.contextmanager
-def held(folder: Path, beat: float = BEAT, dead: float = DEAD) -> Iterator[Lock]:
+def locked(folder: Path, beat: float = BEAT, dead: float = DEAD) -> Iterator[Lock]:
     """Hold the lock of `folder` within the block. Raises TransientError if a live process holds it."""
     lock = Lock(folder / NAME, beat)
     with writable(lock.path):

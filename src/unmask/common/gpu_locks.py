@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from unmask.files import InputError
+from unmask.common.errors import InputError
 
 COUNT = "UNMASK_CARDS"  # set by the workflow where its profile limits the resource gpu
 VISIBLE = "CUDA_VISIBLE_DEVICES"

@@ -12,7 +12,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-LIBRARY = Path(__file__).parent
+LIBRARY = Path(__file__).parents[1]
 STEP = "train_policy"  # the step that trains a run
 # Modules that a step imports but no result depends on: they report, validate, lock, store or describe.
 APART = {

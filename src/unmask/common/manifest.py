@@ -16,10 +16,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from unmask.files import InputError, writing
-from unmask.seal import fingerprint
+from unmask.common.atomic import atomic_write
+from unmask.common.checksums import fingerprint
+from unmask.common.errors import InputError
 
-SOURCE = Path(__file__).parent
+SOURCE = Path(__file__).parents[1]
 PACKAGES = (
     "torch",
     "transformers",
@@ -68,7 +69,7 @@ def write_manifest(
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "slurm_job": os.environ.get("SLURM_JOB_ID"),
     }
-    with writing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(signed(content), indent=2) + "\n", encoding="utf-8")
 
 

@@ -1,0 +1,1 @@
+"""Shared infrastructure: atomic files, errors, checksums, locks, manifests, seeds, progress, processes."""
