@@ -14,7 +14,7 @@ from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
 sys.path.insert(0, f"{workflow.basedir}/src")
-from unmask.plain import syntax_error
+from unmask.config.normalize import syntax_error
 
 # Parsed before Snakemake does it, so that a YAML syntax error is reported with its line.
 if (wrong := syntax_error(f"{workflow.basedir}/config.yaml")) is not None:
@@ -25,8 +25,8 @@ configfile: f"{workflow.basedir}/config.yaml"
 
 
 from unmask.common.gpu_locks import lend_cards
-from unmask.grid import expand
-from unmask.mistakes import ConfigError
+from unmask.config.grid.expand import expand
+from unmask.config.errors import ConfigError
 from unmask.protocol import Protocol
 
 # `--config overwrite=true` allows replacing expensive finished runs. It is not a key of config.yaml, hence pop().

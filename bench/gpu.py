@@ -25,10 +25,10 @@ from tabulate import tabulate
 from gpu_work import CACHES, FULL, SMOKE, Job, random_policy, reached, rollouts, update
 from unmask.common.atomic import atomic_write
 from unmask.common.manifest import device_name
-from unmask.config.scales import Cost
-from unmask.grid import expand
+from unmask.config.grid.expand import expand
+from unmask.config.schema.scales import Hardware
+from unmask.config.specs import RunSpec
 from unmask.memory import Parts, total, training_memory
-from unmask.spec import Run
 
 CONFIG = Path(__file__).parents[1] / "config.yaml"
 RUN = "dmpo/gsm8k/default/seed-0"
@@ -38,14 +38,14 @@ PARTS += ("activations", "casts", "head", "workspace", "context")
 PHASES = ("gradient", "optimiser step", "scoring", "rollouts")
 
 
-def configured() -> tuple[Run, Cost]:
+def configured() -> tuple[RunSpec, Hardware]:
     """Return the run whose settings are measured and the hardware that `plan` assumes, both of the scale llada-8b."""
     values = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
     grid = expand(values | {"scale": "llada-8b", "fidelity": "corrected"})
     return grid.runs[RUN], grid.cost
 
 
-def estimated(job: Job, run: Run, cost: Cost) -> dict[str, dict[str, Parts]]:
+def estimated(job: Job, run: RunSpec, cost: Hardware) -> dict[str, dict[str, Parts]]:
     """Estimate the bytes of each part in each phase of training, without and with activation checkpointing."""
     # All masked copies go through one forward pass, as they do in the measured update.
     sizes = {

@@ -9,13 +9,13 @@ from typing import Any
 
 import torch
 
+from unmask.config.specs import RunSpec
 from unmask.costs import flops_a_token
 from unmask.likelihood import denoising, draw_copies
 from unmask.models.llada import LladaConfig, LladaForMaskedDiffusion
 from unmask.models.policy import Policy
 from unmask.models.shapes import LLADA_8B, Shape
 from unmask.samplers.decode import decode
-from unmask.spec import Run
 
 Job = dict[str, Any]
 FULL: Job = {
@@ -44,7 +44,7 @@ CACHES = ("none", "prefix", "dual")
 SAMPLER = {"rule": "top_k", "tokens_per_step": 2, "score": "confidence"}
 
 
-def random_policy(shape: Shape, run: Run, device: torch.device) -> Policy:
+def random_policy(shape: Shape, run: RunSpec, device: torch.device) -> Policy:
     """Build a model of this shape with random bfloat16 weights and a fresh adapter."""
     config = LladaConfig(
         vocab_size=shape.vocabulary,

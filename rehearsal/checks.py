@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 
 from unmask.at_once import rows_at_once
 from unmask.common.parquet import read_examples
-from unmask.config import Config
-from unmask.plain import normalise
+from unmask.config.normalize import normalise
+from unmask.config.schema import Config
 from unmask.tasks import load
 
 LOADING = ("train_policy.py", "evaluate_policy.py", "diagnose_policy.py")

@@ -15,8 +15,8 @@ from unmask.claims import COLUMNS, Finding, check, read
 from unmask.common.atomic import atomic_write
 from unmask.common.errors import run_step
 from unmask.common.parquet import read_csv, read_rows
-from unmask.grid import expand
-from unmask.grid.work import Grid
+from unmask.config.grid.expand import expand
+from unmask.config.grid.grid import Grid
 
 
 def main() -> None:

@@ -16,11 +16,11 @@ from unmask.common.errors import run_step
 from unmask.common.manifest import write_manifest
 from unmask.common.parquet import read_examples, write_rows
 from unmask.common.seeding import Seeds
+from unmask.config.specs import DataSpec, DiagnosisSpec, RunSpec
 from unmask.diagnostics import surrogate_gaps
 from unmask.models.policy import Policy
 from unmask.models.published import check_base
 from unmask.rollout import RolloutSettings, roll_out
-from unmask.spec import DataSpec, DiagnosisSpec, Run
 
 
 def main() -> None:
@@ -39,7 +39,7 @@ def main() -> None:
 
     began = time.monotonic()
     torch.set_num_threads(1)  # fixed summation order, whatever the number of cores
-    run, spec = Run.read(args.spec), DiagnosisSpec.read(args.diagnosis)
+    run, spec = RunSpec.read(args.spec), DiagnosisSpec.read(args.diagnosis)
     check_base(args.weights)
     policy = Policy.load(args.weights, args.adapter, **run.numbers)
 

@@ -21,12 +21,12 @@ from unmask.common.errors import run_step
 from unmask.common.lock import Lock, locked
 from unmask.common.manifest import device_name, identity, write_manifest
 from unmask.common.parquet import read_examples, write_rows
+from unmask.config.specs import DataSpec, EvaluationSpec, RunSpec
 from unmask.evaluate import evaluate
 from unmask.kept import Kept
 from unmask.models.policy import Policy
 from unmask.models.published import check_base
 from unmask.rollout import posed
-from unmask.spec import DataSpec, EvaluationSpec, Run
 
 
 def main() -> None:
@@ -61,7 +61,7 @@ def evaluate_run(args: argparse.Namespace, parts: Path, lock: Lock | None) -> No
     began = time.monotonic()
     torch.set_num_threads(1)  # fixed summation order, whatever the number of cores
     spec = EvaluationSpec.read(args.evaluation)
-    run = Run.read(args.spec).for_evaluation(spec)
+    run = RunSpec.read(args.spec).for_evaluation(spec)
     inputs = {"evaluation": args.evaluation, "weights": args.weights, "data": args.data, "test_spec": args.test_spec}
     check_base(args.weights)
     policy = Policy.load(args.weights, args.adapter, **run.numbers)

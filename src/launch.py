@@ -13,7 +13,7 @@ from pathlib import Path
 
 from unmask.common.errors import run_step
 from unmask.common.gpu_locks import take_cards
-from unmask.spec import Run
+from unmask.config.specs import RunSpec
 
 # torchrun forwards SIGTERM and SIGUSR1 to every rank and gives them time to write a checkpoint.
 SIGNALS = ["--signals-to-handle", "SIGINT,SIGTERM,SIGUSR1", "--shutdown-timeout=280"]
@@ -39,7 +39,7 @@ def main() -> None:
 def processes(script: str, words: list[str], gpus: int) -> int:
     """Return the world size of a step on `gpus` GPUs."""
     # A training step needs equal shares of its prompts; the shards of an evaluation can be split among any number.
-    return Run.read(Path(words[0])).shared_by(gpus) if Path(script).stem == "train_policy" else max(1, gpus)
+    return RunSpec.read(Path(words[0])).shared_by(gpus) if Path(script).stem == "train_policy" else max(1, gpus)
 
 
 def launcher(count: int, nodes: int = 1) -> list[str]:

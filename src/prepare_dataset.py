@@ -14,8 +14,8 @@ from unmask.common.atomic import forget
 from unmask.common.errors import InputError, TransientError, run_step
 from unmask.common.manifest import write_manifest
 from unmask.common.parquet import write_rows
+from unmask.config.specs import DataSpec
 from unmask.sources import check_pinned, local_files, read_from_hub
-from unmask.spec import DataSpec
 from unmask.stored import Splits
 from unmask.tasks import load, load_for_test
 

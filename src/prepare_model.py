@@ -19,13 +19,13 @@ from unmask.common.errors import InputError, run_step
 from unmask.common.manifest import write_manifest
 from unmask.common.parquet import read_examples
 from unmask.common.seeding import Seeds
-from unmask.config.models import Pretraining
+from unmask.config.schema.models import Pretraining
+from unmask.config.specs import ModelSpec
 from unmask.models.fetch import checkpoint_folder, link
 from unmask.models.policy import Policy
 from unmask.models.published import check_checkpoint
 from unmask.models.tiny import build_model, build_tokenizer
 from unmask.pretrain import Lesson, pretrain
-from unmask.spec import ModelSpec
 from unmask.tasks import Example
 
 

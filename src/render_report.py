@@ -14,7 +14,7 @@ from unmask import report, run_browser
 from unmask.common.atomic import atomic_write
 from unmask.common.errors import run_step
 from unmask.common.manifest import git_state, read_manifest, summary
-from unmask.grid import expand
+from unmask.config.grid.expand import expand
 
 
 def main() -> None:

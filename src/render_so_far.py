@@ -15,10 +15,10 @@ from unmask import claim_tables, claims, comparisons, published, tables
 from unmask.common.atomic import atomic_write, remove
 from unmask.common.errors import InputError, run_step
 from unmask.common.parquet import read_rows
+from unmask.config.grid.expand import expand
+from unmask.config.grid.grid import Grid
 from unmask.drawing import plt, save
 from unmask.figures import FIGURES
-from unmask.grid import expand
-from unmask.grid.work import Grid
 from unmask.protocol import Protocol
 from unmask.scores import RUN, SAMPLE, collect, read_metrics
 from unmask.so_far import Found, find

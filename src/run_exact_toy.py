@@ -16,9 +16,9 @@ from unmask import methods
 from unmask.common.atomic import atomic_write
 from unmask.common.errors import run_step
 from unmask.common.seeding import Seeds
+from unmask.config.specs import ToySpec
 from unmask.exact import TabularModel, entropy, kl, log_likelihood, random_modes, share_covered, target
 from unmask.exact_training import Loop, train
-from unmask.spec import ToySpec
 
 Row = dict[str, Any]
 

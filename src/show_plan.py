@@ -13,10 +13,10 @@ from tabulate import tabulate
 from unmask.budget import Estimate, estimates, shape
 from unmask.common.errors import InputError, run_step
 from unmask.common.provenance import STEP, code_of
+from unmask.config.errors import ConfigError
+from unmask.config.grid.expand import expand
+from unmask.config.grid.grid import Grid
 from unmask.fitting import EVALUATION, misfits
-from unmask.grid import expand
-from unmask.grid.work import Grid
-from unmask.mistakes import ConfigError
 from unmask.outlook import days, disk, jobs_to_go
 from unmask.plan import Standing, jobs_of, slurm_jobs, standing, totals
 

@@ -24,11 +24,11 @@ from unmask.common.lock import Lock, locked
 from unmask.common.manifest import device_name, identity, write_manifest
 from unmask.common.parquet import read_examples
 from unmask.common.provenance import STEP, code_of
+from unmask.config.specs import ModelSpec, RunSpec
 from unmask.models.card import model_card
 from unmask.models.policy import Policy
 from unmask.models.published import check_base
 from unmask.overwriting import lost
-from unmask.spec import ModelSpec, Run
 from unmask.trainer import Trainer
 
 
@@ -76,7 +76,7 @@ def train(args: argparse.Namespace, lock: Lock | None, asked: Callable[[], bool]
 
     began = time.monotonic()
     torch.set_num_threads(1)  # fixed summation order, whatever the number of cores
-    run, base = Run.read(args.spec), ModelSpec.read(args.base) if args.base else None
+    run, base = RunSpec.read(args.spec), ModelSpec.read(args.base) if args.base else None
     if run.training["validate_every"] and not args.validation:
         raise InputError(f"{args.spec}: validate_every needs the validation split; pass --validation")
     if why := lost(args.manifest, run, args.overwrite_above):

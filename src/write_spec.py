@@ -7,10 +7,10 @@ import argparse
 import json
 from pathlib import Path
 
-from unmask import spec
 from unmask.common.errors import run_step
+from unmask.config import specs
 
-KINDS = [kind.__name__ for kind in spec.Spec.__subclasses__()]
+KINDS = [kind.__name__ for kind in specs.Spec.__subclasses__()]
 
 
 def main() -> None:
@@ -20,7 +20,7 @@ def main() -> None:
     parser.add_argument("values", type=json.loads, help="fields of the spec as JSON")
     parser.add_argument("path", type=Path)
     args = parser.parse_args()
-    getattr(spec, args.kind)(**args.values).write(args.path)
+    getattr(specs, args.kind)(**args.values).write(args.path)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PAT
 import pytest
 import yaml
 
-from unmask.grid import expand
+from unmask.config.grid.expand import expand
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import torch
 
-from unmask.grid import expand
+from unmask.config.grid.expand import expand
 from unmask.models.policy import Policy
 from unmask.models.shapes import Shape
 from unmask.models.tiny import build_model, build_tokenizer

@@ -1,7 +1,7 @@
 """A training run of the tiny transformer on Sudoku that takes seconds, for tests of the loop."""
 
 from unmask import methods
-from unmask.grid import expand
+from unmask.config.grid.expand import expand
 from unmask.trainer import Trainer
 
 

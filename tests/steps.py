@@ -20,7 +20,7 @@ import yaml
 
 from unmask import tasks
 from unmask.common.parquet import write_rows
-from unmask.grid import expand
+from unmask.config.grid.expand import expand
 from unmask.protocol import Protocol
 
 ROOT = Path(__file__).parents[1]

@@ -7,7 +7,7 @@ import torch
 
 from unmask.adaptive import ThresholdHead, log_density
 from unmask.common.seeding import Seeds
-from unmask.config.training import Training
+from unmask.config.schema.training import Training
 from unmask.methods.diffpo import Diffpo
 from unmask.optimizer import adamw
 from unmask.rollout import RolloutSettings

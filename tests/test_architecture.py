@@ -85,7 +85,7 @@ def test_no_file_needs_itself():
     graphlib.TopologicalSorter(graph).prepare()
 
 
-@pytest.mark.parametrize("step", ["unmask.grid", *ANALYSIS])
+@pytest.mark.parametrize("step", ["unmask.config.grid.expand", *ANALYSIS])
 def test_the_grid_and_the_analysis_need_no_torch(step):
     seen, left, outside = set(), {step}, set()
     while left:

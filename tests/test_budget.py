@@ -95,7 +95,7 @@ def printed(config, monkeypatch, capsys, *experiments):
 
 
 def test_the_table_at_the_papers_scale(config, here, monkeypatch, capsys):
-    from unmask.grid import expand
+    from unmask.config.grid.expand import expand
 
     config["scale"] = "llada-8b"
     lines = printed(config, monkeypatch, capsys, "main")

@@ -8,11 +8,11 @@ import pytest
 from huggingface_hub import ModelCard
 
 from unmask.common.checksums import sha256
+from unmask.config.specs import ModelSpec, RunSpec
 from unmask.models.card import model_card
-from unmask.spec import ModelSpec, Run
 
 GOLDEN = Path(__file__).parent / "golden_card.md"
-RUN = Run(
+RUN = RunSpec(
     name="d1/gsm8k/default/seed-0",
     method="d1",
     algorithm="diffu_grpo",

@@ -18,7 +18,7 @@ from unmask.checkpoint_writer import CheckpointWriter
 from unmask.common import distributed
 from unmask.common.checksums import sealed, verify_checksums
 from unmask.common.errors import InputError
-from unmask.config.training import Training
+from unmask.config.schema.training import Training
 
 
 def state(step, reference, best, buffer, value=None):

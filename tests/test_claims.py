@@ -10,7 +10,7 @@ import yaml
 
 from unmask import claim_tables, claims, published
 from unmask.common.errors import InputError
-from unmask.grid import expand
+from unmask.config.grid.expand import expand
 from unmask.statistics import over_seeds_and_examples
 
 ROOT = Path(__file__).parents[1]

@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from unmask.grid import expand
-from unmask.mistakes import ConfigError
+from unmask.config.errors import ConfigError
+from unmask.config.grid.expand import expand
 
 
 def lines(config):
@@ -229,7 +229,7 @@ def test_grid_values_that_are_equal_are_refused(config):
 
 
 def test_values_with_one_name_in_paths_are_refused(config, monkeypatch):
-    monkeypatch.setattr("unmask.grid.runs._text", lambda value: "same")
+    monkeypatch.setattr("unmask.config.grid.runs._text", lambda value: "same")
     config["experiments"]["main"]["grid"] = {"clip": [0.1, 0.2]}
     config["experiments"] = {"main": config["experiments"]["main"]}
     for scale in config["scales"].values():

@@ -19,12 +19,12 @@ from conversations import llada_tokenizer, s1k_rows, write_rows
 from unmask.common.errors import InputError
 from unmask.common.progress import Progress
 from unmask.common.seeding import Seeds
-from unmask.config.training import Training
+from unmask.config.errors import ConfigError
+from unmask.config.grid.expand import expand
+from unmask.config.schema.training import Training
 from unmask.costs import flops_a_token, training_flops
-from unmask.grid import expand
 from unmask.memory import training_memory
 from unmask.methods.sft import Sft
-from unmask.mistakes import ConfigError
 from unmask.models.policy import Policy
 from unmask.models.shapes import LLADA_8B
 from unmask.models.tiny import build_model
@@ -265,7 +265,7 @@ def test_a_corpus_needs_a_model_for_all_tasks_and_no_diagnosis(config):
 
 
 def test_a_task_without_demonstrations_is_found_in_a_dry_run(config, monkeypatch):
-    module = importlib.import_module("unmask.grid.contradictions")  # the package has a function of this name
+    module = importlib.import_module("unmask.config.grid.consistency")  # the package has a function of this name
     monkeypatch.setattr(module, "defines", lambda kind, name, function: name != "countdown")
     config["scales"]["smoke"]["experiment_changes"] = {"methods": {"tasks": ["countdown"]}}
     (line,) = set(lines(config))

@@ -9,7 +9,8 @@ from cost_fixtures import ALL, DUAL, PREFIX, TINY, TOP1, run_of, tiny_policy
 from published_checkpoints import write_checkpoint
 
 from unmask import methods
-from unmask.config.scales import Cost
+from unmask.config.grid.expand import expand
+from unmask.config.schema.scales import Hardware
 from unmask.costs import (
     decoded_tokens,
     evaluation_flops,
@@ -19,7 +20,6 @@ from unmask.costs import (
     passes_of,
     training_flops,
 )
-from unmask.grid import expand
 from unmask.memory import training_memory
 from unmask.models.layouts import Layout
 from unmask.models.shapes import DREAM_7B, LLADA_8B, TINY_VOCABULARY, shape_of
@@ -42,7 +42,7 @@ def test_parameters_are_those_of_a_checkpoint_of_each_layout(tmp_path, kind):
 
 
 def model_spec(source, **settings):
-    from unmask.spec import ModelSpec
+    from unmask.config.specs import ModelSpec
 
     return ModelSpec("mine", source, settings)
 
@@ -165,7 +165,7 @@ def test_operations_of_an_evaluation_by_hand(grid):
 
 
 def test_hours_at_the_assumed_throughput():
-    cost = Cost(peak_tflops=100, training_utilisation=0.5, decoding_utilisation=0.25, prompt_tokens=1)
+    cost = Hardware(peak_tflops=100, training_utilisation=0.5, decoding_utilisation=0.25, prompt_tokens=1)
     assert hours({"sampling": 25e12 * 3600, "updating": 50e12 * 3600, "recomputing": 100e12 * 3600}, cost) == 4
 
 

@@ -13,9 +13,9 @@ from unmask.common.checksums import SUMS, verify_checksums, write_checksums
 from unmask.common.errors import InputError
 from unmask.common.manifest import read_manifest, write_manifest
 from unmask.common.parquet import read_examples, read_rows, write_rows
+from unmask.config.specs import RunSpec
 from unmask.kept import Kept
 from unmask.models.published import check_trained
-from unmask.spec import Run
 
 RUN = "dmpo/sudoku/default/seed-0"
 
@@ -162,7 +162,7 @@ def test_a_damaged_parquet_file_is_refused_or_holds_the_same_rows(tmp_path):
 def test_a_damaged_spec_is_refused_or_the_same(grid, tmp_path):
     file, run = tmp_path / "spec.yaml", grid.runs[RUN]
     run.write(file)
-    found = [outcome(Run.read, file) for _ in damage(file, 300)]
+    found = [outcome(RunSpec.read, file) for _ in damage(file, 300)]
     assert all(one == run for one, said in found if not said)  # a space more or less
     assert all(said.startswith(f"{file}: ") and "elete it and run snakemake again" in said for _, said in found if said)
     assert sum(bool(said) for _, said in found) > 250
@@ -173,10 +173,10 @@ def test_a_spec_changed_by_hand_is_taken_with_its_digest(grid, tmp_path):
     grid.runs[RUN].write(file)
     file.write_text(file.read_text().replace("lora_rank: 4", "lora_rank: 8"))
     with pytest.raises(InputError, match="write the digest of the values there if you edited it on purpose") as caught:
-        Run.read(file)
+        RunSpec.read(file)
     old, new = (word.split("'")[1] for word in str(caught.value).split(" is ")[1].split(" but its values have "))
     file.write_text(file.read_text().replace(old, new))
-    assert Run.read(file).training["lora_rank"] == 8
+    assert RunSpec.read(file).training["lora_rank"] == 8
 
 
 def test_a_damaged_manifest_is_refused(grid, tmp_path):

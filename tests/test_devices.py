@@ -15,9 +15,9 @@ import torch
 from unmask import adaptive, methods
 from unmask.common import distributed
 from unmask.common.errors import InputError
+from unmask.config.grid.expand import expand
 from unmask.diagnostics import surrogate_gaps
 from unmask.evaluate import evaluate
-from unmask.grid import expand
 from unmask.kept import Kept
 from unmask.models import adapters, published
 from unmask.models.policy import Policy

@@ -11,7 +11,7 @@ import pytest
 
 from unmask import evaluate
 from unmask.common.errors import InputError
-from unmask.grid import expand
+from unmask.config.grid.expand import expand
 from unmask.kept import Kept
 
 ROOT = Path(__file__).parents[1]

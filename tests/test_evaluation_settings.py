@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from unmask import evaluate
-from unmask.config import Config
-from unmask.grid import expand
+from unmask.config.errors import ConfigError
+from unmask.config.grid.expand import expand
+from unmask.config.normalize import normalise
+from unmask.config.schema import Config
 from unmask.kept import Kept
-from unmask.mistakes import ConfigError
-from unmask.plain import normalise
 from unmask.rollout import respond
 
 TOP1 = {"rule": "top_k", "tokens_per_step": 1, "score": "confidence"}

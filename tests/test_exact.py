@@ -13,6 +13,9 @@ from every_method import COUPLED
 from torch.testing import assert_close
 
 from unmask.common.seeding import Seeds
+from unmask.config.errors import ConfigError
+from unmask.config.grid.expand import expand
+from unmask.config.specs import ToySpec
 from unmask.exact import (
     TabularModel,
     all_responses,
@@ -26,12 +29,9 @@ from unmask.exact import (
     total_variation,
 )
 from unmask.exact_training import Loop, sample, train
-from unmask.grid import expand
 from unmask.methods.dmpo import Dmpo
-from unmask.mistakes import ConfigError
 from unmask.models.policy import Policy
 from unmask.rollout import Rollouts
-from unmask.spec import ToySpec
 
 SOURCE = Path(__file__).parents[1] / "src"
 ALPHA = 0.3

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from unmask import methods
 from unmask.checkpoint import Checkpoint
 from unmask.common.errors import InputError
-from unmask.grid import expand
+from unmask.config.grid.expand import expand
 from unmask.rollout import posed, respond
 from unmask.skipping import MOST_SKIPPED
 from unmask.tasks.sudoku import Sudoku

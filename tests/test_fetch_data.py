@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from unmask.common.errors import InputError
-from unmask.grid import expand
+from unmask.config.grid.expand import expand
 from unmask.readiness import FETCHED
 from unmask.released_prompts import PROMPTS, Released, prompt_place
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from unmask import methods
+from unmask.config.grid.expand import expand
 from unmask.evaluate import evaluate
-from unmask.grid import expand
 from unmask.kept import Kept
 from unmask.models.policy import Policy
 from unmask.preemption import Preempted

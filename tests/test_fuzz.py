@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 
 from unmask import tasks
 from unmask.common.parquet import read_examples, write_rows
-from unmask.grid import expand
-from unmask.mistakes import ConfigError
+from unmask.config.errors import ConfigError
+from unmask.config.grid.expand import expand
+from unmask.config.specs import Spec
 from unmask.sources import READERS, file_rows
-from unmask.spec import Spec
 
 ROOT = Path(__file__).parents[1]
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8")) | {"scale": "smoke"}

@@ -12,7 +12,7 @@ import torch
 
 from unmask import evaluate
 from unmask.common.errors import InputError
-from unmask.grid import expand
+from unmask.config.grid.expand import expand
 from unmask.kept import Kept
 from unmask.scores import collect
 from unmask.scoring.generations import score, summaries, summary

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from unmask.grid import expand
-from unmask.spec import ModelSpec, Run
+from unmask.config.grid.expand import expand
+from unmask.config.specs import ModelSpec, RunSpec
 
 
 @pytest.mark.parametrize("scale", ["laptop", "smoke", "one-gpu", "llada-8b"])
@@ -179,13 +179,13 @@ def test_a_run_that_starts_from_another_brings_it(config):
 def test_spec_survives_its_file(grid, tmp_path):
     run = next(iter(grid.runs.values()))
     run.write(tmp_path / "spec.yaml")
-    assert Run.read(tmp_path / "spec.yaml") == run
+    assert RunSpec.read(tmp_path / "spec.yaml") == run
 
 
 def test_a_spec_with_an_unknown_key_is_named(tmp_path):
     (tmp_path / "spec.yaml").write_text("nmae: x\n")
     with pytest.raises(ValueError, match=r"spec\.yaml: not a Run: .*nmae"):
-        Run.read(tmp_path / "spec.yaml")
+        RunSpec.read(tmp_path / "spec.yaml")
 
 
 def test_numbers_as_names_are_names(config):

@@ -40,7 +40,7 @@ def test_torchrun_leaves_every_option_to_the_step(step):
 
 
 def test_processes_are_those_that_share_the_prompts_evenly(grid, config, tmp_path):
-    from unmask.grid import expand
+    from unmask.config.grid.expand import expand
 
     config["scales"]["smoke"]["training"] |= {"prompts_per_buffer": 8, "prompts_at_once": 1}
     expand(config).runs[RUN].write(tmp_path / "spec.yaml")

@@ -11,7 +11,7 @@ from torch.testing import assert_close
 
 from unmask import validation
 from unmask.common.seeding import Seeds
-from unmask.config.training import Training
+from unmask.config.schema.training import Training
 from unmask.optimizer import adamw, schedule, set_rates
 from unmask.preemption import Preempted
 from unmask.rollout import RolloutSettings, roll_out

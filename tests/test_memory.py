@@ -7,9 +7,9 @@ import torch
 from cost_fixtures import ALL, DUAL, TINY, TOP1, run_of, tiny_policy
 
 from unmask.at_once import CPU_LOGITS, GPU_LOGITS, rows_at_once
-from unmask.config.training import Training
+from unmask.config.grid.expand import expand
+from unmask.config.schema.training import Training
 from unmask.fitting import misfits
-from unmask.grid import expand
 from unmask.memory import activations, casts, evaluation_memory, head, kept_by_layer, total, training_memory
 from unmask.models.shapes import LLADA_8B, TINY_VOCABULARY
 

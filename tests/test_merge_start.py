@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from torch.testing import assert_close
 
 from unmask import methods
-from unmask.grid import expand
+from unmask.config.grid.expand import expand
 from unmask.models.policy import Policy
 from unmask.preemption import Preempted
 from unmask.trainer import Trainer
@@ -160,7 +160,7 @@ def test_a_run_resumes_to_the_same_adapter(config, sudoku, policy, tmp_path):
 
 
 def test_an_adapter_cannot_hold_what_every_weight_learnt(config):
-    from unmask.mistakes import ConfigError
+    from unmask.config.errors import ConfigError
 
     config["methods"]["d1"]["merge_start"] = True
     config["scales"]["smoke"]["methods"]["sft"]["lora_rank"] = 0

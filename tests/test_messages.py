@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from unmask.plain import syntax_error
+from unmask.config.normalize import syntax_error
 
 ROOT = Path(__file__).parents[1]
 

@@ -8,9 +8,9 @@ import torch
 from every_method import DMPO, LOSSES, RL, SEEDS
 from torch.testing import assert_close
 
+from unmask.config.grid.expand import expand
 from unmask.exact import TabularModel, all_responses, log_likelihood
 from unmask.exact_training import sample
-from unmask.grid import expand
 from unmask.methods.dmpo import Dmpo
 from unmask.models.policy import Policy
 from unmask.rollout import Rollouts, counted_tokens

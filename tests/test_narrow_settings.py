@@ -5,9 +5,9 @@ import json
 import pytest
 
 from unmask.common.errors import InputError
-from unmask.config.declared import narrow_settings
-from unmask.grid import expand
-from unmask.mistakes import ConfigError
+from unmask.config.errors import ConfigError
+from unmask.config.grid.expand import expand
+from unmask.config.schema.introspection import narrow_settings
 from unmask.tasks import load, load_for_test
 
 

@@ -12,8 +12,8 @@ import torch
 from unmask import methods
 from unmask.common.errors import InputError
 from unmask.compute import Compute
-from unmask.grid import expand
-from unmask.mistakes import ConfigError
+from unmask.config.errors import ConfigError
+from unmask.config.grid.expand import expand
 from unmask.models.nf4 import check_nf4
 from unmask.models.policy import Policy
 from unmask.models.tiny import build_model, build_tokenizer

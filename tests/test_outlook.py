@@ -10,7 +10,7 @@ import yaml
 from safetensors import safe_open
 
 from unmask.budget import Estimate
-from unmask.grid import expand
+from unmask.config.grid.expand import expand
 from unmask.outlook import BYTES, amount, days, disk, gpus_in, gpus_of_cluster, jobs_to_go
 from unmask.plan import Standing
 
@@ -77,7 +77,7 @@ def test_disk_at_the_papers_scale(large):
 
 
 def test_the_reckoned_adapter_is_the_one_on_disk(made, config):
-    from unmask.config.training import Training
+    from unmask.config.schema.training import Training
     from unmask.costs import trained_parameters
     from unmask.models.shapes import shape_of
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from unmask.budget import estimates
-from unmask.grid import expand
-from unmask.mistakes import ConfigError
+from unmask.config.errors import ConfigError
+from unmask.config.grid.expand import expand
 
 ROOT = Path(__file__).parents[1]
 

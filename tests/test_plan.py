@@ -11,7 +11,7 @@ from unmask.common.manifest import signed
 from unmask.plan import Job, Standing, jobs_of, slurm_jobs, standing, totals, twins
 
 NAME = "dmpo/sudoku/default/seed-0"
-TODAY = {"unmask/trainer.py": "0", "unmask/spec.py": "0"}
+TODAY = {"unmask/trainer.py": "0", "unmask/config/specs.py": "0"}
 TOMORROW = TODAY | {"unmask/trainer.py": "1"}
 MINE = "rule_train_policy_wildcards_smoke_dmpo_sudoku_default_seed-0"
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from unmask import methods
 from unmask.common import lock
 from unmask.common.errors import InputError
-from unmask.grid import expand
+from unmask.config.grid.expand import expand
 from unmask.preemption import Preempted
 from unmask.trainer import Trainer
 

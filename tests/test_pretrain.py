@@ -10,9 +10,9 @@ import torch
 
 from unmask import methods, tasks
 from unmask.common.seeding import Seeds
-from unmask.config.models import Pretraining
+from unmask.config.grid.expand import expand
+from unmask.config.schema.models import Pretraining
 from unmask.evaluate import evaluate
-from unmask.grid import expand
 from unmask.kept import Kept
 from unmask.models.dream import DreamForMaskedDiffusion
 from unmask.models.policy import Policy

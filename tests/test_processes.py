@@ -17,8 +17,8 @@ from unmask.checkpoint import Checkpoint
 from unmask.common import distributed
 from unmask.common.errors import InputError
 from unmask.common.seeding import Seeds
-from unmask.config.training import Training
-from unmask.grid import expand
+from unmask.config.grid.expand import expand
+from unmask.config.schema.training import Training
 from unmask.rollout import RolloutSettings
 from unmask.sharing import check_equal, check_shares
 

@@ -5,8 +5,8 @@ import torch
 
 from unmask import methods, rollout, tasks
 from unmask.common.seeding import Seeds
-from unmask.grid import expand
-from unmask.mistakes import ConfigError
+from unmask.config.errors import ConfigError
+from unmask.config.grid.expand import expand
 from unmask.rollout import RolloutSettings, as_rollouts, posed, roll_out
 from unmask.tasks import without_prefill
 from unmask.trainer import Trainer

@@ -11,7 +11,7 @@ import pytest
 from unmask.common import manifest as manifests
 from unmask.common.manifest import git_state, signed
 from unmask.common.provenance import code_of, differing
-from unmask.grid import expand
+from unmask.config.grid.expand import expand
 from unmask.overwriting import endangered, lost
 
 ROOT = Path(__file__).parents[1]

@@ -12,7 +12,7 @@ import yaml
 
 from unmask import published, tables
 from unmask.common.errors import InputError
-from unmask.grid import expand
+from unmask.config.grid.expand import expand
 from unmask.protocol import Protocol
 from unmask.published_tests import EVALUATIONS, PROBLEMS
 from unmask.released_prompts import prompt_place
@@ -76,7 +76,7 @@ def test_delta_is_never_formed_across_protocols(printed, cell, protocol, why):
 
 def test_printed_numbers_of_dream_are_not_compared(printed, config):
     """The paper states temperature 0.95, which is the script's top_p, and no order of the positions."""
-    from unmask.grid import expand
+    from unmask.config.grid.expand import expand
 
     protocol = Protocol.of(expand(config | {"scale": "llada-8b"}), "dream")
     assert (protocol.steps, protocol.orders) == ({"top1_entropy": "L"}, {"top1_entropy": "entropy"})
@@ -95,7 +95,7 @@ def test_printed_numbers_of_dream_are_not_compared(printed, config):
 
 
 def test_a_first_stage_on_the_same_corpus_is_comparable(printed, config):
-    from unmask.grid import expand
+    from unmask.config.grid.expand import expand
 
     protocol = Protocol.of(expand(config | {"scale": "llada-8b"}), "main")
     assert protocol.first_stages == {"d1": "s1k"}

@@ -10,13 +10,13 @@ from safetensors.torch import load_file
 from unmask import methods
 from unmask.common.errors import InputError
 from unmask.common.seeding import Seeds
+from unmask.config.grid.expand import expand
+from unmask.config.specs import ModelSpec
 from unmask.evaluate import evaluate
-from unmask.grid import expand
 from unmask.kept import Kept
 from unmask.likelihood import mean_field, token_log_probs
 from unmask.models.policy import Policy
 from unmask.rollout import RolloutSettings, roll_out
-from unmask.spec import ModelSpec
 from unmask.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("no_network")

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from unmask.common.manifest import signed
-from unmask.grid import expand
+from unmask.config.grid.expand import expand
 from unmask.readiness import FETCHED, idle_gpus, lacking
 from unmask.targets import Asked, asked, unknown_targets
 

@@ -7,11 +7,11 @@ import torch
 from every_method import COUPLED, DIFFU, DMPO, SEEDS
 from torch.testing import assert_close
 
+from unmask.config.errors import ConfigError
+from unmask.config.grid.expand import expand
 from unmask.exact import TabularModel
 from unmask.exact_training import sample
-from unmask.grid import expand
 from unmask.methods import coupled_grpo, diffu_grpo
-from unmask.mistakes import ConfigError
 from unmask.models.policy import Policy
 
 

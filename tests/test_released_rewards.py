@@ -13,7 +13,7 @@ import pytest
 
 from unmask import rewarded
 from unmask.common.errors import InputError
-from unmask.grid import ConfigError, expand
+from unmask.config.grid.expand import ConfigError, expand
 from unmask.rewarded import REWARDS, task_with
 from unmask.scoring import released
 

@@ -14,7 +14,7 @@ import yaml
 
 from unmask.common.manifest import signed
 from unmask.common.parquet import write_rows
-from unmask.grid import expand
+from unmask.config.grid.expand import expand
 from unmask.report import markdown
 from unmask.run_browser import changed, curve
 

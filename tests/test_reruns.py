@@ -14,7 +14,7 @@ import yaml
 
 from unmask.common.checksums import verify_checksums
 from unmask.common.manifest import read_manifest, signed
-from unmask.grid import expand
+from unmask.config.grid.expand import expand
 
 ROOT = Path(__file__).parents[1]
 RUN = "results/smoke/runs/dmpo/sudoku/default/seed-0"

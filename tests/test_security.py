@@ -12,8 +12,8 @@ import torch
 from unmask.checkpoint import Checkpoint
 from unmask.common.checksums import write_checksums
 from unmask.common.errors import InputError
-from unmask.grid import expand
-from unmask.mistakes import ConfigError
+from unmask.config.errors import ConfigError
+from unmask.config.grid.expand import expand
 from unmask.models.policy import Policy
 
 ROOT = Path(__file__).parents[1]
@@ -72,7 +72,7 @@ def test_an_odd_name_in_place_of_one_is_refused(config, path):
 
 def test_free_text_among_grid_values_is_a_plain_name_in_paths(config):
     """`prompt_file` and the like are no settings of methods; were one a grid axis, its value would be made plain."""
-    from unmask.grid.runs import _text
+    from unmask.config.grid.runs import _text
 
     for name in NAMES:
         assert not set(_text(name)) - set("abcdefghijklmnopqrstuvwxyz-.~"), name

@@ -13,7 +13,7 @@ import yaml
 
 from unmask.common.manifest import signed
 from unmask.common.parquet import write_rows
-from unmask.grid import expand
+from unmask.config.grid.expand import expand
 from unmask.scores import RUN
 from unmask.so_far import find
 

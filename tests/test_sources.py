@@ -14,11 +14,11 @@ from unmask.boards import is_unique
 from unmask.common.checksums import sha256
 from unmask.common.errors import TransientError
 from unmask.common.parquet import read_examples
-from unmask.data_files import SUFFIXES, source_file
-from unmask.grid import expand
-from unmask.grid.content import with_content
+from unmask.config.data_files import SUFFIXES, source_file
+from unmask.config.grid.content import with_content
+from unmask.config.grid.expand import expand
+from unmask.config.specs import DataSpec
 from unmask.sources import READERS, column, cut_off, file_rows, load_rows, local_files
-from unmask.spec import DataSpec
 from unmask.tasks import load
 
 ROOT = Path(__file__).parents[1]

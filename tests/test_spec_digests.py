@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from unmask.grid import expand
+from unmask.config.grid.expand import expand
 
 ROOT = Path(__file__).parents[1]
 BEFORE = yaml.safe_load((ROOT / "tests/data/before_the_move.yaml").read_text(encoding="utf-8"))["spec_digests"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from unmask.common.parquet import read_examples, write_rows
-from unmask.spec import DataSpec
+from unmask.config.specs import DataSpec
 from unmask.tasks import load
 
 ROOT = Path(__file__).parents[1]

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from unmask import methods, validation
 from unmask.checkpoint import Checkpoint
-from unmask.grid import expand
+from unmask.config.grid.expand import expand
 from unmask.optimizer import clip, schedule
 from unmask.preemption import Preempted
 from unmask.scores import RUN, collect
@@ -83,7 +83,7 @@ def test_the_micro_batch_size_does_not_change_the_gradient(config, make_policy, 
 
 
 def test_schedule_warms_up_and_falls_to_a_tenth(grid):
-    from unmask.config.training import Training
+    from unmask.config.schema.training import Training
 
     values = next(run for run in grid.runs.values() if run.trains).training
     cosine = Training(**{**values, "schedule": "cosine", "warmup": 0.1})
@@ -110,7 +110,7 @@ def test_the_head_is_clipped_on_its_own():
 def test_a_base_outside_its_gate_fails_and_says_what_to_change(policy, sudoku, grid):
     from unmask.common.errors import InputError
     from unmask.common.seeding import Seeds
-    from unmask.config.models import Pretraining
+    from unmask.config.schema.models import Pretraining
     from unmask.pretrain import Lesson, pretrain
 
     model = next(spec for spec in grid.models.values() if spec.task == "sudoku")

@@ -7,12 +7,12 @@ import torch
 from every_method import DIFFPO, DMPO, LOSSES, SEEDS
 from test_config import lines, put
 
-from unmask.config.declared import declared_names, settings_of, used_if
-from unmask.config.training import USED_IF, Training
+from unmask.config.grid.expand import expand
+from unmask.config.schema.introspection import declared_names, settings_of, used_if
+from unmask.config.schema.training import USED_IF, Training
+from unmask.config.validation.unused import _names
 from unmask.exact import TabularModel
 from unmask.exact_training import sample
-from unmask.grid import expand
-from unmask.mistakes.unused import _names
 from unmask.models.policy import Policy
 
 ALPHA_0 = "alpha == 0 and loss_kind != 'reward_only'"

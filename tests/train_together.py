@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 from unmask import methods
 from unmask.common import distributed
 from unmask.common.parquet import read_examples
+from unmask.config.specs import RunSpec
 from unmask.models.policy import Policy
-from unmask.spec import Run
 from unmask.tasks.sudoku import Sudoku
 from unmask.trainer import Trainer
 
@@ -38,7 +38,7 @@ def spoil(model):
 def train_all(folder: Path, out: Path) -> None:
     torch.set_num_threads(1)
     for spec in sorted(folder.glob("*.yaml")):
-        run = Run.read(spec)
+        run = RunSpec.read(spec)
         policy = Policy.load(folder / "weights")
         if os.environ.get("UNMASK_NAN") == str(distributed.rank()):
             spoil(policy.model)

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from unmask.common.manifest import read_manifest
 from unmask.common.parquet import read_rows
+from unmask.config.grid.grid import Grid
 from unmask.costs import evaluation_flops, hours, training_flops
 from unmask.fitting import memory_by_phase
-from unmask.grid.work import Grid
 from unmask.models.shapes import Shape, shape_of
 from unmask.plan import Standing
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from unmask.config.training import Training
+from unmask.config.schema.training import Training
 
 BYTES = 4  # per number: trained parameters are float32
 KEPT, WRITTEN = 2, 1  # checkpoints kept on disk, plus one while it is being written

@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, model_validator
 
-from unmask.config.kinds import Block, Count, Name, NonNegative, refuse
+from unmask.config.schema.types import Count, Name, NonNegative, Section, refuse
 from unmask.entries import read_entries
 from unmask.scores import RUN, SAMPLE, quarters, to_come
 from unmask.statistics import Estimate, Grades, over_seeds, over_seeds_and_examples
@@ -34,7 +34,7 @@ BY_EXAMPLE = {"published", "strict", "nfe", "tokens"}
 COLUMNS = [*RUN, "example", *SAMPLE]
 
 
-class Measure(Block):
+class Measure(Section):
     """Metric to compare, and the direction in which it should differ."""
 
     metric: str = Field(description="a column of the samples, or else of the training metrics or the diagnosis")

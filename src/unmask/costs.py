@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from unmask.config.scales import Cost
-from unmask.config.training import Training
+from unmask.config.schema.scales import Hardware
+from unmask.config.schema.training import Training
+from unmask.config.specs import EvaluationSpec, RunSpec
 from unmask.models.shapes import Shape
-from unmask.spec import EvaluationSpec, Run
 
 
 def flops_a_token(body: int, trained: int) -> tuple[int, int]:
@@ -36,7 +36,7 @@ class Passes:
     apart: bool = False  # the loss is a mean over copies, whose activations need not all exist at once
 
 
-def passes_of(run: Run) -> Passes:
+def passes_of(run: RunSpec) -> Passes:
     """Return the passes of a run's method; an unknown method is assumed to score nothing before its updates."""
     own, updates = run.method_settings, run.training["updates_per_buffer"]
     if run.algorithm == "dmpo":
@@ -59,7 +59,7 @@ def passes_of(run: Run) -> Passes:
     return Passes(copies, copies=copies)
 
 
-def _dmpo(run: Run) -> Passes:
+def _dmpo(run: RunSpec) -> Passes:
     """Count DMPO's old and reference log-probabilities, the current ones of the model baseline, and the loss copies."""
     own, updates = run.method_settings, run.training["updates_per_buffer"]
     wddo = own["loss_kind"] == "wddo"
@@ -116,19 +116,19 @@ def trained_parameters(shape: Shape, training: Training) -> int:
     return shape.adapter(training.lora_rank, training.lora_targets) if training.lora_rank else shape.parameters
 
 
-def held_parameters(shape: Shape, run: Run) -> int:
+def held_parameters(shape: Shape, run: RunSpec) -> int:
     """Return the parameters of a frozen adapter below the trained one, assumed to be of equal size; 0 without one."""
     training = Training(**run.training)
     merged = run.start_from and training.merge_start and training.lora_rank
     return trained_parameters(shape, training) if merged else 0
 
 
-def sequence_width(run: Run, prompt: int) -> int:
+def sequence_width(run: RunSpec, prompt: int) -> int:
     """Return the tokens of a training sequence; on a corpus, `generation_length` includes the prompt."""
     return run.training["generation_length"] + (0 if run.corpus else prompt)
 
 
-def training_flops(shape: Shape, run: Run, prompt: int) -> dict[str, float]:
+def training_flops(shape: Shape, run: RunSpec, prompt: int) -> dict[str, float]:
     """Return the FLOPs of a training run by kind, for prompts of `prompt` tokens.
 
     `compute.py` counts their sum without `recomputing`, the second forward pass of activation checkpointing.
@@ -158,7 +158,7 @@ def training_flops(shape: Shape, run: Run, prompt: int) -> dict[str, float]:
     }
 
 
-def evaluation_flops(shape: Shape, run: Run, evaluation: EvaluationSpec, prompt: int, examples: int) -> float:
+def evaluation_flops(shape: Shape, run: RunSpec, evaluation: EvaluationSpec, prompt: int, examples: int) -> float:
     """Return the FLOPs of an evaluation: every example at every length with every sampler."""
     adapter = 0
     if run.trains and run.training["lora_rank"]:
@@ -172,7 +172,7 @@ def evaluation_flops(shape: Shape, run: Run, evaluation: EvaluationSpec, prompt:
     return examples * sum(each) * forward
 
 
-def hours(flops: dict[str, float], cost: Cost) -> float:
+def hours(flops: dict[str, float], cost: Hardware) -> float:
     """Return the hours of one GPU (or CPU) for operations by kind, at the throughput assumed in `cost`."""
     # Decoding has its own utilisation, on GPUs below that of scoring and updates.
     rates = dict.fromkeys(("sampling", "validating"), cost.decoding_utilisation)

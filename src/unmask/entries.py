@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from unmask.common.errors import InputError
-from unmask.mistakes.lines import problems
+from unmask.config.validation.messages import problems
 
 
 def read_entries(path: Path, block: Any, place: Callable[[int, Any], str]) -> list[Any]:

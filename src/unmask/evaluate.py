@@ -14,11 +14,11 @@ from typing import Any
 from unmask.common import distributed
 from unmask.common.progress import Progress
 from unmask.common.seeding import Seeds
+from unmask.config.specs import EvaluationSpec, RunSpec
 from unmask.kept import Kept
 from unmask.models.policy import Policy
 from unmask.rollout import pieces, respond
 from unmask.samplers.completions import Completions
-from unmask.spec import EvaluationSpec, Run
 from unmask.tasks import Example, Task, graded
 
 Row = dict[str, Any]
@@ -48,7 +48,7 @@ def parts(spec: EvaluationSpec, examples: int) -> list[Part]:
 
 
 def evaluate(
-    policy: Policy, task: Task, examples: list[Example], run: Run, spec: EvaluationSpec, kept: Kept
+    policy: Policy, task: Task, examples: list[Example], run: RunSpec, spec: EvaluationSpec, kept: Kept
 ) -> list[Row]:
     """Return the graded samples of a run's policy, ordered by sampler, length and example; empty except on rank 0.
 
@@ -84,7 +84,7 @@ def _evaluate_shard(
     policy: Policy,
     task: Task,
     examples: list[Example],
-    run: Run,
+    run: RunSpec,
     spec: EvaluationSpec,
     part: Part,
     report: Callable[[int], None],
@@ -132,5 +132,5 @@ def _graded(policy: Policy, task: Task, examples: list[Example], made: Completio
         }
 
 
-def _labels(run: Run) -> Row:
+def _labels(run: RunSpec) -> Row:
     return {"method": run.method, "task": run.task, "variant": run.variant, "seed": run.seed}

@@ -5,22 +5,22 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from unmask.grid.work import Grid
+from unmask.config.grid.grid import Grid
+from unmask.config.specs import EvaluationSpec, RunSpec
 from unmask.memory import evaluation_memory, total, training_memory
 from unmask.models.shapes import Shape
-from unmask.spec import EvaluationSpec, Run
 
 EVALUATION = "evaluation "  # prefix of the phase of an evaluation
 
 
-def memory_by_phase(grid: Grid, run: Run, shape: Shape, evaluations: list[EvaluationSpec]) -> dict[str, float]:
+def memory_by_phase(grid: Grid, run: RunSpec, shape: Shape, evaluations: list[EvaluationSpec]) -> dict[str, float]:
     """Return the GB of a GPU that each phase of a run's training, and each of its evaluations, needs."""
     training = training_memory(shape, run, grid.cost, grid.gpus(run.name)) if run.trains else {}
     evaluating = {EVALUATION + e.name: evaluation_memory(shape, run, e, grid.cost) for e in evaluations}
     return {name: total(parts) for name, parts in (training | evaluating).items()}
 
 
-def misfits(grid: Grid, run: Run, shape: Shape, evaluations: list[EvaluationSpec]) -> list[str]:
+def misfits(grid: Grid, run: RunSpec, shape: Shape, evaluations: list[EvaluationSpec]) -> list[str]:
     """Explain why a run's training or largest evaluation does not fit, with changes of config.yaml that make it fit."""
     limit, needed = grid.cost.gpu_memory, memory_by_phase(grid, run, shape, evaluations)
     said = []
@@ -40,7 +40,7 @@ def misfits(grid: Grid, run: Run, shape: Shape, evaluations: list[EvaluationSpec
 
 
 def _smaller_batches(
-    grid: Grid, limit: float, run: Run, shape: Shape, phase: str, evaluations: list[EvaluationSpec]
+    grid: Grid, limit: float, run: RunSpec, shape: Shape, phase: str, evaluations: list[EvaluationSpec]
 ) -> list[str]:
     """Return the largest `rows_per_batch` with which an evaluation fits, as a line for config.yaml, or nothing."""
     (spec,) = (e for e in evaluations if phase == EVALUATION + e.name)
@@ -51,7 +51,7 @@ def _smaller_batches(
     return []
 
 
-def _smaller_training(grid: Grid, limit: float, run: Run, shape: Shape, phase: str) -> list[str]:
+def _smaller_training(grid: Grid, limit: float, run: RunSpec, shape: Shape, phase: str) -> list[str]:
     """Return single changes with which this phase of the training fits, else the first pair that does.
 
     Of `rows_per_forward`, the largest value that fits is named.
@@ -69,7 +69,9 @@ def _smaller_training(grid: Grid, limit: float, run: Run, shape: Shape, phase: s
     return ways or ([] if phase == "rollouts" else _first(grid, limit, run, shape, phase, both))
 
 
-def _first(grid: Grid, limit: float, run: Run, shape: Shape, phase: str, changes: list[dict[str, Any]]) -> list[str]:
+def _first(
+    grid: Grid, limit: float, run: RunSpec, shape: Shape, phase: str, changes: list[dict[str, Any]]
+) -> list[str]:
     """Return the first of `changes` with which the phase fits, as a line for config.yaml; empty if none does."""
     for change in changes:
         changed = replace(run, training=run.training | change)

@@ -10,11 +10,11 @@ from __future__ import annotations
 from typing import Any
 
 from unmask.at_once import GPU_LOGITS
-from unmask.config.scales import Cost
-from unmask.config.training import Training
+from unmask.config.schema.scales import Hardware
+from unmask.config.schema.training import Training
+from unmask.config.specs import EvaluationSpec, RunSpec
 from unmask.costs import Passes, active_block, held_parameters, passes_of, sequence_width, trained_parameters
 from unmask.models.shapes import Shape
-from unmask.spec import EvaluationSpec, Run
 
 Parts = dict[str, float]  # bytes by purpose
 CONTEXT = 1.5e9  # bytes of CUDA, cuBLAS and NCCL: a guess
@@ -22,13 +22,13 @@ CONTEXT = 1.5e9  # bytes of CUDA, cuBLAS and NCCL: a guess
 NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)
 
 
-def item_size(run: Run, cost: Cost) -> int:
+def item_size(run: RunSpec, cost: Hardware) -> int:
     """Return the bytes per number of the base model; dtype auto is bfloat16 on a GPU, else float32."""
     dtype = run.training["dtype"]
     return 2 if dtype == "bfloat16" or (dtype == "auto" and cost.gpu_memory) else 4
 
 
-def weights(shape: Shape, run: Run, cost: Cost) -> float:
+def weights(shape: Shape, run: RunSpec, cost: Hardware) -> float:
     """Return the bytes of the base model; `quantisation: nf4` holds the matrices of its layers in four bits."""
     # Embedding, head, norms and biases stay in the model's dtype.
     quantised = shape.layers * sum(rows * columns for rows, columns in shape.projections.values())
@@ -37,7 +37,7 @@ def weights(shape: Shape, run: Run, cost: Cost) -> float:
     return (shape.parameters - quantised) * item_size(run, cost) + quantised * NF4
 
 
-def training_memory(shape: Shape, run: Run, cost: Cost, gpus: int = 1) -> dict[str, Parts]:
+def training_memory(shape: Shape, run: RunSpec, cost: Hardware, gpus: int = 1) -> dict[str, Parts]:
     """Return the bytes that one GPU holds in each phase of a training run that `gpus` share evenly."""
     t, size = Training(**run.training), item_size(run, cost)
     trained, width = trained_parameters(shape, t), sequence_width(run, cost.prompt_tokens)
@@ -81,7 +81,7 @@ def training_memory(shape: Shape, run: Run, cost: Cost, gpus: int = 1) -> dict[s
     return phases
 
 
-def evaluation_memory(shape: Shape, run: Run, evaluation: EvaluationSpec, cost: Cost) -> Parts:
+def evaluation_memory(shape: Shape, run: RunSpec, evaluation: EvaluationSpec, cost: Hardware) -> Parts:
     """Return the bytes that a GPU holds in the largest batch of an evaluation."""
     t, size = Training(**run.training) if run.trains else None, item_size(run, cost)
     held: Parts = {"weights": weights(shape, run, cost), "context": CONTEXT if cost.gpu_memory else 0}

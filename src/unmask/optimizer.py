@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from unmask.config.training import Training
+from unmask.config.schema.training import Training
 
 
 def adamw(parameters: dict[str, Tensor], settings: Training) -> torch.optim.Optimizer:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from unmask.budget import Estimate, shape
 from unmask.checkpoint_size import BYTES, most_checkpoint_bytes
-from unmask.config.training import Training
+from unmask.config.grid.grid import Grid
+from unmask.config.schema.training import Training
 from unmask.costs import trained_parameters
-from unmask.grid.work import Grid
 from unmask.plan import Standing
 
 BYTES_A_TOKEN = 4  # of a response, as compressed text

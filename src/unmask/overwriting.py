@@ -8,8 +8,8 @@ from typing import Any
 from unmask.common.errors import InputError
 from unmask.common.manifest import read_manifest, seconds_of
 from unmask.common.provenance import differing
-from unmask.grid.work import Grid
-from unmask.spec import Run
+from unmask.config.grid.grid import Grid
+from unmask.config.specs import RunSpec
 
 SHOWN = 3  # differing settings named in a message
 
@@ -24,7 +24,7 @@ def endangered(grid: Grid, runs: set[str], above: float) -> list[str]:
     return lines
 
 
-def lost(manifest: Path, run: Run, above: float) -> str:
+def lost(manifest: Path, run: RunSpec, above: float) -> str:
     """Describe what retraining a run would overwrite: GPU-hours and differing settings; empty if at most `above`."""
     if not manifest.exists():
         return ""

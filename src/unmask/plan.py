@@ -21,7 +21,7 @@ from unmask.common import lock
 from unmask.common.errors import InputError
 from unmask.common.manifest import read_manifest
 from unmask.common.provenance import differing
-from unmask.spec import Run
+from unmask.config.specs import RunSpec
 
 STATES = ("done", "stale", "running", "queued", "stopped", "to do")
 RECENT = 50  # updates whose mean time predicts that of the remaining ones
@@ -50,7 +50,7 @@ class Standing:
     processes: int | None = None  # that trained it together, by its manifest
 
 
-def standing(run: Run, folder: Path, jobs: list[Job], source: dict[str, str]) -> Standing:
+def standing(run: RunSpec, folder: Path, jobs: list[Job], source: dict[str, str]) -> Standing:
     """Return the progress of a run in `folder`, given its submitted `jobs` and the hashes of its code, `source`."""
     updates = run.training["buffers"] * run.training["updates_per_buffer"]
     path = folder / "manifest.json"

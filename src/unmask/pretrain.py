@@ -26,7 +26,7 @@ from torch.nn import functional as F
 from unmask.common.errors import InputError
 from unmask.common.progress import Progress
 from unmask.common.seeding import Seeds
-from unmask.config.models import Pretraining
+from unmask.config.schema.models import Pretraining
 from unmask.models.policy import Policy
 from unmask.rollout import posed, respond
 from unmask.tasks import Example, Task, name_of, total_reward

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 
-from unmask.grid.work import Grid
+from unmask.config.grid.grid import Grid
 from unmask.published_tests import problems_of, prompt_of
 
 

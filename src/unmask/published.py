@@ -17,7 +17,7 @@ import pandas as pd
 from pydantic import Field
 
 from unmask.common.catalogue import method_name, task_name
-from unmask.config.kinds import Block, Name, NonNegative
+from unmask.config.schema.types import Name, NonNegative, Section
 from unmask.entries import read_entries
 from unmask.protocol import Protocol
 from unmask.published_tests import EVALUATIONS
@@ -26,7 +26,7 @@ Percent = Annotated[float, Field(ge=0, le=100)]
 Lengths = dict[int | Literal["unstated"], Percent]
 
 
-class Entry(Block):
+class Entry(Section):
     """Entry of published_results.yaml: numbers of one table that share model and decoding."""
 
     source: str

@@ -11,14 +11,14 @@ from typing import Any
 
 from unmask.common.errors import InputError
 from unmask.common.manifest import made_of
-from unmask.config.declared import question_fields
-from unmask.data_files import SUFFIXES, source_file
-from unmask.grid.work import Grid
-from unmask.mistakes.reading import block_at
+from unmask.config.data_files import SUFFIXES, source_file
+from unmask.config.grid.grid import Grid
+from unmask.config.schema.introspection import question_fields
+from unmask.config.specs import Spec
+from unmask.config.validation.safe_access import block_at
 from unmask.prompts import read_template
 from unmask.released_prompts import PROMPTS, prompt_place
 from unmask.sources import file_rows
-from unmask.spec import Spec
 from unmask.targets import Asked
 
 COMMIT = re.compile("[0-9a-f]{40}")

@@ -16,7 +16,7 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from unmask.common.errors import InputError
-from unmask.grid.work import Experiment
+from unmask.config.grid.grid import Experiment
 
 SECTIONS = {
     "main": "Main results",

@@ -11,10 +11,10 @@ import pandas as pd
 from unmask.common.catalogue import method_colour, setting_name
 from unmask.common.manifest import read_manifest, seconds_of
 from unmask.common.parquet import read_csv, read_rows
-from unmask.grid.work import Experiment, Grid
+from unmask.config.grid.grid import Experiment, Grid
+from unmask.config.specs import RunSpec
 from unmask.report import read
 from unmask.scores import read_metrics
-from unmask.spec import Run
 
 WIDTH, HEIGHT = 320, 100  # of a curve, in units of its SVG
 POINTS = 100  # at most, in a curve
@@ -36,7 +36,7 @@ class Curve:
 class Row:
     """Row of a run; None for what it does not have: a base model is not trained, a diagnosis grades no answers."""
 
-    run: Run
+    run: RunSpec
     changed: str
     colour: str
     spec: str  # the text of spec.yaml
@@ -69,7 +69,7 @@ def read_scores(root: Path, grid: Grid, experiment: Experiment) -> pd.DataFrame:
     return scores.assign(run=[names.get(one, "") for one in address])
 
 
-def _addresses(run: Run, experiment: Experiment) -> list[str]:
+def _addresses(run: RunSpec, experiment: Experiment) -> list[str]:
     """Return the addresses of a run in the scores: on its own task, or on every task if it learns a corpus.
 
     An experiment has one base model, so that addresses in the scores do not name it.
@@ -79,7 +79,7 @@ def _addresses(run: Run, experiment: Experiment) -> list[str]:
 
 
 def _row(folder: Path, grid: Grid, experiment: Experiment, scores: pd.DataFrame | None) -> Row:
-    run = Run.read(folder / "spec.yaml")
+    run = RunSpec.read(folder / "spec.yaml")
     values: dict[str, Any] = {"changed": changed(grid, run.name), "colour": method_colour(run.method)}
 
     if run.trains:

@@ -22,7 +22,7 @@ from scipy import stats
 
 from unmask.common.errors import InputError
 from unmask.common.parquet import read_csv
-from unmask.spec import Run
+from unmask.config.specs import RunSpec
 from unmask.statistics import problem_interval
 
 RUN = ["method", "task", "variant", "seed", "sampler", "length"]
@@ -36,7 +36,7 @@ def read_metrics(file: Path) -> pd.DataFrame:
 
     Raises InputError if a column is missing.
     """
-    run = Run.read(file.with_name("spec.yaml"))
+    run = RunSpec.read(file.with_name("spec.yaml"))
     metrics = read_csv(file)
     if missing := {"step", "reward", "nfe"} - set(metrics):
         raise InputError(f"{file}: no column {', '.join(sorted(missing))}. Delete it and run snakemake again.")

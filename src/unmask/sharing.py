@@ -9,7 +9,7 @@ from torch import Tensor
 
 from unmask.common import distributed
 from unmask.common.errors import InputError, TransientError
-from unmask.config.training import Training
+from unmask.config.schema.training import Training
 
 
 def check_shares(settings: Training, count: int) -> None:

@@ -12,21 +12,21 @@ import pandas as pd
 from unmask.common.catalogue import method_name, task_name
 from unmask.common.errors import InputError
 from unmask.common.manifest import made_of, read_manifest
-from unmask.grid.work import Grid
-from unmask.spec import Run
+from unmask.config.grid.grid import Grid
+from unmask.config.specs import RunSpec
 
 
 @dataclass
 class Found:
     """Files of finished runs, each with the run as evaluated; runs that are missing or outdated."""
 
-    planned: list[Run] = field(default_factory=list)
-    samples: dict[Path, Run] = field(default_factory=dict)
-    metrics: dict[Path, Run] = field(default_factory=dict)
-    missing: list[Run] = field(default_factory=list)
-    outdated: list[Run] = field(default_factory=list)  # made with other settings than the current ones
+    planned: list[RunSpec] = field(default_factory=list)
+    samples: dict[Path, RunSpec] = field(default_factory=dict)
+    metrics: dict[Path, RunSpec] = field(default_factory=dict)
+    missing: list[RunSpec] = field(default_factory=list)
+    outdated: list[RunSpec] = field(default_factory=list)  # made with other settings than the current ones
 
-    def read(self, files: dict[Path, Run], reader: Callable[[Path], pd.DataFrame]) -> pd.DataFrame:
+    def read(self, files: dict[Path, RunSpec], reader: Callable[[Path], pd.DataFrame]) -> pd.DataFrame:
         """Concatenate the rows of the files, with a column `planned`: the seeds planned for their policy."""
         seeds = Counter(map(_policy, self.planned))
         frames = [reader(path).assign(planned=seeds[_policy(run)]) for path, run in files.items()]
@@ -72,26 +72,26 @@ def find(grid: Grid, experiment: str) -> Found:
     return found
 
 
-def _run_of(grid: Grid, path: Path) -> Run:
+def _run_of(grid: Grid, path: Path) -> RunSpec:
     """Return the run that a file belongs to."""
     return grid.runs[path.parent.as_posix().partition("/runs/")[2]]
 
 
-def _made_with(run: Run, folder: Path) -> bool:
+def _made_with(run: RunSpec, folder: Path) -> bool:
     """Return True if a folder holds a finished run with these settings; the base model has only a spec, no manifest."""
     try:
         if not run.trains:
-            return Run.read(folder / "spec.yaml").digest == run.digest
+            return RunSpec.read(folder / "spec.yaml").digest == run.digest
         return bool(read_manifest(folder / "manifest.json")["spec"] == run.digest)
     except InputError:
         return False
 
 
-def _policy(run: Run) -> tuple[str, str, str]:
+def _policy(run: RunSpec) -> tuple[str, str, str]:
     return run.method, run.task, run.variant
 
 
-def _by_policy(runs: Iterable[Run], seeds: int) -> list[str]:
+def _by_policy(runs: Iterable[RunSpec], seeds: int) -> list[str]:
     """Describe the runs of each policy, as in `DMPO on Sudoku, seeds 1, 2`; seeds only if some are left out."""
     found: dict[tuple[str, str, str], list[int]] = {}
     for run in runs:

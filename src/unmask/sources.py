@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from unmask.common.checksums import sha256
 from unmask.common.errors import TransientError
-from unmask.data_files import source_file
+from unmask.config.data_files import source_file
 
 Row = dict[str, Any]
 Made = TypeVar("Made")

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from unmask.grid.work import Grid
+from unmask.config.grid.grid import Grid
 
 WANTED, EVERYTHING = ("claims.md", "report.html"), ("all_claims.md", "all_report.html")
 

@@ -26,7 +26,8 @@ from unmask.common.errors import TransientError
 from unmask.common.progress import Progress
 from unmask.common.seeding import Seeds
 from unmask.compute import Compute
-from unmask.config.training import Training
+from unmask.config.schema.training import Training
+from unmask.config.specs import RunSpec
 from unmask.methods import Method, Rows
 from unmask.models.policy import Policy
 from unmask.optimizer import adamw, clip, schedule, set_rates
@@ -35,7 +36,6 @@ from unmask.rollout import Rollouts, RolloutSettings
 from unmask.row_checks import check_losses, check_rows
 from unmask.sharing import check_equal, check_shares
 from unmask.skipping import MOST_SKIPPED, SPOILT, given_up, skipped_in_a_row
-from unmask.spec import Run
 from unmask.tasks import Example, Task
 from unmask.validation import Validation
 
@@ -44,7 +44,7 @@ from unmask.validation import Validation
 class Trainer:
     """State of one training run. `train` is its only public method."""
 
-    run: Run
+    run: RunSpec
     policy: Policy
     method: Method
     task: Task

@@ -10,10 +10,10 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter
 
-from unmask.config import Config
-from unmask.config.samplers import Sampler
-from unmask.grid import expand
-from unmask.plain import normalise
+from unmask.config.grid.expand import expand
+from unmask.config.normalize import normalise
+from unmask.config.schema import Config
+from unmask.config.schema.samplers import Sampler
 
 FOLDER = Path(__file__).parent
 CONFIG = FOLDER.parents[1] / "config.yaml"

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from unmask.common.seeding import Seeds
-from unmask.config.kinds import Count, NonNegative, Positive, Whole
+from unmask.config.schema.types import Count, NonNegative, Positive, Whole
 from unmask.likelihood import coupled, draw_coupled
 from unmask.methods import Method, Rows
 from unmask.models.policy import Policy

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from unmask.adaptive import log_density
 from unmask.common.errors import InputError
 from unmask.common.seeding import Seeds
-from unmask.config.kinds import NonNegative, Positive
+from unmask.config.schema.types import NonNegative, Positive
 from unmask.likelihood import draw_stage, mean_field, two_stage
 from unmask.methods import Method, Rows
 from unmask.models.policy import Policy

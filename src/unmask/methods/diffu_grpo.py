@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from unmask.common.seeding import Seeds
-from unmask.config.kinds import Count, NonNegative, Positive, Share, Whole
+from unmask.config.schema.types import Count, Fraction, NonNegative, Positive, Whole
 from unmask.likelihood import draw_prompt_drop, mean_field
 from unmask.methods import Method, Rows
 from unmask.models.policy import Policy
@@ -33,7 +33,7 @@ class DiffuGrpo(Method):
 
     clip: Positive  # ε
     kl_penalty: NonNegative  # β
-    prompt_mask: Share  # probability that a prompt token is masked
+    prompt_mask: Fraction  # probability that a prompt token is masked
     mask_index: Literal["update", "micro_step"]  # counter that selects the mask; the released code has micro_step
     micro_steps: Count  # gradient accumulation steps of the released code, for mask_index micro_step
     micro_batch_rows: Whole  # rows of a micro-batch, over which the released code averages tokens; 0: the whole buffer

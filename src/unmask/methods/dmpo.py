@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from unmask.common.seeding import Seeds
-from unmask.config.kinds import NonNegative, Pairs, Positive, Share, Whole
+from unmask.config.schema.types import EvenInt, Fraction, NonNegative, Positive, Whole
 from unmask.likelihood import Copies, denoising, draw_copies, elbo, trajectory
 from unmask.methods import Method, Rows
 from unmask.models.policy import Policy
@@ -44,8 +44,8 @@ class Dmpo(Method):
 
     alpha: NonNegative  # temperature of the target; 0 means ℓ = η · r, without likelihoods
     eta: Positive  # η, used if alpha is 0
-    coefficient: Share  # ηα, the proximal step: 1 targets p* itself, less a point on the way
-    ess_target: Share  # effective sample size, as a share of G, that ℓ of each group is shrunk to reach; 0 is off
+    coefficient: Fraction  # ηα, the proximal step: 1 targets p* itself, less a point on the way
+    ess_target: Fraction  # effective sample size, as a share of G, that ℓ of each group is shrunk to reach; 0 is off
     loss_kind: Literal["wdce", "wddo", "reward_only"]  # reward_only, an ablation: WDCE with weights r − mean(r)
     baseline: Literal["none", "group", "individual", "model"]  # subtracted from the weights of WDCE
     baseline_strength: NonNegative  # s: w_real = w − s · w_base
@@ -53,8 +53,8 @@ class Dmpo(Method):
     wddo_negative: NonNegative  # a
     likelihood: Literal["elbo", "trajectory"]  # in the weights; trajectory is exact for random_order rollouts
     masks: Literal["uniform", "bernoulli"]  # masking scheme of the copies
-    elbo_copies: Pairs  # K masked copies per log-probability, in antithetic pairs
-    copies: Pairs  # R masked copies of each response in the loss, in antithetic pairs
+    elbo_copies: EvenInt  # K masked copies per log-probability, in antithetic pairs
+    copies: EvenInt  # R masked copies of each response in the loss, in antithetic pairs
     # Rows per device in the released code, which sets the scale of its WDCE loss; 0: a mean over all rows.
     micro_batch_rows: Whole
 

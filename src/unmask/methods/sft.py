@@ -17,7 +17,7 @@ from torch import Tensor
 from unmask.common import distributed
 from unmask.common.errors import InputError
 from unmask.common.seeding import Seeds
-from unmask.config.kinds import Share
+from unmask.config.schema.types import Fraction
 from unmask.likelihood import Copies, denoising
 from unmask.methods import Method, Rows
 from unmask.models.policy import Policy
@@ -40,7 +40,7 @@ class Sft(Method):
     }
 
     demonstrations = True
-    right_share: Share  # share of correct demonstrations, for tasks that generate their own
+    right_share: Fraction  # share of correct demonstrations, for tasks that generate their own
 
     def usable(self, policy: Policy, task: Task, examples: list[Example], settings: RolloutSettings) -> list[Example]:
         """Select examples whose demonstration fits; conversations of a corpus are truncated instead, and all are kept.

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from unmask.common.catalogue import PAPERS, method_name, task_name
-from unmask.spec import ModelSpec, Run
+from unmask.config.specs import ModelSpec, RunSpec
 
 # Columns of metrics.csv that the card shows, with their labels.
 FIGURES = {
@@ -81,7 +81,7 @@ The code that made this is under Apache-2.0. {licence}
 
 
 def model_card(
-    run: Run, base: ModelSpec | None, metrics: list[dict[str, Any]], data: str, scale: str, fidelity: str
+    run: RunSpec, base: ModelSpec | None, metrics: list[dict[str, Any]], data: str, scale: str, fidelity: str
 ) -> str:
     """Return the text of the card.
 
@@ -129,7 +129,7 @@ def _repository(base: ModelSpec | None) -> str | None:
     return base.settings["repository"] if base and base.source == "hub" else None
 
 
-def _origin(run: Run, base: ModelSpec | None) -> str:
+def _origin(run: RunSpec, base: ModelSpec | None) -> str:
     """Describe the base model. A local folder is not named, because its path would tie the card to one machine."""
     if base is None:
         return f"`{run.model}`"
@@ -139,7 +139,7 @@ def _origin(run: Run, base: ModelSpec | None) -> str:
     return f"`{run.model}`, {how}, digest {base.digest}; its manifest has the hashes of its files"
 
 
-def _start(run: Run) -> str:
+def _start(run: RunSpec) -> str:
     """Describe the run that this one started from; empty if there is none."""
     if not run.start_from:
         return ""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unmask.spec import ModelSpec
+from unmask.config.specs import ModelSpec
 
 # Keys of our config.json (transformers' Llama) -> keys of LLaDA's.
 LLADA_KEYS = {

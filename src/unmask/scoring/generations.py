@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from unmask.config.specs import RunSpec
 from unmask.scoring import Verdict
 from unmask.scoring.golds import TASKS, points, understand
 from unmask.scoring.records import BrokenError, read_records
-from unmask.spec import Run
 
 PROTOCOLS = ("published", "strict")
 Understood = tuple[str, tuple[Any, ...]]  # a response, and the gold answer as arguments of the task's scorers
@@ -85,7 +85,7 @@ def prompt_of(file: Path) -> str:
     """Return the setting `prompt` of our own samples, from the spec.yaml next to them; `chat` for any other file."""
     spec = file.with_name("spec.yaml")
     ours = file.suffix == ".parquet" and spec.exists()
-    return Run.read(spec).task_settings.get("prompt", "chat") if ours else "chat"
+    return RunSpec.read(spec).task_settings.get("prompt", "chat") if ours else "chat"
 
 
 def summary(task: str, protocol: str, scored: list[Scored]) -> dict[str, Any]:

@@ -19,8 +19,8 @@ from typing import Any, ClassVar
 
 from unmask.common.checksums import sha256
 from unmask.common.errors import InputError
+from unmask.config.specs import DataSpec
 from unmask.scoring import Verdict
-from unmask.spec import DataSpec
 
 Example = dict[str, Any]  # a row of the prepared data; has at least `question`, `answer` and `difficulty`
 SPLITS = ("train", "validation", "test")

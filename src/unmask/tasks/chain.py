@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from unmask.config.kinds import Count
+from unmask.config.schema.types import Count
 from unmask.prompts import Messages, ask
 from unmask.scoring import published, strict
 from unmask.tasks import Example, Grade, Task, distinct

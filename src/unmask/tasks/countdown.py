@@ -15,7 +15,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from unmask.config.kinds import Count, Rewards, Source, Whole
+from unmask.config.schema.types import Count, Rewards, Source, Whole
 from unmask.prompts import Messages, ask, pose
 from unmask.scoring import published, released, strict
 from unmask.scoring.arithmetic import evaluate

@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
-from unmask.config.kinds import Count, Rewards, Stored
+from unmask.config.schema.types import Count, Rewards, Stored
 from unmask.prompts import Messages, pose
 from unmask.scoring import published, released, strict
 from unmask.scoring.extraction import cut

@@ -12,7 +12,7 @@ import random
 import re
 from dataclasses import dataclass
 
-from unmask.config.kinds import Count, Rewards, Stored
+from unmask.config.schema.types import Count, Rewards, Stored
 from unmask.prompts import Messages, pose
 from unmask.scoring import published, released, strict
 from unmask.scoring.equivalence import equivalent

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from unmask.config.kinds import Share, Stored
+from unmask.config.schema.types import Fraction, Stored
 from unmask.prompts import Messages, pose
 from unmask.sources import Row, column, place_of, read_examples, shown, statement, text
 from unmask.stored import Splits, problem, repeats
@@ -26,7 +26,7 @@ class S1k(Corpus):
     """Questions with a reasoning trace and an answer; no test problems."""
 
     train_source: Stored
-    validation: Share  # share of the rows that is held out
+    validation: Fraction  # share of the rows that is held out
     seed: int  # of the shuffle; 42 in the released code
     prompt_file: str  # "" for our own wording
 

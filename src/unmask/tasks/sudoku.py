@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 
 from unmask.boards import is_solution, is_unique, renaming_classes
-from unmask.config.kinds import Count, Rewards, Source, Subset
+from unmask.config.schema.types import Count, Rewards, Source, Subset
 from unmask.prompts import ask, pose
 from unmask.scoring import published, released, strict
 from unmask.scoring.extraction import cut, final_answer

@@ -7,22 +7,22 @@ import math
 import re
 from typing import Any
 
-from unmask.config import Config
-from unmask.config.declared import settings_of
-from unmask.config.models import ScratchModel
-from unmask.config.training import Training
-from unmask.grid.specs import test_settings, training_settings
-from unmask.spec import NUMBERS, Run
+from unmask.config.grid.builders import test_settings, training_settings
+from unmask.config.schema import Config
+from unmask.config.schema.introspection import settings_of
+from unmask.config.schema.models import ScratchModel
+from unmask.config.schema.training import Training
+from unmask.config.specs import NUMBERS, RunSpec
 
 
-def runs_of(config: Config, name: str) -> list[Run]:
+def runs_of(config: Config, name: str) -> list[RunSpec]:
     """Return an experiment's runs in a stable order.
 
     Grid values equal to a method's default give the default run, so a run may occur several times.
     """
     experiment, scale = config.experiments[name], config.scales[config.scale]
     model = scale.models[experiment.model] if experiment.model else scale.model
-    found: list[Run] = []
+    found: list[RunSpec] = []
     for method in config.methods_of(name):
         algorithm = config.algorithm(method)
 
@@ -45,7 +45,7 @@ def is_published(config: Config, model: str) -> bool:
     return not isinstance(config.models[model], ScratchModel)
 
 
-def start_of(config: Config, run: Run) -> Run:
+def start_of(config: Config, run: RunSpec) -> RunSpec:
     """Return the run whose adapter `run` starts from: same model, task and seed, default settings."""
     return _run(config, run.model.partition("/")[0], config.methods[run.method]["start_from"], run.task, run.seed, {})
 
@@ -58,7 +58,7 @@ def _run(
     seed: int,
     choice: dict[str, Any],
     equal_updates: bool = False,
-) -> Run:
+) -> RunSpec:
     # Training on a corpus is the same for all tasks, so they share one run.
     scale, corpus = config.scales[config.scale], config.corpus(method)
     task = corpus or task
@@ -80,7 +80,7 @@ def _run(
     training = {key: values[key] for key in (Training.model_fields if trains else NUMBERS)}
     own = {key: value for key, value in values.items() if trains and key not in Training.model_fields}
     start = config.methods[method].get("start_from")
-    return Run(
+    return RunSpec(
         name=f"{method}/{task}/{_address(variant, model, scale.model)}/seed-{seed}",
         method=method,
         algorithm=config.algorithm(method),

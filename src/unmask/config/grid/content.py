@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from unmask.common.checksums import sha256
-from unmask.data_files import source_file
+from unmask.config.data_files import source_file
 
 
 def with_content(settings: dict[str, Any]) -> dict[str, Any]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from unmask.config.kinds import Block, NonNegative
+from unmask.config.schema.types import NonNegative, Section
 
 
-class Runtime(Block):
+class Runtime(Section):
     """Settings of how runs are carried out."""
 
     checkpoint_minutes: NonNegative = Field(

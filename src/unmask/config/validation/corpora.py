@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from unmask.config import Config
-from unmask.config.models import ScratchModel
+from unmask.config.schema import Config
+from unmask.config.schema.models import ScratchModel
 
 
 def wrong_corpora(config: Config) -> Iterator[str]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from unmask.mistakes.layers import layers
-from unmask.mistakes.reading import block_at, given_at, items_at
+from unmask.config.validation.layers import layers
+from unmask.config.validation.safe_access import block_at, given_at, items_at
 
 
 def wrong_lengths(raw: dict[str, Any]) -> Iterator[str]:

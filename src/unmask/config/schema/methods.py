@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ConfigDict
 from typing_extensions import TypedDict
 
-from unmask.config.kinds import Name
+from unmask.config.schema.types import Name
 
 # Keys of a method's block that are not settings of a run: the file it runs, the method it starts from, the corpus that
 # replaces the tasks, overrides by task, and the reward of each task.

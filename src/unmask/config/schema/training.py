@@ -6,12 +6,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from unmask.config.kinds import Beta, Block, Count, Distinct, Name, NonNegative, Positive, Share, Whole
+from unmask.config.schema.types import Beta, Count, Distinct, Fraction, Name, NonNegative, Positive, Section, Whole
 
 Projection = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
-class Training(Block):
+class Training(Section):
     """Settings of every training run, whatever its method."""
 
     # Rollouts: how many responses are sampled, from which prompts, and how.
@@ -33,7 +33,7 @@ class Training(Block):
     schedule: Literal["constant", "cosine", "linear"] = Field(
         description="of the learning rate after warm-up; cosine ends at a tenth, linear at zero"
     )
-    warmup: Share = Field(description="share of the updates with linear warm-up")
+    warmup: Fraction = Field(description="share of the updates with linear warm-up")
     adam_beta1: Beta
     adam_beta2: Beta
     weight_decay: NonNegative
@@ -42,7 +42,7 @@ class Training(Block):
     # Policy: LoRA adapter and numerical precision.
     lora_rank: Whole = Field(description="rank of the adapter; 0 trains every parameter")
     lora_alpha: Count
-    lora_dropout: Share
+    lora_dropout: Fraction
     lora_targets: Annotated[list[Projection], Distinct] = Field(min_length=1, description="projections with an adapter")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         description="of the base model; auto is bfloat16 on a GPU and float32 elsewhere. Adapters are float32"

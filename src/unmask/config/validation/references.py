@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from unmask.config.declared import (
+from unmask.config.schema.introspection import (
     LIBRARY,
     declared_figures,
     declared_names,
@@ -14,9 +14,9 @@ from unmask.config.declared import (
     learns_demonstrations,
     narrow_settings,
 )
-from unmask.mistakes.layers import layers
-from unmask.mistakes.lines import unknown
-from unmask.mistakes.reading import algorithm_of, block_at, given_at, items_at, overrides, toys
+from unmask.config.validation.layers import layers
+from unmask.config.validation.messages import unknown
+from unmask.config.validation.safe_access import algorithm_of, block_at, given_at, items_at, overrides, toys
 
 
 def wrong_names(raw: dict[str, Any]) -> Iterator[str]:

@@ -134,7 +134,7 @@ class ModelSpec(Spec):
 
 
 @dataclass(frozen=True)
-class Run(Spec):
+class RunSpec(Spec):
     """Training run: method × task × variant × seed. `name` is its path, which also names a non-default base model.
 
     `algorithm` is the file in methods/ that the method runs; `start_from` is the run whose adapter it continues, or
@@ -179,7 +179,7 @@ class Run(Spec):
         """Number format of the base model's weights: dtype and quantisation."""
         return {key: self.training[key] for key in NUMBERS}
 
-    def for_evaluation(self, evaluation: EvaluationSpec) -> Run:
+    def for_evaluation(self, evaluation: EvaluationSpec) -> RunSpec:
         """Return the run as an evaluation sees it: on the evaluation's own task, if any, in a variant that says so."""
         if evaluation.task is None or evaluation.task_settings is None:
             return self

@@ -8,27 +8,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from unmask.config import Config
-from unmask.config.declared import optional
-from unmask.config.exact_toy import ExactToy
-from unmask.config.models import ScratchModel
-from unmask.mistakes.corpora import wrong_corpora
-from unmask.mistakes.layers import layers
-from unmask.mistakes.lengths import wrong_lengths
-from unmask.mistakes.lines import problems
-from unmask.mistakes.missing import missing
-from unmask.mistakes.names import wrong_names
-from unmask.mistakes.reading import block_at
-from unmask.mistakes.unused import unused
-
-
-class ConfigError(ValueError):
-    """All mistakes in a configuration, one line each, in `lines` and in the message."""
-
-    def __init__(self, lines: list[str]) -> None:
-        self.lines = list(dict.fromkeys(lines))
-        count = f"{len(self.lines)} mistake{'s' if len(self.lines) > 1 else ''}"
-        super().__init__("\n".join([f"config.yaml has {count}:", *(f"  - {line}" for line in self.lines)]))
+from unmask.config.errors import ConfigError
+from unmask.config.schema import Config
+from unmask.config.schema.exact_toy import ExactToy
+from unmask.config.schema.introspection import optional
+from unmask.config.schema.models import ScratchModel
+from unmask.config.validation.block_lengths import wrong_lengths
+from unmask.config.validation.corpora import wrong_corpora
+from unmask.config.validation.layers import layers
+from unmask.config.validation.messages import problems
+from unmask.config.validation.references import wrong_names
+from unmask.config.validation.required import missing
+from unmask.config.validation.safe_access import block_at
+from unmask.config.validation.unused import unused
 
 
 def check(raw: Any) -> tuple[dict[str, Any], list[str]]:

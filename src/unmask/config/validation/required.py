@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from unmask.config.declared import declared_names, declared_settings, settings_of
-from unmask.config.training import Training
-from unmask.mistakes.reading import algorithm_of, block_at, given_at, items_at
+from unmask.config.schema.introspection import declared_names, declared_settings, settings_of
+from unmask.config.schema.training import Training
+from unmask.config.validation.safe_access import algorithm_of, block_at, given_at, items_at
 
 
 def missing(raw: dict[str, Any]) -> list[str]:

@@ -13,15 +13,15 @@ from typing import Any, Literal
 
 from pydantic import create_model
 
-from unmask.config.kinds import ANNOTATIONS, Block
-from unmask.config.training import Training
+from unmask.config.schema.training import Training
+from unmask.config.schema.types import ANNOTATIONS, Section
 
-LIBRARY = Path(__file__).parents[1]
+LIBRARY = Path(__file__).parents[2]
 
 
 def declared_names(kind: Literal["methods", "tasks"]) -> set[str]:
     """Return the names of all methods or tasks: one per file in their folder."""
-    return {path.stem for path in (LIBRARY / kind).glob("*.py") if path.stem != "__init__"}
+    return {path.stem for path in (LIBRARY / kind).glob("*.py") if not path.stem.startswith("_")}
 
 
 @functools.cache
@@ -65,7 +65,7 @@ def is_class_variable(node: ast.AnnAssign) -> bool:
 
 
 @functools.cache
-def declared_settings(kind: Literal["methods", "tasks"], name: str) -> type[Block]:
+def declared_settings(kind: Literal["methods", "tasks"], name: str) -> type[Section]:
     """Return a settings class built from the annotated fields of a method's or task's class; all are required."""
     source, owner = LIBRARY / kind / f"{name}.py", declared_class(kind, name)
     said = {
@@ -79,7 +79,7 @@ def declared_settings(kind: Literal["methods", "tasks"], name: str) -> type[Bloc
         key: (eval(compile(ast.Expression(annotation), str(source), "eval"), ANNOTATIONS), ...)  # noqa: S307 (our own)
         for key, annotation in said.items()
     }
-    return create_model(owner.name, __base__=Block, **fields)
+    return create_model(owner.name, __base__=Section, **fields)
 
 
 @functools.cache
@@ -114,7 +114,7 @@ def question_fields(task: str) -> tuple[str, ...]:
 
 
 @functools.cache
-def settings_of(method: str) -> type[Block]:
+def settings_of(method: str) -> type[Section]:
     """Return a settings class with every setting of a method's runs: its own and those of Training."""
     return create_model("Settings", __base__=(declared_settings("methods", method), Training))
 
@@ -129,7 +129,7 @@ def declared_figures() -> set[str]:
 
 
 @functools.cache
-def optional(block: type[Block]) -> type[Block]:
+def optional(block: type[Section]) -> type[Section]:
     """Return the block with every key optional, for one layer of settings that other layers complete."""
     # pydantic does not validate defaults: the type stays as it is, and an explicit null is still a mistake.
     fields: dict[str, Any] = {}
@@ -137,4 +137,4 @@ def optional(block: type[Block]) -> type[Block]:
         field = copy.copy(field)
         field.default = None
         fields[name] = (field.annotation, field)
-    return create_model(f"Optional{block.__name__}", __base__=Block, **fields)
+    return create_model(f"Optional{block.__name__}", __base__=Section, **fields)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from unmask.config import Config
-from unmask.config.declared import declared_settings, narrow_settings
-from unmask.config.models import ScratchModel
-from unmask.grid.content import with_content
-from unmask.spec import DataSpec, DiagnosisSpec, EvaluationSpec, ModelSpec, Run, ToySpec
+from unmask.config.grid.content import with_content
+from unmask.config.schema import Config
+from unmask.config.schema.introspection import declared_settings, narrow_settings
+from unmask.config.schema.models import ScratchModel
+from unmask.config.specs import DataSpec, DiagnosisSpec, EvaluationSpec, ModelSpec, RunSpec, ToySpec
 
 
 def training_settings(config: Config, task: str, method: str | None = None) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def _task_settings(config: Config, task: str, *without: str, method: str | None 
     return with_content({key: value for key, value in settings.items() if key not in left_out})
 
 
-def model_spec(config: Config, run: Run) -> ModelSpec:
+def model_spec(config: Config, run: RunSpec) -> ModelSpec:
     """Return the spec of a run's base model."""
     # Settings at their default are omitted, so that adding a setting does not change the digests of existing models.
     scale = config.scales[config.scale]

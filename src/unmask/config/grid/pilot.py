@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from unmask.mistakes.reading import block_at, items_at
+from unmask.config.validation.safe_access import block_at, items_at
 
 ENDING = "-pilot"
 BUFFERS = 10  # with a validation after half of them

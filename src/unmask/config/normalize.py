@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
-from unmask.mistakes import ConfigError
-from unmask.mistakes.lines import shown
+from unmask.config.errors import ConfigError
+from unmask.config.validation.messages import shown
 
 DEEPEST = 16  # nested blocks; config.yaml has six
 LARGEST = 2**53  # larger integers are not exact in every file format

@@ -6,13 +6,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from unmask.config.kinds import Block, Count, Distinct, NonNegative, Positive, Share, Whole, refuse
+from unmask.config.schema.types import Count, Distinct, Fraction, NonNegative, Positive, Section, Whole, refuse
 
 # Added after runs had been stored. Specs omit them at their default, so that the digests of those runs do not change.
 LATER = ("blocks", "top_p", "draw_dtype")
 
 
-class Decoding(Block):
+class Decoding(Section):
     """Settings common to all samplers, whatever their commit rule."""
 
     cache: Literal["none", "prefix", "dual"] = Field(
@@ -58,7 +58,7 @@ class Threshold(Decoding):
     """Commit every token with at least this probability (Fast-dLLM)."""
 
     rule: Literal["threshold"]
-    confidence: Share
+    confidence: Fraction
 
 
 class Factor(Decoding):

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Required
 from pydantic import Field, model_validator
 from typing_extensions import TypedDict
 
-from unmask.config.kinds import Block, Count, Distinct, Name, NonNegative, Positive, Whole, refuse
-from unmask.config.methods import ByTask
+from unmask.config.schema.methods import ByTask
+from unmask.config.schema.types import Count, Distinct, Name, NonNegative, Positive, Section, Whole, refuse
 
 
 class Curve(TypedDict, total=False):
@@ -18,7 +18,7 @@ class Curve(TypedDict, total=False):
     method: Required[Name]
 
 
-class ExactToy(Block):
+class ExactToy(Section):
     """Exact toy experiment: distribution matching against reward maximisation, with every response enumerated."""
 
     vocabulary: Count = Field(description="V, tokens")

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from unmask.config.kinds import Beta, Block, Count, Name, NonNegative, Positive, Share, refuse
+from unmask.config.schema.types import Beta, Count, Fraction, Name, NonNegative, Positive, Section, refuse
 
 
 def _ascending(values: list[float]) -> list[float]:
@@ -15,13 +15,15 @@ def _ascending(values: list[float]) -> list[float]:
     return values
 
 
-class Pretraining(Block):
+class Pretraining(Section):
     """Pretraining of a model from scratch: masked denoising on a mixture of right and shortcut demonstrations."""
 
     # In the first phase the model learns to solve the task; in the second a shortcut becomes its habit, for RL to undo.
-    first_part: Share = Field(description="share of the updates in the first phase")
-    first_share: Share = Field(description="share of right demonstrations in the first phase; the rest take a shortcut")
-    right_share: Share = Field(description="share of right demonstrations in the second phase")
+    first_part: Fraction = Field(description="share of the updates in the first phase")
+    first_share: Fraction = Field(
+        description="share of right demonstrations in the first phase; the rest take a shortcut"
+    )
+    right_share: Fraction = Field(description="share of right demonstrations in the second phase")
     demonstrations: Count = Field(description="number of distinct demonstrations")
     batch_size: Count
     learning_rate: Positive = Field(description="of AdamW, for embeddings, head and norms")
@@ -34,8 +36,8 @@ class Pretraining(Block):
     )
 
     # Bounds on the finished base: one that cannot solve the task, or always does, shows nothing about RL.
-    competence: Share = Field(description="minimum mean validation reward after the first phase")
-    gate: Annotated[list[Share], AfterValidator(_ascending)] = Field(
+    competence: Fraction = Field(description="minimum mean validation reward after the first phase")
+    gate: Annotated[list[Fraction], AfterValidator(_ascending)] = Field(
         min_length=2, max_length=2, description="minimum and maximum mean validation reward of the finished model"
     )
 
@@ -44,7 +46,7 @@ class Pretraining(Block):
 ONCE = ("updates", "learning_rate", "muon_learning_rate", "adam_beta2", "weight_decay", "dtype")
 
 
-class ScratchModel(Block):
+class ScratchModel(Section):
     """Small model trained from scratch, one per seed and task; one per seed if `shared`."""
 
     source: Literal["scratch"]
@@ -73,7 +75,7 @@ class ScratchModel(Block):
         return self
 
 
-class HubModel(Block):
+class HubModel(Section):
     """Published checkpoint at a pinned revision."""
 
     source: Literal["hub"]
@@ -81,7 +83,7 @@ class HubModel(Block):
     revision: str = Field(description="commit, 40 hexadecimal digits")
 
 
-class LocalModel(Block):
+class LocalModel(Section):
     """Checkpoint in a local folder, in the published layout."""
 
     source: Literal["local"]

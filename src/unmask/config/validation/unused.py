@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from types import CodeType
 from typing import Any
 
-from unmask.config.declared import declared_names, defines, settings_of, used_if
-from unmask.config.methods import NOT_SETTINGS
-from unmask.config.training import USED_IF, Training
-from unmask.mistakes.reading import algorithm_of, block_at, given_at, items_at
+from unmask.config.schema.introspection import declared_names, defines, settings_of, used_if
+from unmask.config.schema.methods import NOT_SETTINGS
+from unmask.config.schema.training import USED_IF, Training
+from unmask.config.validation.safe_access import algorithm_of, block_at, given_at, items_at
 
 Values = dict[str, Any]
 

@@ -6,13 +6,13 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from unmask.config.experiments import Axes
-from unmask.config.kinds import Block, Count, Distinct, Name, Names, Positive, Whole
-from unmask.config.methods import ByTask
-from unmask.config.samplers import Sampler
+from unmask.config.schema.experiments import Axes
+from unmask.config.schema.methods import ByTask
+from unmask.config.schema.samplers import Sampler
+from unmask.config.schema.types import Count, Distinct, Name, Names, Positive, Section, Whole
 
 
-class Overrides(Block):
+class Overrides(Section):
     """Overrides of the general values, common to fidelities and scales."""
 
     training: dict[str, Any] = Field(default={}, description="overrides of `training`")
@@ -21,7 +21,7 @@ class Overrides(Block):
     evaluations: dict[Name, dict[str, Any]] = Field(default={}, description="overrides of `evaluations`")
 
 
-class Cost(Block):
+class Hardware(Section):
     """Assumptions of `plan` about hardware and throughput; not settings of a run, so changing one repeats no run."""
 
     gpu_memory: Positive | None = Field(
@@ -43,7 +43,7 @@ class Cost(Block):
     test_examples: dict[Name, Count] = Field(default={}, description="for tasks whose settings do not fix the number")
 
 
-class ExperimentChange(Block):
+class ExperimentChange(Section):
     """Changes of an experiment at one scale; None keeps the experiment's own value."""
 
     methods: Names | None = None
@@ -69,5 +69,5 @@ class Scale(Overrides):
     )
     experiments: Names = Field(description="experiments of the target `all`")
     exact_toy: dict[str, Any] = Field(default={}, description="overrides of `exact_toy`")
-    cost: Cost
+    cost: Hardware
     runtime: dict[str, Any] = Field(default={}, description="overrides of `runtime`")

@@ -9,16 +9,17 @@ import itertools
 from dataclasses import replace
 from typing import Any
 
-from unmask.config import Config
-from unmask.config.declared import is_corpus
-from unmask.grid.contradictions import contradictions, too_long, undrawable
-from unmask.grid.pilot import with_pilot
-from unmask.grid.runs import runs_of, start_of
-from unmask.grid.specs import data_specs, diagnosis_spec, evaluation_spec, model_spec, toy_spec
-from unmask.grid.work import Experiment, Grid
-from unmask.mistakes import ConfigError, check, check_scale
-from unmask.plain import normalise
-from unmask.spec import Run
+from unmask.config.errors import ConfigError
+from unmask.config.grid.builders import data_specs, diagnosis_spec, evaluation_spec, model_spec, toy_spec
+from unmask.config.grid.consistency import contradictions, too_long, undrawable
+from unmask.config.grid.grid import Experiment, Grid
+from unmask.config.grid.pilot import with_pilot
+from unmask.config.grid.runs import runs_of, start_of
+from unmask.config.normalize import normalise
+from unmask.config.schema import Config
+from unmask.config.schema.introspection import is_corpus
+from unmask.config.specs import RunSpec
+from unmask.config.validation import check, check_scale
 
 
 def expand(raw: dict[str, Any]) -> Grid:
@@ -40,7 +41,7 @@ def expand(raw: dict[str, Any]) -> Grid:
         grid.diagnoses[name] = diagnosis_spec(config, name)
 
     # `made` keeps every run, also several of one name: contradictions() compares them, the grid holds the last only.
-    made: list[Run] = []
+    made: list[RunSpec] = []
     lines: list[str] = []
     for name, experiment in config.experiments.items():
         runs = runs_of(config, name)
@@ -83,7 +84,7 @@ def _add_data(grid: Grid, config: Config, task: str) -> None:
             grid.tests[task] = test
 
 
-def _experiment(name: str, experiment: Any, runs: list[Run], tasks: list[str]) -> Experiment:
+def _experiment(name: str, experiment: Any, runs: list[RunSpec], tasks: list[str]) -> Experiment:
     """Return the experiment over these runs, with the tasks that each run is transferred to."""
     evaluated = f"diagnosis-{experiment.diagnosis}" if experiment.diagnosis else f"samples-{experiment.evaluation}"
     rows = "steps" if experiment.diagnosis else experiment.rows

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from unmask.config.declared import defines, learns_demonstrations
-from unmask.grid.work import Experiment
-from unmask.spec import DataSpec, Run
+from unmask.config.grid.grid import Experiment
+from unmask.config.schema.introspection import defines, learns_demonstrations
+from unmask.config.specs import DataSpec, RunSpec
 
 LONGEST = 255  # bytes of a file name on common file systems
 # A run that continues training an adapter must have an adapter of the same shape.
 ADAPTER = ("lora_rank", "lora_alpha", "lora_dropout", "lora_targets")
 
 
-def contradictions(runs: list[Run], datasets: dict[str, DataSpec], tests: dict[str, DataSpec]) -> list[str]:
+def contradictions(runs: list[RunSpec], datasets: dict[str, DataSpec], tests: dict[str, DataSpec]) -> list[str]:
     """Return one line per contradiction in the merged settings of runs, training data and test data."""
     lines: list[str] = []
 
     # A run's name is its address on disk: two runs with one name but different settings would overwrite each other.
-    by_name: dict[str, Run] = {}
+    by_name: dict[str, RunSpec] = {}
     for run in runs:
         if by_name.setdefault(run.name, run) != run:
             lines.append(
@@ -70,7 +70,7 @@ def contradictions(runs: list[Run], datasets: dict[str, DataSpec], tests: dict[s
     return lines
 
 
-def _uncounted(run: Run) -> list[str]:
+def _uncounted(run: RunSpec) -> list[str]:
     """Return a line if a coupled-GRPO run indexes masks by micro-step but has no micro-batches."""
     # Masks are indexed by micro-batch: without micro-batches every update would use the same few.
     own = run.method_settings
@@ -80,7 +80,7 @@ def _uncounted(run: Run) -> list[str]:
     return [f"methods.{run.method}.mask_index, or a grid's: {how}; set micro_batch_rows, or mask_index: update"]
 
 
-def _unlearnable(run: Run) -> list[str]:
+def _unlearnable(run: RunSpec) -> list[str]:
     """Return a line if DiFFPO trains the threshold of a sampler that has none."""
     own = run.method_settings
     if run.algorithm != "diffpo" or own["learn"] == "model" or run.sampler["rule"] == "adaptive":
@@ -89,7 +89,7 @@ def _unlearnable(run: Run) -> list[str]:
     return [f"methods.{run.method}.learn, or a grid's: {how}; choose a sampler with rule: adaptive, or learn: model"]
 
 
-def _undemonstrated(run: Run) -> list[str]:
+def _undemonstrated(run: RunSpec) -> list[str]:
     """Return a line if a run has nothing to learn from, or to validate on.
 
     RL needs groups of at least two responses; SFT needs demonstrations, and a corpus has no answers to validate with.
@@ -110,7 +110,7 @@ def _undemonstrated(run: Run) -> list[str]:
     return []
 
 
-def too_long(experiment: Experiment, scale: str, runs: list[Run]) -> list[str]:
+def too_long(experiment: Experiment, scale: str, runs: list[RunSpec]) -> list[str]:
     """Return a line on the longest run name of an experiment if file systems cannot store it.
 
     The longest names are those of SLURM's log folders, one per job, which contain scale, run and evaluation. All other
@@ -132,7 +132,7 @@ def too_long(experiment: Experiment, scale: str, runs: list[Run]) -> list[str]:
     return [f"experiments.{experiment.name}.grid, or the scale's: {what}; {fix}"]
 
 
-def _scores_trajectories(run: Run) -> bool:
+def _scores_trajectories(run: RunSpec) -> bool:
     """Return True if a DMPO run scores responses along the sampler's own trajectory."""
     # Only the weights (α > 0) and the model baseline use likelihoods; reward_only has neither.
     own = run.method_settings
@@ -140,7 +140,7 @@ def _scores_trajectories(run: Run) -> bool:
     return exact and (own["alpha"] > 0 or own["baseline"] == "model")
 
 
-def undrawable(experiment: str, figures: list[str], grid: dict[str, list[Any]], runs: list[Run]) -> list[str]:
+def undrawable(experiment: str, figures: list[str], grid: dict[str, list[Any]], runs: list[RunSpec]) -> list[str]:
     """Return a line if `accuracy_by_setting` is requested but no run varies a setting of the grid."""
     changed = {part.partition("~")[0] for run in runs for part in run.variant.split("+")}
     if "accuracy_by_setting" not in figures or grid.keys() & changed:

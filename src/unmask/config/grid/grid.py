@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from unmask.config.runtime import Runtime
-from unmask.config.scales import Cost
-from unmask.spec import DataSpec, DiagnosisSpec, EvaluationSpec, ModelSpec, Run, Spec, ToySpec, joined
+from unmask.config.schema.runtime import Runtime
+from unmask.config.schema.scales import Hardware
+from unmask.config.specs import DataSpec, DiagnosisSpec, EvaluationSpec, ModelSpec, RunSpec, Spec, ToySpec, joined
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,11 @@ class Grid:
     scale: str
     wanted: list[str]  # experiments of the target `all`
     exact_toy: ToySpec
-    cost: Cost
+    cost: Hardware
     runtime: Runtime
     fidelity: str = ""  # empty for the default
     warnings: list[str] = field(default_factory=list)  # mistakes in scales that are not in use
-    runs: dict[str, Run] = field(default_factory=dict)
+    runs: dict[str, RunSpec] = field(default_factory=dict)
     models: dict[str, ModelSpec] = field(default_factory=dict)
     datasets: dict[str, DataSpec] = field(default_factory=dict)  # training and validation data by task
     tests: dict[str, DataSpec] = field(default_factory=dict)  # test data by task

@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from unmask.config.kinds import Block, Count, Distinct, Name, Names, NonNegative, Positive, refuse
+from unmask.config.schema.types import Count, Distinct, Name, Names, NonNegative, Positive, Section, refuse
 
 
-class Evaluation(Block):
+class Evaluation(Section):
     """Evaluation protocol of a policy; temperature 0 is greedy decoding."""
 
     samplers: Names
@@ -20,7 +20,7 @@ class Evaluation(Block):
     mask_padding: bool = Field(default=True, description="hide left padding from attention; d1 and DMPO do not")
 
 
-class Diagnosis(Block):
+class Diagnosis(Section):
     """Comparison of likelihood surrogates with the policy itself, per denoising step, on the policy's own responses."""
 
     sampler: Name = Field(description="must commit one token per step")
@@ -31,7 +31,7 @@ class Diagnosis(Block):
 Axes = dict[str, Annotated[list[Any], Field(min_length=1), Distinct]]  # setting -> values
 
 
-class Experiment(Block):
+class Experiment(Section):
     """One question with the runs that answer it, their evaluation (or diagnosis), and the figures drawn from them."""
 
     question: str

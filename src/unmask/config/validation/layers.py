@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from unmask.config.declared import declared_names, declared_settings, settings_of
-from unmask.config.exact_toy import ExactToy
-from unmask.config.experiments import Evaluation
-from unmask.config.kinds import Block
-from unmask.config.methods import NOT_SETTINGS
-from unmask.config.runtime import Runtime
-from unmask.config.training import Training
-from unmask.mistakes.reading import algorithm_of, block_at, given_at, items_at, overrides, toys
+from unmask.config.schema.exact_toy import ExactToy
+from unmask.config.schema.experiments import Evaluation
+from unmask.config.schema.introspection import declared_names, declared_settings, settings_of
+from unmask.config.schema.methods import NOT_SETTINGS
+from unmask.config.schema.runtime import Runtime
+from unmask.config.schema.training import Training
+from unmask.config.schema.types import Section
+from unmask.config.validation.safe_access import algorithm_of, block_at, given_at, items_at, overrides, toys
 
 
-def layers(raw: dict[str, Any]) -> Iterator[tuple[str, Any, type[Block]]]:
+def layers(raw: dict[str, Any]) -> Iterator[tuple[str, Any, type[Section]]]:
     """Yield every layer of settings as (dotted path, values, settings class)."""
     # The path is what messages name, so it must be that of the layer itself, not of what the layers merge to.
     yield "training", raw.get("training"), Training
@@ -47,7 +47,7 @@ def layers(raw: dict[str, Any]) -> Iterator[tuple[str, Any, type[Block]]]:
     yield from _toy_layers(raw)
 
 
-def _method_layers(raw: dict[str, Any], blocks: dict[str, Any], where: str) -> Iterator[tuple[str, Any, type[Block]]]:
+def _method_layers(raw: dict[str, Any], blocks: dict[str, Any], where: str) -> Iterator[tuple[str, Any, type[Section]]]:
     for method, values in blocks.items():
         if algorithm_of(raw, method) in declared_names("methods") and isinstance(values, dict):
             block = settings_of(algorithm_of(raw, method))
@@ -61,7 +61,7 @@ def _method_layers(raw: dict[str, Any], blocks: dict[str, Any], where: str) -> I
             yield from _task_layers(block_at(values, "task_settings"), f"{where}.{method}.task_settings")
 
 
-def _task_layers(blocks: dict[str, Any], where: str) -> Iterator[tuple[str, Any, type[Block]]]:
+def _task_layers(blocks: dict[str, Any], where: str) -> Iterator[tuple[str, Any, type[Section]]]:
     for task, values in blocks.items():
         if task in declared_names("tasks"):
             yield f"{where}.{task}", values, declared_settings("tasks", task)
@@ -69,7 +69,7 @@ def _task_layers(blocks: dict[str, Any], where: str) -> Iterator[tuple[str, Any,
 
 def _grid_layers(
     raw: dict[str, Any], methods: list[Any], grid: dict[str, Any], where: str
-) -> Iterator[tuple[str, Any, type[Block]]]:
+) -> Iterator[tuple[str, Any, type[Section]]]:
     """Yield each value of each axis with the settings class of every method that has the setting."""
     algorithms = [algorithm_of(raw, method) for method in methods]
     algorithms = [algorithm for algorithm in algorithms if algorithm in declared_names("methods")]
@@ -80,7 +80,7 @@ def _grid_layers(
             yield from ((where, {key: choice}, settings_of(owner)) for choice in choices)
 
 
-def _toy_layers(raw: dict[str, Any]) -> Iterator[tuple[str, Any, type[Block]]]:
+def _toy_layers(raw: dict[str, Any]) -> Iterator[tuple[str, Any, type[Section]]]:
     """Yield the method settings of the exact toy, then the toy blocks of the scales."""
     # The toy has its own training loop: only settings declared by the method apply, none of Training.
     for where, toy in toys(raw):

@@ -1,0 +1,1 @@
+"""The grid of runs: config -> specs, paths and experiments."""

@@ -1,0 +1,136 @@
+"""Schema of config.yaml: every key, its type and its meaning.
+
+This file has the top level; the other files of the folder have its blocks. Settings of methods and tasks are declared
+once, as fields of the class in their own file, and read from there (declared.py), so adding one needs no change here.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from unmask.config.schema.exact_toy import ExactToy
+from unmask.config.schema.experiments import Diagnosis, Evaluation, Experiment
+from unmask.config.schema.methods import NOT_SETTINGS, MethodBlock
+from unmask.config.schema.models import HubModel, LocalModel, ScratchModel
+from unmask.config.schema.runtime import Runtime
+from unmask.config.schema.samplers import Sampler
+from unmask.config.schema.scales import ExperimentChange, Overrides, Scale
+from unmask.config.schema.types import Name, Section
+
+
+class Config(Section):
+    """Validated configuration, with look-ups that merge the general part, the fidelity and the scale in use."""
+
+    scale: Name
+    fidelity: Name
+    runtime: Runtime
+    training: dict[str, Any]
+    samplers: dict[Name, Sampler]
+    evaluations: dict[Name, Evaluation]
+    diagnoses: dict[Name, Diagnosis]
+    methods: dict[Name, MethodBlock]
+    tasks: dict[Name, dict[str, Any]]
+    models: dict[Name, Annotated[ScratchModel | HubModel | LocalModel, Field(discriminator="source")]]
+    fidelities: dict[Name, Overrides]
+    scales: dict[Name, Scale]
+    experiments: dict[Name, Experiment]
+    exact_toy: ExactToy
+
+    def sampler(self, name: str) -> dict[str, Any]:
+        """Return a sampler's settings: the scale's block if it has one, else the general block; no merging."""
+        return (self.scales[self.scale].samplers.get(name) or self.samplers[name]).settings()
+
+    def evaluation(self, name: str) -> Evaluation:
+        """Return an evaluation's settings, merged in this order: general, fidelity, scale; later layers override."""
+        values = self.evaluations[name].model_dump()
+        for overrides in (self.fidelities[self.fidelity], self.scales[self.scale]):
+            values |= overrides.evaluations.get(name, {})
+        return Evaluation(**values)
+
+    @property
+    def runtime_at_scale(self) -> Runtime:
+        """Runtime settings with the scale's overrides."""
+        return Runtime(**self.runtime.model_dump() | self.scales[self.scale].runtime)
+
+    def methods_of(self, experiment: str) -> list[str]:
+        """Return an experiment's methods: the scale's if it changes them, else the experiment's own."""
+        return self._change(experiment).methods or self.experiments[experiment].methods
+
+    def tasks_of(self, experiment: str) -> list[str]:
+        """Return an experiment's tasks: the scale's change, else the experiment's own, else all tasks of the scale."""
+        return self._change(experiment).tasks or self.experiments[experiment].tasks or self.scales[self.scale].tasks
+
+    def grid_of(self, experiment: str) -> dict[str, list[Any]]:
+        """Return an experiment's grid: the scale's if it changes it, else the experiment's own."""
+        # An empty grid is a valid change (one default run), so test for None instead of truth.
+        change = self._change(experiment).grid
+        return self.experiments[experiment].grid if change is None else change
+
+    def _change(self, experiment: str) -> ExperimentChange:
+        return self.scales[self.scale].experiment_changes.get(experiment, ExperimentChange())
+
+    def algorithm(self, method: str) -> str:
+        """Return the name of a method's file in methods/: `algorithm` if its block sets it, else the method's name."""
+        return self.methods[method].get("algorithm", method)
+
+    def corpus(self, method: str) -> str | None:
+        """Return the corpus that a method trains on instead of the tasks, None if it has none; the last layer wins."""
+        layers: list[Any] = [self.methods, self.fidelities[self.fidelity].methods, self.scales[self.scale].methods]
+        found = [block["corpus"] for layer in layers for block in [layer.get(method, {})] if "corpus" in block]
+        return found[-1] if found else None
+
+    @property
+    def other_fidelity(self) -> str:
+        """Name of the fidelity in use; empty for the default, which is the first of `fidelities`."""
+        return "" if self.fidelity == next(iter(self.fidelities)) else self.fidelity
+
+    @property
+    def training_at_scale(self) -> dict[str, Any]:
+        """Settings shared by all training runs: general, fidelity, scale; later layers override earlier ones."""
+        return self.training | self.fidelities[self.fidelity].training | self.scales[self.scale].training
+
+    def deterministic(self, experiment: str) -> bool:
+        """Return True if an evaluation gives the same samples with every seed: greedy tokens, no random order."""
+        name = self.experiments[experiment].evaluation
+        if name is None:
+            return False  # diagnoses sample at a temperature above 0
+
+        # Even at temperature 0 these samplers draw the order in which positions are committed.
+        evaluation = self.evaluation(name)
+        samplers = [self.sampler(one) for one in evaluation.samplers]
+        drawn = any(one["rule"] == "random_order" or one.get("score") == "random" for one in samplers)
+        return evaluation.temperature == 0 and not drawn
+
+    def settings(self, method: str, task: str) -> dict[str, Any]:
+        """Return all settings of a method's runs on a task; `training` first, then the method's blocks.
+
+        Each is merged in the order general, fidelity, scale; later layers override earlier ones.
+        """
+        # A block's `by_task` comes directly after it, so a value in a later block overrides an earlier `by_task`.
+        overrides = self.fidelities[self.fidelity], self.scales[self.scale]
+        layers: list[Any] = [self.training_at_scale]
+        for block in (self.methods[method], *(block.methods.get(method, {}) for block in overrides)):
+            layers += [block, block.get("by_task", {}).get(task, {})]
+        return {key: value for layer in layers for key, value in layer.items() if key not in NOT_SETTINGS}
+
+    def task_settings(self, task: str, method: str | None = None) -> dict[str, Any]:
+        """Return all settings of a task: general, fidelity, scale, then those of `method` in the same order.
+
+        Later layers override earlier ones. Prompt files are resolved: none for a terse prompt, and `same` is replaced
+        by the training file.
+        """
+        fidelity, scale = self.fidelities[self.fidelity], self.scales[self.scale]
+        layers: list[Any] = [self.tasks, fidelity.task_settings, scale.task_settings]
+        if method is not None:
+            blocks: list[Any] = [self.methods, fidelity.methods, scale.methods]
+            layers += [block.get(method, {}).get("task_settings", {}) for block in blocks]
+        found = {key: value for layer in layers for key, value in layer.get(task, {}).items()}
+
+        # Resolved here, so that specs and their digests depend only on files that are read.
+        if found.get("prompt") == "terse":
+            found |= dict.fromkeys(found.keys() & {"prompt_file", "evaluation_prompt_file"}, "")
+        if found.get("evaluation_prompt_file") == "same":
+            found["evaluation_prompt_file"] = found["prompt_file"]
+        return found
