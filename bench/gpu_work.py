@@ -10,11 +10,10 @@ from typing import Any
 import torch
 
 from unmask.config.specs import RunSpec
-from unmask.costs import flops_a_token
 from unmask.likelihood import denoising, draw_copies
 from unmask.models.llada import LladaConfig, LladaForMaskedDiffusion
 from unmask.models.policy import Policy
-from unmask.models.shapes import LLADA_8B, Shape
+from unmask.models.shapes import LLADA_8B, Shape, flops_per_token
 from unmask.samplers.decode import decode
 
 Job = dict[str, Any]
@@ -135,7 +134,7 @@ def rollouts(job: Job, policy: Policy, cache: str, peaks: dict[str, float], repe
 
     # Per pass, the longer of reading all weights (memory-bound) and of its operations (compute-bound).
     read = sum(p.numel() * p.element_size() for p in model.parameters()) / peaks["bandwidth"]
-    each = flops_a_token(model_body(policy), 0)[0] * job["rows"] / peaks["flops"]
+    each = flops_per_token(model_body(policy), 0)[0] * job["rows"] / peaks["flops"]
     limit = sum(max(read, each * width) for width in widths(job, cache))
     tokens = job["rows"] * job["length"]
     return {"seconds": times, "tokens_per_second": tokens / median(times), "roofline": tokens / limit}
@@ -171,7 +170,7 @@ def update(job: Job, policy: Policy, checkpointing: bool, peaks: dict[str, float
     # Recomputed activations are not counted, so utilisation falls with activation checkpointing.
     trained = sum(p.numel() for p in parameters)
     tokens = rows * job["copies"] * (job["prompt"] + job["length"])
-    flops = tokens * sum(flops_a_token(model_body(policy), trained))
+    flops = tokens * sum(flops_per_token(model_body(policy), trained))
     return {"seconds": times, "utilisation": flops / median(times) / peaks["flops"], "peak_gb": peak}
 
 

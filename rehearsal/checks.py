@@ -13,10 +13,10 @@ import yaml
 from project import VOCABULARIES, Project
 from safetensors.torch import load_file
 
-from unmask.at_once import rows_at_once
 from unmask.common.parquet import read_examples
 from unmask.config.normalize import normalise
 from unmask.config.schema import Config
+from unmask.models.logit_chunks import logit_chunk_rows
 from unmask.tasks import load
 
 LOADING = ("train_policy.py", "evaluate_policy.py", "diagnose_policy.py")
@@ -81,7 +81,7 @@ def memory_is_bounded(project: Project, size: int, largest: float, loading: floa
 def logits_are_never_whole(project: Project) -> list[str]:
     """Check that no logits tensor has more rows than the library forms at once, and that some logits were seen."""
     # The bound depends on the vocabulary, and a record does not say which model it is from: take the larger bound.
-    bound = max(rows_at_once("cpu", vocabulary) for vocabulary in VOCABULARIES)
+    bound = max(logit_chunk_rows("cpu", vocabulary) for vocabulary in VOCABULARIES)
     found = []
     for process in project.processes():
         if process["script"] in LOADING and not 1 <= process["logits_rows"] <= bound:

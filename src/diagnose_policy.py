@@ -18,8 +18,8 @@ from unmask.common.parquet import read_examples, write_rows
 from unmask.common.seeding import Seeds
 from unmask.config.specs import DataSpec, DiagnosisSpec, RunSpec
 from unmask.diagnostics import surrogate_gaps
+from unmask.models.loading import check_base
 from unmask.models.policy import Policy
-from unmask.models.published import check_base
 from unmask.rollout import RolloutSettings, roll_out
 
 

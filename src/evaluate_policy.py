@@ -24,8 +24,8 @@ from unmask.common.parquet import read_examples, write_rows
 from unmask.config.specs import DataSpec, EvaluationSpec, RunSpec
 from unmask.evaluate import evaluate
 from unmask.kept import Kept
+from unmask.models.loading import check_base
 from unmask.models.policy import Policy
-from unmask.models.published import check_base
 from unmask.rollout import posed
 
 

@@ -21,9 +21,9 @@ from unmask.common.parquet import read_examples
 from unmask.common.seeding import Seeds
 from unmask.config.schema.models import Pretraining
 from unmask.config.specs import ModelSpec
-from unmask.models.fetch import checkpoint_folder, link
+from unmask.models.hub import checkpoint_folder, link
+from unmask.models.loading import check_checkpoint
 from unmask.models.policy import Policy
-from unmask.models.published import check_checkpoint
 from unmask.models.tiny import build_model, build_tokenizer
 from unmask.pretrain import Lesson, pretrain
 from unmask.tasks import Example

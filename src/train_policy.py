@@ -25,9 +25,9 @@ from unmask.common.manifest import device_name, identity, write_manifest
 from unmask.common.parquet import read_examples
 from unmask.common.provenance import STEP, code_of
 from unmask.config.specs import ModelSpec, RunSpec
-from unmask.models.card import model_card
+from unmask.models.loading import check_base
+from unmask.models.model_card import model_card
 from unmask.models.policy import Policy
-from unmask.models.published import check_base
 from unmask.overwriting import lost
 from unmask.trainer import Trainer
 

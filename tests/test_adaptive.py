@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
-from unmask.adaptive import ThresholdHead, log_density
 from unmask.common.seeding import Seeds
 from unmask.config.schema.training import Training
 from unmask.methods.diffpo import Diffpo
+from unmask.models.threshold_head import ThresholdHead, log_density
 from unmask.optimizer import adamw
 from unmask.rollout import RolloutSettings
 from unmask.samplers.decode import decode

@@ -9,7 +9,7 @@ from huggingface_hub import ModelCard
 
 from unmask.common.checksums import sha256
 from unmask.config.specs import ModelSpec, RunSpec
-from unmask.models.card import model_card
+from unmask.models.model_card import model_card
 
 GOLDEN = Path(__file__).parent / "golden_card.md"
 RUN = RunSpec(

@@ -22,11 +22,11 @@ from unmask.common.seeding import Seeds
 from unmask.config.errors import ConfigError
 from unmask.config.grid.expand import expand
 from unmask.config.schema.training import Training
-from unmask.costs import flops_a_token, training_flops
+from unmask.costs import training_flops
 from unmask.memory import training_memory
 from unmask.methods.sft import Sft
 from unmask.models.policy import Policy
-from unmask.models.shapes import LLADA_8B
+from unmask.models.shapes import LLADA_8B, flops_per_token
 from unmask.models.tiny import build_model
 from unmask.optimizer import schedule
 from unmask.rollout import RolloutSettings
@@ -291,7 +291,7 @@ def test_a_sequence_has_no_prompt_in_front(papers):
     run = grid.runs["sft/s1k/default/seed-0"]
     assert grid.gpus(run.name) == 8  # two rows each
     tokens, adapter = 1240 * 16 * 4096, 335_544_320
-    forward, backward = flops_a_token(LLADA_8B.body + adapter, adapter)
+    forward, backward = flops_per_token(LLADA_8B.body + adapter, adapter)
     assert training_flops(LLADA_8B, run, 200) == {
         "sampling": 0, "validating": 0, "scoring": 0,
         "updating": tokens * (forward + backward), "recomputing": tokens * forward,

@@ -11,18 +11,10 @@ from published_checkpoints import write_checkpoint
 from unmask import methods
 from unmask.config.grid.expand import expand
 from unmask.config.schema.scales import Hardware
-from unmask.costs import (
-    decoded_tokens,
-    evaluation_flops,
-    flops_a_token,
-    forward_passes,
-    hours,
-    passes_of,
-    training_flops,
-)
+from unmask.costs import decoded_tokens, evaluation_flops, forward_passes, hours, passes_of, training_flops
 from unmask.memory import training_memory
-from unmask.models.layouts import Layout
-from unmask.models.shapes import DREAM_7B, LLADA_8B, TINY_VOCABULARY, shape_of
+from unmask.models.checkpoint_formats import Layout
+from unmask.models.shapes import DREAM_7B, LLADA_8B, TINY_VOCABULARY, flops_per_token, shape_of
 from unmask.models.tiny import build_tokenizer
 from unmask.trainer import Trainer
 
@@ -139,7 +131,7 @@ def test_recomputing_is_one_more_forward_pass(config):
     _, run = run_of(config, lora_rank=2, activation_checkpointing=True)
     flops = training_flops(TINY, run, 20)
     adapter = TINY.adapter(2, ALL)
-    forward, backward = flops_a_token(TINY.body + adapter, adapter)
+    forward, backward = flops_per_token(TINY.body + adapter, adapter)
     assert (forward, backward) == (2 * (TINY.body + adapter), 2 * (TINY.body + adapter) + 2 * adapter)
     assert flops["recomputing"] * (forward + backward) == flops["updating"] * forward
 

@@ -15,7 +15,7 @@ from unmask.common.manifest import read_manifest, write_manifest
 from unmask.common.parquet import read_examples, read_rows, write_rows
 from unmask.config.specs import RunSpec
 from unmask.kept import Kept
-from unmask.models.published import check_trained
+from unmask.models.loading import check_trained
 
 RUN = "dmpo/sudoku/default/seed-0"
 

@@ -6,8 +6,8 @@ import signal
 import pytest
 import torch
 
-from unmask.adaptive import ThresholdHead
 from unmask.common.errors import InputError
+from unmask.models.threshold_head import ThresholdHead
 from unmask.samplers.decode import arguments, decode
 
 PROMPTS = [[10, 11, 12, 13], [14, 15], [14, 15]]

@@ -12,14 +12,14 @@ import pytest
 import safetensors
 import torch
 
-from unmask import adaptive, methods
+from unmask import methods
 from unmask.common import distributed
 from unmask.common.errors import InputError
 from unmask.config.grid.expand import expand
 from unmask.diagnostics import surrogate_gaps
 from unmask.evaluate import evaluate
 from unmask.kept import Kept
-from unmask.models import adapters, published
+from unmask.models import adapters, loading, threshold_head
 from unmask.models.policy import Policy
 from unmask.rollout import roll_out
 from unmask.trainer import Trainer, take
@@ -125,7 +125,7 @@ def asked(monkeypatch):
 
         return moved
 
-    for module in (published, adapters, adaptive):
+    for module in (loading, adapters, threshold_head):
         monkeypatch.setattr(module, "safe_open", opened)
     for kind in (torch.Tensor, torch.nn.Module):
         monkeypatch.setattr(kind, "to", moving(kind.to))

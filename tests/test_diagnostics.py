@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from unmask.diagnostics import surrogate_gaps
-from unmask.exact import TabularModel
+from unmask.models.tabular import TabularModel
 from unmask.rollout import Rollouts, counted_tokens
 from unmask.samplers.decode import decode
 

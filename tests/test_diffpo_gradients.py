@@ -14,8 +14,8 @@ from every_method import DIFFPO, SEEDS
 from torch import nn, tensor
 from torch.testing import assert_close
 
-from unmask.exact import TabularModel
 from unmask.models.policy import Policy
+from unmask.models.tabular import TabularModel
 from unmask.rollout import Rollouts
 
 MASKED, AFTER_0, AFTER_1 = 8, 6, 5

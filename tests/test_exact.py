@@ -16,7 +16,10 @@ from unmask.common.seeding import Seeds
 from unmask.config.errors import ConfigError
 from unmask.config.grid.expand import expand
 from unmask.config.specs import ToySpec
-from unmask.exact import (
+from unmask.exact_training import Loop, sample, train
+from unmask.methods.dmpo import Dmpo
+from unmask.models.policy import Policy
+from unmask.models.tabular import (
     TabularModel,
     all_responses,
     consistent_model,
@@ -28,9 +31,6 @@ from unmask.exact import (
     target,
     total_variation,
 )
-from unmask.exact_training import Loop, sample, train
-from unmask.methods.dmpo import Dmpo
-from unmask.models.policy import Policy
 from unmask.rollout import Rollouts
 
 SOURCE = Path(__file__).parents[1] / "src"

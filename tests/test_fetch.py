@@ -13,7 +13,7 @@ from published_checkpoints import load, write_checkpoint
 from unmask.common.checksums import SUMS, checksums
 from unmask.common.errors import InputError
 from unmask.config.specs import ModelSpec
-from unmask.models.fetch import checkpoint_folder
+from unmask.models.hub import checkpoint_folder
 
 pytestmark = pytest.mark.usefixtures("no_network")
 ROOT = Path(__file__).parents[1]

@@ -6,8 +6,16 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from unmask.exact import TabularModel, all_responses, conditional, consistent_model, exact_elbo, log_likelihood, subsets
 from unmask.likelihood import coupled, draw_copies, draw_coupled, draw_stage, elbo, mean_field, trajectory, two_stage
+from unmask.models.tabular import (
+    TabularModel,
+    all_responses,
+    conditional,
+    consistent_model,
+    exact_elbo,
+    log_likelihood,
+    subsets,
+)
 from unmask.samplers.decode import decode
 
 

@@ -12,9 +12,9 @@ from every_method import COUPLED, DIFFPO, DIFFU, DMPO, LOSSES, RL, SEEDS
 from torch import tensor
 from torch.testing import assert_close
 
-from unmask.exact import TabularModel, exact_elbo
 from unmask.exact_training import sample
 from unmask.models.policy import Policy
+from unmask.models.tabular import TabularModel, exact_elbo
 from unmask.rollout import Rollouts
 
 LN2 = math.log(2)

@@ -6,11 +6,11 @@ import pytest
 import torch
 from cost_fixtures import ALL, DUAL, TINY, TOP1, run_of, tiny_policy
 
-from unmask.at_once import CPU_LOGITS, GPU_LOGITS, rows_at_once
 from unmask.config.grid.expand import expand
 from unmask.config.schema.training import Training
 from unmask.fitting import misfits
 from unmask.memory import activations, casts, evaluation_memory, head, kept_by_layer, total, training_memory
+from unmask.models.logit_chunks import CPU_LOGITS, GPU_LOGITS, logit_chunk_rows
 from unmask.models.shapes import LLADA_8B, TINY_VOCABULARY
 
 
@@ -115,10 +115,10 @@ def test_without_blocks_the_head_sees_the_whole_response_and_no_prompt(config):
 
 
 def test_a_batch_at_laptop_scale_is_one_part_and_one_at_8b_is_not():
-    assert rows_at_once("cpu", TINY_VOCABULARY) >= 256 * 4 * 40  # rows, their masked copies, tokens
-    assert rows_at_once("cpu", 126_464) == 33
-    assert rows_at_once("cuda", 126_464) == 132
-    assert rows_at_once("cpu", 2 * CPU_LOGITS) == rows_at_once("cuda", 2 * GPU_LOGITS) == 1
+    assert logit_chunk_rows("cpu", TINY_VOCABULARY) >= 256 * 4 * 40  # rows, their masked copies, tokens
+    assert logit_chunk_rows("cpu", 126_464) == 33
+    assert logit_chunk_rows("cuda", 126_464) == 132
+    assert logit_chunk_rows("cpu", 2 * CPU_LOGITS) == logit_chunk_rows("cuda", 2 * GPU_LOGITS) == 1
 
 
 def test_more_rows_need_more_and_checkpointing_less(config):

@@ -9,10 +9,10 @@ from every_method import DMPO, LOSSES, RL, SEEDS
 from torch.testing import assert_close
 
 from unmask.config.grid.expand import expand
-from unmask.exact import TabularModel, all_responses, log_likelihood
 from unmask.exact_training import sample
 from unmask.methods.dmpo import Dmpo
 from unmask.models.policy import Policy
+from unmask.models.tabular import TabularModel, all_responses, log_likelihood
 from unmask.rollout import Rollouts, counted_tokens
 from unmask.samplers.decode import decode
 from unmask.trainer import Trainer, take

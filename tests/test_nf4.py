@@ -14,8 +14,8 @@ from unmask.common.errors import InputError
 from unmask.compute import Compute
 from unmask.config.errors import ConfigError
 from unmask.config.grid.expand import expand
-from unmask.models.nf4 import check_nf4
 from unmask.models.policy import Policy
+from unmask.models.quantization import check_nf4
 from unmask.models.tiny import build_model, build_tokenizer
 from unmask.trainer import Trainer
 

@@ -8,8 +8,8 @@ from published_checkpoints import change_json, write_checkpoint
 from safetensors.torch import load_file, save_file
 
 from unmask.common.errors import InputError
+from unmask.models.loading import check_checkpoint
 from unmask.models.policy import Policy
-from unmask.models.published import check_checkpoint
 
 SHARD = "model-00002-of-00002.safetensors"
 pytestmark = pytest.mark.usefixtures("no_network")

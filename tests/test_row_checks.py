@@ -10,10 +10,10 @@ from small_trainer import small_trainer
 
 from unmask.common.errors import InputError
 from unmask.common.seeding import Seeds
-from unmask.exact import TabularModel
 from unmask.exact_training import Loop, train
 from unmask.methods import Method
 from unmask.methods.coupled_grpo import CoupledGrpo
+from unmask.models.tabular import TabularModel
 from unmask.row_checks import check_losses, check_rows
 
 EIGHT = torch.zeros(8)

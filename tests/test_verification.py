@@ -16,7 +16,7 @@ from safetensors import safe_open
 from unmask.common import checksums as sealing
 from unmask.common.checksums import MEMORY, SUMS, VERIFY, fingerprint, verify_checksums, write_checksums
 from unmask.common.errors import InputError
-from unmask.models import published
+from unmask.models import loading
 from unmask.models.policy import Policy
 
 OLD = 1_700_000_000
@@ -156,10 +156,10 @@ def test_the_identity_of_a_sealed_folder_reads_nothing_but_its_sums(model, hashe
 def test_one_process_a_node_hashes(model, hashed, monkeypatch):
     monkeypatch.setenv(VERIFY, "full")
     waited = []
-    monkeypatch.setattr(published.processes, "wait", lambda: waited.append(dict(hashed)))
+    monkeypatch.setattr(loading.processes, "wait", lambda: waited.append(dict(hashed)))
     for local_rank in ("1", "0"):
         monkeypatch.setenv("LOCAL_RANK", local_rank)
-        published.check_base(model)
+        loading.check_base(model)
     assert waited == [{}, dict.fromkeys(names(model), 1)]
 
 
@@ -184,7 +184,7 @@ def test_loading_reads_every_weight_once(model, monkeypatch):
             read[name] += 1
             return self.file.get_tensor(name)
 
-    monkeypatch.setattr(published, "safe_open", Counting)
+    monkeypatch.setattr(loading, "safe_open", Counting)
     policy = Policy.load(model, device="cpu", dtype="bfloat16")
     assert len(read) == len(list(policy.model.parameters()))
     assert set(read.values()) == {1}
@@ -193,7 +193,7 @@ def test_loading_reads_every_weight_once(model, monkeypatch):
 MEASURE = """
 import sys, torch
 from pathlib import Path
-from unmask.models.published import load_model
+from unmask.models.loading import load_model
 
 def memory(key):
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(key)) * 1024
@@ -219,7 +219,7 @@ def test_loading_holds_no_more_than_the_model_and_a_weight(stored, dtype, tmp_pa
         model = build_model(hidden_size=wide, mlp_size=2 * wide, layers=8, **shape).to(getattr(torch, stored))
         model.save_pretrained(tmp_path / name)
     kept = sum(p.numel() for p in model.parameters()) * getattr(torch, dtype).itemsize
-    environment = {**os.environ, "PYTHONPATH": str(Path(published.__file__).parents[2])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(loading.__file__).parents[2])}
     command = [sys.executable, "-c", MEASURE, str(tmp_path), dtype]
     peak = int(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
     assert 0.9 * kept < peak < 1.15 * kept

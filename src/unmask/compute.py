@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from unmask.costs import flops_a_token
-from unmask.models.nf4 import size
+from unmask.models.quantization import size
+from unmask.models.shapes import flops_per_token
 
 
 class Compute:
@@ -25,7 +25,7 @@ class Compute:
         outside = {id(p) for module in ends for p in module.parameters()}
         body = [p for p in model.parameters() if id(p) not in outside]
         trained = sum(size(p) for p in body if p.requires_grad)
-        self.forward, self.backward = flops_a_token(sum(map(size, body)), trained)
+        self.forward, self.backward = flops_per_token(sum(map(size, body)), trained)
 
         # The embedding sees each token of a forward pass once; recomputed activations do not pass through it again.
         model.get_input_embeddings().register_forward_hook(self._count)

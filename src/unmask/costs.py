@@ -12,16 +12,7 @@ from typing import Any
 from unmask.config.schema.scales import Hardware
 from unmask.config.schema.training import Training
 from unmask.config.specs import EvaluationSpec, RunSpec
-from unmask.models.shapes import Shape
-
-
-def flops_a_token(body: int, trained: int) -> tuple[int, int]:
-    """Return a token's forward and backward FLOPs in a body of `body` weights, of which `trained` are trained.
-
-    The usual estimate: two per weight in the forward pass; in the backward pass two per weight for the gradient of the
-    activations, and two per trained weight for its own. Embedding, head and attention scores are not counted.
-    """
-    return 2 * body, 2 * body + 2 * trained
+from unmask.models.shapes import Shape, flops_per_token
 
 
 @dataclass(frozen=True)
@@ -135,7 +126,7 @@ def training_flops(shape: Shape, run: RunSpec, prompt: int) -> dict[str, float]:
     """
     t, passes = Training(**run.training), passes_of(run)
     adapter = t.lora_rank and trained_parameters(shape, t)
-    forward, backward = flops_a_token(shape.body + adapter + held_parameters(shape, run), adapter or shape.body)
+    forward, backward = flops_per_token(shape.body + adapter + held_parameters(shape, run), adapter or shape.body)
     width, rows = sequence_width(run, prompt), t.buffers * t.prompts_per_buffer * t.group_size
 
     # SFT learns from given responses and samples none.
@@ -163,7 +154,7 @@ def evaluation_flops(shape: Shape, run: RunSpec, evaluation: EvaluationSpec, pro
     adapter = 0
     if run.trains and run.training["lora_rank"]:
         adapter = trained_parameters(shape, Training(**run.training)) + held_parameters(shape, run)
-    forward, _ = flops_a_token(shape.body + adapter, 0)
+    forward, _ = flops_per_token(shape.body + adapter, 0)
     each = [
         decoded_tokens(sampler, prompt, length, evaluation.block_length)
         for sampler in evaluation.samplers.values()

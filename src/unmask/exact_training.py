@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from unmask.common.seeding import Seeds
-from unmask.exact import TabularModel, index_of
 from unmask.methods import Method
 from unmask.models.policy import Policy
+from unmask.models.tabular import TabularModel, index_of
 from unmask.rollout import Rollouts
 from unmask.row_checks import check_losses
 from unmask.samplers.decode import decode

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from unmask.at_once import GPU_LOGITS
 from unmask.config.schema.scales import Hardware
 from unmask.config.schema.training import Training
 from unmask.config.specs import EvaluationSpec, RunSpec
 from unmask.costs import Passes, active_block, held_parameters, passes_of, sequence_width, trained_parameters
+from unmask.models.logit_chunks import GPU_LOGITS
 from unmask.models.shapes import Shape
 
 Parts = dict[str, float]  # bytes by purpose

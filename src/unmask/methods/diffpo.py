@@ -13,13 +13,13 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from unmask.adaptive import log_density
 from unmask.common.errors import InputError
 from unmask.common.seeding import Seeds
 from unmask.config.schema.types import NonNegative, Positive
 from unmask.likelihood import draw_stage, mean_field, two_stage
 from unmask.methods import Method, Rows
 from unmask.models.policy import Policy
+from unmask.models.threshold_head import log_density
 from unmask.objectives import clamped_importance, clipped_loss, group_advantages
 from unmask.ratios import at_update, prepare_ratios, ratio_loss
 from unmask.rollout import Rollouts, RolloutSettings

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from unmask.common.errors import InputError
-from unmask.models.layouts import llada_name, read_json
+from unmask.models.checkpoint_formats import llada_name, read_json
 from unmask.models.llada import LladaForMaskedDiffusion
 
 CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"

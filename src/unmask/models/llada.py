@@ -18,7 +18,7 @@ from transformers import AutoConfig
 from transformers.models.llama.configuration_llama import LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaModel, LlamaPreTrainedModel, rotate_half
 
-from unmask.models.head import target_log_probs
+from unmask.models.fused_logprobs import target_log_probs
 
 
 class LladaConfig(LlamaConfig):

@@ -20,15 +20,15 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 from transformers.utils import logging
 
-from unmask.adaptive import ThresholdHead
 from unmask.common import distributed
 from unmask.common.checksums import write_checksums
 from unmask.common.end_tokens import END, END_OF_TEXT
 from unmask.common.errors import InputError
 from unmask.models.adapters import add_fresh, load_adapter, multiply_in_the_bases_type, save_joined
 from unmask.models.llada import LladaForMaskedDiffusion
-from unmask.models.nf4 import check_nf4, quantise
-from unmask.models.published import check_trained, load_model, load_tokenizer
+from unmask.models.loading import check_trained, load_model, load_tokenizer
+from unmask.models.quantization import check_nf4, quantise
+from unmask.models.threshold_head import ThresholdHead
 
 logging.disable_progress_bar()
 warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)  # PEFT's own call

@@ -115,3 +115,12 @@ def _read(values: dict[str, Any]) -> Shape:
         vocabulary=values["vocab_size"],
         biases=values.get("model_type") == "Dream",
     )
+
+
+def flops_per_token(body: int, trained: int) -> tuple[int, int]:
+    """Return a token's forward and backward FLOPs in a body of `body` weights, of which `trained` are trained.
+
+    The usual estimate: two per weight in the forward pass; in the backward pass two per weight for the gradient of the
+    activations, and two per trained weight for its own. Embedding, head and attention scores are not counted.
+    """
+    return 2 * body, 2 * body + 2 * trained

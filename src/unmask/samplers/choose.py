@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unmask.adaptive import ThresholdHead
+from unmask.models.threshold_head import ThresholdHead
 from unmask.samplers.slots import Slots, upload
 
 

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unmask.adaptive import ThresholdHead
+from unmask.models.threshold_head import ThresholdHead
 from unmask.samplers.choose import Chooser
 from unmask.samplers.commit import Candidates, commit
 from unmask.samplers.completions import Completions

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from unmask.at_once import rows_at_once
+from unmask.models.logit_chunks import logit_chunk_rows
 from unmask.samplers.commit import Candidates
 
 GROUP = 512  # tokens; vocabularies up to this size are a single group
@@ -40,7 +40,7 @@ def draw(
     Returns tokens [n] and Candidates of [n]; `drawn_entropy` is set only on request. NaN or infinite logits give a NaN
     log-probability.
     """
-    rows = rows_at_once(hidden.device.type, model.config.vocab_size)
+    rows = logit_chunk_rows(hidden.device.type, model.config.vocab_size)
     never = [model.config.mask_token_id, *forbidden]
     parts = []
     for start in range(0, len(hidden), rows):

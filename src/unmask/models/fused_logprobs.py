@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unmask.at_once import rows_at_once
+from unmask.models.logit_chunks import logit_chunk_rows
 
 
 def target_log_probs(hidden: Tensor, weight: Tensor, target: Tensor, never: int) -> Tensor:
@@ -53,7 +53,7 @@ class _TargetLogProbs(torch.autograd.Function):
 
 
 def _parts(hidden: Tensor, weight: Tensor) -> list[slice]:
-    rows = rows_at_once(weight.device.type, len(weight))
+    rows = logit_chunk_rows(weight.device.type, len(weight))
     return [slice(start, start + rows) for start in range(0, len(hidden), rows)]
 
 

@@ -10,6 +10,6 @@ CPU_LOGITS = 2**22  # 16 MiB in fp32
 GPU_LOGITS = 2**24  # 64 MiB
 
 
-def rows_at_once(device_type: str, vocabulary: int) -> int:
+def logit_chunk_rows(device_type: str, vocabulary: int) -> int:
     """Return how many rows of `vocabulary` logits fit, at least one; `device_type` as in torch."""
     return max(1, (CPU_LOGITS if device_type == "cpu" else GPU_LOGITS) // vocabulary)

@@ -16,7 +16,7 @@ from transformers.models.qwen2.tokenization_qwen2 import Qwen2Tokenizer
 from unmask.common import distributed
 from unmask.common.checksums import SUMS, verify_checksums
 from unmask.common.errors import InputError
-from unmask.models.layouts import Layout, read_json
+from unmask.models.checkpoint_formats import Layout, read_json
 from unmask.models.llada import LladaConfig, LladaForMaskedDiffusion
 
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
