@@ -19,8 +19,8 @@ from pathlib import Path
 from unmask import rewarded
 from unmask.common.errors import run_step
 from unmask.rewarded import REWARDS, Rewarded
-from unmask.scoring.generations import PROTOCOLS, Scored, score, summaries, summary
-from unmask.scoring.golds import TASKS
+from unmask.scoring.gold_answers import TASKS
+from unmask.scoring.score_files import PROTOCOLS, Scored, score, summaries, summary
 
 MOST_NAMED = 50  # broken records listed by place
 

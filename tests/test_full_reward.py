@@ -11,7 +11,7 @@ import yaml
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from unmask.scoring.golds import understand
+from unmask.scoring.gold_answers import understand
 from unmask.tasks import load
 
 ROOT = Path(__file__).parents[1]

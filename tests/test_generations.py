@@ -15,7 +15,7 @@ from unmask.common.errors import InputError
 from unmask.config.grid.expand import expand
 from unmask.kept import Kept
 from unmask.scores import collect
-from unmask.scoring.generations import score, summaries, summary
+from unmask.scoring.score_files import score, summaries, summary
 from unmask.tasks import load
 
 SCRIPT = Path(__file__).parents[1] / "src" / "score_generations.py"

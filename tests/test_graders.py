@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from unmask.scoring import equivalence, published, strict
-from unmask.scoring.golds import TASKS, understand
+from unmask.scoring.gold_answers import TASKS, understand
 from unmask.scoring.quantities import exact, without_unit
 from unmask.scoring.spelling import plain
 

@@ -11,8 +11,8 @@ import pytest
 from unmask.scoring import published, strict
 from unmask.scoring.arithmetic import evaluate
 from unmask.scoring.extraction import final_answer, last_box, simple_boxes
-from unmask.scoring.generations import score, summary
-from unmask.scoring.normalise import same
+from unmask.scoring.math_normalizer import same
+from unmask.scoring.score_files import score, summary
 
 ROOT = Path(__file__).parents[1]
 GENERATIONS = ROOT.parent / "shared" / "data" / "llada_8b_instruct_generations"

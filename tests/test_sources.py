@@ -10,7 +10,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from unmask.boards import is_unique
 from unmask.common.checksums import sha256
 from unmask.common.errors import TransientError
 from unmask.common.parquet import read_examples
@@ -18,6 +17,7 @@ from unmask.config.data_files import SUFFIXES, source_file
 from unmask.config.grid.content import with_content
 from unmask.config.grid.expand import expand
 from unmask.config.specs import DataSpec
+from unmask.scoring.sudoku_grids import is_unique
 from unmask.sources import READERS, column, cut_off, file_rows, load_rows, local_files
 from unmask.tasks import load
 

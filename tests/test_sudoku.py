@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from unmask.boards import UNITS, all_grids, renaming_classes, solutions
+from unmask.scoring.sudoku_grids import UNITS, all_grids, renaming_classes, solutions
 from unmask.tasks.sudoku import counted
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from unmask.common.errors import InputError
-from unmask.scoring.generations import prompt_of, understood_records
-from unmask.scoring.golds import example_of
-from unmask.scoring.records import BrokenError
+from unmask.scoring.generation_files import BrokenError
+from unmask.scoring.gold_answers import example_of
+from unmask.scoring.score_files import prompt_of, understood_records
 from unmask.tasks import Task, blaming, load, task_class
 
 # Name on the command line -> value of the task setting `rewards`.

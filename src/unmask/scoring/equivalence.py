@@ -24,7 +24,7 @@ from unmask.scoring.spelling import plain
 
 LONGEST = 300  # characters of an answer; the longest gold answer of MATH500 has 53
 TOLERANCE = Fraction(1, 10**6)  # relative, for the decimal of a number that has no finite one
-WORKER = Path(__file__).with_name("worker.py")
+WORKER = Path(__file__).with_name("equivalence_worker.py")
 # `\text{Evelyn}`, `\mathrm{odd}`.
 WORDS = re.compile(r"\\(?:text|mbox|text(?:rm|bf|it)|math(?:rm|bf|it))\s*\{\s*([^{}]*[a-zA-Z][^{}]*)\}")
 # `204_5`, `204_{5}`, `204 (base 5)`, `204\text{ in base }5`.

@@ -12,7 +12,7 @@ from unmask.common.end_tokens import END
 from unmask.scoring import Verdict
 from unmask.scoring.arithmetic import evaluate, integers
 from unmask.scoring.extraction import answer_text, boxed_terse, cut, last_box, simple_boxes
-from unmask.scoring.normalise import same
+from unmask.scoring.math_normalizer import same
 
 NUMBER = re.compile(r"-?\d+\.?\d*")
 LONGEST_NUMBER = 1000  # characters; a float has at most 309 digits before the point, more are infinite

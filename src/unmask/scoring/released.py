@@ -12,7 +12,7 @@ import ast
 import re
 
 from unmask.scoring.extraction import last_box
-from unmask.scoring.normalise import same
+from unmask.scoring.math_normalizer import same
 
 Number = int | float | complex
 

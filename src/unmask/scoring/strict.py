@@ -9,14 +9,14 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from unmask.boards import is_solution
 from unmask.scoring import Verdict
 from unmask.scoring.arithmetic import evaluate, integers
 from unmask.scoring.equivalence import equivalent
 from unmask.scoring.extraction import answer_text, boxed_terse, cut, final_answer, is_unfinished
+from unmask.scoring.like_terms import coefficients
 from unmask.scoring.quantities import readings
 from unmask.scoring.spelling import LONGEST, plain
-from unmask.scoring.terms import coefficients
+from unmask.scoring.sudoku_grids import is_solution
 
 # Spellings of operators and parentheses in Countdown answers; the letter x only multiplies between operands.
 OPERATORS = (

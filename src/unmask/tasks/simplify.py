@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from unmask.config.schema.types import Count
 from unmask.prompts import Messages, ask
 from unmask.scoring import published, strict
-from unmask.scoring.terms import TERM, coefficients
+from unmask.scoring.like_terms import TERM, coefficients
 from unmask.tasks import Example, Grade, Task, distinct
 
 LETTERS = "ab"

@@ -15,11 +15,11 @@ from typing import Literal
 
 import numpy as np
 
-from unmask.boards import is_solution, is_unique, renaming_classes
 from unmask.config.schema.types import Count, Rewards, Source, Subset
 from unmask.prompts import ask, pose
 from unmask.scoring import published, released, strict
 from unmask.scoring.extraction import cut, final_answer
+from unmask.scoring.sudoku_grids import is_solution, is_unique, renaming_classes
 from unmask.sources import Row, place_of, read_examples, shown, text
 from unmask.stored import Note, Splits, problem, repeats
 from unmask.tasks import Example, Grade, Task

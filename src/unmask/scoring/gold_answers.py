@@ -10,7 +10,7 @@ import math
 import re
 from typing import Any
 
-from unmask.scoring.records import BrokenError
+from unmask.scoring.generation_files import BrokenError
 
 
 def understand(task: str, record: Any) -> tuple[str, tuple[Any, ...]]:

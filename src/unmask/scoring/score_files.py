@@ -15,8 +15,8 @@ from typing import Any
 
 from unmask.config.specs import RunSpec
 from unmask.scoring import Verdict
-from unmask.scoring.golds import TASKS, points, understand
-from unmask.scoring.records import BrokenError, read_records
+from unmask.scoring.generation_files import BrokenError, read_records
+from unmask.scoring.gold_answers import TASKS, points, understand
 
 PROTOCOLS = ("published", "strict")
 Understood = tuple[str, tuple[Any, ...]]  # a response, and the gold answer as arguments of the task's scorers
