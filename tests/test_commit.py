@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import tensor
 
-from unmask.samplers.commit import Candidates, commit
+from unmask.samplers.unmasking_rules import Candidates, commit
 
 NONE = torch.Generator()
 

@@ -9,7 +9,7 @@ from syncs import HostSyncs
 from unmask.likelihood import trajectory
 from unmask.rollout import counted_tokens
 from unmask.samplers.decode import decode
-from unmask.samplers.draw import draw, pick_token
+from unmask.samplers.token_sampling import draw, pick_token
 
 TOP1 = {"rule": "top_k", "tokens_per_step": 1, "score": "confidence"}
 TOP2 = {**TOP1, "tokens_per_step": 2}

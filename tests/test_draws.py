@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from unmask.samplers.commit import Candidates, top_k
 from unmask.samplers.decode import arguments, decode
-from unmask.samplers.draw import draw, gumbel_max, nucleus
+from unmask.samplers.token_sampling import draw, gumbel_max, nucleus
+from unmask.samplers.unmasking_rules import Candidates, top_k
 
 ENTROPY = {"rule": "top_k", "tokens_per_step": 1, "score": "entropy"}
 VOCABULARY = 8

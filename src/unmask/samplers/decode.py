@@ -22,12 +22,12 @@ import torch
 from torch import Tensor
 
 from unmask.models.threshold_head import ThresholdHead
-from unmask.samplers.choose import Chooser
-from unmask.samplers.commit import Candidates, commit
+from unmask.samplers.adaptive_threshold import Chooser
+from unmask.samplers.batch import Cache, DecodingBatch
 from unmask.samplers.completions import Completions
-from unmask.samplers.draw import draw
-from unmask.samplers.queue import Queue
-from unmask.samplers.slots import Cache, Slots
+from unmask.samplers.prompt_queue import Queue
+from unmask.samplers.token_sampling import draw
+from unmask.samplers.unmasking_rules import Candidates, commit
 
 SETTINGS = ("cache", "guidance", "forbidden", "blocks", "top_p", "draw_dtype")  # sampler keys that no commit rule takes
 
@@ -75,7 +75,7 @@ def decode(
         each_block = sampler["choose"] == "block"
         chooser = Chooser(head, sigma, each_block, sampler["proxy"])
         choices = length // block_length if each_block else 1
-    batch = Slots.of(model, queue.take(slots or len(prompt)), length, block_length, cache, choices)
+    batch = DecodingBatch.of(model, queue.take(slots or len(prompt)), length, block_length, cache, choices)
     out = Completions.empty(len(prompt), length, model.config.mask_token_id, prompt.device, *batch.part.state.shape[1:])
     finished = 0
     while len(batch):

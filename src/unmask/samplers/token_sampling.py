@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from unmask.models.logit_chunks import logit_chunk_rows
-from unmask.samplers.commit import Candidates
+from unmask.samplers.unmasking_rules import Candidates
 
 GROUP = 512  # tokens; vocabularies up to this size are a single group
 NEVER = -1e30  # logit of a forbidden token: finite, so that 0 · NEVER is 0

@@ -16,13 +16,13 @@ from torch.nn import functional as F
 
 from unmask.common.errors import InputError
 from unmask.samplers.completions import Completions
-from unmask.samplers.queue import Queue
+from unmask.samplers.prompt_queue import Queue
 
 Cache = Literal["none", "prefix", "dual"]
 
 
 @dataclass
-class Slots:
+class DecodingBatch:
     """Batch of S rows being decoded. A step only considers their active blocks [S, K]."""
 
     model: torch.nn.Module
@@ -48,7 +48,7 @@ class Slots:
     @classmethod
     def of(
         cls, model: torch.nn.Module, rows: Queue, length: int, block_length: int, cache: Cache, choices: int = 0
-    ) -> Slots:
+    ) -> DecodingBatch:
         """Open a slot for each of these rows, fully masked, with room for `choices` thresholds per row."""
         count, device = len(rows), rows.prompt.device
         width = model.config.hidden_size if choices else 0
@@ -231,7 +231,7 @@ class Slots:
         Returns the indices of the finished rows in the original batch, and their responses.
         """
         length, rows = self.part.response.shape[1], queue.take(len(done))
-        new = Slots.of(self.model, rows, length, self.block_length, self.cache, self.choices)
+        new = DecodingBatch.of(self.model, rows, length, self.block_length, self.cache, self.choices)
         # The queue is sorted by length, so new prompts fit into the columns left after `_cut_padding`.
         cut = queue.prompt.shape[1] - self.prompt.shape[1]
         new.prompt, new.seen = new.prompt[:, cut:], new.seen[:, cut:]
@@ -249,7 +249,7 @@ class Slots:
         self._cut_padding()
         return finished
 
-    def _fill(self, filled: Tensor, new: Slots) -> None:
+    def _fill(self, filled: Tensor, new: DecodingBatch) -> None:
         """Put new rows into the slots `filled`, which are `fresh` on the host."""
         for name in ("row", "prompt", "seen", "block", "masked"):
             getattr(self, name)[filled] = getattr(new, name)

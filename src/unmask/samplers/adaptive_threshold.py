@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from unmask.models.threshold_head import ThresholdHead
-from unmask.samplers.slots import Slots, upload
+from unmask.samplers.batch import DecodingBatch, upload
 
 
 @dataclass
@@ -21,7 +21,7 @@ class Chooser:
     each_block: bool
     proxy: str  # error proxy of the entropy bound
 
-    def commit_rule(self, batch: Slots, generator: torch.Generator) -> dict[str, Any]:
+    def commit_rule(self, batch: DecodingBatch, generator: torch.Generator) -> dict[str, Any]:
         """Return the entropy-bound rule of this step, with one γ per row.
 
         Rows that start a response (or a block, with `each_block`) choose a new threshold; it is recorded in the batch.
@@ -39,6 +39,6 @@ class Chooser:
             batch.part.threshold[here] = mean + self.sigma * noise
         return {"rule": "entropy_bound", "gamma": self.head.gamma(self._logit(batch)), "proxy": self.proxy}
 
-    def _logit(self, batch: Slots) -> Tensor:
+    def _logit(self, batch: DecodingBatch) -> Tensor:
         place = batch.block if self.each_block else torch.zeros_like(batch.block)
         return batch.part.threshold.gather(1, place[:, None])[:, 0]
