@@ -13,11 +13,11 @@ import yaml
 from project import VOCABULARIES, Project
 from safetensors.torch import load_file
 
-from unmask.common.parquet import read_examples
 from unmask.config.normalize import normalise
 from unmask.config.schema import Config
 from unmask.models.logit_chunks import logit_chunk_rows
 from unmask.tasks import load
+from unmask.tasks._examples import read_examples
 
 LOADING = ("train_policy.py", "evaluate_policy.py", "diagnose_policy.py")
 ENDS = re.compile(r"(<\|eot_id\|>|<\|im_end\|>|<\|endoftext\|>)")

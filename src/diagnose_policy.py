@@ -14,13 +14,14 @@ from unmask import tasks
 from unmask.common.atomic import forget
 from unmask.common.errors import run_step
 from unmask.common.manifest import write_manifest
-from unmask.common.parquet import read_examples, write_rows
+from unmask.common.parquet import write_rows
 from unmask.common.seeding import Seeds
 from unmask.config.specs import DataSpec, DiagnosisSpec, RunSpec
 from unmask.diagnostics import surrogate_gaps
 from unmask.models.loading import check_base
 from unmask.models.policy import Policy
 from unmask.rollout import RolloutSettings, roll_out
+from unmask.tasks._examples import read_examples
 
 
 def main() -> None:

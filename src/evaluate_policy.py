@@ -20,13 +20,14 @@ from unmask.common.atomic import forget, remove
 from unmask.common.errors import run_step
 from unmask.common.lock import Lock, locked
 from unmask.common.manifest import device_name, identity, write_manifest
-from unmask.common.parquet import read_examples, write_rows
+from unmask.common.parquet import write_rows
 from unmask.config.specs import DataSpec, EvaluationSpec, RunSpec
 from unmask.evaluate import evaluate
 from unmask.kept import Kept
 from unmask.models.loading import check_base
 from unmask.models.policy import Policy
 from unmask.rollout import posed
+from unmask.tasks._examples import read_examples
 
 
 def main() -> None:

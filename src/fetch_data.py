@@ -13,7 +13,7 @@ from pathlib import Path
 
 from unmask.common.atomic import atomic_write
 from unmask.common.errors import InputError, run_step
-from unmask.released_prompts import PROMPTS, prompt_place
+from unmask.tasks._released_prompts import PROMPTS, prompt_place
 
 REPOSITORY = "dllm-reasoning/d1"
 COMMIT = "837888f22c21a5da91a0af2b0d7b19e81d9b47ec"

@@ -15,9 +15,9 @@ from unmask.common.errors import InputError, TransientError, run_step
 from unmask.common.manifest import write_manifest
 from unmask.common.parquet import write_rows
 from unmask.config.specs import DataSpec
-from unmask.sources import check_pinned, local_files, read_from_hub
-from unmask.stored import Splits
 from unmask.tasks import load, load_for_test
+from unmask.tasks._sources import check_pinned, local_files, read_from_hub
+from unmask.tasks._stored import Splits
 
 
 def main() -> None:

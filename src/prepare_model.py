@@ -17,7 +17,6 @@ from unmask.common.atomic import atomic_write, forget
 from unmask.common.checksums import write_checksums
 from unmask.common.errors import InputError, run_step
 from unmask.common.manifest import write_manifest
-from unmask.common.parquet import read_examples
 from unmask.common.seeding import Seeds
 from unmask.config.schema.models import Pretraining
 from unmask.config.specs import ModelSpec
@@ -27,6 +26,7 @@ from unmask.models.policy import Policy
 from unmask.models.tiny import build_model, build_tokenizer
 from unmask.pretrain import Lesson, pretrain
 from unmask.tasks import Example
+from unmask.tasks._examples import read_examples
 
 
 def main() -> None:

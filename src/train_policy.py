@@ -22,13 +22,13 @@ from unmask.common.checksums import sha256
 from unmask.common.errors import InputError, TransientError, run_step
 from unmask.common.lock import Lock, locked
 from unmask.common.manifest import device_name, identity, write_manifest
-from unmask.common.parquet import read_examples
 from unmask.common.provenance import STEP, code_of
 from unmask.config.specs import ModelSpec, RunSpec
 from unmask.models.loading import check_base
 from unmask.models.model_card import model_card
 from unmask.models.policy import Policy
 from unmask.overwriting import lost
+from unmask.tasks._examples import read_examples
 from unmask.trainer import Trainer
 
 

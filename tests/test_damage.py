@@ -12,10 +12,11 @@ from unmask.checkpoint import Checkpoint
 from unmask.common.checksums import SUMS, verify_checksums, write_checksums
 from unmask.common.errors import InputError
 from unmask.common.manifest import read_manifest, write_manifest
-from unmask.common.parquet import read_examples, read_rows, write_rows
+from unmask.common.parquet import read_rows, write_rows
 from unmask.config.specs import RunSpec
 from unmask.kept import Kept
 from unmask.models.loading import check_trained
+from unmask.tasks._examples import read_examples
 
 RUN = "dmpo/sudoku/default/seed-0"
 

@@ -125,13 +125,13 @@ def test_a_reward_that_fails_names_task_example_and_response(config, policy, sud
 
 
 def test_a_grade_that_raises_names_its_line(policy, sudoku, monkeypatch):
-    from unmask.tasks import graded
+    from unmask.tasks import grade_response
 
     monkeypatch.setattr(Sudoku, "grade", lambda *_: [][0])
     with pytest.raises(
         InputError, match=r"tasks.sudoku: IndexError: .* \(test_faults.py, line \d+\) on the example '1'"
     ):
-        graded(sudoku, "any", {"question": "1"})
+        grade_response(sudoku, "any", {"question": "1"})
 
 
 @pytest.mark.parametrize("method", ["diffu_grpo", "coupled_grpo", "diffpo", "dmpo"])

@@ -14,7 +14,7 @@ import pytest
 from unmask.common.errors import InputError
 from unmask.config.grid.expand import expand
 from unmask.readiness import FETCHED
-from unmask.released_prompts import PROMPTS, Released, prompt_place
+from unmask.tasks._released_prompts import PROMPTS, Released, prompt_place
 
 ROOT = Path(__file__).parents[1]
 CODE = b'''

@@ -11,7 +11,8 @@ from unmask.common import atomic
 from unmask.common.atomic import atomic_write
 from unmask.common.checksums import sha256
 from unmask.common.errors import InputError
-from unmask.common.parquet import read_examples, write_rows
+from unmask.common.parquet import write_rows
+from unmask.tasks._examples import read_examples
 
 SOURCE = Path(__file__).parents[1] / "src"
 

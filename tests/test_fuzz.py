@@ -18,11 +18,12 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from unmask import tasks
-from unmask.common.parquet import read_examples, write_rows
+from unmask.common.parquet import write_rows
 from unmask.config.errors import ConfigError
 from unmask.config.grid.expand import expand
 from unmask.config.specs import Spec
-from unmask.sources import READERS, file_rows
+from unmask.tasks._examples import read_examples
+from unmask.tasks._sources import READERS, file_rows
 
 ROOT = Path(__file__).parents[1]
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8")) | {"scale": "smoke"}

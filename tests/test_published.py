@@ -15,7 +15,7 @@ from unmask.common.errors import InputError
 from unmask.config.grid.expand import expand
 from unmask.protocol import Protocol
 from unmask.published_tests import EVALUATIONS, PROBLEMS
-from unmask.released_prompts import prompt_place
+from unmask.tasks._released_prompts import prompt_place
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT.parent / "shared" / "data"

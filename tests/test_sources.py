@@ -12,14 +12,14 @@ import pytest
 
 from unmask.common.checksums import sha256
 from unmask.common.errors import TransientError
-from unmask.common.parquet import read_examples
 from unmask.config.data_files import SUFFIXES, source_file
 from unmask.config.grid.content import with_content
 from unmask.config.grid.expand import expand
 from unmask.config.specs import DataSpec
 from unmask.scoring.sudoku_grids import is_unique
-from unmask.sources import READERS, column, cut_off, file_rows, load_rows, local_files
 from unmask.tasks import load
+from unmask.tasks._examples import read_examples
+from unmask.tasks._sources import READERS, column, cut_off, file_rows, load_rows, local_files
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT.parent / "shared" / "data"
@@ -337,7 +337,7 @@ def test_what_is_to_be_pinned_is_said_before_anything_is_fetched(config, tmp_pat
 
 
 def test_offline_the_hub_says_the_way_out_at_once(tmp_path):
-    code = f"from unmask.sources import load_rows; load_rows({hub('openai/gsm8k', 'main')!r}, 'train')"
+    code = f"from unmask.tasks._sources import load_rows; load_rows({hub('openai/gsm8k', 'main')!r}, 'train')"
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "PYTHONPATH": str(ROOT / "src")}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=60)
     last = done.stderr.strip().splitlines()[-1]

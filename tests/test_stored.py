@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from unmask.common.parquet import read_examples, write_rows
+from unmask.common.parquet import write_rows
 from unmask.config.specs import DataSpec
 from unmask.tasks import load
+from unmask.tasks._examples import read_examples
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"

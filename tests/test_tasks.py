@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from unmask.common.errors import InputError
-from unmask.prompts import pose
 from unmask.tasks import load
+from unmask.tasks._prompts import format_prompt
 
 CASES = Path(__file__).parents[2] / "shared" / "cases"
 NOWHERE = {"source": "local", "path": "nowhere"}
@@ -179,9 +179,9 @@ def test_a_prompt_file_replaces_the_wording(tmp_path):
     assert messages == [{"role": "user", "content": "Use \\frac{a}{b} and \\boxed{number}.\n{answer}?"}]
     file.write_text("no field", encoding="utf-8")
     with pytest.raises(ValueError, match="no field for the problem"):
-        pose("", {"question": "q"}, str(file))
+        format_prompt("", {"question": "q"}, str(file))
     with pytest.raises(ValueError, match="cannot be read"):
-        pose("", {"question": "q"}, str(tmp_path / "nowhere.txt"))
+        format_prompt("", {"question": "q"}, str(tmp_path / "nowhere.txt"))
 
 
 @pytest.mark.parametrize("column", ["answer", "solution", "difficulty"])

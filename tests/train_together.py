@@ -13,9 +13,9 @@ from safetensors.torch import save_file
 
 from unmask import methods
 from unmask.common import distributed
-from unmask.common.parquet import read_examples
 from unmask.config.specs import RunSpec
 from unmask.models.policy import Policy
+from unmask.tasks._examples import read_examples
 from unmask.tasks.sudoku import Sudoku
 from unmask.trainer import Trainer
 

@@ -19,7 +19,7 @@ from unmask.kept import Kept
 from unmask.models.policy import Policy
 from unmask.rollout import pieces, respond
 from unmask.samplers.completions import Completions
-from unmask.tasks import Example, Task, graded
+from unmask.tasks import Example, Task, grade_response
 
 Row = dict[str, Any]
 
@@ -113,7 +113,7 @@ def _graded(policy: Policy, task: Task, examples: list[Example], made: Completio
     """Yield the stored columns of each response, except its labels."""
     tokens = (made.response != policy.eot).sum(1).tolist()
     gammas = policy.head.gamma(made.threshold).nanmean(1).tolist() if made.threshold.shape[1] else [None] * len(texts)
-    grades = [graded(task, text, example) for text, example in zip(policy.judged(texts), examples, strict=True)]
+    grades = [grade_response(task, text, example) for text, example in zip(policy.judged(texts), examples, strict=True)]
     made_of = zip(examples, texts, grades, made.nfe.tolist(), tokens, gammas, strict=True)
     for example, text, grade, nfe, count, gamma in made_of:
         yield {

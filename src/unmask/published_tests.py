@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unmask.released_prompts import PROMPTS
+from unmask.tasks._released_prompts import PROMPTS
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from unmask.config.grid.grid import Grid
 from unmask.config.schema.introspection import question_fields
 from unmask.config.specs import Spec
 from unmask.config.validation.safe_access import block_at
-from unmask.prompts import read_template
-from unmask.released_prompts import PROMPTS, prompt_place
-from unmask.sources import file_rows
 from unmask.targets import Asked
+from unmask.tasks._prompts import read_template
+from unmask.tasks._released_prompts import PROMPTS, prompt_place
+from unmask.tasks._sources import file_rows
 
 COMMIT = re.compile("[0-9a-f]{40}")
 TOKENIZERS = ("tokenizer.json", "vocab.json")

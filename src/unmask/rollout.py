@@ -16,7 +16,7 @@ from unmask.common.seeding import Seeds
 from unmask.models.policy import Policy
 from unmask.samplers.completions import Completions
 from unmask.samplers.decode import arguments, decode
-from unmask.tasks import Example, Task, graded, name_of, total_reward, without_prefill
+from unmask.tasks import Example, Task, grade_response, name_of, total_reward, without_prefill
 
 
 @dataclass
@@ -253,7 +253,7 @@ def _rewarded(
     pairs = list(zip(policy.judged(policy.texts(made.response[mine])), examples[mine], strict=True))
     device = prompt.device
     reward = torch.tensor([total_reward(task, *pair) for pair in pairs], dtype=torch.float32, device=device)
-    correct = torch.tensor([graded(task, *pair).strict for pair in pairs], dtype=torch.float32, device=device)
+    correct = torch.tensor([grade_response(task, *pair).strict for pair in pairs], dtype=torch.float32, device=device)
     return Rollouts(
         prompt=prompt,
         prompt_mask=prompt_mask,

@@ -19,7 +19,7 @@ from unmask.common.progress import Progress
 from unmask.common.seeding import Seeds
 from unmask.models.policy import Policy
 from unmask.rollout import RolloutSettings, pieces, respond
-from unmask.tasks import Example, Task, graded
+from unmask.tasks import Example, Task, grade_response
 
 
 @dataclass
@@ -85,7 +85,7 @@ def accuracies(
         )
         done += len(texts) * settings.length
         judged = zip(policy.judged(texts), examples[part], strict=True)
-        grades = [graded(task, text, example) for text, example in judged]
+        grades = [grade_response(task, text, example) for text, example in judged]
         for grade in grades:
             sums += torch.tensor([grade.published * grade.points, grade.points, grade.strict], dtype=torch.float64)
 

@@ -57,16 +57,6 @@ def read_csv(path: Path) -> pd.DataFrame:
         raise InputError(f"{path}: cannot be read ({error}). Delete it and run snakemake again.") from error
 
 
-def read_examples(path: Path) -> list[Example]:
-    """Read a split as plain Python values. Raises InputError naming the file if it is not a split."""
-    table = checked(path)
-    lacking = {"question", "answer", "difficulty"} - set(table.column_names)
-    if lacking:
-        raise InputError(f"{path}: no column {', '.join(sorted(lacking))}; delete it and run snakemake again")
-    examples: list[Example] = table.to_pylist()
-    return examples
-
-
 def digest(table: pa.Table) -> bytes:
     """Return the SHA-256 of column names and values, as hexadecimal digits."""
     # Hash JSON instead of the file: pyarrow's encoding of the same rows changes between versions.

@@ -149,7 +149,7 @@ def total_reward(task: Task, response: str, example: Example) -> float:
         return total
 
 
-def graded(task: Task, response: str, example: Example) -> Grade:
+def grade_response(task: Task, response: str, example: Example) -> Grade:
     """Return the grade of a response. Raises InputError if the task raises."""
     with blaming(task, response, example):
         return task.grade(response, example)

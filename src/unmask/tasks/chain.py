@@ -11,9 +11,9 @@ import random
 from dataclasses import dataclass
 
 from unmask.config.schema.types import Count
-from unmask.prompts import Messages, ask
 from unmask.scoring import published, strict
 from unmask.tasks import Example, Grade, Task, distinct
+from unmask.tasks._prompts import Messages, user_message
 
 OVERHEAD = 5  # tokens in addition to the reasoning: its closing tag, the answer with its tags, the end of text
 
@@ -51,7 +51,7 @@ class Chain(Task):
         Placeholders and padding keep the distance between a position in the prompt and its copy in the response
         constant; tiny models learn the task much better that way (docs/laptop.md).
         """
-        return ask(f"{spaced(example['question']):<{1 + 4 * self.max_steps}}")
+        return user_message(f"{spaced(example['question']):<{1 + 4 * self.max_steps}}")
 
     def reward(self, response: str, example: Example) -> dict[str, float]:
         """Return 1.0 for the correct digit."""

@@ -16,13 +16,13 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from unmask.config.schema.types import Count, Rewards, Source, Whole
-from unmask.prompts import Messages, ask, pose
 from unmask.scoring import published, released, strict
 from unmask.scoring.arithmetic import evaluate
 from unmask.scoring.extraction import LEADING_ZEROS, boxed_terse, cut, final_answer
-from unmask.sources import Row, column, place_of, read_examples, shown, text, whole_number
-from unmask.stored import Note, Splits, distinct_rows
 from unmask.tasks import SPLITS, Example, Grade, Task
+from unmask.tasks._prompts import Messages, format_prompt, user_message
+from unmask.tasks._sources import Row, column, place_of, preview, read_examples, text, whole_number
+from unmask.tasks._stored import Note, Splits, distinct_rows
 
 Numbers = tuple[int, ...]
 INSTRUCTIONS = (
@@ -126,8 +126,8 @@ class Countdown(Task):
         """Pose the numbers and the target."""
         if self.prompt == "terse":
             numbers = ",".join(f"{n:02d}" for n in example["numbers"])
-            return ask(f"{numbers}={example['target']:02d}")
-        return pose(INSTRUCTIONS, example, self.prompt_file, self.question_fields)
+            return user_message(f"{numbers}={example['target']:02d}")
+        return format_prompt(INSTRUCTIONS, example, self.prompt_file, self.question_fields)
 
     def reward(self, response: str, example: Example) -> dict[str, float]:
         """Return 1.0 for the correct value, 0.1 for the right numbers (released: for any closed answer tag), else 0."""
@@ -216,7 +216,7 @@ def _puzzle(row: Row) -> Puzzle:
     else:
         numbers, target = row["nums"], column(row, "target")
     if not isinstance(numbers, list):
-        raise ValueError(f"nums is {shown(numbers)}, not a list")
+        raise ValueError(f"nums is {preview(numbers)}, not a list")
     return Puzzle(tuple(whole_number(n) for n in numbers), whole_number(target))
 
 

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from unmask.config.schema.types import Count, Rewards, Stored
-from unmask.prompts import Messages, pose
 from unmask.scoring import published, released, strict
 from unmask.scoring.extraction import cut
-from unmask.sources import Row, shown, statement, text
-from unmask.stored import stored_splits
 from unmask.tasks import Example, Grade, Task, stored_solution
+from unmask.tasks._prompts import Messages, format_prompt
+from unmask.tasks._sources import Row, preview, statement, text
+from unmask.tasks._stored import stored_splits
 
 INSTRUCTIONS = (
     "Solve this word problem step by step. Write your reasoning between <reasoning> and </reasoning>, each tag on a "
@@ -52,7 +52,7 @@ class Gsm8k(Task):
 
     def messages(self, example: Example) -> Messages:
         """Pose the problem below the instructions."""
-        return pose(INSTRUCTIONS, example, self.prompt_file, self.question_fields)
+        return format_prompt(INSTRUCTIONS, example, self.prompt_file, self.question_fields)
 
     def reward(self, response: str, example: Example) -> dict[str, float]:
         """Return up to 4.0: 0.125 per tag, 0.5 each for loose format, exact format and whole number, 2.0 if correct."""
@@ -117,7 +117,7 @@ def _example(row: Row) -> Example:
     """
     solution, _, gold = text(row, "answer").rpartition("####")
     if not re.fullmatch(r"-?[0-9]{1,3}(,?[0-9]{3})*(\.[0-9]+)?|-?[0-9]+(\.[0-9]+)?", gold.strip()):
-        raise ValueError(f"no number after #### in the answer to {shown(row.get('question'))}")
+        raise ValueError(f"no number after #### in the answer to {preview(row.get('question'))}")
     return {
         "question": statement(row, "question"),
         "answer": gold.strip(),

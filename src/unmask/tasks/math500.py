@@ -13,13 +13,13 @@ import re
 from dataclasses import dataclass
 
 from unmask.config.schema.types import Count, Rewards, Stored
-from unmask.prompts import Messages, pose
 from unmask.scoring import published, released, strict
 from unmask.scoring.equivalence import equivalent
 from unmask.scoring.extraction import cut, last_box
-from unmask.sources import Row, shown, statement, text
-from unmask.stored import stored_splits
 from unmask.tasks import Example, Grade, Task, stored_solution
+from unmask.tasks._prompts import Messages, format_prompt
+from unmask.tasks._sources import Row, preview, statement, text
+from unmask.tasks._stored import stored_splits
 
 INSTRUCTIONS = (
     "Solve this mathematics problem step by step. Write your reasoning between <reasoning> and </reasoning>. After "
@@ -50,7 +50,7 @@ class Math500(Task):
 
     def messages(self, example: Example) -> Messages:
         """Pose the problem below the instructions."""
-        return pose(INSTRUCTIONS, example, self.prompt_file, self.question_fields)
+        return format_prompt(INSTRUCTIONS, example, self.prompt_file, self.question_fields)
 
     def reward(self, response: str, example: Example) -> dict[str, float]:
         """Return 2.0 if correct, plus 1, 0.75, 0.5 or 0.25 for answer tag and box, tag only, box only or neither."""
@@ -92,7 +92,7 @@ def _example(row: Row) -> Example:
     solution = text(row, "solution") if row.get("solution") is not None else ""
     gold = text(row, "answer") if row.get("answer") is not None else _boxed(solution)
     if not gold.strip():
-        raise ValueError(f"no answer, and no box in the solution to {shown(row.get('problem'))}")
+        raise ValueError(f"no answer, and no box in the solution to {preview(row.get('problem'))}")
     level = re.search("[0-9]", str(row.get("level", "")))
     return {
         "question": statement(row, "problem", "question"),

@@ -10,10 +10,10 @@ import random
 from dataclasses import dataclass
 
 from unmask.config.schema.types import Fraction, Stored
-from unmask.prompts import Messages, pose
-from unmask.sources import Row, column, place_of, read_examples, shown, statement, text
-from unmask.stored import Splits, problem, repeats
 from unmask.tasks import Corpus, Example
+from unmask.tasks._prompts import Messages, format_prompt
+from unmask.tasks._sources import Row, column, place_of, preview, read_examples, statement, text
+from unmask.tasks._stored import Splits, problem, repeats
 
 INSTRUCTIONS = (
     "Answer the question. Write your reasoning between <reasoning> and </reasoning>, then the answer between <answer> "
@@ -42,7 +42,7 @@ class S1k(Corpus):
 
     def messages(self, example: Example) -> Messages:
         """Pose the question below the instructions."""
-        return pose(INSTRUCTIONS, example, self.prompt_file, self.question_fields)
+        return format_prompt(INSTRUCTIONS, example, self.prompt_file, self.question_fields)
 
     def demonstration(self, example: Example, length: int, right: bool, rng: random.Random) -> str:
         """Return the trace and the answer between tags, regardless of `length`."""
@@ -53,7 +53,7 @@ def _example(row: Row) -> Example:
     """Parse a row in the published layout: `question`, `attempt`, and `thinking_trajectories`, a list of texts."""
     traces = column(row, "thinking_trajectories")
     if not isinstance(traces, list) or not traces:
-        raise ValueError(f"thinking_trajectories is {shown(traces)}, not a list with a text in it")
+        raise ValueError(f"thinking_trajectories is {preview(traces)}, not a list with a text in it")
     # Wrapped as a row so that an error of `text` names the column.
     reasoning = text({"thinking_trajectories": traces[0]}, "thinking_trajectories")
     return {

@@ -11,10 +11,10 @@ import random
 from dataclasses import dataclass
 
 from unmask.config.schema.types import Count
-from unmask.prompts import Messages, ask
 from unmask.scoring import published, strict
 from unmask.scoring.like_terms import TERM, coefficients
 from unmask.tasks import Example, Grade, Task, distinct
+from unmask.tasks._prompts import Messages, user_message
 
 LETTERS = "ab"
 OVERHEAD = 9  # tokens in addition to the reasoning: its closing tag, the answer `6a+2b` with its tags, the end of text
@@ -58,7 +58,7 @@ class Simplify(Task):
 
     def messages(self, example: Example) -> Messages:
         """Pose the sum without instructions."""
-        return ask(example["question"])
+        return user_message(example["question"])
 
     def reward(self, response: str, example: Example) -> dict[str, float]:
         """Return 1.0 for the correct expression, with its terms in any order."""

@@ -16,13 +16,13 @@ from typing import Literal
 import numpy as np
 
 from unmask.config.schema.types import Count, Rewards, Source, Subset
-from unmask.prompts import ask, pose
 from unmask.scoring import published, released, strict
 from unmask.scoring.extraction import cut, final_answer
 from unmask.scoring.sudoku_grids import is_solution, is_unique, renaming_classes
-from unmask.sources import Row, place_of, read_examples, shown, text
-from unmask.stored import Note, Splits, problem, repeats
 from unmask.tasks import Example, Grade, Task
+from unmask.tasks._prompts import format_prompt, user_message
+from unmask.tasks._sources import Row, place_of, preview, read_examples, text
+from unmask.tasks._stored import Note, Splits, problem, repeats
 
 # The 12 renaming classes of solved grids, by split.
 CLASSES = {"train": range(8), "validation": range(8, 10), "test": range(10, 12)}
@@ -122,8 +122,8 @@ class Sudoku(Task):
     def messages(self, example: Example) -> list[dict[str, str]]:
         """Pose the 16 digits, with instructions if `prompt` is `chat`."""
         if self.prompt == "terse":
-            return ask(example["question"])
-        return pose(INSTRUCTIONS, example, self.prompt_file, self.question_fields)
+            return user_message(example["question"])
+        return format_prompt(INSTRUCTIONS, example, self.prompt_file, self.question_fields)
 
     def reward(self, response: str, example: Example) -> dict[str, float]:
         """Return the share of blank cells that are correct; 1.0 if and only if `strict` accepts the board.
@@ -178,5 +178,7 @@ def _example(row: Row) -> Example:
     """Parse and check a row of d1's file. Unlike generated puzzles, it may have several solutions."""
     puzzle, solution = text(row, "Puzzle", "question"), text(row, "Solution", "answer")
     if not re.fullmatch("[0-4]{16}", puzzle) or "0" not in puzzle or not is_solution(solution, puzzle):
-        raise ValueError(f"{shown(solution)} does not solve {shown(puzzle)}; both must be 16 digits, stored as text")
+        raise ValueError(
+            f"{preview(solution)} does not solve {preview(puzzle)}; both must be 16 digits, stored as text"
+        )
     return {"question": puzzle, "answer": solution, "difficulty": puzzle.count("0")}

@@ -181,7 +181,7 @@ def text(row: Row, *names: str) -> str:
     """Return the value in the first of these columns. Raises ValueError if it is not text that can be encoded."""
     value = column(row, *names)
     if not isinstance(value, str):
-        raise ValueError(f"{' or '.join(names)} is {shown(value)}, not text")
+        raise ValueError(f"{' or '.join(names)} is {preview(value)}, not text")
     # JSON can hold a lone surrogate, which would only fail when the prepared data is written.
     value.encode()
     return value
@@ -199,11 +199,11 @@ def whole_number(value: Any) -> int:
     """Parse a non-negative integer of at most nine digits, or its text. Raises ValueError for anything else."""
     digits = str(value) if isinstance(value, int | str) and not isinstance(value, bool) else ""
     if not re.fullmatch(r"\s*[0-9]{1,9}\s*", digits):
-        raise ValueError(f"{shown(value)} is not a whole number of at most 9 digits")
+        raise ValueError(f"{preview(value)} is not a whole number of at most 9 digits")
     return int(digits)
 
 
-def shown(value: Any) -> str:
+def preview(value: Any) -> str:
     """Format a value for a message, cut to 60 characters."""
     return f"{value!a:.60}"
 

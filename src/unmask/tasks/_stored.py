@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from unmask.sources import Row, cut_off, place_of, read_examples, shown
+from unmask.tasks._sources import Row, cut_off, place_of, preview, read_examples
 
 SHOWN = 10  # maximum of row numbers listed in a message or manifest
 
@@ -103,7 +103,7 @@ def contradictions(
 
 def _contradicted(place: str, examples: list[Row], pairs: list[tuple[int, int]]) -> str:
     """Return the message about training rows that contradict each other, with the first of them."""
-    golds = [shown(example["answer"]) for example in examples]
+    golds = [preview(example["answer"]) for example in examples]
     listed = [
         f"rows {one} and {other} of train ({golds[one - 1]} and {golds[other - 1]})" for one, other in pairs[:SHOWN]
     ]

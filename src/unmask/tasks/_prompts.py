@@ -19,7 +19,7 @@ ANSWERS = ("answer", "solution", "reasoning", "difficulty")  # columns that reve
 FIELD = re.compile(r"\{([A-Za-z_]+)\}")
 
 
-def pose(
+def format_prompt(
     instructions: str, example: dict[str, Any], prompt_file: str | None = "", fields: Collection[str] = ("question",)
 ) -> Messages:
     """Return the conversation that poses an example: `instructions`, or `prompt_file` with its `fields` filled in.
@@ -27,15 +27,15 @@ def pose(
     Raises InputError as `read_template` does.
     """
     if not prompt_file:
-        return ask(f"{instructions}\n\n{example['question']}")
+        return user_message(f"{instructions}\n\n{example['question']}")
     template = read_template(prompt_file, fields, example)
 
     # One pass over the template rather than `str.format`: braces in a question or in LaTeX must survive, and text that
     # was filled in must not be searched for fields again.
-    return ask(FIELD.sub(lambda found: str(example[found[1]]) if found[1] in fields else found[0], template))
+    return user_message(FIELD.sub(lambda found: str(example[found[1]]) if found[1] in fields else found[0], template))
 
 
-def ask(text: str) -> Messages:
+def user_message(text: str) -> Messages:
     """Return a conversation with `text` as its only user message."""
     return [{"role": "user", "content": text}]
 
