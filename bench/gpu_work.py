@@ -10,10 +10,10 @@ from typing import Any
 import torch
 
 from unmask.config.specs import RunSpec
-from unmask.likelihood import denoising, draw_copies
 from unmask.models.llada import LladaConfig, LladaForMaskedDiffusion
 from unmask.models.policy import Policy
 from unmask.models.shapes import LLADA_8B, Shape, flops_per_token
+from unmask.rl.likelihoods import denoising, draw_copies
 from unmask.samplers.decode import decode
 
 Job = dict[str, Any]

@@ -20,9 +20,9 @@ from torch import Tensor
 
 import textbook
 from syncs import HostSyncs
-from unmask.likelihood import Copies, denoising, elbo
 from unmask.models.policy import Policy
 from unmask.models.tiny import build_model
+from unmask.rl.likelihoods import Copies, denoising, elbo
 from unmask.samplers.decode import decode
 
 LORA = {"rank": 16, "alpha": 16, "dropout": 0.0, "targets": ["q_proj", "k_proj", "v_proj", "o_proj"], "seed": 0}

@@ -20,7 +20,8 @@ from unmask.config.specs import DataSpec, DiagnosisSpec, RunSpec
 from unmask.diagnostics import surrogate_gaps
 from unmask.models.loading import check_base
 from unmask.models.policy import Policy
-from unmask.rollout import RolloutSettings, roll_out
+from unmask.rl.generation import roll_out
+from unmask.rl.rollouts import RolloutSettings
 from unmask.tasks._examples import read_examples
 
 

@@ -26,7 +26,7 @@ from unmask.evaluate import evaluate
 from unmask.kept import Kept
 from unmask.models.loading import check_base
 from unmask.models.policy import Policy
-from unmask.rollout import posed
+from unmask.rl.generation import encode_prompts
 from unmask.tasks._examples import read_examples
 
 
@@ -73,7 +73,7 @@ def evaluate_run(args: argparse.Namespace, parts: Path, lock: Lock | None) -> No
     task, examples = tasks.load_for_test(run.task, DataSpec.read(args.test_spec)), read_examples(args.data)
 
     # Tokenise every prompt now, so that one that is too long fails before hours of decoding.
-    posed(policy, task, examples, max(spec.lengths))
+    encode_prompts(policy, task, examples, max(spec.lengths))
     rows = evaluate(policy, task, examples, run, spec, kept)
     if lock is None:
         return

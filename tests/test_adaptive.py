@@ -8,9 +8,10 @@ import torch
 from unmask.common.seeding import Seeds
 from unmask.config.schema.training import Training
 from unmask.methods.diffpo import Diffpo
-from unmask.models.threshold_head import ThresholdHead, log_density
+from unmask.models.threshold_head import ThresholdHead
 from unmask.optimizer import adamw
-from unmask.rollout import RolloutSettings
+from unmask.rl.losses import gaussian_log_prob
+from unmask.rl.rollouts import RolloutSettings
 from unmask.samplers.decode import decode
 
 SAMPLER = {"rule": "adaptive", "gamma": 0.1, "gamma_max": 2.0, "choose": "prompt", "width": 8, "proxy": "entropy"}
@@ -79,7 +80,7 @@ def test_the_threshold_does_not_decay(policy, grid):
 def test_density_is_the_gaussians_and_skips_what_was_not_drawn():
     logit = torch.tensor([[0.5, -1.0], [2.0, torch.nan]])
     mean = torch.zeros(2, 2, requires_grad=True)
-    density = log_density(logit, mean, 0.5)
+    density = gaussian_log_prob(logit, mean, 0.5)
     normal = torch.distributions.Normal(0.0, 0.5)
     expected = [float(normal.log_prob(torch.tensor([0.5, -1.0])).sum()), float(normal.log_prob(torch.tensor(2.0)))]
     assert density.tolist() == pytest.approx(expected)

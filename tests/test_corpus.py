@@ -29,8 +29,8 @@ from unmask.models.policy import Policy
 from unmask.models.shapes import LLADA_8B, flops_per_token
 from unmask.models.tiny import build_model
 from unmask.optimizer import schedule
-from unmask.rollout import RolloutSettings
-from unmask.sequences import as_sequences
+from unmask.rl.rollouts import RolloutSettings
+from unmask.rl.sequences import as_sequences
 from unmask.tasks import load
 
 FACTS = {

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from syncs import HostSyncs
-from unmask.likelihood import trajectory
-from unmask.rollout import counted_tokens
+from unmask.rl.likelihoods import trajectory
+from unmask.rl.rollouts import counted_tokens
 from unmask.samplers.decode import decode
 from unmask.samplers.token_sampling import draw, pick_token
 

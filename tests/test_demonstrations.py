@@ -8,7 +8,7 @@ import pytest
 
 from unmask.common.errors import InputError
 from unmask.methods.sft import Sft
-from unmask.rollout import RolloutSettings
+from unmask.rl.rollouts import RolloutSettings
 from unmask.tasks import load, total_reward
 
 ROOT = Path(__file__).parents[1]

@@ -21,7 +21,7 @@ from unmask.evaluate import evaluate
 from unmask.kept import Kept
 from unmask.models import adapters, loading, threshold_head
 from unmask.models.policy import Policy
-from unmask.rollout import roll_out
+from unmask.rl.generation import roll_out
 from unmask.trainer import Trainer, take
 
 CASES = {

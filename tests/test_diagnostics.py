@@ -5,7 +5,7 @@ import torch
 
 from unmask.diagnostics import surrogate_gaps
 from unmask.models.tabular import TabularModel
-from unmask.rollout import Rollouts, counted_tokens
+from unmask.rl.rollouts import Rollouts, counted_tokens
 from unmask.samplers.decode import decode
 
 ROWS, LENGTH = 8, 4

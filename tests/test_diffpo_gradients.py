@@ -16,7 +16,7 @@ from torch.testing import assert_close
 
 from unmask.models.policy import Policy
 from unmask.models.tabular import TabularModel
-from unmask.rollout import Rollouts
+from unmask.rl.rollouts import Rollouts
 
 MASKED, AFTER_0, AFTER_1 = 8, 6, 5
 SAYS_0 = [0.25, -0.25, 0.0]  # ∂ log π(0) / ∂ logits of token 0, token 1 and [MASK]

@@ -9,7 +9,7 @@ from unmask.config.grid.expand import expand
 from unmask.config.normalize import normalise
 from unmask.config.schema import Config
 from unmask.kept import Kept
-from unmask.rollout import respond
+from unmask.rl.generation import respond
 
 TOP1 = {"rule": "top_k", "tokens_per_step": 1, "score": "confidence"}
 PROMPTS = ["1 + 1", "1 + 1 + 1 + 1 + 1 + 1 + 1"]

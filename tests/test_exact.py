@@ -31,7 +31,7 @@ from unmask.models.tabular import (
     target,
     total_variation,
 )
-from unmask.rollout import Rollouts
+from unmask.rl.rollouts import Rollouts
 
 SOURCE = Path(__file__).parents[1] / "src"
 ALPHA = 0.3

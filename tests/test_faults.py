@@ -10,7 +10,7 @@ from unmask import methods
 from unmask.checkpoint import Checkpoint
 from unmask.common.errors import InputError
 from unmask.config.grid.expand import expand
-from unmask.rollout import posed, respond
+from unmask.rl.generation import encode_prompts, respond
 from unmask.skipping import MOST_SKIPPED
 from unmask.tasks.sudoku import Sudoku
 from unmask.trainer import Trainer
@@ -156,7 +156,7 @@ def test_a_prompt_that_does_not_fit_is_named(policy, sudoku):
     long = long | {"question": long["question"] + "0"}
     tokens = len(policy.prompt_ids(sudoku.messages(short), sudoku.prefill))
     policy.model.config.max_position_embeddings = tokens + 24
-    prompts, _ = posed(policy, sudoku, [short], 24)
+    prompts, _ = encode_prompts(policy, sudoku, [short], 24)
     assert prompts.shape == (1, tokens)
     said = (
         rf"tasks.sudoku: a prompt of {tokens + 1} tokens and a response of 24 .* of {tokens + 24}: '{long['question']}'"

@@ -11,7 +11,8 @@ from facts.render import DOCUMENT, rendered
 
 from unmask import tasks
 from unmask.common.seeding import Seeds
-from unmask.rollout import RolloutSettings, roll_out
+from unmask.rl.generation import roll_out
+from unmask.rl.rollouts import RolloutSettings
 
 SOURCED = ("paper", "released")
 ABSENT = object()
@@ -116,7 +117,7 @@ def test_unmasked_padding_makes_a_response_depend_on_its_batch_mates(policy, sud
     alone = roll_out(policy, Padded(), [short], settings, Seeds((0,)))
     together = roll_out(policy, Padded(), [short, long], settings, Seeds((0,)))
     assert bool(together.prompt_mask.all()) != mask_padding
-    from unmask.likelihood import mean_field
+    from unmask.rl.likelihoods import mean_field
 
     scores = []
     for rollouts in (alone, together):

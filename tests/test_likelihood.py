@@ -6,7 +6,6 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from unmask.likelihood import coupled, draw_copies, draw_coupled, draw_stage, elbo, mean_field, trajectory, two_stage
 from unmask.models.tabular import (
     TabularModel,
     all_responses,
@@ -15,6 +14,16 @@ from unmask.models.tabular import (
     exact_elbo,
     log_likelihood,
     subsets,
+)
+from unmask.rl.likelihoods import (
+    coupled,
+    draw_copies,
+    draw_coupled,
+    draw_stage,
+    elbo,
+    mean_field,
+    trajectory,
+    two_stage,
 )
 from unmask.samplers.decode import decode
 

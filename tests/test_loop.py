@@ -14,7 +14,8 @@ from unmask.common.seeding import Seeds
 from unmask.config.schema.training import Training
 from unmask.optimizer import adamw, schedule, set_rates
 from unmask.preemption import Preempted
-from unmask.rollout import RolloutSettings, roll_out
+from unmask.rl.generation import roll_out
+from unmask.rl.rollouts import RolloutSettings
 
 TOP2 = {"rule": "top_k", "tokens_per_step": 2, "score": "confidence"}
 

@@ -15,7 +15,7 @@ from torch.testing import assert_close
 from unmask.exact_training import sample
 from unmask.models.policy import Policy
 from unmask.models.tabular import TabularModel, exact_elbo
-from unmask.rollout import Rollouts
+from unmask.rl.rollouts import Rollouts
 
 LN2 = math.log(2)
 

@@ -13,7 +13,7 @@ from unmask.exact_training import sample
 from unmask.methods.dmpo import Dmpo
 from unmask.models.policy import Policy
 from unmask.models.tabular import TabularModel, all_responses, log_likelihood
-from unmask.rollout import Rollouts, counted_tokens
+from unmask.rl.rollouts import Rollouts, counted_tokens
 from unmask.samplers.decode import decode
 from unmask.trainer import Trainer, take
 

@@ -7,7 +7,7 @@ import torch
 from torch import tensor
 from torch.testing import assert_close
 
-from unmask.objectives import (
+from unmask.rl.losses import (
     binned,
     clamped_importance,
     clipped_loss,

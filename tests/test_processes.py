@@ -19,7 +19,7 @@ from unmask.common.errors import InputError
 from unmask.common.seeding import Seeds
 from unmask.config.grid.expand import expand
 from unmask.config.schema.training import Training
-from unmask.rollout import RolloutSettings
+from unmask.rl.rollouts import RolloutSettings
 from unmask.sharing import check_equal, check_shares
 
 ROOT = Path(__file__).parents[1]

@@ -3,11 +3,13 @@
 import pytest
 import torch
 
-from unmask import methods, rollout, tasks
+from unmask import methods, tasks
 from unmask.common.seeding import Seeds
 from unmask.config.errors import ConfigError
 from unmask.config.grid.expand import expand
-from unmask.rollout import RolloutSettings, as_rollouts, posed, roll_out
+from unmask.rl import generation
+from unmask.rl.generation import as_rollouts, encode_prompts, roll_out
+from unmask.rl.rollouts import RolloutSettings
 from unmask.tasks import without_prefill
 from unmask.trainer import Trainer
 
@@ -101,11 +103,11 @@ def test_a_training_run_follows_both_settings(config, policy, sudoku, tmp_path, 
     seen = []
 
     def posing(policy, task, *rest):
-        found = posed(policy, task, *rest)
+        found = encode_prompts(policy, task, *rest)
         seen.append((task.prefill, found[0].shape[1]))
         return found
 
-    monkeypatch.setattr(rollout, "posed", posing)
+    monkeypatch.setattr(generation, "posed", posing)
     (row,) = trained(config, policy, sudoku, tmp_path, prefill=False, max_prompt_length=5)
     assert row["prompts_cut"] == 1.0
     assert seen == [("", 6)]  # one more than is kept shows which prompts are longer

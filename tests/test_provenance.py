@@ -27,7 +27,7 @@ def test_the_code_of_a_run_has_its_own_method_and_task_and_no_others():
     assert needed | {"unmask/samplers/decode.py", "unmask/models/policy.py", "unmask/optimizer.py"} <= set(found)
     for apart in ("figures", "plan", "claims", "methods/diffpo", "tasks/countdown", "mistakes/names", "config/scales"):
         assert f"unmask/{apart}.py" not in found
-    assert "unmask/ratios.py" in code_of("train_policy", "diffpo", "sudoku")
+    assert "unmask/rl/clipped_ratio.py" in code_of("train_policy", "diffpo", "sudoku")
 
 
 def made(folder, run, hours, **more):

@@ -14,9 +14,10 @@ from unmask.config.grid.expand import expand
 from unmask.config.specs import ModelSpec
 from unmask.evaluate import evaluate
 from unmask.kept import Kept
-from unmask.likelihood import mean_field, token_log_probs
 from unmask.models.policy import Policy
-from unmask.rollout import RolloutSettings, roll_out
+from unmask.rl.generation import roll_out
+from unmask.rl.likelihoods import mean_field, token_log_probs
+from unmask.rl.rollouts import RolloutSettings
 from unmask.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("no_network")

@@ -4,9 +4,9 @@ import pytest
 import torch
 from published_checkpoints import change_json, kinds, load, plain_logits, write_checkpoint
 
-from unmask.likelihood import token_log_probs
 from unmask.models.checkpoint_formats import Layout
 from unmask.models.dream import DreamForMaskedDiffusion
+from unmask.rl.likelihoods import token_log_probs
 from unmask.samplers.decode import decode
 
 pytestmark = pytest.mark.usefixtures("no_network")

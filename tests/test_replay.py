@@ -12,8 +12,8 @@ import pytest
 import torch
 from small_trainer import small_trainer
 
-from unmask import rollout
 from unmask.common.seeding import Seeds
+from unmask.rl import generation
 
 TRAINING = {
     "buffers": 2,
@@ -200,7 +200,7 @@ def replay(name, policy, seen):
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_a_plain_loop_ends_at_the_same_parameters(config, policy, sudoku, tmp_path, monkeypatch, name):
-    monkeypatch.setattr(rollout, "total_reward", lambda task, text, example: zlib.crc32(text.encode()) % 5 / 4)
+    monkeypatch.setattr(generation, "total_reward", lambda task, text, example: zlib.crc32(text.encode()) % 5 / 4)
     one = small_trainer(config, policy, sudoku, tmp_path, name, SETTINGS[name], **TRAINING)
     seen = record(monkeypatch, one.method)
     metrics = one.train()

@@ -14,7 +14,7 @@ from unmask.exact_training import Loop, train
 from unmask.methods import Method
 from unmask.methods.coupled_grpo import CoupledGrpo
 from unmask.models.tabular import TabularModel
-from unmask.row_checks import check_losses, check_rows
+from unmask.rl.row_checks import check_losses, check_rows
 
 EIGHT = torch.zeros(8)
 

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 import textbook
-from unmask.likelihood import Copies, denoising, elbo
+from unmask.rl.likelihoods import Copies, denoising, elbo
 
 # Four positions, three tokens; the best have .5, .9, .65 and .8.
 TABLE = torch.tensor([[0.5, 0.3, 0.2], [0.09, 0.9, 0.01], [0.1, 0.25, 0.65], [0.8, 0.2, 0.0]], dtype=torch.float64)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unmask.rollout import Rollouts
+from unmask.rl.rollouts import Rollouts
 
 Row = dict[str, Any]
 QUANTILES = {"weight_05": 0.05, "weight_50": 0.5, "weight_95": 0.95}

@@ -17,7 +17,8 @@ from unmask.common.seeding import Seeds
 from unmask.config.specs import EvaluationSpec, RunSpec
 from unmask.kept import Kept
 from unmask.models.policy import Policy
-from unmask.rollout import pieces, respond
+from unmask.rl.generation import respond
+from unmask.rl.rollouts import pieces
 from unmask.samplers.completions import Completions
 from unmask.tasks import Example, Task, grade_response
 

@@ -16,8 +16,8 @@ from unmask.common.seeding import Seeds
 from unmask.methods import Method
 from unmask.models.policy import Policy
 from unmask.models.tabular import TabularModel, index_of
-from unmask.rollout import Rollouts
-from unmask.row_checks import check_losses
+from unmask.rl.rollouts import Rollouts
+from unmask.rl.row_checks import check_losses
 from unmask.samplers.decode import decode
 
 NO_END = -1  # end-of-text id that no token has

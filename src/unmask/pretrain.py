@@ -28,7 +28,7 @@ from unmask.common.progress import Progress
 from unmask.common.seeding import Seeds
 from unmask.config.schema.models import Pretraining
 from unmask.models.policy import Policy
-from unmask.rollout import posed, respond
+from unmask.rl.generation import encode_prompts, respond
 from unmask.tasks import Example, Task, name_of, total_reward
 
 
@@ -143,7 +143,7 @@ def _demonstrations(policy: Policy, lesson: Lesson, length: int, seeds: Seeds) -
         policy.responses([lesson.task.demonstration(example, length, kind, rng) for example in chosen], length)
         for kind in (True, False)
     )
-    return Demonstrations(*posed(policy, lesson.task, chosen, length), right, shortcut)
+    return Demonstrations(*encode_prompts(policy, lesson.task, chosen, length), right, shortcut)
 
 
 def _optimizers(model: torch.nn.Module, settings: Pretraining) -> list[torch.optim.Optimizer]:

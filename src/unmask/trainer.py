@@ -28,12 +28,12 @@ from unmask.common.seeding import Seeds
 from unmask.compute import Compute
 from unmask.config.schema.training import Training
 from unmask.config.specs import RunSpec
-from unmask.methods import Method, Rows
+from unmask.methods import Method
 from unmask.models.policy import Policy
 from unmask.optimizer import adamw, clip, schedule, set_rates
 from unmask.preemption import Preempted
-from unmask.rollout import Rollouts, RolloutSettings
-from unmask.row_checks import check_losses, check_rows
+from unmask.rl.rollouts import Rollouts, RolloutSettings, Rows
+from unmask.rl.row_checks import check_losses, check_rows
 from unmask.sharing import check_equal, check_shares
 from unmask.skipping import MOST_SKIPPED, SPOILT, given_up, skipped_in_a_row
 from unmask.tasks import Example, Task

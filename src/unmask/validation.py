@@ -18,7 +18,8 @@ from unmask.common import distributed
 from unmask.common.progress import Progress
 from unmask.common.seeding import Seeds
 from unmask.models.policy import Policy
-from unmask.rollout import RolloutSettings, pieces, respond
+from unmask.rl.generation import respond
+from unmask.rl.rollouts import RolloutSettings, pieces
 from unmask.tasks import Example, Task, grade_response
 
 

@@ -14,10 +14,9 @@ from torch import Tensor
 
 from unmask.common.seeding import Seeds
 from unmask.models.policy import Policy
-from unmask.rollout import Rollouts, RolloutSettings, roll_out
+from unmask.rl.generation import roll_out
+from unmask.rl.rollouts import Rollouts, RolloutSettings, Rows
 from unmask.tasks import Example, Task
-
-Rows = dict[str, Tensor]  # named tensors whose first axis runs over the responses of a buffer
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,12 @@ from torch import Tensor, nn
 from unmask.common.errors import InputError
 from unmask.common.seeding import Seeds
 from unmask.config.schema.types import NonNegative, Positive
-from unmask.likelihood import draw_stage, mean_field, two_stage
-from unmask.methods import Method, Rows
+from unmask.methods import Method
 from unmask.models.policy import Policy
-from unmask.models.threshold_head import log_density
-from unmask.objectives import clamped_importance, clipped_loss, group_advantages
-from unmask.ratios import at_update, prepare_ratios, ratio_loss
-from unmask.rollout import Rollouts, RolloutSettings
+from unmask.rl.clipped_ratio import at_update, prepare_ratios, ratio_loss
+from unmask.rl.likelihoods import draw_stage, mean_field, two_stage
+from unmask.rl.losses import clamped_importance, clipped_loss, gaussian_log_prob, group_advantages
+from unmask.rl.rollouts import Rollouts, RolloutSettings, Rows
 from unmask.tasks import Example, Task
 
 
@@ -118,7 +117,7 @@ class Diffpo(Method):
 
     def _density(self, policy: Policy, rollouts: Rollouts) -> Tensor:
         """Compute the log-density [B] of the recorded thresholds given the states they were chosen from."""
-        return log_density(rollouts.threshold, policy.head(rollouts.state), self.sigma)
+        return gaussian_log_prob(rollouts.threshold, policy.head(rollouts.state), self.sigma)
 
     def _draw(self, rollouts: Rollouts, generator: torch.Generator) -> Rows:
         # The mean field needs no random numbers: its prompt is never masked here.

@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from unmask.common.seeding import Seeds
 from unmask.config.schema.types import Count, Fraction, NonNegative, Positive, Whole
-from unmask.likelihood import draw_prompt_drop, mean_field
-from unmask.methods import Method, Rows
+from unmask.methods import Method
 from unmask.models.policy import Policy
-from unmask.objectives import group_advantages
-from unmask.ratios import at_micro_step, at_update, prepare_ratios, ratio_loss
-from unmask.rollout import Rollouts
+from unmask.rl.clipped_ratio import at_micro_step, at_update, prepare_ratios, ratio_loss
+from unmask.rl.likelihoods import draw_prompt_drop, mean_field
+from unmask.rl.losses import group_advantages
+from unmask.rl.rollouts import Rollouts, Rows
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,11 @@ from torch import Tensor, nn
 
 from unmask.common.seeding import Seeds
 from unmask.config.schema.types import EvenInt, Fraction, NonNegative, Positive, Whole
-from unmask.likelihood import Copies, denoising, draw_copies, elbo, trajectory
-from unmask.methods import Method, Rows
+from unmask.methods import Method
 from unmask.models.policy import Policy
-from unmask.objectives import binned, coefficient_for, effective_sample_size, group_advantages, group_softmax, wddo_loss
-from unmask.rollout import Rollouts
+from unmask.rl.likelihoods import Copies, denoising, draw_copies, elbo, trajectory
+from unmask.rl.losses import binned, coefficient_for, effective_sample_size, group_advantages, group_softmax, wddo_loss
+from unmask.rl.rollouts import Rollouts, Rows
 
 LOGGED = "logged."  # prefix of tensors [B] that are only averaged into the metrics
 

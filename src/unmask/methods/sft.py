@@ -18,11 +18,12 @@ from unmask.common import distributed
 from unmask.common.errors import InputError
 from unmask.common.seeding import Seeds
 from unmask.config.schema.types import Fraction
-from unmask.likelihood import Copies, denoising
-from unmask.methods import Method, Rows
+from unmask.methods import Method
 from unmask.models.policy import Policy
-from unmask.rollout import Rollouts, RolloutSettings, as_rollouts
-from unmask.sequences import as_sequences, conversation
+from unmask.rl.generation import as_rollouts
+from unmask.rl.likelihoods import Copies, denoising
+from unmask.rl.rollouts import Rollouts, RolloutSettings, Rows
+from unmask.rl.sequences import as_sequences, conversation
 from unmask.tasks import Corpus, Example, Task, name_of
 
 

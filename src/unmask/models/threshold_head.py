@@ -66,12 +66,3 @@ class ThresholdHead(nn.Module):
         head = cls(hidden_size, width, gamma_max / 2, gamma_max)
         head.load_state_dict(tensors)
         return head.to(device)
-
-
-def log_density(logit: Tensor, mean: Tensor, sigma: float) -> Tensor:
-    """Compute log N(z; μ, σ²) [B] of the recorded logits [B, N], summed over those drawn (the others are NaN)."""
-    # Undrawn entries are zeroed twice: first to keep NaN out of the arithmetic, then to drop the constant terms.
-    drawn = ~logit.isnan()
-    z = torch.where(drawn, logit - mean, 0.0) / sigma
-    each = -0.5 * z.square() - math.log(sigma) - 0.5 * math.log(2 * math.pi)
-    return torch.where(drawn, each, 0.0).sum(1)

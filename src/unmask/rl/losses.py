@@ -6,6 +6,7 @@ Rows are ordered by prompt: G responses to the first prompt, then to the second,
 from __future__ import annotations
 
 import itertools
+import math
 
 import torch
 from torch import Tensor
@@ -90,3 +91,12 @@ def wddo_loss(weight: Tensor, ratio_up: Tensor, ratio_down: Tensor, beta: float,
     With w = p*/p_old and a = β = 1, its expectation under p_old is minimal at p_θ = p* [DMPO, WDDO].
     """
     return -(weight * F.logsigmoid(beta * ratio_up) + negative * F.logsigmoid(-beta * ratio_down))
+
+
+def gaussian_log_prob(logit: Tensor, mean: Tensor, sigma: float) -> Tensor:
+    """Compute log N(z; μ, σ²) [B] of the recorded logits [B, N], summed over those drawn (the others are NaN)."""
+    # Undrawn entries are zeroed twice: first to keep NaN out of the arithmetic, then to drop the constant terms.
+    drawn = ~logit.isnan()
+    z = torch.where(drawn, logit - mean, 0.0) / sigma
+    each = -0.5 * z.square() - math.log(sigma) - 0.5 * math.log(2 * math.pi)
+    return torch.where(drawn, each, 0.0).sum(1)

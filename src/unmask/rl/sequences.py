@@ -9,7 +9,7 @@ import torch
 
 from unmask.common.errors import InputError
 from unmask.models.policy import Policy
-from unmask.rollout import Rollouts, RolloutSettings, counted_tokens
+from unmask.rl.rollouts import Rollouts, RolloutSettings, counted_tokens
 from unmask.samplers.completions import Completions
 from unmask.tasks import Corpus, Example, name_of
 

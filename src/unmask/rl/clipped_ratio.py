@@ -12,10 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from unmask.common.seeding import Seeds
-from unmask.methods import Rows
 from unmask.models.policy import Policy
-from unmask.objectives import clipped_loss, k3
-from unmask.rollout import Rollouts
+from unmask.rl.losses import clipped_loss, k3
+from unmask.rl.rollouts import Rollouts, Rows
 
 Draw = Callable[[Rollouts, torch.Generator], Rows]
 Score = Callable[[nn.Module, Rollouts, Rows], Tensor]

@@ -1,0 +1,1 @@
+"""Rollout buffer, generation, likelihood surrogates, losses, clipped ratios."""
