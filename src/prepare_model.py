@@ -24,9 +24,9 @@ from unmask.models.hub import checkpoint_folder, link
 from unmask.models.loading import check_checkpoint
 from unmask.models.policy import Policy
 from unmask.models.tiny import build_model, build_tokenizer
-from unmask.pretrain import Lesson, pretrain
 from unmask.tasks import Example
 from unmask.tasks._examples import read_examples
+from unmask.training.pretrain import TaskData, pretrain
 
 
 def main() -> None:
@@ -66,7 +66,7 @@ def _train(spec: ModelSpec, files: list[Path], weights: Path, manifest: Path) ->
 
     # One lesson per task; a shared model learns several at once, in the order of the spec.
     lessons = [
-        Lesson(tasks.load(task, settings), *_splits(files, task), Pretraining(**spec.pretraining[task]))
+        TaskData(tasks.load(task, settings), *_splits(files, task), Pretraining(**spec.pretraining[task]))
         for task, settings in spec.tasks.items()
     ]
     found = pretrain(policy, lessons, spec.lengths, spec.block_length, seeds, spec.name)

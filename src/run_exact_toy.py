@@ -17,8 +17,8 @@ from unmask.common.atomic import atomic_write
 from unmask.common.errors import run_step
 from unmask.common.seeding import Seeds
 from unmask.config.specs import ToySpec
-from unmask.exact_training import Loop, train
 from unmask.models.tabular import TabularModel, entropy, kl, log_likelihood, random_modes, share_covered, target
+from unmask.training.tabular import Loop, train
 
 Row = dict[str, Any]
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from unmask import methods, preemption, tasks
+from unmask import methods, tasks
 from unmask.common import distributed
 from unmask.common.atomic import atomic_write, forget, remove
 from unmask.common.checksums import sha256
@@ -29,7 +29,8 @@ from unmask.models.model_card import model_card
 from unmask.models.policy import Policy
 from unmask.overwriting import lost
 from unmask.tasks._examples import read_examples
-from unmask.trainer import Trainer
+from unmask.training import preemption
+from unmask.training.trainer import Trainer
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 from unmask import methods
 from unmask.config.grid.expand import expand
-from unmask.trainer import Trainer
+from unmask.training.trainer import Trainer
 
 
 def small_trainer(config, policy, task, folder, method, settings=None, algorithm=None, **training):

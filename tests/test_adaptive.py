@@ -9,10 +9,10 @@ from unmask.common.seeding import Seeds
 from unmask.config.schema.training import Training
 from unmask.methods.diffpo import Diffpo
 from unmask.models.threshold_head import ThresholdHead
-from unmask.optimizer import adamw
 from unmask.rl.losses import gaussian_log_prob
 from unmask.rl.rollouts import RolloutSettings
 from unmask.samplers.decode import decode
+from unmask.training.optimizer import adamw
 
 SAMPLER = {"rule": "adaptive", "gamma": 0.1, "gamma_max": 2.0, "choose": "prompt", "width": 8, "proxy": "entropy"}
 BOUND = {"rule": "entropy_bound", "gamma": 0.1, "proxy": "entropy"}

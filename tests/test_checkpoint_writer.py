@@ -11,14 +11,14 @@ from test_preemption import same, trained
 from test_preemption import trainer as short
 from test_training import trainer
 
-from unmask import checkpoint
-from unmask.checkpoint import Checkpoint, folders
 from unmask.checkpoint_size import checkpoint_bytes, most_checkpoint_bytes
-from unmask.checkpoint_writer import CheckpointWriter
 from unmask.common import distributed
 from unmask.common.checksums import sealed, verify_checksums
 from unmask.common.errors import InputError
 from unmask.config.schema.training import Training
+from unmask.training import checkpoint
+from unmask.training.checkpoint import Checkpoint, folders
+from unmask.training.checkpoint_writer import CheckpointWriter
 
 
 def state(step, reference, best, buffer, value=None):

@@ -28,10 +28,10 @@ from unmask.methods.sft import Sft
 from unmask.models.policy import Policy
 from unmask.models.shapes import LLADA_8B, flops_per_token
 from unmask.models.tiny import build_model
-from unmask.optimizer import schedule
 from unmask.rl.rollouts import RolloutSettings
 from unmask.rl.sequences import as_sequences
 from unmask.tasks import load
+from unmask.training.optimizer import schedule
 
 FACTS = {
     "response": "<reasoning>{trace}</reasoning>\n<answer>{attempt}</answer>",  # line 118

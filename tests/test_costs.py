@@ -16,7 +16,7 @@ from unmask.memory import training_memory
 from unmask.models.checkpoint_formats import Layout
 from unmask.models.shapes import DREAM_7B, LLADA_8B, TINY_VOCABULARY, flops_per_token, shape_of
 from unmask.models.tiny import build_tokenizer
-from unmask.trainer import Trainer
+from unmask.training.trainer import Trainer
 
 # --- parameters -------------------------------------------------------------------------------------------------------
 

@@ -8,7 +8,6 @@ import pytest
 import steps
 import torch
 
-from unmask.checkpoint import Checkpoint
 from unmask.common.checksums import SUMS, verify_checksums, write_checksums
 from unmask.common.errors import InputError
 from unmask.common.manifest import read_manifest, write_manifest
@@ -17,6 +16,7 @@ from unmask.config.specs import RunSpec
 from unmask.kept import Kept
 from unmask.models.loading import check_trained
 from unmask.tasks._examples import read_examples
+from unmask.training.checkpoint import Checkpoint
 
 RUN = "dmpo/sudoku/default/seed-0"
 

@@ -22,7 +22,7 @@ from unmask.kept import Kept
 from unmask.models import adapters, loading, threshold_head
 from unmask.models.policy import Policy
 from unmask.rl.generation import roll_out
-from unmask.trainer import Trainer, take
+from unmask.training.trainer import Trainer, take
 
 CASES = {
     **{name: {} for name in ("diffu_grpo", "coupled_grpo", "diffpo", "dmpo", "sft")},

@@ -16,7 +16,6 @@ from unmask.common.seeding import Seeds
 from unmask.config.errors import ConfigError
 from unmask.config.grid.expand import expand
 from unmask.config.specs import ToySpec
-from unmask.exact_training import Loop, sample, train
 from unmask.methods.dmpo import Dmpo
 from unmask.models.policy import Policy
 from unmask.models.tabular import (
@@ -32,6 +31,7 @@ from unmask.models.tabular import (
     total_variation,
 )
 from unmask.rl.rollouts import Rollouts
+from unmask.training.tabular import Loop, sample, train
 
 SOURCE = Path(__file__).parents[1] / "src"
 ALPHA = 0.3

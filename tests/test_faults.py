@@ -7,13 +7,13 @@ import torch
 from safetensors.torch import load_file
 
 from unmask import methods
-from unmask.checkpoint import Checkpoint
 from unmask.common.errors import InputError
 from unmask.config.grid.expand import expand
 from unmask.rl.generation import encode_prompts, respond
-from unmask.skipping import MOST_SKIPPED
 from unmask.tasks.sudoku import Sudoku
-from unmask.trainer import Trainer
+from unmask.training.checkpoint import Checkpoint
+from unmask.training.nonfinite import MOST_SKIPPED
+from unmask.training.trainer import Trainer
 
 RUN = "dmpo/sudoku/default/seed-0"
 

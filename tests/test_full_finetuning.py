@@ -11,8 +11,8 @@ from unmask.config.grid.expand import expand
 from unmask.evaluate import evaluate
 from unmask.kept import Kept
 from unmask.models.policy import Policy
-from unmask.preemption import Preempted
-from unmask.trainer import Trainer
+from unmask.training.preemption import Preempted
+from unmask.training.trainer import Trainer
 
 
 @pytest.fixture

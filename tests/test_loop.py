@@ -9,13 +9,13 @@ from every_method import DIFFU, SEEDS
 from small_trainer import small_trainer
 from torch.testing import assert_close
 
-from unmask import validation
 from unmask.common.seeding import Seeds
 from unmask.config.schema.training import Training
-from unmask.optimizer import adamw, schedule, set_rates
-from unmask.preemption import Preempted
 from unmask.rl.generation import roll_out
 from unmask.rl.rollouts import RolloutSettings
+from unmask.training import validation
+from unmask.training.optimizer import adamw, schedule, set_rates
+from unmask.training.preemption import Preempted
 
 TOP2 = {"rule": "top_k", "tokens_per_step": 2, "score": "confidence"}
 
@@ -152,7 +152,7 @@ def test_validation_answers_are_greedy_and_of_the_held_back_examples(config, pol
 )
 def test_when_validation_looks(every, buffers, looks):
     """Every so many buffers and at the end of the training."""
-    one = validation.Validation(every)
+    one = validation.BestCheckpoint(every)
     assert [buffer for buffer in range(1, buffers + 1) if one.due(buffer, buffers)] == looks
 
 
@@ -195,7 +195,7 @@ def test_the_rates_of_adapter_and_head_follow_the_schedule(values):
 
 def test_each_update_has_the_rate_of_its_number(config, policy, sudoku, tmp_path, monkeypatch):
     """Also in a run that is stopped and resumed."""
-    from unmask import trainer
+    from unmask.training import trainer
 
     given = []
     monkeypatch.setattr(trainer, "set_rates", lambda optimizer, factor: given.append(factor))

@@ -12,10 +12,10 @@ from every_method import COUPLED, DIFFPO, DIFFU, DMPO, LOSSES, RL, SEEDS
 from torch import tensor
 from torch.testing import assert_close
 
-from unmask.exact_training import sample
 from unmask.models.policy import Policy
 from unmask.models.tabular import TabularModel, exact_elbo
 from unmask.rl.rollouts import Rollouts
+from unmask.training.tabular import sample
 
 LN2 = math.log(2)
 

@@ -11,8 +11,8 @@ from torch.testing import assert_close
 from unmask import methods
 from unmask.config.grid.expand import expand
 from unmask.models.policy import Policy
-from unmask.preemption import Preempted
-from unmask.trainer import Trainer
+from unmask.training.preemption import Preempted
+from unmask.training.trainer import Trainer
 
 FIRST = {"rank": 2, "alpha": 8, "dropout": 0.5, "targets": ["q_proj", "k_proj", "v_proj"], "seed": 1}
 SECOND = {"rank": 4, "alpha": 2, "dropout": 0.5, "targets": ["q_proj", "v_proj", "up_proj"], "seed": 2}

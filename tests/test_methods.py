@@ -9,13 +9,13 @@ from every_method import DMPO, LOSSES, RL, SEEDS
 from torch.testing import assert_close
 
 from unmask.config.grid.expand import expand
-from unmask.exact_training import sample
 from unmask.methods.dmpo import Dmpo
 from unmask.models.policy import Policy
 from unmask.models.tabular import TabularModel, all_responses, log_likelihood
 from unmask.rl.rollouts import Rollouts, counted_tokens
 from unmask.samplers.decode import decode
-from unmask.trainer import Trainer, take
+from unmask.training.tabular import sample
+from unmask.training.trainer import Trainer, take
 
 
 @pytest.mark.parametrize("name", LOSSES)

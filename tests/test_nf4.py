@@ -11,13 +11,13 @@ import torch
 
 from unmask import methods
 from unmask.common.errors import InputError
-from unmask.compute import Compute
 from unmask.config.errors import ConfigError
 from unmask.config.grid.expand import expand
 from unmask.models.policy import Policy
 from unmask.models.quantization import check_nf4
 from unmask.models.tiny import build_model, build_tokenizer
-from unmask.trainer import Trainer
+from unmask.training.flop_counter import FlopCounter
+from unmask.training.trainer import Trainer
 
 installed = pytest.mark.skipif(not importlib.util.find_spec("bitsandbytes"), reason="no bitsandbytes: .[nf4]")
 
@@ -100,7 +100,7 @@ def test_matrices_of_the_layers_alone_are_rounded(policy, small):
         rounded.get_parameter(name).data = value
     torch.testing.assert_close(small.model(IDS), rounded(IDS), rtol=0, atol=1e-5)
     assert not torch.equal(small.model(IDS), policy.model(IDS))
-    assert Compute(small.model).forward == Compute(policy.model).forward
+    assert FlopCounter(small.model).forward == FlopCounter(policy.model).forward
 
 
 @installed

@@ -11,8 +11,8 @@ from unmask.common.manifest import signed
 from unmask.plan import Job, Standing, jobs_of, slurm_jobs, standing, totals, twins
 
 NAME = "dmpo/sudoku/default/seed-0"
-TODAY = {"unmask/trainer.py": "0", "unmask/config/specs.py": "0"}
-TOMORROW = TODAY | {"unmask/trainer.py": "1"}
+TODAY = {"unmask/training/trainer.py": "0", "unmask/config/specs.py": "0"}
+TOMORROW = TODAY | {"unmask/training/trainer.py": "1"}
 MINE = "rule_train_policy_wildcards_smoke_dmpo_sudoku_default_seed-0"
 
 
@@ -81,7 +81,7 @@ def test_a_made_run_is_done_or_stale_or_of_other_settings(run, tmp_path):
     made(tmp_path / "done", run.digest)
     assert standing(run, tmp_path / "done", [], TODAY) == Standing(NAME, "done", 4, 4, 7200.0)
     stale = standing(run, tmp_path / "done", [], TOMORROW)
-    said = "made by different code (unmask/trainer.py); delete its adapter to rerun it"
+    said = "made by different code (unmask/training/trainer.py); delete its adapter to rerun it"
     assert (stale.state, stale.note) == ("stale", said)
     made(tmp_path / "other", "0123456789ab")
     other = standing(run, tmp_path / "other", [], TODAY)

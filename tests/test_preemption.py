@@ -14,8 +14,8 @@ from unmask import methods
 from unmask.common import lock
 from unmask.common.errors import InputError
 from unmask.config.grid.expand import expand
-from unmask.preemption import Preempted
-from unmask.trainer import Trainer
+from unmask.training.preemption import Preempted
+from unmask.training.trainer import Trainer
 
 # --- stopping and going on --------------------------------------------------------------------------------------------
 

@@ -17,8 +17,8 @@ from unmask.kept import Kept
 from unmask.models.dream import DreamForMaskedDiffusion
 from unmask.models.policy import Policy
 from unmask.models.tiny import build_model, build_tokenizer
-from unmask.pretrain import Lesson, pretrain
-from unmask.trainer import Trainer
+from unmask.training.pretrain import TaskData, pretrain
+from unmask.training.trainer import Trainer
 
 ROOT = Path(__file__).parents[1]
 
@@ -36,7 +36,7 @@ def made(spec, seed=0):
     for name, settings in spec.tasks.items():
         task = tasks.load(name, settings)
         splits = task.splits()
-        lessons.append(Lesson(task, splits["train"], splits["validation"], Pretraining(**spec.pretraining[name])))
+        lessons.append(TaskData(task, splits["train"], splits["validation"], Pretraining(**spec.pretraining[name])))
     return policy, lessons
 
 

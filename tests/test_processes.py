@@ -12,15 +12,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from unmask import validation
-from unmask.checkpoint import Checkpoint
 from unmask.common import distributed
 from unmask.common.errors import InputError
 from unmask.common.seeding import Seeds
 from unmask.config.grid.expand import expand
 from unmask.config.schema.training import Training
 from unmask.rl.rollouts import RolloutSettings
-from unmask.sharing import check_equal, check_shares
+from unmask.training import validation
+from unmask.training.checkpoint import Checkpoint
+from unmask.training.sharing import check_equal, check_shares
 
 ROOT = Path(__file__).parents[1]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]

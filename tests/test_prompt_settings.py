@@ -11,7 +11,7 @@ from unmask.rl import generation
 from unmask.rl.generation import as_rollouts, encode_prompts, roll_out
 from unmask.rl.rollouts import RolloutSettings
 from unmask.tasks import without_prefill
-from unmask.trainer import Trainer
+from unmask.training.trainer import Trainer
 
 QUESTIONS = ["1 + 1", "1 + 1 + 1 + 1 + 1 + 1"]
 EXAMPLES = [{"question": question} for question in QUESTIONS]

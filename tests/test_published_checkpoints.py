@@ -18,7 +18,7 @@ from unmask.models.policy import Policy
 from unmask.rl.generation import roll_out
 from unmask.rl.likelihoods import mean_field, token_log_probs
 from unmask.rl.rollouts import RolloutSettings
-from unmask.trainer import Trainer
+from unmask.training.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("no_network")
 WORDS = {"llada": [{"words": "w3"}, {"words": "w4 w5 w6"}], "dream": [{"words": "the"}, {"words": "a the b"}]}

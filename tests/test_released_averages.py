@@ -9,10 +9,10 @@ from torch.testing import assert_close
 
 from unmask.config.errors import ConfigError
 from unmask.config.grid.expand import expand
-from unmask.exact_training import sample
 from unmask.methods import coupled_grpo, diffu_grpo
 from unmask.models.policy import Policy
 from unmask.models.tabular import TabularModel
+from unmask.training.tabular import sample
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ from small_trainer import small_trainer
 
 from unmask.common.errors import InputError
 from unmask.common.seeding import Seeds
-from unmask.exact_training import Loop, train
 from unmask.methods import Method
 from unmask.methods.coupled_grpo import CoupledGrpo
 from unmask.models.tabular import TabularModel
 from unmask.rl.row_checks import check_losses, check_rows
+from unmask.training.tabular import Loop, train
 
 EIGHT = torch.zeros(8)
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from unmask.checkpoint import Checkpoint
 from unmask.common.checksums import write_checksums
 from unmask.common.errors import InputError
 from unmask.config.errors import ConfigError
 from unmask.config.grid.expand import expand
 from unmask.models.policy import Policy
+from unmask.training.checkpoint import Checkpoint
 
 ROOT = Path(__file__).parents[1]
 NAMES = ["a b", "a'b", 'a"b', "a;b", "$(touch x)", "`x`", "a|b", "a&b", "a>b", "a*", "{a}", "..", "../a", "a/b", "/a",

@@ -11,14 +11,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from unmask import methods, validation
-from unmask.checkpoint import Checkpoint
+from unmask import methods
 from unmask.config.grid.expand import expand
-from unmask.optimizer import clip, schedule
-from unmask.preemption import Preempted
 from unmask.scores import RUN, collect
 from unmask.tasks import Grade
-from unmask.trainer import Trainer
+from unmask.training import validation
+from unmask.training.checkpoint import Checkpoint
+from unmask.training.optimizer import clip, schedule
+from unmask.training.preemption import Preempted
+from unmask.training.trainer import Trainer
 
 
 def test_killed_and_resumed_equals_uninterrupted(job, finish):
@@ -111,12 +112,12 @@ def test_a_base_outside_its_gate_fails_and_says_what_to_change(policy, sudoku, g
     from unmask.common.errors import InputError
     from unmask.common.seeding import Seeds
     from unmask.config.schema.models import Pretraining
-    from unmask.pretrain import Lesson, pretrain
+    from unmask.training.pretrain import TaskData, pretrain
 
     model = next(spec for spec in grid.models.values() if spec.task == "sudoku")
     settings = Pretraining(**{**model.settings["pretraining"], "gate": [0.9, 1.0]})
     splits = sudoku.splits()
-    lesson = Lesson(sudoku, splits["train"], splits["validation"], settings)
+    lesson = TaskData(sudoku, splits["train"], splits["validation"], settings)
     with pytest.raises(InputError, match=r"smoke: not a usable base for sudoku.*gate \[0\.9, 1\.0\]"):
         pretrain(policy, [lesson], [24], 8, Seeds(("t",)), "smoke")
 
@@ -147,7 +148,7 @@ def test_the_first_checkpoint_replaces_those_of_other_work(config, policy, sudok
 
 
 def test_metrics_count_the_computing_and_the_entropy_of_rollouts(config, policy, sudoku, tmp_path):
-    from unmask.compute import Compute
+    from unmask.training.flop_counter import FlopCounter
 
     metrics = trainer(config, policy, sudoku, tmp_path).train()
     flops = [row["flops"] for row in metrics]
@@ -157,7 +158,7 @@ def test_metrics_count_the_computing_and_the_entropy_of_rollouts(config, policy,
     ids = torch.zeros((2, 5), dtype=torch.long)
     weights = sum(p.numel() for p in policy.model.model.layers.parameters()) + policy.model.config.hidden_size
     trained = sum(p.numel() for p in policy.trainable().values())
-    counted = Compute(policy.model, done=7.0)
+    counted = FlopCounter(policy.model, done=7.0)
     with torch.no_grad():
         policy.model.hidden_states(ids)
     assert counted.flops == 7 + 10 * 2 * weights
@@ -181,9 +182,9 @@ def planted(monkeypatch, scores):
 def test_the_latest_of_the_best_moments_on_validation_is_kept(config, make_policy, sudoku, tmp_path, monkeypatch):
     planted(monkeypatch, [0.1, 0.5, 0.5, 0.2])
     saved = []
-    look = validation.Validation.look
+    look = validation.BestCheckpoint.look
     monkeypatch.setattr(
-        validation.Validation, "look", lambda self, *given: (look(self, *given), saved.append(dict(self.best)))[0]
+        validation.BestCheckpoint, "look", lambda self, *given: (look(self, *given), saved.append(dict(self.best)))[0]
     )
     whole = trainer(config, make_policy(), sudoku, tmp_path / "a", buffers=4, validate_every=1, updates_per_buffer=2)
     kept = [row["validation"] for row in whole.train()]

@@ -11,9 +11,9 @@ from unmask.config.grid.expand import expand
 from unmask.config.schema.introspection import declared_names, settings_of, used_if
 from unmask.config.schema.training import USED_IF, Training
 from unmask.config.validation.unused import _names
-from unmask.exact_training import sample
 from unmask.models.policy import Policy
 from unmask.models.tabular import TabularModel
+from unmask.training.tabular import sample
 
 ALPHA_0 = "alpha == 0 and loss_kind != 'reward_only'"
 UNUSED = {  # path: (value, the end of the path in the line, what the line says the setting needs)

@@ -17,7 +17,7 @@ from unmask.config.specs import RunSpec
 from unmask.models.policy import Policy
 from unmask.tasks._examples import read_examples
 from unmask.tasks.sudoku import Sudoku
-from unmask.trainer import Trainer
+from unmask.training.trainer import Trainer
 
 
 class Digits(Sudoku):

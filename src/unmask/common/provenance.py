@@ -40,7 +40,7 @@ def _imported(file: Path) -> tuple[Path, ...]:
     names: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "unmask":
-            # `from unmask import trainer` names a module, `from unmask.trainer import Trainer` an object: try both.
+            # `from unmask import trainer` names a module, `from unmask.training.trainer import Trainer` an object: try both.
             names |= {f"{node.module}.{alias.name}" for alias in node.names} | {str(node.module)}
     parts = {name.removeprefix("unmask").removeprefix(".") for name in names}
     kept = sorted(part for part in parts if part and part not in APART and part.partition(".")[0] not in APART)

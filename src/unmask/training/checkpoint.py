@@ -123,27 +123,27 @@ def folders(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*"))
 
 
-def moments(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Return the optimiser's state tensors by dotted name; its hyper-parameters come from the run's settings."""
     state = optimizer.state_dict()["state"]
     return {f"{number}.{name}": value for number, values in state.items() for name, value in values.items()}
 
 
-def restore_moments(optimizer: torch.optim.Optimizer, saved: dict[str, Tensor]) -> None:
+def restore_optimizer_state(optimizer: torch.optim.Optimizer, saved: dict[str, Tensor]) -> None:
     """Load into the optimiser the state that `moments` returned."""
     state: dict[int, dict[str, Tensor]] = {}
-    for dotted, value in saved.items():
-        number, _, name = dotted.partition(".")
+    for flatten, value in saved.items():
+        number, _, name = flatten.partition(".")
         state.setdefault(int(number), {})[name] = value
     optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
 
 
-def dotted(**groups: dict[str, Tensor]) -> dict[str, Tensor]:
+def flatten(**groups: dict[str, Tensor]) -> dict[str, Tensor]:
     """Merge groups of tensors into one dictionary with keys `group.name`."""
     return {f"{group}.{name}": value for group, tensors in groups.items() for name, value in tensors.items()}
 
 
-def undotted(tensors: dict[str, Tensor], group: str) -> dict[str, Tensor]:
+def unflatten(tensors: dict[str, Tensor], group: str) -> dict[str, Tensor]:
     """Return one group from a dictionary that `dotted` built."""
     start = f"{group}."
     return {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}

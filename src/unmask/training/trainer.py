@@ -19,25 +19,25 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unmask.checkpoint import Checkpoint, dotted, moments, restore_moments, undotted
-from unmask.checkpoint_writer import CheckpointWriter
 from unmask.common import distributed
 from unmask.common.errors import TransientError
 from unmask.common.progress import Progress
 from unmask.common.seeding import Seeds
-from unmask.compute import Compute
 from unmask.config.schema.training import Training
 from unmask.config.specs import RunSpec
 from unmask.methods import Method
 from unmask.models.policy import Policy
-from unmask.optimizer import adamw, clip, schedule, set_rates
-from unmask.preemption import Preempted
 from unmask.rl.rollouts import Rollouts, RolloutSettings, Rows
 from unmask.rl.row_checks import check_losses, check_rows
-from unmask.sharing import check_equal, check_shares
-from unmask.skipping import MOST_SKIPPED, SPOILT, given_up, skipped_in_a_row
 from unmask.tasks import Example, Task
-from unmask.validation import Validation
+from unmask.training.checkpoint import Checkpoint, flatten, optimizer_state, restore_optimizer_state, unflatten
+from unmask.training.checkpoint_writer import CheckpointWriter
+from unmask.training.flop_counter import FlopCounter
+from unmask.training.nonfinite import MOST_SKIPPED, SPOILT, given_up, skipped_in_a_row
+from unmask.training.optimizer import adamw, clip, schedule, set_rates
+from unmask.training.preemption import Preempted
+from unmask.training.sharing import check_equal, check_shares
+from unmask.training.validation import BestCheckpoint
 
 
 @dataclass
@@ -61,7 +61,7 @@ class Trainer:
         self.seeds = Seeds(("train", self.run.seed))
         self.updates = self.settings.buffers * self.settings.updates_per_buffer
         self.metrics: list[dict[str, Any]] = []
-        self.validation = Validation(self.settings.validate_every, self.held_back)
+        self.validation = BestCheckpoint(self.settings.validate_every, self.held_back)
 
     def train(self) -> list[dict[str, Any]]:
         """Train to the end, from the newest checkpoint if there is one; return the metrics, one row per update."""
@@ -96,7 +96,7 @@ class Trainer:
         s = self.settings
         start, rollouts, fixed = self._resume(parameters, optimizer)
         done = self.metrics[-1]["flops"] if self.metrics and distributed.rank() == 0 else 0.0
-        compute = Compute(self.policy.model, done)
+        compute = FlopCounter(self.policy.model, done)
         progress = Progress(self.run.name, self.updates, start)
         for update in range(start, self.updates):
             began = time.monotonic()
@@ -258,8 +258,8 @@ class Trainer:
         return Checkpoint(
             step,
             parameters=parameters,
-            optimizer=moments(optimizer),
-            buffer=dotted(rollouts=rollouts.tensors(), fixed=fixed),
+            optimizer=optimizer_state(optimizer),
+            buffer=flatten(rollouts=rollouts.tensors(), fixed=fixed),
             metrics=self.metrics,
             reference=self.policy.snapshot,
             best=self.validation.best,
@@ -291,14 +291,14 @@ class Trainer:
         with torch.no_grad():
             for name, parameter in parameters.items():
                 parameter.copy_(state.parameters[name])
-        restore_moments(optimizer, state.optimizer)
+        restore_optimizer_state(optimizer, state.optimizer)
         self.metrics = state.metrics
         self.policy.snapshot = state.reference
         self.validation.resume(state.best, self.metrics)
         self.writer.seen(state)
 
         # A checkpoint may lie in the middle of a buffer, whose remaining updates use the rollouts saved with it.
-        s, saved = self.settings, undotted(state.buffer, "rollouts")
+        s, saved = self.settings, unflatten(state.buffer, "rollouts")
         rollouts = Rollouts(
             **saved,
             group_size=s.group_size,
@@ -307,7 +307,7 @@ class Trainer:
             name=self._label((state.step - 1) // s.updates_per_buffer),
         )
         print(f"{self.run.name}: resumed after update {state.step}", flush=True)
-        return state.step, rollouts, undotted(state.buffer, "fixed")
+        return state.step, rollouts, unflatten(state.buffer, "fixed")
 
 
 def take(rows: Rows, part: slice) -> Rows:

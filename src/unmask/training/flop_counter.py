@@ -9,7 +9,7 @@ from unmask.models.quantization import size
 from unmask.models.shapes import flops_per_token
 
 
-class Compute:
+class FlopCounter:
     """Counter of a model's floating-point operations from its creation on.
 
     An estimate: `costs.flops_a_token` per token. Savings of the last layer at columns that are not requested are

@@ -24,7 +24,7 @@ from unmask.tasks import Example, Task, grade_response
 
 
 @dataclass
-class Validation:
+class BestCheckpoint:
     """Best policy so far. If `every` is 0, nothing is evaluated and the last policy is kept."""
 
     every: int  # buffers between two evaluations; the end of training is always evaluated

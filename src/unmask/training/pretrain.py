@@ -42,7 +42,7 @@ class Demonstrations:
     shortcut: Tensor  # [N, L] responses that take the shortcut
 
 
-class Lesson(NamedTuple):
+class TaskData(NamedTuple):
     """Task with its examples and pretraining settings."""
 
     task: Task
@@ -61,7 +61,7 @@ class Lesson(NamedTuple):
 
 
 def pretrain(
-    policy: Policy, lessons: list[Lesson], lengths: list[int], block_length: int, seeds: Seeds, name: str
+    policy: Policy, lessons: list[TaskData], lengths: list[int], block_length: int, seeds: Seeds, name: str
 ) -> dict[str, Any]:
     """Train policy.model in place; return competence and quality per task. Raises InputError outside the gates.
 
@@ -100,7 +100,7 @@ def pretrain(
     return {"competence": _rounded(competence), "quality": _rounded(quality), "updates": common.updates}
 
 
-def _check_gates(name: str, lessons: list[Lesson], competence: dict[str, float], quality: dict[str, float]) -> None:
+def _check_gates(name: str, lessons: list[TaskData], competence: dict[str, float], quality: dict[str, float]) -> None:
     """Raise InputError if a task was not learnt, or was learnt too well to leave room for RL."""
     for lesson in lessons:
         task, settings = name_of(lesson.task), lesson.settings
@@ -119,7 +119,7 @@ def _rounded(values: dict[str, float]) -> dict[str, float]:
     return {task: round(value, 4) for task, value in values.items()}
 
 
-def measure(policy: Policy, lesson: Lesson, lengths: list[int], block_length: int) -> float:
+def measure(policy: Policy, lesson: TaskData, lengths: list[int], block_length: int) -> float:
     """Return the mean reward of greedy decoding on the validation examples, one token per step, over all lengths."""
     decoding: dict[str, Any] = {
         "block_length": block_length,
@@ -134,7 +134,7 @@ def measure(policy: Policy, lesson: Lesson, lengths: list[int], block_length: in
     return total / len(examples) / len(lengths)
 
 
-def _demonstrations(policy: Policy, lesson: Lesson, length: int, seeds: Seeds) -> Demonstrations:
+def _demonstrations(policy: Policy, lesson: TaskData, length: int, seeds: Seeds) -> Demonstrations:
     """Make a right and a shortcut demonstration for each of `settings.demonstrations` draws of a training example."""
     rng = random.Random(seeds.number("demonstrations", length))
     # Both kinds for the same prompts: a batch then mixes them row by row without tokenising again.

@@ -16,9 +16,9 @@ from types import TracebackType
 
 from torch import Tensor
 
-from unmask.checkpoint import STEADY, Checkpoint
 from unmask.common import distributed
 from unmask.common.checksums import sealed
+from unmask.training.checkpoint import STEADY, Checkpoint
 
 Seen = dict[str, tuple["weakref.ref[Tensor]", int]]  # by name: a tensor and its version, which counts in-place changes
 

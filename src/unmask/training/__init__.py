@@ -1,0 +1,1 @@
+"""Trainer, optimizer, checkpoints, validation, pretraining, and the tabular training loop."""
