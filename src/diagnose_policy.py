@@ -17,7 +17,7 @@ from unmask.common.manifest import write_manifest
 from unmask.common.parquet import write_rows
 from unmask.common.seeding import Seeds
 from unmask.config.specs import DataSpec, DiagnosisSpec, RunSpec
-from unmask.diagnostics import surrogate_gaps
+from unmask.evaluation.surrogate_gaps import surrogate_gaps
 from unmask.models.loading import check_base
 from unmask.models.policy import Policy
 from unmask.rl.generation import roll_out

@@ -22,8 +22,8 @@ from unmask.common.lock import Lock, locked
 from unmask.common.manifest import device_name, identity, write_manifest
 from unmask.common.parquet import write_rows
 from unmask.config.specs import DataSpec, EvaluationSpec, RunSpec
-from unmask.evaluate import evaluate
-from unmask.kept import Kept
+from unmask.evaluation.evaluate import evaluate
+from unmask.evaluation.shards import ShardStore
 from unmask.models.loading import check_base
 from unmask.models.policy import Policy
 from unmask.rl.generation import encode_prompts
@@ -69,7 +69,7 @@ def evaluate_run(args: argparse.Namespace, parts: Path, lock: Lock | None) -> No
     inputs |= {"adapter": args.adapter} if args.adapter else {}
 
     # Shards of an interrupted evaluation are reused only if spec, weights, adapter and data are unchanged.
-    kept = Kept(parts, identity(run.digest, inputs))
+    kept = ShardStore(parts, identity(run.digest, inputs))
     task, examples = tasks.load_for_test(run.task, DataSpec.read(args.test_spec)), read_examples(args.data)
 
     # Tokenise every prompt now, so that one that is too long fails before hours of decoding.

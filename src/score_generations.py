@@ -16,9 +16,9 @@ import signal
 import sys
 from pathlib import Path
 
-from unmask import rewarded
 from unmask.common.errors import run_step
-from unmask.rewarded import REWARDS, Rewarded
+from unmask.evaluation import rewards
+from unmask.evaluation.rewards import REWARDS, Rewarded
 from unmask.scoring.gold_answers import TASKS
 from unmask.scoring.score_files import PROTOCOLS, Scored, score, summaries, summary
 
@@ -59,11 +59,11 @@ def print_verdicts(args: argparse.Namespace, by: tuple[str, ...]) -> None:
 
 def print_rewards(args: argparse.Namespace, by: tuple[str, ...]) -> None:
     """Print the mean reward and, with --samples, one tab-separated line per record: place, reward, parts."""
-    records: list[Rewarded] = rewarded.reward(args.task, args.reward, args.files, args.prompt, by)
+    records: list[Rewarded] = rewards.reward(args.task, args.reward, args.files, args.prompt, by)
     report_broken([(one.place, one.note) for one in records if one.broken], args.lenient)
 
-    print(json.dumps(rewarded.summary(args.task, args.reward, records)))
-    for group in rewarded.summaries(args.task, args.reward, records) if by else ():
+    print(json.dumps(rewards.summary(args.task, args.reward, records)))
+    for group in rewards.summaries(args.task, args.reward, records) if by else ():
         print(json.dumps(group, default=str))
 
     # Rounded, because sums of decimal parts carry floating-point noise.

@@ -13,7 +13,7 @@ from unmask.common.errors import InputError
 from unmask.common.manifest import read_manifest, write_manifest
 from unmask.common.parquet import read_rows, write_rows
 from unmask.config.specs import RunSpec
-from unmask.kept import Kept
+from unmask.evaluation.shards import ShardStore
 from unmask.models.loading import check_trained
 from unmask.tasks._examples import read_examples
 from unmask.training.checkpoint import Checkpoint
@@ -191,7 +191,7 @@ def test_a_damaged_manifest_is_refused(grid, tmp_path):
 
 
 def test_a_damaged_part_of_an_evaluation_is_made_again_or_holds_the_same_rows(tmp_path):
-    kept, rng = Kept(tmp_path, "x"), random.Random(0)
+    kept, rng = ShardStore(tmp_path, "x"), random.Random(0)
     rows = [{"completion": f"<answer>{i}</answer>", "answer": str(i), "strict": i % 2 == 0, "nfe": i} for i in range(5)]
     kept.write("part", rows)
     content = (tmp_path / "part.parquet").read_bytes()

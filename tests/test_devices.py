@@ -16,9 +16,9 @@ from unmask import methods
 from unmask.common import distributed
 from unmask.common.errors import InputError
 from unmask.config.grid.expand import expand
-from unmask.diagnostics import surrogate_gaps
-from unmask.evaluate import evaluate
-from unmask.kept import Kept
+from unmask.evaluation.evaluate import evaluate
+from unmask.evaluation.shards import ShardStore
+from unmask.evaluation.surrogate_gaps import surrogate_gaps
 from unmask.models import adapters, loading, threshold_head
 from unmask.models.policy import Policy
 from unmask.rl.generation import roll_out
@@ -86,9 +86,9 @@ def test_an_evaluation(trainer_of, config, temperature, tmp_path):
     trainer = trainer_of("dmpo", {})
     spec = expand(config).evaluations["papers"]
     examples = trainer.task.splits()["test"]
-    wanted = evaluate(trainer.policy, trainer.task, examples, trainer.run, spec, Kept(tmp_path / "one", "x"))
+    wanted = evaluate(trainer.policy, trainer.task, examples, trainer.run, spec, ShardStore(tmp_path / "one", "x"))
     with torch.device("meta"):
-        found = evaluate(trainer.policy, trainer.task, examples, trainer.run, spec, Kept(tmp_path / "other", "x"))
+        found = evaluate(trainer.policy, trainer.task, examples, trainer.run, spec, ShardStore(tmp_path / "other", "x"))
     assert len(found) == 2 * 5 * 8
     assert [row["completion"] for row in found] == [row["completion"] for row in wanted]
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from unmask.diagnostics import surrogate_gaps
+from unmask.evaluation.surrogate_gaps import surrogate_gaps
 from unmask.models.tabular import TabularModel
 from unmask.rl.rollouts import Rollouts, counted_tokens
 from unmask.samplers.decode import decode

@@ -7,7 +7,7 @@ import torch
 from published_checkpoints import change_json, kinds, write_checkpoint
 
 from unmask import tasks
-from unmask.evaluate import _graded
+from unmask.evaluation.evaluate import _graded
 from unmask.models.policy import Policy
 from unmask.samplers.completions import Completions
 

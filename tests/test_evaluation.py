@@ -9,10 +9,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from unmask import evaluate
 from unmask.common.errors import InputError
 from unmask.config.grid.expand import expand
-from unmask.kept import Kept
+from unmask.evaluation import evaluate
+from unmask.evaluation.shards import ShardStore
 
 ROOT = Path(__file__).parents[1]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
@@ -96,12 +96,12 @@ def test_finished_parts_are_kept_and_torn_ones_named_and_made_again(
 
     monkeypatch.setattr(evaluate, "_evaluate_shard", counted)
     stop = None
-    whole = run(Kept(tmp_path / "whole", "x"))
+    whole = run(ShardStore(tmp_path / "whole", "x"))
     every = [part.name for part in evaluate.parts(asked[1], 8)]
     assert made == every
     assert every[:4] == ["top2-24-000000", "top2-24-000003", "top2-24-000006", "top2-32-000000"]
     made, stop = [], 5
-    kept = Kept(tmp_path / "stopped", "x")
+    kept = ShardStore(tmp_path / "stopped", "x")
     with pytest.raises(InputError, match="enough"):
         run(kept)
     files = {name: kept.folder / f"{name}.parquet" for name in every}
@@ -110,7 +110,7 @@ def test_finished_parts_are_kept_and_torn_ones_named_and_made_again(
     content = bytearray(files[altered].read_bytes())
     content[content.index(b"sudoku")] ^= 1  # still a file that can be read
     files[altered].write_bytes(content)
-    Kept(kept.folder, "y").write(others, [{"a": 1}])
+    ShardStore(kept.folder, "y").write(others, [{"a": 1}])
     capsys.readouterr()
     made, stop = [], None
     assert run(kept) == whole

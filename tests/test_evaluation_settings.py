@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from unmask import evaluate
 from unmask.config.errors import ConfigError
 from unmask.config.grid.expand import expand
 from unmask.config.normalize import normalise
 from unmask.config.schema import Config
-from unmask.kept import Kept
+from unmask.evaluation import evaluate
+from unmask.evaluation.shards import ShardStore
 from unmask.rl.generation import respond
 
 TOP1 = {"rule": "top_k", "tokens_per_step": 1, "score": "confidence"}
@@ -47,7 +47,7 @@ def test_an_evaluation_decodes_as_its_spec_says(config, policy, sudoku, tmp_path
 
     monkeypatch.setattr(evaluate, "respond", responding)
     run, spec = grid.runs["base/sudoku/default/seed-0"], grid.evaluations["papers"]
-    evaluate.evaluate(policy, sudoku, sudoku.splits()["test"], run, spec, Kept(tmp_path / "parts", "x"))
+    evaluate.evaluate(policy, sudoku, sudoku.splits()["test"], run, spec, ShardStore(tmp_path / "parts", "x"))
     assert set(seen) == {mask_padding}
 
 

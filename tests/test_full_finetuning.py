@@ -8,8 +8,8 @@ import torch
 
 from unmask import methods
 from unmask.config.grid.expand import expand
-from unmask.evaluate import evaluate
-from unmask.kept import Kept
+from unmask.evaluation.evaluate import evaluate
+from unmask.evaluation.shards import ShardStore
 from unmask.models.policy import Policy
 from unmask.training.preemption import Preempted
 from unmask.training.trainer import Trainer
@@ -78,5 +78,5 @@ def test_what_is_saved_is_evaluated(whole, sudoku, tmp_path, on_disk):
     loaded = Policy.load(on_disk / "weights", tmp_path / "adapter", device="cpu", **run.numbers)
     for name, value in one.policy.model.named_parameters():
         assert torch.equal(value, dict(loaded.model.named_parameters())[name])
-    rows = evaluate(loaded, sudoku, sudoku.splits()["test"][:4], run, evaluation, Kept(tmp_path / "parts", "x"))
+    rows = evaluate(loaded, sudoku, sudoku.splits()["test"][:4], run, evaluation, ShardStore(tmp_path / "parts", "x"))
     assert len(pd.DataFrame(rows)) == 4 * len(evaluation.lengths) * len(evaluation.samplers)

@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 import torch
 
-from unmask import evaluate
 from unmask.common.errors import InputError
 from unmask.config.grid.expand import expand
-from unmask.kept import Kept
+from unmask.evaluation import evaluate
+from unmask.evaluation.shards import ShardStore
 from unmask.scores import collect
 from unmask.scoring.score_files import score, summaries, summary
 from unmask.tasks import load
@@ -90,7 +90,7 @@ def samples(config, monkeypatch, folder, name, **settings):
     same = {"add_head": lambda *sampler: None, "judged": lambda texts: texts}
     policy = SimpleNamespace(model=SimpleNamespace(device="cpu"), eot=0, **same)
     folder.mkdir()
-    kept = Kept(folder / "parts", "x")
+    kept = ShardStore(folder / "parts", "x")
     rows = evaluate.evaluate(policy, task, task.splits()["test"], one, grid.evaluations["papers"], kept)
     pd.DataFrame(rows).to_parquet(folder / "samples-papers.parquet")
     one.write(folder / "spec.yaml")

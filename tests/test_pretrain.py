@@ -12,8 +12,8 @@ from unmask import methods, tasks
 from unmask.common.seeding import Seeds
 from unmask.config.grid.expand import expand
 from unmask.config.schema.models import Pretraining
-from unmask.evaluate import evaluate
-from unmask.kept import Kept
+from unmask.evaluation.evaluate import evaluate
+from unmask.evaluation.shards import ShardStore
 from unmask.models.dream import DreamForMaskedDiffusion
 from unmask.models.policy import Policy
 from unmask.models.tiny import build_model, build_tokenizer
@@ -140,7 +140,7 @@ def test_the_scale_for_one_gpu_pretrains_trains_and_examines(one_gpu, tmp_path):
     metrics = Trainer(run, policy, algorithm, lesson.task, lesson.train, tmp_path / "checkpoints", "x").train()
     assert [row["skipped"] for row in metrics] == [0, 0]
     evaluation = one_gpu.evaluations["papers"]
-    rows = evaluate(policy, lesson.task, lesson.validation, run, evaluation, Kept(tmp_path / "parts", "x"))
+    rows = evaluate(policy, lesson.task, lesson.validation, run, evaluation, ShardStore(tmp_path / "parts", "x"))
     assert len(rows) == len(evaluation.samplers) * len(evaluation.lengths) * len(lesson.validation)
 
 

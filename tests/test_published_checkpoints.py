@@ -12,8 +12,8 @@ from unmask.common.errors import InputError
 from unmask.common.seeding import Seeds
 from unmask.config.grid.expand import expand
 from unmask.config.specs import ModelSpec
-from unmask.evaluate import evaluate
-from unmask.kept import Kept
+from unmask.evaluation.evaluate import evaluate
+from unmask.evaluation.shards import ShardStore
 from unmask.models.policy import Policy
 from unmask.rl.generation import roll_out
 from unmask.rl.likelihoods import mean_field, token_log_probs
@@ -153,7 +153,7 @@ def test_a_run_is_trained_and_examined_on_a_published_checkpoint(kind, config, s
     policy.save(tmp_path / "adapter")
     again = Policy.load(tmp_path / "base", tmp_path / "adapter", device="cpu", dtype="bfloat16")
     one, other = (
-        evaluate(p, sudoku, splits["test"], run, grid.evaluations["papers"], Kept(tmp_path / name, "x"))
+        evaluate(p, sudoku, splits["test"], run, grid.evaluations["papers"], ShardStore(tmp_path / name, "x"))
         for name, p in (("one", policy), ("other", again))
     )
     assert [row["completion"] for row in one] == [row["completion"] for row in other]

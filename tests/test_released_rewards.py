@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from unmask import rewarded
 from unmask.common.errors import InputError
 from unmask.config.grid.expand import ConfigError, expand
-from unmask.rewarded import REWARDS, task_with
+from unmask.evaluation import rewards
+from unmask.evaluation.rewards import REWARDS, task_with
 from unmask.scoring import released
 
 CASES = [json.loads(line) for line in (Path(__file__).parent / "released_rewards.jsonl").read_text().splitlines()]
@@ -46,7 +46,7 @@ def test_the_codes_differ_only_where_a_box_is_to_be_seen():
 @pytest.mark.parametrize("name", TASKS)
 def test_answers_of_llada_earn_what_the_released_functions_gave_them(name, code):
     rows = [json.loads(line) for line in (DATA / "released_rewards" / f"{name}_128.jsonl").read_text().splitlines()]
-    given = rewarded.reward(name, f"released:{code}", [DATA / "llada_8b_instruct_generations" / f"{name}_128.jsonl"])
+    given = rewards.reward(name, f"released:{code}", [DATA / "llada_8b_instruct_generations" / f"{name}_128.jsonl"])
     wrong = [row for row in rows if given[row["index"]].total != pytest.approx(sum(row[code].values()), abs=1e-6)]
     assert len(rows) >= 256
     assert not wrong
@@ -125,8 +125,8 @@ def test_other_presets_have_the_corrected_rewards(config, fidelity):
 
 def test_whose_rewards_they_are_changes_training_runs_only(config):
     grids = []
-    for rewards in ("corrected", "released_dmpo"):
-        config["methods"]["dmpo"]["task_settings"] = {"sudoku": {"rewards": rewards}}
+    for kind in ("corrected", "released_dmpo"):
+        config["methods"]["dmpo"]["task_settings"] = {"sudoku": {"rewards": kind}}
         grids.append(runs(config, "corrected"))
     digests = [{name: run.digest for name, run in grid.runs.items()} for grid in grids]
     changed = {name for name in digests[0] if digests[0][name] != digests[1][name]}
@@ -185,7 +185,7 @@ def test_all_rewards_of_all_tasks_can_be_asked_for(tmp_path):
     for name, one in files.items():
         (tmp_path / f"{name}.json").write_text(json.dumps([one]))
         means = [
-            rewarded.summary(name, key, rewarded.reward(name, key, [tmp_path / f"{name}.json"]))["mean"]
+            rewards.summary(name, key, rewards.reward(name, key, [tmp_path / f"{name}.json"]))["mean"]
             for key in REWARDS
         ]
         assert means == {"gsm8k": [4.0, 3.5, 3.5], "math500": [3.0, 2.75, 3.0]}.get(name, [full[name]] * 3)
@@ -204,8 +204,8 @@ def test_broken_records_stop_it_unless_told_otherwise(tmp_path):
 def test_a_stand_in_has_no_released_reward(tmp_path):
     file = tmp_path / "a.json"
     file.write_text(json.dumps([record("</reasoning><answer>7</answer>", 7)]))
-    assert rewarded.reward("chain", "corrected", [file])[0].total == 1.0
+    assert rewards.reward("chain", "corrected", [file])[0].total == 1.0
     with pytest.raises(InputError, match="d1 and DMPO have no reward for chain; take corrected"):
-        rewarded.reward("chain", "released:d1", [file])
+        rewards.reward("chain", "released:d1", [file])
     said = run("--task", "gsm8k", "--reward", "corrected", "--protocol", "strict", file).stderr
     assert "not allowed with argument" in said

@@ -15,7 +15,7 @@ from unmask.common import distributed
 from unmask.common.progress import Progress
 from unmask.common.seeding import Seeds
 from unmask.config.specs import EvaluationSpec, RunSpec
-from unmask.kept import Kept
+from unmask.evaluation.shards import ShardStore
 from unmask.models.policy import Policy
 from unmask.rl.generation import respond
 from unmask.rl.rollouts import pieces
@@ -26,7 +26,7 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Part:
+class Shard:
     """Shard of an evaluation: consecutive examples with one sampler at one length."""
 
     sampler: str
@@ -42,14 +42,14 @@ class Part:
         return self.examples.stop - self.examples.start
 
 
-def parts(spec: EvaluationSpec, examples: int) -> list[Part]:
+def parts(spec: EvaluationSpec, examples: int) -> list[Shard]:
     """Return all shards of an evaluation on `examples` examples, in the order of its rows."""
     some = list(pieces(slice(0, examples), spec.rows_per_batch))
-    return [Part(name, length, part) for name in spec.samplers for length in spec.lengths for part in some]
+    return [Shard(name, length, part) for name in spec.samplers for length in spec.lengths for part in some]
 
 
 def evaluate(
-    policy: Policy, task: Task, examples: list[Example], run: RunSpec, spec: EvaluationSpec, kept: Kept
+    policy: Policy, task: Task, examples: list[Example], run: RunSpec, spec: EvaluationSpec, kept: ShardStore
 ) -> list[Row]:
     """Return the graded samples of a run's policy, ordered by sampler, length and example; empty except on rank 0.
 
@@ -87,7 +87,7 @@ def _evaluate_shard(
     examples: list[Example],
     run: RunSpec,
     spec: EvaluationSpec,
-    part: Part,
+    part: Shard,
     report: Callable[[int], None],
 ) -> list[Row]:
     """Decode and grade one shard; return its rows."""

@@ -23,7 +23,7 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Kept:
+class ShardStore:
     """Store of finished shards in `folder` that belong to the evaluation named by `identity` (manifest.py)."""
 
     folder: Path

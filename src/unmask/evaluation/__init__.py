@@ -1,0 +1,1 @@
+"""Evaluation of policies, resumable shards, surrogate gaps, rewards of generation files."""
