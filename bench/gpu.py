@@ -28,7 +28,7 @@ from unmask.common.manifest import device_name
 from unmask.config.grid.expand import expand
 from unmask.config.schema.scales import Hardware
 from unmask.config.specs import RunSpec
-from unmask.memory import Parts, total, training_memory
+from unmask.planning.memory import Parts, total, training_memory
 
 CONFIG = Path(__file__).parents[1] / "config.yaml"
 RUN = "dmpo/gsm8k/default/seed-0"

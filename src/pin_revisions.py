@@ -8,7 +8,7 @@ from pathlib import Path
 
 from unmask.common.atomic import atomic_write
 from unmask.common.errors import InputError, run_step
-from unmask.pins import COMMIT, Loose, loose_revisions, pinned
+from unmask.planning.pins import COMMIT, Loose, loose_revisions, pinned
 
 
 def main() -> None:

@@ -10,15 +10,15 @@ from typing import Any
 
 from tabulate import tabulate
 
-from unmask.budget import Estimate, estimates, shape
 from unmask.common.errors import InputError, run_step
 from unmask.common.provenance import STEP, code_of
 from unmask.config.errors import ConfigError
 from unmask.config.grid.expand import expand
 from unmask.config.grid.grid import Grid
-from unmask.fitting import EVALUATION, misfits
-from unmask.outlook import days, disk, jobs_to_go
-from unmask.plan import Standing, jobs_of, slurm_jobs, standing, totals
+from unmask.planning.estimates import Estimate, estimates, shape
+from unmask.planning.memory_fit import EVALUATION, misfits
+from unmask.planning.outlook import days, disk, jobs_to_go
+from unmask.planning.status import RunStatus, jobs_of, slurm_jobs, standing, totals
 
 
 def main() -> None:
@@ -79,7 +79,7 @@ def evaluations_of(grid: Grid, experiments: list[str]) -> dict[str, list[str]]:
     return found
 
 
-def line(grid: Grid, cost: Estimate, one: Standing | None, samples: list[str]) -> list[str]:
+def line(grid: Grid, cost: Estimate, one: RunStatus | None, samples: list[str]) -> list[str]:
     """Return a row of the table; `one` is None for a base model, which is not trained."""
     mine = [Path(path) for path in samples if f"/runs/{cost.run}/" in path]
     evaluated = sum(path.exists() for path in mine)

@@ -27,7 +27,7 @@ from unmask.config.specs import ModelSpec, RunSpec
 from unmask.models.loading import check_base
 from unmask.models.model_card import model_card
 from unmask.models.policy import Policy
-from unmask.overwriting import lost
+from unmask.planning.overwriting import lost
 from unmask.tasks._examples import read_examples
 from unmask.training import preemption
 from unmask.training.trainer import Trainer

@@ -86,7 +86,7 @@ def test_the_gpu_benchmark_refuses_in_one_line_without_a_gpu():
 @pytest.mark.parametrize("cache", ["none", "prefix", "dual"])
 def test_the_roofline_counts_every_token_that_is_decoded(cache):
     from gpu_work import FULL, SAMPLER, widths
-    from unmask.costs import decoded_tokens
+    from unmask.planning.flops import decoded_tokens
 
     sampler = SAMPLER | {"cache": cache, "guidance": 0.0}
     assert sum(widths(FULL, cache)) == decoded_tokens(sampler, FULL["prompt"], FULL["length"], FULL["block"])

@@ -6,13 +6,13 @@ import sys
 import pytest
 
 import show_plan
-from unmask.budget import estimates
 from unmask.common.errors import InputError
 from unmask.common.manifest import signed
 from unmask.common.parquet import write_rows
-from unmask.costs import hours, training_flops
 from unmask.models.shapes import LLADA_8B
-from unmask.plan import Standing
+from unmask.planning.estimates import estimates
+from unmask.planning.flops import hours, training_flops
+from unmask.planning.status import RunStatus
 
 DMPO = [f"dmpo/{task}/default/seed-{seed}" for task in ("sudoku", "countdown") for seed in (0, 1)]
 GRPO = "diffu_grpo/sudoku/default/seed-0"
@@ -21,8 +21,8 @@ RUNS = {name: ["papers"] for name in ("base/sudoku/default/seed-0", GRPO, *DMPO)
 
 def standings(done, seconds, processes=None):
     """Runs of four updates, of which these are done; all others wait."""
-    found = {name: Standing(name, "to do", 0, 4, 0.0) for name in RUNS if not name.startswith("base")}
-    return found | {name: Standing(name, "done", 4, 4, seconds, processes=processes) for name in done}
+    found = {name: RunStatus(name, "to do", 0, 4, 0.0) for name in RUNS if not name.startswith("base")}
+    return found | {name: RunStatus(name, "done", 4, 4, seconds, processes=processes) for name in done}
 
 
 def write_samples(folder, run, seconds):
@@ -62,7 +62,7 @@ def test_done_runs_say_how_long_others_of_their_method_take(grid, here):
 
 
 def test_a_running_run_is_charged_the_gpus_that_the_workflow_gives_it(grid, here):
-    found = standings([], 0.0) | {GRPO: Standing(GRPO, "running", 1, 4, 3600.0)}
+    found = standings([], 0.0) | {GRPO: RunStatus(GRPO, "running", 1, 4, 3600.0)}
     after = estimates(grid, RUNS, found)[GRPO]
     assert after.spent == grid.gpus(GRPO) == 1
     assert after.to_go == pytest.approx(0.75 * after.training + after.evaluation)

@@ -11,11 +11,11 @@ from test_preemption import same, trained
 from test_preemption import trainer as short
 from test_training import trainer
 
-from unmask.checkpoint_size import checkpoint_bytes, most_checkpoint_bytes
 from unmask.common import distributed
 from unmask.common.checksums import sealed, verify_checksums
 from unmask.common.errors import InputError
 from unmask.config.schema.training import Training
+from unmask.planning.checkpoint_size import checkpoint_bytes, most_checkpoint_bytes
 from unmask.training import checkpoint
 from unmask.training.checkpoint import Checkpoint, folders
 from unmask.training.checkpoint_writer import CheckpointWriter

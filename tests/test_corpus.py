@@ -22,12 +22,12 @@ from unmask.common.seeding import Seeds
 from unmask.config.errors import ConfigError
 from unmask.config.grid.expand import expand
 from unmask.config.schema.training import Training
-from unmask.costs import training_flops
-from unmask.memory import training_memory
 from unmask.methods.sft import Sft
 from unmask.models.policy import Policy
 from unmask.models.shapes import LLADA_8B, flops_per_token
 from unmask.models.tiny import build_model
+from unmask.planning.flops import training_flops
+from unmask.planning.memory import training_memory
 from unmask.rl.rollouts import RolloutSettings
 from unmask.rl.sequences import as_sequences
 from unmask.tasks import load

@@ -11,11 +11,11 @@ from published_checkpoints import write_checkpoint
 from unmask import methods
 from unmask.config.grid.expand import expand
 from unmask.config.schema.scales import Hardware
-from unmask.costs import decoded_tokens, evaluation_flops, forward_passes, hours, passes_of, training_flops
-from unmask.memory import training_memory
 from unmask.models.checkpoint_formats import Layout
 from unmask.models.shapes import DREAM_7B, LLADA_8B, TINY_VOCABULARY, flops_per_token, shape_of
 from unmask.models.tiny import build_tokenizer
+from unmask.planning.flops import decoded_tokens, evaluation_flops, forward_passes, hours, passes_of, training_flops
+from unmask.planning.memory import training_memory
 from unmask.training.trainer import Trainer
 
 # --- parameters -------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from unmask.common.errors import REFUSED, InputError, TransientError, refused, run_step
-from unmask.failures import last_line, table
+from unmask.planning.failures import last_line, table
 
 ROOT = Path(__file__).parents[1]
 GATE = {"models": {"smoke": {"pretraining": {"countdown": {"gate": [0.99, 1.0]}}}}}

@@ -13,7 +13,7 @@ import pytest
 
 from unmask.common.errors import InputError
 from unmask.config.grid.expand import expand
-from unmask.readiness import FETCHED
+from unmask.planning.readiness import FETCHED
 from unmask.tasks._released_prompts import PROMPTS, Released, prompt_place
 
 ROOT = Path(__file__).parents[1]

@@ -8,10 +8,10 @@ from cost_fixtures import ALL, DUAL, TINY, TOP1, run_of, tiny_policy
 
 from unmask.config.grid.expand import expand
 from unmask.config.schema.training import Training
-from unmask.fitting import misfits
-from unmask.memory import activations, casts, evaluation_memory, head, kept_by_layer, total, training_memory
 from unmask.models.logit_chunks import CPU_LOGITS, GPU_LOGITS, logit_chunk_rows
 from unmask.models.shapes import LLADA_8B, TINY_VOCABULARY
+from unmask.planning.memory import activations, casts, evaluation_memory, head, kept_by_layer, total, training_memory
+from unmask.planning.memory_fit import misfits
 
 
 def settings(config, **training):

@@ -9,10 +9,10 @@ import pytest
 import yaml
 from safetensors import safe_open
 
-from unmask.budget import Estimate
 from unmask.config.grid.expand import expand
-from unmask.outlook import BYTES, amount, days, disk, gpus_in, gpus_of_cluster, jobs_to_go
-from unmask.plan import Standing
+from unmask.planning.estimates import Estimate
+from unmask.planning.outlook import BYTES, amount, days, disk, gpus_in, gpus_of_cluster, jobs_to_go
+from unmask.planning.status import RunStatus
 
 ROOT = Path(__file__).parents[1]
 DMPO, BASE = "dmpo/sudoku/default/seed-0", "base/sudoku/default/seed-0"
@@ -57,13 +57,13 @@ def test_days_are_those_of_a_job_and_of_the_cluster(large, tmp_path, monkeypatch
 
 def test_jobs_to_go_are_those_that_nothing_has_made(grid):
     evaluations = {BASE: ["papers"], DMPO: ["papers"]}
-    found = {DMPO: Standing(DMPO, "to do", 0, 4, 0.0)}
+    found = {DMPO: RunStatus(DMPO, "to do", 0, 4, 0.0)}
     assert jobs_to_go(grid, evaluations, found) == "jobs left: 4 (1 base models, 1 training runs, 2 evaluations)"
     for name in (f"results/smoke/runs/{run}/samples-papers.parquet" for run in evaluations):
         Path(name).parent.mkdir(parents=True)
         Path(name).touch()
     Path("results/smoke/models", grid.runs[DMPO].model, "weights").mkdir(parents=True)
-    done = {DMPO: Standing(DMPO, "done", 4, 4, 0.0)}
+    done = {DMPO: RunStatus(DMPO, "done", 4, 4, 0.0)}
     assert jobs_to_go(grid, evaluations, done) == "jobs left: 0"
 
 
@@ -78,8 +78,8 @@ def test_disk_at_the_papers_scale(large):
 
 def test_the_reckoned_adapter_is_the_one_on_disk(made, config):
     from unmask.config.schema.training import Training
-    from unmask.costs import trained_parameters
     from unmask.models.shapes import shape_of
+    from unmask.planning.flops import trained_parameters
 
     folder, _ = made
     (file,) = folder.rglob("adapter_model.safetensors")

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from unmask.budget import estimates
 from unmask.config.errors import ConfigError
 from unmask.config.grid.expand import expand
+from unmask.planning.estimates import estimates
 
 ROOT = Path(__file__).parents[1]
 

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from unmask.common.errors import InputError
-from unmask.pins import loose_revisions, pinned
+from unmask.planning.pins import loose_revisions, pinned
 
 ROOT = Path(__file__).parents[1]
 COMMITS = {"datasets/who/data": "a" * 40, "models/who/model": "b" * 40}

@@ -8,7 +8,7 @@ import pytest
 
 from unmask.common import lock
 from unmask.common.manifest import signed
-from unmask.plan import Job, Standing, jobs_of, slurm_jobs, standing, totals, twins
+from unmask.planning.status import Job, RunStatus, duplicate_jobs, jobs_of, slurm_jobs, standing, totals
 
 NAME = "dmpo/sudoku/default/seed-0"
 TODAY = {"unmask/training/trainer.py": "0", "unmask/config/specs.py": "0"}
@@ -36,18 +36,18 @@ def made(folder, digest, source=TODAY):
 
 
 def test_a_run_without_anything_is_to_do(run, tmp_path):
-    assert standing(run, tmp_path, [], TODAY) == Standing(NAME, "to do", 0, 4, 0)
+    assert standing(run, tmp_path, [], TODAY) == RunStatus(NAME, "to do", 0, 4, 0)
 
 
 def test_a_submitted_run_is_queued(run, tmp_path):
     found = standing(run, tmp_path, [Job("7", "PENDING", MINE)], TODAY)
-    assert found == Standing(NAME, "queued", 0, 4, 0, note="job 7")
+    assert found == RunStatus(NAME, "queued", 0, 4, 0, note="job 7")
 
 
 def test_a_run_with_a_checkpoint_and_no_holder_is_stopped(run, tmp_path):
     checkpoint(tmp_path, run.digest, 1)
     checkpoint(tmp_path, run.digest, 3)
-    assert standing(run, tmp_path, [], TODAY) == Standing(NAME, "stopped", 3, 4, 6.0)
+    assert standing(run, tmp_path, [], TODAY) == RunStatus(NAME, "stopped", 3, 4, 6.0)
 
 
 def test_checkpoints_of_other_settings_do_not_count(run, tmp_path):
@@ -79,7 +79,7 @@ def test_a_lock_that_has_not_moved_for_a_minute_holds_nothing(run, tmp_path):
 
 def test_a_made_run_is_done_or_stale_or_of_other_settings(run, tmp_path):
     made(tmp_path / "done", run.digest)
-    assert standing(run, tmp_path / "done", [], TODAY) == Standing(NAME, "done", 4, 4, 7200.0)
+    assert standing(run, tmp_path / "done", [], TODAY) == RunStatus(NAME, "done", 4, 4, 7200.0)
     stale = standing(run, tmp_path / "done", [], TOMORROW)
     said = "made by different code (unmask/training/trainer.py); delete its adapter to rerun it"
     assert (stale.state, stale.note) == ("stale", said)
@@ -97,8 +97,8 @@ def test_a_made_run_is_done_or_stale_or_of_other_settings(run, tmp_path):
 )
 def test_of_twins_the_one_at_work_stays(holder, said):
     jobs = [Job("7", "PENDING", MINE), Job("8", "RUNNING", MINE), Job("9", "RUNNING", MINE)]
-    assert twins(holder, jobs) == said
-    assert twins(holder, jobs[:1]) == ""
+    assert duplicate_jobs(holder, jobs) == said
+    assert duplicate_jobs(holder, jobs[:1]) == ""
 
 
 def test_the_queue_is_asked_for_jobs_of_this_folder(tmp_path, monkeypatch, capsys):
@@ -118,9 +118,9 @@ def test_the_queue_is_asked_for_jobs_of_this_folder(tmp_path, monkeypatch, capsy
 
 def test_totals_count_states_and_hours():
     runs = [
-        Standing("a", "done", 4, 4, 5400.0),
-        Standing("b", "running", 1, 4, 1800.0, left=3600.0),
-        Standing("c", "to do", 0, 4, 0.0),
+        RunStatus("a", "done", 4, 4, 5400.0),
+        RunStatus("b", "running", 1, 4, 1800.0, left=3600.0),
+        RunStatus("c", "to do", 0, 4, 0.0),
     ]
     line = "3 runs: 1 done, 1 running, 1 to do; 2.00 hours of updates done, 1.00 left in the running ones"
     assert totals(runs) == line

@@ -12,7 +12,7 @@ from unmask.common import manifest as manifests
 from unmask.common.manifest import git_state, signed
 from unmask.common.provenance import code_of, differing
 from unmask.config.grid.expand import expand
-from unmask.overwriting import endangered, lost
+from unmask.planning.overwriting import endangered, lost
 
 ROOT = Path(__file__).parents[1]
 NAME = "dmpo/sudoku/default/seed-0"

@@ -9,8 +9,8 @@ import yaml
 
 from unmask.common.manifest import signed
 from unmask.config.grid.expand import expand
-from unmask.readiness import FETCHED, idle_gpus, lacking
-from unmask.targets import Asked, asked, unknown_targets
+from unmask.planning.readiness import FETCHED, idle_gpus, lacking
+from unmask.planning.targets import Asked, asked, unknown_targets
 
 ROOT = Path(__file__).parents[1]
 HUB = {"source": "hub", "repository": "a/b", "subset": "c", "split": "d"}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from unmask.slurm import slurm_lacks
+from unmask.planning.slurm_probe import slurm_lacks
 
 ROOT = Path(__file__).parents[1]
 

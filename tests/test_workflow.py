@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from unmask.pins import loose_revisions, pinned
-from unmask.readiness import FETCHED
+from unmask.planning.pins import loose_revisions, pinned
+from unmask.planning.readiness import FETCHED
 
 ROOT = Path(__file__).parents[1]
 TOKEN = "hf_thisIsASecret"

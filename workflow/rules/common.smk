@@ -7,10 +7,10 @@ import os
 import subprocess
 
 from snakemake.cli import parse_args
-from unmask.overwriting import endangered
-from unmask.readiness import idle_gpus, lacking
-from unmask.slurm import slurm_lacks
-from unmask.targets import asked, unknown_targets
+from unmask.planning.overwriting import endangered
+from unmask.planning.readiness import idle_gpus, lacking
+from unmask.planning.slurm_probe import slurm_lacks
+from unmask.planning.targets import asked, unknown_targets
 
 
 def protocol_arguments(experiment):

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from snakemake.jobs import Job
-from unmask.failures import table
+from unmask.planning.failures import table
 from unmask.common.errors import refused
 
 

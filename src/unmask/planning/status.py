@@ -37,7 +37,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Standing:
+class RunStatus:
     """Progress of one run."""
 
     run: str
@@ -50,14 +50,14 @@ class Standing:
     processes: int | None = None  # that trained it together, by its manifest
 
 
-def standing(run: RunSpec, folder: Path, jobs: list[Job], source: dict[str, str]) -> Standing:
+def standing(run: RunSpec, folder: Path, jobs: list[Job], source: dict[str, str]) -> RunStatus:
     """Return the progress of a run in `folder`, given its submitted `jobs` and the hashes of its code, `source`."""
     updates = run.training["buffers"] * run.training["updates_per_buffer"]
     path = folder / "manifest.json"
     try:
         manifest = read_manifest(path) if path.exists() else {}
     except InputError as error:
-        return Standing(run.name, "stale", 0, updates, 0.0, note=str(error))
+        return RunStatus(run.name, "stale", 0, updates, 0.0, note=str(error))
 
     # A held lock means that the run is still being written, even if an adapter and its manifest are there.
     holder = _living_holder(folder)
@@ -66,7 +66,7 @@ def standing(run: RunSpec, folder: Path, jobs: list[Job], source: dict[str, str]
         note = f"made by different code ({changed}); delete its adapter to rerun it" if changed else ""
         state = "stale" if changed else "done"
         spent, processes = manifest["seconds_training"], manifest.get("processes")
-        return Standing(run.name, state, updates, updates, spent, note=note, processes=processes)
+        return RunStatus(run.name, state, updates, updates, spent, note=note, processes=processes)
 
     # Updates since the newest checkpoint are not on disk; its age is taken as the time spent on them.
     step, metrics, age = _checkpoint(folder, run.digest)
@@ -77,11 +77,15 @@ def standing(run: RunSpec, folder: Path, jobs: list[Job], source: dict[str, str]
 
     # The most urgent note wins: duplicates to cancel, then who works on the run, then the jobs that wait for it.
     state = _state(holder, jobs, step)
-    note = twins(holder, jobs) or (holder and lock.holder_name(holder)) or ", ".join(f"job {j.number}" for j in jobs)
+    note = (
+        duplicate_jobs(holder, jobs)
+        or (holder and lock.holder_name(holder))
+        or ", ".join(f"job {j.number}" for j in jobs)
+    )
     if state == "to do" and manifest:
         changed = "; ".join(differing(manifest.get("settings", {}), run.values()))
         note = f"made with other settings: {changed}" if "settings" in manifest else "made with other settings"
-    return Standing(run.name, state, step, updates, sum(seconds), left, note)
+    return RunStatus(run.name, state, step, updates, sum(seconds), left, note)
 
 
 def changed_code(old: Any, new: dict[str, str]) -> str:
@@ -93,7 +97,7 @@ def changed_code(old: Any, new: dict[str, str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if names[3:] else "")
 
 
-def twins(holder: str, jobs: list[Job]) -> str:
+def duplicate_jobs(holder: str, jobs: list[Job]) -> str:
     """Say which jobs to cancel if several were submitted for one run; "" if there is at most one.
 
     The job that holds the run's lock stays, else a running one, else the oldest.
@@ -105,7 +109,7 @@ def twins(holder: str, jobs: list[Job]) -> str:
     return f"keep job {first.number}, cancel duplicates: scancel {' '.join(j.number for j in jobs if j is not first)}"
 
 
-def totals(standings: list[Standing]) -> str:
+def totals(standings: list[RunStatus]) -> str:
     """Summarise the states of all runs and their hours in one line."""
     counts = Counter(one.state for one in standings)
     states = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])

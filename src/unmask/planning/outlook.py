@@ -10,12 +10,12 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from unmask.budget import Estimate, shape
-from unmask.checkpoint_size import BYTES, most_checkpoint_bytes
 from unmask.config.grid.grid import Grid
 from unmask.config.schema.training import Training
-from unmask.costs import trained_parameters
-from unmask.plan import Standing
+from unmask.planning.checkpoint_size import BYTES, most_checkpoint_bytes
+from unmask.planning.estimates import Estimate, shape
+from unmask.planning.flops import trained_parameters
+from unmask.planning.status import RunStatus
 
 BYTES_A_TOKEN = 4  # of a response, as compressed text
 TERABYTE, GIGABYTE = 1e12, 1e9
@@ -50,7 +50,7 @@ def gpus_in(gres: str) -> int:
     return sum(map(int, found))
 
 
-def jobs_to_go(grid: Grid, evaluations: dict[str, list[str]], found: dict[str, Standing]) -> str:
+def jobs_to_go(grid: Grid, evaluations: dict[str, list[str]], found: dict[str, RunStatus]) -> str:
     """Count the jobs that are still to be submitted, by kind."""
     root = Path("results", grid.place)
     models = {grid.runs[name].model for name in evaluations}

@@ -14,10 +14,10 @@ from pathlib import Path
 from unmask.common.manifest import read_manifest
 from unmask.common.parquet import read_rows
 from unmask.config.grid.grid import Grid
-from unmask.costs import evaluation_flops, hours, training_flops
-from unmask.fitting import memory_by_phase
 from unmask.models.shapes import Shape, shape_of
-from unmask.plan import Standing
+from unmask.planning.flops import evaluation_flops, hours, training_flops
+from unmask.planning.memory_fit import memory_by_phase
+from unmask.planning.status import RunStatus
 
 DONE = ("done", "stale")  # a stale run was made by different code, but its time still counts
 
@@ -36,7 +36,7 @@ class Estimate:
     evaluation_measured: bool = False
 
 
-def estimates(grid: Grid, evaluations: dict[str, list[str]], found: dict[str, Standing]) -> dict[str, Estimate]:
+def estimates(grid: Grid, evaluations: dict[str, list[str]], found: dict[str, RunStatus]) -> dict[str, Estimate]:
     """Return the estimate of each run in `evaluations`, by name.
 
     `evaluations` lists the evaluations of each run, `found` has the progress of the runs that train.
@@ -101,7 +101,7 @@ def _evaluation_hours(grid: Grid, name: str, evaluation: str) -> float | None:
     return hours({"sampling": flops}, grid.cost)
 
 
-def _spent_training(grid: Grid, one: Standing) -> float:
+def _spent_training(grid: Grid, one: RunStatus) -> float:
     """Return the hours that a training run has taken so far, summed over its GPUs or processes."""
     # The manifest of a done run has its number of processes; a running one has the GPUs that the workflow gives it.
     return one.seconds * (one.processes or grid.gpus(one.run)) / 3600

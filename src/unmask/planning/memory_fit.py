@@ -7,8 +7,8 @@ from typing import Any
 
 from unmask.config.grid.grid import Grid
 from unmask.config.specs import EvaluationSpec, RunSpec
-from unmask.memory import evaluation_memory, total, training_memory
 from unmask.models.shapes import Shape
+from unmask.planning.memory import evaluation_memory, total, training_memory
 
 EVALUATION = "evaluation "  # prefix of the phase of an evaluation
 

@@ -16,7 +16,7 @@ from unmask.config.grid.grid import Grid
 from unmask.config.schema.introspection import question_fields
 from unmask.config.specs import Spec
 from unmask.config.validation.safe_access import block_at
-from unmask.targets import Asked
+from unmask.planning.targets import Asked
 from unmask.tasks._prompts import read_template
 from unmask.tasks._released_prompts import PROMPTS, prompt_place
 from unmask.tasks._sources import file_rows

@@ -12,9 +12,9 @@ from typing import Any
 from unmask.config.schema.scales import Hardware
 from unmask.config.schema.training import Training
 from unmask.config.specs import EvaluationSpec, RunSpec
-from unmask.costs import Passes, active_block, held_parameters, passes_of, sequence_width, trained_parameters
 from unmask.models.logit_chunks import GPU_LOGITS
 from unmask.models.shapes import Shape
+from unmask.planning.flops import Passes, active_block, held_parameters, passes_of, sequence_width, trained_parameters
 
 Parts = dict[str, float]  # bytes by purpose
 CONTEXT = 1.5e9  # bytes of CUDA, cuBLAS and NCCL: a guess
