@@ -27,7 +27,7 @@ configfile: f"{workflow.basedir}/config.yaml"
 from unmask.common.gpu_locks import lend_cards
 from unmask.config.grid.expand import expand
 from unmask.config.errors import ConfigError
-from unmask.protocol import Protocol
+from unmask.analysis.decoding_protocol import Protocol
 
 # `--config overwrite=true` allows replacing expensive finished runs. It is not a key of config.yaml, hence pop().
 OVERWRITE = str(config.pop("overwrite", False)).lower() == "true"

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from unmask.claim_tables import differences, markdown
-from unmask.claims import COLUMNS, Finding, check, read
+from unmask.analysis.claim_tables import differences, markdown
+from unmask.analysis.claims import COLUMNS, Finding, check, read
 from unmask.common.atomic import atomic_write
 from unmask.common.errors import run_step
 from unmask.common.parquet import read_csv, read_rows

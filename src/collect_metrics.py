@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from unmask.analysis.scores import read_metrics
 from unmask.common.atomic import atomic_write
 from unmask.common.errors import run_step
-from unmask.scores import read_metrics
 
 
 def main() -> None:

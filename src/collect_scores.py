@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from unmask.analysis.scores import RUN, SAMPLE, collect
 from unmask.common.atomic import atomic_write
 from unmask.common.errors import run_step
 from unmask.common.parquet import read_rows
-from unmask.scores import RUN, SAMPLE, collect
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from unmask import comparisons
+from unmask.analysis import comparisons
 from unmask.common.atomic import atomic_write
 from unmask.common.errors import run_step
 from unmask.common.parquet import read_rows

@@ -6,11 +6,11 @@ python src/render_exact_toy.py results/laptop/exact_toy/curves.csv --figures a.p
 import argparse
 from pathlib import Path
 
+from unmask.analysis.figures.style import save
+from unmask.analysis.figures.tabular import exact_toy, table
 from unmask.common.atomic import atomic_write
 from unmask.common.errors import run_step
 from unmask.common.parquet import read_csv
-from unmask.drawing import save
-from unmask.toy_figures import exact_toy, table
 
 
 def main() -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from unmask.analysis.figures import FIGURES
+from unmask.analysis.figures.style import save
+from unmask.analysis.scores import read_metrics
 from unmask.common.errors import run_step
 from unmask.common.parquet import read_csv, read_rows
-from unmask.drawing import save
-from unmask.figures import FIGURES
-from unmask.scores import read_metrics
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import jinja2
 
-from unmask import report, run_browser
+from unmask.analysis.html_report import page, runs
 from unmask.common.atomic import atomic_write
 from unmask.common.errors import run_step
 from unmask.common.manifest import git_state, read_manifest, summary
@@ -37,21 +37,21 @@ def main() -> None:
     templates = jinja2.Environment(
         loader=jinja2.FileSystemLoader(args.templates), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    page = templates.get_template("page.html.j2").render(
+    html = templates.get_template("page.html.j2").render(
         scale=grid.scale,
-        sections=report.SECTIONS,
-        parts=report.parts(root, experiments, templates),
-        claims=report.markdown(report.without_title(report.read(args.claims))),
-        runs=run_browser.rows(root, grid, experiments),
-        box=(run_browser.WIDTH, run_browser.HEIGHT),
+        sections=page.SECTIONS,
+        parts=page.parts(root, experiments, templates),
+        claims=page.markdown(page.without_title(page.read(args.claims))),
+        runs=runs.rows(root, grid, experiments),
+        box=(runs.WIDTH, runs.HEIGHT),
         made=summary(manifests) if manifests else {},
         drawn_by=git_state(),
         command=args.command,
     )
 
     with atomic_write(args.out) as temporary:
-        temporary.write_text(page, encoding="utf-8")
-    print(f"{args.out}: {len(page) / 1e6:.1f} MB")
+        temporary.write_text(html, encoding="utf-8")
+    print(f"{args.out}: {len(html) / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":

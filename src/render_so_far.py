@@ -11,17 +11,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from unmask import claim_tables, claims, comparisons, published, tables
+from unmask.analysis import claim_tables, claims, comparisons, paper_results, tables
+from unmask.analysis.decoding_protocol import Protocol
+from unmask.analysis.figures import FIGURES
+from unmask.analysis.figures.style import plt, save
+from unmask.analysis.scores import RUN, SAMPLE, collect, read_metrics
+from unmask.analysis.so_far import Found, find
 from unmask.common.atomic import atomic_write, remove
 from unmask.common.errors import InputError, run_step
 from unmask.common.parquet import read_rows
 from unmask.config.grid.expand import expand
 from unmask.config.grid.grid import Grid
-from unmask.drawing import plt, save
-from unmask.figures import FIGURES
-from unmask.protocol import Protocol
-from unmask.scores import RUN, SAMPLE, collect, read_metrics
-from unmask.so_far import Found, find
 
 COLUMNS = list(dict.fromkeys([*RUN, *SAMPLE, *comparisons.COLUMNS, *claims.COLUMNS, "gamma", "difficulty"]))
 
@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
 
-    grid, printed, parts = expand(args.config), published.read(args.published), []
+    grid, printed, parts = expand(args.config), paper_results.read(args.published), []
     for name in args.experiments:
         found = find(grid, name)
         print(f"{name}: {found}")

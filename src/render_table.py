@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from unmask import published, tables
+from unmask.analysis import paper_results, tables
+from unmask.analysis.decoding_protocol import Protocol
 from unmask.common.atomic import atomic_write
 from unmask.common.errors import run_step
 from unmask.common.parquet import read_csv
-from unmask.protocol import Protocol
 
 
 def main() -> None:
@@ -31,7 +31,7 @@ def main() -> None:
 
     # Published accuracies are comparable only under a known protocol; a diagnosis has neither.
     protocol = Protocol(**args.protocol) if args.rows != "steps" else None
-    printed = published.read(args.published) if protocol else pd.DataFrame()
+    printed = paper_results.read(args.published) if protocol else pd.DataFrame()
     texts = tables.texts(read_csv(args.scores), args.scores.stem, args.question, args.rows, printed, protocol)
     for path, end in ((args.md, ".md"), (args.tex, ".tex"), (args.csv, ".csv")):
         with atomic_write(path) as temporary:

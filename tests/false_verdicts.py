@@ -10,7 +10,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 
-from unmask.statistics import over_seeds, over_seeds_and_examples
+from unmask.analysis.statistics import over_seeds, over_seeds_and_examples
 
 # Standard deviations, in units of a probit: how hard a problem is for both methods; what a method is better or worse
 # at than the other, whatever its seed; a seed; the rest. The differences of grades have variances by seed, problem and

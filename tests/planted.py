@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from unmask.protocol import Protocol
-from unmask.published_tests import EVALUATIONS
+from unmask.analysis.decoding_protocol import Protocol
+from unmask.analysis.paper_evaluations import EVALUATIONS
 
 THEIRS = EVALUATIONS["d1"]
 PROTOCOL = Protocol(

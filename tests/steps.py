@@ -19,9 +19,9 @@ import torch
 import yaml
 
 from unmask import tasks
+from unmask.analysis.decoding_protocol import Protocol
 from unmask.common.parquet import write_rows
 from unmask.config.grid.expand import expand
-from unmask.protocol import Protocol
 
 ROOT = Path(__file__).parents[1]
 RUN = "dmpo/sudoku/default/seed-0"

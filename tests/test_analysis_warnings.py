@@ -10,11 +10,11 @@ import pandas as pd
 import planted
 import pytest
 
-from unmask import comparisons, tables
+from unmask.analysis import comparisons, tables
+from unmask.analysis.figures import FIGURES
+from unmask.analysis.figures.style import plt
+from unmask.analysis.scores import collect, over_seeds, steps_over_seeds
 from unmask.common.errors import InputError
-from unmask.drawing import plt
-from unmask.figures import FIGURES
-from unmask.scores import collect, over_seeds, steps_over_seeds
 
 SMALL = "group_size~4"
 POLICIES = [("sft", "sudoku", "default"), ("dmpo", "sudoku", "default"), ("dmpo", "sudoku", SMALL)]

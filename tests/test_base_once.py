@@ -8,10 +8,10 @@ import planted
 import pytest
 from scipy import stats
 
-from unmask import claim_tables, claims, comparisons, published, tables
-from unmask.figures import accuracy_by_length
-from unmask.scores import collect, for_every_seed, over_seeds, shared_base
-from unmask.statistics import over_seeds_and_examples, problem_interval
+from unmask.analysis import claim_tables, claims, comparisons, paper_results, tables
+from unmask.analysis.figures.accuracy import accuracy_by_length
+from unmask.analysis.scores import collect, for_every_seed, over_seeds, shared_base
+from unmask.analysis.statistics import over_seeds_and_examples, problem_interval
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "tests/golden_analysis"
@@ -19,10 +19,10 @@ GOLDEN = ROOT / "tests/golden_analysis"
 
 def rendered(frames):
     """The files of an experiment's tables, by name."""
-    printed = published.read(ROOT / "workflow/resources/published_results.yaml")
-    cells = tables.with_printed(published.join_published(over_seeds(collect(frames)), printed, planted.PROTOCOL))
+    printed = paper_results.read(ROOT / "workflow/resources/published_results.yaml")
+    cells = tables.with_printed(paper_results.join_published(over_seeds(collect(frames)), printed, planted.PROTOCOL))
     note, blocks = tables.blocks(cells)
-    blocks.append(published.apart(cells, printed, planted.PROTOCOL))
+    blocks.append(paper_results.apart(cells, printed, planted.PROTOCOL))
     samples = pd.concat(frames, ignore_index=True)
     compared = comparisons.compare(samples)
     return {

@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 import yaml
 
-from unmask import claim_tables, claims, published
+from unmask.analysis import claim_tables, claims, paper_results
+from unmask.analysis.statistics import over_seeds_and_examples
 from unmask.common.errors import InputError
 from unmask.config.grid.expand import expand
-from unmask.statistics import over_seeds_and_examples
 
 ROOT = Path(__file__).parents[1]
 
@@ -184,7 +184,7 @@ def test_the_papers_scale_tests_claims_on_all_of_its_tasks(config):
 
 def test_claims_about_accuracies_follow_from_the_printed_numbers():
     """Of claims without variants on `main` and `dream`: the mean over lengths in the table that the claim names."""
-    numbers, checked = published.read(ROOT / "workflow/resources/published_results.yaml"), 0
+    numbers, checked = paper_results.read(ROOT / "workflow/resources/published_results.yaml"), 0
     models = {"main": "llada-8b-instruct", "dream": "dream-7b-instruct"}
     for one in claims.read(RESOURCE):
         if one.metric != "published" or one.experiment not in models or "against d1" in one.source:

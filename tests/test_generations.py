@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 import torch
 
+from unmask.analysis.scores import collect
 from unmask.common.errors import InputError
 from unmask.config.grid.expand import expand
 from unmask.evaluation import evaluate
 from unmask.evaluation.shards import ShardStore
-from unmask.scores import collect
 from unmask.scoring.score_files import score, summaries, summary
 from unmask.tasks import load
 

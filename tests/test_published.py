@@ -10,11 +10,11 @@ import planted
 import pytest
 import yaml
 
-from unmask import published, tables
+from unmask.analysis import paper_results, tables
+from unmask.analysis.decoding_protocol import Protocol
+from unmask.analysis.paper_evaluations import EVALUATIONS, PROBLEMS
 from unmask.common.errors import InputError
 from unmask.config.grid.expand import expand
-from unmask.protocol import Protocol
-from unmask.published_tests import EVALUATIONS, PROBLEMS
 from unmask.tasks._released_prompts import prompt_place
 
 ROOT = Path(__file__).parents[1]
@@ -27,7 +27,7 @@ OURS = planted.PROTOCOL
 
 @pytest.fixture(scope="module")
 def printed():
-    return published.read(RESOURCE)
+    return paper_results.read(RESOURCE)
 
 
 def cells(method="dmpo", task="countdown", sampler="top1", length=256, variant="default", accuracy=0.75):
@@ -39,7 +39,7 @@ def cells(method="dmpo", task="countdown", sampler="top1", length=256, variant="
 
 
 def test_delta_where_the_protocol_matches(printed):
-    row = published.join_published(cells(), printed, OURS).iloc[0]
+    row = paper_results.join_published(cells(), printed, OURS).iloc[0]
     assert (row["paper"], row["paper_source"]) == (80.86, "DMPO, arXiv 2510.08233v3, Table 1")
     assert row["delta"] == pytest.approx(75 - 80.86)
 
@@ -68,7 +68,7 @@ def test_delta_where_the_protocol_matches(printed):
     ],
 )
 def test_delta_is_never_formed_across_protocols(printed, cell, protocol, why):
-    one = published.join_published(cells(**cell), printed, Protocol(**{**vars(OURS), **protocol})).iloc[0]
+    one = paper_results.join_published(cells(**cell), printed, Protocol(**{**vars(OURS), **protocol})).iloc[0]
     assert one["paper"] > 0
     assert one["paper_differs"].startswith(why)
     assert one["delta"] != one["delta"]
@@ -80,7 +80,7 @@ def test_printed_numbers_of_dream_are_not_compared(printed, config):
 
     protocol = Protocol.of(expand(config | {"scale": "llada-8b"}), "dream")
     assert (protocol.steps, protocol.orders) == ({"top1_entropy": "L"}, {"top1_entropy": "entropy"})
-    one = published.join_published(cells(sampler="top1_entropy"), printed, protocol).iloc[0]
+    one = paper_results.join_published(cells(sampler="top1_entropy"), printed, protocol).iloc[0]
     assert one["paper"] == 54.43
     assert one["paper_differs"].startswith(
         "decoded at temperature 0.95, ours at 0.2; the order of its positions is not stated; "
@@ -88,7 +88,7 @@ def test_printed_numbers_of_dream_are_not_compared(printed, config):
     assert "top_p" not in one["paper_differs"]
     wider = dataclasses.replace(protocol, top_p={})
     assert (
-        published.join_published(cells(sampler="top1_entropy"), printed, wider)
+        paper_results.join_published(cells(sampler="top1_entropy"), printed, wider)
         .iloc[0]["paper_differs"]
         .endswith("drawn with top_p 0.95, ours with 1")
     )
@@ -100,20 +100,20 @@ def test_a_first_stage_on_the_same_corpus_is_comparable(printed, config):
     protocol = Protocol.of(expand(config | {"scale": "llada-8b"}), "main")
     assert protocol.first_stages == {"d1": "s1k"}
     protocol = dataclasses.replace(OURS, first_stages=protocol.first_stages)
-    row = published.join_published(cells("d1", "gsm8k"), printed, protocol).iloc[0]
+    row = paper_results.join_published(cells("d1", "gsm8k"), printed, protocol).iloc[0]
     assert (row["paper_differs"], row["delta"]) == ("", pytest.approx(75 - 81.4))
 
 
 @pytest.mark.parametrize("cell", [{"variant": "alpha~1.0"}, {"length": 24}, {"task": "chain"}, {"method": "spgg"}])
 def test_nothing_is_printed_for_another_variant_length_task_or_method(printed, cell):
-    assert published.join_published(cells(**cell), printed, OURS)["paper"].isna().all()
+    assert paper_results.join_published(cells(**cell), printed, OURS)["paper"].isna().all()
 
 
 def test_another_base_model_has_no_number_beside_it_but_a_block_apart(printed):
     tiny = Protocol("tiny", 0.0, OURS.steps, ["countdown"])
-    ours = tables.with_printed(published.join_published(cells(), printed, tiny))
+    ours = tables.with_printed(paper_results.join_published(cells(), printed, tiny))
     assert ours[["paper", "delta"]].isna().all(axis=None)
-    heading, body = published.apart(ours, printed, tiny)
+    heading, body = paper_results.apart(ours, printed, tiny)
     assert heading.startswith("Published: models of 7 to 8 billion parameters, not `tiny`")
     assert list(body.columns) == [
         "Task",
@@ -132,7 +132,7 @@ def test_another_base_model_has_no_number_beside_it_but_a_block_apart(printed):
 
 def test_the_table_shows_delta_or_parentheses_with_the_reason(printed):
     both = pd.concat([cells(), cells(method="diffu_grpo")], ignore_index=True)
-    note, blocks = tables.blocks(tables.with_printed(published.join_published(both, printed, OURS)))
+    note, blocks = tables.blocks(tables.with_printed(paper_results.join_published(both, printed, OURS)))
     body = blocks[0][1].set_index("Method")
     assert body.loc["DMPO", "paper, L = 256"] == "80.9 (Δ -5.9)"
     assert body.loc["diffu-GRPO", "paper, L = 256"] == "(31.3) [1]"
@@ -146,7 +146,7 @@ def test_the_table_shows_delta_or_parentheses_with_the_reason(printed):
 
 def test_strict_scores_have_no_printed_number_beside_them(printed):
     ours = cells().assign(strict=0.5)
-    blocks = tables.blocks(tables.with_printed(published.join_published(ours, printed, OURS)))[1]
+    blocks = tables.blocks(tables.with_printed(paper_results.join_published(ours, printed, OURS)))[1]
     assert ["paper, L = 256" in body for _, body in blocks] == [True, False]
 
 
@@ -173,7 +173,7 @@ def test_a_wrong_entry_is_named(tmp_path, key):
     entry = {"source": "A", "model": "m", "steps": "L", "methods": {"dmpo": {"sudoku": {128: 1.0}}}, key: value}
     (tmp_path / "printed.yaml").write_text(yaml.safe_dump([entry]), encoding="utf-8")
     with pytest.raises(InputError, match=message):
-        published.read(tmp_path / "printed.yaml")
+        paper_results.read(tmp_path / "printed.yaml")
 
 
 @pytest.fixture
@@ -212,20 +212,20 @@ def test_the_papers_test_problems_are_known_by_their_content(papers):
 @needs_data
 def test_a_difference_needs_the_prompt_of_the_papers(papers, printed, monkeypatch):
     ours, theirs = papers("corrected"), papers("released")
-    row = published.join_published(cells(), printed, ours).iloc[0]
+    row = paper_results.join_published(cells(), printed, ours).iloc[0]
     assert (row["paper_differs"], row["delta"] != row["delta"]) == (
         "another prompt; with padding not masked, ours masked",
         True,
     )
     digest = hashlib.sha256(b"countdown: {question}").hexdigest()
     assert theirs.prompts["countdown"] == digest
-    assert published.join_published(cells(), printed, theirs).iloc[0]["paper_differs"] == "another prompt"
+    assert paper_results.join_published(cells(), printed, theirs).iloc[0]["paper_differs"] == "another prompt"
     known = dataclasses.replace(EVALUATIONS["d1"], prompts={"countdown": digest})
     monkeypatch.setitem(EVALUATIONS, "d1", known)
-    assert published.join_published(cells(), printed, theirs).iloc[0]["paper_differs"] == ""
+    assert paper_results.join_published(cells(), printed, theirs).iloc[0]["paper_differs"] == ""
 
 
 def test_a_reward_is_no_accuracy(printed):
     rows = printed[printed["source"] == "DARE"].to_dict("records")
     assert rows
-    assert all("it is a mean reward, not an accuracy" in published.differences(row, "top1", OURS) for row in rows)
+    assert all("it is a mean reward, not an accuracy" in paper_results.differences(row, "top1", OURS) for row in rows)

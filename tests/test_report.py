@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 import yaml
 
+from unmask.analysis.html_report.page import markdown
+from unmask.analysis.html_report.runs import changed, curve
 from unmask.common.manifest import signed
 from unmask.common.parquet import write_rows
 from unmask.config.grid.expand import expand
-from unmask.report import markdown
-from unmask.run_browser import changed, curve
 
 ROOT = Path(__file__).parents[1]
 EVIL = """</pre></script><script>alert(1)</script><img src=x onerror='alert(2)'>&amp;"{{ 7 * 7 }}"""

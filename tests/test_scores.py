@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from unmask import tables
-from unmask.scores import collect, interval, over_seeds, quarters, steps_over_seeds
+from unmask.analysis import tables
+from unmask.analysis.scores import collect, interval, over_seeds, quarters, steps_over_seeds
 
 
 def samples(method, seed, right, length=24, points=1):
@@ -113,7 +113,7 @@ def test_quarters_are_of_each_policys_own_steps():
 
 
 def test_a_policy_of_another_task_is_called_so_in_tables_and_figures(scores):
-    from unmask.figures import threshold_by_difficulty
+    from unmask.analysis.figures.accuracy import threshold_by_difficulty
 
     here = scores[scores["method"] == "dmpo"]
     both = pd.concat([scores, here.assign(variant="trained_on~countdown", strict=0.5, published=0.5)])
@@ -128,7 +128,7 @@ def test_a_policy_of_another_task_is_called_so_in_tables_and_figures(scores):
 
 
 def test_without_logged_weights_their_figure_says_what_to_do(scores):
-    from unmask.figures import FIGURES
+    from unmask.analysis.figures import FIGURES
 
     with pytest.raises(ValueError, match="no weights in the metrics: made by older code; delete the adapters"):
         FIGURES["weight_distribution"](scores, pd.DataFrame({"method": ["dmpo"], "variant": ["default"]}))
@@ -141,7 +141,7 @@ def test_latex_table_compiles_by_eye(scores):
 
 
 def test_figures_are_drawn_from_planted_numbers(scores):
-    from unmask.figures import FIGURES
+    from unmask.analysis.figures import FIGURES
 
     metrics = pd.DataFrame([
         {"method": "dmpo", "task": "sudoku", "variant": "default", "seed": seed, "step": step, "reward": 0.1 * step,

@@ -105,8 +105,8 @@ def test_nothing_is_left_to_do_and_plan_knows_it(finished, tmp_path):
 def test_the_run_browser_shows_it_once(finished, monkeypatch):
     from snakemake.utils import update_config
 
+    from unmask.analysis.html_report.runs import rows as browse
     from unmask.config.grid.expand import expand
-    from unmask.run_browser import rows as browse
 
     config = yaml.safe_load((Path(__file__).parents[1] / "config.yaml").read_text(encoding="utf-8")) | {
         "scale": "smoke"

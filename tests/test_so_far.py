@@ -11,11 +11,11 @@ import planted
 import pytest
 import yaml
 
+from unmask.analysis.scores import RUN
+from unmask.analysis.so_far import find
 from unmask.common.manifest import signed
 from unmask.common.parquet import write_rows
 from unmask.config.grid.expand import expand
-from unmask.scores import RUN
-from unmask.so_far import find
 
 ROOT = Path(__file__).parents[1]
 GONE = "dmpo/sudoku/default/seed-1"

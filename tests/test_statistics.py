@@ -6,9 +6,16 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from unmask import comparisons
+from unmask.analysis import comparisons
+from unmask.analysis.statistics import (
+    holm,
+    mcnemar,
+    over_seeds,
+    over_seeds_and_examples,
+    paired_interval,
+    standard_error,
+)
 from unmask.common.errors import InputError
-from unmask.statistics import holm, mcnemar, over_seeds, over_seeds_and_examples, paired_interval, standard_error
 
 
 def test_standard_error_is_scipys():

@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file
 
 from unmask import methods
+from unmask.analysis.scores import RUN, collect
 from unmask.config.grid.expand import expand
-from unmask.scores import RUN, collect
 from unmask.tasks import Grade
 from unmask.training import validation
 from unmask.training.checkpoint import Checkpoint

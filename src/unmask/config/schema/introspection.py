@@ -122,7 +122,7 @@ def settings_of(method: str) -> type[Section]:
 @functools.cache
 def declared_figures() -> set[str]:
     """Return the figures that an experiment may request: public functions of (scores, metrics) in the figure files."""
-    sources = [(LIBRARY / f"{name}.py").read_text(encoding="utf-8") for name in ("figures", "training_figures")]
+    sources = [path.read_text(encoding="utf-8") for path in sorted((LIBRARY / "analysis/figures").glob("*.py"))]
     nodes = [node for source in sources for node in ast.parse(source).body]
     functions = [node for node in nodes if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")]
     return {f.name for f in functions if [a.arg for a in f.args.args][:2] == ["scores", "metrics"]}

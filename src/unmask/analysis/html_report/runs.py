@@ -8,13 +8,13 @@ from typing import Any
 
 import pandas as pd
 
+from unmask.analysis.html_report.page import read
+from unmask.analysis.scores import read_metrics
 from unmask.common.catalogue import method_colour, setting_name
 from unmask.common.manifest import read_manifest, seconds_of
 from unmask.common.parquet import read_csv, read_rows
 from unmask.config.grid.grid import Experiment, Grid
 from unmask.config.specs import RunSpec
-from unmask.report import read
-from unmask.scores import read_metrics
 
 WIDTH, HEIGHT = 320, 100  # of a curve, in units of its SVG
 POINTS = 100  # at most, in a curve

@@ -16,11 +16,11 @@ from typing import Annotated, Any, Literal
 import pandas as pd
 from pydantic import Field
 
+from unmask.analysis.decoding_protocol import Protocol
+from unmask.analysis.paper_evaluations import EVALUATIONS
+from unmask.analysis.yaml_entries import read_entries
 from unmask.common.catalogue import method_name, task_name
 from unmask.config.schema.types import Name, NonNegative, Section
-from unmask.entries import read_entries
-from unmask.protocol import Protocol
-from unmask.published_tests import EVALUATIONS
 
 Percent = Annotated[float, Field(ge=0, le=100)]
 Lengths = dict[int | Literal["unstated"], Percent]

@@ -1,7 +1,4 @@
-"""Figures of training runs: functions of scores and training metrics. SFT has no rollouts and is left out.
-
-Runs are smoothed by a moving average over an eighth of the updates, because a buffer has few prompts.
-"""
+"""Figures of importance ratios and weights during training."""
 
 from __future__ import annotations
 
@@ -9,34 +6,18 @@ import itertools
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from unmask.analysis.figures.style import heading, labels, line_of, means, panels, plt
+from unmask.analysis.figures.training import _curves, _smooth
 from unmask.common.catalogue import method_name, task_name
 from unmask.common.errors import InputError
-from unmask.drawing import heading, labels, line_of, means, panels, plt
 
 End = tuple[float, float, str, str]  # x and y of a line's end, its method and variant
+
+
 BIN = "weight_from_"  # prefix of metrics columns with the share of weights in a bin; its lower edge follows
-
-
-def training_curves(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
-    """Plot the mean reward of rollouts against gradient updates, a panel per task."""
-    return _by_task(metrics, "reward", "mean reward of rollouts", "gradient updates")
-
-
-def reward_by_compute(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
-    """Plot the mean reward of rollouts against FLOPs, those of rollouts included, a panel per task."""
-    figure = _by_task(metrics, "reward", "mean reward of rollouts", "FLOPs of the training (estimate)", along="flops")
-    for ax in figure.axes:
-        ax.set_xscale("log")
-    return figure
-
-
-def rollout_entropy(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
-    """Plot the mean entropy of the distributions that rollouts are drawn from against updates, a panel per task."""
-    return _by_task(metrics, "entropy", "entropy (nats a token)", "gradient updates")
 
 
 def importance_ratios(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
@@ -104,52 +85,3 @@ def _bin_name(low: float, high: float) -> str:
     if np.isinf(low):
         return f"below {high:g}"
     return f"from {low:g}" if np.isinf(high) else f"{low:g} to {high:g}"
-
-
-def _smooth(table: pd.DataFrame) -> pd.DataFrame:
-    """Average each column over the last eighth of the updates."""
-    return table.rolling(max(1, len(table) // 8), min_periods=1).mean()
-
-
-def _by_task(metrics: pd.DataFrame, column: str, ylabel: str, xlabel: str, along: str = "step") -> Figure:
-    # SFT samples nothing, so the NFE of its updates is 0.
-    metrics = metrics[metrics["nfe"] > 0] if "nfe" in metrics else metrics
-    metrics = metrics.dropna(subset=column) if column in metrics else metrics.iloc[:0]
-    if metrics.empty:
-        raise InputError(f"no training run has rollouts with a {column} (SFT has no rollouts)")
-    tasks = list(metrics["task"].unique())
-    figure, axes = panels(1, len(tasks))
-    ends = [
-        _curves(ax, metrics[metrics["task"] == task], column, along) for ax, task in zip(axes[0], tasks, strict=True)
-    ]
-
-    # A band may reach beyond any possible reward, so the axis ends a little above the highest mean.
-    highest = max(np.nanmax(line.get_ydata()) for ax in axes[0] for line in ax.lines)
-    for ax, task, some in zip(axes[0], tasks, ends, strict=True):
-        top = min(ax.get_ylim()[1], 1.15 * highest) if highest > 0 else ax.get_ylim()[1]
-        ax.set(title=task_name(task), xlabel=xlabel, ylim=(0, top))
-        labels(ax, some)
-    axes[0, 0].set_ylabel(ylabel)
-    return figure
-
-
-def _curves(ax: Axes, metrics: pd.DataFrame, column: str, along: str = "step") -> list[End]:
-    """Draw a line per method and variant: the mean over seeds of smoothed runs, at the mean of `along` at each step.
-
-    Return the points to label, all at the right end of the longest line, also for lines that end earlier.
-    """
-    ends: list[End] = []
-    styles: dict[str, int] = {}
-    for (method, variant), runs in metrics.groupby(["method", "variant"], sort=False):
-        values = runs.pivot(index="step", columns="seed", values=column)
-        smooth = _smooth(values)
-        y = means(smooth)
-        x = runs.groupby("step")[along].mean().to_numpy() if along != "step" else smooth.index.to_numpy()
-        style = styles[method] = styles.get(method, -1) + 1
-        line_of(ax, x, y, method, marker="", style=style)
-        # A column may end in missing values: the label belongs to the last finite one.
-        shown = np.flatnonzero(np.isfinite(y[:, 0]))
-        if len(shown):
-            ends.append((x[shown[-1]], y[shown[-1], 0], method, variant))
-    last = max((end[0] for end in ends), default=0)
-    return [(last, *end[1:]) for end in ends]

@@ -20,10 +20,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from unmask.analysis.statistics import problem_interval
 from unmask.common.errors import InputError
 from unmask.common.parquet import read_csv
 from unmask.config.specs import RunSpec
-from unmask.statistics import problem_interval
 
 RUN = ["method", "task", "variant", "seed", "sampler", "length"]
 CELL = ["task", "sampler", "method", "variant", "length"]

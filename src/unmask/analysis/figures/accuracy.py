@@ -16,17 +16,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
+from unmask.analysis.figures.style import bars_of, heading, labels, line_of, means, panels
+from unmask.analysis.scores import over_seeds
 from unmask.common.catalogue import method_colour, method_name, sampler_kind, sampler_name, setting_name, task_name
 from unmask.common.errors import InputError
-from unmask.drawing import bars_of, heading, labels, line_of, means, panels
-from unmask.scores import over_seeds
-from unmask.training_figures import (
-    importance_ratios,
-    reward_by_compute,
-    rollout_entropy,
-    training_curves,
-    weight_distribution,
-)
 
 MOST_BANDS = 4  # lines in a panel; with more of them intervals are error bars
 
@@ -215,21 +208,3 @@ def kl_per_step(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
         ax.legend(frameon=False)
     axes[0, 0].set_ylabel("KL(true ‖ surrogate), nats a token")
     return figure
-
-
-# Names of figures in config.yaml.
-FIGURES = {
-    f.__name__: f
-    for f in (
-        accuracy_by_length,
-        accuracy_by_setting,
-        accuracy_by_nfe,
-        threshold_by_difficulty,
-        kl_per_step,
-        training_curves,
-        reward_by_compute,
-        rollout_entropy,
-        importance_ratios,
-        weight_distribution,
-    )
-}

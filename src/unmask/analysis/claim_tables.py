@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from unmask.claims import Claim, Finding, Measure, judged
+from unmask.analysis.claims import Claim, Finding, Measure, judged
+from unmask.analysis.statistics import Estimate
 from unmask.common.catalogue import SAMPLERS, method_name, sampler_name, task_name
-from unmask.statistics import Estimate
 
 # Added to the table where a base model has a single evaluation.
 ONCE = (

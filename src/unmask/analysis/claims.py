@@ -24,10 +24,10 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, model_validator
 
+from unmask.analysis.scores import RUN, SAMPLE, quarters, to_come
+from unmask.analysis.statistics import Estimate, Grades, over_seeds, over_seeds_and_examples
+from unmask.analysis.yaml_entries import read_entries
 from unmask.config.schema.types import Count, Name, NonNegative, Section, refuse
-from unmask.entries import read_entries
-from unmask.scores import RUN, SAMPLE, quarters, to_come
-from unmask.statistics import Estimate, Grades, over_seeds, over_seeds_and_examples
 
 # Metrics of samples, with a value per test problem; all others are of training or of a diagnosis.
 BY_EXAMPLE = {"published", "strict", "nfe", "tokens"}

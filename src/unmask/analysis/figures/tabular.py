@@ -7,9 +7,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from unmask.analysis.figures.style import plt
+from unmask.analysis.scores import interval
 from unmask.common.catalogue import METHODS
-from unmask.drawing import plt
-from unmask.scores import interval
 
 # Curve -> (label, colour, line style). DMPO's kinds are shades of its blue, except for the baseline that diverges.
 CURVES = {

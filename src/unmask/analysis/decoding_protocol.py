@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 
+from unmask.analysis.paper_evaluations import problems_of, prompt_of
 from unmask.config.grid.grid import Grid
-from unmask.published_tests import problems_of, prompt_of
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from typing import Any
 
 import pandas as pd
 
+from unmask.analysis.decoding_protocol import Protocol
+from unmask.analysis.paper_results import apart, join_published
+from unmask.analysis.scores import PROTOCOLS, over_seeds, steps_over_seeds
 from unmask.common.catalogue import method_name, sampler_name, task_name
-from unmask.protocol import Protocol
-from unmask.published import apart, join_published
-from unmask.scores import PROTOCOLS, over_seeds, steps_over_seeds
 
 Blocks = list[tuple[str, pd.DataFrame]]  # heading and body
 

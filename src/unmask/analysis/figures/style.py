@@ -17,10 +17,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import offset_copy
 
+from unmask.analysis.scores import interval
 from unmask.common.atomic import atomic_write
 from unmask.common.catalogue import method_colour, method_name, without_common
 from unmask.common.errors import InputError
-from unmask.scores import interval
 
 LONG = 30  # characters; longer labels would cover the next panel
 STYLES = ("-", "--", "-.", (0, (1, 1)), (0, (4, 1, 1, 1, 1, 1)))

@@ -1,0 +1,1 @@
+"""Scores, statistics, claims, tables, figures and the HTML report. Torch-free."""

@@ -1,0 +1,29 @@
+"""Registry of the figures that an experiment may ask for."""
+
+from __future__ import annotations
+
+from unmask.analysis.figures.accuracy import (
+    accuracy_by_length,
+    accuracy_by_nfe,
+    accuracy_by_setting,
+    kl_per_step,
+    threshold_by_difficulty,
+)
+from unmask.analysis.figures.diagnostics import importance_ratios, weight_distribution
+from unmask.analysis.figures.training import reward_by_compute, rollout_entropy, training_curves
+
+FIGURES = {
+    f.__name__: f
+    for f in (
+        accuracy_by_length,
+        accuracy_by_setting,
+        accuracy_by_nfe,
+        threshold_by_difficulty,
+        kl_per_step,
+        training_curves,
+        reward_by_compute,
+        rollout_entropy,
+        importance_ratios,
+        weight_distribution,
+    )
+}
