@@ -49,29 +49,17 @@ shell.prefix(
     f"CHECKPOINT_MINUTES={GRID.runtime.checkpoint_minutes}; "
     f"OVERWRITE_ABOVE={'inf' if OVERWRITE else GRID.runtime.overwrite_above}; "
 )
-# If the profile limits the resource `gpu`, local jobs share one machine's GPUs through locks (src/unmask/common/gpu_locks.py).
+# If the profile limits the resource `gpu`, local jobs share one machine's GPUs through locks (common/gpu_locks.py).
 lend_cards(getattr(workflow.resource_settings.resources.get("gpu"), "value", None))
 # Code behind scores, tables, figures and claims. It is part of their digests: an edit redraws all, which takes seconds.
 ANALYSIS = [
-    f"src/unmask/{name}.py"
-    for name in (
-        "scores",
-        "names",
-        "tables",
-        "entries",
-        "published",
-        "published_tests",
-        "released_prompts",
-        "protocol",
-        "statistics",
-        "comparisons",
-        "drawing",
-        "figures",
-        "training_figures",
-        "toy_figures",
-        "claims",
-        "claim_tables",
-    )
+    "src/unmask/common/catalogue.py",
+    "src/unmask/tasks/_released_prompts.py",
+    *(
+        f"src/unmask/analysis/{path.relative_to(Path(SRC) / 'unmask/analysis')}"
+        for path in sorted(Path(SRC, "unmask/analysis").rglob("*.py"))
+        if path.parent.name != "html_report" and path.name != "so_far.py"
+    ),
 ]
 
 

@@ -1,4 +1,4 @@
-"""Imports point one way (docs/architecture.md), read from the sources."""
+"""Packages import in one order, read from the sources; planning and analysis need no torch."""
 
 import ast
 import graphlib
@@ -10,42 +10,27 @@ SRC = Path(__file__).parents[1] / "src"
 FILES = {".".join(f.relative_to(SRC).with_suffix("").parts).removesuffix(".__init__"): f for f in SRC.rglob("*.py")}
 STEPS = sorted(name for name in FILES if not name.startswith("unmask"))
 
-# Room -> the rooms that it may use. What is in no room is used by all and uses none, but for these.
-ROOMS = {
-    "trainer": {"methods", "rollout", "samplers", "tasks", "models"},
-    "methods": {"likelihood", "rollout", "samplers", "tasks", "models"},
-    "rollout": {"samplers", "tasks", "models"},
-    "likelihood": set(),
-    "samplers": set(),
-    "tasks": set(),
-    "models": set(),
-}
-# What reads config.yaml; of the rest of the library it uses no more than this.
-READING = {
-    "grid": {"mistakes", "config", "plain", "spec", "data_files", "files"},
-    "mistakes": {"config"},
-    "config": set(),
-}
-BESIDE = {
-    "ratios": ROOMS["methods"] | {"methods"},  # what three methods share
-    "sequences": {"rollout", "samplers", "tasks", "models"},
-    "evaluate": ROOMS["trainer"],
-    "pretrain": ROOMS["trainer"],
-    "validation": ROOMS["trainer"],
-    "exact": {"models"},
-    "exact_training": ROOMS["trainer"],
-    "diagnostics": {"likelihood", "rollout"},
-    "data": {"tasks"},
-    "rewarded": {"tasks"},
-    **{name: {"models"} for name in ("costs", "compute", "memory", "fitting", "budget")},  # they know shapes
-}
-ANALYSIS = [
+# A package may import the packages of earlier entries; those of one entry do not import one another.
+ORDER = [
+    {"common"},
+    {"config"},
+    {"models"},
+    {"scoring"},
+    {"samplers"},
+    {"tasks"},
+    {"rl"},
+    {"methods"},
+    {"planning", "analysis", "evaluation", "training"},
+]
+RANK = {package: rank for rank, packages in enumerate(ORDER) for package in packages}
+TORCH_FREE_STEPS = [
     s for s in STEPS if s.startswith(("render_", "collect_", "show_")) or s in ("check_claims", "compare_methods")
 ]
+TENSOR_LIBRARIES = {"torch", "transformers", "peft", "safetensors", "datasets"}
 
 
-def modules(name, anywhere=True):
-    """What a module imports, as dotted names; only what runs on its own import, unless `anywhere`."""
+def imports(name, anywhere=True):
+    """Return what a module imports, as dotted names; only what its own import runs, unless `anywhere`."""
     tree = ast.parse(FILES[name].read_text(encoding="utf-8"))
     found = set()
     for node in ast.walk(tree) if anywhere else tree.body:
@@ -57,41 +42,44 @@ def modules(name, anywhere=True):
     return found
 
 
-def room(name):
+def package(name):
     """`unmask.samplers.decode` -> `samplers`."""
     return name.split(".")[1] if "." in name else ""
 
 
+def test_every_module_is_in_a_package():
+    flat = {path.name for path in (SRC / "unmask").glob("*.py")}
+    packages = {path.name for path in (SRC / "unmask").iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert flat == {"__init__.py"}
+    assert packages == RANK.keys()
+
+
 @pytest.mark.parametrize("name", [name for name in FILES if name.startswith("unmask.")])
-def test_a_room_uses_only_the_rooms_below_it(name):
-    mine = room(name)
-    used = {room(other) for other in modules(name) if other in FILES} & ROOMS.keys() - {mine}
-    assert used <= ROOMS.get(mine, BESIDE.get(mine, set()))
-
-
-@pytest.mark.parametrize("name", [name for name in FILES if room(name) in READING])
-def test_what_reads_the_configuration_points_one_way(name):
-    mine = room(name)
-    assert {room(other) for other in modules(name) if other in FILES} - {mine} <= READING[mine]
+def test_packages_import_in_order(name):
+    mine = package(name)
+    for other in imports(name) & FILES.keys():
+        assert package(other) == mine or RANK[package(other)] < RANK[mine], other
 
 
 @pytest.mark.parametrize("name", sorted(FILES))
 def test_nothing_imports_a_step(name):
-    assert not modules(name) & set(STEPS)
+    assert not imports(name) & set(STEPS)
 
 
-def test_no_file_needs_itself():
-    graph = {name: {other for other in modules(name) if other in FILES} for name in FILES}
+def test_no_module_imports_itself():
+    graph = {name: {other for other in imports(name) if other in FILES} for name in FILES}
     graphlib.TopologicalSorter(graph).prepare()
 
 
-@pytest.mark.parametrize("step", ["unmask.config.grid.expand", *ANALYSIS])
-def test_the_grid_and_the_analysis_need_no_torch(step):
-    seen, left, outside = set(), {step}, set()
+@pytest.mark.parametrize(
+    "start", [name for name in FILES if package(name) in ("config", "planning", "analysis")] + TORCH_FREE_STEPS
+)
+def test_config_planning_and_analysis_need_no_torch(start):
+    seen, left, outside = set(), {start}, set()
     while left:
         name = left.pop()
         seen.add(name)
-        used = modules(name, anywhere=False)
+        used = imports(name, anywhere=False)
         outside |= {other.partition(".")[0] for other in used if other not in FILES}
         left |= {other for other in used if other in FILES} - seen
-    assert not outside & {"torch", "transformers", "peft", "safetensors", "datasets"}
+    assert not outside & TENSOR_LIBRARIES

@@ -22,12 +22,12 @@ def test_the_code_of_a_run_has_its_own_method_and_task_and_no_others():
     found = code_of("train_policy", "dmpo", "sudoku")
     needed = {
         "train_policy.py",
-        *(f"unmask/{name}.py" for name in ("trainer", "rollout", "methods/dmpo", "tasks/sudoku")),
+        *(f"unmask/{name}.py" for name in ("training/trainer", "rl/rollouts", "methods/dmpo", "tasks/sudoku")),
     }
     assert needed | {"unmask/samplers/decode.py", "unmask/models/policy.py", "unmask/training/optimizer.py"} <= set(
         found
     )
-    for apart in ("figures", "plan", "claims", "methods/diffpo", "tasks/countdown", "mistakes/names", "config/scales"):
+    for apart in ("analysis/figures/accuracy", "planning/status", "methods/diffpo", "tasks/countdown", "config/specs"):
         assert f"unmask/{apart}.py" not in found
     assert "unmask/rl/clipped_ratio.py" in code_of("train_policy", "diffpo", "sudoku")
 

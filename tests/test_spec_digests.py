@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from unmask.config.grid.expand import expand
+from unmask.config.loading import load_config
 
 ROOT = Path(__file__).parents[1]
 BEFORE = yaml.safe_load((ROOT / "tests/data/before_the_move.yaml").read_text(encoding="utf-8"))["spec_digests"]
@@ -16,7 +17,7 @@ BEFORE = yaml.safe_load((ROOT / "tests/data/before_the_move.yaml").read_text(enc
 @pytest.mark.parametrize("choice", BEFORE)
 def test_specs_are_as_before_the_move(choice, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)  # local data files, which `make data` fetches, count by their content
-    raw = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+    raw = load_config()
     scale, fidelity = choice.split()
     grid = expand(copy.deepcopy(raw) | {"scale": scale, "fidelity": fidelity})
     digests = {name: spec.digest for name, spec in grid.specs.items()}

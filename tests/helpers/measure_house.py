@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 # How a noun phrase or a question starts; a docstring of the field starts with a verb.
 OPENING = re.compile(r"(a|an|the|what|whether|where|which|who|whose|when|how|why)\b", re.IGNORECASE)
-SCHEMA = [*sorted((ROOT / "src/unmask/config").rglob("*.py")), *sorted((ROOT / "src/unmask/methods").glob("*.py"))]
+SCHEMA = [*(ROOT / "src/unmask/config/schema").glob("*.py"), *(ROOT / "src/unmask/methods").glob("*.py")]
 WORDS = {
     r"examin(e[sd]?|ing|ations?)": "evaluate, evaluation",
     r"mend(s|ed|ing)?": "fix",

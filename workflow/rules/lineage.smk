@@ -289,7 +289,9 @@ def claims_digest(claims):
 
 
 def report_digest(extent):
-    library = [f"src/unmask/{name}.py" for name in ("report", "run_browser")]
+    library = [
+        f"src/unmask/analysis/html_report/{name}.py" for name in ("page", "runs")
+    ]
     pages = [
         f"workflow/report/{name}"
         for name in ("page.html.j2", "figure.rst", "exact_toy.rst")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -15,12 +16,11 @@ from pyarrow import parquet
 
 from unmask.common.atomic import atomic_write
 from unmask.common.errors import InputError
-from unmask.tasks import Example
 
 DIGEST = b"sha256"  # metadata key of the hash
 
 
-def write_rows(path: Path, rows: list[Example]) -> None:
+def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
     """Write rows to a parquet file atomically."""
     table = pa.Table.from_pandas(pd.DataFrame(rows), preserve_index=False)
     with atomic_write(path) as temporary:

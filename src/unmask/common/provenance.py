@@ -16,8 +16,8 @@ LIBRARY = Path(__file__).parents[1]
 STEP = "train_policy"  # the step that trains a run
 # Modules that a step imports but no result depends on: they report, validate, lock, store or describe.
 APART = {
-    *("files", "lock", "manifest", "provenance", "overwriting", "progress", "preemption", "seal", "config", "spec"),
-    *("grid", "costs", "compute", "models.card", "models.shapes"),
+    *("config", "planning", "models.model_card", "models.shapes", "training.flop_counter", "training.preemption"),
+    *(f"common.{name}" for name in ("atomic", "checksums", "errors", "lock", "manifest", "progress", "provenance")),
 }
 
 
@@ -40,7 +40,7 @@ def _imported(file: Path) -> tuple[Path, ...]:
     names: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "unmask":
-            # `from unmask import trainer` names a module, `from unmask.training.trainer import Trainer` an object: try both.
+            # `from unmask.common import lock` names a module, `from unmask.common.lock import Lock` an object.
             names |= {f"{node.module}.{alias.name}" for alias in node.names} | {str(node.module)}
     parts = {name.removeprefix("unmask").removeprefix(".") for name in names}
     kept = sorted(part for part in parts if part and part not in APART and part.partition(".")[0] not in APART)

@@ -9,13 +9,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from unmask.analysis.figures.style import heading, labels, line_of, means, panels, plt
-from unmask.analysis.figures.training import _curves, _smooth
+from unmask.analysis.figures.style import curves, heading, labels, line_of, means, panels, plt, smooth
 from unmask.common.catalogue import method_name, task_name
 from unmask.common.errors import InputError
-
-End = tuple[float, float, str, str]  # x and y of a line's end, its method and variant
-
 
 BIN = "weight_from_"  # prefix of metrics columns with the share of weights in a bin; its lower edge follows
 
@@ -38,7 +34,7 @@ def importance_ratios(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
     for ax, column, name in zip(
         axes[0], ("variance", "limit"), ("variance of importance weights", "share at the limit"), strict=True
     ):
-        ends = _curves(ax, found[found[column].notna()], column)
+        ends = curves(ax, found[found[column].notna()], column)
         ax.set(title=name, xlabel="gradient updates", ylim=(0, None))
         labels(ax, ends)
     return figure
@@ -59,10 +55,10 @@ def weight_distribution(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
     colours = plt.get_cmap("RdBu_r")(np.linspace(0.05, 0.95, len(bins)))
     for (above, below), ((task, method, variant), rows) in zip(axes.T, runs, strict=True):
         # Means over seeds: a stacked area has no room for bands. The effective sample size below has them.
-        shares = _smooth(rows.groupby("step")[bins].mean())
+        shares = smooth(rows.groupby("step")[bins].mean())
         above.stackplot(shares.index, shares.to_numpy().T, colors=colours, linewidth=0)
         above.set(title=heading(task_name(task), method_name(method, variant)), ylim=(0, 1))
-        ess = _smooth(rows.pivot(index="step", columns="seed", values="effective_sample_size"))
+        ess = smooth(rows.pivot(index="step", columns="seed", values="effective_sample_size"))
         line_of(below, ess.index.to_numpy(), means(ess), method, marker="")
         below.set(xlabel="gradient updates", ylim=(0, 1.02))
     axes[0, 0].set_ylabel("share of the responses")

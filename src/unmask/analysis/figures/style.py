@@ -31,6 +31,7 @@ plt.rcParams.update({
     "axes.titlelocation": "left", "lines.linewidth": 1.8, "figure.dpi": 160, "savefig.bbox": "tight",
     "pdf.fonttype": 42,
 })  # fmt: skip
+End = tuple[float, float, str, str]  # x and y of a line's end, its method and variant
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -120,3 +121,30 @@ def labels(ax: Axes, ends: Iterable[tuple[float, float, str, str]]) -> None:
             fontsize=8.5, annotation_clip=False, arrowprops=leader,
         )  # fmt: skip
         text.set_in_layout(not last)  # the last panel need not shrink for its names: the page grows
+
+
+def smooth(table: pd.DataFrame) -> pd.DataFrame:
+    """Average each column over the last eighth of the updates."""
+    return table.rolling(max(1, len(table) // 8), min_periods=1).mean()
+
+
+def curves(ax: Axes, metrics: pd.DataFrame, column: str, along: str = "step") -> list[End]:
+    """Draw a line per method and variant: the mean over seeds of smoothed runs, at the mean of `along` at each step.
+
+    Return the points to label, all at the right end of the longest line, also for lines that end earlier.
+    """
+    ends: list[End] = []
+    styles: dict[str, int] = {}
+    for (method, variant), runs in metrics.groupby(["method", "variant"], sort=False):
+        values = runs.pivot(index="step", columns="seed", values=column)
+        smoothed = smooth(values)
+        y = means(smoothed)
+        x = runs.groupby("step")[along].mean().to_numpy() if along != "step" else smoothed.index.to_numpy()
+        style = styles[method] = styles.get(method, -1) + 1
+        line_of(ax, x, y, method, marker="", style=style)
+        # A column may end in missing values: the label belongs to the last finite one.
+        shown = np.flatnonzero(np.isfinite(y[:, 0]))
+        if len(shown):
+            ends.append((x[shown[-1]], y[shown[-1], 0], method, variant))
+    last = max((end[0] for end in ends), default=0)
+    return [(last, *end[1:]) for end in ends]

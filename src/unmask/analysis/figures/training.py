@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from unmask.analysis.figures.diagnostics import End
-from unmask.analysis.figures.style import labels, line_of, means, panels
+from unmask.analysis.figures.style import curves, labels, panels
 from unmask.common.catalogue import task_name
 from unmask.common.errors import InputError
 
@@ -34,11 +32,6 @@ def rollout_entropy(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
     return _by_task(metrics, "entropy", "entropy (nats a token)", "gradient updates")
 
 
-def _smooth(table: pd.DataFrame) -> pd.DataFrame:
-    """Average each column over the last eighth of the updates."""
-    return table.rolling(max(1, len(table) // 8), min_periods=1).mean()
-
-
 def _by_task(metrics: pd.DataFrame, column: str, ylabel: str, xlabel: str, along: str = "step") -> Figure:
     # SFT samples nothing, so the NFE of its updates is 0.
     metrics = metrics[metrics["nfe"] > 0] if "nfe" in metrics else metrics
@@ -48,7 +41,7 @@ def _by_task(metrics: pd.DataFrame, column: str, ylabel: str, xlabel: str, along
     tasks = list(metrics["task"].unique())
     figure, axes = panels(1, len(tasks))
     ends = [
-        _curves(ax, metrics[metrics["task"] == task], column, along) for ax, task in zip(axes[0], tasks, strict=True)
+        curves(ax, metrics[metrics["task"] == task], column, along) for ax, task in zip(axes[0], tasks, strict=True)
     ]
 
     # A band may reach beyond any possible reward, so the axis ends a little above the highest mean.
@@ -59,25 +52,3 @@ def _by_task(metrics: pd.DataFrame, column: str, ylabel: str, xlabel: str, along
         labels(ax, some)
     axes[0, 0].set_ylabel(ylabel)
     return figure
-
-
-def _curves(ax: Axes, metrics: pd.DataFrame, column: str, along: str = "step") -> list[End]:
-    """Draw a line per method and variant: the mean over seeds of smoothed runs, at the mean of `along` at each step.
-
-    Return the points to label, all at the right end of the longest line, also for lines that end earlier.
-    """
-    ends: list[End] = []
-    styles: dict[str, int] = {}
-    for (method, variant), runs in metrics.groupby(["method", "variant"], sort=False):
-        values = runs.pivot(index="step", columns="seed", values=column)
-        smooth = _smooth(values)
-        y = means(smooth)
-        x = runs.groupby("step")[along].mean().to_numpy() if along != "step" else smooth.index.to_numpy()
-        style = styles[method] = styles.get(method, -1) + 1
-        line_of(ax, x, y, method, marker="", style=style)
-        # A column may end in missing values: the label belongs to the last finite one.
-        shown = np.flatnonzero(np.isfinite(y[:, 0]))
-        if len(shown):
-            ends.append((x[shown[-1]], y[shown[-1], 0], method, variant))
-    last = max((end[0] for end in ends), default=0)
-    return [(last, *end[1:]) for end in ends]
