@@ -1,4 +1,4 @@
-# make reproduce | test | mutants | test-slurm | rehearse-small | bench | help. Nothing is needed beforehand but Python 3.11 and make.
+# make reproduce | test | docs | mutants | test-slurm | rehearse-small | bench | help. Nothing is needed beforehand but Python 3.11 and make.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -10,7 +10,7 @@ export XDG_CACHE_HOME ?= $(CURDIR)/.cache
 export MPLCONFIGDIR ?= $(CURDIR)/.cache/matplotlib
 endif
 
-.PHONY: help reproduce reproduce-all data pin docs-results fidelity test mutants test-slurm rehearse-small rehearse bench bench-gpu lint format clean
+.PHONY: help reproduce reproduce-all data pin docs docs-results fidelity test mutants test-slurm rehearse-small rehearse bench bench-gpu lint format clean
 .DEFAULT_GOAL := help
 
 help:     ## list the commands
@@ -29,6 +29,11 @@ data: $(READY)   ## fetch d1's test sets and prompts, at one commit of its repos
 
 pin: $(READY)    ## put the hub's newest commit where config.yaml says that a revision is to be pinned
 	python src/pin_revisions.py
+
+docs: $(READY)   ## the documentation as a site in results/docs; a broken link fails
+	pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 mkdocs build
+	@echo "Open $(CURDIR)/results/docs/index.html in a browser."
 
 docs-results: $(READY) ## copy what results/laptop holds to docs/results
 	python src/publish_results.py results/laptop docs/results
