@@ -58,7 +58,7 @@ def test_a_perfect_answer_earns_all_whatever_closes_its_turn(kind, closing, poli
     (judged,) = one.judged([text])
     assert (judged == text) == (closing != "<end_of_turn>")
     assert tasks.total_reward(gsm8k, judged, EXAMPLE) == 4.0
-    grade = tasks.graded(gsm8k, judged, EXAMPLE)
+    grade = tasks.grade_response(gsm8k, judged, EXAMPLE)
     assert (grade.strict, grade.published) == (1.0, 1.0)
 
 

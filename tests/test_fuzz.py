@@ -181,7 +181,7 @@ def use(task, splits, folder):
             assert isinstance(task.messages(example)[0]["content"], str)
             for response in ("", "</reasoning><answer>\\boxed{1+2}</answer>", "<answer>1</answer>" * 2):
                 tasks.total_reward(task, response, example)
-                tasks.graded(task, response, example)
+                tasks.grade_response(task, response, example)
 
 
 @pytest.mark.parametrize("name", RIGHT)

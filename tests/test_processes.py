@@ -83,13 +83,13 @@ def test_validation_answers_are_those_of_one_process(policy, sudoku, monkeypatch
         group_size=2, length=16, block_length=8, sampler={"rule": "random_order"}, temperature=1.0, rows_per_forward=8,
         dropout=False, mask_padding=True, rows_at_once=3,
     )  # fmt: skip
-    graded, said = validation.graded, {1: {}, 2: {}}
+    graded, said = validation.grade_response, {1: {}, 2: {}}
 
     def spy(task, text, example):
         said[distributed.world()][example["question"]] = text
         return graded(task, text, example)
 
-    monkeypatch.setattr(validation, "graded", spy)
+    monkeypatch.setattr(validation, "grade_response", spy)
     for count, answers in said.items():
         for rank in range(count):
             monkeypatch.setattr(distributed, "world", lambda count=count: count)

@@ -3,6 +3,7 @@
 
 PLANS = {
     "plan": GRID.wanted,
+    "plan_everything": GRID.everything,
     **{f"plan_{name}": [name] for name in GRID.experiments},
 }
 

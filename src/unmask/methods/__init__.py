@@ -26,8 +26,8 @@ class Method:
     Rows of a buffer are ordered by prompt: G responses to the first prompt, then G to the next, and so on.
     """
 
-    # Setting -> what it needs to have an effect, an expression of other settings as in USED_IF of config/training.py.
-    # Read from the source without importing it: config.yaml may not set what has no effect (mistakes/unused.py).
+    # Setting -> what it needs to have an effect, an expression of other settings as in USED_IF of schema/training.py.
+    # Read from the source without importing it: config.yaml may not set what has no effect (validation/unused.py).
     used_if: ClassVar[dict[str, str]] = {}
     demonstrations = False  # True if `collect` uses demonstrations, of the task or of a corpus, not rollouts
 

@@ -49,7 +49,7 @@ class Task:
     question_fields: ClassVar[tuple[str, ...]] = ("question",)  # columns that a prompt file may show
     prefill = "<reasoning>"  # start of every response; it is part of the prompt, so the policy does not generate it
     # Settings with a limited effect, so that changing one repeats fewer steps. These three tuples must be literals: the
-    # workflow reads them from the source file without importing it (config/declared.py).
+    # workflow reads them from the source file without importing it (config/schema/introspection.py).
     test_only: ClassVar[tuple[str, ...]] = ()  # only affect the test examples
     training_only: ClassVar[tuple[str, ...]] = ()  # only affect the training and validation examples
     reward_only: ClassVar[tuple[str, ...]] = ()  # only affect the reward

@@ -1,4 +1,4 @@
-"""Figure and table of the exact laboratory: distance of each method from p*, over updates and at the end."""
+"""Figure and table of the exact toy: distance of each method from p*, over updates and at the end."""
 
 from __future__ import annotations
 

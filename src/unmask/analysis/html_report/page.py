@@ -54,7 +54,7 @@ class Part:
 
 
 def parts(root: Path, experiments: list[Experiment], captions: Environment) -> dict[str, list[Part]]:
-    """Return the experiments of each section that has any; the exact laboratory is always among the diagnostics."""
+    """Return the experiments of each section that has any; the exact toy is always among the diagnostics."""
     found: dict[str, list[Part]] = {section: [] for section in SECTIONS}
     for experiment in experiments:
         found[experiment.section].append(part(root, experiment, captions))

@@ -1,7 +1,7 @@
 """Schema of config.yaml: every key, its type and its meaning.
 
 This file has the top level; the other files of the folder have its blocks. Settings of methods and tasks are declared
-once, as fields of the class in their own file, and read from there (declared.py), so adding one needs no change here.
+once, as fields of the class in their own file, and read from there (introspection.py): adding one changes nothing here.
 """
 
 from __future__ import annotations
@@ -18,6 +18,13 @@ from unmask.config.schema.runtime import Runtime
 from unmask.config.schema.samplers import Sampler
 from unmask.config.schema.scales import ExperimentChange, Overrides, Scale
 from unmask.config.schema.types import Name, Section
+
+Layer = tuple[str, dict[str, Any]]  # dotted path of a block in config.yaml, and the settings that it gives
+
+
+def merged(layers: list[Layer]) -> dict[str, Any]:
+    """Return the settings of all layers; later layers override earlier ones."""
+    return {key: value for _, settings in layers for key, value in settings.items()}
 
 
 class Config(Section):
@@ -87,9 +94,24 @@ class Config(Section):
         return "" if self.fidelity == next(iter(self.fidelities)) else self.fidelity
 
     @property
+    def training_layers(self) -> list[Layer]:
+        """Layers of the settings shared by all training runs: general, fidelity, scale."""
+        return [("training", self.training)] + [
+            (f"{place}.training", block.training) for place, block in self._overrides
+        ]
+
+    @property
     def training_at_scale(self) -> dict[str, Any]:
-        """Settings shared by all training runs: general, fidelity, scale; later layers override earlier ones."""
-        return self.training | self.fidelities[self.fidelity].training | self.scales[self.scale].training
+        """Settings shared by all training runs; later layers override earlier ones."""
+        return merged(self.training_layers)
+
+    @property
+    def _overrides(self) -> list[tuple[str, Overrides]]:
+        """The fidelity and the scale in use, in the order in which they override, each with its path."""
+        return [
+            (f"fidelities.{self.fidelity}", self.fidelities[self.fidelity]),
+            (f"scales.{self.scale}", self.scales[self.scale]),
+        ]
 
     def deterministic(self, experiment: str) -> bool:
         """Return True if an evaluation gives the same samples with every seed: greedy tokens, no random order."""
@@ -103,17 +125,38 @@ class Config(Section):
         drawn = any(one["rule"] == "random_order" or one.get("score") == "random" for one in samplers)
         return evaluation.temperature == 0 and not drawn
 
-    def settings(self, method: str, task: str) -> dict[str, Any]:
-        """Return all settings of a method's runs on a task; `training` first, then the method's blocks.
+    def layers_of(self, method: str, task: str) -> list[Layer]:
+        """Return the layers of a method's settings on a task, in the order in which later ones override earlier ones.
 
-        Each is merged in the order general, fidelity, scale; later layers override earlier ones.
+        First `training`, then the method's blocks; each in the order general, fidelity, scale.
         """
         # A block's `by_task` comes directly after it, so a value in a later block overrides an earlier `by_task`.
-        overrides = self.fidelities[self.fidelity], self.scales[self.scale]
-        layers: list[Any] = [self.training_at_scale]
-        for block in (self.methods[method], *(block.methods.get(method, {}) for block in overrides)):
-            layers += [block, block.get("by_task", {}).get(task, {})]
-        return {key: value for layer in layers for key, value in layer.items() if key not in NOT_SETTINGS}
+        found = self.training_layers
+        blocks: list[tuple[str, Any]] = [(f"methods.{method}", self.methods[method])]
+        blocks += [(f"{place}.methods.{method}", block.methods.get(method, {})) for place, block in self._overrides]
+        for place, block in blocks:
+            own = {key: value for key, value in block.items() if key not in NOT_SETTINGS}
+            found += [(place, own), (f"{place}.by_task.{task}", block.get("by_task", {}).get(task, {}))]
+        return found
+
+    def settings(self, method: str, task: str) -> dict[str, Any]:
+        """Return all settings of a method's runs on a task, merged from `layers_of`."""
+        return merged(self.layers_of(method, task))
+
+    def task_layers_of(self, task: str, method: str | None = None) -> list[Layer]:
+        """Return the layers of a task's settings: general, fidelity, scale, then those of `method` in that order."""
+        found: list[Layer] = [(f"tasks.{task}", self.tasks.get(task, {}))]
+        found += [
+            (f"{place}.task_settings.{task}", block.task_settings.get(task, {})) for place, block in self._overrides
+        ]
+        if method is not None:
+            blocks: list[tuple[str, Any]] = [(f"methods.{method}", self.methods.get(method, {}))]
+            blocks += [(f"{place}.methods.{method}", block.methods.get(method, {})) for place, block in self._overrides]
+            found += [
+                (f"{place}.task_settings.{task}", block.get("task_settings", {}).get(task, {}))
+                for place, block in blocks
+            ]
+        return found
 
     def task_settings(self, task: str, method: str | None = None) -> dict[str, Any]:
         """Return all settings of a task: general, fidelity, scale, then those of `method` in the same order.
@@ -121,12 +164,7 @@ class Config(Section):
         Later layers override earlier ones. Prompt files are resolved: none for a terse prompt, and `same` is replaced
         by the training file.
         """
-        fidelity, scale = self.fidelities[self.fidelity], self.scales[self.scale]
-        layers: list[Any] = [self.tasks, fidelity.task_settings, scale.task_settings]
-        if method is not None:
-            blocks: list[Any] = [self.methods, fidelity.methods, scale.methods]
-            layers += [block.get(method, {}).get("task_settings", {}) for block in blocks]
-        found = {key: value for layer in layers for key, value in layer.get(task, {}).items()}
+        found = merged(self.task_layers_of(task, method))
 
         # Resolved here, so that specs and their digests depend only on files that are read.
         if found.get("prompt") == "terse":

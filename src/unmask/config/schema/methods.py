@@ -17,7 +17,7 @@ NOT_SETTINGS = ("algorithm", "start_from", "corpus", "by_task", "task_settings")
 class ByTask(TypedDict, total=False):
     """Method block in a fidelity or scale: overrides of the general block, some of them by task."""
 
-    # A TypedDict with extra keys, not a Block: which settings exist depends on the method (mistakes/layers.py).
+    # A TypedDict with extra keys, not a Section: which settings exist depends on the method (validation/layers.py).
     __pydantic_config__ = ConfigDict(extra="allow", strict=True)  # type: ignore[misc]
     corpus: Name  # a corpus task: one run per seed trains on it, and all tasks share that run
     by_task: dict[Name, dict[str, Any]]

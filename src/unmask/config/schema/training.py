@@ -87,7 +87,7 @@ class Training(Section):
     )
 
 
-# What a setting needs to have an effect, as an expression of other settings (mistakes/unused.py). Other names in it:
+# What a setting needs to have an effect, as an expression of other settings (validation/unused.py). Other names in it:
 # start_from, corpus, rule (of the sampler), and trains_head, true of methods with a `begin` of their own, which decides
 # what is frozen. The file of a method may say otherwise (`used_if`). Settings that a preset of config.yaml changes in a
 # method's block or a grid have no entry: a change elsewhere would make the preset a mistake.

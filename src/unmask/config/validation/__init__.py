@@ -1,7 +1,7 @@
 """Validation of config.yaml: all mistakes found in one pass and reported in one message.
 
 Blocks are checked one by one and independently, so that a broken block hides no mistake in another. Only if each is
-valid are they checked against each other (`check_scale`); merged settings are checked last (grid/contradictions.py).
+valid are they checked against each other (`check_scale`); merged settings are checked last (grid/consistency.py).
 """
 
 from __future__ import annotations

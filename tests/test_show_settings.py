@@ -1,0 +1,57 @@
+"""show_settings.py: every setting with the layer and the line that decide it."""
+
+import subprocess
+import sys
+
+import pytest
+
+from unmask.config.loading import CONFIG, load_config
+from unmask.config.normalize import normalise
+from unmask.config.origins import origins
+from unmask.config.schema import Config
+
+STEP = CONFIG.parent / "src/show_settings.py"
+TEXT = CONFIG.read_text(encoding="utf-8")
+LINES = TEXT.splitlines()
+
+
+def show(*arguments):
+    return subprocess.run([sys.executable, STEP, *arguments], capture_output=True, text=True, check=False)
+
+
+def test_the_learning_rate_of_dmpo_on_countdown_is_set_by_the_laptop():
+    done = show("dmpo/countdown", "--scale", "laptop", "--all")
+    assert (done.returncode, done.stderr) == (0, "")
+    (row,) = [line.split() for line in done.stdout.splitlines() if line.startswith("learning_rate ")]
+    assert row[1:3] == ["0.0002", "scales.laptop.methods.dmpo.by_task.countdown"]
+    number = int(row[3].removeprefix("config.yaml:"))
+    assert "countdown: {learning_rate: 2e-4}" in LINES[number - 1]
+    assert row[4:6] == ["training", "(3e-06),"]  # what it overrides, in order
+
+
+@pytest.mark.parametrize("scale", ["laptop", "llada-8b"])
+@pytest.mark.parametrize("fidelity", ["corrected", "released"])
+def test_every_setting_has_the_line_that_decides_it(scale, fidelity):
+    config = Config.model_validate(normalise(load_config()) | {"scale": scale, "fidelity": fidelity})
+    for method in config.methods:
+        for task in config.scales[scale].tasks:
+            found = origins(config.layers_of(method, task), TEXT)
+            assert {key: one.value for key, one in found.items()} == config.settings(method, task)
+            for key, one in found.items():
+                assert one.line is not None, (method, task, key)
+                assert f"{key}:" in LINES[one.line - 1], (method, task, key, one)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["dmpo/chess"], "dmpo/chess: no task 'chess'; choose one of "),
+        (["grpo/sudoku"], "grpo/sudoku: no method 'grpo'; choose one of base, "),
+        (["dmpo/sudoku", "--scale", "desk"], "scale: unknown 'desk'"),
+    ],
+)
+def test_mistakes_are_one_message(arguments, message):
+    done = show(*arguments)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
