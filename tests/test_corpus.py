@@ -265,7 +265,7 @@ def test_a_corpus_needs_a_model_for_all_tasks_and_no_diagnosis(config):
 
 
 def test_a_task_without_demonstrations_is_found_in_a_dry_run(config, monkeypatch):
-    module = importlib.import_module("unmask.config.grid.consistency")  # the package has a function of this name
+    module = importlib.import_module("unmask.config.grid.consistency")
     monkeypatch.setattr(module, "defines", lambda kind, name, function: name != "countdown")
     config["scales"]["smoke"]["experiment_changes"] = {"methods": {"tasks": ["countdown"]}}
     (line,) = set(lines(config))

@@ -184,7 +184,7 @@ def test_spec_survives_its_file(grid, tmp_path):
 
 def test_a_spec_with_an_unknown_key_is_named(tmp_path):
     (tmp_path / "spec.yaml").write_text("nmae: x\n")
-    with pytest.raises(ValueError, match=r"spec\.yaml: not a Run: .*nmae"):
+    with pytest.raises(ValueError, match=r"spec\.yaml: not a RunSpec: .*nmae"):
         RunSpec.read(tmp_path / "spec.yaml")
 
 

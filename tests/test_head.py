@@ -9,7 +9,7 @@ from unmask.models import fused_logprobs
 @pytest.mark.parametrize("rows_at_once", [1, 3, 100])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_parts_equal_log_softmax(monkeypatch, rows_at_once, dtype):
-    monkeypatch.setattr(fused_logprobs, "rows_at_once", lambda device_type, vocabulary: rows_at_once)
+    monkeypatch.setattr(fused_logprobs, "logit_chunk_rows", lambda device_type, vocabulary: rows_at_once)
     generator = torch.Generator().manual_seed(0)
     hidden, weight = (torch.randn(shape, generator=generator, dtype=dtype) for shape in ((7, 5), (11, 5)))
     target = torch.randint(0, 10, (7,), generator=generator)

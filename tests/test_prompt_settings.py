@@ -107,7 +107,7 @@ def test_a_training_run_follows_both_settings(config, policy, sudoku, tmp_path, 
         seen.append((task.prefill, found[0].shape[1]))
         return found
 
-    monkeypatch.setattr(generation, "posed", posing)
+    monkeypatch.setattr(generation, "encode_prompts", posing)
     (row,) = trained(config, policy, sudoku, tmp_path, prefill=False, max_prompt_length=5)
     assert row["prompts_cut"] == 1.0
     assert seen == [("", 6)]  # one more than is kept shows which prompts are longer

@@ -231,7 +231,7 @@ def test_validation_is_the_accuracy_that_tables_report(config, policy, sudoku, t
     examples = sudoku.splits()["validation"][:3]
     grades = [Grade("1", 1 / 4, 0.0, points=4), Grade("2", 1.0, 1.0, points=8), Grade(None, 0.0, 0.0, points=10)]
     monkeypatch.setattr(validation, "respond", lambda *given, **_: (None, [e["answer"] for e in given[2]]))
-    monkeypatch.setattr(validation, "graded", lambda *given: grades[examples.index(given[2])])
+    monkeypatch.setattr(validation, "grade_response", lambda *given: grades[examples.index(given[2])])
     found = validation.accuracies(policy, sudoku, examples, one._rollout_settings(), one.seeds)
     assert found == {"validation": 9 / 22, "validation_strict": 1 / 3}
     label = dict.fromkeys(RUN, "x")

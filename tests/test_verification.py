@@ -137,7 +137,7 @@ def test_a_folder_that_cannot_be_written_is_checked_all_the_same(model, hashed, 
         raise InputError("read-only")
 
     (model / MEMORY).unlink()
-    monkeypatch.setattr(sealing, "writing", refuse)
+    monkeypatch.setattr(sealing, "atomic_write", refuse)
     for _ in range(2):
         verify_checksums(model, remember=True)
     assert hashed == dict.fromkeys(names(model), 2)
@@ -156,7 +156,7 @@ def test_the_identity_of_a_sealed_folder_reads_nothing_but_its_sums(model, hashe
 def test_one_process_a_node_hashes(model, hashed, monkeypatch):
     monkeypatch.setenv(VERIFY, "full")
     waited = []
-    monkeypatch.setattr(loading.processes, "wait", lambda: waited.append(dict(hashed)))
+    monkeypatch.setattr(loading.distributed, "barrier", lambda: waited.append(dict(hashed)))
     for local_rank in ("1", "0"):
         monkeypatch.setenv("LOCAL_RANK", local_rank)
         loading.check_base(model)

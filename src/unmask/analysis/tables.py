@@ -164,7 +164,7 @@ def _body(group: pd.DataFrame, label: str, protocol: str) -> pd.DataFrame:
 
 
 def with_printed(cells: pd.DataFrame) -> pd.DataFrame:
-    """Add `printed` to the cells of `published.join_published`: the published number with its Δ, or in parentheses.
+    """Add `printed` to the cells of `paper_results.join_published`: the published number with its Δ, or in parentheses.
 
     A number in brackets refers to the reason in the footnotes.
     """

@@ -120,7 +120,7 @@ def verify_checksums(
 
 
 def fingerprint(path: Path) -> str:
-    """Return one hash of a file or folder; for a sealed folder (see `check_seal`), that of SHA256SUMS."""
+    """Return one hash of a file or folder; for a sealed folder (see `verify_checksums`), that of SHA256SUMS."""
     return sha256(path / SUMS if (path / SUMS).is_file() else path)
 
 

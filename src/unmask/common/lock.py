@@ -28,7 +28,7 @@ NAME = "lock"
 
 
 class Lock:
-    """Lock held by this process; call `check` before writing. Created by `held`."""
+    """Lock held by this process; call `check` before writing. Created by `locked`."""
 
     def __init__(self, path: Path, beat: float) -> None:
         # The token tells this lock from one of an earlier process with the same host and pid.

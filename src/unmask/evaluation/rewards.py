@@ -54,7 +54,7 @@ def reward(
 ) -> list[Rewarded]:
     """Compute the rewards of all records, in order, under one of `REWARDS`.
 
-    The other arguments are those of `generations.score`. Raises InputError if a file cannot be read, or if the released
+    The other arguments are those of `score_files.score`. Raises InputError if a file cannot be read, or if the released
     code has no reward for the task.
     """
     found: list[Rewarded] = []

@@ -37,7 +37,7 @@ class LladaForMaskedDiffusion(LlamaPreTrainedModel):
 
     config_class = LladaConfig
     activation_checkpointing = False  # recompute every layer in the backward pass
-    is_loaded_in_4bit = False  # set by nf4.py; PEFT looks for this name
+    is_loaded_in_4bit = False  # set by quantization.py; PEFT looks for this name
 
     def __init__(self, config: LladaConfig) -> None:
         super().__init__(config)

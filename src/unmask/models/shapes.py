@@ -100,8 +100,8 @@ def shape_of(model: ModelSpec, prepared: Path) -> Shape | None:
 
 
 def _read(values: dict[str, Any]) -> Shape:
-    """Read the shape from a config.json of any layout, without the checks of models/layouts.py."""
-    # The same translation as in models/layouts.py, which cannot be imported here because it needs torch.
+    """Read the shape from a config.json of any layout, without the checks of models/checkpoint_formats.py."""
+    # The same translation as in models/checkpoint_formats.py, which cannot be imported here because it needs torch.
     if "d_model" in values:
         values = {ours: values.get(theirs) for ours, theirs in LLADA_KEYS.items()} | {
             "vocab_size": values.get("embedding_size") or values["vocab_size"]

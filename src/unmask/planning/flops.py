@@ -1,7 +1,7 @@
 """Compute that a run needs, estimated from its settings before it starts: forward passes, FLOPs, hours.
 
-Torch-free, for `plan`. The operations are those that `compute.py` counts while a run trains. Data-dependent pass counts
-(early end of text, adaptive thresholds) are upper bounds.
+Torch-free, for `plan`. The operations are those that `flop_counter.py` counts while a run trains. Data-dependent pass
+counts (early end of text, adaptive thresholds) are upper bounds.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def sequence_width(run: RunSpec, prompt: int) -> int:
 def training_flops(shape: Shape, run: RunSpec, prompt: int) -> dict[str, float]:
     """Return the FLOPs of a training run by kind, for prompts of `prompt` tokens.
 
-    `compute.py` counts their sum without `recomputing`, the second forward pass of activation checkpointing.
+    `flop_counter.py` counts their sum without `recomputing`, the second forward pass of activation checkpointing.
     """
     t, passes = Training(**run.training), passes_of(run)
     adapter = t.lora_rank and trained_parameters(shape, t)

@@ -199,7 +199,7 @@ def decoding(
 
 def head(shape: Shape, positions: int, size: int) -> int:
     """Return the bytes of the head on `positions`: logits of one part, hidden states and their gradients."""
-    # A part of the logits exists in the base dtype and twice in fp32 (models/head.py).
+    # A part of the logits exists in the base dtype and twice in fp32 (models/fused_logprobs.py).
     logits = min(GPU_LOGITS, positions * shape.vocabulary)
     return logits * (8 + size) + 3 * positions * shape.hidden * size
 

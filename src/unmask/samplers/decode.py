@@ -2,7 +2,7 @@
 
 A response starts as L mask tokens. Block by block, each denoising step makes one forward pass, draws a token at every
 masked position of the active block and lets a commit rule keep some of them. Sources: LLaDA (arXiv 2502.09992), section
-2.4; caches: Fast-dLLM (arXiv 2505.22618); the rules are in commit.py.
+2.4; caches: Fast-dLLM (arXiv 2505.22618); the rules are in unmasking_rules.py.
 
 The optimisations do not change results: the head is applied only at masked positions and the last layer only to the
 active block; a finished row frees its slot for the next row of the queue, so the rows of a batch may be in different
@@ -61,9 +61,9 @@ def decode(
     further forward passes. Without `blocks`, the response is a single block. `top_p` and `draw_dtype` are as for
     `draw`; recorded log-probabilities and entropies are the policy's own, at temperature 1.
     `cache`: within a block, the keys and values of everything to its left (prefix), or on both sides (dual), are reused
-    from the block's first pass. `guidance` is the w of classifier-free guidance, see draw.py. For an adaptive sampler,
-    `head` chooses the thresholds, with noise of standard deviation `sigma`. `report` is called after each step with the
-    number of tokens decoded so far.
+    from the block's first pass. `guidance` is the w of classifier-free guidance, see token_sampling.py. For an adaptive
+    sampler, `head` chooses the thresholds, with noise of standard deviation `sigma`. `report` is called after each step
+    with the number of tokens decoded so far.
 
     Raises InputError that names the row and position if logits are NaN or infinite, or if a row commits nothing, which
     would loop forever.

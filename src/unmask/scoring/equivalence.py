@@ -1,8 +1,8 @@
 r"""Mathematical equivalence of two LaTeX answers: direct comparison where possible, otherwise math-verify in a sandbox.
 
 Numbers, words, numerals in a base and times of day are compared here, exactly. Everything else is compared symbolically
-in a separate process (worker.py), because that can hang or exhaust the memory. The process starts with the first such
-comparison and ends with this one.
+in a separate process (equivalence_worker.py), because that can hang or exhaust the memory. The process starts with the
+first such comparison and ends with this one.
 """
 
 from __future__ import annotations

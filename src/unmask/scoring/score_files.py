@@ -1,7 +1,7 @@
 """Scoring of generations in files: records -> verdicts -> summary.
 
 A record that cannot be parsed is broken: it gets a verdict with a note and no points, and is never silently dropped.
-records.py reads the files, golds.py the records.
+generation_files.py reads the files, gold_answers.py the records.
 """
 
 from __future__ import annotations

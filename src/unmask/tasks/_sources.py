@@ -1,7 +1,7 @@
 """Sources of examples: the Hugging Face hub at a pinned commit, or a local file.
 
-A source is a block of config.yaml (`train_source` or `test_source` of a task; its keys are in schema/types.py). There is
-no fallback from one source to another: missing data is an error that says how to fix it. Values are not converted:
+A source is a block of config.yaml (`train_source` or `test_source` of a task; its keys are in schema/types.py). There
+is no fallback from one source to another: missing data is an error that says how to fix it. Values are not converted:
 in CSV each is text, because type inference would turn the Sudoku "0140…" into a number.
 """
 

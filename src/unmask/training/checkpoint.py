@@ -130,10 +130,10 @@ def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimizer_state(optimizer: torch.optim.Optimizer, saved: dict[str, Tensor]) -> None:
-    """Load into the optimiser the state that `moments` returned."""
+    """Load into the optimiser the state that `optimizer_state` returned."""
     state: dict[int, dict[str, Tensor]] = {}
-    for flatten, value in saved.items():
-        number, _, name = flatten.partition(".")
+    for key, value in saved.items():
+        number, _, name = key.partition(".")
         state.setdefault(int(number), {})[name] = value
     optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
 
@@ -144,7 +144,7 @@ def flatten(**groups: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def unflatten(tensors: dict[str, Tensor], group: str) -> dict[str, Tensor]:
-    """Return one group from a dictionary that `dotted` built."""
+    """Return one group from a dictionary that `flatten` built."""
     start = f"{group}."
     return {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
 

@@ -12,7 +12,7 @@ from unmask.models.shapes import flops_per_token
 class FlopCounter:
     """Counter of a model's floating-point operations from its creation on.
 
-    An estimate: `costs.flops_a_token` per token. Savings of the last layer at columns that are not requested are
+    An estimate: `shapes.flops_per_token` per token. Savings of the last layer at columns that are not requested are
     ignored.
     """
 
@@ -20,7 +20,7 @@ class FlopCounter:
         """Start from `done`, the operations counted before the run was interrupted."""
         self.flops = done
 
-        # Embedding and output head are excluded; `flops_a_token` takes the weights of the body.
+        # Embedding and output head are excluded; `flops_per_token` takes the weights of the body.
         ends = (model.get_input_embeddings(), model.get_output_embeddings())
         outside = {id(p) for module in ends for p in module.parameters()}
         body = [p for p in model.parameters() if id(p) not in outside]

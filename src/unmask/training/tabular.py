@@ -41,7 +41,7 @@ def sample(model: TabularModel, reward: Tensor, groups: int, group_size: int, ge
     prompt = torch.zeros((rows, 1), dtype=torch.long)
     prompt_mask = torch.ones_like(prompt, dtype=torch.bool)
 
-    # Random order and temperature 1 make p_θ the very distribution that `exact.log_likelihood` enumerates.
+    # Random order and temperature 1 make p_θ the very distribution that `models.tabular.log_likelihood` enumerates.
     settings: dict[str, Any] = {"sampler": {"rule": "random_order"}, "temperature": 1.0, "eot": NO_END}
     made = decode(
         model, prompt, prompt_mask, length=model.length, block_length=model.length, generator=generator, **settings

@@ -3,7 +3,7 @@
     for each buffer:   rollouts = method.collect(…);  fixed = method.prepare(rollouts)
       for each update: fresh = method.refresh(…);  loss = Σ method.losses(part of the buffer);  step
 
-The gradient is accumulated over micro-batches that fit in memory and summed over processes (see processes.py). Neither
+The gradient is accumulated over micro-batches that fit in memory and summed over processes (distributed.py). Neither
 changes the result beyond rounding, except that dropout masks of the adapter depend on the micro-batches.
 """
 

@@ -47,7 +47,7 @@ class Experiment(Section):
     diagnosis: Name | None = Field(default=None, description="a name under `diagnoses`, instead of an evaluation")
     rows: Literal["methods", "samplers"] = Field(default="methods", description="rows of its tables")
     figures: Annotated[list[Name], Distinct] = Field(
-        default=[], description="functions listed in src/unmask/analysis/figures/accuracy.py"
+        default=[], description="functions listed in src/unmask/analysis/figures/__init__.py"
     )
     section: Literal["main", "methods", "ablations", "samplers", "diagnostics"] = Field(
         default="ablations", description="section of the report"

@@ -1,4 +1,4 @@
-"""Types of settings: bounded numbers, names, data sources; and `Block`, the base class of all settings classes.
+"""Types of settings: bounded numbers, names, data sources; and `Section`, the base class of all settings classes.
 
 Methods and tasks annotate their settings with the names in `ANNOTATIONS`. This folder is torch-free, because the
 workflow's controller imports it.

@@ -1,7 +1,7 @@
 """Settings that are set where they can have no effect, such as `merge_start` of a method that starts from none.
 
-What a setting needs is declared once: `USED_IF` in schema/training.py for the settings of all training runs, `used_if` in
-the file of a method. A condition is an expression of other settings. It is evaluated at every combination of task,
+What a setting needs is declared once: `USED_IF` in schema/training.py for settings of all training runs, `used_if` in the
+file of a method. A condition is an expression of other settings. It is evaluated at every combination of task,
 fidelity, scale and grid to which a layer belongs; a setting is refused if none of them uses it.
 
 Only narrow layers of the fidelity and scale in use are checked. `training` is shared by all methods, and the general
