@@ -20,7 +20,6 @@ UNUSED = {  # path: (value, the end of the path in the line, what the line says 
     "methods.diffu_grpo.merge_start": (True, "", "the method has a start_from"),
     "methods.dmpo.reference_mix": (0.5, "", "reference_sync > 0"),
     "methods.dmpo.sampler_learning_rate": (0.1, "", "the method trains the head of a sampler with rule: adaptive"),
-    "fidelities.corrected.methods": ({"dmpo": {"eta": 2.0}}, ".dmpo.eta", ALPHA_0),
     "scales.smoke.methods.dmpo.eta": (2.0, "", ALPHA_0),
     "scales.smoke.methods.dmpo.by_task": ({"countdown": {"eta": 2.0}}, ".countdown.eta", ALPHA_0),
     "scales.smoke.methods.dmpo_sft": ({"wddo_beta": 2.0}, ".wddo_beta", "loss_kind == 'wddo'"),
@@ -79,6 +78,7 @@ USED = {  # path: value; a scale, fidelity, task, grid or temperature uses it, o
     "experiments.main.grid": {"alpha": [0.0, 0.1], "eta": [1.0, 2.0]},
     "samplers.top1.top_p": 0.9,  # diagnoses.surrogates draws
     "training.reference_mix": 0.5,  # shared by all methods
+    "fidelities.corrected.methods": {"dmpo": {"eta": 2.0}},  # a preset
 }
 
 
@@ -91,13 +91,35 @@ PRESETS = {  # changes that make a value of a preset idle: the presets may stay
 }
 
 
+@pytest.mark.parametrize("fidelity", ["corrected", "paper", "released"])
 @pytest.mark.parametrize("path", PRESETS)
-def test_a_change_makes_no_mistake_of_a_preset(config, path):
+def test_a_change_makes_no_mistake_of_a_preset(config, path, fidelity):
     put(config, path, PRESETS[path])
+    config["fidelity"] = fidelity
     config["experiments"] = {"main": config["experiments"]["main"]}
     for scale in config["scales"].values():
         scale["experiment_changes"] = {}
     assert expand(config).runs
+
+
+def test_d1_may_lose_its_start_where_a_preset_merges_it(config):
+    del config["methods"]["d1"]["start_from"]
+    assert expand(config | {"fidelity": "released"}).runs
+
+
+def test_a_setting_that_only_a_broken_scale_uses_is_no_mistake(config):
+    config["scale"] = "laptop"
+    put(config, "methods.dmpo.rollout_dropout", True)  # the laptop has no dropout
+    for name in ("smoke", "one-gpu", "llada-8b"):
+        config["scales"][name]["lenghts"] = [1]
+    grid = expand(config)
+    assert grid.runs
+    assert all("lenghts" in line for line in grid.warnings)
+
+
+@pytest.mark.parametrize("key", ["scales", "fidelities"])
+def test_without_scales_or_fidelities_nothing_is_said_of_effects(config, key):
+    assert not [line for line in lines(config | {key: None}) if "has no effect" in line]
 
 
 @pytest.mark.parametrize("path", USED)

@@ -28,7 +28,8 @@ def check(raw: Any) -> tuple[dict[str, Any], list[str]]:
 
     Returns the configuration without broken other scales, and the mistakes in them. Raises ConfigError for all others.
     """
-    lines = _mistakes(raw)
+    idle = list(unused(raw)) if isinstance(raw, dict) else []
+    lines = list(dict.fromkeys(_mistakes(raw) + idle))
 
     # Drop broken scales that are not in use and check again: what remains must be valid without them.
     scales = block_at(raw, "scales")
@@ -36,7 +37,9 @@ def check(raw: Any) -> tuple[dict[str, Any], list[str]]:
     broken = {name for name in others if any(_is_about(line, name) for line in lines)}
     if broken:
         raw = raw | {"scales": {name: scale for name, scale in scales.items() if name not in broken}}
-        if not _mistakes(raw):
+        # A setting that only a broken scale uses is no mistake, so effects are looked for with all scales.
+        counting = [line for line in idle if not any(_is_about(line, name) for name in broken)]
+        if not _mistakes(raw) and not counting:
             return raw, lines
 
     # With a mistake that counts, report all of them, also those in other scales.
@@ -62,7 +65,6 @@ def _mistakes(raw: Any) -> list[str]:
         lines += problems(optional(block), values, where)
     lines += missing(raw)
     lines += wrong_lengths(raw)
-    lines += unused(raw)
     return list(dict.fromkeys(lines))
 
 

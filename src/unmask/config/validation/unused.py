@@ -1,11 +1,11 @@
 """Settings that are set where they can have no effect, such as `merge_start` of a method that starts from none.
 
-What a setting needs is declared once: `USED_IF` in schema/training.py for settings of all training runs, `used_if` in the
-file of a method. A condition is an expression of other settings. It is evaluated at every combination of task,
+What a setting needs is declared once: `USED_IF` in schema/training.py for settings of all training runs, `used_if` in
+the file of a method. A condition is an expression of other settings. It is evaluated at every combination of task,
 fidelity, scale and grid to which a layer belongs; a setting is refused if none of them uses it.
 
-Only narrow layers of the fidelity and scale in use are checked. `training` is shared by all methods, and the general
-block of a method has to give every setting of its file, so a value without effect there is a default and no mistake.
+Only narrow layers are checked: `training` is shared by all methods, fidelities are presets, and the general block of a
+method has to give every setting of its file, so a value without effect there is a default and no mistake.
 """
 
 from __future__ import annotations
@@ -67,12 +67,12 @@ def unused(raw: dict[str, Any]) -> Iterator[str]:
 
 
 def _layers(raw: dict[str, Any]) -> list[Layer]:
-    """Return the general part, the fidelity and the scale in use; the last two count at all scales and fidelities."""
+    """Return the general part and the scale in use, each with the fidelities and scales at which it counts."""
+    # Fidelities are presets of papers and codes: a change elsewhere must not turn one of their values into a mistake.
     fidelities, scales = list(block_at(raw, "fidelities")), list(block_at(raw, "scales"))
-    fidelity, scale = str(raw.get("fidelity")), str(raw.get("scale"))
+    scale = str(raw.get("scale"))
     return [
         Layer("", raw, fidelities, scales),
-        Layer(f"fidelities.{fidelity}", block_at(raw, "fidelities", fidelity), [fidelity], scales),
         Layer(f"scales.{scale}", block_at(raw, "scales", scale), fidelities, [scale]),
     ]
 
@@ -90,7 +90,7 @@ def _of_method(raw: dict[str, Any], layer: Layer, method: str) -> Iterator[str]:
     # A run that learns a corpus has the corpus as its task, and so the settings of no other.
     corpora = {_corpus(raw, method, *pair) for pair in layer.pairs}
     for task, values in block_at(block, "by_task").items():
-        if None not in corpora and task not in corpora:
+        if corpora and None not in corpora and task not in corpora:
             said = f"{method} learns {' or '.join(sorted(map(str, corpora)))} in place of the tasks"
             yield f"{place}.by_task.{task}: has no effect: {said}; remove it"
         elif isinstance(values, dict):
@@ -105,8 +105,8 @@ def _idle(
     for key in given:
         condition = conditions.get(key, "True")
         if key not in NOT_SETTINGS and not _is_off(key, given[key]):
-            runs = _runs(raw, layer, method, _names(condition), task)
-            if not any(_holds(condition, values) for values in runs):
+            effects = [_holds(condition, values) for values in _runs(raw, layer, method, _names(condition), task)]
+            if effects and not any(effects):
                 yield _line(f"{place}.{key}", condition)
 
 
@@ -147,13 +147,13 @@ def _of_grids(raw: dict[str, Any], experiment: str) -> Iterator[str]:
             continue
         # An axis is for the methods that have the setting: an effect on the runs of one of them is enough.
         conditions = {one: _conditions(raw, one).get(key, "True") for one in owners if _has(raw, one, key)}
-        found = (
+        effects = [
             _holds(condition, values)
             for method, condition in conditions.items()
             for settings in _settings(raw, layer, method)
             for values in _with_grid(raw, settings, grid, _names(condition))
-        )
-        if conditions and not any(found):
+        ]
+        if effects and not any(effects):
             yield _line(f"{place}.{key}", " or ".join(dict.fromkeys(conditions.values())))
 
 
