@@ -236,10 +236,21 @@ def test_only_what_another_attempt_may_change_is_transient(monkeypatch, offline)
         raise ConnectionResetError("reset by peer")
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
-    monkeypatch.setenv("HF_HUB_OFFLINE", offline)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", bool(offline))
     with pytest.raises(ValueError, match=r"cannot be loaded \(reset by peer\)") as caught:
         load_rows(hub("a/b"), "train")
     assert isinstance(caught.value, TransientError) == (not offline)
+
+
+@pytest.mark.parametrize("error", [PermissionError("not yours"), FileNotFoundError("no data files")])
+def test_what_this_machine_refuses_is_final(monkeypatch, error):
+    def snapshot_download(*_, **__):
+        raise error
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    with pytest.raises(ValueError, match="cannot be loaded") as caught:
+        load_rows(hub("a/b"), "train")
+    assert not isinstance(caught.value, TransientError)
 
 
 def test_what_a_cache_lacks_is_said(cache):

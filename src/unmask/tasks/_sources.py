@@ -10,7 +10,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import os
 import random
 import re
 import tempfile
@@ -84,8 +83,13 @@ def hub_files(repository: str, subset: str, split: str, revision: str) -> list[P
     """
     # Imported here because only sources on the hub need these packages.
     from datasets import load_dataset_builder
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
     # Besides the data, only the files that define subsets and splits, and a script that would be run, are needed.
     what, script = f"{repository} at {revision[:7]}", f"{repository.rpartition('/')[2]}.py"
@@ -107,10 +111,11 @@ def hub_files(repository: str, subset: str, split: str, revision: str) -> list[P
             raise ValueError(f"{', '.join(lost)} not there")
         return files
     except (OSError, ValueError) as error:
-        offline = " HF_HUB_OFFLINE is set." if os.environ.get("HF_HUB_OFFLINE") else ""
-        # The hub's answer that there is no such commit is final, and so is offline mode; a connection may come back.
-        final = offline or isinstance(error, ValueError | RepositoryNotFoundError | RevisionNotFoundError)
-        kind = ValueError if final else TransientError
+        offline = " HF_HUB_OFFLINE is set." if constants.HF_HUB_OFFLINE else ""
+        # A lost connection or a busy hub may come back; that there is no such commit, split or file is final.
+        interrupted = isinstance(error, ConnectionError | TimeoutError | HfHubHTTPError | LocalEntryNotFoundError)
+        found_nothing = isinstance(error, RepositoryNotFoundError | RevisionNotFoundError)
+        kind = TransientError if interrupted and not found_nothing and not offline else ValueError
         raise kind(
             f"{what}: cannot be loaded ({str(error).splitlines()[0]}).{offline} Where there is a "
             f"network, run `hf download --repo-type dataset {repository} --revision {revision}`; or give a file with "
