@@ -286,3 +286,21 @@ def test_cases_from_reports_on_other_graders(task):
         if getattr(strict, TASKS[task][0])(response, *gold).correct != record["should_be_right"]:
             wrong.append(record["id"])
     assert wrong == []
+
+
+UNITS_OF_18 = ["18 y/o", "18 y.o.", "18 c", "18 p", "18 d", "18d", "18qt", "18pt", "18hp", "18Hz", "18kb", "18 kg"]
+
+
+@pytest.mark.parametrize("answer", UNITS_OF_18)
+def test_a_unit_is_no_factor(answer):
+    assert strict.gsm8k(f"<answer>{answer}</answer>", 18.0).correct
+
+
+@pytest.mark.parametrize("answer", ["18x", "18 x", "18y", "18k", "18 hundredths", "18 tenths", "18 thousandths"])
+def test_a_factor_changes_the_number(answer):
+    assert not strict.gsm8k(f"<answer>{answer}</answer>", 18.0).correct
+
+
+@pytest.mark.parametrize("before", ["Ans:-", "answer –", "- ", "* -- "])
+def test_a_dash_in_front_of_a_box_is_no_sign(before):
+    assert strict.gsm8k(rf"{before}\boxed{{18}}", 18.0).correct

@@ -126,6 +126,11 @@ def _is_negated(before: str) -> bool:
     text = line[:-1].rstrip()
     if text == line[:-1] and text.endswith((*SIGNS, "—")):
         return False
+    # `Ans:-` is a colon, and an en dash after a word is a dash.
+    if text == line[:-1] and text.endswith(":"):
+        return False
+    if text[-1:].isalpha() and line.endswith("–"):
+        return False
     if text[-1:].isalpha():
         return text != line[:-1] and text[-2:-1].isalpha()
     return not (text[-1:].isdigit() or text.endswith((")", "]", "}", "%")))

@@ -78,9 +78,13 @@ SPELLINGS = {
     "minute": "min minute minutes", "hour": "h hr hrs hour hours", "day": "day days", "week": "week weeks",
     "month": "month months", "year": "yr yrs year years", "liter": "l liter liters litre litres",
     "ml": "ml milliliter milliliters", "mg": "mg milligram milligrams", "mb": "mb megabyte megabytes",
-    "gb": "gb gigabyte gigabytes", "kw": "kw kilowatt kilowatts", "mph": "mph",
+    "gb": "gb gigabyte gigabytes", "kb": "kb kilobyte kilobytes", "tb": "tb terabyte terabytes", "hp": "hp horsepower",
+    "hz": "hz hertz", "quart": "qt quart quarts", "pint": "pt pint pints", "kw": "kw kilowatt kilowatts", "mph": "mph",
     "kmh": "kph kmh", "": "unit units square sq cubic cu per",
 }  # fmt: skip
+ABBREVIATED = {"c", "d", "p"}  # cents, days, pence after a number of GSM8K; elsewhere they are unknowns
+AGE = re.compile(r"\s*y(?:/o|\.\s?o)\b", re.IGNORECASE)
+PARTS_OF_ONE = re.compile(r"\s*(?:ten|hundred|thousand|million)ths?\b", re.IGNORECASE)
 ONE_WORD = {"mile/hour": "mph", "km/hour": "kmh"}
 WORDS_OF_POWERS = {"square": "2", "sq": "2", "cubic": "3", "cu": "3"}
 UNITS = {spelling: unit for unit, spellings in SPELLINGS.items() for spelling in spellings.split()}
@@ -145,7 +149,11 @@ def only_number(text: str) -> Fraction | None:
 
 
 def _is_factor(text: str, end: int) -> bool:
-    """Return True if a number that ends there is multiplied by a letter (`18x`, `18 x`) that is not a unit."""
+    """Return True if a number that ends there is multiplied: by a letter that is no unit (`18x`), or `5 hundredths`."""
+    if PARTS_OF_ONE.match(text, end):
+        return True
+    if AGE.match(text, end):
+        return False
     following = WORD.match(text, end)
     if following is None or ENDING.match(text, following.start(3)):
         return False
@@ -153,7 +161,12 @@ def _is_factor(text: str, end: int) -> bool:
     if len(word) == 1:
         # A capital that touches a number is an unknown (GSM8K's solutions have `6W = 30`), except for litres. Apart it
         # is a unit that the list lacks, as in `18 C`. `18 a day` has an article.
-        return word not in UNITS and word != "L" and not (apart and (word.isupper() or word == "a"))
+        return (
+            word not in UNITS
+            and word not in ABBREVIATED
+            and word != "L"
+            and not (apart and (word.isupper() or word == "a"))
+        )
     return not apart and word.lower() not in UNITS and (len(word) == 2 or bool(MEANINGFUL.fullmatch(word.lower())))
 
 
