@@ -168,7 +168,7 @@ def test_rows_that_cannot_be_learnt_are_refused_before_training(llada, policy, c
     task, method = corpus(ROW), Sft(right_share=1.0)
     examples = task.splits()["train"]
     assert method.usable(llada, task, examples, settings(72)) == examples
-    with pytest.raises(InputError, match=r"'1\+1\?' has a prompt of 15 tokens; set methods.sft.generation_length"):
+    with pytest.raises(InputError, match=r"'1\+1\?' has a prompt of 15 tokens; increase methods.sft.generation_length"):
         method.usable(llada, task, examples, settings(15))
     with pytest.raises(InputError, match="the tokenizer has no token for part of its response"):
         method.usable(policy, task, examples, settings(72))  # a tiny model has no new line

@@ -106,7 +106,7 @@ def test_hostile_answers_are_rewarded_as_quickly(name, second):
             began = time.process_time()
             assert 0 <= max(task.reward(response, example).values()) <= 2
             task.grade(response, example)
-            assert time.process_time() - began < 2.0 * second  # a reward and two verdicts
+            assert time.process_time() - began < 4.0 * second  # a reward and two verdicts
 
 
 PIECES = [

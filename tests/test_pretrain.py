@@ -94,7 +94,7 @@ def test_the_step_finds_each_tasks_examples_by_its_folder(grid, tmp_path):
     assert set(json.loads((tmp_path / "manifest.json").read_text())["quality"]) == set(spec.tasks)
     done = subprocess.run([*command, *map(str, files[1:])], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert f"--data: no {files[0].parent.name}/train.parquet among" in done.stderr
+    assert f"--data: {files[0].parent.name}/train.parquet is not among" in done.stderr
 
 
 def test_bfloat16_is_that_of_products_and_leaves_the_weights_as_they_are(grid):

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from types import CodeType
 from typing import Any
 
-from unmask.config.schema.introspection import declared_names, defines, settings_of, used_if
+from unmask.config.schema.introspection import declared_names, defines, learns_demonstrations, settings_of, used_if
 from unmask.config.schema.methods import NOT_SETTINGS
 from unmask.config.schema.training import USED_IF, Training
 from unmask.config.validation.safe_access import algorithm_of, block_at, given_at, items_at
@@ -88,7 +88,9 @@ def _of_method(raw: dict[str, Any], layer: Layer, method: str) -> Iterator[str]:
     yield from _idle(raw, layer, method, given, place)
 
     # A run that learns a corpus has the corpus as its task, and so the settings of no other.
-    corpora = {_corpus(raw, method, *pair) for pair in layer.pairs}
+    # A corpus of a method that cannot learn one is a mistake of its own.
+    learns = learns_demonstrations(algorithm_of(raw, method))
+    corpora = {_corpus(raw, method, *pair) for pair in layer.pairs} if learns else {None}
     for task, values in block_at(block, "by_task").items():
         if corpora and None not in corpora and task not in corpora:
             said = f"{method} learns {' or '.join(sorted(map(str, corpora)))} in place of the tasks"
