@@ -4,19 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
+from helpers.measure_house import PHRASES
 
 ROOT = Path(__file__).parents[1]
-PHRASES = {
-    r"made here": "trained from scratch",
-    r"whole or absent": "atomic",
-    r"whole or not at all": "atomically",
-    r"(go|goes|went|going) on( where|\b(?! (the|a|an|to|with|its|their)\b))": "resumes, continues",
-    r"(the|a|its|another) way out": "how to fix it",
-    r"stands? (there|next|in (the|a|this))": "is",
-    r"hangs? on": "depends on",
-    r"asks nobody": "is a no-op",
-    r"at this work": "is already running this job",
-}
 FILES = [
     *sorted((ROOT / "src").rglob("*.py")),
     *sorted((ROOT / "docs").glob("*.md")),
