@@ -16,8 +16,9 @@ import time
 
 import checks
 from checkpoints import Size, write_llada_checkpoint
-from data import texts, write_data
 from project import ROOT, Project
+
+from data import texts, write_data
 
 WIDTH, MLP, HEADS, LAYERS = 4096, 12288, 32, 32
 LARGEST, LOADING, SHARDS = 22e9, 1.15, 6

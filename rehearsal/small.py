@@ -18,8 +18,9 @@ from pathlib import Path
 import checks
 import foreign
 from checkpoints import Size, write_dream_checkpoint, write_llada_checkpoint
-from data import texts, write_data
 from project import ROOT, Project
+
+from data import texts, write_data
 
 METHODS = ("sft", "d1", "diffu_grpo", "coupled_grpo", "diffpo", "dmpo")
 TASKS = ("gsm8k", "math500", "countdown", "sudoku")

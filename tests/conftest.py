@@ -129,7 +129,7 @@ def job(config, on_disk):
 @pytest.fixture(scope="session")
 def made(tmp_path_factory):
     """A folder with the results of every step of one run at the smoke scale, and how each step ended (steps.py)."""
-    import steps
+    from helpers import steps
 
     folder = tmp_path_factory.mktemp("made")
     return folder, steps.make(folder)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from facts.effective import TASKS, Place, Settings, effective_settings, load_facts, places
-
 from unmask.common.atomic import atomic_write
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "fidelity.md"

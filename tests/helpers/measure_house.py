@@ -16,11 +16,11 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
 # How a noun phrase or a question starts; a docstring of the field starts with a verb.
 OPENING = re.compile(r"(a|an|the|what|whether|where|which|who|whose|when|how|why)\b", re.IGNORECASE)
+ROOT = Path(__file__).parents[2]
 SCHEMA = [*(ROOT / "src/unmask/config/schema").glob("*.py"), *(ROOT / "src/unmask/methods").glob("*.py")]
-# Single words are in codespell's list; phrases are here, and tests/test_language.py holds all texts against them.
+# Single words are in codespell's list; phrases are here, and tests/unit/test_language.py holds all texts against them.
 WORDS = [line.partition("->")[0] for line in (ROOT / "tests/words.txt").read_text(encoding="utf-8").splitlines()]
 PHRASES = {
     r"made here": "trained from scratch",

@@ -7,10 +7,11 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import cluster
 import pytest
 import yaml
-from workflow_folder import LONG, RUN, Workflow, run_locally
+
+from slurm import cluster
+from slurm.workflow_folder import LONG, RUN, Workflow, run_locally
 
 
 @pytest.fixture(scope="session")

@@ -5,10 +5,11 @@ import json
 import os
 import signal
 
-import cluster
 import pytest
 from safetensors.torch import load_file
-from workflow_folder import ROOT, RUN, Workflow, run_locally, until
+
+from slurm import cluster
+from slurm.workflow_folder import ROOT, RUN, Workflow, run_locally, until
 
 pytestmark = pytest.mark.slurm
 

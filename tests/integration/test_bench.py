@@ -1,0 +1,100 @@
+"""The benchmark runs, and counts what it says it counts."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from helpers.paths import ROOT
+from syncs import HostSyncs
+
+VALUES = torch.arange(6.0)
+MASK = VALUES > 2
+
+
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        (lambda: VALUES.sum().item(), 1),
+        (lambda: float(VALUES.sum()) + int(VALUES[0]) + bool(MASK.any()), 3),
+        (lambda: VALUES.tolist(), 1),
+        (lambda: VALUES[MASK], 1),
+        (lambda: MASK.nonzero(), 1),
+        (lambda: torch.where(MASK), 1),
+        (lambda: VALUES[[1, 2]], 1),
+        (lambda: VALUES.clone().__setitem__([1, 2], 0.0), 1),
+        (lambda: torch.tensor([1, 2]), 1),
+        (lambda: VALUES.clone().__setitem__(MASK, VALUES[:3]), 1),
+        (lambda: VALUES.clone().__setitem__(MASK, 0.0), 0),
+        (lambda: VALUES[torch.arange(2)] + VALUES[:2] + VALUES[3], 0),
+        (lambda: torch.where(MASK, VALUES, 0).masked_fill(MASK, 1).softmax(0), 0),
+    ],
+)
+def test_host_synchronisations_are_counted(call, expected):
+    with HostSyncs() as syncs:
+        call()
+    assert sum(syncs.calls.values()) == expected
+
+
+@pytest.mark.parametrize("only", ["V512 DMPO", "V512 mixed"])
+def test_quick_benchmark_finds_both_sides_equal(tmp_path, only):
+    out = tmp_path / "bench.json"
+    command = [sys.executable, ROOT / "bench/run.py", "--quick", "--repeats", "1", "--only", only, "--out", out]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    printed = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
+    (name, cell), *others = json.loads(out.read_text())["cells"].items()
+    assert not others
+    assert name.startswith(only)
+    assert cell["equal"]
+    assert all(len(seconds) == 1 and seconds[0] > 0 for seconds in cell["seconds"].values())
+    assert f"| {name}" in printed
+
+
+def gpu_bench(*words):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, ROOT / "bench/gpu.py", *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+
+def test_the_gpu_benchmark_runs_tiny_on_the_processor(tmp_path):
+    out = tmp_path / "gpu.json"
+    done = gpu_bench("--smoke", "--repeats", "1", "--out", out)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(out.read_text())
+    assert found["rollouts"].keys() == {"none", "prefix", "dual"}
+    for one in found["rollouts"].values():
+        assert one["tokens_per_second"] > 0
+        assert one["roofline"] > 0
+    for one in found["updates"].values():
+        assert one["utilisation"] > 0
+        assert one["peak_gb"] is None  # of a GPU
+    assert all(f"| cache {cache}" in done.stdout for cache in found["rollouts"])
+
+
+def test_the_gpu_benchmark_refuses_in_one_line_without_a_gpu():
+    done = gpu_bench()
+    assert done.returncode == 1
+    assert done.stderr.startswith("bench/gpu.py: no CUDA device here; ")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("cache", ["none", "prefix", "dual"])
+def test_the_roofline_counts_every_token_that_is_decoded(cache):
+    from gpu_work import FULL, SAMPLER, widths
+    from unmask.planning.flops import decoded_tokens
+
+    sampler = SAMPLER | {"cache": cache, "guidance": 0.0}
+    assert sum(widths(FULL, cache)) == decoded_tokens(sampler, FULL["prompt"], FULL["length"], FULL["block"])
+    assert len(widths(FULL, cache)) == 128
+
+
+def test_an_adapter_is_in_the_weights_of_the_benchmark(grid):
+    from gpu_work import SMOKE, model_body, random_policy
+
+    policy, shape = random_policy(SMOKE["shape"], grid.runs["dmpo/sudoku/default/seed-0"], torch.device("cpu")), SMOKE
+    trained = sum(p.numel() for p in policy.trainable().values())
+    assert model_body(policy) == shape["shape"].body + trained
+    assert policy.model.dtype == torch.bfloat16

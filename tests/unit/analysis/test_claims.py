@@ -1,0 +1,316 @@
+"""Claims: each verdict from planted numbers, and claims.yaml against the runs there are."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from helpers.paths import ROOT
+from unmask.analysis import claim_tables, claims, paper_results
+from unmask.analysis.statistics import over_seeds_and_examples
+from unmask.common.errors import InputError
+from unmask.config.grid.expand import expand
+
+RESOURCE = ROOT / "workflow/resources/claims.yaml"
+
+
+def claim(better="dmpo", worse="base", metric="strict", task="sudoku", **others):
+    if metric in claims.BY_EXAMPLE:
+        others = {"sampler": None if "@" in better else "top1", "length": "mean"} | others
+    return claims.Claim(
+        claim="c", source="s", experiment="main", task=task, better=better, worse=worse, metric=metric, **others
+    )
+
+
+def scored(values, column="strict", **labels):
+    """Rows of a policy, one a seed."""
+    labels = {"task": "sudoku", "variant": "default", "sampler": "top1", "length": 24} | labels
+    return pd.DataFrame([{**labels, "seed": seed, column: value} for seed, value in enumerate(values)])
+
+
+def against(values, base=(0.2, 0.3, 0.4)):
+    return pd.concat([scored(base, method="base"), scored(values, method="dmpo")])
+
+
+@pytest.mark.parametrize(
+    ("values", "verdict"),
+    [
+        ([0.70, 0.81, 0.90], "supported"),
+        ([0.10, 0.21, 0.30], "not supported"),
+        ([0.00, 0.30, 0.90], "inconclusive"),
+    ],
+)
+def test_the_interval_alone_decides(values, verdict):
+    found = claims.check(claim(), against(values))
+    assert (found.verdict, len(found.differences[0])) == (verdict, 3)
+    assert found.effects[0].mean == pytest.approx(sum(values) / 3 - 0.3)
+    assert verdict in claim_tables.markdown([found], "laptop")
+
+
+def test_one_seed_decides_nothing():
+    found = claims.check(claim(), against([0.9], [0.1]))
+    assert found.verdict == "inconclusive"
+    assert "| +80.0 (no interval) |" in claim_tables.markdown([found], "laptop")
+
+
+def test_lower_may_be_better():
+    found = claims.check(claim(direction="lower"), against([0.10, 0.21, 0.30]))
+    assert (found.verdict, round(found.effects[0].mean, 3)) == ("supported", -0.097)
+    assert claims.check(claim(direction="lower"), against([0.70, 0.81, 0.90])).verdict == "not supported"
+
+
+@pytest.mark.parametrize(
+    ("values", "verdict"),
+    [
+        ([0.19, 0.295, 0.39], "supported"),
+        ([0.10, 0.205, 0.30], "not supported"),
+        ([0.16, 0.23, 0.36], "inconclusive"),
+    ],
+)
+def test_no_worse_is_decided_at_the_margin(values, verdict):
+    """Losses of 1, 10 and 5 points, where 5 are allowed."""
+    assert claims.check(claim(margin=0.05), against(values)).verdict == verdict
+
+
+def test_without_numbers_a_claim_is_not_tested():
+    scores = against([0.7, 0.8, 0.9])
+    assert claims.check(claim("d1"), scores).verdict == "not tested"
+    assert claims.check(claim("dmpo/alpha~1.0"), scores).verdict == "not tested"
+    assert claims.check(claim(sampler="top4"), scores).verdict == "not tested"
+    assert claims.check(claim(metric="clamped"), scores, scores).verdict == "not tested"
+    assert claims.check(claim(), None).verdict == "not tested"
+
+
+def test_claims_without_numbers_are_counted_in_one_line():
+    scores = against([0.7, 0.8, 0.9])
+    given = [claim(), claim("d1"), claim(task="gsm8k"), claim(task="gsm8k", metric="published")]
+    found = [claims.check(one, scores) for one in given]
+    found.append(claims.check(claim().model_copy(update={"experiment": "dream"}), None))
+    text = claim_tables.markdown(found, "laptop", ["main"])
+    assert "1 supported, 4 not tested." in text
+    assert [line for line in text.splitlines() if line.startswith("|") and "not tested" in line] == []
+    assert text.endswith(
+        "\n\nNot tested: 1 of experiments without scores here (`dream`); 3 of methods or tasks that an experiment does "
+        "not have here (`main` on Sudoku, `main` on GSM8K).\n"
+    )
+
+
+def test_a_variant_a_sampler_and_a_length_can_be_named():
+    scores = pd.concat(
+        [
+            scored([0.1, 0.1, 0.1], method="base"),
+            scored([0.5, 0.5, 0.5], method="dmpo", variant="alpha~1.0"),
+            scored([0.9, 0.9, 0.9], method="dmpo", variant="alpha~1.0", length=32),
+            scored([0.3, 0.3, 0.3], method="base", length=32),
+        ]
+    )
+    assert claims.check(claim("dmpo/alpha~1.0"), scores).effects[0].mean == pytest.approx(0.5)
+    assert claims.check(claim("dmpo/alpha~1.0", length=32), scores).effects[0].mean == pytest.approx(0.6)
+
+
+def trained(method, rewards, variant="default"):
+    """Four updates a seed."""
+    return pd.DataFrame([
+        {"method": method, "task": "sudoku", "variant": variant, "seed": seed, "step": step, "reward": reward + seed}
+        for seed in range(3) for step, reward in enumerate(rewards, 1)
+    ])  # fmt: skip
+
+
+def test_training_metrics_can_be_tested_in_a_quarter_of_the_updates():
+    metrics = pd.concat([trained("dmpo", [0, 1, 2, 3]), trained("dmpo", [1, 1, 1, 1], "loss_kind~wddo")])
+    early = claim("dmpo/loss_kind~wddo", "dmpo", "reward", quarter=1)
+    late = claim("dmpo/loss_kind~wddo", "dmpo", "reward", quarter=4)
+    assert [claims.check(one, None, metrics).effects[0].mean for one in (early, late)] == [1, -2]
+    assert claims.check(late, None, metrics).verdict == "not supported"
+    assert "quarter 4 of training, reward" in claim_tables.markdown([claims.check(late, None, metrics)], "x")
+
+
+def test_surrogates_are_compared_by_tokens():
+    """Last quarter: steps 6 and 7 with 1 and 3 tokens; (6 · 1 + 7 · 3) / 4 = 6.75, and half of it for two-stage."""
+    rows = pd.DataFrame([
+        {"method": "base", "task": "sudoku", "variant": "default", "seed": seed, "step": step, "surrogate": surrogate,
+         "kl": factor * step, "tokens": 1 + 2 * (step == 7)}
+        for seed in (0, 1, 2) for step in range(8) for surrogate, factor in (("mean_field", 1), ("two_stage", 0.5))
+    ])  # fmt: skip
+    found = claims.check(claim("base@two_stage", "base@mean_field", "kl", direction="lower", quarter=4), rows)
+    assert found.effects[0].mean == pytest.approx(-6.75 / 2)
+    assert found.verdict == "supported"
+
+
+def test_stand_ins_are_called_what_they_are():
+    found = claims.check(claim(task="chain"), against([0.7, 0.8, 0.9]).assign(task="chain"))
+    assert "Chains (in place of GSM8K)" in claim_tables.markdown([found], "laptop")
+
+
+def test_a_wrong_entry_is_named(tmp_path):
+    (tmp_path / "claims.yaml").write_text(yaml.safe_dump([{"claim": "c", "direction": "up"}]), encoding="utf-8")
+    with pytest.raises(InputError, match=r"claim 1\.metric: missing; add it"):
+        claims.read(tmp_path / "claims.yaml")
+
+
+@pytest.mark.parametrize(("scale", "absent"), [("laptop", 23), ("one-gpu", 22), ("llada-8b", 0)])
+def test_every_claim_is_about_runs_that_there_are(config, scale, absent):
+    """The papers' scale has all of them; the others lack tasks, and methods of `main`."""
+    grid, without = expand(config | {"scale": scale}), 0
+    for one in claims.read(RESOURCE):
+        experiment = grid.experiments[one.experiment]
+        runs = [grid.runs[name] for name in experiment.runs]
+        policies = {
+            (run.method, task, run.variant)
+            for run in runs
+            for task in (experiment.transfers[run.name] if run.corpus else [run.task])
+        }
+        asked = [re.split("[@/]", who)[0] for who in (one.better, one.worse)]
+        if any((method, one.task) not in {policy[:2] for policy in policies} for method in asked):
+            without += 1
+            continue
+        for who in (one.better, one.worse):
+            policy, _, part = who.partition("@")
+            method, _, variant = policy.partition("/")
+            assert (method, one.task, variant or "default") in policies, (one.claim, who)
+            if part and one.metric != "kl":
+                assert part in grid.evaluations[experiment.evaluation_stem.removeprefix("samples-")].samplers
+    assert without == absent
+
+
+def test_the_papers_scale_tests_claims_on_all_of_its_tasks(config):
+    tasks = {one.task for one in claims.read(RESOURCE)}
+    assert set(config["scales"]["llada-8b"]["tasks"]) <= tasks
+
+
+def test_claims_about_accuracies_follow_from_the_printed_numbers():
+    """Of claims without variants on `main` and `dream`: the mean over lengths in the table that the claim names."""
+    numbers, checked = paper_results.read(ROOT / "workflow/resources/published_results.yaml"), 0
+    models = {"main": "llada-8b-instruct", "dream": "dream-7b-instruct"}
+    for one in claims.read(RESOURCE):
+        if one.metric != "published" or one.experiment not in models or "against d1" in one.source:
+            continue
+        printed = numbers[(numbers["model"] == models[one.experiment]) & (numbers["task"] == one.task)]
+        paper = re.match(r"\w+, arXiv [\d.]+", one.source)[0]
+        ours, theirs = (
+            printed[(printed["method"] == who) & printed["source"].str.startswith(paper)].set_index("length")["paper"]
+            for who in (one.better, one.worse)
+        )
+        if ours.empty or theirs.empty:
+            assert (one.better, one.task) == ("diffu_grpo", "sudoku"), one  # d1's own row is not in the file
+            continue
+        assert (ours - theirs).dropna().mean() > 0, one
+        checked += 1
+    assert checked > 20
+
+
+def answered(method, right, points=1, **others):
+    """Samples of a policy: `right` is the share of each problem, a row a seed."""
+    labels = {"task": "sudoku", "variant": "default", "sampler": "top1", "length": 24, "method": method} | others
+    return pd.DataFrame([
+        {**labels, "seed": seed, "example": example, "published": share, "points": one, "strict": float(share == 1)}
+        for seed, shares in enumerate(right)
+        for example, (share, one) in enumerate(zip(shares, np.broadcast_to(points, len(shares)), strict=True))
+    ])  # fmt: skip
+
+
+def test_the_luck_of_shared_problems_is_in_the_interval():
+    """Three seeds that all have the same two of eight problems more than their bases: alike, yet hardly evidence."""
+    base, better = [[0.0] * 8] * 3, [[1.0, 1.0, *[0.0] * 6]] * 3
+    found = claims.check(claim(), pd.concat([answered("base", base), answered("dmpo", better)]))
+    assert (found.size, found.verdict) == ("3 × 8", "inconclusive")
+    assert found.effects == (over_seeds_and_examples([np.array(better)]),)
+    assert "| 3 × 8 " in claim_tables.markdown([found], "laptop").replace("  ", " ")
+
+
+def test_cells_are_pooled_over_boards():
+    """Boards of 2 and 6 cells, right 1/2 and 1/3 more: (1 + 2) / 8. Its error is that of d − 3/8, times cells / 4."""
+    points = [2, 6]
+    base, better = answered("base", [[0.5, 0.0]] * 2, points), answered("dmpo", [[1.0, 1 / 3]] * 2, points)
+    (found,) = claims.check(claim(metric="published"), pd.concat([base, better])).effects
+    excess = np.array([(1 / 2 - 3 / 8) * 2 / 4, (1 / 3 - 3 / 8) * 6 / 4])
+    assert found.mean == pytest.approx(3 / 8)
+    assert found.error == pytest.approx(excess.std(ddof=1) / np.sqrt(2))
+
+
+def test_one_step_mode_is_compared_and_lengths_are_averaged():
+    right = {("top1", 24): 0.25, ("top1", 32): 0.75, ("top2", 24): 1.0}
+    samples = pd.concat([
+        answered(method, [[share * (method == "dmpo")] * 4] * 3, sampler=sampler, length=length)
+        for (sampler, length), share in right.items() for method in ("base", "dmpo")
+    ])  # fmt: skip
+    for given, mean in (({}, 0.5), ({"length": 32}, 0.75), ({"sampler": "top2"}, 1.0)):
+        found = claims.check(claim(metric="published", **given), samples)
+        assert found.effects[0].mean == pytest.approx(mean)
+
+
+@pytest.mark.parametrize(
+    ("passes", "right", "verdict"),
+    [
+        ([8.0, 8.1, 8.2], [0.30, 0.41, 0.50], "supported"),
+        ([10.0, 10.5, 9.5], [0.30, 0.41, 0.50], "inconclusive"),  # nothing is lost because nothing is saved
+        ([8.0, 8.1, 8.2], [0.10, 0.21, 0.30], "not supported"),
+        ([12.0, 12.1, 12.2], [0.30, 0.41, 0.50], "not supported"),
+    ],
+)
+def test_a_claim_of_two_parts_needs_both(passes, right, verdict):
+    base = scored([0.3, 0.4, 0.5], method="base").assign(nfe=10.0)
+    scores = pd.concat([base, scored(right, method="dmpo").assign(nfe=passes)])
+    also = [claims.Measure(metric="strict", margin=0.05)]
+    found = claims.check(claim(metric="nfe", direction="lower", also=also), scores)
+    assert (found.verdict, len(found.effects)) == (verdict, 2)
+    text = claim_tables.markdown([found], "laptop")
+    assert "nfe (lower is better) and strict (no worse than by 5.0)" in text
+    assert f"1 {verdict}." in text
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"metric": "strict"}, "strict needs `sampler` and `length`: name one step mode, and a length or `mean`"),
+        ({"metric": "nfe", "sampler": "top1"}, "nfe needs `sampler` and `length`"),
+        ({"metric": "reward", "sampler": "top1"}, "reward has no sampler and no length; remove them"),
+        (
+            {"metric": "strict", "sampler": "top1", "length": "mean", "also": [{"metric": "reward"}]},
+            "metrics of samples and of training cannot be parts of one claim; make two",
+        ),
+    ],
+)
+def test_a_claim_names_its_step_mode_and_length(entry, message, tmp_path):
+    fields = {"claim": "c", "source": "s", "experiment": "main", "task": "sudoku", "better": "dmpo", "worse": "base"}
+    (tmp_path / "claims.yaml").write_text(yaml.safe_dump([fields | entry]), encoding="utf-8")
+    with pytest.raises(InputError, match=re.escape(message)):
+        claims.read(tmp_path / "claims.yaml")
+
+
+def test_verdicts_follow_again_from_the_stored_differences(tmp_path):
+    """Of samples with pooled cells, of a metric without problems, of two parts, and of nothing."""
+    rng = np.random.default_rng(0)
+    samples = pd.concat([
+        answered(method, rng.random((3, 6)) + gain, [2, 6, 4, 4, 5, 3]).assign(nfe=10.0 - 3 * gain)
+        for method, gain in (("base", 0), ("dmpo", 1))
+    ])  # fmt: skip
+    metrics = pd.concat([trained("dmpo", [0, 1]), trained("base", [1, 1])])
+    also = [claims.Measure(metric="nfe", direction="lower")]
+    given = [claim(metric="published"), claim(metric="reward"), claim("d1"), claim(metric="published", also=also)]
+    found = [claims.check(one, samples, metrics) for one in given]
+    claim_tables.differences(found).to_csv(tmp_path / "claims.csv", index=False)
+    again = claim_tables.from_differences(given, pd.read_csv(tmp_path / "claims.csv"))
+    assert claim_tables.markdown(again, "x") == claim_tables.markdown(found, "x")
+    assert {one.verdict for one in again} == {"supported", "not tested", "not supported"}
+
+
+@pytest.mark.parametrize("table", sorted((ROOT / "docs/results").glob("*claims.csv")), ids=lambda path: path.name)
+def test_published_verdicts_follow_from_the_published_differences(table):
+    found = claim_tables.from_differences(claims.read(RESOURCE), pd.read_csv(table))
+    lines = [line for line in claim_tables.markdown(found, "laptop").splitlines() if line.startswith("|")]
+    published_lines = table.with_suffix(".md").read_text(encoding="utf-8").splitlines()
+    assert lines == [line for line in published_lines if line.startswith("|")]
+
+
+def test_two_samplers_of_one_policy_are_compared():
+    scores = pd.concat([
+        scored([0.2, 0.3, 0.4], method="dmpo", sampler="adaptive"),
+        scored([0.6, 0.7, 0.8], method="dmpo", sampler="entropy_01"),
+    ])  # fmt: skip
+    found = claims.check(claim("dmpo@adaptive", "dmpo@entropy_01"), scores)
+    assert (found.effects[0].mean, found.verdict) == (pytest.approx(-0.4), "not supported")
+    text = claim_tables.markdown([found], "laptop")
+    assert "DMPO, adaptive threshold − DMPO, entropy bound 0.1, Sudoku, mean over lengths, strict |" in text

@@ -1,0 +1,138 @@
+"""Samples are the same from any number of processes and after a kill, and finished parts are not made again."""
+
+import os
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+
+from helpers.paths import ROOT
+from unmask.common.errors import InputError
+from unmask.config.grid.expand import expand
+from unmask.evaluation import evaluate
+from unmask.evaluation.shards import ShardStore
+
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+SAMPLERS = ["top2", "random_order", "adaptive", "adaptive_block"]  # two heads: which one is used must not depend on
+SAMPLES = len(SAMPLERS) * 2 * 8  # who makes which part; lengths, examples
+
+
+@pytest.fixture
+def asked(config):
+    """The run and the evaluation: at temperature 1, so everything is drawn, three examples at a time."""
+    config["samplers"]["adaptive_block"] |= {"gamma": 1.0}
+    config["evaluations"]["papers"] |= {"samplers": SAMPLERS, "temperature": 1.0, "rows_per_batch": 3}
+    grid = expand(config)
+    return grid.runs["base/sudoku/default/seed-0"], grid.evaluations["papers"], grid.tests["sudoku"]
+
+
+@pytest.fixture
+def begin(asked, on_disk):
+    """Begins evaluate_policy.py in so many processes; `name` is the folder of its samples."""
+    for spec, name in zip(asked, ("run", "evaluation", "test"), strict=True):
+        spec.write(on_disk / f"{name}.yaml")
+
+    def start(name, count=1):
+        out = on_disk / name / "samples-papers.parquet"
+        launcher = [*TORCHRUN, str(count)] if count > 1 else [sys.executable]
+        command = [
+            *launcher, ROOT / "src" / "evaluate_policy.py", on_disk / "run.yaml", "--evaluation",
+            on_disk / "evaluation.yaml", "--weights", on_disk / "weights", "--data", on_disk / "test.parquet",
+            "--test-spec", on_disk / "test.yaml", "--samples", out,
+        ]  # fmt: skip
+        return out, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    return start
+
+
+def rows(file):
+    """All columns but the seconds; nothing is left beside the file."""
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
+    return pd.read_parquet(file).drop(columns="seconds")
+
+
+def test_processes_and_a_kill_change_no_row(begin, finish):
+    alone, process = begin("alone")
+    finish(process)
+    killed, process = begin("killed")
+    parts = killed.with_suffix(".parts")
+    while len(list(parts.glob("top*.parquet"))) < 3:  # the lock says nothing yet of the samples
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.005)
+    process.kill()
+    process.communicate()
+    left = {path.name for path in parts.glob("[!.]*.parquet")}
+    assert 3 <= len(left) < 24
+    assert not killed.exists()
+    _, process = begin("killed", 2)
+    said = finish(process)
+    assert "base/sudoku/default/seed-0 papers: resumed after " in said  # by the first, of its share
+    assert "damaged" not in said
+    frame = rows(alone)
+    pd.testing.assert_frame_equal(rows(killed), frame)
+    assert len(frame) == SAMPLES
+    assert frame.groupby(["sampler", "length"], sort=False)["example"].apply(list).tolist() == [list(range(8))] * 8
+    assert frame["sampler"].unique().tolist() == SAMPLERS
+    assert frame["completion"].nunique() == SAMPLES  # drawn apart
+
+
+def test_finished_parts_are_kept_and_torn_ones_named_and_made_again(
+    asked, make_policy, sudoku, tmp_path, monkeypatch, capsys
+):
+    made, original = [], evaluate._evaluate_shard
+
+    def counted(*arguments):
+        if len(made) == stop:
+            raise InputError("enough")
+        made.append(arguments[5].name)
+        return original(*arguments)
+
+    def run(kept):
+        found = evaluate.evaluate(make_policy(), sudoku, sudoku.splits()["test"], *asked[:2], kept)
+        return [{key: value for key, value in row.items() if key != "seconds"} for row in found]
+
+    monkeypatch.setattr(evaluate, "_evaluate_shard", counted)
+    stop = None
+    whole = run(ShardStore(tmp_path / "whole", "x"))
+    every = [part.name for part in evaluate.parts(asked[1], 8)]
+    assert made == every
+    assert every[:4] == ["top2-24-000000", "top2-24-000003", "top2-24-000006", "top2-32-000000"]
+    made, stop = [], 5
+    kept = ShardStore(tmp_path / "stopped", "x")
+    with pytest.raises(InputError, match="enough"):
+        run(kept)
+    files = {name: kept.folder / f"{name}.parquet" for name in every}
+    torn, altered, others = every[1:4]
+    files[torn].write_bytes(files[torn].read_bytes()[:-200])
+    content = bytearray(files[altered].read_bytes())
+    content[content.index(b"sudoku")] ^= 1  # still a file that can be read
+    files[altered].write_bytes(content)
+    ShardStore(kept.folder, "y").write(others, [{"a": 1}])
+    capsys.readouterr()
+    made, stop = [], None
+    assert run(kept) == whole
+    assert made == [torn, altered, others, *every[5:]]
+    said = capsys.readouterr()
+    assert [line.split(" (")[0] for line in said.err.splitlines()] == [
+        f"{files[torn]}: damaged",
+        f"{files[altered]}: damaged",
+        f"{files[others]}: written with other settings, data or weights; recomputing",
+    ]
+    assert f"resumed after 6 of {SAMPLES} samples" in said.out
+    files[every[0]].unlink()
+    with pytest.raises(InputError, match=f"{every[0]}.parquet: missing or damaged"):
+        kept.join(every)
+
+
+def test_a_second_evaluation_beside_a_living_one_is_refused(begin, tmp_path):
+    from unmask.common.lock import locked
+
+    folder = tmp_path / "run" / "samples-papers.parts"
+    with locked(folder, beat=0.2):
+        out, process = begin("run")
+        said, _ = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert f"process {os.getpid()} on" in said
+    assert not out.exists()

@@ -1,0 +1,86 @@
+"""Packages import in one order, read from the sources; planning and analysis need no torch."""
+
+import ast
+import graphlib
+
+import pytest
+
+from helpers.paths import ROOT
+
+SRC = ROOT / "src"
+FILES = {".".join(f.relative_to(SRC).with_suffix("").parts).removesuffix(".__init__"): f for f in SRC.rglob("*.py")}
+STEPS = sorted(name for name in FILES if not name.startswith("unmask"))
+
+# A package may import the packages of earlier entries; those of one entry do not import one another.
+ORDER = [
+    {"common"},
+    {"config"},
+    {"models"},
+    {"scoring"},
+    {"samplers"},
+    {"tasks"},
+    {"rl"},
+    {"methods"},
+    {"planning", "analysis", "evaluation", "training"},
+]
+RANK = {package: rank for rank, packages in enumerate(ORDER) for package in packages}
+TORCH_FREE_STEPS = [
+    s for s in STEPS if s.startswith(("render_", "collect_", "show_")) or s in ("check_claims", "compare_methods")
+]
+TENSOR_LIBRARIES = {"torch", "transformers", "peft", "safetensors", "datasets"}
+
+
+def imports(name, anywhere=True):
+    """Return what a module imports, as dotted names; only what its own import runs, unless `anywhere`."""
+    tree = ast.parse(FILES[name].read_text(encoding="utf-8"))
+    found = set()
+    for node in ast.walk(tree) if anywhere else tree.body:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {one if one in FILES else node.module for one in inner}
+    return found
+
+
+def package(name):
+    """`unmask.samplers.decode` -> `samplers`."""
+    return name.split(".")[1] if "." in name else ""
+
+
+def test_every_module_is_in_a_package():
+    flat = {path.name for path in (SRC / "unmask").glob("*.py")}
+    packages = {path.name for path in (SRC / "unmask").iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert flat == {"__init__.py"}
+    assert packages == RANK.keys()
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name.startswith("unmask.")])
+def test_packages_import_in_order(name):
+    mine = package(name)
+    for other in imports(name) & FILES.keys():
+        assert package(other) == mine or RANK[package(other)] < RANK[mine], other
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_nothing_imports_a_step(name):
+    assert not imports(name) & set(STEPS)
+
+
+def test_no_module_imports_itself():
+    graph = {name: {other for other in imports(name) if other in FILES} for name in FILES}
+    graphlib.TopologicalSorter(graph).prepare()
+
+
+@pytest.mark.parametrize(
+    "start", [name for name in FILES if package(name) in ("config", "planning", "analysis")] + TORCH_FREE_STEPS
+)
+def test_config_planning_and_analysis_need_no_torch(start):
+    seen, left, outside = set(), {start}, set()
+    while left:
+        name = left.pop()
+        seen.add(name)
+        used = imports(name, anywhere=False)
+        outside |= {other.partition(".")[0] for other in used if other not in FILES}
+        left |= {other for other in used if other in FILES} - seen
+    assert not outside & TENSOR_LIBRARIES
