@@ -13,6 +13,7 @@ from helpers.paths import ROOT
 
 # A fenced block with the paragraph before it, which names the file that it belongs to.
 BLOCK = re.compile(r"([^\n]+)\n\n```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PAGES = ("add_a_method.md", "add_a_task.md")
 READERS_OF_CONFIG = (
     "unit/config/test_grid.py",
     "unit/config/test_validation.py",
@@ -100,9 +101,9 @@ def test_the_base_model_of_the_new_task_passes_its_gate_at_laptop_scale(clone):
     assert 0.2 < found["quality"]["ascending"] < 0.5  # well inside the gate
 
 
-@pytest.mark.parametrize("page", ["add_a_method.md", "add_a_task.md"])
-def test_what_a_page_adds_leaves_the_other_tests_of_the_configuration_green(clone, page):
-    follow(page, clone)
+def test_what_the_pages_add_leaves_the_other_tests_of_the_configuration_green(clone):
+    for page in PAGES:
+        follow(page, clone)
     for name in ("tests", "docs"):
         shutil.copytree(ROOT / name, clone / name, dirs_exist_ok=True)
     names = [f"tests/{name}" for name in READERS_OF_CONFIG]
@@ -111,9 +112,9 @@ def test_what_a_page_adds_leaves_the_other_tests_of_the_configuration_green(clon
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("page", ["add_a_method.md", "add_a_task.md"])
-def test_the_code_of_a_page_is_clean(clone, page):
-    follow(page, clone)
+def test_the_code_of_the_pages_is_clean(clone):
+    for page in PAGES:
+        follow(page, clone)
     written = [str(clone / name) for name in ("src", "tests")]
     for command in (["ruff", "check"], ["ruff", "format", "--check"]):
         done = subprocess.run([*command, *written], cwd=clone, capture_output=True, text=True, check=False)
