@@ -55,6 +55,7 @@ def main() -> None:
         rows_per_forward=spec.rows_per_forward,
         dropout=False,
         mask_padding=spec.mask_padding,
+        rewarded=False,  # gaps need no reward, and the spec of test data has no reward settings
     )
     task = tasks.load_for_test(run.task, DataSpec.read(args.test_spec))
     examples = read_examples(args.data)[: spec.examples]

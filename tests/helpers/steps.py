@@ -32,6 +32,7 @@ NAMES = (
     "prepare_model",
     "train_policy",
     "evaluate_policy",
+    "diagnose_policy",
     "collect_scores",
     "render_table",
     "render_figure",
@@ -57,6 +58,7 @@ def _write_specs(config, folder):
     grid.datasets["sudoku"].write(folder / "data.yaml")
     grid.models["smoke/sudoku/seed-0"].write(folder / "model.yaml")
     grid.evaluations["papers"].write(folder / "evaluation.yaml")
+    grid.diagnoses["surrogates"].write(folder / "diagnosis.yaml")
     for place in ("run.yaml", "train_policy/spec.yaml"):  # the second is read with the metrics beside it
         grid.runs[RUN].write(folder / place)
     (folder / "protocol.json").write_text(Protocol.of(grid, "main").to_json(), encoding="utf-8")
@@ -79,6 +81,9 @@ def arguments(name, made, out):
         "evaluate_policy": [*base, "--adapter", run / "adapter", "--data", made / "test.parquet",
                             "--test-spec", made / "test.yaml",
                             "--evaluation", made / "evaluation.yaml", "--samples", out / "samples-papers.parquet"],
+        "diagnose_policy": [*base, "--adapter", run / "adapter", "--data", made / "test.parquet",
+                            "--test-spec", made / "test.yaml", "--diagnosis", made / "diagnosis.yaml",
+                            "--out", out / "diagnosis-surrogates.parquet"],
         "collect_scores": [samples, "--scores", out / "main.csv"],
         "render_table": [scores, "--question", "?", "--published", published,
                          "--protocol", (made / "protocol.json").read_text(encoding="utf-8"),

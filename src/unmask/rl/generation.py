@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import fields, replace
 from typing import Any
 
@@ -20,7 +21,7 @@ from unmask.tasks import Example, Task, grade_response, name_of, total_reward, w
 
 
 def roll_out(policy: Policy, task: Task, examples: list[Example], settings: RolloutSettings, seeds: Seeds) -> Rollouts:
-    """Sample G responses per example from the policy and reward them.
+    """Sample G responses per example from the policy and reward them, unless `rewarded` is false.
 
     Every batch of `rows_at_once` rows has its own random stream, so the result does not depend on the number of
     processes if the share of each is a multiple of `rows_at_once`.
@@ -147,7 +148,8 @@ def _rewarded(
     mine = distributed.local_slice(len(examples))
     pairs = list(zip(policy.judged(policy.texts(made.response[mine])), examples[mine], strict=True))
     device = prompt.device
-    reward = torch.tensor([total_reward(task, *pair) for pair in pairs], dtype=torch.float32, device=device)
+    rewards = [total_reward(task, *pair) if settings.rewarded else math.nan for pair in pairs]
+    reward = torch.tensor(rewards, dtype=torch.float32, device=device)
     correct = torch.tensor([grade_response(task, *pair).strict for pair in pairs], dtype=torch.float32, device=device)
     return Rollouts(
         prompt=prompt,

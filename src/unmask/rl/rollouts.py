@@ -116,6 +116,7 @@ class RolloutSettings:
     prefill: bool = True  # start the response with the task's prefill, as part of the prompt
     max_prompt_length: int = 0  # tokens; longer prompts lose their beginning. 0: no prompt is cut
     sigma: float = 0.0  # noise on the logit of an adaptive sampler's thresholds
+    rewarded: bool = True  # False: rewards are NaN; a task made from test data has no reward settings
     rows_at_once: int | None = None  # rows decoded together, from one random stream; None: all
     name: str = ""  # shown in progress lines
 
