@@ -38,7 +38,7 @@ docs: $(READY)   ## the documentation as a site in results/docs; a broken link f
 docs-results: $(READY) ## copy what results/laptop holds to docs/results
 	python src/publish_results.py results/laptop docs/results
 
-fidelity: $(READY)  ## write the tables of docs/fidelity.md from tests/facts and config.yaml
+fidelity: $(READY)  ## write the tables of docs/method/fidelity.md from tests/facts and config.yaml
 	PYTHONPATH=src:tests python -m facts.render
 
 test: $(READY)   ## the tests

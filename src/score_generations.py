@@ -6,7 +6,7 @@
 
 Prints one JSON object for all files and, with --by, one more per group. `accuracy` is in per cent; for Sudoku the
 protocol `published` counts blank cells, not boards. With --reward the object has the mean training reward and the means
-of its parts. docs/scoring.md describes the protocols, the rewards and the accepted file formats.
+of its parts. docs/method/scoring.md describes the protocols, the rewards and the accepted file formats.
 """
 
 import argparse

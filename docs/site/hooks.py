@@ -1,4 +1,4 @@
-"""MkDocs hooks: README is the home page, and links to files outside docs/ become plain names after a check."""
+"""MkDocs hooks: README becomes the page Overview, and links to files outside docs/ become plain names after a check."""
 
 from __future__ import annotations
 
@@ -11,28 +11,32 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+README = "overview.md"  # its page; README.md itself would be taken for the index of the folder
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s#]+)(#[^)\s]*)?\)")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add README.md as index.md, with its links relative to docs/."""
+    """Add README.md as a page in docs/, with its links relative to that folder."""
     text = (ROOT / "README.md").read_text(encoding="utf-8").replace("](docs/", "](")
     # README is one level above docs/, so what remains relative starts there.
-    text = LINK.sub(lambda m: m[0] if "://" in m[3] or (ROOT / "docs" / m[3]).exists() else _outside(m, "../"), text)
-    files.append(File.generated(config, "index.md", content=text))
+    text = LINK.sub(lambda m: m[0] if "://" in m[3] or (DOCS / m[3]).exists() else _link(m, f"../{m[3]}"), text)
+    files.append(File.generated(config, README, content=text))
     return files
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Replace links that leave docs/ by their text; MkDocs checks the others. Raises PluginError for a missing file."""
-    folder = (ROOT / "docs" / page.file.src_uri).parent
+    folder = (DOCS / page.file.src_uri).parent
 
     def plain(match: re.Match[str]) -> str:
         target = match[3]
         if "://" in target:
             return match[0]
         place = (folder / target).resolve()
-        if place.is_relative_to(ROOT / "docs"):
+        if place == ROOT / "README.md":
+            return _link(match, target.replace("../README.md", README))
+        if place.is_relative_to(DOCS):
             return match[0]
         if not place.exists():
             raise PluginError(f"{page.file.src_uri}: {target} does not exist; correct the link")
@@ -41,5 +45,5 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     return LINK.sub(plain, markdown)
 
 
-def _outside(match: re.Match[str], prefix: str) -> str:
-    return f"{match[1]}[{match[2]}]({prefix}{match[3]}{match[4] or ''})"
+def _link(match: re.Match[str], target: str) -> str:
+    return f"{match[1]}[{match[2]}]({target}{match[4] or ''})"

@@ -1,4 +1,4 @@
-"""The tables of docs/fidelity.md: what the papers and the released codes have, what is done here, and why.
+"""The tables of docs/method/fidelity.md: what the papers and the released codes have, what is done here, and why.
 
 `make fidelity` writes them between their markers, and a test fails when they are out of date.
 """
@@ -12,7 +12,7 @@ from typing import Any
 from facts.effective import TASKS, Place, Settings, effective_settings, load_facts, places
 from unmask.common.atomic import atomic_write
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "fidelity.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "method" / "fidelity.md"
 MARKERS = "<!-- tables: written by make fidelity -->", "<!-- end of the tables -->"
 SECTIONS = {
     "DMPO": ("dmpo", "dmpo_sft"),

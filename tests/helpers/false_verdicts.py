@@ -1,6 +1,6 @@
 """How often two equal methods are told apart: seeds and test problems drawn anew, from one base model and test set.
 
-python tests/helpers/false_verdicts.py 4000     # the table of docs/statistics.md, with so many repetitions
+python tests/helpers/false_verdicts.py 4000     # the table of docs/method/statistics.md, with so many repetitions
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Measure how readable the sources are: the figures of docs/architecture.md, and per file with --files.
+"""Measure how readable the sources are: the figures of docs/develop/architecture.md, and per file with --files.
 
 python tests/helpers/measure_house.py [--files] [PATH ...]
 

@@ -1,4 +1,4 @@
-"""docs/add_a_method.md and docs/add_a_task.md: what they say to write and run is written and run, at smoke scale."""
+"""docs/develop/add_a_method.md and add_a_task.md: what they say to write and run is written and run, at smoke scale."""
 
 import json
 import re
@@ -53,7 +53,7 @@ def anchored(text, block):
 def follow(page, clone):
     """Write the files and blocks of a page; returns the commands that it gives."""
     commands = []
-    for before, language, text in BLOCK.findall((ROOT / "docs" / page).read_text(encoding="utf-8")):
+    for before, language, text in BLOCK.findall((ROOT / "docs" / "develop" / page).read_text(encoding="utf-8")):
         if language == "python":
             name = re.findall(r"`((?:src|tests)/\S+\.py)`", before)[-1]
             (clone / name).parent.mkdir(parents=True, exist_ok=True)

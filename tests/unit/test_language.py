@@ -9,7 +9,7 @@ from helpers.paths import ROOT
 
 FILES = [
     *sorted((ROOT / "src").rglob("*.py")),
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted(path for path in (ROOT / "docs").rglob("*.md") if path.parent.name != "results"),
     *sorted((ROOT / "workflow").rglob("*.smk")),
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "Snakefile", "config.yaml", "Makefile")),
 ]

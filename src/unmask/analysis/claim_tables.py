@@ -50,8 +50,8 @@ def markdown(findings: list[Finding], scale: str, experiments: Sequence[str] = (
         "The verdict follows from the interval alone: on the claimed side of zero `supported`, on the other "
         "`not supported`, else `inconclusive`; for a claim that nothing is lost, a margin replaces zero. A claim of "
         "several parts is supported only if every part is. Detectable: a true difference this large would be shown in "
-        "about three quarters of repetitions (docs/statistics.md). Intervals are not corrected for the number of "
-        "claims. At laptop scale a verdict is "
+        "about three quarters of repetitions (docs/method/statistics.md). Intervals are not corrected for the number "
+        "of claims. At laptop scale a verdict is "
         "about tiny models on tiny tasks, not about the papers' models.",
         ", ".join(f"{n} {verdict}" for verdict, n in counts.items()) + ".",
     ]

@@ -22,7 +22,8 @@ class Estimate:
     """Mean with the independent parts of its variance, each with the degrees of freedom it was estimated from.
 
     Quantiles are the mean of Student's t, weighted by the parts (Cochran and Cox, Experimental Designs, 1950): of the
-    ways to combine them the one that kept false verdicts at 5 % (docs/statistics.md). The error is NaN without parts.
+    ways to combine them the one that kept false verdicts at 5 % (docs/method/statistics.md). The error is NaN without
+    parts.
     """
 
     mean: float

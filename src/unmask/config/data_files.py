@@ -14,11 +14,13 @@ def source_file(path: str, split: str) -> Path:
     """
     place = Path(path)
     if not place.exists():
-        raise ValueError(f"{place}: not there; correct the path (it starts where snakemake runs) or bring the file")
+        raise ValueError(
+            f"{place}: does not exist; correct the path (relative to the folder where snakemake runs) or add the file"
+        )
     if not place.is_dir():
         return place
     found = [file for file in sorted(place.iterdir()) if file.stem == split and file.suffix in SUFFIXES]
     if len(found) != 1:
         names = ", ".join(f"{split}{suffix}" for suffix in SUFFIXES)
-        raise ValueError(f"{place}: one of {names} should be there, found {len(found)}; add it or name the file itself")
+        raise ValueError(f"{place}: expected one of {names}, found {len(found)}; add it or give the path of a file")
     return found[0]

@@ -23,7 +23,8 @@ def checkpoint_folder(name: str, source: str, settings: dict[str, Any]) -> Path:
     folder = Path(settings["path"])
     if not folder.is_dir():
         raise InputError(
-            f"models.{name}.path: {folder} is not a folder; correct it (relative to the folder where snakemake runs)"
+            f"models.{name}.path: {folder} is not a folder; correct the path (relative to the folder where snakemake "
+            "runs)"
         )
     return folder
 

@@ -1,4 +1,4 @@
-"""Loading of base models from a folder, published checkpoints or our own, without running code from the checkpoint.
+"""Load base models from a folder, published checkpoints or our own, without running code from the checkpoint.
 
 Weights are read from safetensors only. The headers of all files are checked first, so that a wrong or incomplete
 checkpoint is a single error raised before any memory is allocated.
@@ -39,7 +39,7 @@ def load_model(folder: Path, device: torch.device | str, dtype: torch.dtype) -> 
             weights[ours[name]] = _read_weight(file, name, device, dtype)
     model.load_state_dict(weights, assign=True)
     model.config.dtype = dtype
-    model.config.name_or_path = model.name_or_path = str(folder)  # PEFT notes it in an adapter
+    model.config.name_or_path = model.name_or_path = str(folder)  # PEFT stores it in adapter_config.json
     return model.eval()
 
 

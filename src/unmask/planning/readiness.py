@@ -101,7 +101,7 @@ def _of_setting(place: str, key: str, value: Any, task: str) -> list[str]:
         except ValueError as error:
             return [f"{place}.path: {_fetched(value['path']) if value['path'] in FETCHED else error}"]
         if file.suffix not in SUFFIXES:
-            return [f"{place}.path: {file} is not one of {', '.join(SUFFIXES)}; convert it"]
+            return [f"{place}.path: {file} is in none of the formats {', '.join(SUFFIXES)}; convert it"]
     return []
 
 
@@ -171,4 +171,4 @@ def _unpinned(place: str, source: dict[str, Any], page: str) -> str:
 
 def _relative(path: str) -> str:
     """Return the advice for a path that does not exist."""
-    return "correct it" if Path(path).is_absolute() else "correct it (it is relative to where snakemake runs)"
+    return "correct it" if Path(path).is_absolute() else "correct it (relative to the folder where snakemake runs)"

@@ -1,7 +1,7 @@
 """The papers' protocol: extraction and scoring as in the scripts behind the published tables of d1 and DMPO.
 
-Their quirks are reproduced (docs/scoring.md): "1,000" in a box is 1, a Sudoku board may overwrite its givens, `**` is
-accepted as arithmetic. Use these scores only for comparison with published numbers.
+Their quirks are reproduced (docs/method/scoring.md): "1,000" in a box is 1, a Sudoku board may overwrite its givens,
+`**` is accepted as arithmetic. Use these scores only for comparison with published numbers.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Training rewards of the released code, including its quirks: d1 (commit 837888f) and DMPO (commit 96af1a4).
 
 Each function takes the same text as theirs, including the opening tag, and returns the parts of the reward. The two
-repositories differ in one place, the check for a box (`math500`). docs/scoring.md lists the lines. Where they call
-`eval` on a model's output, the expression is parsed here and computed with Python's numbers. Every rule takes linear
-time.
+repositories differ in one place, the check for a box (`math500`). docs/method/scoring.md lists the lines. Where they
+call `eval` on a model's output, the expression is parsed here and computed with Python's numbers. Every rule takes
+linear time.
 """
 
 from __future__ import annotations

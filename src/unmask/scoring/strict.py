@@ -1,7 +1,7 @@
 """The strict protocol: accept what a careful reader would accept, and count an answer as correct or not at all.
 
 The answer is the last box of the last answer tag, or the content of the tag (`extraction.final_answer`). Gold answers
-are those of `published`; docs/scoring.md shows where the two protocols differ and why.
+are those of `published`; docs/method/scoring.md shows where the two protocols differ and why.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from unmask.tasks._sources import Row, cut_off, place_of, preview, read_examples
+from unmask.tasks._sources import Row, hold_out, place_of, preview, read_examples
 
 SHOWN = 10  # maximum of row numbers listed in a message or manifest
 
@@ -64,7 +64,7 @@ def stored_splits(
         kept, dropped = distinct_rows(examples, problem, place_of(train, "train"), map(problem, tested))
         notes += dropped
         try:
-            made["train"], made["validation"] = cut_off(kept, validation, seed)
+            made["train"], made["validation"] = hold_out(kept, validation, seed)
         except ValueError as error:
             # Too few rows are left: the notes say how many were dropped before, and why.
             raise ValueError("; ".join([str(error), *(str(note) for note in dropped if note.rows)])) from error

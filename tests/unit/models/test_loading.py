@@ -107,7 +107,7 @@ def test_a_link_to_another_file_of_that_size_and_time_is_found(model, tmp_path):
 def test_a_bit_that_flips_at_the_same_time_stamp_is_found_by_the_full_check(model, monkeypatch):
     shard = (model / "model-00002-of-00002.safetensors").resolve()
     flip(shard, keep_time=True)
-    verify_checksums(model, remember=True)  # as said in docs/reliability.md
+    verify_checksums(model, remember=True)  # as said in docs/develop/reliability.md
     monkeypatch.setenv(VERIFY, "full")
     with pytest.raises(InputError, match=shard.name):
         verify_checksums(model, remember=True)

@@ -123,9 +123,9 @@ def test_a_local_model_is_looked_at(raw):
     ("key", "value", "said"),
     [
         ("prompt_file", "mine.txt", "mine.txt does not exist"),
-        ("train_source", {"source": "local", "path": "x.txt"}, "x.txt: not there"),
-        ("train_source", {"source": "local", "path": "data/sudoku"}, "data/sudoku: one of train.jsonl"),
-        ("train_source", {"source": "local", "path": "odd.txt"}, "odd.txt is not one of .jsonl"),
+        ("train_source", {"source": "local", "path": "x.txt"}, "x.txt: does not exist"),
+        ("train_source", {"source": "local", "path": "data/sudoku"}, "data/sudoku: expected one of train.jsonl"),
+        ("train_source", {"source": "local", "path": "odd.txt"}, "odd.txt is in none of the formats .jsonl"),
         (
             "train_source",
             {"source": "hub", "repository": "a/b", "subset": "c", "split": "d", "revision": "main"},

@@ -123,7 +123,7 @@ def test_the_solution_is_kept_where_there_is_one(tmp_path):
     file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     source = {"source": "local", "path": str(file)}
     splits = load("math500", MATH500 | {"train_source": source, "test_source": source}).splits
-    with pytest.raises(ValueError, match=r"cannot cut 1 .* from 0.*rows\.jsonl: 4 rows dropped, problems of the test"):
+    with pytest.raises(ValueError, match=r"cannot hold out 1 .* of 0.*rows\.jsonl: 4 rows dropped, problems of the"):
         splits()  # all training problems are test problems here
     other = tmp_path / "test.jsonl"
     other.write_text('{"problem": "q", "answer": "1"}\n', encoding="utf-8")

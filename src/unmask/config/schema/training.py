@@ -51,7 +51,7 @@ class Training(Section):
         description="of the base model's matrices; nf4 is 4 bits with bitsandbytes and needs a CUDA device"
     )
 
-    # Choices in which the papers and their released codes differ (docs/fidelity.md).
+    # Choices in which the papers and their released codes differ (docs/method/fidelity.md).
     rollout_dropout: bool = Field(
         description="keep LoRA dropout on for rollouts and old log-probabilities, as the released codes do; never for "
         "the reference model"
