@@ -27,7 +27,7 @@ reproduce-all: $(READY)   ## every experiment at laptop scale, an hour and a qua
 data: $(READY)   ## fetch d1's test sets and prompts, at one commit of its repository, into data/
 	python src/fetch_data.py
 
-pin: $(READY)    ## put the hub's newest commit where config.yaml says that a revision is to be pinned
+pin: $(READY)    ## put the hub's newest commit where the configuration says that a revision is to be pinned
 	python src/pin_revisions.py
 
 docs: $(READY)   ## the documentation as a site in results/docs; a broken link fails
@@ -38,7 +38,7 @@ docs: $(READY)   ## the documentation as a site in results/docs; a broken link f
 docs-results: $(READY) ## copy what results/laptop holds to docs/results
 	python src/publish_results.py results/laptop docs/results
 
-fidelity: $(READY)  ## write the tables of docs/method/fidelity.md from tests/facts and config.yaml
+fidelity: $(READY)  ## write the tables of docs/method/fidelity.md from tests/facts and the configuration
 	PYTHONPATH=src:tests python -m facts.render
 
 test: $(READY)   ## the tests

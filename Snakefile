@@ -14,7 +14,8 @@ from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
 sys.path.insert(0, f"{workflow.basedir}/src")
-from unmask.config.normalize import syntax_error
+from unmask.common.errors import InputError
+from unmask.config.loading import syntax_error, with_defaults
 
 # Parsed before Snakemake does it, so that a YAML syntax error is reported with its line.
 if (wrong := syntax_error(f"{workflow.basedir}/config.yaml")) is not None:
@@ -24,7 +25,14 @@ if (wrong := syntax_error(f"{workflow.basedir}/config.yaml")) is not None:
 configfile: f"{workflow.basedir}/config.yaml"
 
 
+# What neither config.yaml nor the command line sets comes from workflow/config/.
+try:
+    config.update(with_defaults(config))
+except InputError as broken:
+    raise WorkflowError(str(broken)) from None
+
 from unmask.common.gpu_locks import lend_cards
+from unmask.config.blame import by_file, file_of
 from unmask.config.grid.expand import expand
 from unmask.config.errors import ConfigError
 from unmask.analysis.decoding_protocol import Protocol
@@ -32,14 +40,14 @@ from unmask.analysis.decoding_protocol import Protocol
 # `--config overwrite=true` allows replacing expensive finished runs. It is not a key of config.yaml, hence pop().
 OVERWRITE = str(config.pop("overwrite", False)).lower() == "true"
 
-# Every mistake in config.yaml is found here, before any job starts, also in a dry run.
+# Every mistake in these files is found here, before any job starts, also in a dry run.
 try:
     GRID = expand(config)
 except ConfigError as mistakes:
-    raise WorkflowError(str(mistakes)) from None
+    raise WorkflowError(by_file(mistakes.lines, config)) from None
 
 for line in GRID.warnings if workflow.is_main_process else ():
-    logger.warning(f"config.yaml, in a scale that is not in use: {line}")
+    logger.warning(f"{file_of(line, config)}, in a scale that is not in use: {line}")
 
 SRC = f"{workflow.basedir}/src"
 # Rules use $SRC and shell variables for paths and runtime settings: moving the clone, `--directory` or another runtime

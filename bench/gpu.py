@@ -1,6 +1,6 @@
 """`make bench-gpu`: rollouts and one update of DMPO at the size of LLaDA-8B on a GPU, compared with the roofline.
 
-The weights are random, in bfloat16, with the adapter configured in config.yaml; speed and memory do not depend on their
+The weights are random, in bfloat16, with the adapter configured for LLaDA-8B; speed and memory do not depend on their
 values. Rollouts: 8 responses of 256 tokens to prompts of 200, two tokens per step, never ended early. The roofline of a
 forward pass is the longer of two times: reading the weights once, and its operations, at the bandwidth and speed that
 this GPU reaches in a large copy and a large matrix product. The update: 4 responses with 4 masked copies each, forward,
@@ -19,18 +19,17 @@ from statistics import median
 
 import pandas as pd
 import torch
-import yaml
 from tabulate import tabulate
 
 from gpu_work import CACHES, FULL, SMOKE, Job, random_policy, reached, rollouts, update
 from unmask.common.atomic import atomic_write
 from unmask.common.manifest import device_name
 from unmask.config.grid.expand import expand
+from unmask.config.loading import load_config
 from unmask.config.schema.scales import Hardware
 from unmask.config.specs import RunSpec
 from unmask.planning.memory import Parts, total, training_memory
 
-CONFIG = Path(__file__).parents[1] / "config.yaml"
 RUN = "dmpo/gsm8k/default/seed-0"
 # Held throughout, then needed during an update.
 PARTS = ("weights", "adapter", "reference", "best", "gradients", "moments")
@@ -40,8 +39,7 @@ PHASES = ("gradient", "optimiser step", "scoring", "rollouts")
 
 def configured() -> tuple[RunSpec, Hardware]:
     """Return the run whose settings are measured and the hardware that `plan` assumes, both of the scale llada-8b."""
-    values = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
-    grid = expand(values | {"scale": "llada-8b", "fidelity": "corrected"})
+    grid = expand(load_config() | {"scale": "llada-8b", "fidelity": "corrected"})
     return grid.runs[RUN], grid.cost
 
 

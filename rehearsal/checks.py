@@ -13,6 +13,7 @@ import yaml
 from project import VOCABULARIES, Project
 from safetensors.torch import load_file
 
+from unmask.config.loading import load_config
 from unmask.config.normalize import normalise
 from unmask.config.schema import Config
 from unmask.models.logit_chunks import logit_chunk_rows
@@ -152,7 +153,7 @@ def model_of(process: dict[str, Any]) -> str:
 def answers_end(project: Project) -> list[str]:
     """Check that grades and rewards ignore all text after the first end token, and that for some rows it matters."""
     found, seen = [], 0
-    config = Config.model_validate(normalise(yaml.safe_load((project.folder / "config.yaml").read_text("utf-8"))))
+    config = Config.model_validate(normalise(load_config(project.folder / "config.yaml")))
     for file in sorted(project.path("runs").rglob("samples-*.parquet")):
         for row in pd.read_parquet(file).to_dict("records"):
             task = load(row["task"], config.task_settings(row["task"]))

@@ -12,6 +12,8 @@ from typing import Any
 
 import yaml
 
+from unmask.config.loading import merge, read_settings
+
 ROOT = Path(__file__).resolve().parents[1]
 VOCABULARIES = [126464, 152064]  # of LLaDA and Dream
 
@@ -43,8 +45,7 @@ class Project:
         text = changes.read_text(encoding="utf-8")
         for word, value in {"DATA": self.data, "MODELS": self.models, **values}.items():
             text = text.replace(word, str(value))
-        own = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
-        config = changed(own, yaml.safe_load(text)) | {"scale": "llada-8b"}
+        config = merge(read_settings(ROOT / "config.yaml"), yaml.safe_load(text)) | {"scale": "llada-8b"}
         (self.folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
 
     def start(self, stage: str, *words: str) -> subprocess.Popen[bytes]:
@@ -77,10 +78,3 @@ class Project:
     def logs(self) -> list[Path]:
         """Return all logs, of snakemake and of the steps."""
         return sorted([*self.said.glob("*.log"), *(self.folder / "logs").rglob("*.log")])
-
-
-def changed(values: Any, changes: Any) -> Any:
-    """Merge `changes` into the values, key by key; a block with a source is replaced as a whole."""
-    if not (isinstance(values, dict) and isinstance(changes, dict)) or "source" in changes:
-        return changes
-    return values | {key: changed(values.get(key), change) for key, change in changes.items()}

@@ -1,6 +1,6 @@
 """Fetch test sets and prompts for the papers' scale from d1's repository at one commit; no hub has these test sets.
 
-python src/fetch_data.py                  writes to data/ in the working directory, where config.yaml expects them
+python src/fetch_data.py                  writes to data/ in the working directory, where the configuration expects them
 python src/fetch_data.py --address file:///path/to/d1          from a local clone, without network access
 """
 
@@ -17,7 +17,7 @@ from unmask.tasks._released_prompts import PROMPTS, prompt_place
 
 REPOSITORY = "dllm-reasoning/d1"
 COMMIT = "837888f22c21a5da91a0af2b0d7b19e81d9b47ec"
-# Path in that repository -> path named in config.yaml (scales.llada-8b.task_settings), and SHA-256 of the file.
+# Path in that repository -> path named in workflow/config/scales/llada-8b.yaml, and SHA-256 of the file.
 FILES = {
     "dataset/countdown_cd3_test.jsonl": (
         "data/countdown/test.jsonl",

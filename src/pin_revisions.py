@@ -1,14 +1,19 @@
-"""Pin data set and model revisions: replace unpinned ones in config.yaml by the newest commit on the hub.
+"""Pin data set and model revisions: replace unpinned ones in the configuration by the newest commit on the hub.
 
-python src/pin_revisions.py               needs network access; edits config.yaml in place
+python src/pin_revisions.py               needs network access; edits config.yaml and workflow/config/ in place
 """
 
 import argparse
+import functools
 from pathlib import Path
+from typing import Any
 
 from unmask.common.atomic import atomic_write
 from unmask.common.errors import InputError, run_step
+from unmask.config.loading import merge, read_settings
 from unmask.planning.pins import COMMIT, Loose, loose_revisions, pinned
+
+DEFAULTS = Path("workflow/config")
 
 
 def main() -> None:
@@ -17,22 +22,32 @@ def main() -> None:
     parser.add_argument("config", type=Path, nargs="?", default=Path("config.yaml"))
     args = parser.parse_args()
 
-    # Plain text, not parsed YAML, so that comments and layout of config.yaml survive.
-    try:
-        text = args.config.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{args.config}: cannot be read ({error}); pass the path of the configuration file") from error
+    # A revision in config.yaml may belong to a repository that is named in workflow/config/.
+    files = [*sorted(DEFAULTS.rglob("*.yaml")), args.config]
+    settings = functools.reduce(merge, map(read_settings, files))
 
-    # All lookups come first: a failure leaves the file unchanged instead of half pinned.
-    loose = loose_revisions(text)
+    # All lookups come first: a failure leaves the files unchanged instead of half pinned.
+    texts = {file: pinned_text(file, settings) for file in files}
+    changed = {file: text for file, text in texts.items() if text is not None}
+    if not changed:
+        print(f"{', '.join(map(str, files))}: every revision is a commit already")
+    for file, text in changed.items():
+        with atomic_write(file) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+
+def pinned_text(file: Path, settings: dict[str, Any]) -> str | None:
+    """Return the text of a file with the newest commits in place; None if every revision is a commit already."""
+    # Plain text, not parsed YAML, so that comments and layout survive.
+    text = file.read_text(encoding="utf-8")
+    loose = loose_revisions(text, settings)
     commits = {one.key: newest_commit(one) for one in loose}
     for one in loose:
         print(f"{one.key}: {commits[one.key]}, the newest commit of {one.repository}")
-    if not loose:
-        print(f"{args.config}: every revision is a commit already")
-        return
-    with atomic_write(args.config) as temporary:
-        temporary.write_text(pinned(text, commits), encoding="utf-8")
+    try:
+        return pinned(text, commits, settings) if loose else None
+    except InputError as error:
+        raise InputError(f"{file}: {error}") from error
 
 
 def newest_commit(one: Loose) -> str:

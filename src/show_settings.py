@@ -1,4 +1,4 @@
-"""Print every effective setting of a run, with the layer and the line of config.yaml that set it.
+"""Print every effective setting of a run, with the layer, the file and the line that set it.
 
 python src/show_settings.py dmpo/countdown --scale laptop
 python src/show_settings.py dmpo/countdown --scale llada-8b --fidelity released --all
@@ -8,18 +8,15 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import yaml
 from tabulate import tabulate
 
 from unmask.common.errors import InputError, run_step
+from unmask.config.blame import by_file
 from unmask.config.errors import ConfigError
-from unmask.config.grid.expand import expand
-from unmask.config.grid.pilot import with_pilot
-from unmask.config.loading import CONFIG
-from unmask.config.normalize import normalise
+from unmask.config.grid.expand import checked, grid_of
+from unmask.config.loading import CONFIG, default_files, load_config
 from unmask.config.origins import Origin, origins
 from unmask.config.schema import Config, Layer
-from unmask.config.validation import check
 
 LONGEST = 60  # characters of a value or a place in the table
 
@@ -30,30 +27,30 @@ def main() -> None:
     parser.add_argument("run", help="METHOD/TASK, such as dmpo/countdown")
     parser.add_argument("--scale", help="a name under `scales`; default: that of the file")
     parser.add_argument("--fidelity", help="a name under `fidelities`; default: that of the file")
-    parser.add_argument("--configfile", type=Path, default=CONFIG)
+    parser.add_argument("--configfile", type=Path, default=CONFIG, help="a file in the place of config.yaml")
     parser.add_argument("--all", action="store_true", help="also list the layers whose value was overridden")
     args = parser.parse_args()
 
-    text = args.configfile.read_text(encoding="utf-8")
-    raw = yaml.safe_load(text)
+    raw = load_config(args.configfile)
     chosen = {"scale": args.scale, "fidelity": args.fidelity}
     raw |= {key: value for key, value in chosen.items() if value is not None}
     try:
-        expand(raw)  # reports every mistake of the configuration, so that what is printed is what would run
-        config = Config.model_validate(check(with_pilot(normalise(raw)))[0])
+        config, warnings = checked(raw)
+        grid_of(config, warnings)  # also finds contradictions in merged settings: what is printed is what would run
     except ConfigError as error:
-        raise InputError(str(error)) from error
+        raise InputError(by_file(error.lines, raw)) from error
 
     method, _, task = args.run.partition("/")
     for kind, name, known in (("method", method, config.methods), ("task", task, config.tasks)):
         if name not in known:
             raise InputError(f"{args.run}: no {kind} {name!r}; choose one of {', '.join(known)}")
 
-    found = origins(config.layers_of(method, config.corpus(method) or task), text)
+    files = [*default_files(), args.configfile]
+    found = origins(config.layers_of(method, config.corpus(method) or task), files)
     show(f"{args.run} at scale {config.scale}, fidelity {config.fidelity}", found, args)
-    show(f"task {task}", origins(config.task_layers_of(task, method), text), args)
+    show(f"task {task}", origins(config.task_layers_of(task, method), files), args)
     if "sampler" in found:
-        show(f"sampler {found['sampler'].value} of the rollouts", origins(sampler_layers(config, found), text), args)
+        show(f"sampler {found['sampler'].value} of the rollouts", origins(sampler_layers(config, found), files), args)
 
 
 def sampler_layers(config: Config, found: dict[str, Origin]) -> list[Layer]:
@@ -67,8 +64,7 @@ def show(title: str, found: dict[str, Origin], args: argparse.Namespace) -> None
     """Print one table: setting, value, layer and line, and with --all the overridden layers."""
     rows: list[list[Any]] = []
     for key, one in found.items():
-        line = f"{args.configfile.name}:{one.line}" if one.line else "default"
-        rows.append([key, shortened(one.value), shortened(one.place), line])
+        rows.append([key, shortened(one.value), shortened(one.place), one.line or "default"])
         if args.all:
             rows[-1].append(", ".join(one.overridden))
     heads = ["setting", "value", "set by", "line", *(["overrides"] if args.all else [])]

@@ -10,15 +10,15 @@ ROOT = Path(__file__).parents[1]
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # snakemake of this environment
 
 import pytest
-import yaml
 
 from unmask.config.grid.expand import expand
+from unmask.config.loading import load_config
 
 
 @pytest.fixture
 def config():
     """config.yaml as it is read, at the smoke scale."""
-    values = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+    values = load_config()
     values["scale"] = "smoke"
     return values
 
@@ -67,7 +67,7 @@ def task_settings():
 
 def expand_task_settings(task):
     """Settings of a task at the smoke scale."""
-    values = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+    values = load_config()
     values["scale"] = "smoke"
     grid = expand(values)
     trained = next(run for run in grid.runs.values() if run.task == task and run.trains)

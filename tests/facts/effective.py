@@ -11,12 +11,12 @@ import yaml
 from pydantic import TypeAdapter
 
 from unmask.config.grid.expand import expand
+from unmask.config.loading import load_config
 from unmask.config.normalize import normalise
 from unmask.config.schema import Config
 from unmask.config.schema.samplers import Sampler
 
 FOLDER = Path(__file__).parent
-CONFIG = FOLDER.parents[1] / "config.yaml"
 PRESETS = ("paper", "released", "corrected")
 TASKS = ("gsm8k", "math500", "countdown", "sudoku")
 METHODS = ("dmpo", "dmpo_sft", "diffu_grpo", "d1", "sft", "coupled_grpo", "diffpo")  # others have no code to be true to
@@ -48,7 +48,7 @@ def places(fact: dict[str, Any]) -> list[Place]:
 
 def effective_settings(preset: str) -> dict[Place, Settings]:
     """The settings of every run of a preset at the papers' scale, as the workflow resolves them, and of evaluations."""
-    config = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
+    config = load_config()
     config |= {"scale": "llada-8b", "fidelity": preset}
     config["experiments"] = {"every": config["experiments"]["main"] | {"methods": list(METHODS)}}
     for scale in config["scales"].values():

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 
 import pandas as pd
 import torch
-import yaml
 
 from helpers.paths import ROOT
 from unmask import tasks
 from unmask.analysis.decoding_protocol import Protocol
 from unmask.common.parquet import write_rows
 from unmask.config.grid.expand import expand
+from unmask.config.loading import load_config
 
 RUN = "dmpo/sudoku/default/seed-0"
 # Of manifests: what a clock said, what the checkout is like while the tests run, and the hash of it all.
@@ -42,7 +42,7 @@ NAMES = (
 def make(folder):
     """Every step, run to its end in a folder of its own below `folder`; returns how each ended."""
     torch.set_num_threads(1)
-    config = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+    config = load_config()
     _write_specs(config | {"scale": "smoke"}, folder)
     test = expand(config | {"scale": "smoke"}).tests["sudoku"]
     test.write(folder / "test.yaml")

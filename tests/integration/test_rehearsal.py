@@ -14,7 +14,6 @@ sys.path.insert(0, str(ROOT / "rehearsal"))
 
 import checkpoints
 import checks
-import project
 import vocabulary
 
 import data
@@ -114,14 +113,6 @@ def test_warnings_and_missing_files_are_found(tmp_path):
     (tmp_path / "a.log").write_text("x.py:3: UserWarning: odd\nall is well\n", encoding="utf-8")
     assert len(checks.nothing_warned(folder)) == 1
     assert checks.files_are_there(folder, ["a.log", "report.html"]) == ["missing: results/llada-8b/report.html"]
-
-
-def test_changes_replace_sources_whole_and_other_blocks_key_by_key():
-    values = {"task": {"train_source": {"source": "hub", "revision": "1"}, "train": 9, "test": 8}}
-    changes = {"task": {"train_source": {"source": "local", "path": "x"}, "train": 1}}
-    assert project.changed(values, changes) == {
-        "task": {"train_source": {"source": "local", "path": "x"}, "train": 1, "test": 8}
-    }
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from helpers.paths import ROOT
 from unmask.common.checksums import verify_checksums
 from unmask.common.manifest import read_manifest, signed
 from unmask.config.grid.expand import expand
+from unmask.config.loading import load_config
 
 RUN = "results/smoke/runs/dmpo/sudoku/default/seed-0"
 SOLVED = "1234341221434321"
@@ -112,7 +113,7 @@ def test_a_moved_clone_another_rule_text_and_a_new_method_repeat_nothing(copy, t
 
 
 def configuration(change=None):
-    values = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8")) | {"scale": "smoke"}
+    values = load_config() | {"scale": "smoke"}
     return merged(values, SMALL, change or {})
 
 
@@ -129,7 +130,7 @@ def test_a_learning_rate_repeats_the_runs_that_have_it(finished):
 
 
 def test_the_number_of_test_boards_repeats_evaluations_only():
-    values = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8")) | {"scale": "smoke"}
+    values = load_config() | {"scale": "smoke"}
     before, after = (
         expand(merged(values, {"scales": {"smoke": {"task_settings": {"sudoku": {"test": count}}}}}))
         for count in (8, 9)

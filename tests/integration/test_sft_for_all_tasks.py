@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from helpers.conversations import llada_tokenizer, s1k_rows, write_rows
-from helpers.paths import ROOT
 from helpers.workflow import snakemake
+from unmask.config.loading import load_config
 
 SFT = "results/smoke/runs/sft/s1k/default/seed-0"
 
@@ -110,7 +110,7 @@ def test_the_run_browser_shows_it_once(finished, monkeypatch):
     from unmask.analysis.html_report.runs import rows as browse
     from unmask.config.grid.expand import expand
 
-    config = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8")) | {"scale": "smoke"}
+    config = load_config() | {"scale": "smoke"}
     update_config(config, yaml.safe_load((finished / "mine.yaml").read_text(encoding="utf-8")))
     monkeypatch.chdir(finished)
     grid = expand(config)

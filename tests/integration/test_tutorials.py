@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from helpers.paths import ROOT
+from unmask.config.loading import merge, read_settings
 
 # A fenced block with the paragraph before it, which names the file that it belongs to.
 BLOCK = re.compile(r"([^\n]+)\n\n```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -37,17 +38,10 @@ def clone(tmp_path):
     return tmp_path
 
 
-def merged(old, new):
-    """Blocks added under the keys of the same name."""
-    both = old.keys() & new.keys() if isinstance(old, dict) and isinstance(new, dict) else set()
-    return {**old, **new, **{key: merged(old[key], new[key]) for key in both}} if isinstance(old, dict) else new
-
-
-def anchored(text, block):
-    """A block of YAML that uses the anchors of config.yaml, as values."""
-    lines = block.splitlines(keepends=True)
-    whole = yaml.safe_load(text + "\nadded:\n" + "".join("  " + line for line in lines))
-    return whole["added"]
+def add(config, blocks):
+    """Add blocks to a config.yaml, under the keys of the same name."""
+    settings = merge(read_settings(config), blocks)
+    config.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
 
 
 def follow(page, clone):
@@ -59,11 +53,7 @@ def follow(page, clone):
             (clone / name).parent.mkdir(parents=True, exist_ok=True)
             (clone / name).write_text(text, encoding="utf-8")
         elif language == "yaml":
-            config = (clone / "config.yaml").read_text(encoding="utf-8")
-            whole = merged(yaml.safe_load(config), anchored(config, text))
-            for name in ("smoke-dream", "smoke-shared"):  # the file's anchor gives them what is added to `smoke`
-                whole["models"][name]["pretraining"] = whole["models"]["smoke"]["pretraining"]
-            (clone / "config.yaml").write_text(yaml.safe_dump(whole, sort_keys=False), encoding="utf-8")
+            add(clone / "config.yaml", yaml.safe_load(text))
         else:
             commands += text.splitlines()
     return commands
@@ -75,9 +65,7 @@ def follow(page, clone):
 ])  # fmt: skip
 def test_a_newcomer_gets_from_the_page_to_a_table(clone, page, name, run):
     commands = follow(page, clone)
-    config = yaml.safe_load((clone / "config.yaml").read_text(encoding="utf-8"))
-    config["scales"]["smoke"]["seeds"] = [0]  # one is enough to see that it runs
-    (clone / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    add(clone / "config.yaml", {"scales": {"smoke": {"seeds": [0]}}})  # one is enough to see that it runs
     assert [command.split()[0] for command in commands] == ["pytest", "snakemake", "snakemake"]
     for command in commands:
         words = shlex.split(command.replace("--profile laptop", "--profile workflow/profiles/smoke"))

@@ -141,7 +141,7 @@ def test_the_papers_scale_plans_where_its_files_and_commits_are(tmp_path):
     for name in FETCHED:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("not read by a dry run", encoding="utf-8")
-    text = (ROOT / "config.yaml").read_text(encoding="utf-8")
+    text = (ROOT / "workflow/config/tasks.yaml").read_text(encoding="utf-8")
     text = pinned(text, {one.key: "a" * 40 for one in loose_revisions(text)})
     (tmp_path / "pinned.yaml").write_text(text, encoding="utf-8")
     words = ["--configfile", str(tmp_path / "pinned.yaml"), "--quiet", "host", "--", "all"]

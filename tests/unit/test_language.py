@@ -11,6 +11,7 @@ FILES = [
     *sorted((ROOT / "src").rglob("*.py")),
     *sorted(path for path in (ROOT / "docs").rglob("*.md") if path.parent.name != "results"),
     *sorted((ROOT / "workflow").rglob("*.smk")),
+    *sorted((ROOT / "workflow/config").rglob("*.yaml")),
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "Snakefile", "config.yaml", "Makefile")),
 ]
 

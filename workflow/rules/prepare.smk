@@ -1,4 +1,4 @@
-# REQUIRED INPUTS:  none (config.yaml, through GRID)
+# REQUIRED INPUTS:  none (the configuration, through GRID)
 # OUTPUTS:          results/{scale}/{item}/spec.yaml
 #                   results/{scale}/data/{task}/{train,validation,test}.parquet, manifest.json
 #                   results/{scale}/models/{model}/weights, manifest.json

@@ -8,5 +8,10 @@ class ConfigError(ValueError):
 
     def __init__(self, lines: list[str]) -> None:
         self.lines = list(dict.fromkeys(lines))
-        count = f"{len(self.lines)} mistake{'s' if len(self.lines) > 1 else ''}"
-        super().__init__("\n".join([f"config.yaml has {count}:", *(f"  - {line}" for line in self.lines)]))
+        super().__init__(listed("config.yaml", self.lines))
+
+
+def listed(file: str, lines: list[str]) -> str:
+    """Return the message for the mistakes of a file."""
+    count = f"{len(lines)} mistake{'s' if len(lines) > 1 else ''}"
+    return "\n".join([f"{file} has {count}:", *(f"  - {line}" for line in lines)])

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import yaml
-
 from unmask.config.errors import ConfigError
 from unmask.config.validation.messages import shown
 
@@ -52,23 +50,3 @@ def _names(block: dict[Any, Any], path: tuple[str, ...]) -> list[tuple[Any, str]
     if len({name for _, name in names}) < len(names):
         raise ConfigError([f"{'.'.join(map(shown, path)) or 'config.yaml'}: two keys have the same name; remove one"])
     return names
-
-
-def syntax_error(path: str) -> str | None:
-    """Return the first syntax error of a YAML file, with line and column; None if it is valid or missing."""
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # twenty times as fast, if libyaml is installed
-    try:
-        with open(path, encoding="utf-8") as file:
-            yaml.compose(file, Loader=loader)
-    except FileNotFoundError:
-        return None
-    except UnicodeDecodeError as error:
-        return f"{path}: not UTF-8 text ({error}); save it as UTF-8"
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        place = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "somewhere"
-        context = f" {error.context}" if error.context else ""
-        return f"{path}, {place}: {error.problem}{context}; correct the indentation, brackets or quotes there"
-    except yaml.YAMLError as error:
-        return f"{path}: {error}"
-    return None

@@ -1,12 +1,15 @@
-"""Origin of settings: the layer of config.yaml that decides a value, and its line in the file."""
+"""Origin of settings: the layer of the configuration that decides a value, with its file and line."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
 
+from unmask.config.blame import shown
+from unmask.config.loading import LOADER
 from unmask.config.schema import Layer
 
 
@@ -16,13 +19,13 @@ class Origin:
 
     value: Any
     place: str  # dotted path of the layer that set it
-    line: int | None  # line of config.yaml; None if the file does not give the value
+    line: str  # file and line, as in config.yaml:12; empty if no file gives the value
     overridden: tuple[str, ...]  # earlier layers that set it to another value
 
 
-def origins(layers: list[Layer], text: str) -> dict[str, Origin]:
-    """Return the origin of every setting of the layers, later ones overriding earlier ones; `text` is config.yaml."""
-    root = yaml.compose(text, Loader=yaml.SafeLoader)
+def origins(layers: list[Layer], files: list[Path]) -> dict[str, Origin]:
+    """Return the origin of every setting of the layers; later layers, and later files, override earlier ones."""
+    roots = {shown(file): yaml.compose(file.read_text(encoding="utf-8"), Loader=LOADER) for file in files}
     found: dict[str, Origin] = {}
     for place, settings in layers:
         for key, value in settings.items():
@@ -31,20 +34,28 @@ def origins(layers: list[Layer], text: str) -> dict[str, Origin]:
             lost = () if before is None else before.overridden
             if before is not None and before.value != value:
                 lost = (*lost, f"{before.place} ({before.value})")
-            found[key] = Origin(value, place, _line(root, [*place.split("."), key]), lost)
+            found[key] = Origin(value, place, _line(roots, [*place.split("."), key]), lost)
     return found
 
 
-def _line(node: yaml.Node | None, path: list[str]) -> int | None:
-    """Return the line of the key at a path below a node, counted from 1; None if the path is not in the file."""
-    for i, key in enumerate(path):
-        found = _entry(node, key)
+def _line(roots: dict[str, yaml.Node], path: list[str]) -> str:
+    """Return the last file that has the key at a path, with its line counted from 1; empty if no file has it."""
+    for name, root in reversed(roots.items()):
+        key = _key_at(root, path)
+        if key is not None:
+            return f"{name}:{key.start_mark.line + 1}"
+    return ""
+
+
+def _key_at(node: yaml.Node, path: list[str]) -> yaml.Node | None:
+    """Return the node of the key at a path below a node; None if there is none."""
+    key: yaml.Node | None = None
+    for part in path:
+        found = _entry(node, part)
         if found is None:
             return None
-        name, node = found
-        if i == len(path) - 1:
-            return int(name.start_mark.line) + 1
-    return None
+        key, node = found
+    return key
 
 
 def _entry(node: yaml.Node | None, key: str) -> tuple[yaml.Node, yaml.Node] | None:

@@ -1,4 +1,4 @@
-"""Pinning of Hub revisions in config.yaml: find those that are not commits, and replace them by commits.
+"""Pinning of Hub revisions in the configuration: find those that are not commits, and replace them by commits.
 
 Only the characters of the values are replaced, which preserves comments and layout. Torch-free.
 """
@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from unmask.common.errors import InputError
+from unmask.config.validation.safe_access import block_at
 
 COMMIT = re.compile("[0-9a-f]{40}")
 
@@ -32,8 +33,11 @@ class Loose:
         return f"datasets/{self.repository}" if self.kind == "dataset" else self.repository
 
 
-def loose_revisions(text: str) -> list[Loose]:
-    """Return all unpinned revisions in file order; a block shared by an anchor counts once."""
+def loose_revisions(text: str, settings: dict[str, Any] | None = None) -> list[Loose]:
+    """Return all unpinned revisions in file order; a block shared by an anchor counts once.
+
+    A file may give a revision only: the other keys of its block are looked up in `settings`, the whole configuration.
+    """
     # The node graph, unlike the loaded values, has positions in the text. Keyed by position: an alias leads to the same
     # node as its anchor.
     found: dict[int, Loose] = {}
@@ -45,19 +49,20 @@ def loose_revisions(text: str) -> list[Loose]:
         values = {key.value: value for key, value in node.value if isinstance(key, yaml.ScalarNode)}
         left += [(f"{place}.{key}".removeprefix("."), value) for key, value in values.items()]
         texts = {key: value for key, value in values.items() if isinstance(value, yaml.ScalarNode)}
-        hub = {"source", "revision", "repository"} <= texts.keys() and texts["source"].value == "hub"
-        if hub and not COMMIT.fullmatch(texts["revision"].value):
+        source = block_at(settings, *place.split(".")) | {key: value.value for key, value in texts.items()}
+        hub = "revision" in texts and source.get("source") == "hub" and "repository" in source
+        if hub and not COMMIT.fullmatch(source["revision"]):
             kind = "model" if place.startswith("models.") else "dataset"
             start, end = texts["revision"].start_mark.index, texts["revision"].end_mark.index
-            found[start] = Loose(f"{place}.revision", texts["repository"].value, kind, start, end)
+            found[start] = Loose(f"{place}.revision", source["repository"], kind, start, end)
     return [found[start] for start in sorted(found)]
 
 
-def pinned(text: str, commits: dict[str, str]) -> str:
+def pinned(text: str, commits: dict[str, str], settings: dict[str, Any] | None = None) -> str:
     """Return the text with the given commits by key. Raises InputError if any other value would change."""
     # From the end backwards, so that earlier positions stay valid.
     changed = text
-    for one in reversed(loose_revisions(text)):
+    for one in reversed(loose_revisions(text, settings)):
         if one.key in commits:
             changed = changed[: one.start] + commits[one.key] + changed[one.end :]
 
@@ -67,7 +72,7 @@ def pinned(text: str, commits: dict[str, str]) -> str:
     except yaml.YAMLError:  # the replaced value carried an anchor that is now missing
         strange = True
     if strange:
-        raise InputError(f"config.yaml: {', '.join(commits)} cannot be replaced here; put the commits there by hand")
+        raise InputError(f"{', '.join(commits)} cannot be replaced here; put the commits there by hand")
     return changed
 
 

@@ -9,7 +9,6 @@ from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
-import yaml
 
 from helpers.paths import ROOT
 from unmask.analysis.html_report.page import markdown
@@ -17,6 +16,7 @@ from unmask.analysis.html_report.runs import changed, curve
 from unmask.common.manifest import signed
 from unmask.common.parquet import write_rows
 from unmask.config.grid.expand import expand
+from unmask.config.loading import load_config
 
 EVIL = """</pre></script><script>alert(1)</script><img src=x onerror='alert(2)'>&amp;"{{ 7 * 7 }}"""
 LINK = "![x](https://example.org/x.png) [y](javascript:alert(3)) <https://example.org>"
@@ -57,7 +57,7 @@ class Page(HTMLParser):
 
 
 def config():
-    values = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8")) | {"scale": "smoke"}
+    values = load_config() | {"scale": "smoke"}
     main = {"question": EVIL, "section": "main", "methods": ["base", "dmpo"], "tasks": ["sudoku"]}
     main |= {"evaluation": "papers", "figures": ["accuracy_by_length", "training_curves"]}
     steps = {"question": "How far?", "section": "diagnostics", "methods": ["dmpo"], "tasks": ["sudoku"]}

@@ -7,7 +7,6 @@ import sys
 
 import pandas as pd
 import pytest
-import yaml
 
 from helpers import planted
 from helpers.paths import ROOT
@@ -16,13 +15,14 @@ from unmask.analysis.so_far import find
 from unmask.common.manifest import signed
 from unmask.common.parquet import write_rows
 from unmask.config.grid.expand import expand
+from unmask.config.loading import load_config
 
 GONE = "dmpo/sudoku/default/seed-1"
 GONE_TASK = ("diffu_grpo/countdown/default/seed-0", "diffu_grpo/countdown/default/seed-1")
 
 
 def config():
-    return yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8")) | {"scale": "smoke"}
+    return load_config() | {"scale": "smoke"}
 
 
 def plant(folder):

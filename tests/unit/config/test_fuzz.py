@@ -12,7 +12,6 @@ import subprocess
 import sys
 
 import pytest
-import yaml
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -21,11 +20,12 @@ from unmask import tasks
 from unmask.common.parquet import write_rows
 from unmask.config.errors import ConfigError
 from unmask.config.grid.expand import expand
+from unmask.config.loading import load_config
 from unmask.config.specs import Spec
 from unmask.tasks._examples import read_examples
 from unmask.tasks._sources import READERS, file_rows
 
-CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8")) | {"scale": "smoke"}
+CONFIG = load_config() | {"scale": "smoke"}
 
 
 def many(count):

@@ -4,10 +4,8 @@ import shutil
 import subprocess
 import sys
 
-import yaml
-
 from helpers.paths import ROOT
-from unmask.config.normalize import syntax_error
+from unmask.config.loading import load_config, syntax_error
 
 
 def test_a_yaml_error_has_its_line(tmp_path):
@@ -37,7 +35,7 @@ def test_the_workflow_says_it(tmp_path):
 
 def test_the_list_has_every_question():
     done = subprocess.run(["snakemake", "--list"], cwd=ROOT, capture_output=True, text=True, check=True)
-    config = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+    config = load_config()
     said = done.stdout + done.stderr
     assert all(f"{name} ({one['question']})" in said for name, one in config["experiments"].items())
 

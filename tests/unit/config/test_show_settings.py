@@ -5,14 +5,13 @@ import sys
 
 import pytest
 
-from unmask.config.loading import CONFIG, load_config
+from unmask.config.loading import CONFIG, ROOT, default_files, load_config
 from unmask.config.normalize import normalise
 from unmask.config.origins import origins
 from unmask.config.schema import Config
 
-STEP = CONFIG.parent / "src/show_settings.py"
-TEXT = CONFIG.read_text(encoding="utf-8")
-LINES = TEXT.splitlines()
+STEP = ROOT / "src/show_settings.py"
+FILES = [*default_files(), CONFIG]
 
 
 def show(*arguments):
@@ -24,9 +23,25 @@ def test_the_learning_rate_of_dmpo_on_countdown_is_set_by_the_laptop():
     assert (done.returncode, done.stderr) == (0, "")
     (row,) = [line.split() for line in done.stdout.splitlines() if line.startswith("learning_rate ")]
     assert row[1:3] == ["0.0002", "scales.laptop.methods.dmpo.by_task.countdown"]
-    number = int(row[3].removeprefix("config.yaml:"))
-    assert "countdown: {learning_rate: 2e-4}" in LINES[number - 1]
+    assert row[3].startswith("workflow/config/scales/laptop.yaml:")
+    assert "countdown: {learning_rate: 2e-4}" in line_at(row[3])
     assert row[4:6] == ["training", "(3e-06),"]  # what it overrides, in order
+
+
+def line_at(place):
+    """The line of a file of the project that a place names, such as config.yaml:12."""
+    name, _, number = place.rpartition(":")
+    return (ROOT / name).read_text(encoding="utf-8").splitlines()[int(number) - 1]
+
+
+def test_config_yaml_counts_where_it_overrides_another_file(tmp_path):
+    own = tmp_path / "config.yaml"
+    own.write_text(CONFIG.read_text() + "scales: {laptop: {training: {buffers: 64}}}\n", encoding="utf-8")
+    done = show("dmpo/countdown", "--configfile", own, "--all")
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines() if len(line.split()) > 3}
+    assert rows["buffers"][:3] == ["64", "scales.laptop.training", f"{own}:{len(own.read_text().splitlines())}"]
+    assert rows["lora_rank"][2].startswith("workflow/config/scales/laptop.yaml:")
 
 
 @pytest.mark.parametrize("scale", ["laptop", "llada-8b"])
@@ -35,11 +50,10 @@ def test_every_setting_has_the_line_that_decides_it(scale, fidelity):
     config = Config.model_validate(normalise(load_config()) | {"scale": scale, "fidelity": fidelity})
     for method in config.methods:
         for task in config.scales[scale].tasks:
-            found = origins(config.layers_of(method, task), TEXT)
+            found = origins(config.layers_of(method, task), FILES)
             assert {key: one.value for key, one in found.items()} == config.settings(method, task)
             for key, one in found.items():
-                assert one.line is not None, (method, task, key)
-                assert f"{key}:" in LINES[one.line - 1], (method, task, key, one)
+                assert f"{key}:" in line_at(one.line), (method, task, key, one)
 
 
 @pytest.mark.parametrize(

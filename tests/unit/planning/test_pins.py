@@ -1,4 +1,4 @@
-"""Revisions that are to be pinned get a hub's commit, and nothing else in config.yaml changes."""
+"""Revisions that are to be pinned get a hub's commit, and nothing else in the files of the configuration changes."""
 
 import http.server
 import json
@@ -93,8 +93,26 @@ def test_a_value_that_cannot_be_replaced_alone_is_refused():
         pinned(shared, {"models.m.revision": "a" * 40})
 
 
-def test_the_project_s_own_file_keeps_its_layout():
-    text = (ROOT / "config.yaml").read_text(encoding="utf-8")
+def test_a_commit_comes_into_the_file_that_holds_the_revision(hub, tmp_path):
+    own = "models: {m: {revision: mine}}    # of the repository in models.yaml\n"
+    tasks = "tasks: {t: {train_source: {source: hub, repository: who/data, revision: x}}}\n"
+    models = f"models: {{m: {{source: hub, repository: who/model, revision: {'c' * 40}}}}}\n"
+    folder = tmp_path / "workflow/config"
+    folder.mkdir(parents=True)
+    (tmp_path / "config.yaml").write_text(own, encoding="utf-8")
+    (folder / "tasks.yaml").write_text(tasks, encoding="utf-8")
+    (folder / "models.yaml").write_text(models, encoding="utf-8")
+
+    done = pin(tmp_path, HF_ENDPOINT=hub)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "config.yaml").read_text(encoding="utf-8") == own.replace("mine", "b" * 40)
+    assert (folder / "tasks.yaml").read_text(encoding="utf-8") == tasks.replace("revision: x", f"revision: {'a' * 40}")
+    assert (folder / "models.yaml").read_text(encoding="utf-8") == models
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "workflow/config/models.yaml", "workflow/config/tasks.yaml"])
+def test_the_project_s_own_files_keep_their_layout(name):
+    text = (ROOT / name).read_text(encoding="utf-8")
     loose = loose_revisions(text)
     changed = pinned(text, {one.key: "d" * 40 for one in loose})
     different = [(a, b) for a, b in zip(text.splitlines(), changed.splitlines(), strict=True) if a != b]

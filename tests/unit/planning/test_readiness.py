@@ -5,11 +5,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-import yaml
 
 from helpers.paths import ROOT
 from unmask.common.manifest import signed
 from unmask.config.grid.expand import expand
+from unmask.config.loading import load_config
 from unmask.planning.readiness import FETCHED, idle_gpus, lacking
 from unmask.planning.targets import Asked, asked, unknown_targets
 
@@ -20,7 +20,7 @@ RUN = "dmpo/sudoku/default/seed-0"
 @pytest.fixture
 def raw():
     """config.yaml at the papers' scale, with every revision pinned."""
-    values = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+    values = load_config()
     for task in ("math500", "s1k"):
         values["tasks"][task]["train_source"]["revision"] = "a" * 40
     return values | {"scale": "llada-8b"}

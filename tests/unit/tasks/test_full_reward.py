@@ -6,15 +6,15 @@ Answers are put together from right and nearly right ones and from the pieces th
 import json
 
 import pytest
-import yaml
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from helpers.paths import ROOT, SHARED
+from helpers.paths import SHARED
+from unmask.config.loading import load_config
 from unmask.scoring.gold_answers import understand
 from unmask.tasks import load
 
-TASKS = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))["tasks"]
+TASKS = load_config()["tasks"]
 PUZZLE, SOLUTION = "0204032001400402", "1234432121433412"
 # The part of a task's reward that is for the right answer, and what all of it is.
 FULL = {"gsm8k": ("correct", 2.0), "math500": ("correct", 2.0), "countdown": ("value", 1.0), "sudoku": ("cells", 1.0),

@@ -24,11 +24,20 @@ from unmask.config.validation import check, check_scale
 
 def expand(raw: dict[str, Any]) -> Grid:
     """Return the grid of the scale named by `raw["scale"]`; raises ConfigError with all mistakes that can be found."""
-    # Checks come in stages, each on input that passed the one before: blocks, then how they fit, then merged settings.
-    raw = with_pilot(normalise(raw))
-    raw, warnings = check(raw)
+    return grid_of(*checked(raw))
+
+
+def checked(raw: dict[str, Any]) -> tuple[Config, list[str]]:
+    """Return the typed configuration, and the mistakes in other scales; raises ConfigError with all mistakes."""
+    # Checks come in stages, each on input that passed the one before: blocks, then how they fit.
+    raw, warnings = check(with_pilot(normalise(raw)))
     config = Config.model_validate(raw)
     check_scale(config)
+    return config, warnings
+
+
+def grid_of(config: Config, warnings: list[str]) -> Grid:
+    """Return the grid of a checked configuration; raises ConfigError if its merged settings contradict each other."""
     scale = config.scales[config.scale]
     carried_out = scale.cost, config.runtime_at_scale, config.other_fidelity
     grid = Grid(config.scale, scale.experiments, toy_spec(config), *carried_out, warnings)

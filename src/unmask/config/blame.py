@@ -1,0 +1,71 @@
+"""Files of mistakes: a mistake is in config.yaml, unless the setting in question comes from workflow/config/."""
+
+from __future__ import annotations
+
+import functools
+import re
+from pathlib import Path
+from typing import Any
+
+from unmask.config.errors import listed
+from unmask.config.loading import KINDS, ROOT, default_files, read_settings
+
+TOP = "config.yaml"  # stands for the top level in lines about it
+ABSENT = object()
+
+
+def by_file(lines: list[str], config: dict[str, Any]) -> str:
+    """Return the message for all mistakes of a configuration, with a heading for each file that has some."""
+    groups: dict[str, list[str]] = {}
+    for line in lines:
+        file = file_of(line, config)
+        groups.setdefault(file, []).append(re.sub(f"^{TOP}:", f"{file}:", line))
+    return "\n".join(listed(file, of_file) for file, of_file in groups.items())
+
+
+def file_of(line: str, config: dict[str, Any]) -> str:
+    """Return the file to correct for a line about a mistake, such as `models.tiny: unknown 'layer'; …`."""
+    place, _, text = line.partition(": ")
+    path = "" if place == TOP else place
+    candidates = [path]
+    if unknown := re.match("unknown '(.+?)'", text):
+        candidates = [f"{path}.{unknown[1]}".removeprefix("."), path]
+    if text == "missing; add it":
+        candidates = [path.rpartition(".")[0]]
+
+    # A default counts only if it is in use: config.yaml and the command line may have replaced all or part of it.
+    for candidate in candidates:
+        value = value_at(config, candidate)
+        for file, settings in _default_settings().items():
+            if value is not ABSENT and value_at(settings, candidate) == value:
+                return file
+    return TOP
+
+
+@functools.cache
+def _default_settings() -> dict[str, dict[str, Any]]:
+    return {shown(file): read_settings(file) for file in default_files()}
+
+
+def value_at(values: Any, path: str) -> Any:
+    """Return the value at a dotted path, ABSENT if there is none."""
+    if not path:
+        return values
+    if isinstance(values, list):
+        values = dict(enumerate(values))
+    if not isinstance(values, dict):
+        return ABSENT
+
+    # Names may have dots, so the path is compared with the keys that are there instead of being split.
+    for key, value in values.items():
+        if f"{path}.".startswith(f"{key}."):
+            return value_at(value, path[len(str(key)) + 1 :])
+
+    # Lines name the kind of a block after the block: models.tiny.scratch.layers.
+    kind, _, rest = path.partition(".")
+    return value_at(values, rest) if kind in {values.get(key) for key in KINDS} else ABSENT
+
+
+def shown(file: Path) -> str:
+    """Return the path of a file of the configuration for a message: relative to the project if it is inside."""
+    return file.relative_to(ROOT).as_posix() if file.is_relative_to(ROOT) else str(file)
