@@ -10,7 +10,7 @@ export XDG_CACHE_HOME ?= $(CURDIR)/.cache
 export MPLCONFIGDIR ?= $(CURDIR)/.cache/matplotlib
 endif
 
-.PHONY: help reproduce reproduce-all data pin docs docs-results fidelity test mutants test-slurm rehearse-small rehearse bench bench-gpu lint format clean
+.PHONY: help reproduce reproduce-all data pin docs docs-results fidelity configuration test mutants test-slurm rehearse-small rehearse bench bench-gpu lint format clean
 .DEFAULT_GOAL := help
 
 help:     ## list the commands
@@ -40,6 +40,9 @@ docs-results: $(READY) ## copy what results/laptop holds to docs/results
 
 fidelity: $(READY)  ## write the tables of docs/method/fidelity.md from tests/facts and the configuration
 	PYTHONPATH=src:tests python -m facts.render
+
+configuration: $(READY)  ## write the tables of docs/configuration.md from the schema
+	PYTHONPATH=src:tests python -m facts.configuration
 
 test: $(READY)   ## the tests
 	pytest -n 2 --dist loadfile

@@ -117,9 +117,14 @@ def _listed(names: list[str]) -> str:
 
 def rendered() -> str:
     """The document with its tables as they should be."""
-    before, _, rest = DOCUMENT.read_text(encoding="utf-8").partition(MARKERS[0])
-    _, _, after = rest.partition(MARKERS[1])
-    return f"{before}{MARKERS[0]}\n\n{tables()}\n\n{MARKERS[1]}{after}"
+    return between(DOCUMENT, MARKERS, tables())
+
+
+def between(document: Path, markers: tuple[str, str], tables: str) -> str:
+    """A document with the tables between its markers."""
+    before, _, rest = document.read_text(encoding="utf-8").partition(markers[0])
+    _, _, after = rest.partition(markers[1])
+    return f"{before}{markers[0]}\n\n{tables}\n\n{markers[1]}{after}"
 
 
 if __name__ == "__main__":

@@ -40,12 +40,12 @@ class Diffpo(Method):
         "reference_sync": "kl_penalty > 0 and learn != 'sampler'",
     }
 
-    clip: Positive  # ε; our choice, not published
-    kl_penalty: NonNegative  # β; our choice, not published
-    surrogate: Literal["mean_field", "two_stage"]
-    importance_sampling: bool
-    clamp: Positive  # C; our choice, not published
-    learn: Literal["model", "sampler", "joint"]  # sampler and joint need an adaptive sampler in rollouts
+    clip: Positive  # the ratio is clipped to 1 ± this; our choice, not published
+    kl_penalty: NonNegative  # weight of the KL divergence to the reference; our choice, not published
+    surrogate: Literal["mean_field", "two_stage"]  # likelihood of the policy in the loss
+    importance_sampling: bool  # weigh each token by min(C, π_sur,old / π_true,old)
+    clamp: Positive  # largest importance weight; our choice, not published
+    learn: Literal["model", "sampler", "joint"]  # trained part; sampler and joint need an adaptive sampler in rollouts
     sigma: Positive  # noise on the threshold's logit while it is trained; our choice, not published
     speed_reward: NonNegative  # λ of the bonus λ(1 − NFE/L) on correct responses; our choice, not published
 

@@ -31,8 +31,8 @@ class DiffuGrpo(Method):
         "reference_sync": "kl_penalty > 0",
     }
 
-    clip: Positive  # ε
-    kl_penalty: NonNegative  # β
+    clip: Positive  # the ratio is clipped to 1 ± this
+    kl_penalty: NonNegative  # weight of the KL divergence to the reference
     prompt_mask: Fraction  # probability that a prompt token is masked
     mask_index: Literal["update", "micro_step"]  # counter that selects the mask; the released code has micro_step
     micro_steps: Count  # gradient accumulation steps of the released code, for mask_index micro_step

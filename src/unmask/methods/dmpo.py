@@ -43,18 +43,18 @@ class Dmpo(Method):
     }
 
     alpha: NonNegative  # temperature of the target; 0 means ℓ = η · r, without likelihoods
-    eta: Positive  # η, used if alpha is 0
-    coefficient: Fraction  # ηα, the proximal step: 1 targets p* itself, less a point on the way
+    eta: Positive  # step of ℓ = η · r, used if alpha is 0
+    coefficient: Fraction  # proximal step: 1 targets p* itself, less a point on the way
     ess_target: Fraction  # effective sample size, as a share of G, that ℓ of each group is shrunk to reach; 0 is off
     loss_kind: Literal["wdce", "wddo", "reward_only"]  # reward_only, an ablation: WDCE with weights r − mean(r)
     baseline: Literal["none", "group", "individual", "model"]  # subtracted from the weights of WDCE
-    baseline_strength: NonNegative  # s: w_real = w − s · w_base
-    wddo_beta: Positive  # β
-    wddo_negative: NonNegative  # a
+    baseline_strength: NonNegative  # s in w_real = w − s · w_base
+    wddo_beta: Positive  # scale of WDDO's log-ratios: β in log σ(β · Δ)
+    wddo_negative: NonNegative  # weight of WDDO's second term, log σ(−β · Δ)
     likelihood: Literal["elbo", "trajectory"]  # in the weights; trajectory is exact for random_order rollouts
     masks: Literal["uniform", "bernoulli"]  # masking scheme of the copies
-    elbo_copies: EvenInt  # K masked copies per log-probability, in antithetic pairs
-    copies: EvenInt  # R masked copies of each response in the loss, in antithetic pairs
+    elbo_copies: EvenInt  # masked copies per log-probability, in antithetic pairs
+    copies: EvenInt  # masked copies of each response in the loss, in antithetic pairs
     # Rows per device in the released code, which sets the scale of its WDCE loss; 0: a mean over all rows.
     micro_batch_rows: Whole
 

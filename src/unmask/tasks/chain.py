@@ -24,12 +24,12 @@ class Chain(Task):
 
     test_only = ("test",)
 
-    min_steps: Count
-    max_steps: Count
-    train: Count  # problems in each split
-    validation: Count
-    test: Count
-    seed: int
+    min_steps: Count  # fewest operations of a chain
+    max_steps: Count  # most operations of a chain
+    train: Count  # training problems
+    validation: Count  # validation problems
+    test: Count  # test problems
+    seed: int  # of the generator
 
     def splits(self) -> dict[str, list[Example]]:
         """Draw random chains; the difficulty is the number of steps."""

@@ -61,15 +61,15 @@ class Countdown(Task):
     prompt: Literal["terse", "chat"]  # terse: 12,01,04=09, for tiny models
     prompt_file: str  # of training; "" for our own wording; for `chat`
     evaluation_prompt_file: str  # of the test puzzles; `same` for that of training
-    train_source: Source  # also of the validation puzzles
-    test_source: Source
-    largest: Count  # number and target of generated puzzles
-    largest_target: Count
-    train: Whole  # puzzles in each split; 0 is all that are left by the other two
-    validation: Count
-    test: Count
-    seed: int
-    rewards: Rewards
+    train_source: Source  # of the training and validation puzzles
+    test_source: Source  # of the test puzzles
+    largest: Count  # largest number of generated puzzles
+    largest_target: Count  # largest target of generated puzzles
+    train: Whole  # training puzzles; 0 is all that the other splits leave
+    validation: Count  # validation puzzles
+    test: Count  # test puzzles
+    seed: int  # of generated puzzles, and of the split
+    rewards: Rewards  # reward function: ours, or that of a released code
 
     def splits(self) -> dict[str, list[Example]]:
         """Return puzzles in random order; the difficulty is the number of operations other than + in the solution.

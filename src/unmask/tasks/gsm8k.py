@@ -38,13 +38,13 @@ class Gsm8k(Task):
     training_only = ("train_source", "validation", "seed", "prompt_file")
     reward_only = ("rewards",)
 
-    train_source: Stored
-    test_source: Stored
+    train_source: Stored  # of training and validation problems
+    test_source: Stored  # of test problems
     validation: Count  # training problems held out to select checkpoints
-    seed: int
+    seed: int  # of the split
     prompt_file: str  # for training; "" for our own wording
     evaluation_prompt_file: str  # for test problems; `same` for that of training
-    rewards: Rewards
+    rewards: Rewards  # reward function: ours, or that of a released code
 
     def splits(self) -> dict[str, list[Example]]:
         """Return the published splits, with some of the training problems as the validation split."""

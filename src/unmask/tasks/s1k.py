@@ -25,7 +25,7 @@ INSTRUCTIONS = (
 class S1k(Corpus):
     """Questions with a reasoning trace and an answer; no test problems."""
 
-    train_source: Stored
+    train_source: Stored  # of the rows
     validation: Fraction  # share of the rows that is held out
     seed: int  # of the shuffle; 42 in the released code
     prompt_file: str  # "" for our own wording

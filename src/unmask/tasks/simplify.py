@@ -27,12 +27,12 @@ class Simplify(Task):
     test_only = ("test",)
 
     largest: Count  # largest coefficient of terms and partial sums; at most 9
-    min_terms: Count
-    max_terms: Count
-    train: Count  # problems in each split
-    validation: Count
-    test: Count
-    seed: int
+    min_terms: Count  # fewest terms of a sum
+    max_terms: Count  # most terms of a sum
+    train: Count  # training problems
+    validation: Count  # validation problems
+    test: Count  # test problems
+    seed: int  # of the generator
 
     def splits(self) -> dict[str, list[Example]]:
         """Draw random sums whose collected coefficients are digits; the difficulty is the number of terms."""

@@ -49,13 +49,13 @@ class Sudoku(Task):
     test_source: Source  # generated, or the papers' boards; training boards are always generated
     test_subset: Subset  # the `test` boards to take from a stored source
     split: Literal["disjoint", "random"]  # by solution up to renaming the digits; or boards at random, as published
-    min_blanks: Count
-    max_blanks: Count
-    train: Count  # puzzles in each split
-    validation: Count
-    test: Count
-    seed: int
-    rewards: Rewards
+    min_blanks: Count  # fewest blank cells of a generated board
+    max_blanks: Count  # most blank cells of a generated board
+    train: Count  # training boards
+    validation: Count  # validation boards
+    test: Count  # test boards
+    seed: int  # of generated boards, and of the split
+    rewards: Rewards  # reward function: ours, or that of a released code
 
     def splits(self) -> dict[str, list[Example]]:
         """Return puzzles without repetition; the difficulty is the number of blanks, which is uniform."""

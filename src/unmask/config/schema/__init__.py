@@ -30,20 +30,25 @@ def merged(layers: list[Layer]) -> dict[str, Any]:
 class Config(Section):
     """Validated configuration, with look-ups that merge the general part, the fidelity and the scale in use."""
 
-    scale: Name
-    fidelity: Name
-    runtime: Runtime
-    training: dict[str, Any]
-    samplers: dict[Name, Sampler]
-    evaluations: dict[Name, Evaluation]
-    diagnoses: dict[Name, Diagnosis]
-    methods: dict[Name, MethodBlock]
-    tasks: dict[Name, dict[str, Any]]
-    models: dict[Name, Annotated[ScratchModel | HubModel | LocalModel, Field(discriminator="source")]]
-    fidelities: dict[Name, Overrides]
-    scales: dict[Name, Scale]
-    experiments: dict[Name, Experiment]
-    exact_toy: ExactToy
+    scale: Name = Field(description="a name under `scales`; set by the profile")
+    fidelity: Name = Field(description="a name under `fidelities`: which settings to use where papers and codes differ")
+    runtime: Runtime = Field(description="affects no result, so a change repeats no run")
+    training: dict[str, Any] = Field(description="settings of every training run")
+    samplers: dict[Name, Sampler] = Field(description="how responses are decoded")
+    evaluations: dict[Name, Evaluation] = Field(description="how policies are evaluated")
+    diagnoses: dict[Name, Diagnosis] = Field(description="how surrogates are compared with the policy")
+    methods: dict[Name, MethodBlock] = Field(description="settings of each method, and its overrides of `training`")
+    tasks: dict[Name, dict[str, Any]] = Field(description="problems: sources, splits, prompts, rewards")
+    models: dict[Name, Annotated[ScratchModel | HubModel | LocalModel, Field(discriminator="source")]] = Field(
+        description="base models"
+    )
+    fidelities: dict[Name, Overrides] = Field(
+        description="overrides where papers and codes differ; the first is the default, and results of another NAME "
+        "are in results/{scale}-NAME"
+    )
+    scales: dict[Name, Scale] = Field(description="size and cost of the runs")
+    experiments: dict[Name, Experiment] = Field(description="questions, each with the runs that answer it")
+    exact_toy: ExactToy = Field(description="experiment on a table of logits, whose responses are all enumerated")
 
     def sampler(self, name: str) -> dict[str, Any]:
         """Return a sampler's settings: the scale's block if it has one, else the general block; no merging."""

@@ -15,7 +15,7 @@ class Curve(TypedDict, total=False):
     """One curve of the exact toy: a method, and overrides of the settings that the method's file declares."""
 
     __pydantic_config__ = ByTask.__pydantic_config__  # type: ignore[misc]
-    method: Required[Name]
+    method: Required[Annotated[Name, Field(description="file in `src/unmask/methods/`")]]
 
 
 class ExactToy(Section):
@@ -29,12 +29,12 @@ class ExactToy(Section):
     seeds: Annotated[list[Whole], Distinct] = Field(
         min_length=2, description="each draws its own reference, modes and training randomness"
     )
-    samples_per_buffer: Count
+    samples_per_buffer: Count = Field(description="responses in a buffer")
     group_sizes: Annotated[list[Count], Distinct] = Field(
         min_length=1, description="G; each divides samples_per_buffer"
     )
-    updates: Count
-    updates_per_buffer: Count
+    updates: Count = Field(description="number of gradient steps")
+    updates_per_buffer: Count = Field(description="gradient steps on each buffer")
     learning_rate: Positive = Field(description="initial value; decays linearly to zero")
     measure_every: Count = Field(description="updates between two enumerations of p_θ")
     methods: dict[Name, dict[str, Any]] = Field(description="overrides of `methods`")

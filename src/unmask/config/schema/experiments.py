@@ -12,8 +12,8 @@ from unmask.config.schema.types import Count, Distinct, Name, Names, NonNegative
 class Evaluation(Section):
     """Evaluation protocol of a policy; temperature 0 is greedy decoding."""
 
-    samplers: Names
-    temperature: NonNegative
+    samplers: Names = Field(description="names under `samplers`; each decodes all test problems")
+    temperature: NonNegative = Field(description="sampling temperature; 0 is greedy")
     rows_per_batch: Count = Field(
         description="examples decoded together with one random generator; also the shard that processes divide"
     )
@@ -24,7 +24,7 @@ class Diagnosis(Section):
     """Comparison of likelihood surrogates with the policy itself, per denoising step, on the policy's own responses."""
 
     sampler: Name = Field(description="must commit one token per step")
-    temperature: Positive
+    temperature: Positive = Field(description="sampling temperature of the responses")
     examples: Count = Field(description="test examples, one response each")
 
 
@@ -34,8 +34,8 @@ Axes = dict[str, Annotated[list[Any], Field(min_length=1), Distinct]]  # setting
 class Experiment(Section):
     """One question with the runs that answer it, their evaluation (or diagnosis), and the figures drawn from them."""
 
-    question: str
-    methods: Names
+    question: str = Field(description="what the experiment is to answer; the title of its tables")
+    methods: Names = Field(description="names under `methods`")
     tasks: Names | None = Field(default=None, description="default: all tasks of the scale")
     grid: Axes = Field(default={}, description="setting -> values; all combinations are run")
     equal_updates: bool = Field(
@@ -47,7 +47,7 @@ class Experiment(Section):
     diagnosis: Name | None = Field(default=None, description="a name under `diagnoses`, instead of an evaluation")
     rows: Literal["methods", "samplers"] = Field(default="methods", description="rows of its tables")
     figures: Annotated[list[Name], Distinct] = Field(
-        default=[], description="functions listed in src/unmask/analysis/figures/__init__.py"
+        default=[], description="functions listed in `src/unmask/analysis/figures/__init__.py`"
     )
     section: Literal["main", "methods", "ablations", "samplers", "diagnostics"] = Field(
         default="ablations", description="section of the report"

@@ -11,7 +11,7 @@ import functools
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import create_model
+from pydantic import Field, create_model
 
 from unmask.config.schema.training import Training
 from unmask.config.schema.types import ANNOTATIONS, Section
@@ -66,20 +66,40 @@ def is_class_variable(node: ast.AnnAssign) -> bool:
 
 @functools.cache
 def declared_settings(kind: Literal["methods", "tasks"], name: str) -> type[Section]:
-    """Return a settings class built from the annotated fields of a method's or task's class; all are required."""
+    """Return a settings class built from the annotated fields of a method's or task's class; all are required.
+
+    The comment of a field is its description.
+    """
     source, owner = LIBRARY / kind / f"{name}.py", declared_class(kind, name)
+    lines = source.read_text(encoding="utf-8").splitlines()
     said = {
-        node.target.id: node.annotation
+        node.target.id: node
         for node in owner.body
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and not is_class_variable(node)
     }
 
     # Annotations are evaluated with the few words of ANNOTATIONS as their globals, without running the file.
     fields: dict[str, Any] = {
-        key: (eval(compile(ast.Expression(annotation), str(source), "eval"), ANNOTATIONS), ...)  # noqa: S307 (our own)
-        for key, annotation in said.items()
+        key: (
+            eval(compile(ast.Expression(node.annotation), str(source), "eval"), ANNOTATIONS),  # noqa: S307 (our own)
+            Field(description=_comment(lines, node)),
+        )
+        for key, node in said.items()
     }
-    return create_model(owner.name, __base__=Section, **fields)
+    return create_model(owner.name, __base__=Section, __doc__=ast.get_docstring(owner), **fields)
+
+
+def _comment(lines: list[str], node: ast.AnnAssign) -> str | None:
+    """Return the comment after a field, or the one above it; None if it has neither."""
+    after = lines[(node.end_lineno or node.lineno) - 1].partition("  # ")[2]
+    if after:
+        return after
+    above: list[str] = []
+    for line in reversed(lines[: node.lineno - 1]):
+        if not line.strip().startswith("# "):
+            break
+        above.insert(0, line.strip().removeprefix("# "))
+    return " ".join(above) or None
 
 
 @functools.cache

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 from typing_extensions import TypedDict
 
 from unmask.config.schema.types import Name
@@ -19,14 +19,16 @@ class ByTask(TypedDict, total=False):
 
     # A TypedDict with extra keys, not a Section: which settings exist depends on the method (validation/layers.py).
     __pydantic_config__ = ConfigDict(extra="allow", strict=True)  # type: ignore[misc]
-    corpus: Name  # a corpus task: one run per seed trains on it, and all tasks share that run
-    by_task: dict[Name, dict[str, Any]]
-    task_settings: dict[Name, dict[str, Any]]  # overrides of tasks for this method only; limited to the reward
+    corpus: Annotated[Name, Field(description="a corpus task: one run per seed trains on it, for all tasks")]
+    by_task: Annotated[dict[Name, dict[str, Any]], Field(description="task -> overrides of this block")]
+    task_settings: Annotated[
+        dict[Name, dict[str, Any]], Field(description="task -> overrides of `tasks` for this method; only the reward")
+    ]
 
 
 class MethodBlock(ByTask, total=False):
     """General block of a method; all further keys are settings declared in its file."""
 
     __pydantic_config__ = ByTask.__pydantic_config__  # type: ignore[misc]
-    algorithm: Name  # file in methods/; default: the name of the block
-    start_from: Name  # method whose trained adapter is the starting point
+    algorithm: Annotated[Name, Field(description="file in `src/unmask/methods/`; default: the name of the block")]
+    start_from: Annotated[Name, Field(description="method whose trained adapter is the starting point")]

@@ -25,12 +25,12 @@ class Pretraining(Section):
     )
     right_share: Fraction = Field(description="share of right demonstrations in the second phase")
     demonstrations: Count = Field(description="number of distinct demonstrations")
-    batch_size: Count
+    batch_size: Count = Field(description="demonstrations per update")
     learning_rate: Positive = Field(description="of AdamW, for embeddings, head and norms")
     muon_learning_rate: Positive = Field(description="of Muon, for the weight matrices of the layers")
-    adam_beta2: Beta
-    weight_decay: NonNegative
-    updates: Count
+    adam_beta2: Beta = Field(description="of AdamW")
+    weight_decay: NonNegative = Field(description="of both optimisers")
+    updates: Count = Field(description="number of gradient steps")
     dtype: Literal["float32", "bfloat16"] = Field(
         default="float32", description="of matrix products and activations; weights and optimiser states are float32"
     )
@@ -52,11 +52,11 @@ class ScratchModel(Section):
     source: Literal["scratch"]
     family: Literal["llada", "dream"] = Field(default="llada", description="dream predicts position d at d − 1")
     shared: bool = Field(default=False, description="train one model on all tasks under `pretraining`")
-    hidden_size: Count
-    layers: Count
-    heads: Count
-    mlp_size: Count
-    rope_theta: Positive
+    hidden_size: Count = Field(description="width of the residual stream, an even multiple of heads")
+    layers: Count = Field(description="number of transformer blocks")
+    heads: Count = Field(description="attention heads per block")
+    mlp_size: Count = Field(description="width of the feed-forward layers")
+    rope_theta: Positive = Field(description="base of the rotary embedding's wavelengths; small for short sequences")
     pretraining: dict[Name, Pretraining] = Field(min_length=1, description="by task")
 
     @model_validator(mode="after")
@@ -79,7 +79,7 @@ class HubModel(Section):
     """Published checkpoint at a pinned revision."""
 
     source: Literal["hub"]
-    repository: str
+    repository: str = Field(description="owner/name on the hub")
     revision: str = Field(description="commit, 40 hexadecimal digits")
 
 

@@ -19,7 +19,9 @@ class Decoding(Section):
         default="none",
         description="key-value cache while a block is decoded: none, left of the block, or on both sides",
     )
-    guidance: NonNegative = Field(default=0.0, description="w of classifier-free guidance; doubles the forward passes")
+    guidance: NonNegative = Field(
+        default=0.0, description="strength of classifier-free guidance; doubles the forward passes"
+    )
     forbidden: Annotated[list[Whole], Distinct] = Field(
         default=[], description="token ids that are never drawn, in addition to [MASK]"
     )
@@ -42,7 +44,7 @@ class TopK(Decoding):
     """Commit the k best-scored positions of the active block at every denoising step."""
 
     rule: Literal["top_k"]
-    tokens_per_step: Count = Field(description="k; 1 means L steps, 2 means L/2 steps")
+    tokens_per_step: Count = Field(description="1 means L steps, 2 means L/2 steps")
     score: Literal["confidence", "entropy", "random"] = Field(
         description="probability of the drawn token; entropy of its distribution, lowest first; or random"
     )
@@ -58,14 +60,14 @@ class Threshold(Decoding):
     """Commit every token with at least this probability (Fast-dLLM)."""
 
     rule: Literal["threshold"]
-    confidence: Fraction
+    confidence: Fraction = Field(description="minimum probability of a token that is committed; at least one is")
 
 
 class Factor(Decoding):
     """Commit the n most probable tokens, with the largest n such that (n + 1)(1 - c_n) < factor (Fast-dLLM)."""
 
     rule: Literal["factor"]
-    factor: NonNegative
+    factor: NonNegative = Field(description="the larger, the more tokens are committed; at least one is")
 
 
 Proxy = Literal["entropy", "confidence", "margin"]

@@ -46,15 +46,15 @@ class Hardware(Section):
 class ExperimentChange(Section):
     """Changes of an experiment at one scale; None keeps the experiment's own value."""
 
-    methods: Names | None = None
-    tasks: Names | None = None
-    grid: Axes | None = None
+    methods: Names | None = Field(default=None, description="methods of the experiment")
+    tasks: Names | None = Field(default=None, description="tasks of the experiment")
+    grid: Axes | None = Field(default=None, description="setting -> values")
 
 
 class Scale(Overrides):
     """Size at which all experiments run: model, tasks, seeds, lengths and overrides."""
 
-    model: Name
+    model: Name = Field(description="a name under `models`: the base model")
     models: dict[Name, Name] = Field(default={}, description="experiment's `model` -> base model at this scale")
     tasks: Names = Field(description="tasks of experiments that name none")
     experiment_changes: dict[Name, ExperimentChange] = Field(
@@ -62,12 +62,14 @@ class Scale(Overrides):
         description="experiment -> methods, tasks or grid that replace its own at this scale, to save time",
     )
     samplers: dict[Name, Sampler] = Field(default={}, description="replacements of blocks under `samplers`")
-    seeds: Annotated[list[Whole], Distinct] = Field(min_length=1)
+    seeds: Annotated[list[Whole], Distinct] = Field(
+        min_length=1, description="each trains its own base model, if that is from scratch, and policies"
+    )
     block_length: Count = Field(description="tokens per block of semi-autoregressive decoding")
     lengths: Annotated[list[Count], Distinct] = Field(
         min_length=1, description="generation lengths of evaluations, multiples of block_length"
     )
     experiments: Names = Field(description="experiments of the target `all`")
     exact_toy: dict[str, Any] = Field(default={}, description="overrides of `exact_toy`")
-    cost: Hardware
+    cost: Hardware = Field(description="assumptions of `plan`")
     runtime: dict[str, Any] = Field(default={}, description="overrides of `runtime`")

@@ -16,33 +16,35 @@ class Training(Section):
 
     # Rollouts: how many responses are sampled, from which prompts, and how.
     buffers: Count = Field(description="number of rollout buffers in the whole run")
-    updates_per_buffer: Count = Field(description="gradient steps on each buffer (F in DMPO, μ in d1)")
+    updates_per_buffer: Count = Field(description="gradient steps on each buffer")
     prompts_per_buffer: Count = Field(description="prompts in a buffer, over all processes")
     prompts_at_once: Count = Field(
         description="prompts whose rollouts are decoded together with one random generator; processes divide a buffer "
         "into such batches, so results do not depend on the world size"
     )
-    group_size: Count = Field(description="responses per prompt (N in DMPO, G in d1); 1 only for demonstrations")
+    group_size: Count = Field(description="responses per prompt; 1 only for demonstrations")
     generation_length: Count = Field(description="response length in training [tokens]")
     sampler: Name = Field(description="a name under `samplers`: how rollouts are decoded")
     temperature: NonNegative = Field(description="sampling temperature of rollouts")
 
     # Optimiser (AdamW).
-    learning_rate: Positive
-    sampler_learning_rate: Positive = Field(description="of an adaptive sampler's head")
+    learning_rate: Positive = Field(description="of AdamW, after warm-up")
+    sampler_learning_rate: Positive = Field(
+        description="of an adaptive sampler's head; our choice, DiFFPO's is not public"
+    )
     schedule: Literal["constant", "cosine", "linear"] = Field(
         description="of the learning rate after warm-up; cosine ends at a tenth, linear at zero"
     )
     warmup: Fraction = Field(description="share of the updates with linear warm-up")
-    adam_beta1: Beta
-    adam_beta2: Beta
-    weight_decay: NonNegative
+    adam_beta1: Beta = Field(description="decay of the mean of gradients")
+    adam_beta2: Beta = Field(description="decay of the mean of squared gradients")
+    weight_decay: NonNegative = Field(description="decoupled, as AdamW has it")
     gradient_clip: Positive = Field(description="maximum norm of the gradient")
 
     # Policy: LoRA adapter and numerical precision.
     lora_rank: Whole = Field(description="rank of the adapter; 0 trains every parameter")
-    lora_alpha: Count
-    lora_dropout: Fraction
+    lora_alpha: Count = Field(description="scale of the adapter: its output counts alpha / rank times")
+    lora_dropout: Fraction = Field(description="dropout on the adapter's input while training")
     lora_targets: Annotated[list[Projection], Distinct] = Field(min_length=1, description="projections with an adapter")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         description="of the base model; auto is bfloat16 on a GPU and float32 elsewhere. Adapters are float32"

@@ -51,9 +51,9 @@ class HubData(Section):
     """Split of a data set on the Hugging Face hub at a pinned commit."""
 
     source: Literal["hub"]
-    repository: str
+    repository: str = Field(description="owner/name on the hub")
     subset: str = Field(description="configuration of the data set; `default` if it has only one")
-    split: str
+    split: str = Field(description="split of the data set, such as train")
     revision: str = Field(description="commit, 40 hexadecimal digits")
 
 
@@ -80,7 +80,7 @@ class NumpyChoice(Section):
     """Test subset: rows that NumPy's `random.seed(seed); random.choice(rows, test, replace=False)` gives, in order."""
 
     rule: Literal["numpy_choice"]
-    seed: Whole
+    seed: Whole = Field(description="of NumPy's legacy generator")
 
 
 Subset = Annotated[FirstRows | NumpyChoice, Field(discriminator="rule")]
