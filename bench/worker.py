@@ -52,7 +52,7 @@ def decoding(side: str, job: dict[str, Any], model: torch.nn.Module, generator: 
 
     def run(temperature: float) -> dict[str, Tensor]:
         parts = (ours if side == "ours" else theirs)(temperature)
-        return {name: torch.cat([getattr(p, name) for p in parts]) for name in ("response", "step", "nfe")}
+        return {name: torch.cat([getattr(p, name) for p in parts]) for name in ("response", "unmask_step", "nfe")}
 
     return run
 

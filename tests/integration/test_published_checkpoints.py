@@ -60,8 +60,8 @@ def test_rollouts_and_likelihoods_run(kind, dtype, tmp_path):
     assert {g.dtype for g in gradients} == {torch.float32}
     assert any(g.abs().max() > 0 for g in gradients)
     # What the sampler saw at its last step gives the probability that it recorded.
-    last = rollouts.step.argmax(1)
-    ended = torch.nn.functional.one_hot(last, 8).bool() & (rollouts.step < rollouts.nfe[:, None])
+    last = rollouts.unmask_step.argmax(1)
+    ended = torch.nn.functional.one_hot(last, 8).bool() & (rollouts.unmask_step < rollouts.nfe[:, None])
     noisy = rollouts.response.masked_fill(ended, 60)
     with torch.no_grad():
         again = token_log_probs(policy.model, rollouts.prompt, rollouts.prompt_mask, noisy, rollouts.response, ended)

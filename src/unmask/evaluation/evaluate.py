@@ -113,7 +113,9 @@ def _evaluate_shard(
 def _graded(policy: Policy, task: Task, examples: list[Example], made: Completions, texts: list[str]) -> Iterator[Row]:
     """Yield the stored columns of each response, except its labels."""
     tokens = (made.response != policy.eot).sum(1).tolist()
-    gammas = policy.head.gamma(made.threshold).nanmean(1).tolist() if made.threshold.shape[1] else [None] * len(texts)
+    gammas = [None] * len(texts)
+    if made.gamma_logit.shape[1]:
+        gammas = policy.head.gamma(made.gamma_logit).nanmean(1).tolist()
     grades = [grade_response(task, text, example) for text, example in zip(policy.judged(texts), examples, strict=True)]
     made_of = zip(examples, texts, grades, made.nfe.tolist(), tokens, gammas, strict=True)
     for example, text, grade, nfe, count, gamma in made_of:

@@ -91,7 +91,7 @@ class Diffpo(Method):
         # All thresholds of a response are one action with one ratio; their loss is a mean over responses, not tokens.
         new, old = self._density(policy, rollouts), fixed["old_density"]
         threshold, clipped = clipped_loss(new, old, fixed["advantage"], self.clip)
-        gamma = policy.head.gamma(rollouts.threshold).detach()
+        gamma = policy.head.gamma(rollouts.gamma_logit).detach()
         return rows + threshold / rollouts.buffer_rows, metrics | {
             "gamma": gamma.nanmean(1),
             "gamma_squared": gamma.square().nanmean(1),
@@ -108,16 +108,16 @@ class Diffpo(Method):
         # Built from old log-probabilities only, so no gradient flows through the weight.
         weight = clamped_importance(fresh["old"], rollouts.log_prob_t1, self.clamp)
         rows, metrics = ratio_loss(new, rollouts, fixed, fresh, self.clip, self.kl_penalty, weight)
-        tokens = rollouts.counted.sum(1)
+        tokens = rollouts.loss_mask.sum(1)
         return rows, metrics | {
-            "importance_mean": (weight * rollouts.counted).sum(1) / tokens,
-            "importance_squared": (weight.square() * rollouts.counted).sum(1) / tokens,
-            "clamped": ((weight >= self.clamp) * rollouts.counted).sum(1) / tokens,
+            "importance_mean": (weight * rollouts.loss_mask).sum(1) / tokens,
+            "importance_squared": (weight.square() * rollouts.loss_mask).sum(1) / tokens,
+            "clamped": ((weight >= self.clamp) * rollouts.loss_mask).sum(1) / tokens,
         }
 
     def _density(self, policy: Policy, rollouts: Rollouts) -> Tensor:
         """Compute the log-density [B] of the recorded thresholds given the states they were chosen from."""
-        return gaussian_log_prob(rollouts.threshold, policy.head(rollouts.state), self.sigma)
+        return gaussian_log_prob(rollouts.gamma_logit, policy.head(rollouts.gamma_input), self.sigma)
 
     def _draw(self, rollouts: Rollouts, generator: torch.Generator) -> Rows:
         # The mean field needs no random numbers: its prompt is never masked here.
@@ -125,5 +125,5 @@ class Diffpo(Method):
 
     def _score(self, model: nn.Module, rollouts: Rollouts, noise: Rows) -> Tensor:
         if self.surrogate == "two_stage":
-            return two_stage(model, *rollouts.inputs, rollouts.step, noise["tau"])
+            return two_stage(model, *rollouts.inputs, rollouts.unmask_step, noise["tau"])
         return mean_field(model, *rollouts.inputs, torch.zeros_like(rollouts.prompt_mask))

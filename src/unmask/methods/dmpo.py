@@ -176,7 +176,13 @@ class Dmpo(Method):
         """Estimate log p_θ of the responses [B], by the ELBO on these masks or exactly along the recorded order."""
         if self.likelihood == "elbo":
             return self._elbo(model, rollouts, Copies(noise["elbo_masked"], noise["elbo_weight"]))
-        return rollouts.map(lambda r: trajectory(model, *r.inputs, r.step, r.step < r.nfe[:, None]).sum(1))
+
+        def scored(part: Rollouts) -> Tensor:
+            # Tokens filled in after the end were not drawn; their step is NFE.
+            drawn = part.unmask_step < part.nfe[:, None]
+            return trajectory(model, *part.inputs, part.unmask_step, drawn).sum(1)
+
+        return rollouts.map(scored)
 
     def _elbo(self, model: nn.Module, rollouts: Rollouts, copies: Copies) -> Tensor:
         def scored(part: Rollouts, masked: Tensor, weight: Tensor) -> Tensor:

@@ -50,18 +50,18 @@ def prepare_ratios(
         EACH + "old": torch.stack(old, 1),
         EACH + "reference": torch.stack(reference, 1),
         "advantage": advantage,
-        "token_weight": token_weights(rollouts.counted, micro_batch_rows),
-        "kl": ((old[0] - reference[0]) * rollouts.counted).sum(1),
+        "token_weight": token_weights(rollouts.loss_mask, micro_batch_rows),
+        "kl": ((old[0] - reference[0]) * rollouts.loss_mask).sum(1),
     }
 
 
-def token_weights(counted: Tensor, micro_batch_rows: int) -> Tensor:
-    """Compute the weight of each counted token [B, L] in the loss; the weights sum to 1.
+def token_weights(loss_mask: Tensor, micro_batch_rows: int) -> Tensor:
+    """Compute the weight of each token of `loss_mask` [B, L] in the loss; the weights sum to 1.
 
     All tokens have equal weight or, with `micro_batch_rows`, all micro-batches have: the released trainers average over
     the tokens of a micro-batch, then over micro-batches, so tokens of micro-batches with short responses weigh more.
     """
-    micro_batches = counted.split(micro_batch_rows or len(counted))
+    micro_batches = loss_mask.split(micro_batch_rows or len(loss_mask))
     return torch.cat([part / part.sum() for part in micro_batches]) / len(micro_batches)
 
 
@@ -97,7 +97,7 @@ def ratio_loss(
     per_token, clipped = clipped_loss(new, fresh["old"], fixed["advantage"][:, None], clip)
     # Importance weights apply to the policy gradient only, not to the KL penalty.
     per_token = weight * per_token + kl_penalty * k3(new, fresh["reference"])
-    share = (clipped * rollouts.counted).sum(1) / rollouts.counted.sum(1)
+    share = (clipped * rollouts.loss_mask).sum(1) / rollouts.loss_mask.sum(1)
     return (per_token * fixed["token_weight"]).sum(1), {"kl": fixed["kl"], "clipped": share}
 
 

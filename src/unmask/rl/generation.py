@@ -14,7 +14,7 @@ from unmask.common.errors import InputError
 from unmask.common.progress import Progress
 from unmask.common.seeding import Seeds
 from unmask.models.policy import Policy
-from unmask.rl.rollouts import Rollouts, RolloutSettings, counted_tokens, pieces
+from unmask.rl.rollouts import Rollouts, RolloutSettings, loss_mask, pieces
 from unmask.samplers.completions import Completions
 from unmask.samplers.decode import arguments, decode
 from unmask.tasks import Example, Task, grade_response, name_of, total_reward, without_prefill
@@ -157,7 +157,7 @@ def _rewarded(
         **{f.name: getattr(made, f.name) for f in fields(made)},
         reward=distributed.gather(reward),
         correct=distributed.gather(correct),
-        counted=counted_tokens(made.response, policy.eot),
+        loss_mask=loss_mask(made.response, policy.eot),
         group_size=settings.group_size,
         buffer_rows=len(examples),
         rows_per_forward=settings.rows_per_forward,

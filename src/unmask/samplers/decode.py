@@ -76,7 +76,8 @@ def decode(
         chooser = Chooser(head, sigma, each_block, sampler["proxy"])
         choices = length // block_length if each_block else 1
     batch = DecodingBatch.of(model, queue.take(slots or len(prompt)), length, block_length, cache, choices)
-    out = Completions.empty(len(prompt), length, model.config.mask_token_id, prompt.device, *batch.part.state.shape[1:])
+    choices_and_width = batch.part.gamma_input.shape[1:]
+    out = Completions.empty(len(prompt), length, model.config.mask_token_id, prompt.device, *choices_and_width)
     finished = 0
     while len(batch):
         masked = batch.masked

@@ -88,7 +88,7 @@ class Trainer:
         self.writer = CheckpointWriter(self.folder, self.identity, self.checkpoint_minutes)
         with self.writer:
             self._updates(parameters, optimizer)
-        self.validation.keep(self.policy)
+        self.validation.restore_best(self.policy)
         return self.metrics
 
     def _updates(self, parameters: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> None:
@@ -200,10 +200,10 @@ class Trainer:
             "loss": loss,
             **norms,
             "nfe": rollouts.nfe.float().mean().item(),
-            "tokens": rollouts.counted.sum(1).mean().item(),
+            "tokens": rollouts.loss_mask.sum(1).mean().item(),
             "entropy": rollouts.mean_entropy(),
             "skipped": int(not sound),
-            "flat_groups": rollouts.flat_groups,
+            "flat_groups": rollouts.zero_variance_groups,
             **({} if rollouts.cut is None else {"prompts_cut": rollouts.cut.float().mean().item()}),
             **{key: (value / len(rollouts)).item() for key, value in sums.items()},
         }
@@ -217,7 +217,7 @@ class Trainer:
         if rest or not self.validation.due(buffers, self.settings.buffers):
             return {"validation": None, "validation_strict": None}
         seeds = self.seeds.child("validation", buffers)
-        return self.validation.look(self.policy, self.task, self._rollout_settings(buffers - 1), seeds)
+        return self.validation.evaluate(self.policy, self.task, self._rollout_settings(buffers - 1), seeds)
 
     def _prompts(self, buffer: int) -> list[Example]:
         """Return the training examples of a buffer; the split is reshuffled for each epoch."""

@@ -36,7 +36,7 @@ class BestCheckpoint:
         """Return True if the policy must be evaluated after `buffers` of `all_buffers` buffers."""
         return self.every > 0 and (buffers % self.every == 0 or buffers == all_buffers)
 
-    def look(self, policy: Policy, task: Task, settings: RolloutSettings, seeds: Seeds) -> dict[str, float]:
+    def evaluate(self, policy: Policy, task: Task, settings: RolloutSettings, seeds: Seeds) -> dict[str, float]:
         """Return the current accuracies and remember the policy if none before was better. A collective call."""
         found = accuracies(policy, task, self.examples, settings, seeds)
         if found["validation"] >= self.score:
@@ -50,7 +50,7 @@ class BestCheckpoint:
         # The score is not stored on its own; the metrics hold every accuracy measured so far.
         self.score = max((row["validation"] for row in metrics if row.get("validation") is not None), default=-1.0)
 
-    def keep(self, policy: Policy) -> None:
+    def restore_best(self, policy: Policy) -> None:
         """Copy the best parameters into the policy."""
         with torch.no_grad():
             for name, value in self.best.items():

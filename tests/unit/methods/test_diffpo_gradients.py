@@ -36,9 +36,9 @@ def pair():
     """The responses 01, first position first, and 11, last position first; they earn 1 and 0."""
     prompt = torch.zeros((2, 1), dtype=torch.long)
     return Rollouts(
-        prompt=prompt, prompt_mask=prompt == 0, response=tensor([[0, 1], [1, 1]]), step=tensor([[0, 1], [1, 0]]),
+        prompt=prompt, prompt_mask=prompt == 0, response=tensor([[0, 1], [1, 1]]), unmask_step=tensor([[0, 1], [1, 0]]),
         log_prob_t1=tensor([[0.5, 0.25], [1.0, 0.5]]).log(), nfe=tensor([2, 2]), reward=tensor([1.0, 0.0]),
-        correct=tensor([1.0, 0.0]), counted=torch.ones((2, 2)), group_size=2, buffer_rows=2, rows_per_forward=2,
+        correct=tensor([1.0, 0.0]), loss_mask=torch.ones((2, 2)), group_size=2, buffer_rows=2, rows_per_forward=2,
     )  # fmt: skip
 
 
@@ -134,7 +134,7 @@ def test_the_loss_of_the_threshold_by_hand(even, pair, buffer_rows, clip):
     """z = ±0.3 with σ = ½; the mean moves from 0 to 0.05. One pass of two: the right answer earns ½ (1 − ½) more."""
     even.head = Head()
     pair = replace(
-        pair, threshold=tensor([[0.3], [-0.3]]), state=torch.zeros((2, 1, 4)), nfe=tensor([1, 1]),
+        pair, gamma_logit=tensor([[0.3], [-0.3]]), gamma_input=torch.zeros((2, 1, 4)), nfe=tensor([1, 1]),
         buffer_rows=buffer_rows,
     )  # fmt: skip
     method = replace(DIFFPO, learn="sampler", clip=clip)

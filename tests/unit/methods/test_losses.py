@@ -40,8 +40,8 @@ def pair():
     prompt = torch.zeros((2, 1), dtype=torch.long)
     return Rollouts(
         prompt=prompt, prompt_mask=torch.ones_like(prompt, dtype=torch.bool), response=tensor([[0, 1], [1, 1]]),
-        step=tensor([[0, 1], [1, 0]]), log_prob_t1=torch.full((2, 2), -LN2),
-        nfe=tensor([2, 2]), reward=tensor([1.0, 0.0]), correct=tensor([1.0, 0.0]), counted=torch.ones((2, 2)),
+        unmask_step=tensor([[0, 1], [1, 0]]), log_prob_t1=torch.full((2, 2), -LN2),
+        nfe=tensor([2, 2]), reward=tensor([1.0, 0.0]), correct=tensor([1.0, 0.0]), loss_mask=torch.ones((2, 2)),
         group_size=2, buffer_rows=2, rows_per_forward=2,
     )  # fmt: skip
 
@@ -119,12 +119,12 @@ def test_the_model_baseline_follows_the_policy_on_the_masks_of_the_old_one(even,
 
 def test_trajectory_likelihoods_count_every_drawn_token_also_behind_the_end(even, pair):
     """Tokens of the block that holds the end of text were drawn with the others; tokens filled in later were not."""
-    pair.counted = tensor([[1.0, 0.0], [1.0, 0.0]])
+    pair.loss_mask = tensor([[1.0, 0.0], [1.0, 0.0]])
     say(even.model, 0.75)
     pair.log_prob_t1 = tensor([[0.75, 0.25], [0.25, 0.25]]).log()
     method = replace(DMPO, likelihood="trajectory")
     assert_close(method.prepare(even, pair, 1, SEEDS)["logged.kl"], tensor([math.log(3 / 4), -math.log(4)]))
-    filled = replace(pair, step=tensor([[0, 1], [0, 1]]), nfe=tensor([1, 1]))
+    filled = replace(pair, unmask_step=tensor([[0, 1], [0, 1]]), nfe=tensor([1, 1]))
     filled.log_prob_t1[:, 1] = 0.0
     assert_close(method.prepare(even, filled, 1, SEEDS)["logged.kl"], tensor([math.log(3 / 2), -math.log(2)]))
 
@@ -206,7 +206,7 @@ def test_old_is_the_policy_at_rollout_and_reference_its_snapshot(even, pair, nam
 
 
 def test_tokens_after_the_end_of_text_do_not_count(even, pair):
-    pair.counted = tensor([[1.0, 0.0], [1.0, 1.0]])
+    pair.loss_mask = tensor([[1.0, 0.0], [1.0, 1.0]])
     rows, _ = moved(DIFFU, even, pair)
     assert_close(rows, tensor([-1.2 * 0.5 / 3, (0.8 + 0.8) * 0.5 / 3]))
 
@@ -250,7 +250,7 @@ def test_diffpo_surrogates_differ_where_the_model_looks_at_what_it_sees():
     fixed = DIFFPO.prepare(policy, rollouts, 3, SEEDS)
     fresh = DIFFPO.refresh(policy, rollouts, fixed, 1, SEEDS)
     ratio = (fresh["old"] - rollouts.log_prob_t1).exp()
-    at_tau = rollouts.step == fresh["tau"][:, None]
+    at_tau = rollouts.unmask_step == fresh["tau"][:, None]
     assert at_tau.sum() == 64
     assert_close(ratio[at_tau], torch.ones(64))
     _, metrics = DIFFPO.loss(policy, rollouts, fixed, fresh)

@@ -12,7 +12,7 @@ from unmask.config.grid.expand import expand
 from unmask.methods.dmpo import Dmpo
 from unmask.models.policy import Policy
 from unmask.models.tabular import TabularModel, all_responses, log_likelihood
-from unmask.rl.rollouts import Rollouts, counted_tokens
+from unmask.rl.rollouts import Rollouts, loss_mask
 from unmask.samplers.decode import decode
 from unmask.training.tabular import sample
 from unmask.training.trainer import Trainer, take
@@ -90,7 +90,7 @@ def test_gradients_reach_the_adapter_and_nothing_else(policy, name):
     )  # fmt: skip
     reward = torch.arange(8.0)
     rollouts = Rollouts(
-        prompt, mask, **vars(made), reward=reward, correct=reward, counted=counted_tokens(made.response, policy.eot),
+        prompt, mask, **vars(made), reward=reward, correct=reward, loss_mask=loss_mask(made.response, policy.eot),
         group_size=4, buffer_rows=8, rows_per_forward=3,
     )  # fmt: skip
     fixed = method.prepare(policy, rollouts, 1, SEEDS)

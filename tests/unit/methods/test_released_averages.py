@@ -69,7 +69,7 @@ def test_tokens_are_averaged_by_micro_batch_as_released(name, released):
             model, torch.rand(81, generator=torch.Generator().manual_seed(1)), 2, 6, torch.Generator().manual_seed(1)
         )
         length = torch.tensor([1, 1, 1, 1, 4, 4, 4, 4, 1, 4, 2, 3])  # very uneven
-        rollouts.counted = (torch.arange(4) < length[:, None]).float()
+        rollouts.loss_mask = (torch.arange(4) < length[:, None]).float()
         method = replace(released, micro_batch_rows=rows, kl_penalty=0.1)
         fixed = method.prepare(policy, rollouts, 1, SEEDS)
         model.table.data += 0.1 * torch.randn(model.table.shape, generator=torch.Generator().manual_seed(2))
@@ -83,7 +83,7 @@ def test_tokens_are_averaged_by_micro_batch_as_released(name, released):
     kl = (fresh["reference"] - new).exp() - (fresh["reference"] - new) - 1
     each = -torch.min(ratio * advantage, ratio.clamp(0.8, 1.2) * advantage) + 0.1 * kl
     for device in range(3):
-        mask = rollouts.counted[4 * device : 4 * device + 4]
+        mask = rollouts.loss_mask[4 * device : 4 * device + 4]
         losses.append((each[4 * device : 4 * device + 4] * mask).sum() / mask.sum())
     (sum(losses) / 3).backward()
     assert_close(grads[4], model.table.grad)

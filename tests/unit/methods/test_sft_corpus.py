@@ -84,10 +84,10 @@ def test_a_row_by_hand(llada, corpus):
     asked = len(llada.tokenizer(prompt + FACTS["prompt_ends_in"]).input_ids)
     assert learnt.tolist() == [False] * asked + [True] * (160 - asked)
     assert llada.tokenizer.decode(ids[learnt][:12]) == "assistant<|end_header_id|>\n\n"
-    assert rollouts.counted.sum() == tokens - asked + 1  # of the response, with the first end of text
+    assert rollouts.loss_mask.sum() == tokens - asked + 1  # of the response, with the first end of text
     assert rollouts.prompt.shape == rollouts.prompt_mask.shape == (1, 0)
     assert torch.isnan(rollouts.reward).all()
-    assert math.isnan(rollouts.flat_groups)
+    assert math.isnan(rollouts.zero_variance_groups)
 
 
 def test_a_long_row_is_cut(llada, corpus):

@@ -34,8 +34,8 @@ def test_an_untrained_head_is_the_fixed_bound(policy, choose):
     made = run(policy, {**SAMPLER, "choose": choose})
     assert torch.equal(made.response, fixed.response)
     assert torch.equal(made.nfe, fixed.nfe)
-    assert made.threshold.shape == (3, 1 if choose == "prompt" else 3)
-    torch.testing.assert_close(policy.head.gamma(made.threshold), torch.full_like(made.threshold, 0.1))
+    assert made.gamma_logit.shape == (3, 1 if choose == "prompt" else 3)
+    torch.testing.assert_close(policy.head.gamma(made.gamma_logit), torch.full_like(made.gamma_logit, 0.1))
 
 
 @pytest.mark.parametrize("cache", ["none", "prefix", "dual"])
@@ -47,7 +47,7 @@ def test_the_recorded_state_is_that_of_the_column_before_the_response(policy, ca
     for i, prompt in enumerate(PROMPTS):
         ids = torch.tensor([prompt + [mask_id] * 24])
         state = policy.model.hidden_states(ids, None, slice(len(prompt) - 1, len(prompt)))[0]
-        torch.testing.assert_close(made.state[i], state.detach(), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(made.gamma_input[i], state.detach(), atol=1e-5, rtol=1e-5)
 
 
 def test_a_larger_threshold_needs_fewer_passes(policy):
@@ -125,7 +125,7 @@ def test_each_mode_trains_what_it_names(policy, sudoku, learn, trained):
     method.begin(policy)
     rollouts = buffer(policy, sudoku, method)
     rollouts.reward = torch.rand(8, generator=torch.Generator().manual_seed(0))
-    noise = rollouts.threshold - math.log(0.1 / 1.9)
+    noise = rollouts.gamma_logit - math.log(0.1 / 1.9)
     assert bool(noise.abs().max() > 0) == (learn != "model")
     fixed = method.prepare(policy, rollouts, 1, Seeds((1,)))
     rows, metrics = method.loss(policy, rollouts, fixed, method.refresh(policy, rollouts, fixed, 0, Seeds((1,))))
@@ -144,13 +144,13 @@ def test_the_threshold_moves_to_where_the_reward_is(policy, sudoku):
     means = []
     for _ in range(5):
         rollouts = buffer(policy, sudoku, method)
-        rollouts.reward, rollouts.correct = rollouts.threshold[:, 0].clone(), torch.zeros(8)
+        rollouts.reward, rollouts.correct = rollouts.gamma_logit[:, 0].clone(), torch.zeros(8)
         fixed = method.prepare(policy, rollouts, 1, Seeds((1,)))
         rows, _ = method.loss(policy, rollouts, fixed, {})
         optimizer.zero_grad()
         rows.sum().backward()
         optimizer.step()
-        means.append(float(policy.head(rollouts.state).mean().detach()))
+        means.append(float(policy.head(rollouts.gamma_input).mean().detach()))
     assert means == sorted(means)
     assert means[-1] > math.log(0.1 / 1.9) + 0.2
 

@@ -7,7 +7,7 @@ import torch
 
 from syncs import HostSyncs
 from unmask.rl.likelihoods import trajectory
-from unmask.rl.rollouts import counted_tokens
+from unmask.rl.rollouts import loss_mask
 from unmask.samplers.decode import decode
 from unmask.samplers.token_sampling import draw, pick_token
 
@@ -40,10 +40,10 @@ def test_nothing_stays_masked_and_the_steps_are_counted(policy, sampler):
     made = run(policy, PROMPTS, sampler=sampler, temperature=1.0)
     assert not (made.response == policy.model.config.mask_token_id).any()
     assert made.nfe.tolist() == [24 // sampler["tokens_per_step"]] * 3
-    counts = torch.stack([torch.bincount(row) for row in made.step])
+    counts = torch.stack([torch.bincount(row) for row in made.unmask_step])
     assert torch.all(counts == sampler["tokens_per_step"])
     assert torch.equal(
-        made.step.view(3, 3, 8).amin(2),
+        made.unmask_step.view(3, 3, 8).amin(2),
         torch.arange(0, 24, 8)[None] // sampler["tokens_per_step"] + 0 * made.nfe[:, None],
     )
 
@@ -74,7 +74,9 @@ def test_recorded_log_probabilities_are_those_of_the_trajectory(policy):
     prompt, mask = policy.pad(PROMPTS)
     made = run(policy, PROMPTS, sampler=TOP2, temperature=1.0)
     with torch.no_grad():
-        again = trajectory(policy.model, prompt, mask, made.response, made.step, torch.ones(3, 24, dtype=torch.bool))
+        again = trajectory(
+            policy.model, prompt, mask, made.response, made.unmask_step, torch.ones(3, 24, dtype=torch.bool)
+        )
     torch.testing.assert_close(made.log_prob_t1, again, atol=1e-5, rtol=1e-5)
 
 
@@ -88,7 +90,7 @@ def test_a_row_stops_after_the_block_with_its_end_of_text(policy):
         assert made.nfe[row] == 8 * blocks
         assert torch.equal(made.response[row, : 8 * blocks], free.response[row, : 8 * blocks])
         assert torch.all(made.response[row, 8 * blocks :] == eot)
-        assert torch.all(made.step[row, 8 * blocks :] == made.nfe[row])
+        assert torch.all(made.unmask_step[row, 8 * blocks :] == made.nfe[row])
 
 
 @pytest.mark.parametrize("cache", ["none", "prefix", "dual"])
@@ -115,7 +117,7 @@ def test_rows_that_come_and_go_cost_at_most_two_uploads_a_step(policy, cache):
 
 def test_counted_tokens_end_with_the_first_end_of_text():
     response = torch.tensor([[5, 1, 7, 1], [5, 6, 7, 8], [1, 1, 1, 1]])
-    assert counted_tokens(response, eot=1).tolist() == [[1, 1, 0, 0], [1, 1, 1, 1], [1, 0, 0, 0]]
+    assert loss_mask(response, eot=1).tolist() == [[1, 1, 0, 0], [1, 1, 1, 1], [1, 0, 0, 0]]
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.5])

@@ -93,7 +93,7 @@ def test_with_any_cache_and_queue(policy, cache, slots):
 def test_the_row_and_position_are_those_of_the_spoilt_logits(policy):
     """The second of the positions that are masked at the third pass, of the second row: a shorter prompt comes last."""
     clean = run(policy, TOP1, prompts=PROMPTS[:2])
-    masked = (clean.step[:, :8] >= 3).nonzero().tolist()
+    masked = (clean.unmask_step[:, :8] >= 3).nonzero().tolist()
     spoil(policy, 3, lambda logits: logits[6].fill_(torch.nan))  # five are masked in each row
     row, position = masked[6]
     assert row == 1

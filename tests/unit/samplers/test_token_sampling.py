@@ -113,7 +113,7 @@ def test_without_blocks_the_order_is_one_of_the_whole_response(policy):
         at = int(entropy.argmin())
         steps[at], ids[0, 3 + at] = step, logits[at].argmax()
     assert torch.equal(made.response, ids[:, 3:])
-    assert torch.equal(made.step[0], steps)
+    assert torch.equal(made.unmask_step[0], steps)
     assert steps[:4].max() > 4  # in blocks of 4 the first would be done by then
 
 

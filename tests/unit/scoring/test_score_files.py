@@ -84,7 +84,7 @@ def samples(config, monkeypatch, folder, name, **settings):
     def respond(policy, task, batch, generator, length, **decoding):
         nothing = torch.zeros(len(batch), 1)
         texts = [task.demonstration(e, length, i % 3 != 0, generator) + "<|endoftext|>" for i, e in enumerate(batch)]
-        return SimpleNamespace(response=nothing[:, :1], threshold=nothing[:, :0], nfe=nothing[:, 0]), texts
+        return SimpleNamespace(response=nothing[:, :1], gamma_logit=nothing[:, :0], nfe=nothing[:, 0]), texts
 
     monkeypatch.setattr(evaluate, "respond", respond)
     same = {"add_head": lambda *sampler: None, "judged": lambda texts: texts}

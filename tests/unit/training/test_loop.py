@@ -140,7 +140,7 @@ def test_validation_answers_are_greedy_and_of_the_held_back_examples(config, pol
 
     monkeypatch.setattr(validation, "respond", noted)
     for seed in range(2):
-        one.validation.look(policy, sudoku, one._rollout_settings(), one.seeds.child(seed))
+        one.validation.evaluate(policy, sudoku, one._rollout_settings(), one.seeds.child(seed))
     assert answers[0] == answers[1]  # whatever the noise
     held_back = [example["question"] for example in sudoku.splits()["validation"]]
     assert asked == [held_back] * 2

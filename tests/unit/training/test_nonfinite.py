@@ -92,7 +92,7 @@ def test_fewer_spoilt_updates_in_a_row_do_not_stop_it(config, policy, sudoku, tm
 
 
 def test_nan_in_the_logits_ends_training_and_validation(config, make_policy, sudoku, tmp_path):
-    """At the first rollout, in the middle of the third buffer's, and in a look at the validation split."""
+    """At the first rollout, in the middle of the third buffer's, and in an evaluation on the validation split."""
     settings = {"validate_every": 1, "buffers": 3, "updates_per_buffer": 1}
     for call in (0, 14, 53):
         one = trainer(config, make_policy(), sudoku, tmp_path / str(call), **settings)

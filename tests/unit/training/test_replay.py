@@ -101,7 +101,7 @@ def surrogate(name, model, buffer, fresh):
         first, rate = fresh["first"], fresh["rate"][:, None]
         one, two = log_probs(model, buffer, first), log_probs(model, buffer, ~first)
         return torch.where(first, whole + one / rate, whole + two / (1 - rate)) / 2
-    later = buffer.step >= fresh["tau"][:, None]
+    later = buffer.unmask_step >= fresh["tau"][:, None]
     return torch.where(later, log_probs(model, buffer, later), whole)
 
 
@@ -119,7 +119,7 @@ def elbo(model, buffer, masked):
 
 
 def grpo_loss(name, new, old, reference, buffer):
-    """Mean over the counted tokens of −min(ρA, clip(ρ)A) + β (exp(δ) − δ − 1), with DiFFPO's importance weight."""
+    """Mean over the loss mask of −min(ρA, clip(ρ)A) + β (exp(δ) − δ − 1), with DiFFPO's importance weight."""
     advantage = []
     for row in range(len(buffer)):
         group = buffer.reward[row // 4 * 4 : row // 4 * 4 + 4]
