@@ -63,11 +63,12 @@ def test_a_buffer_and_its_losses(trainer_of, case):
 
     def losses():
         rollouts = method.collect(policy, trainer.task, examples, settings, seeds)
-        fixed = method.prepare(policy, rollouts, 2, seeds)
+        buffer_data = method.prepare(policy, rollouts, 2, seeds)
         for update in range(2):
-            fresh = method.refresh(policy, rollouts, fixed, update, seeds)
+            update_data = method.refresh(policy, rollouts, buffer_data, update, seeds)
             for part in rollouts.parts():
-                rows, metrics = method.loss(policy, rollouts.part(part), take(fixed, part), take(fresh, part))
+                some = rollouts.part(part), take(buffer_data, part), take(update_data, part)
+                rows, metrics = method.loss(policy, *some)
                 rows.sum().backward()
                 yield from (rows.detach(), *metrics.values())
 

@@ -50,14 +50,16 @@ class Method:
         return roll_out(policy, task, examples, settings, seeds)
 
     def prepare(self, policy: Policy, rollouts: Rollouts, updates: int, seeds: Seeds) -> Rows:
-        """Compute what stays fixed for all `updates` of a buffer: weights, advantages, old log-probabilities."""
+        """Compute what all `updates` of a buffer share: weights, advantages, old log-probabilities."""
         raise NotImplementedError
 
-    def refresh(self, policy: Policy, rollouts: Rollouts, fixed: Rows, update: int, seeds: Seeds) -> Rows:
+    def refresh(self, policy: Policy, rollouts: Rollouts, buffer_data: Rows, update: int, seeds: Seeds) -> Rows:
         """Compute what is new in a given update (0, 1, …) of a buffer, such as mask draws, for all rows at once."""
         return {}
 
-    def loss(self, policy: Policy, rollouts: Rollouts, fixed: Rows, fresh: Rows) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(
+        self, policy: Policy, rollouts: Rollouts, buffer_data: Rows, update_data: Rows
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Compute the loss [b] of the given rows, summed over the buffer, and metrics [b], averaged over it.
 
         The rows can be any part of the buffer: normalise by values from `prepare`, not by the size of the part.
@@ -65,13 +67,13 @@ class Method:
         raise NotImplementedError
 
     def losses(
-        self, policy: Policy, rollouts: Rollouts, fixed: Rows, fresh: Rows
+        self, policy: Policy, rollouts: Rollouts, buffer_data: Rows, update_data: Rows
     ) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
         """Yield terms that sum to `loss`; each is backpropagated and its memory freed before the next is computed.
 
         Every metric belongs to exactly one term, so that metrics can be summed as well.
         """
-        yield self.loss(policy, rollouts, fixed, fresh)
+        yield self.loss(policy, rollouts, buffer_data, update_data)
 
 
 def load(name: str, settings: dict[str, Any]) -> Method:

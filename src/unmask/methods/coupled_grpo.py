@@ -43,7 +43,7 @@ class CoupledGrpo(Method):
         advantage = leave_one_out_advantages(rollouts.reward, rollouts.group_size)
         return prepare_ratios(policy, rollouts, updates, seeds, self._draw, _score, advantage, self.micro_batch_rows)
 
-    def refresh(self, policy: Policy, rollouts: Rollouts, fixed: Rows, update: int, seeds: Seeds) -> Rows:
+    def refresh(self, policy: Policy, rollouts: Rollouts, buffer_data: Rows, update: int, seeds: Seeds) -> Rows:
         """Return this update's pair of masks and the log-probabilities on it.
 
         The released code indexes by micro-step. The micro-batches of a device are consecutive rows of the buffer, so
@@ -51,16 +51,18 @@ class CoupledGrpo(Method):
         second.
         """
         if self.mask_index == "update":
-            return at_update(fixed, update)
+            return at_update(buffer_data, update)
         # Micro-batches are blocks of consecutive rows, and each device cycles through its micro-steps.
         row = torch.arange(len(rollouts), device=rollouts.reward.device)
         micro_step = row // (self.micro_batch_rows or len(rollouts)) % self.micro_steps
-        return at_micro_step(fixed, update, micro_step, self.micro_steps)
+        return at_micro_step(buffer_data, update, micro_step, self.micro_steps)
 
-    def loss(self, policy: Policy, rollouts: Rollouts, fixed: Rows, fresh: Rows) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(
+        self, policy: Policy, rollouts: Rollouts, buffer_data: Rows, update_data: Rows
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Average −min(ρA, clip(ρ)A) + β · k3 over the tokens of the buffer, or of each micro-batch."""
-        new = _score(policy.model, rollouts, fresh)
-        return ratio_loss(new, rollouts, fixed, fresh, self.clip, self.kl_penalty)
+        new = _score(policy.model, rollouts, update_data)
+        return ratio_loss(new, rollouts, buffer_data, update_data, self.clip, self.kl_penalty)
 
     def _draw(self, rollouts: Rollouts, generator: torch.Generator) -> Rows:
         # Number of consecutive rows that share a mask ratio.

@@ -75,22 +75,28 @@ class Diffpo(Method):
         advantage = group_advantages(reward, rollouts.group_size)
         if self.learn == "sampler":
             return {"advantage": advantage, "old_density": self._density(policy, rollouts).detach()}
-        fixed = prepare_ratios(policy, rollouts, updates, seeds, self._draw, self._score, advantage)
-        return fixed if self.learn == "model" else fixed | {"old_density": self._density(policy, rollouts).detach()}
+        buffer_data = prepare_ratios(policy, rollouts, updates, seeds, self._draw, self._score, advantage)
+        if self.learn == "model":
+            return buffer_data
+        return buffer_data | {"old_density": self._density(policy, rollouts).detach()}
 
-    def refresh(self, policy: Policy, rollouts: Rollouts, fixed: Rows, update: int, seeds: Seeds) -> Rows:
+    def refresh(self, policy: Policy, rollouts: Rollouts, buffer_data: Rows, update: int, seeds: Seeds) -> Rows:
         """Return this update's stage and the log-probabilities at it."""
-        return {} if self.learn == "sampler" else at_update(fixed, update)
+        return {} if self.learn == "sampler" else at_update(buffer_data, update)
 
-    def loss(self, policy: Policy, rollouts: Rollouts, fixed: Rows, fresh: Rows) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(
+        self, policy: Policy, rollouts: Rollouts, buffer_data: Rows, update_data: Rows
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Compute the clipped losses of tokens and of thresholds, whichever are trained."""
         # With a frozen model the token losses would have no gradient.
-        rows, metrics = (0.0, {}) if self.learn == "sampler" else self._token_loss(policy, rollouts, fixed, fresh)
+        rows, metrics = 0.0, {}
+        if self.learn != "sampler":
+            rows, metrics = self._token_loss(policy, rollouts, buffer_data, update_data)
         if self.learn == "model":
             return rows, metrics
         # All thresholds of a response are one action with one ratio; their loss is a mean over responses, not tokens.
-        new, old = self._density(policy, rollouts), fixed["old_density"]
-        threshold, clipped = clipped_loss(new, old, fixed["advantage"], self.clip)
+        new, old = self._density(policy, rollouts), buffer_data["old_density"]
+        threshold, clipped = clipped_loss(new, old, buffer_data["advantage"], self.clip)
         gamma = policy.head.gamma(rollouts.gamma_logit).detach()
         return rows + threshold / rollouts.buffer_rows, metrics | {
             "gamma": gamma.nanmean(1),
@@ -99,15 +105,15 @@ class Diffpo(Method):
         }
 
     def _token_loss(
-        self, policy: Policy, rollouts: Rollouts, fixed: Rows, fresh: Rows
+        self, policy: Policy, rollouts: Rollouts, buffer_data: Rows, update_data: Rows
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Compute the clipped token losses with importance weights; log the share of weights clamped at C."""
-        new = self._score(policy.model, rollouts, fresh)
+        new = self._score(policy.model, rollouts, update_data)
         if not self.importance_sampling:
-            return ratio_loss(new, rollouts, fixed, fresh, self.clip, self.kl_penalty)
+            return ratio_loss(new, rollouts, buffer_data, update_data, self.clip, self.kl_penalty)
         # Built from old log-probabilities only, so no gradient flows through the weight.
-        weight = clamped_importance(fresh["old"], rollouts.log_prob_t1, self.clamp)
-        rows, metrics = ratio_loss(new, rollouts, fixed, fresh, self.clip, self.kl_penalty, weight)
+        weight = clamped_importance(update_data["old"], rollouts.log_prob_t1, self.clamp)
+        rows, metrics = ratio_loss(new, rollouts, buffer_data, update_data, self.clip, self.kl_penalty, weight)
         tokens = rollouts.loss_mask.sum(1)
         return rows, metrics | {
             "importance_mean": (weight * rollouts.loss_mask).sum(1) / tokens,

@@ -43,22 +43,24 @@ class DiffuGrpo(Method):
         advantage = group_advantages(rollouts.reward, rollouts.group_size)
         return prepare_ratios(policy, rollouts, updates, seeds, self._draw, _score, advantage, self.micro_batch_rows)
 
-    def refresh(self, policy: Policy, rollouts: Rollouts, fixed: Rows, update: int, seeds: Seeds) -> Rows:
+    def refresh(self, policy: Policy, rollouts: Rollouts, buffer_data: Rows, update: int, seeds: Seeds) -> Rows:
         """Return this update's prompt mask and the log-probabilities under it.
 
         The released code indexes by micro-step: with 2 of them and an even number of updates, the first half of the
         rows only ever sees the even-numbered masks and the second half the odd-numbered ones.
         """
         if self.mask_index == "update":
-            return at_update(fixed, update)
+            return at_update(buffer_data, update)
         # Here a micro-step covers a contiguous share of the whole buffer, unlike in coupled-GRPO's released code.
         micro_step = torch.arange(len(rollouts), device=rollouts.reward.device) * self.micro_steps // len(rollouts)
-        return at_micro_step(fixed, update, micro_step, self.micro_steps)
+        return at_micro_step(buffer_data, update, micro_step, self.micro_steps)
 
-    def loss(self, policy: Policy, rollouts: Rollouts, fixed: Rows, fresh: Rows) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(
+        self, policy: Policy, rollouts: Rollouts, buffer_data: Rows, update_data: Rows
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Average −min(ρA, clip(ρ)A) + β · k3 over the tokens of the buffer, or of each micro-batch."""
-        new = _score(policy.model, rollouts, fresh)
-        return ratio_loss(new, rollouts, fixed, fresh, self.clip, self.kl_penalty)
+        new = _score(policy.model, rollouts, update_data)
+        return ratio_loss(new, rollouts, buffer_data, update_data, self.clip, self.kl_penalty)
 
     def _draw(self, rollouts: Rollouts, generator: torch.Generator) -> Rows:
         return {"drop": draw_prompt_drop(rollouts.prompt_mask, self.prompt_mask, generator)}

@@ -65,44 +65,46 @@ class Dmpo(Method):
             return {"weight": advantage, "base": torch.zeros_like(advantage)}
 
         # Likelihoods take many forward passes, so they are computed only if the weights or the baseline use them.
-        fixed = {}
+        buffer_data = {}
         if self.alpha > 0 or self.baseline == "model":
-            fixed = self._log_likelihoods(policy, rollouts, seeds)
-        fixed |= self._weights(rollouts, fixed)
+            buffer_data = self._log_likelihoods(policy, rollouts, seeds)
+        buffer_data |= self._weights(rollouts, buffer_data)
         if self.loss_kind == "wddo":
-            fixed |= self._old_on_masks(policy.model, rollouts, 2 * updates, seeds)
-        return fixed
+            buffer_data |= self._old_on_masks(policy.model, rollouts, 2 * updates, seeds)
+        return buffer_data
 
-    def refresh(self, policy: Policy, rollouts: Rollouts, fixed: Rows, update: int, seeds: Seeds) -> Rows:
+    def refresh(self, policy: Policy, rollouts: Rollouts, buffer_data: Rows, update: int, seeds: Seeds) -> Rows:
         """Draw this update's masked copies; re-estimate the model baseline, which follows the current policy."""
         if self.loss_kind == "wddo":
             # Masks were drawn in `prepare`, because the old ELBO on them needs the old policy.
             pair = slice(2 * update, 2 * update + 2)
-            return {name: fixed[name][:, pair] for name in ("wddo_masked", "wddo_weight", "wddo_old")}
+            return {name: buffer_data[name][:, pair] for name in ("wddo_masked", "wddo_weight", "wddo_old")}
         # Scored on the masks of the old likelihoods, so the baseline is 1 as long as the policy has not moved.
-        base = fixed["base"]
+        base = buffer_data["base"]
         if self.loss_kind == "wdce" and self.baseline == "model":
-            now = self._log_likelihood(policy.model, rollouts, fixed)
-            base = group_softmax(now - fixed["log_old"], rollouts.group_size)
+            now = self._log_likelihood(policy.model, rollouts, buffer_data)
+            base = group_softmax(now - buffer_data["log_old"], rollouts.group_size)
         copies = self._draw(rollouts, self.copies, seeds)
         return {
-            "advantage": fixed["weight"] - self.baseline_strength * base,
+            "weight_real": buffer_data["weight"] - self.baseline_strength * base,
             "masked": copies.masked,
             "copy_weight": copies.weight / rollouts.length,
         }
 
-    def loss(self, policy: Policy, rollouts: Rollouts, fixed: Rows, fresh: Rows) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(
+        self, policy: Policy, rollouts: Rollouts, buffer_data: Rows, update_data: Rows
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Compute WDCE, w_real · (1/R) Σ_r (1/m_r) Σ_{d masked} −log π_θ(õ_r)_d, or `wddo_loss`, as buffer means.
 
         The released WDCE sums over the rows of a micro-batch, with weights that sum to 1 over a group, and averages
         over micro-batches. Its gradient is micro_batch_rows / G times ours, hence smaller relative to `gradient_clip`.
         """
         if self.loss_kind == "wddo":
-            weight, rows = fixed["weight"], self._wddo(policy.model, rollouts, fixed, fresh)
+            weight, rows = buffer_data["weight"], self._wddo(policy.model, rollouts, buffer_data, update_data)
         else:
-            weight, copies = fresh["advantage"], Copies(fresh["masked"], fresh["copy_weight"])
+            weight, copies = update_data["weight_real"], Copies(update_data["masked"], update_data["copy_weight"])
             rows = -weight * denoising(policy.model, *rollouts.inputs, copies).mean(1)
-        logged = {name.removeprefix(LOGGED): value for name, value in fixed.items() if name.startswith(LOGGED)}
+        logged = {name.removeprefix(LOGGED): value for name, value in buffer_data.items() if name.startswith(LOGGED)}
         return rows / self._loss_rows(rollouts), logged | binned(weight)
 
     def _loss_rows(self, rollouts: Rollouts) -> int:
@@ -113,15 +115,15 @@ class Dmpo(Method):
         return rollouts.group_size * math.ceil(rollouts.buffer_rows / self.micro_batch_rows)
 
     def losses(
-        self, policy: Policy, rollouts: Rollouts, fixed: Rows, fresh: Rows
+        self, policy: Policy, rollouts: Rollouts, buffer_data: Rows, update_data: Rows
     ) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
         """Yield WDCE in parts of `rows_per_forward` copies, weighted by their share; WDDO needs all copies at once."""
         if self.loss_kind == "wddo":
-            yield from super().losses(policy, rollouts, fixed, fresh)
+            yield from super().losses(policy, rollouts, buffer_data, update_data)
             return
         for some in rollouts.copies_at_once(self.copies):
-            part = {key: fresh[key][:, some] for key in ("masked", "copy_weight")}
-            rows, metrics = self.loss(policy, rollouts, fixed, fresh | part)
+            part = {key: update_data[key][:, some] for key in ("masked", "copy_weight")}
+            rows, metrics = self.loss(policy, rollouts, buffer_data, update_data | part)
             share = (some.stop - some.start) / self.copies
             yield share * rows, metrics if some.start == 0 else {}  # metrics are equal for all copies of a row
 
@@ -209,11 +211,11 @@ class Dmpo(Method):
             "wddo_old": torch.stack([self._elbo(model, rollouts, copies) for copies in drawn], 1),
         }
 
-    def _wddo(self, model: nn.Module, rollouts: Rollouts, fixed: Rows, fresh: Rows) -> Tensor:
+    def _wddo(self, model: nn.Module, rollouts: Rollouts, buffer_data: Rows, update_data: Rows) -> Tensor:
         """Compute `wddo_loss` [B] with an independent estimate of Δ, on its own mask set, for each of its two terms."""
         up, down = (
-            elbo(model, *rollouts.inputs, Copies(fresh["wddo_masked"][:, i], fresh["wddo_weight"][:, i]))
-            - fresh["wddo_old"][:, i]
+            elbo(model, *rollouts.inputs, Copies(update_data["wddo_masked"][:, i], update_data["wddo_weight"][:, i]))
+            - update_data["wddo_old"][:, i]
             for i in (0, 1)
         )
-        return wddo_loss(fixed["weight"], up, down, self.wddo_beta, self.wddo_negative)
+        return wddo_loss(buffer_data["weight"], up, down, self.wddo_beta, self.wddo_negative)

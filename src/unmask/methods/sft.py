@@ -81,10 +81,10 @@ class Sft(Method):
         return as_rollouts(policy, task, repeated, texts, settings)
 
     def prepare(self, policy: Policy, rollouts: Rollouts, updates: int, seeds: Seeds) -> Rows:
-        """Return nothing: only the demonstrations stay fixed."""
+        """Return nothing: the updates of a buffer share only its demonstrations."""
         return {}
 
-    def refresh(self, policy: Policy, rollouts: Rollouts, fixed: Rows, update: int, seeds: Seeds) -> Rows:
+    def refresh(self, policy: Policy, rollouts: Rollouts, buffer_data: Rows, update: int, seeds: Seeds) -> Rows:
         """Draw mask ratios t ~ U(0.001, 1) and mask tokens iid with probability t."""
         # t is bounded away from 0, because the loss is weighted by 1/t.
         generator = seeds.generator("masks", device=rollouts.response.device)
@@ -96,7 +96,9 @@ class Sft(Method):
         masked = (noise < rate) & rollouts.learnt
         return {"masked": masked[:, None], "weight": 1 / rate / rollouts.learnt.sum(1, keepdim=True)}
 
-    def loss(self, policy: Policy, rollouts: Rollouts, fixed: Rows, fresh: Rows) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(
+        self, policy: Policy, rollouts: Rollouts, buffer_data: Rows, update_data: Rows
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Compute (1/L) Σ_{d masked} −log π_θ(o_d | q, õ) / t, averaged over the buffer; L counts learnt tokens."""
-        score = denoising(policy.model, *rollouts.inputs, Copies(fresh["masked"], fresh["weight"]))
+        score = denoising(policy.model, *rollouts.inputs, Copies(update_data["masked"], update_data["weight"]))
         return -score.mean(1) / rollouts.buffer_rows, {}

@@ -45,8 +45,8 @@ def prepare_ratios(
         reference = [_score_all(score, policy.model, rollouts, rows) for rows in distinct] * (updates // len(distinct))
 
     # Per-update values are stacked on axis 1, because the first axis of Rows runs over responses.
-    fixed = {EACH + name: torch.stack([rows[name] for rows in noise], 1) for name in noise[0]}
-    return fixed | {
+    buffer_data = {EACH + name: torch.stack([rows[name] for rows in noise], 1) for name in noise[0]}
+    return buffer_data | {
         EACH + "old": torch.stack(old, 1),
         EACH + "reference": torch.stack(reference, 1),
         "advantage": advantage,
@@ -65,27 +65,27 @@ def token_weights(loss_mask: Tensor, micro_batch_rows: int) -> Tensor:
     return torch.cat([part / part.sum() for part in micro_batches]) / len(micro_batches)
 
 
-def at_micro_step(fixed: Rows, update: int, micro_step: Tensor, count: int) -> Rows:
+def at_micro_step(buffer_data: Rows, update: int, micro_step: Tensor, count: int) -> Rows:
     """Select the values that the released codes use at an update, which index by micro-step (`count` per update).
 
     `micro_step` [B] is the micro-step of each row. Each row then sees only some of the updates' masks, repeatedly.
     """
-    updates = fixed[EACH + "old"].shape[1]
-    return at_update(fixed, (update * count + micro_step) % updates)
+    updates = buffer_data[EACH + "old"].shape[1]
+    return at_update(buffer_data, (update * count + micro_step) % updates)
 
 
-def at_update(fixed: Rows, update: int | Tensor) -> Rows:
+def at_update(buffer_data: Rows, update: int | Tensor) -> Rows:
     """Select the values of an update, given as one index or one per row [B]."""
     # Indexing by (row, update) works for a shared update as well as for one per row.
-    every = torch.arange(len(fixed["advantage"]), device=fixed["advantage"].device)
-    return {name.removeprefix(EACH): rows[every, update] for name, rows in fixed.items() if name.startswith(EACH)}
+    every = torch.arange(len(buffer_data["advantage"]), device=buffer_data["advantage"].device)
+    return {name.removeprefix(EACH): rows[every, update] for name, rows in buffer_data.items() if name.startswith(EACH)}
 
 
 def ratio_loss(
     new: Tensor,
     rollouts: Rollouts,
-    fixed: Rows,
-    fresh: Rows,
+    buffer_data: Rows,
+    update_data: Rows,
     clip: float,
     kl_penalty: float,
     weight: Tensor | float = 1.0,
@@ -94,11 +94,11 @@ def ratio_loss(
 
     Only tokens up to the first end of text count.
     """
-    per_token, clipped = clipped_loss(new, fresh["old"], fixed["advantage"][:, None], clip)
+    per_token, clipped = clipped_loss(new, update_data["old"], buffer_data["advantage"][:, None], clip)
     # Importance weights apply to the policy gradient only, not to the KL penalty.
-    per_token = weight * per_token + kl_penalty * k3(new, fresh["reference"])
+    per_token = weight * per_token + kl_penalty * k3(new, update_data["reference"])
     share = (clipped * rollouts.loss_mask).sum(1) / rollouts.loss_mask.sum(1)
-    return (per_token * fixed["token_weight"]).sum(1), {"kl": fixed["kl"], "clipped": share}
+    return (per_token * buffer_data["token_weight"]).sum(1), {"kl": buffer_data["kl"], "clipped": share}
 
 
 def _equal(one: Rows, other: Rows) -> bool:

@@ -37,7 +37,7 @@ class Checkpoint:
     step: int
     parameters: dict[str, Tensor]
     optimizer: dict[str, Tensor]  # dotted names: parameter index, name of the moment
-    buffer: dict[str, Tensor]  # dotted names: rollouts.…, fixed.…
+    buffer: dict[str, Tensor]  # dotted names: rollouts.…, buffer_data.…
     metrics: list[dict[str, Any]]
     reference: dict[str, Tensor]
     best: dict[str, Tensor]

@@ -65,11 +65,11 @@ def train(model: TabularModel, reward: Tensor, method: Method, loop: Loop, seeds
         if inner == 0:
             drawn = seeds.child("buffer", buffer)
             rollouts = sample(model, reward, loop.groups, loop.group_size, drawn.generator("sampler"))
-            fixed = method.prepare(policy, rollouts, loop.updates_per_buffer, drawn)
-        fresh = method.refresh(policy, rollouts, fixed, inner, seeds.child("update", update))
+            buffer_data = method.prepare(policy, rollouts, loop.updates_per_buffer, drawn)
+        update_data = method.refresh(policy, rollouts, buffer_data, inner, seeds.child("update", update))
 
         # The table fits in memory, so one loss over the whole buffer replaces the trainer's sum over micro-batches.
-        rows, metrics = method.loss(policy, rollouts, fixed, fresh)
+        rows, metrics = method.loss(policy, rollouts, buffer_data, update_data)
         check_losses(method, rows, metrics, len(rollouts))
         optimizer.zero_grad()
         rows.sum().backward()

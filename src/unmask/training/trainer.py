@@ -1,7 +1,7 @@
 """Training loop shared by all methods: fill a buffer with rollouts, take F gradient steps on it, repeat.
 
-    for each buffer:   rollouts = method.collect(…);  fixed = method.prepare(rollouts)
-      for each update: fresh = method.refresh(…);  loss = Σ method.losses(part of the buffer);  step
+    for each buffer:   rollouts = method.collect(…);  buffer_data = method.prepare(rollouts)
+      for each update: update_data = method.refresh(…);  loss = Σ method.losses(part of the buffer);  step
 
 The gradient is accumulated over micro-batches that fit in memory and summed over processes (distributed.py). Neither
 changes the result beyond rounding, except that dropout masks of the adapter depend on the micro-batches.
@@ -94,7 +94,7 @@ class Trainer:
     def _updates(self, parameters: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> None:
         """Run all remaining updates."""
         s = self.settings
-        start, rollouts, fixed = self._resume(parameters, optimizer)
+        start, rollouts, buffer_data = self._resume(parameters, optimizer)
         done = self.metrics[-1]["flops"] if self.metrics and distributed.rank() == 0 else 0.0
         compute = FlopCounter(self.policy.model, done)
         progress = Progress(self.run.name, self.updates, start)
@@ -105,11 +105,12 @@ class Trainer:
                 seeds = self.seeds.child("buffer", buffer)
                 # Ranks that have diverged are caught before they spend a buffer of rollouts.
                 check_equal(parameters, self.run.name, update)
-                rollouts, fixed = self._fill(buffer, seeds)
+                rollouts, buffer_data = self._fill(buffer, seeds)
 
-            row = self._step(update, rollouts, fixed, parameters, optimizer)
+            row = self._step(update, rollouts, buffer_data, parameters, optimizer)
             if s.reference_sync and (update + 1) % s.reference_sync == 0:
-                self.policy.set_reference(s.reference_mix)  # `fixed` of the current buffer keeps the old reference
+                # `buffer_data` of the current buffer keeps log-probabilities of the old reference.
+                self.policy.set_reference(s.reference_mix)
             row |= self._validate(update + 1)
             row["flops"] = distributed.total(compute.flops)  # cumulative over the run, rollouts and validation included
             row["seconds"] = round(time.monotonic() - began, 3)
@@ -118,14 +119,14 @@ class Trainer:
 
             if skipped_in_a_row(self.metrics) >= MOST_SKIPPED:
                 # Saved outside the checkpoints: a restart must fail again rather than resume from a broken state.
-                self._spoilt(self._state(update + 1, parameters, optimizer, rollouts, fixed))
+                self._spoilt(self._state(update + 1, parameters, optimizer, rollouts, buffer_data))
                 raise given_up(self.run.name, update + 1, self.folder)
 
             # All ranks must agree, or one would wait in a collective that the others never enter.
             stop, due = distributed.any_rank(self.asked_to_stop(), self.writer.due())
             stop = stop and update + 1 < self.updates
             if stop or due:
-                self.writer.write(self._state(update + 1, parameters, optimizer, rollouts, fixed))
+                self.writer.write(self._state(update + 1, parameters, optimizer, rollouts, buffer_data))
             if stop:
                 self.writer.finish()
                 # torchrun ends all ranks once one exits with an error code, so none may exit while rank 0 still writes.
@@ -135,7 +136,7 @@ class Trainer:
         check_equal(parameters, self.run.name, self.updates)
 
     def _fill(self, buffer: int, seeds: Seeds) -> tuple[Rollouts, Rows]:
-        """Collect a new buffer; return it with the rows that stay fixed over its updates."""
+        """Collect a new buffer; return it with the data that all its updates share."""
         s = self.settings
         torch.manual_seed(seeds.number("dropout") + distributed.rank())
         # Set the mode before each phase, whatever the previous one left: log-probabilities are those of the policy
@@ -146,14 +147,14 @@ class Trainer:
         )
         self.policy.model.train(s.rollout_dropout)
         with self.policy.narrowed():
-            fixed = self.method.prepare(self.policy, rollouts, s.updates_per_buffer, seeds)
-        return rollouts, check_rows(self.method, "prepare", fixed, len(rollouts))
+            buffer_data = self.method.prepare(self.policy, rollouts, s.updates_per_buffer, seeds)
+        return rollouts, check_rows(self.method, "prepare", buffer_data, len(rollouts))
 
     def _step(
         self,
         update: int,
         rollouts: Rollouts,
-        fixed: Rows,
+        buffer_data: Rows,
         parameters: dict[str, Tensor],
         optimizer: torch.optim.Optimizer,
     ) -> dict[str, Any]:
@@ -163,8 +164,8 @@ class Trainer:
         torch.manual_seed(seeds.number("dropout") + distributed.rank())
         self.policy.model.train(self.settings.rollout_dropout)  # as for `prepare`: log-probabilities without dropout
         with self.policy.narrowed():
-            fresh = self.method.refresh(self.policy, rollouts, fixed, inner, seeds)
-        check_rows(self.method, "refresh", fresh, len(rollouts))
+            update_data = self.method.refresh(self.policy, rollouts, buffer_data, inner, seeds)
+        check_rows(self.method, "refresh", update_data, len(rollouts))
 
         self.policy.model.train()
         sums: dict[str, Tensor] = {}
@@ -172,7 +173,7 @@ class Trainer:
         for part in rollouts.parts():
             # Seeded by the micro-batch's first row, so dropout does not depend on which rank works on it.
             torch.manual_seed(seeds.number("dropout") + part.start)
-            some = rollouts.part(part), take(fixed, part), take(fresh, part)
+            some = rollouts.part(part), take(buffer_data, part), take(update_data, part)
             for rows, metrics in self.method.losses(self.policy, *some):
                 check_losses(self.method, rows, metrics, part.stop - part.start)
                 # A sum, not a mean: losses are already normalised by the whole buffer, so micro-batches add up.
@@ -253,13 +254,13 @@ class Trainer:
     # --- checkpoints --------------------------------------------------------------------------------------------------
 
     def _state(
-        self, step: int, parameters: Rows, optimizer: torch.optim.Optimizer, rollouts: Rollouts, fixed: Rows
+        self, step: int, parameters: Rows, optimizer: torch.optim.Optimizer, rollouts: Rollouts, buffer_data: Rows
     ) -> Checkpoint:
         return Checkpoint(
             step,
             parameters=parameters,
             optimizer=optimizer_state(optimizer),
-            buffer=flatten(rollouts=rollouts.tensors(), fixed=fixed),
+            buffer=flatten(rollouts=rollouts.tensors(), buffer_data=buffer_data),
             metrics=self.metrics,
             reference=self.policy.snapshot,
             best=self.validation.best,
@@ -273,7 +274,7 @@ class Trainer:
         distributed.barrier()
 
     def _resume(self, parameters: Rows, optimizer: torch.optim.Optimizer) -> tuple[int, Any, Any]:
-        """Restore the newest checkpoint; return (updates done, current buffer, its fixed rows).
+        """Restore the newest checkpoint; return (updates done, current buffer, its data).
 
         Returns (0, None, None) if there is no checkpoint. Raises TransientError if ranks find different ones.
         """
@@ -307,7 +308,7 @@ class Trainer:
             name=self._label((state.step - 1) // s.updates_per_buffer),
         )
         print(f"{self.run.name}: resumed after update {state.step}", flush=True)
-        return state.step, rollouts, unflatten(state.buffer, "fixed")
+        return state.step, rollouts, unflatten(state.buffer, "buffer_data")
 
 
 def take(rows: Rows, part: slice) -> Rows:

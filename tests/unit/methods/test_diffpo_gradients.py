@@ -44,10 +44,10 @@ def pair():
 
 def gradient(method, policy, rollouts, tau=(1, 1)):
     """∂ loss / ∂ table after the even policy has become π(0) = 3/4."""
-    fixed = method.prepare(policy, rollouts, 1, SEEDS)
-    fresh = method.refresh(policy, rollouts, fixed, 0, SEEDS) | {"tau": tensor(tau)}
+    buffer_data = method.prepare(policy, rollouts, 1, SEEDS)
+    update_data = method.refresh(policy, rollouts, buffer_data, 0, SEEDS) | {"tau": tensor(tau)}
     policy.model.table.data[..., 0] = math.log(3)
-    rows, _ = method.loss(policy, rollouts, fixed, fresh)
+    rows, _ = method.loss(policy, rollouts, buffer_data, update_data)
     return torch.autograd.grad(rows.sum(), policy.model.table)[0]
 
 
@@ -138,10 +138,10 @@ def test_the_loss_of_the_threshold_by_hand(even, pair, buffer_rows, clip):
         buffer_rows=buffer_rows,
     )  # fmt: skip
     method = replace(DIFFPO, learn="sampler", clip=clip)
-    fixed = method.prepare(even, pair, 1, SEEDS)
-    assert_close(fixed["advantage"], tensor([0.625, -0.625]))
+    buffer_data = method.prepare(even, pair, 1, SEEDS)
+    assert_close(buffer_data["advantage"], tensor([0.625, -0.625]))
     even.head.mean.data += 0.05
-    rows, metrics = method.loss(even, pair, fixed, method.refresh(even, pair, fixed, 0, SEEDS))
+    rows, metrics = method.loss(even, pair, buffer_data, method.refresh(even, pair, buffer_data, 0, SEEDS))
     up, down = math.exp((0.3**2 - 0.25**2) / 0.5), math.exp((0.3**2 - 0.35**2) / 0.5)  # 1.057 and 0.937
     clipped = clip < 0.057
     expected = [-min(up, 1 + clip) * 0.625 / buffer_rows, max(down, 1 - clip) * 0.625 / buffer_rows]

@@ -70,13 +70,13 @@ BOTH, FIRST = [True, True], [True, False]
 def test_wdce_by_hand(even, pair, changes, real_weight):
     """Copies 1: 01 and 11 masked whole, copies 2: the first token alone. Scored where π(0) = 3/4."""
     method = replace(DMPO, **changes)
-    fixed = method.prepare(even, pair, 1, SEEDS)
-    fresh = method.refresh(even, pair, fixed, 0, SEEDS)
-    fresh |= {"masked": tensor([[BOTH, FIRST]] * 2), "copy_weight": tensor([[1 / 2, 1.0]] * 2)}
+    buffer_data = method.prepare(even, pair, 1, SEEDS)
+    update_data = method.refresh(even, pair, buffer_data, 0, SEEDS)
+    update_data |= {"masked": tensor([[BOTH, FIRST]] * 2), "copy_weight": tensor([[1 / 2, 1.0]] * 2)}
     say(even.model, 0.75)
     zero, one = -math.log(0.75), -math.log(0.25)
     copies = [((zero + one) / 2 + zero) / 2, ((one + one) / 2 + one) / 2]
-    rows, _ = method.loss(even, pair, fixed, fresh)
+    rows, _ = method.loss(even, pair, buffer_data, update_data)
     assert_close(rows, tensor([w * c / 2 for w, c in zip(real_weight, copies, strict=True)]), atol=1e-4, rtol=1e-4)
 
 
@@ -84,11 +84,11 @@ def test_copies_of_the_loss_weigh_one_over_m(even, pair):
     """Antithetic copies draw m from {0..L}, so they weigh (L + 1)/(mL): 3/4 and 3/2 for L = 2."""
     for masks, both, one in (("uniform", 3 / 4, 3 / 2), ("bernoulli", 1 / 2, 1.0)):
         method = replace(DMPO, masks=masks, copies=64)
-        fixed = method.prepare(even, pair, 1, SEEDS)
-        fresh = method.refresh(even, pair, fixed, 0, SEEDS)
-        weight = tensor([0.0, one, both])[fresh["masked"].sum(-1)]
-        assert_close(fresh["copy_weight"], weight)
-        assert len(fresh["masked"].sum(-1).unique()) == 3
+        buffer_data = method.prepare(even, pair, 1, SEEDS)
+        update_data = method.refresh(even, pair, buffer_data, 0, SEEDS)
+        weight = tensor([0.0, one, both])[update_data["masked"].sum(-1)]
+        assert_close(update_data["copy_weight"], weight)
+        assert len(update_data["masked"].sum(-1).unique()) == 3
 
 
 @pytest.mark.parametrize("likelihood", ["elbo", "trajectory"])
@@ -97,24 +97,24 @@ def test_weights_hold_the_log_ratio_of_reference_and_old(even, pair, likelihood)
     say(even.model, 0.75)
     pair.log_prob_t1 = tensor([[0.75, 0.25], [0.25, 0.25]]).log()
     method = replace(DMPO, likelihood=likelihood, elbo_copies=400)
-    fixed = method.prepare(even, pair, 1, SEEDS)
+    buffer_data = method.prepare(even, pair, 1, SEEDS)
     tilt = tensor([3 * 4 / 3, 4.0])
     tolerance = 0.15 if likelihood == "elbo" else 1e-5
-    assert_close(fixed["weight"], 2 * tilt / tilt.sum(), atol=tolerance, rtol=0)
-    assert_close(fixed["logged.kl"], tensor([math.log(3 / 4), -math.log(4)]), atol=tolerance, rtol=0)
+    assert_close(buffer_data["weight"], 2 * tilt / tilt.sum(), atol=tolerance, rtol=0)
+    assert_close(buffer_data["logged.kl"], tensor([math.log(3 / 4), -math.log(4)]), atol=tolerance, rtol=0)
 
 
 @pytest.mark.parametrize("likelihood", ["elbo", "trajectory"])
 def test_the_model_baseline_follows_the_policy_on_the_masks_of_the_old_one(even, pair, likelihood):
     method = replace(DMPO, baseline="model", likelihood=likelihood)
-    fixed = method.prepare(even, pair, 2, SEEDS)
-    before = method.refresh(even, pair, fixed, 0, SEEDS.child(0))["advantage"]
-    assert_close(before, fixed["weight"] - 1)  # exact: the policy has not moved and the masks are the same
+    buffer_data = method.prepare(even, pair, 2, SEEDS)
+    before = method.refresh(even, pair, buffer_data, 0, SEEDS.child(0))["weight_real"]
+    assert_close(before, buffer_data["weight"] - 1)  # exact: the policy has not moved and the masks are the same
     say(even.model, 0.75)
-    after = method.refresh(even, pair, fixed, 1, SEEDS.child(1))["advantage"]
+    after = method.refresh(even, pair, buffer_data, 1, SEEDS.child(1))["weight_real"]
     assert after[0] < before[0]  # 01 has become likelier: its baseline grows
     if likelihood == "trajectory":
-        assert_close(after, fixed["weight"] - tensor([1.5, 0.5]))  # (3/4 · 1/4) : (1/4 · 1/4) = 3 : 1
+        assert_close(after, buffer_data["weight"] - tensor([1.5, 0.5]))  # (3/4 · 1/4) : (1/4 · 1/4) = 3 : 1
 
 
 def test_trajectory_likelihoods_count_every_drawn_token_also_behind_the_end(even, pair):
@@ -137,14 +137,14 @@ def test_alpha_zero_and_reward_only_need_no_likelihoods(even, pair, monkeypatch)
 
 def test_wddo_by_hand(even, pair):
     method = replace(DMPO, loss_kind="wddo", wddo_beta=2.0, wddo_negative=0.5)
-    fixed = method.prepare(even, pair, 2, SEEDS)
-    assert fixed["wddo_masked"].shape == (2, 4, 4, 2)
-    fresh = method.refresh(even, pair, fixed, 1, SEEDS)
-    assert_close(fresh["wddo_masked"], fixed["wddo_masked"][:, 2:])
-    assert not torch.equal(fresh["wddo_masked"][:, 0], fresh["wddo_masked"][:, 1])
-    fresh["wddo_masked"] = tensor([[[BOTH], [FIRST]]] * 2)
-    fresh["wddo_weight"] = tensor([[[1.0], [2.0]]] * 2)
-    fresh["wddo_old"] = torch.full((2, 2), -2 * LN2)
+    buffer_data = method.prepare(even, pair, 2, SEEDS)
+    assert buffer_data["wddo_masked"].shape == (2, 4, 4, 2)
+    update_data = method.refresh(even, pair, buffer_data, 1, SEEDS)
+    assert_close(update_data["wddo_masked"], buffer_data["wddo_masked"][:, 2:])
+    assert not torch.equal(update_data["wddo_masked"][:, 0], update_data["wddo_masked"][:, 1])
+    update_data["wddo_masked"] = tensor([[[BOTH], [FIRST]]] * 2)
+    update_data["wddo_weight"] = tensor([[[1.0], [2.0]]] * 2)
+    update_data["wddo_old"] = torch.full((2, 2), -2 * LN2)
     say(even.model, 0.75)
     up = [math.log(0.75 * 0.25 * 4), math.log(0.25 * 0.25 * 4)]
     down = [2 * math.log(0.75 * 2), 2 * math.log(0.25 * 2)]
@@ -152,13 +152,13 @@ def test_wddo_by_hand(even, pair):
     expected = [
         -(w * log_sigmoid(2 * u) + 0.5 * log_sigmoid(-2 * d)) / 2 for w, u, d in zip([1.5, 0.5], up, down, strict=True)
     ]
-    assert_close(method.loss(even, pair, fixed, fresh)[0], tensor(expected))
+    assert_close(method.loss(even, pair, buffer_data, update_data)[0], tensor(expected))
 
 
 def test_dmpo_logs_the_largest_weight_and_the_effective_sample_size(even, pair):
     method = replace(DMPO, loss_kind="wdce")
-    fixed = method.prepare(even, pair, 1, SEEDS)
-    _, logged = method.loss(even, pair, fixed, method.refresh(even, pair, fixed, 0, SEEDS))
+    buffer_data = method.prepare(even, pair, 1, SEEDS)
+    _, logged = method.loss(even, pair, buffer_data, method.refresh(even, pair, buffer_data, 0, SEEDS))
     assert_close(logged["largest_weight"], tensor([0.75, 0.75]))
     assert_close(logged["effective_sample_size"], tensor([0.8, 0.8]))
     shares = {name: rows.tolist() for name, rows in logged.items() if name.startswith("weight_from_") and rows.any()}
@@ -168,12 +168,12 @@ def test_dmpo_logs_the_largest_weight_and_the_effective_sample_size(even, pair):
 # --- the GRPO family --------------------------------------------------------------------------------------------------
 
 
-def moved(method, policy, rollouts, updates=1, **fresh):
+def moved(method, policy, rollouts, updates=1, **changes):
     """Loss rows and metrics after the even policy has become π(0) = 3/4."""
-    fixed = method.prepare(policy, rollouts, updates, SEEDS)
-    noise = method.refresh(policy, rollouts, fixed, 0, SEEDS) | fresh
+    buffer_data = method.prepare(policy, rollouts, updates, SEEDS)
+    update_data = method.refresh(policy, rollouts, buffer_data, 0, SEEDS) | changes
     say(policy.model, 0.75)
-    return method.loss(policy, rollouts, fixed, noise)
+    return method.loss(policy, rollouts, buffer_data, update_data)
 
 
 def k3_of(new):
@@ -198,9 +198,10 @@ def test_the_penalty_is_the_k3_divergence_from_the_reference(even, pair):
 @pytest.mark.parametrize("name", ["diffu_grpo", "coupled_grpo", "diffpo"])
 def test_old_is_the_policy_at_rollout_and_reference_its_snapshot(even, pair, name):
     say(even.model, 0.75)
-    fixed = RL[name].prepare(even, pair, 3, SEEDS)
-    weight = fixed["each.old"] / tensor([[0.75, 0.25], [0.25, 0.25]]).log()[:, None]  # 1 but for the coupled surrogate
-    assert_close(fixed["each.reference"], weight * math.log(0.5))
+    buffer_data = RL[name].prepare(even, pair, 3, SEEDS)
+    # 1 but for the coupled surrogate.
+    weight = buffer_data["each.old"] / tensor([[0.75, 0.25], [0.25, 0.25]]).log()[:, None]
+    assert_close(buffer_data["each.reference"], weight * math.log(0.5))
     assert weight.shape == (2, 3, 2)
     assert torch.allclose(weight, torch.ones(1)) == (name != "coupled_grpo")
 
@@ -247,17 +248,17 @@ def test_diffpo_surrogates_differ_where_the_model_looks_at_what_it_sees():
     policy = Policy(model, tokenizer=None)
     policy.set_reference()
     rollouts = sample(model, torch.rand(81), 8, 8, torch.Generator().manual_seed(1))
-    fixed = DIFFPO.prepare(policy, rollouts, 3, SEEDS)
-    fresh = DIFFPO.refresh(policy, rollouts, fixed, 1, SEEDS)
-    ratio = (fresh["old"] - rollouts.log_prob_t1).exp()
-    at_tau = rollouts.unmask_step == fresh["tau"][:, None]
+    buffer_data = DIFFPO.prepare(policy, rollouts, 3, SEEDS)
+    update_data = DIFFPO.refresh(policy, rollouts, buffer_data, 1, SEEDS)
+    ratio = (update_data["old"] - rollouts.log_prob_t1).exp()
+    at_tau = rollouts.unmask_step == update_data["tau"][:, None]
     assert at_tau.sum() == 64
     assert_close(ratio[at_tau], torch.ones(64))
-    _, metrics = DIFFPO.loss(policy, rollouts, fixed, fresh)
+    _, metrics = DIFFPO.loss(policy, rollouts, buffer_data, update_data)
     assert float(metrics["clamped"].mean()) == pytest.approx(float((ratio >= 1.5).float().mean()))
     assert 0 < metrics["clamped"].mean() < 1
     mean_field = replace(DIFFPO, surrogate="mean_field")
-    assert not torch.allclose(mean_field.prepare(policy, rollouts, 3, SEEDS)["each.old"], fixed["each.old"])
+    assert not torch.allclose(mean_field.prepare(policy, rollouts, 3, SEEDS)["each.old"], buffer_data["each.old"])
 
 
 def test_released_mask_index_sees_half_of_the_maskings(even, pair):
@@ -266,9 +267,9 @@ def test_released_mask_index_sees_half_of_the_maskings(even, pair):
     seen = {}
     for index in ("update", "micro_step"):
         method = replace(DIFFU, mask_index=index)
-        fixed = method.prepare(even, rollouts, updates, SEEDS)
-        fixed["each.old"] = torch.arange(updates)[None, :, None].expand(rows, updates, 2)
-        old = [method.refresh(even, rollouts, fixed, u, SEEDS)["old"][:, 0] for u in range(updates)]
+        buffer_data = method.prepare(even, rollouts, updates, SEEDS)
+        buffer_data["each.old"] = torch.arange(updates)[None, :, None].expand(rows, updates, 2)
+        old = [method.refresh(even, rollouts, buffer_data, u, SEEDS)["old"][:, 0] for u in range(updates)]
         seen[index] = [sorted(set(row)) for row in torch.stack(old, 1).tolist()]
     assert seen["update"] == [[0, 1, 2, 3, 4, 5]] * 10
     assert seen["micro_step"] == [[0, 2, 4]] * 5 + [[1, 3, 5]] * 5
@@ -279,9 +280,9 @@ def test_released_mask_index_sees_half_of_the_maskings(even, pair):
 
 def test_sft_by_hand(even, pair):
     method = LOSSES["sft"]
-    fresh = {"masked": tensor([[BOTH], [FIRST]]), "weight": tensor([[1 / 0.8], [1 / 0.4]]) / 2}
+    update_data = {"masked": tensor([[BOTH], [FIRST]]), "weight": tensor([[1 / 0.8], [1 / 0.4]]) / 2}
     say(even.model, 0.75)
-    rows, _ = method.loss(even, pair, {}, fresh)
+    rows, _ = method.loss(even, pair, {}, update_data)
     zero, one = -math.log(0.75), -math.log(0.25)
     assert_close(rows, tensor([(zero + one) / 0.8, one / 0.4]) / 2 / 2)
 

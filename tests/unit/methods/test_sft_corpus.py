@@ -106,13 +106,13 @@ def test_the_loss_by_hand(llada, corpus):
     task, method = corpus(*rows), Sft(right_share=1.0)
     examples = task.splits()["train"]
     rollouts = method.collect(llada, task, examples, settings(288), Seeds((0,)))
-    fresh = method.refresh(llada, rollouts, {}, 0, Seeds((1,)))
-    masked, learnt = fresh["masked"][:, 0], rollouts.learnt.sum(1)
+    update_data = method.refresh(llada, rollouts, {}, 0, Seeds((1,)))
+    masked, learnt = update_data["masked"][:, 0], rollouts.learnt.sum(1)
     assert len(set(learnt.tolist())) > 1
     assert not (masked & ~rollouts.learnt).any()
-    rate = 1 / (fresh["weight"][:, 0] * learnt)
+    rate = 1 / (update_data["weight"][:, 0] * learnt)
     assert ((rate > FACTS["least_rate"]) & (rate <= 1)).all()
-    loss, _ = method.loss(llada, rollouts, {}, fresh)
+    loss, _ = method.loss(llada, rollouts, {}, update_data)
     expected = masked.sum(1) * math.log(len(llada.tokenizer) - 1) / rate / learnt / 6
     assert torch.allclose(loss, expected.float(), rtol=1e-5)
 
@@ -120,9 +120,9 @@ def test_the_loss_by_hand(llada, corpus):
 def test_learnt_tokens_are_masked_at_the_rate(llada, corpus):
     task, method = corpus(ROW), Sft(right_share=1.0)
     rollouts = as_sequences(llada, task, task.splits()["train"] * 4000, settings(72))
-    fresh = method.refresh(llada, rollouts, {}, 0, Seeds((1,)))
-    rate = 1 / (fresh["weight"][:, 0] * rollouts.learnt.sum(1))
-    share = fresh["masked"][:, 0].sum(1) / rollouts.learnt.sum(1)
+    update_data = method.refresh(llada, rollouts, {}, 0, Seeds((1,)))
+    rate = 1 / (update_data["weight"][:, 0] * rollouts.learnt.sum(1))
+    share = update_data["masked"][:, 0].sum(1) / rollouts.learnt.sum(1)
     assert abs(rate.mean() - 0.5) < 0.02
     assert abs((share - rate).mean()) < 0.003
 

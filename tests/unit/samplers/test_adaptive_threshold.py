@@ -127,8 +127,9 @@ def test_each_mode_trains_what_it_names(policy, sudoku, learn, trained):
     rollouts.reward = torch.rand(8, generator=torch.Generator().manual_seed(0))
     noise = rollouts.gamma_logit - math.log(0.1 / 1.9)
     assert bool(noise.abs().max() > 0) == (learn != "model")
-    fixed = method.prepare(policy, rollouts, 1, Seeds((1,)))
-    rows, metrics = method.loss(policy, rollouts, fixed, method.refresh(policy, rollouts, fixed, 0, Seeds((1,))))
+    buffer_data = method.prepare(policy, rollouts, 1, Seeds((1,)))
+    update_data = method.refresh(policy, rollouts, buffer_data, 0, Seeds((1,)))
+    rows, metrics = method.loss(policy, rollouts, buffer_data, update_data)
     rows.sum().backward()
     assert ("gamma" in metrics) == (learn != "model")
     reached = {name for name, p in policy.trainable().items() if p.grad is not None and bool(p.grad.abs().sum() > 0)}
@@ -145,8 +146,8 @@ def test_the_threshold_moves_to_where_the_reward_is(policy, sudoku):
     for _ in range(5):
         rollouts = buffer(policy, sudoku, method)
         rollouts.reward, rollouts.correct = rollouts.gamma_logit[:, 0].clone(), torch.zeros(8)
-        fixed = method.prepare(policy, rollouts, 1, Seeds((1,)))
-        rows, _ = method.loss(policy, rollouts, fixed, {})
+        buffer_data = method.prepare(policy, rollouts, 1, Seeds((1,)))
+        rows, _ = method.loss(policy, rollouts, buffer_data, {})
         optimizer.zero_grad()
         rows.sum().backward()
         optimizer.step()

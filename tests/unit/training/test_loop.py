@@ -55,8 +55,8 @@ def inputs_of(model, monkeypatch):
 
 def test_prompt_tokens_are_masked_with_the_stated_probability(policy, buffer):
     """Each token of each prompt anew at each update, and never padding: 15 % within four standard errors."""
-    fixed = DIFFU.prepare(policy, buffer, 40, SEEDS)
-    drop = fixed["each.drop"]  # [8, 40, P]
+    buffer_data = DIFFU.prepare(policy, buffer, 40, SEEDS)
+    drop = buffer_data["each.drop"]  # [8, 40, P]
     assert not drop[:4, :, :3].any()
     tokens = int(buffer.prompt_mask.sum()) * 40
     error = math.sqrt(0.15 * 0.85 / tokens)
@@ -68,16 +68,16 @@ def test_prompt_tokens_are_masked_with_the_stated_probability(policy, buffer):
 def test_old_reference_and_new_policy_see_the_same_masked_prompt(policy, buffer, monkeypatch):
     method = replace(DIFFU, prompt_mask=0.4)
     seen = inputs_of(policy.model, monkeypatch)
-    fixed = method.prepare(policy, buffer, 2, SEEDS)
-    drop = fixed["each.drop"]
+    buffer_data = method.prepare(policy, buffer, 2, SEEDS)
+    drop = buffer_data["each.drop"]
     prompts = [torch.where(drop[:, update], 0, buffer.prompt) for update in (0, 1)]
     width = buffer.prompt.shape[1]
     assert [ids[:, :width].tolist() for ids in seen] == [prompt.tolist() for prompt in prompts * 2]  # old, reference
     assert all((ids[:, width:] == 0).all() for ids in seen)  # nothing of the response
     for update in (0, 1):
         seen.clear()
-        fresh = method.refresh(policy, buffer, fixed, update, SEEDS)
-        _, metrics = method.loss(policy, buffer, fixed, fresh)
+        update_data = method.refresh(policy, buffer, buffer_data, update, SEEDS)
+        _, metrics = method.loss(policy, buffer, buffer_data, update_data)
         assert [ids[:, :width].tolist() for ids in seen] == [prompts[update].tolist()]
         assert metrics["clipped"].sum() == 0  # the ratio is one: the policy has not moved
 
