@@ -11,9 +11,10 @@ import torch
 from torch import tensor
 from torch.testing import assert_close
 
+from helpers.enumeration import exact_elbo
 from helpers.every_method import COUPLED, DIFFPO, DIFFU, DMPO, LOSSES, RL, SEEDS
 from unmask.models.policy import Policy
-from unmask.models.tabular import TabularModel, exact_elbo
+from unmask.models.tabular import TabularModel
 from unmask.rl.rollouts import Rollouts
 from unmask.training.tabular import sample
 

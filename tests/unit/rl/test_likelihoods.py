@@ -6,12 +6,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from helpers.enumeration import consistent_model, exact_elbo
 from unmask.models.tabular import (
     TabularModel,
     all_responses,
     conditional,
-    consistent_model,
-    exact_elbo,
     log_likelihood,
     subsets,
 )

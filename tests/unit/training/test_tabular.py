@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from helpers.enumeration import consistent_model, exact_elbo, total_variation
 from helpers.every_method import COUPLED
 from helpers.paths import ROOT
 from unmask.common.seeding import Seeds
@@ -21,14 +22,11 @@ from unmask.models.policy import Policy
 from unmask.models.tabular import (
     TabularModel,
     all_responses,
-    consistent_model,
     entropy,
-    exact_elbo,
     index_of,
     log_likelihood,
     subsets,
     target,
-    total_variation,
 )
 from unmask.rl.rollouts import Rollouts
 from unmask.training.tabular import Loop, sample, train
