@@ -11,6 +11,7 @@ from torch import Tensor
 
 from unmask.common import distributed
 from unmask.common.progress import Progress
+from unmask.samplers.settings import DecodingSettings
 
 Rows = dict[str, Tensor]  # named tensors whose first axis runs over the responses of a buffer
 
@@ -106,19 +107,19 @@ class RolloutSettings:
     """Settings for filling a buffer."""
 
     group_size: int
-    length: int
-    block_length: int
-    sampler: dict[str, Any]
-    temperature: float
+    decoding: DecodingSettings
     rows_per_forward: int
-    dropout: bool
-    mask_padding: bool
+    dropout: bool  # sample with dropout
     prefill: bool = True  # start the response with the task's prefill, as part of the prompt
     max_prompt_length: int = 0  # tokens; longer prompts lose their beginning. 0: no prompt is cut
     sigma: float = 0.0  # noise on the logit of an adaptive sampler's thresholds
     rewarded: bool = True  # False: rewards are NaN; a task made from test data has no reward settings
-    rows_at_once: int | None = None  # rows decoded together, from one random stream; None: all
     name: str = ""  # shown in progress lines
+
+    @property
+    def length(self) -> int:
+        """Response length in tokens."""
+        return self.decoding.length
 
 
 def pieces(rows: slice, size: int) -> Iterator[slice]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,6 +18,7 @@ from unmask.models.tabular import TabularModel, index_of
 from unmask.rl.rollouts import Rollouts
 from unmask.rl.row_checks import check_losses
 from unmask.samplers.decode import decode
+from unmask.samplers.settings import DecodingSettings
 
 NO_END = -1  # end-of-text id that no token has
 
@@ -42,10 +42,8 @@ def sample(model: TabularModel, reward: Tensor, groups: int, group_size: int, ge
     prompt_mask = torch.ones_like(prompt, dtype=torch.bool)
 
     # Random order and temperature 1 make p_θ the very distribution that `models.tabular.log_likelihood` enumerates.
-    settings: dict[str, Any] = {"sampler": {"rule": "random_order"}, "temperature": 1.0, "eot": NO_END}
-    made = decode(
-        model, prompt, prompt_mask, length=model.length, block_length=model.length, generator=generator, **settings
-    )
+    settings = DecodingSettings(model.length, model.length, {"rule": "random_order"}, temperature=1.0)
+    made = decode(model, prompt, prompt_mask, settings, eot=NO_END, generator=generator)
     earned = reward[index_of(made.response, model.vocabulary)]
     everything = torch.ones_like(made.log_prob_t1)
     return Rollouts(

@@ -29,6 +29,7 @@ from unmask.methods import Method
 from unmask.models.policy import Policy
 from unmask.rl.rollouts import Rollouts, RolloutSettings, Rows
 from unmask.rl.row_checks import check_losses, check_rows
+from unmask.samplers.settings import DecodingSettings
 from unmask.tasks import Example, Task
 from unmask.training.checkpoint import Checkpoint, flatten, optimizer_state, restore_optimizer_state, unflatten
 from unmask.training.checkpoint_writer import CheckpointWriter
@@ -233,18 +234,21 @@ class Trainer:
 
     def _rollout_settings(self, buffer: int = 0) -> RolloutSettings:
         s = self.settings
-        return RolloutSettings(
-            group_size=s.group_size,
+        decoding = DecodingSettings(
             length=s.generation_length,
             block_length=self.run.block_length,
             sampler=self.run.sampler,
             temperature=s.temperature,
+            rows_per_batch=s.prompts_at_once * s.group_size,
+            mask_padding=s.mask_padding,
+        )
+        return RolloutSettings(
+            group_size=s.group_size,
+            decoding=decoding,
             rows_per_forward=s.rows_per_forward,
             dropout=s.rollout_dropout,
-            mask_padding=s.mask_padding,
             prefill=s.prefill,
             max_prompt_length=s.max_prompt_length,
-            rows_at_once=s.prompts_at_once * s.group_size,
             name=self._label(buffer),
         )
 

@@ -7,6 +7,7 @@ from unmask.evaluation.surrogate_gaps import surrogate_gaps
 from unmask.models.tabular import TabularModel
 from unmask.rl.rollouts import Rollouts, loss_mask
 from unmask.samplers.decode import decode
+from unmask.samplers.settings import DecodingSettings
 
 ROWS, LENGTH = 8, 4
 
@@ -15,10 +16,8 @@ def drawn(model, eot, rows_per_forward):
     """Responses in random order, in two blocks; with token 2 for the end of text some end after the first."""
     prompt = torch.zeros((ROWS, 1), dtype=torch.long)
     seen = torch.ones_like(prompt, dtype=torch.bool)
-    made = decode(
-        model, prompt, seen, length=LENGTH, block_length=2, sampler={"rule": "random_order"}, temperature=1.0, eot=eot,
-        generator=torch.Generator().manual_seed(1),
-    )  # fmt: skip
+    settings = DecodingSettings(LENGTH, 2, {"rule": "random_order"}, temperature=1.0)
+    made = decode(model, prompt, seen, settings, eot=eot, generator=torch.Generator().manual_seed(1))
     nothing = torch.zeros(ROWS)
     return Rollouts(
         prompt, seen, **vars(made), reward=nothing, correct=nothing, loss_mask=loss_mask(made.response, eot),

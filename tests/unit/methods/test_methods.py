@@ -14,6 +14,7 @@ from unmask.models.policy import Policy
 from unmask.models.tabular import TabularModel, all_responses, log_likelihood
 from unmask.rl.rollouts import Rollouts, loss_mask
 from unmask.samplers.decode import decode
+from unmask.samplers.settings import DecodingSettings
 from unmask.training.tabular import sample
 from unmask.training.trainer import Trainer, take
 
@@ -87,10 +88,8 @@ def test_gradients_reach_the_adapter_and_nothing_else(policy, name):
     method = LOSSES[name]
     policy.make_trainable(rank=2, alpha=4, dropout=0.0, targets=["q_proj", "down_proj"], seed=0)
     prompt, mask = policy.pad([[10, 11, 12], [13]] * 4)
-    made = decode(
-        policy.model, prompt, mask, length=8, block_length=8, sampler={"rule": "random_order"}, temperature=1.0,
-        eot=policy.eot, generator=torch.Generator().manual_seed(0),
-    )  # fmt: skip
+    settings = DecodingSettings(8, 8, {"rule": "random_order"}, temperature=1.0)
+    made = decode(policy.model, prompt, mask, settings, eot=policy.eot, generator=torch.Generator().manual_seed(0))
     reward = torch.arange(8.0)
     rollouts = Rollouts(
         prompt, mask, **vars(made), reward=reward, correct=reward, loss_mask=loss_mask(made.response, policy.eot),

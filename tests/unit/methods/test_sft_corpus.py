@@ -30,6 +30,7 @@ from unmask.planning.flops import training_flops
 from unmask.planning.memory import training_memory
 from unmask.rl.rollouts import RolloutSettings
 from unmask.rl.sequences import as_sequences
+from unmask.samplers.settings import DecodingSettings
 from unmask.tasks import load
 from unmask.training.optimizer import schedule
 
@@ -66,7 +67,7 @@ def corpus(tmp_path):
 
 
 def settings(length, group_size=1):
-    return RolloutSettings(group_size, length, 8, {}, 0.0, 4, False, True)
+    return RolloutSettings(group_size, DecodingSettings(length, 8, {}, 0.0), rows_per_forward=4, dropout=False)
 
 
 def test_a_row_by_hand(llada, corpus):

@@ -25,6 +25,7 @@ from unmask.rl.likelihoods import (
     two_stage,
 )
 from unmask.samplers.decode import decode
+from unmask.samplers.settings import DecodingSettings
 
 
 def seeded(number=0):
@@ -148,8 +149,8 @@ def test_coupled_gives_each_pass_the_tokens_it_does_not_mask(model):
 
 def in_random_order(model, rows, seed=0):
     prompt, mask, _ = with_prompt(torch.zeros((rows, 1)))
-    shape = {"length": model.length, "block_length": model.length, "temperature": 1.0, "eot": -1}
-    return decode(model, prompt, mask, sampler={"rule": "random_order"}, generator=seeded(seed), **shape)
+    settings = DecodingSettings(model.length, model.length, {"rule": "random_order"}, temperature=1.0)
+    return decode(model, prompt, mask, settings, eot=-1, generator=seeded(seed))
 
 
 def test_random_order_draws_from_the_exact_likelihood():
@@ -220,8 +221,8 @@ def test_two_stage_is_closer_to_the_trained_policy_than_the_mean_field_at_late_s
         optimizer.step()
     model.requires_grad_(False)
     prompt, mask, _ = with_prompt(torch.zeros((400, 1)))
-    shape = {"length": 12, "block_length": 12, "temperature": 1.0, "eot": -1}
-    made = decode(model, prompt + 9, mask, sampler={"rule": "random_order"}, generator=generator, **shape)
+    settings = DecodingSettings(12, 12, {"rule": "random_order"}, temperature=1.0)
+    made = decode(model, prompt + 9, mask, settings, eot=-1, generator=generator)
     inputs = (prompt + 9, mask, made.response)
     late = made.unmask_step >= 6
     tau = draw_stage(made.nfe, generator)

@@ -12,6 +12,7 @@ from unmask.models.threshold_head import ThresholdHead
 from unmask.rl.losses import gaussian_log_prob
 from unmask.rl.rollouts import RolloutSettings
 from unmask.samplers.decode import decode
+from unmask.samplers.settings import DecodingSettings
 from unmask.training.optimizer import adamw
 
 SAMPLER = {"rule": "adaptive", "gamma": 0.1, "gamma_max": 2.0, "choose": "prompt", "width": 8, "proxy": "entropy"}
@@ -20,11 +21,9 @@ PROMPTS = [[10, 11, 12, 13], [14, 15], [16, 17, 18, 19, 20, 21]]
 
 
 def run(policy, sampler, **more):
-    prompt, mask = policy.pad(PROMPTS)
-    return decode(
-        policy.model, prompt, mask, length=24, block_length=8, sampler=sampler, temperature=0.0, eot=-1,
-        generator=torch.Generator().manual_seed(0), head=policy.head, **more,
-    )  # fmt: skip
+    settings = DecodingSettings(24, 8, sampler, temperature=0.0)
+    generator = torch.Generator().manual_seed(0)
+    return decode(policy.model, *policy.pad(PROMPTS), settings, eot=-1, generator=generator, head=policy.head, **more)
 
 
 @pytest.mark.parametrize("choose", ["prompt", "block"])
@@ -42,7 +41,7 @@ def test_an_untrained_head_is_the_fixed_bound(policy, choose):
 @pytest.mark.parametrize("slots", [None, 1])
 def test_the_recorded_state_is_that_of_the_column_before_the_response(policy, cache, slots):
     policy.add_head(SAMPLER, seed=0)
-    made = run(policy, SAMPLER, cache=cache, slots=slots)
+    made = run(policy, {**SAMPLER, "cache": cache}, slots=slots)
     mask_id = policy.model.config.mask_token_id
     for i, prompt in enumerate(PROMPTS):
         ids = torch.tensor([prompt + [mask_id] * 24])
@@ -100,10 +99,8 @@ def test_the_head_is_saved_with_the_adapter(policy, tmp_path):
 
 
 def buffer(policy, sudoku, method):
-    settings = RolloutSettings(
-        group_size=4, length=24, block_length=8, sampler=SAMPLER, temperature=1.0, rows_per_forward=64,
-        dropout=False, mask_padding=True,
-    )  # fmt: skip
+    decoding = DecodingSettings(24, 8, SAMPLER, temperature=1.0)
+    settings = RolloutSettings(group_size=4, decoding=decoding, rows_per_forward=64, dropout=False)
     examples = sudoku.splits()["train"][:2]
     return method.collect(policy, sudoku, examples, settings, Seeds((0,)))
 

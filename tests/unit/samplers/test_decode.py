@@ -9,6 +9,7 @@ from syncs import HostSyncs
 from unmask.rl.likelihoods import trajectory
 from unmask.rl.rollouts import loss_mask
 from unmask.samplers.decode import decode
+from unmask.samplers.settings import DecodingSettings
 from unmask.samplers.token_sampling import draw, pick_token
 
 TOP1 = {"rule": "top_k", "tokens_per_step": 1, "score": "confidence"}
@@ -17,19 +18,9 @@ RANDOM = {**TOP1, "score": "random"}
 
 
 def run(policy, prompts, length=24, sampler=TOP1, temperature=0.0, seed=0, eot=-1, **more):
-    prompt, mask = policy.pad(prompts)
-    return decode(
-        policy.model,
-        prompt,
-        mask,
-        length=length,
-        block_length=8,
-        sampler=sampler,
-        temperature=temperature,
-        eot=eot,
-        generator=torch.Generator().manual_seed(seed),
-        **more,
-    )
+    settings = DecodingSettings(length, 8, sampler, temperature)
+    generator = torch.Generator().manual_seed(seed)
+    return decode(policy.model, *policy.pad(prompts), settings, eot=eot, generator=generator, **more)
 
 
 PROMPTS = [[10, 11, 12, 13], [14, 15], [16, 17, 18, 19, 20, 21]]
@@ -97,7 +88,7 @@ def test_a_row_stops_after_the_block_with_its_end_of_text(policy):
 @pytest.mark.parametrize("sampler", [TOP1, {"rule": "entropy_bound", "gamma": 0.1, "proxy": "entropy"}])
 def test_rows_in_lock_step_wait_for_the_device_once_a_step(policy, sampler, cache):
     with HostSyncs() as syncs:
-        made = run(policy, PROMPTS, sampler=sampler, cache=cache)
+        made = run(policy, PROMPTS, sampler=sampler | {"cache": cache})
     assert made.nfe.tolist() == [24] * 3
     # The prompts put in order, padded by two uploads before that; what became of the rows at each step; their end.
     assert +syncs.calls == {"unique": 1, "tolist": 1 + 24, "tensor": 2 + 1}
@@ -108,7 +99,7 @@ def test_rows_that_come_and_go_cost_at_most_two_uploads_a_step(policy, cache):
     prompts = [[10 + i % 5] * (1 + i % 7) for i in range(15)] + [[12, 13]] * 3
     eot = int(run(policy, prompts).response[0, 3])
     with HostSyncs() as syncs:
-        made = run(policy, prompts, eot=eot, slots=4, temperature=1.0, cache=cache)
+        made = run(policy, prompts, sampler=TOP1 | {"cache": cache}, eot=eot, slots=4, temperature=1.0)
     assert len(set(made.nfe.tolist())) > 1
     assert (+syncs.calls).keys() == {"unique", "tolist", "tensor"}
     assert syncs.calls["unique"] == 1
@@ -153,10 +144,8 @@ def test_entropies_of_drawn_tokens_are_recorded(policy):
     """At temperature 0 in one step every position has the entropy of the same fully masked response."""
     prompt, mask = policy.pad([policy.prompt_ids([{"role": "user", "content": "1+1"}], "")])
     everything = {"rule": "threshold", "confidence": 0.0}
-    made = decode(
-        policy.model, prompt, mask, length=4, block_length=4, sampler=everything, temperature=0.0, eot=-1,
-        generator=torch.Generator(),
-    )  # fmt: skip
+    settings = DecodingSettings(4, 4, everything, temperature=0.0)
+    made = decode(policy.model, prompt, mask, settings, eot=-1, generator=torch.Generator())
     blank = torch.full((1, 4), policy.model.config.mask_token_id)
     ids, seen = torch.cat((prompt, blank), 1), torch.nn.functional.pad(mask, (0, 4), value=True)
     log_probs = policy.model.log_probs(policy.model.hidden_states(ids, seen)[:, -4:]).double()

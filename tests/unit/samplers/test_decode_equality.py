@@ -18,6 +18,7 @@ from scipy.stats import chisquare
 import textbook
 from unmask.models.tiny import build_model
 from unmask.samplers.decode import decode
+from unmask.samplers.settings import DecodingSettings
 
 VOCABULARY, MASK, EOT = 48, 0, 1
 FIELDS = ("response", "unmask_step", "nfe")
@@ -46,8 +47,10 @@ def pad(prompts):
     return ids, torch.tensor([[False] * (width - len(p)) + [True] * len(p) for p in prompts])
 
 
-def ours(model, prompts, **arguments):
-    return decode(model, *pad(prompts), generator=seeded(), **arguments)
+def ours(model, prompts, *, length, block_length, sampler, temperature, eot, slots=None, **options):
+    """The engine's answer; `options` are those of the sampler, which the textbook takes as arguments."""
+    decoding = DecodingSettings(length, block_length, sampler | options, temperature)
+    return decode(model, *pad(prompts), decoding, eot=eot, generator=seeded(), slots=slots)
 
 
 def reference(model, prompts, **arguments):
@@ -141,9 +144,9 @@ def test_caches_are_the_textbooks(kind, work):
 
 @pytest.mark.parametrize("kind", ["none", "prefix", "dual"])
 @examples(20)
-@given(work=workloads(), guidance=st.floats(0.1, 2.0), forbidden=st.sets(TOKENS, max_size=20))
+@given(work=workloads(), guidance=st.floats(0.1, 2.0), forbidden=st.sets(TOKENS, max_size=20).map(sorted))
 def test_guidance_and_forbidden_tokens_are_the_textbooks(kind, work, guidance, forbidden):
-    assert_same(**work, cache=kind, guidance=guidance, forbidden=tuple(forbidden))
+    assert_same(**work, cache=kind, guidance=guidance, forbidden=forbidden)
 
 
 @examples(20)
@@ -264,11 +267,11 @@ def test_all_orders_are_equally_likely():
 @pytest.mark.parametrize(
     ("vocabulary", "temperature", "forbidden", "guidance"),
     [
-        (VOCABULARY, 1.0, (), 0.0),
-        (VOCABULARY, 0.5, (3, 4, 47), 0.0),
-        (VOCABULARY, 1.7, (), 0.7),
-        (5003, 1.0, (2, 5002), 0.0),
-        (5003, 0.6, (), 0.0),
+        (VOCABULARY, 1.0, [], 0.0),
+        (VOCABULARY, 0.5, [3, 4, 47], 0.0),
+        (VOCABULARY, 1.7, [], 0.7),
+        (5003, 1.0, [2, 5002], 0.0),
+        (5003, 0.6, [], 0.0),
     ],
 )
 def test_draws_follow_the_softmax(vocabulary, temperature, forbidden, guidance):
@@ -300,7 +303,7 @@ def test_draws_follow_the_softmax(vocabulary, temperature, forbidden, guidance):
 def test_positions_of_one_step_are_drawn_independently():
     allowed = torch.arange(2, 8)
     arguments = {"length": 2, "block_length": 2, "sampler": {"rule": "threshold", "confidence": 0.0}, "eot": -1}
-    forbidden = (1, *range(8, VOCABULARY))
+    forbidden = [1, *range(8, VOCABULARY)]
     made = ours(tiny(3), [[5, 6, 7]] * 20000, temperature=1.0, forbidden=forbidden, slots=2000, **arguments)
     logits = textbook.forward(tiny(3), torch.tensor([[5, 6, 7, MASK, MASK]]))[0][0, 3:][:, allowed].double()
     first, second = logits.softmax(-1)

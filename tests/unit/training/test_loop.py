@@ -13,6 +13,7 @@ from unmask.common.seeding import Seeds
 from unmask.config.schema.training import Training
 from unmask.rl.generation import roll_out
 from unmask.rl.rollouts import RolloutSettings
+from unmask.samplers.settings import DecodingSettings
 from unmask.training import validation
 from unmask.training.optimizer import adamw, schedule, set_rates
 from unmask.training.preemption import Preempted
@@ -20,12 +21,9 @@ from unmask.training.preemption import Preempted
 TOP2 = {"rule": "top_k", "tokens_per_step": 2, "score": "confidence"}
 
 
-def settings(**changes):
-    values = {
-        "group_size": 4, "length": 24, "block_length": 8, "sampler": TOP2, "temperature": 1.0, "rows_per_forward": 64,
-        "dropout": False, "mask_padding": True,
-    }  # fmt: skip
-    return RolloutSettings(**values | changes)
+def settings(rows_per_batch=None):
+    decoding = DecodingSettings(24, 8, TOP2, temperature=1.0, rows_per_batch=rows_per_batch)
+    return RolloutSettings(group_size=4, decoding=decoding, rows_per_forward=64, dropout=False)
 
 
 # --- prompt masking ---------------------------------------------------------------------------------------------------
@@ -95,11 +93,11 @@ def test_masking_the_prompt_changes_what_the_response_is_scored_at(policy, buffe
 def test_what_is_decoded_apart_has_noise_of_its_own(policy, sudoku):
     """The same prompt twice, in two batches of one buffer; and the same buffer again is the same."""
     example = sudoku.splits()["train"][0]
-    once, again = (roll_out(policy, sudoku, [example] * 2, settings(rows_at_once=4), SEEDS) for _ in range(2))
+    once, again = (roll_out(policy, sudoku, [example] * 2, settings(rows_per_batch=4), SEEDS) for _ in range(2))
     assert torch.equal(once.prompt[:4], once.prompt[4:])
     assert not torch.equal(once.response[:4], once.response[4:])
     assert torch.equal(once.response, again.response)
-    other = roll_out(policy, sudoku, [example] * 2, settings(rows_at_once=4), SEEDS.child("other"))
+    other = roll_out(policy, sudoku, [example] * 2, settings(rows_per_batch=4), SEEDS.child("other"))
     assert not torch.equal(once.response, other.response)
 
 
@@ -132,9 +130,9 @@ def test_validation_answers_are_greedy_and_of_the_held_back_examples(config, pol
     one = small_trainer(config, policy, sudoku, tmp_path, "dmpo", temperature=1.0)
     answers, asked, respond = [], [], validation.respond
 
-    def noted(policy, task, examples, *others, **decoding):
+    def noted(policy, task, examples, *others):
         asked.append([example["question"] for example in examples])
-        made, texts = respond(policy, task, examples, *others, **decoding)
+        made, texts = respond(policy, task, examples, *others)
         answers.append(texts)
         return made, texts
 

@@ -10,6 +10,7 @@ from unmask import methods
 from unmask.common.errors import InputError
 from unmask.config.grid.expand import expand
 from unmask.rl.generation import encode_prompts, respond
+from unmask.samplers.settings import DecodingSettings
 from unmask.tasks.sudoku import Sudoku
 from unmask.training.checkpoint import Checkpoint
 from unmask.training.nonfinite import MOST_SKIPPED
@@ -162,7 +163,7 @@ def test_a_prompt_that_does_not_fit_is_named(policy, sudoku):
         rf"tasks.sudoku: a prompt of {tokens + 1} tokens and a response of 24 .* of {tokens + 24}: '{long['question']}'"
     )
     with pytest.raises(InputError, match=said):
-        respond(policy, sudoku, [short, long], torch.Generator(), length=24)
+        respond(policy, sudoku, [short, long], DecodingSettings(24, 8, {}, 0.0), torch.Generator())
 
 
 def test_a_training_names_the_prompt_that_does_not_fit(config, policy, sudoku, tmp_path):
