@@ -21,8 +21,9 @@ from unmask.evaluation.shards import ShardStore
 from unmask.evaluation.surrogate_gaps import surrogate_gaps
 from unmask.models import adapters, loading, threshold_head
 from unmask.models.policy import Policy
+from unmask.rl.buffer_data import take
 from unmask.rl.generation import roll_out
-from unmask.training.trainer import Trainer, take
+from unmask.training.trainer import Trainer
 
 CASES = {
     **{name: {} for name in ("diffu_grpo", "coupled_grpo", "diffpo", "dmpo", "sft")},

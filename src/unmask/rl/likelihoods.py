@@ -37,12 +37,16 @@ def token_log_probs(
 # --- negative ELBO ----------------------------------------------------------------------------------------------------
 
 
-@dataclass
+@dataclass(frozen=True)
 class Copies:
     """K masked copies of each response and the weight of each copy in the ELBO."""
 
     masked: Tensor  # [B, K, L] bool
     weight: Tensor  # [B, K]
+
+    def select(self, index: int | slice) -> Copies:
+        """Return some copies of every response."""
+        return Copies(self.masked[:, index], self.weight[:, index])
 
 
 def draw_copies(

@@ -27,8 +27,9 @@ from unmask.config.schema.training import Training
 from unmask.config.specs import RunSpec
 from unmask.methods import Method
 from unmask.models.policy import Policy
-from unmask.rl.rollouts import Rollouts, RolloutSettings, Rows
-from unmask.rl.row_checks import check_losses, check_rows
+from unmask.rl.buffer_data import leaves, restore, take
+from unmask.rl.rollouts import Rollouts, RolloutSettings
+from unmask.rl.row_checks import check_buffer_data, check_losses, check_update_data
 from unmask.samplers.settings import DecodingSettings
 from unmask.tasks import Example, Task
 from unmask.training.checkpoint import Checkpoint, flatten, optimizer_state, restore_optimizer_state, unflatten
@@ -136,7 +137,7 @@ class Trainer:
                 raise Preempted
         check_equal(parameters, self.run.name, self.updates)
 
-    def _fill(self, buffer: int, seeds: Seeds) -> tuple[Rollouts, Rows]:
+    def _fill(self, buffer: int, seeds: Seeds) -> tuple[Rollouts, Any]:
         """Collect a new buffer; return it with the data that all its updates share."""
         s = self.settings
         torch.manual_seed(seeds.number("dropout") + distributed.rank())
@@ -149,13 +150,13 @@ class Trainer:
         self.policy.model.train(s.rollout_dropout)
         with self.policy.narrowed():
             buffer_data = self.method.prepare(self.policy, rollouts, s.updates_per_buffer, seeds)
-        return rollouts, check_rows(self.method, "prepare", buffer_data, len(rollouts))
+        return rollouts, check_buffer_data(self.method, buffer_data, len(rollouts))
 
     def _step(
         self,
         update: int,
         rollouts: Rollouts,
-        buffer_data: Rows,
+        buffer_data: Any,
         parameters: dict[str, Tensor],
         optimizer: torch.optim.Optimizer,
     ) -> dict[str, Any]:
@@ -166,7 +167,7 @@ class Trainer:
         self.policy.model.train(self.settings.rollout_dropout)  # as for `prepare`: log-probabilities without dropout
         with self.policy.narrowed():
             update_data = self.method.refresh(self.policy, rollouts, buffer_data, inner, seeds)
-        check_rows(self.method, "refresh", update_data, len(rollouts))
+        check_update_data(self.method, update_data, len(rollouts))
 
         self.policy.model.train()
         sums: dict[str, Tensor] = {}
@@ -258,13 +259,18 @@ class Trainer:
     # --- checkpoints --------------------------------------------------------------------------------------------------
 
     def _state(
-        self, step: int, parameters: Rows, optimizer: torch.optim.Optimizer, rollouts: Rollouts, buffer_data: Rows
+        self,
+        step: int,
+        parameters: dict[str, Tensor],
+        optimizer: torch.optim.Optimizer,
+        rollouts: Rollouts,
+        buffer_data: Any,
     ) -> Checkpoint:
         return Checkpoint(
             step,
             parameters=parameters,
             optimizer=optimizer_state(optimizer),
-            buffer=flatten(rollouts=rollouts.tensors(), buffer_data=buffer_data),
+            buffer=flatten(rollouts=rollouts.tensors(), buffer_data=dict(leaves(buffer_data))),
             metrics=self.metrics,
             reference=self.policy.snapshot,
             best=self.validation.best,
@@ -277,7 +283,7 @@ class Trainer:
             state.on_host().save(self.folder / SPOILT, self.identity)
         distributed.barrier()
 
-    def _resume(self, parameters: Rows, optimizer: torch.optim.Optimizer) -> tuple[int, Any, Any]:
+    def _resume(self, parameters: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> tuple[int, Any, Any]:
         """Restore the newest checkpoint; return (updates done, current buffer, its data).
 
         Returns (0, None, None) if there is no checkpoint. Raises TransientError if ranks find different ones.
@@ -312,9 +318,4 @@ class Trainer:
             name=self._label((state.step - 1) // s.updates_per_buffer),
         )
         print(f"{self.run.name}: resumed after update {state.step}", flush=True)
-        return state.step, rollouts, unflatten(state.buffer, "buffer_data")
-
-
-def take(rows: Rows, part: slice) -> Rows:
-    """Return the given rows of each tensor."""
-    return {key: value[part] for key, value in rows.items()}
+        return state.step, rollouts, restore(self.method.buffer_type, unflatten(state.buffer, "buffer_data"))

@@ -45,7 +45,7 @@ def pair():
 def gradient(method, policy, rollouts, tau=(1, 1)):
     """∂ loss / ∂ table after the even policy has become π(0) = 3/4."""
     buffer_data = method.prepare(policy, rollouts, 1, SEEDS)
-    update_data = method.refresh(policy, rollouts, buffer_data, 0, SEEDS) | {"tau": tensor(tau)}
+    update_data = replace(method.refresh(policy, rollouts, buffer_data, 0, SEEDS), masks={"tau": tensor(tau)})
     policy.model.table.data[..., 0] = math.log(3)
     rows, _ = method.loss(policy, rollouts, buffer_data, update_data)
     return torch.autograd.grad(rows.sum(), policy.model.table)[0]
@@ -139,7 +139,7 @@ def test_the_loss_of_the_threshold_by_hand(even, pair, buffer_rows, clip):
     )  # fmt: skip
     method = replace(DIFFPO, learn="sampler", clip=clip)
     buffer_data = method.prepare(even, pair, 1, SEEDS)
-    assert_close(buffer_data["advantage"], tensor([0.625, -0.625]))
+    assert_close(buffer_data.advantage, tensor([0.625, -0.625]))
     even.head.mean.data += 0.05
     rows, metrics = method.loss(even, pair, buffer_data, method.refresh(even, pair, buffer_data, 0, SEEDS))
     up, down = math.exp((0.3**2 - 0.25**2) / 0.5), math.exp((0.3**2 - 0.35**2) / 0.5)  # 1.057 and 0.937

@@ -12,11 +12,12 @@ from unmask.config.grid.expand import expand
 from unmask.methods.dmpo import Dmpo
 from unmask.models.policy import Policy
 from unmask.models.tabular import TabularModel, all_responses, log_likelihood
+from unmask.rl.buffer_data import leaves, take
 from unmask.rl.rollouts import Rollouts, loss_mask
 from unmask.samplers.decode import decode
 from unmask.samplers.settings import DecodingSettings
 from unmask.training.tabular import sample
-from unmask.training.trainer import Trainer, take
+from unmask.training.trainer import Trainer
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -97,7 +98,7 @@ def test_gradients_reach_the_adapter_and_nothing_else(policy, name):
     )  # fmt: skip
     buffer_data = method.prepare(policy, rollouts, 1, SEEDS)
     update_data = method.refresh(policy, rollouts, buffer_data, 0, SEEDS)
-    assert all(not value.requires_grad for rows in (buffer_data, update_data) for value in rows.values())
+    assert all(not value.requires_grad for data in (buffer_data, update_data) for _, value in leaves(data))
     method.loss(policy, rollouts, buffer_data, update_data)[0].sum().backward()
     parameters = dict(policy.model.named_parameters())
     assert policy.trainable().keys() == {name for name, p in parameters.items() if "lora_" in name}

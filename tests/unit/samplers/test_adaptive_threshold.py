@@ -9,6 +9,7 @@ from unmask.common.seeding import Seeds
 from unmask.config.schema.training import Training
 from unmask.methods.diffpo import Diffpo
 from unmask.models.threshold_head import ThresholdHead
+from unmask.rl.buffer_data import NoData
 from unmask.rl.losses import gaussian_log_prob
 from unmask.rl.rollouts import RolloutSettings
 from unmask.samplers.decode import decode
@@ -144,7 +145,7 @@ def test_the_threshold_moves_to_where_the_reward_is(policy, sudoku):
         rollouts = buffer(policy, sudoku, method)
         rollouts.reward, rollouts.correct = rollouts.gamma_logit[:, 0].clone(), torch.zeros(8)
         buffer_data = method.prepare(policy, rollouts, 1, Seeds((1,)))
-        rows, _ = method.loss(policy, rollouts, buffer_data, {})
+        rows, _ = method.loss(policy, rollouts, buffer_data, NoData())
         optimizer.zero_grad()
         rows.sum().backward()
         optimizer.step()
@@ -158,6 +159,6 @@ def test_speed_pays_only_for_right_answers(policy, sudoku):
     policy.add_head(SAMPLER, seed=0)
     rollouts = buffer(policy, sudoku, method)
     rollouts.reward, rollouts.correct = torch.zeros(8), torch.tensor([1.0, 0, 0, 0, 0, 0, 0, 0])
-    advantage = method.prepare(policy, rollouts, 1, Seeds((1,)))["advantage"]
+    advantage = method.prepare(policy, rollouts, 1, Seeds((1,))).advantage
     bonus = 0.5 * (1 - float(rollouts.nfe[0]) / 24)
     assert advantage.tolist() == pytest.approx([0.75 * bonus, *[-0.25 * bonus] * 3, 0, 0, 0, 0])

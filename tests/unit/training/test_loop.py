@@ -54,7 +54,7 @@ def inputs_of(model, monkeypatch):
 def test_prompt_tokens_are_masked_with_the_stated_probability(policy, buffer):
     """Each token of each prompt anew at each update, and never padding: 15 % within four standard errors."""
     buffer_data = DIFFU.prepare(policy, buffer, 40, SEEDS)
-    drop = buffer_data["each.drop"]  # [8, 40, P]
+    drop = buffer_data.masks["drop"]  # [8, 40, P]
     assert not drop[:4, :, :3].any()
     tokens = int(buffer.prompt_mask.sum()) * 40
     error = math.sqrt(0.15 * 0.85 / tokens)
@@ -67,7 +67,7 @@ def test_old_reference_and_new_policy_see_the_same_masked_prompt(policy, buffer,
     method = replace(DIFFU, prompt_mask=0.4)
     seen = inputs_of(policy.model, monkeypatch)
     buffer_data = method.prepare(policy, buffer, 2, SEEDS)
-    drop = buffer_data["each.drop"]
+    drop = buffer_data.masks["drop"]
     prompts = [torch.where(drop[:, update], 0, buffer.prompt) for update in (0, 1)]
     width = buffer.prompt.shape[1]
     assert [ids[:, :width].tolist() for ids in seen] == [prompt.tolist() for prompt in prompts * 2]  # old, reference
@@ -81,9 +81,7 @@ def test_old_reference_and_new_policy_see_the_same_masked_prompt(policy, buffer,
 
 
 def test_masking_the_prompt_changes_what_the_response_is_scored_at(policy, buffer):
-    found = {
-        share: replace(DIFFU, prompt_mask=share).prepare(policy, buffer, 1, SEEDS)["each.old"] for share in (0.0, 0.4)
-    }
+    found = {share: replace(DIFFU, prompt_mask=share).prepare(policy, buffer, 1, SEEDS).old for share in (0.0, 0.4)}
     assert (found[0.0] - found[0.4]).abs().mean() > 1e-3
 
 

@@ -95,13 +95,13 @@ def surrogate(name, model, buffer, update_data):
     """The token scores [B, L] of a method of the GRPO family on its own masks."""
     everything = torch.ones_like(buffer.response, dtype=torch.bool)
     if name == "diffu_grpo":
-        return log_probs(model, buffer, everything, update_data["drop"])
+        return log_probs(model, buffer, everything, update_data.masks["drop"])
     whole = log_probs(model, buffer, everything)
     if name == "coupled_grpo":
-        first, rate = update_data["first"], update_data["rate"][:, None]
+        first, rate = update_data.masks["first"], update_data.masks["rate"][:, None]
         one, two = log_probs(model, buffer, first), log_probs(model, buffer, ~first)
         return torch.where(first, whole + one / rate, whole + two / (1 - rate)) / 2
-    later = buffer.unmask_step >= update_data["tau"][:, None]
+    later = buffer.unmask_step >= update_data.masks["tau"][:, None]
     return torch.where(later, log_probs(model, buffer, later), whole)
 
 
@@ -175,11 +175,11 @@ def replay(name, policy, seen):
         if update % 2 == 0:
             before = {key: p.detach().clone() for key, p in parameters.items()}
             if name == "dmpo":
-                masks = seen.buffer_data[update // 2]["elbo_masked"]
+                masks = seen.buffer_data[update // 2].likelihoods.copies.masked
                 old, reference = (at(values, elbo, model, buffer, masks).mean(1) for values in (before, seen.start))
                 weights = dmpo_weights(old, reference, buffer.reward)
         if name == "dmpo":
-            copies = elbo(model, buffer, update_data["masked"]) / buffer.length
+            copies = elbo(model, buffer, update_data.copies.masked) / buffer.length
             loss = -(weights * copies.mean(1)).mean()
         else:
             scored = (name, model, buffer, update_data)
@@ -235,4 +235,4 @@ def test_each_update_has_masks_of_its_own(config, policy, sudoku, tmp_path, monk
     one = small_trainer(config, policy, sudoku, tmp_path, "dmpo", SETTINGS["dmpo"], **TRAINING)
     seen = record(monkeypatch, one.method)
     one.train()
-    assert len({tuple(update_data["masked"].flatten().tolist()) for update_data in seen.update_data}) == 4
+    assert len({tuple(update_data.copies.masked.flatten().tolist()) for update_data in seen.update_data}) == 4

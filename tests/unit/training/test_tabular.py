@@ -17,7 +17,7 @@ from unmask.common.seeding import Seeds
 from unmask.config.errors import ConfigError
 from unmask.config.grid.expand import expand
 from unmask.config.specs import ToySpec
-from unmask.methods.dmpo import Dmpo
+from unmask.methods.dmpo import Dmpo, DmpoBuffer, DmpoUpdate
 from unmask.models.policy import Policy
 from unmask.models.tabular import (
     TabularModel,
@@ -28,6 +28,7 @@ from unmask.models.tabular import (
     subsets,
     target,
 )
+from unmask.rl.likelihoods import Copies
 from unmask.rl.rollouts import Rollouts
 from unmask.training.tabular import Loop, sample, train
 
@@ -99,8 +100,8 @@ def expected_wdce(model, log_old, weight_real):
     masked = torch.stack(subsets(length)[1:]).expand(len(rollouts), -1, -1)
     size = masked.sum(-1)
     sets = torch.tensor([math.comb(length, m) for m in range(length + 1)])[size]
-    update_data = {"weight_real": weight_real, "masked": masked, "copy_weight": size.shape[1] / (length * sets) / size}
-    rows, _ = DMPO.loss(policy_of(model), rollouts, {}, update_data)
+    update_data = DmpoUpdate(weight_real, Copies(masked, size.shape[1] / (length * sets) / size))
+    rows, _ = DMPO.loss(policy_of(model), rollouts, DmpoBuffer(weight_real, 0 * weight_real), update_data)
     return (log_old.exp() * rows).sum() * len(rollouts)
 
 
@@ -140,7 +141,7 @@ def test_softmax_weights_converge_to_the_importance_weights_with_the_group():
         buffer_data = DMPO.prepare(policy, rollouts, 1, SEEDS)
         # The weight of a response is random with the order it was drawn in; its mean over orders is p*/p_old.
         count = torch.bincount(index, minlength=27)
-        weight = torch.zeros(27).index_add(0, index, buffer_data["weight"]) / count.clamp(min=1)
+        weight = torch.zeros(27).index_add(0, index, buffer_data.weight) / count.clamp(min=1)
         seen = count > 0
         exact = (goal - old).exp()
         errors[size] = float((old.exp() * (weight - exact).abs())[seen].sum())
@@ -180,7 +181,7 @@ def test_which_baselines_leave_the_optimum_alone(baseline, still):
     method = replace(DMPO, baseline=baseline)
     rollouts = sample(policy.model, reward, 8, 4, seeded())
     buffer_data = method.prepare(policy, rollouts, 1, SEEDS)
-    assert_close(buffer_data["weight"], torch.ones(32), atol=1e-3, rtol=0)
+    assert_close(buffer_data.weight, torch.ones(32), atol=1e-3, rtol=0)
     rows, _ = method.loss(policy, rollouts, buffer_data, method.refresh(policy, rollouts, buffer_data, 0, SEEDS))
     norm = gradient(policy.model, rows.sum()).norm()
     assert norm < 1e-4 if still else norm > 0.01
