@@ -106,7 +106,7 @@ def test_rows_that_come_and_go_cost_at_most_two_uploads_a_step(policy, cache):
     assert syncs.calls["tensor"] - 2 <= 2 * (syncs.calls["tolist"] - 1)
 
 
-def test_counted_tokens_end_with_the_first_end_of_text():
+def test_the_loss_mask_ends_with_the_first_end_of_text():
     response = torch.tensor([[5, 1, 7, 1], [5, 6, 7, 8], [1, 1, 1, 1]])
     assert loss_mask(response, eot=1).tolist() == [[1, 1, 0, 0], [1, 1, 1, 1], [1, 0, 0, 0]]
 

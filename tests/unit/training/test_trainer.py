@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from helpers.small_trainer import sudoku_trainer
 from unmask.analysis.scores import RUN, collect
 from unmask.tasks import Grade
-from unmask.training import validation
+from unmask.training import checkpoint, validation
 from unmask.training.checkpoint import Checkpoint
 from unmask.training.optimizer import clip, schedule
 from unmask.training.preemption import Preempted
@@ -50,6 +50,15 @@ def test_checkpoints_of_other_work_are_not_resumed_from(config, policy, sudoku, 
     fresh = sudoku_trainer(config, policy, sudoku, tmp_path, identity="y")
     assert fresh._resume({}, None) == (0, None, None)
     assert "written with other settings" in capsys.readouterr().out
+
+
+def test_checkpoints_of_other_code_are_not_resumed_from(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(checkpoint, "FORMAT", 1)
+    Checkpoint(1, {"a": torch.zeros(1)}, {}, {}, [], {}, {}).save(tmp_path, "x")
+    monkeypatch.undo()
+    assert Checkpoint.newest(tmp_path, "x") is None
+    assert "written by another version of the code" in capsys.readouterr().out
+    assert list(tmp_path.glob("step-*"))
 
 
 def test_the_micro_batch_size_does_not_change_the_gradient(config, make_policy, sudoku, tmp_path):
