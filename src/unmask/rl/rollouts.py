@@ -11,6 +11,8 @@ from torch import Tensor
 
 from unmask.common import distributed
 from unmask.common.progress import Progress
+from unmask.config.schema.training import Training
+from unmask.config.specs import RunSpec
 from unmask.samplers.settings import DecodingSettings
 
 Rows = dict[str, Tensor]  # named tensors whose first axis runs over the responses of a buffer
@@ -115,6 +117,27 @@ class RolloutSettings:
     sigma: float = 0.0  # noise on the logit of an adaptive sampler's thresholds
     rewarded: bool = True  # False: rewards are NaN; a task made from test data has no reward settings
     name: str = ""  # shown in progress lines
+
+    @classmethod
+    def of_run(cls, run: RunSpec, training: Training, name: str) -> RolloutSettings:
+        """Collect the settings of a training run that decide its rollouts."""
+        decoding = DecodingSettings(
+            length=training.generation_length,
+            block_length=run.block_length,
+            sampler=run.sampler,
+            temperature=training.temperature,
+            rows_per_batch=training.prompts_at_once * training.group_size,
+            mask_padding=training.mask_padding,
+        )
+        return cls(
+            group_size=training.group_size,
+            decoding=decoding,
+            rows_per_forward=training.rows_per_forward,
+            dropout=training.rollout_dropout,
+            prefill=training.prefill,
+            max_prompt_length=training.max_prompt_length,
+            name=name,
+        )
 
     @property
     def length(self) -> int:

@@ -30,7 +30,6 @@ from unmask.models.policy import Policy
 from unmask.rl.buffer_data import leaves, restore, take
 from unmask.rl.rollouts import Rollouts, RolloutSettings
 from unmask.rl.row_checks import check_buffer_data, check_losses, check_update_data
-from unmask.samplers.settings import DecodingSettings
 from unmask.tasks import Example, Task
 from unmask.training.checkpoint import Checkpoint, flatten, optimizer_state, restore_optimizer_state, unflatten
 from unmask.training.checkpoint_writer import CheckpointWriter
@@ -234,24 +233,7 @@ class Trainer:
         return chosen
 
     def _rollout_settings(self, buffer: int = 0) -> RolloutSettings:
-        s = self.settings
-        decoding = DecodingSettings(
-            length=s.generation_length,
-            block_length=self.run.block_length,
-            sampler=self.run.sampler,
-            temperature=s.temperature,
-            rows_per_batch=s.prompts_at_once * s.group_size,
-            mask_padding=s.mask_padding,
-        )
-        return RolloutSettings(
-            group_size=s.group_size,
-            decoding=decoding,
-            rows_per_forward=s.rows_per_forward,
-            dropout=s.rollout_dropout,
-            prefill=s.prefill,
-            max_prompt_length=s.max_prompt_length,
-            name=self._label(buffer),
-        )
+        return RolloutSettings.of_run(self.run, self.settings, self._label(buffer))
 
     def _label(self, buffer: int) -> str:
         return f"{self.run.name}  buffer {buffer + 1}/{self.settings.buffers}"
