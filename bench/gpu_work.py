@@ -15,6 +15,7 @@ from unmask.models.policy import Policy
 from unmask.models.shapes import LLADA_8B, Shape, flops_per_token
 from unmask.rl.likelihoods import denoising, draw_copies
 from unmask.samplers.decode import decode
+from unmask.samplers.settings import DecodingSettings
 
 Job = dict[str, Any]
 FULL: Job = {
@@ -123,14 +124,8 @@ def rollouts(job: Job, policy: Policy, cache: str, peaks: dict[str, float], repe
     generator = torch.Generator(device).manual_seed(0)
     mask = torch.ones_like(prompt, dtype=torch.bool)
     # No token has the end-of-text id −1, so every response has its full length.
-    settings = {
-        "length": job["length"],
-        "block_length": job["block"],
-        "sampler": SAMPLER,
-        "temperature": 0.2,
-        "eot": -1,
-    }
-    times = seconds(lambda: decode(model, prompt, mask, cache=cache, generator=generator, **settings), device, repeats)
+    settings = DecodingSettings(job["length"], job["block"], SAMPLER | {"cache": cache}, temperature=0.2)
+    times = seconds(lambda: decode(model, prompt, mask, settings, eot=-1, generator=generator), device, repeats)
 
     # Per pass, the longer of reading all weights (memory-bound) and of its operations (compute-bound).
     read = sum(p.numel() * p.element_size() for p in model.parameters()) / peaks["bandwidth"]

@@ -111,7 +111,7 @@ class Record:
     """Responses and the record of their decoding, as in `unmask.samplers.decode.Completions`."""
 
     response: Tensor  # [B, L] token ids
-    step: Tensor  # [B, L] the forward pass of the row, from 0, that committed each token
+    unmask_step: Tensor  # [B, L] the forward pass of the row, from 0, that committed each token
     log_prob_t1: Tensor  # [B, L] log-probability of each token when it was drawn, at temperature 1
     nfe: Tensor  # [B] forward passes that the row needed; with guidance a pair counts as one
 
@@ -167,7 +167,7 @@ def decode(
         # A row that has ended is filled with end of text: no later block is decoded for it.
         for row in range(rows):
             if bool((ids[row, begin:end] == eot).any()):
-                made.step[row, end - width :].masked_fill_(ids[row, end:] == mask_id, made.nfe[row])
+                made.unmask_step[row, end - width :].masked_fill_(ids[row, end:] == mask_id, made.nfe[row])
                 ids[row, end:] = eot
     return made
 
@@ -197,7 +197,7 @@ def gumbel_max(logits: Tensor, temperature: float, generator: torch.Generator) -
 def commit(made: Record, row: int, where: Tensor, logits: Tensor, token: Tensor) -> None:
     """Write `token` [k], drawn from `logits` [k, V], at the positions `where` [k] of a row, with its record."""
     made.response[row, where] = token
-    made.step[row, where] = made.nfe[row]
+    made.unmask_step[row, where] = made.nfe[row]
     made.log_prob_t1[row, where] = logits.log_softmax(-1).gather(1, token[:, None])[:, 0]
 
 

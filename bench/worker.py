@@ -24,6 +24,7 @@ from unmask.models.policy import Policy
 from unmask.models.tiny import build_model
 from unmask.rl.likelihoods import Copies, denoising, elbo
 from unmask.samplers.decode import decode
+from unmask.samplers.settings import DecodingSettings
 
 LORA = {"rank": 16, "alpha": 16, "dropout": 0.0, "targets": ["q_proj", "k_proj", "v_proj", "o_proj"], "seed": 0}
 Work = Callable[[float], dict[str, Tensor]]  # temperature -> result
@@ -32,27 +33,23 @@ Work = Callable[[float], dict[str, Tensor]]  # temperature -> result
 def decoding(side: str, job: dict[str, Any], model: torch.nn.Module, generator: torch.Generator) -> Work:
     """Return the work of decoding full responses to random prompts of one length, `slots` rows at a time."""
     prompt = torch.randint(2, job["vocabulary"], (job["rows"], job["prompt"]), generator=generator)
-    settings = {
-        "length": job["length"],
-        "block_length": job["block"],
-        "sampler": {"rule": "top_k", "tokens_per_step": job["tokens_per_step"], "score": "confidence"},
-        "eot": job["eot"],
-        "generator": generator,
-        "cache": job["cache"],
-    }
+    length, block, eot = job["length"], job["block"], job["eot"]
+    sampler = {"rule": "top_k", "tokens_per_step": job["tokens_per_step"], "score": "confidence"}
 
     # The engine takes all rows and refills its slots as rows end; the textbook decodes batches of that many rows.
     def ours(temperature: float) -> Any:
         mask = torch.ones_like(prompt, dtype=torch.bool)
-        return [decode(model, prompt, mask, temperature=temperature, slots=job["slots"], **settings)]
+        settings = DecodingSettings(length, block, sampler | {"cache": job["cache"]}, temperature)
+        return [decode(model, prompt, mask, settings, eot=eot, generator=generator, slots=job["slots"])]
 
     def theirs(temperature: float) -> Any:
-        batches = prompt.split(job["slots"])
-        return [textbook.decode(model, batch, temperature=temperature, **settings) for batch in batches]
+        settings = {"length": length, "block_length": block, "sampler": sampler, "temperature": temperature}
+        settings |= {"eot": eot, "generator": generator, "cache": job["cache"]}
+        return [textbook.decode(model, batch, **settings) for batch in prompt.split(job["slots"])]
 
     def run(temperature: float) -> dict[str, Tensor]:
         parts = (ours if side == "ours" else theirs)(temperature)
-        return {name: torch.cat([getattr(p, name) for p in parts]) for name in ("response", "step", "nfe")}
+        return {name: torch.cat([getattr(p, name) for p in parts]) for name in ("response", "unmask_step", "nfe")}
 
     return run
 

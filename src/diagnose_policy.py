@@ -22,6 +22,7 @@ from unmask.models.loading import check_base
 from unmask.models.policy import Policy
 from unmask.rl.generation import roll_out
 from unmask.rl.rollouts import RolloutSettings
+from unmask.samplers.settings import DecodingSettings
 from unmask.tasks._examples import read_examples
 
 
@@ -46,15 +47,18 @@ def main() -> None:
     policy = Policy.load(args.weights, args.adapter, **run.numbers)
 
     # One response per example, without dropout: the gaps are those of the policy itself.
-    settings = RolloutSettings(
-        group_size=1,
+    decoding = DecodingSettings(
         length=spec.generation_length,
         block_length=spec.block_length,
         sampler=spec.sampler,
         temperature=spec.temperature,
+        mask_padding=spec.mask_padding,
+    )
+    settings = RolloutSettings(
+        group_size=1,
+        decoding=decoding,
         rows_per_forward=spec.rows_per_forward,
         dropout=False,
-        mask_padding=spec.mask_padding,
         rewarded=False,  # gaps need no reward, and the spec of test data has no reward settings
     )
     task = tasks.load_for_test(run.task, DataSpec.read(args.test_spec))

@@ -21,8 +21,9 @@ from unmask.evaluation.shards import ShardStore
 from unmask.evaluation.surrogate_gaps import surrogate_gaps
 from unmask.models import adapters, loading, threshold_head
 from unmask.models.policy import Policy
+from unmask.rl.buffer_data import take
 from unmask.rl.generation import roll_out
-from unmask.training.trainer import Trainer, take
+from unmask.training.trainer import Trainer
 
 CASES = {
     **{name: {} for name in ("diffu_grpo", "coupled_grpo", "diffpo", "dmpo", "sft")},
@@ -63,11 +64,12 @@ def test_a_buffer_and_its_losses(trainer_of, case):
 
     def losses():
         rollouts = method.collect(policy, trainer.task, examples, settings, seeds)
-        fixed = method.prepare(policy, rollouts, 2, seeds)
+        buffer_data = method.prepare(policy, rollouts, 2, seeds)
         for update in range(2):
-            fresh = method.refresh(policy, rollouts, fixed, update, seeds)
+            update_data = method.refresh(policy, rollouts, buffer_data, update, seeds)
             for part in rollouts.parts():
-                rows, metrics = method.loss(policy, rollouts.part(part), take(fixed, part), take(fresh, part))
+                some = rollouts.part(part), take(buffer_data, part), take(update_data, part)
+                rows, metrics = method.loss(policy, *some)
                 rows.sum().backward()
                 yield from (rows.detach(), *metrics.values())
 

@@ -19,6 +19,7 @@ from unmask.common.seeding import Seeds
 from unmask.config.grid.expand import expand
 from unmask.config.schema.training import Training
 from unmask.rl.rollouts import RolloutSettings
+from unmask.samplers.settings import DecodingSettings
 from unmask.training import validation
 from unmask.training.checkpoint import Checkpoint
 from unmask.training.sharing import check_equal, check_shares
@@ -79,10 +80,8 @@ def test_all_end_soon_when_the_logits_of_one_turn_to_nan(folder):
 def test_validation_answers_are_those_of_one_process(policy, sudoku, monkeypatch):
     """With an order that is drawn at random, and a share that the number of processes does not divide."""
     examples = sudoku.splits()["validation"]
-    settings = RolloutSettings(
-        group_size=2, length=16, block_length=8, sampler={"rule": "random_order"}, temperature=1.0, rows_per_forward=8,
-        dropout=False, mask_padding=True, rows_at_once=3,
-    )  # fmt: skip
+    decoding = DecodingSettings(16, 8, {"rule": "random_order"}, temperature=1.0, rows_per_batch=3)
+    settings = RolloutSettings(group_size=2, decoding=decoding, rows_per_forward=8, dropout=False)
     graded, said = validation.grade_response, {1: {}, 2: {}}
 
     def spy(task, text, example):

@@ -18,6 +18,7 @@ from unmask.models.policy import Policy
 from unmask.rl.generation import roll_out
 from unmask.rl.likelihoods import mean_field, token_log_probs
 from unmask.rl.rollouts import RolloutSettings
+from unmask.samplers.settings import DecodingSettings
 from unmask.training.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("no_network")
@@ -47,10 +48,9 @@ def test_rollouts_and_likelihoods_run(kind, dtype, tmp_path):
     write_checkpoint(tmp_path, kind)
     policy = Policy.load(tmp_path, device="cpu", dtype=dtype)
     policy.make_trainable(**LORA)
-    settings = RolloutSettings(
-        group_size=2, length=8, block_length=4, sampler={"rule": "top_k", "tokens_per_step": 1, "score": "confidence"},
-        temperature=1.0, rows_per_forward=4, dropout=False, mask_padding=True,
-    )  # fmt: skip
+    top1 = {"rule": "top_k", "tokens_per_step": 1, "score": "confidence"}
+    decoding = DecodingSettings(8, 4, top1, temperature=1.0)
+    settings = RolloutSettings(group_size=2, decoding=decoding, rows_per_forward=4, dropout=False)
     rollouts = roll_out(policy, Words(), WORDS[kind], settings, Seeds((0,)))
     assert rollouts.response.shape == (4, 8)
     assert not (rollouts.response == 60).any()
@@ -60,8 +60,8 @@ def test_rollouts_and_likelihoods_run(kind, dtype, tmp_path):
     assert {g.dtype for g in gradients} == {torch.float32}
     assert any(g.abs().max() > 0 for g in gradients)
     # What the sampler saw at its last step gives the probability that it recorded.
-    last = rollouts.step.argmax(1)
-    ended = torch.nn.functional.one_hot(last, 8).bool() & (rollouts.step < rollouts.nfe[:, None])
+    last = rollouts.unmask_step.argmax(1)
+    ended = torch.nn.functional.one_hot(last, 8).bool() & (rollouts.unmask_step < rollouts.nfe[:, None])
     noisy = rollouts.response.masked_fill(ended, 60)
     with torch.no_grad():
         again = token_log_probs(policy.model, rollouts.prompt, rollouts.prompt_mask, noisy, rollouts.response, ended)

@@ -20,6 +20,7 @@ from unmask.models.policy import Policy
 from unmask.rl.generation import respond
 from unmask.rl.rollouts import pieces
 from unmask.samplers.completions import Completions
+from unmask.samplers.settings import DecodingSettings
 from unmask.tasks import Example, Task, grade_response
 
 Row = dict[str, Any]
@@ -92,18 +93,16 @@ def _evaluate_shard(
 ) -> list[Row]:
     """Decode and grade one shard; return its rows."""
     began, some, first = time.monotonic(), examples[part.examples], part.examples.start
-    made, texts = respond(
-        policy,
-        task,
-        some,
-        Seeds(("evaluate", run.seed)).generator(part.sampler, part.length, first, device=policy.model.device),
+    settings = DecodingSettings(
         length=part.length,
         block_length=spec.block_length,
         sampler=spec.samplers[part.sampler],
         temperature=spec.temperature,
         mask_padding=spec.mask_padding,
-        report=report,
     )
+    seeds = Seeds(("evaluate", run.seed))
+    generator = seeds.generator(part.sampler, part.length, first, device=policy.model.device)
+    made, texts = respond(policy, task, some, settings, generator, report)
     rows = list(_graded(policy, task, some, made, texts))
     seconds = round((time.monotonic() - began) / len(part), 5)
     labels = {**_labels(run), "sampler": part.sampler, "length": part.length}
@@ -113,7 +112,9 @@ def _evaluate_shard(
 def _graded(policy: Policy, task: Task, examples: list[Example], made: Completions, texts: list[str]) -> Iterator[Row]:
     """Yield the stored columns of each response, except its labels."""
     tokens = (made.response != policy.eot).sum(1).tolist()
-    gammas = policy.head.gamma(made.threshold).nanmean(1).tolist() if made.threshold.shape[1] else [None] * len(texts)
+    gammas = [None] * len(texts)
+    if made.gamma_logit.shape[1]:
+        gammas = policy.head.gamma(made.gamma_logit).nanmean(1).tolist()
     grades = [grade_response(task, text, example) for text, example in zip(policy.judged(texts), examples, strict=True)]
     made_of = zip(examples, texts, grades, made.nfe.tolist(), tokens, gammas, strict=True)
     for example, text, grade, nfe, count, gamma in made_of:

@@ -52,7 +52,7 @@ def _by_step(model: nn.Module, rollouts: Rollouts) -> dict[int, tuple[Tensor, Te
     found = {}
     for now in range(len(states)):
         # Tokens after the end of text count in no loss, so they are left out here as well.
-        here = (rollouts.step == now) & rollouts.counted.bool()
+        here = (rollouts.unmask_step == now) & rollouts.loss_mask.bool()
         if not bool(here.any()):
             continue
         token, passes = rollouts.response[here], rollouts.nfe[:, None].expand_as(here)[here]
@@ -75,7 +75,7 @@ def _states(model: nn.Module, rollouts: Rollouts) -> list[Tensor]:
     attention = F.pad(prompt_mask, (0, response.shape[1]), value=True)
     response_columns = slice(prompt.shape[1], None)
     steps = range(int(rollouts.nfe.max()))
-    latents = (response.masked_fill(rollouts.step >= now, model.config.mask_token_id) for now in steps)
+    latents = (response.masked_fill(rollouts.unmask_step >= now, model.config.mask_token_id) for now in steps)
     return [model.hidden_states(torch.cat((prompt, z), dim=1), attention, response_columns) for z in latents]
 
 

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from unmask.common.seeding import Seeds
 from unmask.models.policy import Policy
+from unmask.rl.buffer_data import NoData
 from unmask.rl.generation import roll_out
-from unmask.rl.rollouts import Rollouts, RolloutSettings, Rows
+from unmask.rl.rollouts import Rollouts, RolloutSettings
 from unmask.tasks import Example, Task
 
 
@@ -29,6 +30,7 @@ class Method:
     # Setting -> what it needs to have an effect, an expression of other settings as in USED_IF of schema/training.py.
     # Read from the source without importing it: config.yaml may not set what has no effect (validation/unused.py).
     used_if: ClassVar[dict[str, str]] = {}
+    buffer_type: ClassVar[type] = NoData  # what `prepare` returns; a checkpoint restores it
     demonstrations = False  # True if `collect` uses demonstrations, of the task or of a corpus, not rollouts
 
     def begin(self, policy: Policy) -> None:
@@ -49,15 +51,23 @@ class Method:
         """Fill a buffer with G responses per example, by default sampled from the policy."""
         return roll_out(policy, task, examples, settings, seeds)
 
-    def prepare(self, policy: Policy, rollouts: Rollouts, updates: int, seeds: Seeds) -> Rows:
-        """Compute what stays fixed for all `updates` of a buffer: weights, advantages, old log-probabilities."""
+    def prepare(self, policy: Policy, rollouts: Rollouts, updates: int, seeds: Seeds) -> Any:
+        """Compute what all `updates` of a buffer share: weights, advantages, old log-probabilities.
+
+        Returns `buffer_type`, a frozen dataclass of tensors whose first axis runs over the responses.
+        """
         raise NotImplementedError
 
-    def refresh(self, policy: Policy, rollouts: Rollouts, fixed: Rows, update: int, seeds: Seeds) -> Rows:
-        """Compute what is new in a given update (0, 1, …) of a buffer, such as mask draws, for all rows at once."""
-        return {}
+    def refresh(self, policy: Policy, rollouts: Rollouts, buffer_data: Any, update: int, seeds: Seeds) -> Any:
+        """Compute what is new in a given update (0, 1, …) of a buffer, such as mask draws, for all rows at once.
 
-    def loss(self, policy: Policy, rollouts: Rollouts, fixed: Rows, fresh: Rows) -> tuple[Tensor, dict[str, Tensor]]:
+        Returns a dataclass like that of `prepare`.
+        """
+        return NoData()
+
+    def loss(
+        self, policy: Policy, rollouts: Rollouts, buffer_data: Any, update_data: Any
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Compute the loss [b] of the given rows, summed over the buffer, and metrics [b], averaged over it.
 
         The rows can be any part of the buffer: normalise by values from `prepare`, not by the size of the part.
@@ -65,13 +75,13 @@ class Method:
         raise NotImplementedError
 
     def losses(
-        self, policy: Policy, rollouts: Rollouts, fixed: Rows, fresh: Rows
+        self, policy: Policy, rollouts: Rollouts, buffer_data: Any, update_data: Any
     ) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
         """Yield terms that sum to `loss`; each is backpropagated and its memory freed before the next is computed.
 
         Every metric belongs to exactly one term, so that metrics can be summed as well.
         """
-        yield self.loss(policy, rollouts, fixed, fresh)
+        yield self.loss(policy, rollouts, buffer_data, update_data)
 
 
 def load(name: str, settings: dict[str, Any]) -> Method:

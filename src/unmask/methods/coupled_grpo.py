@@ -16,7 +16,7 @@ from unmask.common.seeding import Seeds
 from unmask.config.schema.types import Count, NonNegative, Positive, Whole
 from unmask.methods import Method
 from unmask.models.policy import Policy
-from unmask.rl.clipped_ratio import at_micro_step, at_update, prepare_ratios, ratio_loss
+from unmask.rl.clipped_ratio import RatioBuffer, RatioUpdate, at_micro_step, at_update, prepare_ratios, ratio_loss
 from unmask.rl.likelihoods import coupled, draw_coupled
 from unmask.rl.losses import leave_one_out_advantages
 from unmask.rl.rollouts import Rollouts, Rows
@@ -30,6 +30,7 @@ class CoupledGrpo(Method):
         "micro_steps": "mask_index == 'micro_step'",
         "reference_sync": "kl_penalty > 0",
     }
+    buffer_type: ClassVar = RatioBuffer
 
     clip: Positive  # the ratio is clipped to 1 ± this
     kl_penalty: NonNegative  # weight of the KL divergence to the reference
@@ -38,12 +39,14 @@ class CoupledGrpo(Method):
     micro_steps: Count  # gradient accumulation steps of the released code, for mask_index micro_step
     micro_batch_rows: Whole  # rows of a micro-batch, over which the released code averages tokens; 0: the whole buffer
 
-    def prepare(self, policy: Policy, rollouts: Rollouts, updates: int, seeds: Seeds) -> Rows:
+    def prepare(self, policy: Policy, rollouts: Rollouts, updates: int, seeds: Seeds) -> RatioBuffer:
         """Compute advantages, and old and reference log-probabilities on each update's pair of masks."""
         advantage = leave_one_out_advantages(rollouts.reward, rollouts.group_size)
         return prepare_ratios(policy, rollouts, updates, seeds, self._draw, _score, advantage, self.micro_batch_rows)
 
-    def refresh(self, policy: Policy, rollouts: Rollouts, fixed: Rows, update: int, seeds: Seeds) -> Rows:
+    def refresh(
+        self, policy: Policy, rollouts: Rollouts, buffer_data: RatioBuffer, update: int, seeds: Seeds
+    ) -> RatioUpdate:
         """Return this update's pair of masks and the log-probabilities on it.
 
         The released code indexes by micro-step. The micro-batches of a device are consecutive rows of the buffer, so
@@ -51,16 +54,18 @@ class CoupledGrpo(Method):
         second.
         """
         if self.mask_index == "update":
-            return at_update(fixed, update)
+            return at_update(buffer_data, update)
         # Micro-batches are blocks of consecutive rows, and each device cycles through its micro-steps.
         row = torch.arange(len(rollouts), device=rollouts.reward.device)
         micro_step = row // (self.micro_batch_rows or len(rollouts)) % self.micro_steps
-        return at_micro_step(fixed, update, micro_step, self.micro_steps)
+        return at_micro_step(buffer_data, update, micro_step, self.micro_steps)
 
-    def loss(self, policy: Policy, rollouts: Rollouts, fixed: Rows, fresh: Rows) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(
+        self, policy: Policy, rollouts: Rollouts, buffer_data: RatioBuffer, update_data: RatioUpdate
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Average −min(ρA, clip(ρ)A) + β · k3 over the tokens of the buffer, or of each micro-batch."""
-        new = _score(policy.model, rollouts, fresh)
-        return ratio_loss(new, rollouts, fixed, fresh, self.clip, self.kl_penalty)
+        new = _score(policy.model, rollouts, update_data.masks)
+        return ratio_loss(new, rollouts, buffer_data, update_data, self.clip, self.kl_penalty)
 
     def _draw(self, rollouts: Rollouts, generator: torch.Generator) -> Rows:
         # Number of consecutive rows that share a mask ratio.
@@ -69,5 +74,5 @@ class CoupledGrpo(Method):
         return {"rate": rate, "first": first}
 
 
-def _score(model: nn.Module, rollouts: Rollouts, noise: Rows) -> Tensor:
-    return coupled(model, *rollouts.inputs, noise["rate"], noise["first"])
+def _score(model: nn.Module, rollouts: Rollouts, masks: Rows) -> Tensor:
+    return coupled(model, *rollouts.inputs, masks["rate"], masks["first"])

@@ -18,11 +18,21 @@ from unmask.common.seeding import Seeds
 from unmask.config.schema.types import NonNegative, Positive
 from unmask.methods import Method
 from unmask.models.policy import Policy
-from unmask.rl.clipped_ratio import at_update, prepare_ratios, ratio_loss
+from unmask.rl.buffer_data import NoData
+from unmask.rl.clipped_ratio import RatioBuffer, RatioUpdate, at_update, prepare_ratios, ratio_loss
 from unmask.rl.likelihoods import draw_stage, mean_field, two_stage
 from unmask.rl.losses import clamped_importance, clipped_loss, gaussian_log_prob, group_advantages
 from unmask.rl.rollouts import Rollouts, RolloutSettings, Rows
 from unmask.tasks import Example, Task
+
+
+@dataclass(frozen=True)
+class DiffpoBuffer:
+    """What the updates of a buffer share; `learn` decides which of them are there."""
+
+    advantage: Tensor  # [B]
+    ratios: RatioBuffer | None = None  # of tokens, if the model is trained
+    old_density: Tensor | None = None  # [B] log-density of the chosen thresholds, if the sampler is trained
 
 
 @dataclass(frozen=True)
@@ -39,6 +49,7 @@ class Diffpo(Method):
         "sampler_learning_rate": "learn != 'model'",
         "reference_sync": "kl_penalty > 0 and learn != 'sampler'",
     }
+    buffer_type: ClassVar = DiffpoBuffer
 
     clip: Positive  # the ratio is clipped to 1 ± this; our choice, not published
     kl_penalty: NonNegative  # weight of the KL divergence to the reference; our choice, not published
@@ -66,32 +77,40 @@ class Diffpo(Method):
         sigma = 0.0 if self.learn == "model" else self.sigma
         return super().collect(policy, task, examples, replace(settings, sigma=sigma), seeds)
 
-    def prepare(self, policy: Policy, rollouts: Rollouts, updates: int, seeds: Seeds) -> Rows:
+    def prepare(self, policy: Policy, rollouts: Rollouts, updates: int, seeds: Seeds) -> DiffpoBuffer:
         """Compute advantages, old and reference log-probabilities at each update's stage τ, and threshold densities."""
         # Incorrect responses earn no speed bonus, or committing everything at once would pay.
         reward = rollouts.reward
         if self.learn != "model":
             reward = reward + self.speed_reward * rollouts.correct * (1 - rollouts.nfe / rollouts.length)
         advantage = group_advantages(reward, rollouts.group_size)
-        if self.learn == "sampler":
-            return {"advantage": advantage, "old_density": self._density(policy, rollouts).detach()}
-        fixed = prepare_ratios(policy, rollouts, updates, seeds, self._draw, self._score, advantage)
-        return fixed if self.learn == "model" else fixed | {"old_density": self._density(policy, rollouts).detach()}
+        ratios, old_density = None, None
+        if self.learn != "sampler":
+            ratios = prepare_ratios(policy, rollouts, updates, seeds, self._draw, self._score, advantage)
+        if self.learn != "model":
+            old_density = self._density(policy, rollouts).detach()
+        return DiffpoBuffer(advantage, ratios, old_density)
 
-    def refresh(self, policy: Policy, rollouts: Rollouts, fixed: Rows, update: int, seeds: Seeds) -> Rows:
+    def refresh(
+        self, policy: Policy, rollouts: Rollouts, buffer_data: DiffpoBuffer, update: int, seeds: Seeds
+    ) -> RatioUpdate | NoData:
         """Return this update's stage and the log-probabilities at it."""
-        return {} if self.learn == "sampler" else at_update(fixed, update)
+        return at_update(buffer_data.ratios, update) if buffer_data.ratios else NoData()
 
-    def loss(self, policy: Policy, rollouts: Rollouts, fixed: Rows, fresh: Rows) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(
+        self, policy: Policy, rollouts: Rollouts, buffer_data: DiffpoBuffer, update_data: RatioUpdate
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Compute the clipped losses of tokens and of thresholds, whichever are trained."""
         # With a frozen model the token losses would have no gradient.
-        rows, metrics = (0.0, {}) if self.learn == "sampler" else self._token_loss(policy, rollouts, fixed, fresh)
-        if self.learn == "model":
+        rows, metrics = 0.0, {}
+        if buffer_data.ratios:
+            rows, metrics = self._token_loss(policy, rollouts, buffer_data.ratios, update_data)
+        if buffer_data.old_density is None:
             return rows, metrics
         # All thresholds of a response are one action with one ratio; their loss is a mean over responses, not tokens.
-        new, old = self._density(policy, rollouts), fixed["old_density"]
-        threshold, clipped = clipped_loss(new, old, fixed["advantage"], self.clip)
-        gamma = policy.head.gamma(rollouts.threshold).detach()
+        new, old = self._density(policy, rollouts), buffer_data.old_density
+        threshold, clipped = clipped_loss(new, old, buffer_data.advantage, self.clip)
+        gamma = policy.head.gamma(rollouts.gamma_logit).detach()
         return rows + threshold / rollouts.buffer_rows, metrics | {
             "gamma": gamma.nanmean(1),
             "gamma_squared": gamma.square().nanmean(1),
@@ -99,31 +118,31 @@ class Diffpo(Method):
         }
 
     def _token_loss(
-        self, policy: Policy, rollouts: Rollouts, fixed: Rows, fresh: Rows
+        self, policy: Policy, rollouts: Rollouts, ratios: RatioBuffer, update_data: RatioUpdate
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Compute the clipped token losses with importance weights; log the share of weights clamped at C."""
-        new = self._score(policy.model, rollouts, fresh)
+        new = self._score(policy.model, rollouts, update_data.masks)
         if not self.importance_sampling:
-            return ratio_loss(new, rollouts, fixed, fresh, self.clip, self.kl_penalty)
+            return ratio_loss(new, rollouts, ratios, update_data, self.clip, self.kl_penalty)
         # Built from old log-probabilities only, so no gradient flows through the weight.
-        weight = clamped_importance(fresh["old"], rollouts.log_prob_t1, self.clamp)
-        rows, metrics = ratio_loss(new, rollouts, fixed, fresh, self.clip, self.kl_penalty, weight)
-        tokens = rollouts.counted.sum(1)
+        weight = clamped_importance(update_data.old, rollouts.log_prob_t1, self.clamp)
+        rows, metrics = ratio_loss(new, rollouts, ratios, update_data, self.clip, self.kl_penalty, weight)
+        tokens = rollouts.loss_mask.sum(1)
         return rows, metrics | {
-            "importance_mean": (weight * rollouts.counted).sum(1) / tokens,
-            "importance_squared": (weight.square() * rollouts.counted).sum(1) / tokens,
-            "clamped": ((weight >= self.clamp) * rollouts.counted).sum(1) / tokens,
+            "importance_mean": (weight * rollouts.loss_mask).sum(1) / tokens,
+            "importance_squared": (weight.square() * rollouts.loss_mask).sum(1) / tokens,
+            "clamped": ((weight >= self.clamp) * rollouts.loss_mask).sum(1) / tokens,
         }
 
     def _density(self, policy: Policy, rollouts: Rollouts) -> Tensor:
         """Compute the log-density [B] of the recorded thresholds given the states they were chosen from."""
-        return gaussian_log_prob(rollouts.threshold, policy.head(rollouts.state), self.sigma)
+        return gaussian_log_prob(rollouts.gamma_logit, policy.head(rollouts.gamma_input), self.sigma)
 
     def _draw(self, rollouts: Rollouts, generator: torch.Generator) -> Rows:
         # The mean field needs no random numbers: its prompt is never masked here.
         return {"tau": draw_stage(rollouts.nfe, generator)} if self.surrogate == "two_stage" else {}
 
-    def _score(self, model: nn.Module, rollouts: Rollouts, noise: Rows) -> Tensor:
+    def _score(self, model: nn.Module, rollouts: Rollouts, masks: Rows) -> Tensor:
         if self.surrogate == "two_stage":
-            return two_stage(model, *rollouts.inputs, rollouts.step, noise["tau"])
+            return two_stage(model, *rollouts.inputs, rollouts.unmask_step, masks["tau"])
         return mean_field(model, *rollouts.inputs, torch.zeros_like(rollouts.prompt_mask))

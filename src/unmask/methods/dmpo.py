@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
@@ -21,9 +21,38 @@ from unmask.methods import Method
 from unmask.models.policy import Policy
 from unmask.rl.likelihoods import Copies, denoising, draw_copies, elbo, trajectory
 from unmask.rl.losses import binned, coefficient_for, effective_sample_size, group_advantages, group_softmax, wddo_loss
-from unmask.rl.rollouts import Rollouts, Rows
+from unmask.rl.rollouts import Rollouts
 
-LOGGED = "logged."  # prefix of tensors [B] that are only averaged into the metrics
+
+@dataclass(frozen=True)
+class Likelihoods:
+    """Estimates of the log-likelihoods of the responses by the policy that sampled them and by the reference."""
+
+    log_old: Tensor  # [B]
+    log_reference: Tensor  # [B]
+    copies: Copies | None = None  # masks of the ELBO; None for likelihoods along the recorded order
+
+
+@dataclass(frozen=True)
+class DmpoBuffer:
+    """Weights of the responses and, as far as the settings need them, what they were computed from."""
+
+    weight: Tensor  # [B] w = G · softmax(ℓ) over each group
+    weight_base: Tensor  # [B] w_base before the first update
+    effective_sample_size: Tensor | None = None  # [B] that of the row's group
+    largest_weight: Tensor | None = None  # [B] that of the row's group
+    likelihoods: Likelihoods | None = None
+    wddo_copies: Copies | None = None  # masked [B, sets, R, L], two sets per update
+    wddo_old: Tensor | None = None  # [B, sets] old ELBO on each set
+
+
+@dataclass(frozen=True)
+class DmpoUpdate:
+    """Weights and masked copies of an update."""
+
+    weight_real: Tensor  # [B] w − s · w_base; w itself for WDDO
+    copies: Copies  # masked [B, R, L]; two sets, [B, 2, R, L], for WDDO
+    old_elbo: Tensor | None = None  # [B, 2] old ELBO on each set, for WDDO
 
 
 @dataclass(frozen=True)
@@ -41,6 +70,7 @@ class Dmpo(Method):
         "(alpha > 0 or (loss_kind == 'wdce' and baseline == 'model'))",
         "reference_sync": "alpha > 0 and loss_kind != 'reward_only'",
     }
+    buffer_type: ClassVar = DmpoBuffer
 
     alpha: NonNegative  # temperature of the target; 0 means ℓ = η · r, without likelihoods
     eta: Positive  # step of ℓ = η · r, used if alpha is 0
@@ -58,52 +88,65 @@ class Dmpo(Method):
     # Rows per device in the released code, which sets the scale of its WDCE loss; 0: a mean over all rows.
     micro_batch_rows: Whole
 
-    def prepare(self, policy: Policy, rollouts: Rollouts, updates: int, seeds: Seeds) -> Rows:
+    def prepare(self, policy: Policy, rollouts: Rollouts, updates: int, seeds: Seeds) -> DmpoBuffer:
         """Compute weights and baselines of the buffer; for WDDO also the old ELBOs on each update's masks."""
         if self.loss_kind == "reward_only":
             advantage = group_advantages(rollouts.reward, rollouts.group_size)
-            return {"weight": advantage, "base": torch.zeros_like(advantage)}
+            return DmpoBuffer(advantage, torch.zeros_like(advantage))
 
         # Likelihoods take many forward passes, so they are computed only if the weights or the baseline use them.
-        fixed = {}
+        likelihoods = None
         if self.alpha > 0 or self.baseline == "model":
-            fixed = self._log_likelihoods(policy, rollouts, seeds)
-        fixed |= self._weights(rollouts, fixed)
+            likelihoods = self._likelihoods(policy, rollouts, seeds)
+        buffer_data = self._weights(rollouts, likelihoods)
         if self.loss_kind == "wddo":
-            fixed |= self._old_on_masks(policy.model, rollouts, 2 * updates, seeds)
-        return fixed
+            copies, old = self._old_on_masks(policy.model, rollouts, 2 * updates, seeds)
+            buffer_data = replace(buffer_data, wddo_copies=copies, wddo_old=old)
+        return buffer_data
 
-    def refresh(self, policy: Policy, rollouts: Rollouts, fixed: Rows, update: int, seeds: Seeds) -> Rows:
+    def refresh(
+        self, policy: Policy, rollouts: Rollouts, buffer_data: DmpoBuffer, update: int, seeds: Seeds
+    ) -> DmpoUpdate:
         """Draw this update's masked copies; re-estimate the model baseline, which follows the current policy."""
         if self.loss_kind == "wddo":
             # Masks were drawn in `prepare`, because the old ELBO on them needs the old policy.
             pair = slice(2 * update, 2 * update + 2)
-            return {name: fixed[name][:, pair] for name in ("wddo_masked", "wddo_weight", "wddo_old")}
+            return DmpoUpdate(buffer_data.weight, buffer_data.wddo_copies.select(pair), buffer_data.wddo_old[:, pair])
         # Scored on the masks of the old likelihoods, so the baseline is 1 as long as the policy has not moved.
-        base = fixed["base"]
+        weight_base = buffer_data.weight_base
         if self.loss_kind == "wdce" and self.baseline == "model":
-            now = self._log_likelihood(policy.model, rollouts, fixed)
-            base = group_softmax(now - fixed["log_old"], rollouts.group_size)
+            old = buffer_data.likelihoods
+            now = self._log_likelihood(policy.model, rollouts, old.copies)
+            weight_base = group_softmax(now - old.log_old, rollouts.group_size)
         copies = self._draw(rollouts, self.copies, seeds)
-        return {
-            "advantage": fixed["weight"] - self.baseline_strength * base,
-            "masked": copies.masked,
-            "copy_weight": copies.weight / rollouts.length,
-        }
+        return DmpoUpdate(
+            weight_real=buffer_data.weight - self.baseline_strength * weight_base,
+            copies=Copies(copies.masked, copies.weight / rollouts.length),
+        )
 
-    def loss(self, policy: Policy, rollouts: Rollouts, fixed: Rows, fresh: Rows) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(
+        self, policy: Policy, rollouts: Rollouts, buffer_data: DmpoBuffer, update_data: DmpoUpdate
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Compute WDCE, w_real · (1/R) Σ_r (1/m_r) Σ_{d masked} −log π_θ(õ_r)_d, or `wddo_loss`, as buffer means.
 
         The released WDCE sums over the rows of a micro-batch, with weights that sum to 1 over a group, and averages
         over micro-batches. Its gradient is micro_batch_rows / G times ours, hence smaller relative to `gradient_clip`.
         """
         if self.loss_kind == "wddo":
-            weight, rows = fixed["weight"], self._wddo(policy.model, rollouts, fixed, fresh)
+            rows = self._wddo(policy.model, rollouts, update_data)
         else:
-            weight, copies = fresh["advantage"], Copies(fresh["masked"], fresh["copy_weight"])
-            rows = -weight * denoising(policy.model, *rollouts.inputs, copies).mean(1)
-        logged = {name.removeprefix(LOGGED): value for name, value in fixed.items() if name.startswith(LOGGED)}
-        return rows / self._loss_rows(rollouts), logged | binned(weight)
+            rows = -update_data.weight_real * denoising(policy.model, *rollouts.inputs, update_data.copies).mean(1)
+        return rows / self._loss_rows(rollouts), self._metrics(buffer_data) | binned(update_data.weight_real)
+
+    def _metrics(self, buffer_data: DmpoBuffer) -> dict[str, Tensor]:
+        """Return what a buffer knows of KL(old ‖ reference) and of its weights."""
+        found = {}
+        if buffer_data.likelihoods:
+            found["kl"] = buffer_data.likelihoods.log_old - buffer_data.likelihoods.log_reference
+        if buffer_data.effective_sample_size is not None:
+            found["effective_sample_size"] = buffer_data.effective_sample_size
+            found["largest_weight"] = buffer_data.largest_weight
+        return found
 
     def _loss_rows(self, rollouts: Rollouts) -> int:
         """Return the divisor of the summed row losses: buffer size, or the released code's normaliser."""
@@ -113,41 +156,43 @@ class Dmpo(Method):
         return rollouts.group_size * math.ceil(rollouts.buffer_rows / self.micro_batch_rows)
 
     def losses(
-        self, policy: Policy, rollouts: Rollouts, fixed: Rows, fresh: Rows
+        self, policy: Policy, rollouts: Rollouts, buffer_data: DmpoBuffer, update_data: DmpoUpdate
     ) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
         """Yield WDCE in parts of `rows_per_forward` copies, weighted by their share; WDDO needs all copies at once."""
         if self.loss_kind == "wddo":
-            yield from super().losses(policy, rollouts, fixed, fresh)
+            yield from super().losses(policy, rollouts, buffer_data, update_data)
             return
         for some in rollouts.copies_at_once(self.copies):
-            part = {key: fresh[key][:, some] for key in ("masked", "copy_weight")}
-            rows, metrics = self.loss(policy, rollouts, fixed, fresh | part)
+            part = replace(update_data, copies=update_data.copies.select(some))
+            rows, metrics = self.loss(policy, rollouts, buffer_data, part)
             share = (some.stop - some.start) / self.copies
             yield share * rows, metrics if some.start == 0 else {}  # metrics are equal for all copies of a row
 
     # --- weights ------------------------------------------------------------------------------------------------------
 
-    def _weights(self, rollouts: Rollouts, likelihoods: Rows) -> Rows:
+    def _weights(self, rollouts: Rollouts, likelihoods: Likelihoods | None) -> DmpoBuffer:
         """Compute the weights w = G · softmax(ℓ) [B] over each group and w_base [B]; the model baseline starts at 1."""
         size = rollouts.group_size
         tilted, reversed_ = self._tilts(rollouts.reward, likelihoods, size)
         weight = group_softmax(tilted, size)
         ones = torch.ones_like(weight)
-        base = {"none": 0 * ones, "group": ones, "individual": group_softmax(reversed_, size), "model": ones}
+        individual = group_softmax(reversed_, size)
+        weight_base = {"none": 0 * ones, "group": ones, "individual": individual, "model": ones}
         largest = weight.view(-1, size).amax(1).repeat_interleave(size)
-        return {
-            "weight": weight,
-            "base": base[self.baseline],
-            LOGGED + "effective_sample_size": effective_sample_size(weight, size),
-            LOGGED + "largest_weight": largest / size,
-        }
+        return DmpoBuffer(
+            weight=weight,
+            weight_base=weight_base[self.baseline],
+            effective_sample_size=effective_sample_size(weight, size),
+            largest_weight=largest / size,
+            likelihoods=likelihoods,
+        )
 
-    def _tilts(self, reward: Tensor, likelihoods: Rows, group_size: int) -> tuple[Tensor, Tensor]:
+    def _tilts(self, reward: Tensor, likelihoods: Likelihoods | None, group_size: int) -> tuple[Tensor, Tensor]:
         """Compute ℓ and ℓ⁻ [B], unnormalised log weights of the target and of the target with the reward negated."""
         if self.alpha == 0:
             tilted, reversed_ = self.eta * reward, -self.eta * reward
         else:
-            log_ratio = likelihoods["log_reference"] - likelihoods["log_old"]
+            log_ratio = likelihoods.log_reference - likelihoods.log_old
             tilted = self.coefficient * (log_ratio + reward / self.alpha)
             reversed_ = self.coefficient * (log_ratio - reward / self.alpha)
         if self.ess_target == 0:
@@ -158,33 +203,35 @@ class Dmpo(Method):
 
     # --- likelihoods --------------------------------------------------------------------------------------------------
 
-    def _log_likelihoods(self, policy: Policy, rollouts: Rollouts, seeds: Seeds) -> Rows:
-        """Estimate log p_old and log p_ref [B]; also return the masks they share with the model baseline."""
-        noise: Rows = {}
+    def _likelihoods(self, policy: Policy, rollouts: Rollouts, seeds: Seeds) -> Likelihoods:
+        """Estimate log p_old and log p_ref [B], both on the same masks."""
         if self.likelihood == "elbo":
             copies = self._draw(rollouts, self.elbo_copies, seeds.child("elbo"))
-            noise = {"elbo_masked": copies.masked, "elbo_weight": copies.weight}
-            old = self._log_likelihood(policy.model, rollouts, noise)
+            old = self._log_likelihood(policy.model, rollouts, copies)
         else:
             # The rollout recorded each token's probability given what was committed before: no forward pass is needed.
-            old = rollouts.log_prob_t1.sum(1)
+            copies, old = None, rollouts.log_prob_t1.sum(1)
         with policy.reference():
-            reference = self._log_likelihood(policy.model, rollouts, noise)
-        return noise | {"log_old": old, "log_reference": reference, LOGGED + "kl": old - reference}
+            reference = self._log_likelihood(policy.model, rollouts, copies)
+        return Likelihoods(old, reference, copies)
 
-    def _log_likelihood(self, model: nn.Module, rollouts: Rollouts, noise: Rows) -> Tensor:
-        """Estimate log p_θ of the responses [B], by the ELBO on these masks or exactly along the recorded order."""
-        if self.likelihood == "elbo":
-            return self._elbo(model, rollouts, Copies(noise["elbo_masked"], noise["elbo_weight"]))
-        return rollouts.map(lambda r: trajectory(model, *r.inputs, r.step, r.step < r.nfe[:, None]).sum(1))
+    def _log_likelihood(self, model: nn.Module, rollouts: Rollouts, copies: Copies | None) -> Tensor:
+        """Estimate log p_θ of the responses [B], by the ELBO on these copies or exactly along the recorded order."""
+        if copies:
+            return self._elbo(model, rollouts, copies)
+
+        def scored(part: Rollouts) -> Tensor:
+            # Tokens filled in after the end were not drawn; their step is NFE.
+            drawn = part.unmask_step < part.nfe[:, None]
+            return trajectory(model, *part.inputs, part.unmask_step, drawn).sum(1)
+
+        return rollouts.map(scored)
 
     def _elbo(self, model: nn.Module, rollouts: Rollouts, copies: Copies) -> Tensor:
         def scored(part: Rollouts, masked: Tensor, weight: Tensor) -> Tensor:
-            terms = [
-                denoising(model, *part.inputs, Copies(masked[:, some], weight[:, some]))
-                for some in part.copies_at_once(masked.shape[1])
-            ]
-            return torch.cat(terms, 1).mean(1)
+            copies = Copies(masked, weight)
+            some = part.copies_at_once(masked.shape[1])
+            return torch.cat([denoising(model, *part.inputs, copies.select(few)) for few in some], 1).mean(1)
 
         return rollouts.map(scored, copies.masked, copies.weight)
 
@@ -194,20 +241,17 @@ class Dmpo(Method):
 
     # --- WDDO ---------------------------------------------------------------------------------------------------------
 
-    def _old_on_masks(self, model: nn.Module, rollouts: Rollouts, sets: int, seeds: Seeds) -> Rows:
+    def _old_on_masks(self, model: nn.Module, rollouts: Rollouts, sets: int, seeds: Seeds) -> tuple[Copies, Tensor]:
         """Draw mask sets [B, sets, R, L] and compute the old ELBO on each [B, sets]; an update uses two sets."""
         drawn = [self._draw(rollouts, self.copies, seeds.child("wddo", index)) for index in range(sets)]
-        return {
-            "wddo_masked": torch.stack([copies.masked for copies in drawn], 1),
-            "wddo_weight": torch.stack([copies.weight for copies in drawn], 1),
-            "wddo_old": torch.stack([self._elbo(model, rollouts, copies) for copies in drawn], 1),
-        }
+        masked = torch.stack([copies.masked for copies in drawn], 1)
+        weight = torch.stack([copies.weight for copies in drawn], 1)
+        old = torch.stack([self._elbo(model, rollouts, copies) for copies in drawn], 1)
+        return Copies(masked, weight), old
 
-    def _wddo(self, model: nn.Module, rollouts: Rollouts, fixed: Rows, fresh: Rows) -> Tensor:
+    def _wddo(self, model: nn.Module, rollouts: Rollouts, update_data: DmpoUpdate) -> Tensor:
         """Compute `wddo_loss` [B] with an independent estimate of Δ, on its own mask set, for each of its two terms."""
         up, down = (
-            elbo(model, *rollouts.inputs, Copies(fresh["wddo_masked"][:, i], fresh["wddo_weight"][:, i]))
-            - fresh["wddo_old"][:, i]
-            for i in (0, 1)
+            elbo(model, *rollouts.inputs, update_data.copies.select(i)) - update_data.old_elbo[:, i] for i in (0, 1)
         )
-        return wddo_loss(fixed["weight"], up, down, self.wddo_beta, self.wddo_negative)
+        return wddo_loss(update_data.weight_real, up, down, self.wddo_beta, self.wddo_negative)

@@ -20,9 +20,10 @@ from unmask.common.seeding import Seeds
 from unmask.config.schema.types import Fraction
 from unmask.methods import Method
 from unmask.models.policy import Policy
+from unmask.rl.buffer_data import NoData
 from unmask.rl.generation import as_rollouts
 from unmask.rl.likelihoods import Copies, denoising
-from unmask.rl.rollouts import Rollouts, RolloutSettings, Rows
+from unmask.rl.rollouts import Rollouts, RolloutSettings
 from unmask.rl.sequences import as_sequences, conversation
 from unmask.tasks import Corpus, Example, Task, name_of
 
@@ -80,11 +81,11 @@ class Sft(Method):
         texts = [task.demonstration(e, settings.length, rng.random() < self.right_share, rng) for e in repeated]
         return as_rollouts(policy, task, repeated, texts, settings)
 
-    def prepare(self, policy: Policy, rollouts: Rollouts, updates: int, seeds: Seeds) -> Rows:
-        """Return nothing: only the demonstrations stay fixed."""
-        return {}
+    def prepare(self, policy: Policy, rollouts: Rollouts, updates: int, seeds: Seeds) -> NoData:
+        """Return nothing: the updates of a buffer share only its demonstrations."""
+        return NoData()
 
-    def refresh(self, policy: Policy, rollouts: Rollouts, fixed: Rows, update: int, seeds: Seeds) -> Rows:
+    def refresh(self, policy: Policy, rollouts: Rollouts, buffer_data: NoData, update: int, seeds: Seeds) -> Copies:
         """Draw mask ratios t ~ U(0.001, 1) and mask tokens iid with probability t."""
         # t is bounded away from 0, because the loss is weighted by 1/t.
         generator = seeds.generator("masks", device=rollouts.response.device)
@@ -92,11 +93,13 @@ class Sft(Method):
         noise = torch.rand(rollouts.response.shape, generator=generator, device=generator.device)
         # In a conversation, prompt tokens share the row with the response and are never masked or counted.
         if rollouts.learnt is None:
-            return {"masked": (noise < rate)[:, None], "weight": 1 / rate / rollouts.length}
+            return Copies((noise < rate)[:, None], 1 / rate / rollouts.length)
         masked = (noise < rate) & rollouts.learnt
-        return {"masked": masked[:, None], "weight": 1 / rate / rollouts.learnt.sum(1, keepdim=True)}
+        return Copies(masked[:, None], 1 / rate / rollouts.learnt.sum(1, keepdim=True))
 
-    def loss(self, policy: Policy, rollouts: Rollouts, fixed: Rows, fresh: Rows) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(
+        self, policy: Policy, rollouts: Rollouts, buffer_data: NoData, update_data: Copies
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Compute (1/L) Σ_{d masked} −log π_θ(o_d | q, õ) / t, averaged over the buffer; L counts learnt tokens."""
-        score = denoising(policy.model, *rollouts.inputs, Copies(fresh["masked"], fresh["weight"]))
+        score = denoising(policy.model, *rollouts.inputs, update_data)
         return -score.mean(1) / rollouts.buffer_rows, {}

@@ -7,6 +7,7 @@ policy are scored on the same masks, so that ratios are not distorted by mask no
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,27 @@ from unmask.rl.rollouts import Rollouts, Rows
 
 Draw = Callable[[Rollouts, torch.Generator], Rows]
 Score = Callable[[nn.Module, Rollouts, Rows], Tensor]
-EACH = "each."  # prefix of tensors [B, updates, …] that hold a value for each update of the buffer
+
+
+@dataclass(frozen=True)
+class RatioBuffer:
+    """What the updates of a buffer share, and the masks and log-probabilities of each update on axis 1."""
+
+    advantage: Tensor  # [B]
+    token_weight: Tensor  # [B, L] weight of each token in the loss
+    kl: Tensor  # [B] estimate of KL(old ‖ reference)
+    old: Tensor  # [B, updates, L] log-probabilities of the policy that sampled the buffer, on each update's masks
+    reference: Tensor  # [B, updates, L] those of the reference policy
+    masks: Rows = field(default_factory=dict)  # [B, updates, …] what `draw` returned for each update, by name
+
+
+@dataclass(frozen=True)
+class RatioUpdate:
+    """Masks of one update and the log-probabilities on them."""
+
+    old: Tensor  # [B, L]
+    reference: Tensor  # [B, L]
+    masks: Rows = field(default_factory=dict)  # [B, …]
 
 
 def prepare_ratios(
@@ -30,62 +51,60 @@ def prepare_ratios(
     score: Score,
     advantage: Tensor,
     micro_batch_rows: int = 0,
-) -> Rows:
-    """Draw masks for each update of a buffer and compute old and reference log-probabilities on them.
-
-    Returns Rows for `at_update`, `at_micro_step` and `ratio_loss`.
-    """
+) -> RatioBuffer:
+    """Draw masks for each update of a buffer and compute old and reference log-probabilities on them."""
     device = rollouts.response.device
     noise = [draw(rollouts, seeds.generator("noise", update, device=device)) for update in range(updates)]
 
     # Without randomness (no prompt masking, say) all updates have equal masks, and scoring once is enough.
-    distinct = noise[:1] if all(_equal(rows, noise[0]) for rows in noise) else noise
-    old = [_score_all(score, policy.model, rollouts, rows) for rows in distinct] * (updates // len(distinct))
+    distinct = noise[:1] if all(_equal(masks, noise[0]) for masks in noise) else noise
+    old = [_score_all(score, policy.model, rollouts, masks) for masks in distinct] * (updates // len(distinct))
     with policy.reference():
-        reference = [_score_all(score, policy.model, rollouts, rows) for rows in distinct] * (updates // len(distinct))
+        reference = [_score_all(score, policy.model, rollouts, masks) for masks in distinct]
+    reference *= updates // len(distinct)
 
-    # Per-update values are stacked on axis 1, because the first axis of Rows runs over responses.
-    fixed = {EACH + name: torch.stack([rows[name] for rows in noise], 1) for name in noise[0]}
-    return fixed | {
-        EACH + "old": torch.stack(old, 1),
-        EACH + "reference": torch.stack(reference, 1),
-        "advantage": advantage,
-        "token_weight": token_weights(rollouts.counted, micro_batch_rows),
-        "kl": ((old[0] - reference[0]) * rollouts.counted).sum(1),
-    }
+    return RatioBuffer(
+        advantage=advantage,
+        token_weight=token_weights(rollouts.loss_mask, micro_batch_rows),
+        kl=((old[0] - reference[0]) * rollouts.loss_mask).sum(1),
+        old=torch.stack(old, 1),
+        reference=torch.stack(reference, 1),
+        masks={name: torch.stack([masks[name] for masks in noise], 1) for name in noise[0]},
+    )
 
 
-def token_weights(counted: Tensor, micro_batch_rows: int) -> Tensor:
-    """Compute the weight of each counted token [B, L] in the loss; the weights sum to 1.
+def token_weights(loss_mask: Tensor, micro_batch_rows: int) -> Tensor:
+    """Compute the weight of each token of `loss_mask` [B, L] in the loss; the weights sum to 1.
 
     All tokens have equal weight or, with `micro_batch_rows`, all micro-batches have: the released trainers average over
     the tokens of a micro-batch, then over micro-batches, so tokens of micro-batches with short responses weigh more.
     """
-    micro_batches = counted.split(micro_batch_rows or len(counted))
+    micro_batches = loss_mask.split(micro_batch_rows or len(loss_mask))
     return torch.cat([part / part.sum() for part in micro_batches]) / len(micro_batches)
 
 
-def at_micro_step(fixed: Rows, update: int, micro_step: Tensor, count: int) -> Rows:
+def at_micro_step(buffer_data: RatioBuffer, update: int, micro_step: Tensor, count: int) -> RatioUpdate:
     """Select the values that the released codes use at an update, which index by micro-step (`count` per update).
 
     `micro_step` [B] is the micro-step of each row. Each row then sees only some of the updates' masks, repeatedly.
     """
-    updates = fixed[EACH + "old"].shape[1]
-    return at_update(fixed, (update * count + micro_step) % updates)
+    updates = buffer_data.old.shape[1]
+    return at_update(buffer_data, (update * count + micro_step) % updates)
 
 
-def at_update(fixed: Rows, update: int | Tensor) -> Rows:
+def at_update(buffer_data: RatioBuffer, update: int | Tensor) -> RatioUpdate:
     """Select the values of an update, given as one index or one per row [B]."""
     # Indexing by (row, update) works for a shared update as well as for one per row.
-    every = torch.arange(len(fixed["advantage"]), device=fixed["advantage"].device)
-    return {name.removeprefix(EACH): rows[every, update] for name, rows in fixed.items() if name.startswith(EACH)}
+    every = torch.arange(len(buffer_data.advantage), device=buffer_data.advantage.device)
+    masks = {name: values[every, update] for name, values in buffer_data.masks.items()}
+    return RatioUpdate(buffer_data.old[every, update], buffer_data.reference[every, update], masks)
 
 
 def ratio_loss(
     new: Tensor,
     rollouts: Rollouts,
-    fixed: Rows,
-    fresh: Rows,
+    buffer_data: RatioBuffer,
+    update_data: RatioUpdate,
     clip: float,
     kl_penalty: float,
     weight: Tensor | float = 1.0,
@@ -94,11 +113,11 @@ def ratio_loss(
 
     Only tokens up to the first end of text count.
     """
-    per_token, clipped = clipped_loss(new, fresh["old"], fixed["advantage"][:, None], clip)
+    per_token, clipped = clipped_loss(new, update_data.old, buffer_data.advantage[:, None], clip)
     # Importance weights apply to the policy gradient only, not to the KL penalty.
-    per_token = weight * per_token + kl_penalty * k3(new, fresh["reference"])
-    share = (clipped * rollouts.counted).sum(1) / rollouts.counted.sum(1)
-    return (per_token * fixed["token_weight"]).sum(1), {"kl": fixed["kl"], "clipped": share}
+    per_token = weight * per_token + kl_penalty * k3(new, update_data.reference)
+    share = (clipped * rollouts.loss_mask).sum(1) / rollouts.loss_mask.sum(1)
+    return (per_token * buffer_data.token_weight).sum(1), {"kl": buffer_data.kl, "clipped": share}
 
 
 def _equal(one: Rows, other: Rows) -> bool:

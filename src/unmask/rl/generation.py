@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import fields, replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,17 +14,18 @@ from unmask.common.errors import InputError
 from unmask.common.progress import Progress
 from unmask.common.seeding import Seeds
 from unmask.models.policy import Policy
-from unmask.rl.rollouts import Rollouts, RolloutSettings, counted_tokens, pieces
+from unmask.rl.rollouts import Rollouts, RolloutSettings, loss_mask, pieces
 from unmask.samplers.completions import Completions
-from unmask.samplers.decode import arguments, decode
+from unmask.samplers.decode import decode
+from unmask.samplers.settings import DecodingSettings
 from unmask.tasks import Example, Task, grade_response, name_of, total_reward, without_prefill
 
 
 def roll_out(policy: Policy, task: Task, examples: list[Example], settings: RolloutSettings, seeds: Seeds) -> Rollouts:
     """Sample G responses per example from the policy and reward them, unless `rewarded` is false.
 
-    Every batch of `rows_at_once` rows has its own random stream, so the result does not depend on the number of
-    processes if the share of each is a multiple of `rows_at_once`.
+    Every batch of `rows_per_batch` rows has its own random stream, so the result does not depend on the number of
+    processes if the share of each is a multiple of `rows_per_batch`.
     """
     task = task if settings.prefill else without_prefill(task)
     repeated = [example for example in examples for _ in range(settings.group_size)]
@@ -47,17 +48,14 @@ def roll_out(policy: Policy, task: Task, examples: list[Example], settings: Roll
                 policy.model,
                 prompt[rows],
                 prompt_mask[rows],
-                length=settings.length,
-                block_length=settings.block_length,
-                **arguments(settings.sampler),
-                temperature=settings.temperature,
+                settings.decoding,
                 eot=policy.eot,
                 head=policy.head,
                 sigma=settings.sigma,
                 generator=torch.Generator(prompt.device).manual_seed(seeds.number("sampler") + rows.start),
                 report=progress.after((rows.start - share.start) * settings.length),
             )
-            for rows in pieces(share, settings.rows_at_once or len(prompt))
+            for rows in pieces(share, settings.decoding.rows_per_batch or len(prompt))
         ]
     names = [f.name for f in fields(Completions)]
     whole = Completions(*(distributed.gather(torch.cat([getattr(part, name) for part in made])) for name in names))
@@ -91,22 +89,29 @@ def respond(
     policy: Policy,
     task: Task,
     examples: list[Example],
+    settings: DecodingSettings,
     generator: torch.Generator,
-    *,
-    mask_padding: bool = True,
-    **decoding: Any,
+    report: Callable[[int], None] = lambda tokens: None,
 ) -> tuple[Completions, list[str]]:
     """Generate one response per example for evaluation, without dropout; return the record and the texts.
 
-    `decoding` is passed to `decode`.
+    All examples are decoded together; `report` is as for `decode`.
     """
     policy.model.eval()
-    prompt, mask = encode_prompts(policy, task, examples, decoding["length"])
+    prompt, mask = encode_prompts(policy, task, examples, settings.length)
     # The released evaluation of LLaDA attends to padding.
-    mask = mask if mask_padding else torch.ones_like(mask)
-    decoding |= arguments(decoding["sampler"])
+    mask = mask if settings.mask_padding else torch.ones_like(mask)
     with policy.merged():
-        made = decode(policy.model, prompt, mask, eot=policy.eot, generator=generator, head=policy.head, **decoding)
+        made = decode(
+            policy.model,
+            prompt,
+            mask,
+            settings,
+            eot=policy.eot,
+            generator=generator,
+            head=policy.head,
+            report=report,
+        )
     return made, policy.texts(made.response)
 
 
@@ -132,7 +137,7 @@ def _prompts(
         if distributed.rank() == 0:
             said = f"{int(cut.sum())} of {len(cut)} prompts are longer than max_prompt_length, {longest} tokens"
             print(f"{settings.name}: {said}; they lose their beginning", flush=True)
-    return prompt, mask if settings.mask_padding else torch.ones_like(mask), cut
+    return prompt, mask if settings.decoding.mask_padding else torch.ones_like(mask), cut
 
 
 def _rewarded(
@@ -157,7 +162,7 @@ def _rewarded(
         **{f.name: getattr(made, f.name) for f in fields(made)},
         reward=distributed.gather(reward),
         correct=distributed.gather(correct),
-        counted=counted_tokens(made.response, policy.eot),
+        loss_mask=loss_mask(made.response, policy.eot),
         group_size=settings.group_size,
         buffer_rows=len(examples),
         rows_per_forward=settings.rows_per_forward,

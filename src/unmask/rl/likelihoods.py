@@ -37,12 +37,16 @@ def token_log_probs(
 # --- negative ELBO ----------------------------------------------------------------------------------------------------
 
 
-@dataclass
+@dataclass(frozen=True)
 class Copies:
     """K masked copies of each response and the weight of each copy in the ELBO."""
 
     masked: Tensor  # [B, K, L] bool
     weight: Tensor  # [B, K]
+
+    def select(self, index: int | slice) -> Copies:
+        """Return some copies of every response."""
+        return Copies(self.masked[:, index], self.weight[:, index])
 
 
 def draw_copies(
@@ -158,7 +162,7 @@ def draw_stage(nfe: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def two_stage(
-    model: nn.Module, prompt: Tensor, prompt_mask: Tensor, response: Tensor, step: Tensor, tau: Tensor
+    model: nn.Module, prompt: Tensor, prompt_mask: Tensor, response: Tensor, unmask_step: Tensor, tau: Tensor
 ) -> Tensor:
     """Compute the two-stage mean field [B, L] [DiFFPO, 2-MF]: one pass on the masked response, one on the latent z_τ.
 
@@ -166,7 +170,7 @@ def two_stage(
     the response fully masked, all others given z_τ. At τ = 0 this is the mean field.
     """
     mask_id = model.config.mask_token_id
-    early = step < tau[:, None]
+    early = unmask_step < tau[:, None]
     nothing = torch.full_like(response, mask_id)
     # Each token is scored in exactly one of the two passes and is 0 in the other, so the results add up.
     first = token_log_probs(model, prompt, prompt_mask, nothing, response, early)
@@ -174,17 +178,17 @@ def two_stage(
 
 
 def trajectory(
-    model: nn.Module, prompt: Tensor, prompt_mask: Tensor, response: Tensor, step: Tensor, counted: Tensor
+    model: nn.Module, prompt: Tensor, prompt_mask: Tensor, response: Tensor, unmask_step: Tensor, scored: Tensor
 ) -> Tensor:
-    """Compute the exact log-probability of each `counted` token [B, L] given the tokens committed before its step.
+    """Compute the exact log-probability of each token in `scored` [B, L] given the tokens committed before its step.
 
     Takes T forward passes. If the sampler committed one token per step, the sum is log p_θ(o | q; σ) for its order σ.
     """
     mask_id = model.config.mask_token_id
     total = torch.zeros(response.shape, device=response.device)
-    # Passes after the last counted token would score nothing.
-    for now in range(int(step[counted].max()) + 1):
-        scored = (step == now) & counted
-        seen = response.masked_fill(step >= now, mask_id)
-        total = total + token_log_probs(model, prompt, prompt_mask, seen, response, scored)
+    # Passes after the last scored token would score nothing.
+    for now in range(int(unmask_step[scored].max()) + 1):
+        committed = (unmask_step == now) & scored
+        seen = response.masked_fill(unmask_step >= now, mask_id)
+        total = total + token_log_probs(model, prompt, prompt_mask, seen, response, committed)
     return total

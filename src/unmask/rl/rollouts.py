@@ -11,6 +11,9 @@ from torch import Tensor
 
 from unmask.common import distributed
 from unmask.common.progress import Progress
+from unmask.config.schema.training import Training
+from unmask.config.specs import RunSpec
+from unmask.samplers.settings import DecodingSettings
 
 Rows = dict[str, Tensor]  # named tensors whose first axis runs over the responses of a buffer
 
@@ -22,17 +25,17 @@ class Rollouts:
     prompt: Tensor  # [B, P] ids, left-padded
     prompt_mask: Tensor  # [B, P] False on padding; True everywhere with `mask_padding: false`, as in the released codes
     response: Tensor  # [B, L] ids
-    step: Tensor  # [B, L] forward pass that committed each token
+    unmask_step: Tensor  # [B, L] forward pass that committed each token
     log_prob_t1: Tensor  # [B, L] log-probability of each token when it was drawn, at temperature 1
     nfe: Tensor  # [B] forward passes spent
     reward: Tensor  # [B]
     correct: Tensor  # [B] 1.0 if the strict protocol grades the response as correct
-    counted: Tensor  # [B, L] 1.0 up to and including the first end of text
+    loss_mask: Tensor  # [B, L] 1.0 up to and including the first end of text
     group_size: int  # G
     buffer_rows: int  # B of the whole buffer, also in a part of it
     rows_per_forward: int  # maximum number of sequences in a forward pass, which bounds its memory
-    threshold: Tensor | None = None  # [B, N] logits of the thresholds that an adaptive sampler chose; NaN where none
-    state: Tensor | None = None  # [B, N, D] hidden states they were chosen from
+    gamma_logit: Tensor | None = None  # [B, N] logits of the thresholds γ that an adaptive sampler chose; NaN: none
+    gamma_input: Tensor | None = None  # [B, N, D] hidden states they were chosen from
     entropy: Tensor | None = None  # [B, L] entropy of the prediction for each token, at temperature 1 [nats]
     name: str = ""  # shown in progress lines
     learnt: Tensor | None = None  # [B, L] tokens that SFT may mask if rows include their prompt; None: all
@@ -49,7 +52,7 @@ class Rollouts:
     def mean_entropy(self) -> float:
         """Average the entropy [nats] over drawn tokens up to the first end of text; NaN if nothing was drawn."""
         # Tokens filled in after the end have step NFE and were not drawn.
-        drawn = self.counted * (self.step < self.nfe[:, None])
+        drawn = self.loss_mask * (self.unmask_step < self.nfe[:, None])
         return float("nan") if self.entropy is None else ((self.entropy * drawn).sum() / drawn.sum()).item()
 
     @property
@@ -58,7 +61,7 @@ class Rollouts:
         return self.prompt, self.prompt_mask, self.response
 
     @property
-    def flat_groups(self) -> float:
+    def zero_variance_groups(self) -> float:
         """Share of groups in which all rewards are equal, so that their advantages are zero."""
         groups = self.reward.view(-1, self.group_size)
         flat = (groups == groups[:, :1]).all(1).float().mean().item()
@@ -106,19 +109,40 @@ class RolloutSettings:
     """Settings for filling a buffer."""
 
     group_size: int
-    length: int
-    block_length: int
-    sampler: dict[str, Any]
-    temperature: float
+    decoding: DecodingSettings
     rows_per_forward: int
-    dropout: bool
-    mask_padding: bool
+    dropout: bool  # sample with dropout
     prefill: bool = True  # start the response with the task's prefill, as part of the prompt
     max_prompt_length: int = 0  # tokens; longer prompts lose their beginning. 0: no prompt is cut
     sigma: float = 0.0  # noise on the logit of an adaptive sampler's thresholds
     rewarded: bool = True  # False: rewards are NaN; a task made from test data has no reward settings
-    rows_at_once: int | None = None  # rows decoded together, from one random stream; None: all
     name: str = ""  # shown in progress lines
+
+    @classmethod
+    def of_run(cls, run: RunSpec, training: Training, name: str) -> RolloutSettings:
+        """Collect the settings of a training run that decide its rollouts."""
+        decoding = DecodingSettings(
+            length=training.generation_length,
+            block_length=run.block_length,
+            sampler=run.sampler,
+            temperature=training.temperature,
+            rows_per_batch=training.prompts_at_once * training.group_size,
+            mask_padding=training.mask_padding,
+        )
+        return cls(
+            group_size=training.group_size,
+            decoding=decoding,
+            rows_per_forward=training.rows_per_forward,
+            dropout=training.rollout_dropout,
+            prefill=training.prefill,
+            max_prompt_length=training.max_prompt_length,
+            name=name,
+        )
+
+    @property
+    def length(self) -> int:
+        """Response length in tokens."""
+        return self.decoding.length
 
 
 def pieces(rows: slice, size: int) -> Iterator[slice]:
@@ -127,7 +151,7 @@ def pieces(rows: slice, size: int) -> Iterator[slice]:
         yield slice(start, min(start + size, rows.stop))
 
 
-def counted_tokens(response: Tensor, eot: int) -> Tensor:
+def loss_mask(response: Tensor, eot: int) -> Tensor:
     """Mark tokens [B, L]: 1.0 up to and including the first end of text, 0.0 after it."""
     ended = (response == eot).long().cumsum(1)
     return ((ended == 0) | ((ended == 1) & (response == eot))).float()

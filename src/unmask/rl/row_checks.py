@@ -5,28 +5,46 @@ A loss averaged over rows would train without an error, but its gradient would d
 
 from __future__ import annotations
 
+from dataclasses import is_dataclass
 from typing import Any
 
 from torch import Tensor
 
 from unmask.common.errors import InputError
+from unmask.rl.buffer_data import leaves
 
 
-def check_rows(method: object, function: str, found: Any, count: int) -> dict[str, Tensor]:
-    """Return `found`, the result of a method's `prepare` or `refresh` for `count` responses, after checking it.
+def check_buffer_data(method: Any, found: Any, count: int) -> Any:
+    """Return `found`, the result of a method's `prepare` for `count` responses, after checking it.
 
-    Raises InputError unless it is a dictionary of tensors whose first axis runs over the responses.
+    Raises InputError unless it has the method's `buffer_type`, and tensors whose first axis runs over the responses.
     """
-    if not isinstance(found, dict):
-        raise InputError(f"{_name(method)}.{function} returned {_shape(found)}, not a dictionary of tensors by name")
+    if type(found) is not method.buffer_type:
+        wanted = method.buffer_type.__name__
+        raise InputError(f"{_name(method)}.prepare returned {_shape(found)}, not a {wanted}, its buffer_type")
+    _check_tensors(method, "prepare", found, count)
+    return found
+
+
+def check_update_data(method: Any, found: Any, count: int) -> Any:
+    """Return `found`, the result of a method's `refresh` for `count` responses, after checking it.
+
+    Raises InputError unless it is a dataclass of tensors whose first axis runs over the responses.
+    """
+    if not is_dataclass(found):
+        raise InputError(f"{_name(method)}.refresh returned {_shape(found)}, not a dataclass of tensors")
+    _check_tensors(method, "refresh", found, count)
+    return found
+
+
+def _check_tensors(method: Any, function: str, found: Any, count: int) -> None:
     # Further axes are up to the method. A scalar tensor has shape[:1] == () and is caught, too.
-    for key, value in found.items():
+    for name, value in leaves(found):
         if not isinstance(value, Tensor) or value.shape[:1] != (count,):
             raise InputError(
-                f"{_name(method)}.{function} returned {_shape(value)} as {key!r} for {count} responses. The first axis "
-                f"must run over the responses: expand shared values to [{count}, …]"
+                f"{_name(method)}.{function} returned {_shape(value)} as {name!r} for {count} responses. The first "
+                f"axis must run over the responses: expand shared values to [{count}, …]"
             )
-    return found
 
 
 def check_losses(method: object, rows: Any, metrics: Any, count: int) -> None:

@@ -9,7 +9,7 @@ import torch
 
 from unmask.common.errors import InputError
 from unmask.models.policy import Policy
-from unmask.rl.rollouts import Rollouts, RolloutSettings, counted_tokens
+from unmask.rl.rollouts import Rollouts, RolloutSettings, loss_mask
 from unmask.samplers.completions import Completions
 from unmask.tasks import Corpus, Example, name_of
 
@@ -34,7 +34,7 @@ def as_sequences(policy: Policy, corpus: Corpus, examples: list[Example], settin
         **{f.name: getattr(given, f.name) for f in fields(given)},
         reward=unknown,
         correct=unknown,
-        counted=counted_tokens(response.masked_fill(~learnt, -1), policy.eot) * learnt,
+        loss_mask=loss_mask(response.masked_fill(~learnt, -1), policy.eot) * learnt,
         group_size=settings.group_size,
         buffer_rows=len(examples),
         rows_per_forward=settings.rows_per_forward,

@@ -26,7 +26,7 @@ class Chooser:
 
         Rows that start a response (or a block, with `each_block`) choose a new threshold; it is recorded in the batch.
         """
-        rows = batch.fresh + (batch.turned if self.each_block else [])
+        rows = batch.new_row + (batch.new_block if self.each_block else [])
         if rows:
             place = [batch.at[row] if self.each_block else 0 for row in rows]
             here = upload(batch.state.device, rows, place)
@@ -35,10 +35,10 @@ class Chooser:
             state = batch.state[here[0]].float()
             mean = self.head(state)
             noise = torch.randn(mean.shape, generator=generator, device=mean.device)
-            batch.part.state[here] = state
-            batch.part.threshold[here] = mean + self.sigma * noise
+            batch.part.gamma_input[here] = state
+            batch.part.gamma_logit[here] = mean + self.sigma * noise
         return {"rule": "entropy_bound", "gamma": self.head.gamma(self._logit(batch)), "proxy": self.proxy}
 
     def _logit(self, batch: DecodingBatch) -> Tensor:
         place = batch.block if self.each_block else torch.zeros_like(batch.block)
-        return batch.part.threshold.gather(1, place[:, None])[:, 0]
+        return batch.part.gamma_logit.gather(1, place[:, None])[:, 0]

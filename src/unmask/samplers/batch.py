@@ -36,10 +36,10 @@ class DecodingBatch:
     masked: Tensor  # [S, K] positions of the active block that are still masked
     at: list[int]  # active block, on the host
     left: list[int]  # number of masked positions in it
-    kind: list[int]  # number of the distinct prompt, as in the queue
+    prompt_group: list[int]  # number of the distinct prompt, as in the queue
     size: list[int]  # prompt length in tokens
-    fresh: list[int]  # slots whose next pass is the first of their response
-    turned: list[int] = field(default_factory=list)  # slots whose next pass is the first of a later block
+    new_row: list[int]  # slots whose next pass is the first of their response
+    new_block: list[int] = field(default_factory=list)  # slots whose next pass is the first of a later block
     state: Tensor | None = None  # [S, D] state of the column before each block in the last pass, for adaptive samplers
     stores: dict[bool, Tensor] = field(default_factory=dict)  # caches of keys and values, by `unconditional`
     spoilt: Tensor | None = None  # [S, K] True where the last pass gave NaN or infinite logits
@@ -64,9 +64,9 @@ class DecodingBatch:
             masked=torch.ones((count, block_length), dtype=torch.bool, device=device),
             at=[0] * count,
             left=[block_length] * count,
-            kind=rows.kind,
+            prompt_group=rows.prompt_group,
             size=rows.size,
-            fresh=list(range(count)),
+            new_row=list(range(count)),
         )
 
     def __len__(self) -> int:
@@ -86,12 +86,12 @@ class DecodingBatch:
             self.stores[unconditional] = self.model.empty_store(*ids.shape)
         store = self.stores.get(unconditional)
 
-        # `shared` slots copy the result of a fresh slot with the same prompt. `whole` slots process all columns: the
-        # first pass of a response or block, or every pass if there is no cache. `inside` slots are within a block and
-        # process only a window of columns, the rest coming from the cache.
+        # `shared` slots copy the result of a slot of `new_row` with the same prompt. `whole` slots process all columns:
+        # the first pass of a response or block, or every pass if there is no cache. `inside` slots are within a block
+        # and process only a window of columns, the rest coming from the cache.
         leader = self._leaders()
         shared = [slot for slot, first in leader.items() if slot != first]
-        whole = set(leader.values()) | set(self.turned if store is not None else range(len(self))) - set(shared)
+        whole = set(leader.values()) | set(self.new_block if store is not None else range(len(self))) - set(shared)
         inside = set(range(len(self))) - whole - set(shared)
         passes = [(sorted(rows), windowed) for rows, windowed in ((whole, False), (inside, True)) if rows]
 
@@ -117,15 +117,15 @@ class DecodingBatch:
     @property
     def choices(self) -> int:
         """Number of thresholds per response; 0 unless the sampler is adaptive."""
-        return self.part.threshold.shape[1]
+        return self.part.gamma_logit.shape[1]
 
     def _leaders(self) -> dict[int, int]:
-        """Map each fresh slot to the one whose first pass it shares, the first with the same prompt.
+        """Map each slot of `new_row` to the one whose first pass it shares, the first with the same prompt.
 
         With dropout on, every row needs its own pass, because the rows draw different dropout masks.
         """
         first: dict[int, int] = {}
-        return {s: s if self.model.training else first.setdefault(self.kind[s], s) for s in self.fresh}
+        return {s: s if self.model.training else first.setdefault(self.prompt_group[s], s) for s in self.new_row}
 
     def _pass(self, ids: Tensor, rows: list[int], windowed: bool, some: slice | Tensor, store: Tensor | None) -> Tensor:
         """Run a forward pass of the slots `rows` (`some` on the device) and return the states of their active blocks.
@@ -163,7 +163,7 @@ class DecodingBatch:
         self.spoilt = self.masked & log_prob_t1.isnan()
         self.failed = self.spoilt.any(1) | ~chosen.any(1)
         part, columns = self.part, self._columns()
-        values = {"response": token, "step": part.nfe[:, None].expand_as(token)}
+        values = {"response": token, "unmask_step": part.nfe[:, None].expand_as(token)}
         values |= {"log_prob_t1": log_prob_t1, "entropy": entropy}
         for name, value in values.items():
             whole = getattr(part, name)
@@ -186,7 +186,7 @@ class DecodingBatch:
         rest = torch.arange(length, device=over.device) >= (self.block[:, None] + 1) * self.block_length
         rest &= over[:, None]
         part.response.masked_fill_(rest, eot)
-        part.step = torch.where(rest, part.nfe[:, None], part.step)
+        part.unmask_step = torch.where(rest, part.nfe[:, None], part.unmask_step)
         moved = complete & ~over
         self.block += moved
         self.masked |= moved[:, None]
@@ -197,7 +197,7 @@ class DecodingBatch:
         ).tolist()
         if any(failed):
             raise self._failure(failed.index(1))
-        self.fresh, self.turned = [], [slot for slot, s in enumerate(state) if s == 1]
+        self.new_row, self.new_block = [], [slot for slot, s in enumerate(state) if s == 1]
         self.at = [block + (s == 1) for block, s in zip(self.at, state, strict=True)]
         return [slot for slot, s in enumerate(state) if s == 2]
 
@@ -235,12 +235,12 @@ class DecodingBatch:
         # The queue is sorted by length, so new prompts fit into the columns left after `_cut_padding`.
         cut = queue.prompt.shape[1] - self.prompt.shape[1]
         new.prompt, new.seen = new.prompt[:, cut:], new.seen[:, cut:]
-        self.fresh = done[: len(new)]
+        self.new_row = done[: len(new)]
         gone = set(done[len(new) :])
         open_ = [slot for slot in range(len(self)) if slot not in gone]
 
         # The finished responses must be read before their slots are overwritten.
-        ended, filled, rest = upload(self.block.device, done, self.fresh, open_)
+        ended, filled, rest = upload(self.block.device, done, self.new_row, open_)
         finished = self.row[ended], self.part[ended]
         if len(new):
             self._fill(filled, new)
@@ -250,22 +250,23 @@ class DecodingBatch:
         return finished
 
     def _fill(self, filled: Tensor, new: DecodingBatch) -> None:
-        """Put new rows into the slots `filled`, which are `fresh` on the host."""
+        """Put new rows into the slots `filled` (`new_row` on the host)."""
         for name in ("row", "prompt", "seen", "block", "masked"):
             getattr(self, name)[filled] = getattr(new, name)
         self.part.put(filled, new.part)
-        for name in ("at", "left", "kind", "size"):
-            for slot, value in zip(self.fresh, getattr(new, name), strict=True):
+        for name in ("at", "left", "prompt_group", "size"):
+            for slot, value in zip(self.new_row, getattr(new, name), strict=True):
                 getattr(self, name)[slot] = value
 
     def _close(self, open_: list[int], rest: Tensor) -> None:
         """Keep only the slots `open_` (`rest` on the device)."""
         for name in ("row", "prompt", "seen", "part", "block", "masked"):
             setattr(self, name, getattr(self, name)[rest])
-        for name in ("at", "left", "kind", "size"):
+        for name in ("at", "left", "prompt_group", "size"):
             setattr(self, name, [getattr(self, name)[slot] for slot in open_])
         place = {slot: i for i, slot in enumerate(open_)}
-        self.fresh, self.turned = ([place[s] for s in some if s in place] for some in (self.fresh, self.turned))
+        self.new_row = [place[slot] for slot in self.new_row if slot in place]
+        self.new_block = [place[slot] for slot in self.new_block if slot in place]
         self.stores = {key: store[:, :, rest] for key, store in self.stores.items()}
 
     def _cut_padding(self) -> None:

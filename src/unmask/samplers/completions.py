@@ -14,12 +14,12 @@ class Completions:
     """Responses of B rows and the record of their decoding; surrogates and losses need nothing else."""
 
     response: Tensor  # [B, L] token ids
-    step: Tensor  # [B, L] forward pass (from 0) that committed each token; NFE for tokens filled in after the end
+    unmask_step: Tensor  # [B, L] forward pass (from 0) that committed each token; NFE if filled in after the end
     log_prob_t1: Tensor  # [B, L] log-probability of each token when it was drawn, at temperature 1
     entropy: Tensor  # [B, L] entropy of the prediction for each token when it was drawn, at temperature 1 [nats]
     nfe: Tensor  # [B] forward passes spent
-    threshold: Tensor  # [B, N] logits of the N thresholds that an adaptive sampler chose; NaN where it chose none
-    state: Tensor  # [B, N, D] hidden states they were chosen from; N = 0 for other samplers
+    gamma_logit: Tensor  # [B, N] logits of the N thresholds that an adaptive sampler chose; NaN where it chose none
+    gamma_input: Tensor  # [B, N, D] hidden states they were chosen from; N = 0 for other samplers
 
     @classmethod
     def empty(
@@ -31,12 +31,12 @@ class Completions:
         """
         return cls(
             response=torch.full((rows, length), mask_id, device=device),
-            step=torch.zeros((rows, length), dtype=torch.long, device=device),
+            unmask_step=torch.zeros((rows, length), dtype=torch.long, device=device),
             log_prob_t1=torch.zeros((rows, length), device=device),
             entropy=torch.zeros((rows, length), device=device),
             nfe=torch.zeros(rows, dtype=torch.long, device=device),
-            threshold=torch.full((rows, choices), torch.nan, device=device),
-            state=torch.zeros((rows, choices, width), device=device),
+            gamma_logit=torch.full((rows, choices), torch.nan, device=device),
+            gamma_input=torch.zeros((rows, choices, width), device=device),
         )
 
     @classmethod

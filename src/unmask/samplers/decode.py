@@ -14,22 +14,20 @@ share one, once if rows finish, and once if an adaptive sampler chooses threshol
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import fields
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from unmask.models.threshold_head import ThresholdHead
 from unmask.samplers.adaptive_threshold import Chooser
-from unmask.samplers.batch import Cache, DecodingBatch
+from unmask.samplers.batch import DecodingBatch
 from unmask.samplers.completions import Completions
 from unmask.samplers.prompt_queue import Queue
+from unmask.samplers.settings import DecodingSettings
 from unmask.samplers.token_sampling import draw
 from unmask.samplers.unmasking_rules import Candidates, commit
-
-SETTINGS = ("cache", "guidance", "forbidden", "blocks", "top_p", "draw_dtype")  # sampler keys that no commit rule takes
 
 
 @torch.no_grad()
@@ -37,46 +35,38 @@ def decode(
     model: torch.nn.Module,
     prompt: Tensor,
     prompt_mask: Tensor,
+    settings: DecodingSettings,
     *,
-    length: int,
-    block_length: int,
-    sampler: dict[str, Any],
-    temperature: float,
     eot: int,
     generator: torch.Generator,
-    blocks: bool = True,
-    cache: Cache = "none",
     slots: int | None = None,
-    top_p: float = 1.0,
-    draw_dtype: str = "float32",
-    guidance: float = 0.0,
-    forbidden: Sequence[int] = (),
     head: ThresholdHead | None = None,
     sigma: float = 0.0,
     report: Callable[[int], None] = lambda tokens: None,
 ) -> Completions:
-    """Decode a response of `length` tokens for every row of `prompt` [B, P], at most `slots` rows at a time.
+    """Decode a response for every row of `prompt` [B, P], at most `slots` rows at a time.
 
     A row is finished when a completed block contains an end of text: the rest is filled with end of text, without
-    further forward passes. Without `blocks`, the response is a single block. `top_p` and `draw_dtype` are as for
-    `draw`; recorded log-probabilities and entropies are the policy's own, at temperature 1.
-    `cache`: within a block, the keys and values of everything to its left (prefix), or on both sides (dual), are reused
-    from the block's first pass. `guidance` is the w of classifier-free guidance, see token_sampling.py. For an adaptive
-    sampler, `head` chooses the thresholds, with noise of standard deviation `sigma`. `report` is called after each step
-    with the number of tokens decoded so far.
+    further forward passes. With `blocks: false`, the response is a single block. With a `cache`, the keys and values of
+    everything to the left of a block (prefix), or on both sides (dual), are reused from the block's first pass. The
+    sampler's other options are as for `draw`; recorded log-probabilities and entropies are the policy's own, at
+    temperature 1. For an adaptive sampler, `head` chooses the thresholds, with noise of standard deviation `sigma`.
+    `report` is called after each step with the number of tokens decoded so far.
 
     Raises InputError that names the row and position if logits are NaN or infinite, or if a row commits nothing, which
     would loop forever.
     """
-    block_length = block_length if blocks else length
+    length, rule, options = settings.length, settings.rule, settings.options
+    block_length = settings.block_length if options.blocks else length
     queue = Queue.of(prompt, prompt_mask)
     choices = 0
-    if sampler["rule"] == "adaptive":
-        each_block = sampler["choose"] == "block"
-        chooser = Chooser(head, sigma, each_block, sampler["proxy"])
+    if rule["rule"] == "adaptive":
+        each_block = rule["choose"] == "block"
+        chooser = Chooser(head, sigma, each_block, rule["proxy"])
         choices = length // block_length if each_block else 1
-    batch = DecodingBatch.of(model, queue.take(slots or len(prompt)), length, block_length, cache, choices)
-    out = Completions.empty(len(prompt), length, model.config.mask_token_id, prompt.device, *batch.part.state.shape[1:])
+    batch = DecodingBatch.of(model, queue.take(slots or len(prompt)), length, block_length, options.cache, choices)
+    choices_and_width = batch.part.gamma_input.shape[1:]
+    out = Completions.empty(len(prompt), length, model.config.mask_token_id, prompt.device, *choices_and_width)
     finished = 0
     while len(batch):
         masked = batch.masked
@@ -85,24 +75,24 @@ def decode(
         hidden = batch.hidden_states()
 
         # Thresholds are chosen from the hidden states of this very pass, so the rule is known only now.
-        rule = chooser.commit_rule(batch, generator) if choices else sampler
+        step_rule = chooser.commit_rule(batch, generator) if choices else rule
         token, found = draw(
             model,
             hidden[where],
-            temperature,
+            settings.temperature,
             generator,
-            top_p=top_p,
-            draw_dtype=draw_dtype,
-            drawn_entropy=sampler.get("score") == "entropy",
-            forbidden=forbidden,
-            unconditional=batch.hidden_states(unconditional=True)[where] if guidance else None,
-            guidance=guidance,
+            top_p=options.top_p,
+            draw_dtype=options.draw_dtype,
+            drawn_entropy=rule.get("score") == "entropy",
+            forbidden=options.forbidden,
+            unconditional=batch.hidden_states(unconditional=True)[where] if options.guidance else None,
+            guidance=options.guidance,
         )
 
         # Rules and records work on [B, K]; only masked positions have values.
         every = (getattr(found, f.name) for f in fields(found))
         found = Candidates(*(None if values is None else _spread(values, masked) for values in every))
-        chosen = commit(rule, masked, found, generator)
+        chosen = commit(step_rule, masked, found, generator)
         batch.keep(chosen, _spread(token, masked), found.log_prob, found.entropy)
         done = batch.advance(eot)
         if done:
@@ -110,12 +100,6 @@ def decode(
             finished += len(done)
         report(finished * length + batch.tokens)
     return out
-
-
-def arguments(sampler: dict[str, Any]) -> dict[str, Any]:
-    """Split a sampler's settings into arguments of `decode`: its commit rule as `sampler`, and the SETTINGS."""
-    settings: dict[str, Any] = {key: sampler[key] for key in SETTINGS if key in sampler}
-    return {"sampler": {key: value for key, value in sampler.items() if key not in settings}, **settings}
 
 
 def _spread(values: Tensor, where: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ class Queue:
     row: Tensor  # [B] index of each row in the original batch
     prompt: Tensor  # [B, P]
     prompt_mask: Tensor  # [B, P]
-    kind: list[int]  # number of the distinct prompt
+    prompt_group: list[int]  # number of the distinct prompt
     size: list[int]  # prompt length in tokens
 
     @classmethod
@@ -23,14 +23,14 @@ class Queue:
         """Queue all rows of a batch."""
         size = prompt_mask.sum(1)
         both = torch.cat((prompt, prompt_mask.to(prompt.dtype)), dim=1)
-        kind = torch.unique(both, dim=0, return_inverse=True)[1]
+        prompt_group = torch.unique(both, dim=0, return_inverse=True)[1]
         # Two stable sorts: the second one keeps equal prompts adjacent, so that they share their first pass.
-        by_kind = kind.argsort(stable=True)
-        row = by_kind[size[by_kind].argsort(descending=True, stable=True)]
-        return cls(row, prompt[row], prompt_mask[row], *torch.stack((kind, size))[:, row].tolist())
+        by_group = prompt_group.argsort(stable=True)
+        row = by_group[size[by_group].argsort(descending=True, stable=True)]
+        return cls(row, prompt[row], prompt_mask[row], *torch.stack((prompt_group, size))[:, row].tolist())
 
     def __len__(self) -> int:
-        return len(self.kind)
+        return len(self.prompt_group)
 
     def take(self, count: int) -> Queue:
         """Remove and return the next rows, at most `count`."""

@@ -3,7 +3,7 @@
 Each checkpoint is a folder such as `step-000012`, written under a temporary name and renamed, so writes are atomic. It
 holds the trained parameters, the optimiser's moments, the current buffer of rollouts, the reference policy, the best
 policy so far and the metrics, with a hash of each file. Random numbers need no state (see seeding.py). Checkpoints with
-other settings, data or base model are ignored. checkpoint_writer.py decides when to write one.
+other settings, data, base model or format are ignored. checkpoint_writer.py decides when to write one.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from unmask.common.checksums import sealed, verify_checksums, write_checksums
 
 # Exceptions that reading a truncated or altered checkpoint can raise.
 DAMAGE = (OSError, ValueError, KeyError, SafetensorError)
+FORMAT = 2  # to be raised when tensors are renamed, so that checkpoints of older code are ignored
 STEADY = ("buffer", "reference", "best")  # files that stay unchanged over many updates
 
 
@@ -37,7 +38,7 @@ class Checkpoint:
     step: int
     parameters: dict[str, Tensor]
     optimizer: dict[str, Tensor]  # dotted names: parameter index, name of the moment
-    buffer: dict[str, Tensor]  # dotted names: rollouts.…, fixed.…
+    buffer: dict[str, Tensor]  # dotted names: rollouts.…, buffer_data.…
     metrics: list[dict[str, Any]]
     reference: dict[str, Tensor]
     best: dict[str, Tensor]
@@ -78,7 +79,7 @@ class Checkpoint:
                     _link(unchanged[name], file)
                 else:
                     save_file(tensors, file)
-            state = {"step": self.step, "identity": identity, "metrics": self.metrics}
+            state = {"step": self.step, "format": FORMAT, "identity": identity, "metrics": self.metrics}
             (temporary / "state.json").write_text(json.dumps(state), encoding="utf-8")
             write_checksums(temporary, linked)
 
@@ -102,6 +103,9 @@ class Checkpoint:
                 state = json.loads((path / "state.json").read_text(encoding="utf-8"))
                 if state["identity"] != identity:
                     print(f"{path}: written with other settings, data or base model; not resumed from", flush=True)
+                    continue
+                if state.get("format") != FORMAT:
+                    print(f"{path}: written by another version of the code; not resumed from", flush=True)
                     continue
                 # torch keeps Adam's step counters on the CPU and moves the moments itself when they are loaded.
                 there = {

@@ -29,7 +29,10 @@ from unmask.common.seeding import Seeds
 from unmask.config.schema.models import Pretraining
 from unmask.models.policy import Policy
 from unmask.rl.generation import encode_prompts, respond
+from unmask.samplers.settings import DecodingSettings
 from unmask.tasks import Example, Task, name_of, total_reward
+
+ONE_TOKEN_PER_STEP = {"rule": "top_k", "tokens_per_step": 1, "score": "confidence"}
 
 
 @dataclass
@@ -121,15 +124,10 @@ def _rounded(values: dict[str, float]) -> dict[str, float]:
 
 def measure(policy: Policy, lesson: TaskData, lengths: list[int], block_length: int) -> float:
     """Return the mean reward of greedy decoding on the validation examples, one token per step, over all lengths."""
-    decoding: dict[str, Any] = {
-        "block_length": block_length,
-        "sampler": {"rule": "top_k", "tokens_per_step": 1, "score": "confidence"},
-        "temperature": 0.0,
-    }
     total, task, examples = 0.0, lesson.task, lesson.validation
     for length in lengths:
-        generator = torch.Generator(policy.model.device)
-        _, texts = respond(policy, task, examples, generator, length=length, **decoding)
+        settings = DecodingSettings(length, block_length, ONE_TOKEN_PER_STEP, temperature=0.0)
+        _, texts = respond(policy, task, examples, settings, torch.Generator(policy.model.device))
         total += sum(total_reward(task, t, e) for t, e in zip(texts, examples, strict=True))
     return total / len(examples) / len(lengths)
 

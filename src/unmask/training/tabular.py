@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,6 +18,7 @@ from unmask.models.tabular import TabularModel, index_of
 from unmask.rl.rollouts import Rollouts
 from unmask.rl.row_checks import check_losses
 from unmask.samplers.decode import decode
+from unmask.samplers.settings import DecodingSettings
 
 NO_END = -1  # end-of-text id that no token has
 
@@ -42,14 +42,12 @@ def sample(model: TabularModel, reward: Tensor, groups: int, group_size: int, ge
     prompt_mask = torch.ones_like(prompt, dtype=torch.bool)
 
     # Random order and temperature 1 make p_θ the very distribution that `models.tabular.log_likelihood` enumerates.
-    settings: dict[str, Any] = {"sampler": {"rule": "random_order"}, "temperature": 1.0, "eot": NO_END}
-    made = decode(
-        model, prompt, prompt_mask, length=model.length, block_length=model.length, generator=generator, **settings
-    )
+    settings = DecodingSettings(model.length, model.length, {"rule": "random_order"}, temperature=1.0)
+    made = decode(model, prompt, prompt_mask, settings, eot=NO_END, generator=generator)
     earned = reward[index_of(made.response, model.vocabulary)]
     everything = torch.ones_like(made.log_prob_t1)
     return Rollouts(
-        prompt, prompt_mask, **vars(made), reward=earned, correct=earned, counted=everything,
+        prompt, prompt_mask, **vars(made), reward=earned, correct=earned, loss_mask=everything,
         group_size=group_size, buffer_rows=rows, rows_per_forward=rows,
     )  # fmt: skip
 
@@ -65,11 +63,11 @@ def train(model: TabularModel, reward: Tensor, method: Method, loop: Loop, seeds
         if inner == 0:
             drawn = seeds.child("buffer", buffer)
             rollouts = sample(model, reward, loop.groups, loop.group_size, drawn.generator("sampler"))
-            fixed = method.prepare(policy, rollouts, loop.updates_per_buffer, drawn)
-        fresh = method.refresh(policy, rollouts, fixed, inner, seeds.child("update", update))
+            buffer_data = method.prepare(policy, rollouts, loop.updates_per_buffer, drawn)
+        update_data = method.refresh(policy, rollouts, buffer_data, inner, seeds.child("update", update))
 
         # The table fits in memory, so one loss over the whole buffer replaces the trainer's sum over micro-batches.
-        rows, metrics = method.loss(policy, rollouts, fixed, fresh)
+        rows, metrics = method.loss(policy, rollouts, buffer_data, update_data)
         check_losses(method, rows, metrics, len(rollouts))
         optimizer.zero_grad()
         rows.sum().backward()

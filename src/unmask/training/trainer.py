@@ -1,7 +1,7 @@
 """Training loop shared by all methods: fill a buffer with rollouts, take F gradient steps on it, repeat.
 
-    for each buffer:   rollouts = method.collect(…);  fixed = method.prepare(rollouts)
-      for each update: fresh = method.refresh(…);  loss = Σ method.losses(part of the buffer);  step
+    for each buffer:   rollouts = method.collect(…);  buffer_data = method.prepare(rollouts)
+      for each update: update_data = method.refresh(…);  loss = Σ method.losses(part of the buffer);  step
 
 The gradient is accumulated over micro-batches that fit in memory and summed over processes (distributed.py). Neither
 changes the result beyond rounding, except that dropout masks of the adapter depend on the micro-batches.
@@ -27,8 +27,9 @@ from unmask.config.schema.training import Training
 from unmask.config.specs import RunSpec
 from unmask.methods import Method
 from unmask.models.policy import Policy
-from unmask.rl.rollouts import Rollouts, RolloutSettings, Rows
-from unmask.rl.row_checks import check_losses, check_rows
+from unmask.rl.buffer_data import leaves, restore, take
+from unmask.rl.rollouts import Rollouts, RolloutSettings
+from unmask.rl.row_checks import check_buffer_data, check_losses, check_update_data
 from unmask.tasks import Example, Task
 from unmask.training.checkpoint import Checkpoint, flatten, optimizer_state, restore_optimizer_state, unflatten
 from unmask.training.checkpoint_writer import CheckpointWriter
@@ -88,13 +89,13 @@ class Trainer:
         self.writer = CheckpointWriter(self.folder, self.identity, self.checkpoint_minutes)
         with self.writer:
             self._updates(parameters, optimizer)
-        self.validation.keep(self.policy)
+        self.validation.restore_best(self.policy)
         return self.metrics
 
     def _updates(self, parameters: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> None:
         """Run all remaining updates."""
         s = self.settings
-        start, rollouts, fixed = self._resume(parameters, optimizer)
+        start, rollouts, buffer_data = self._resume(parameters, optimizer)
         done = self.metrics[-1]["flops"] if self.metrics and distributed.rank() == 0 else 0.0
         compute = FlopCounter(self.policy.model, done)
         progress = Progress(self.run.name, self.updates, start)
@@ -105,11 +106,12 @@ class Trainer:
                 seeds = self.seeds.child("buffer", buffer)
                 # Ranks that have diverged are caught before they spend a buffer of rollouts.
                 check_equal(parameters, self.run.name, update)
-                rollouts, fixed = self._fill(buffer, seeds)
+                rollouts, buffer_data = self._fill(buffer, seeds)
 
-            row = self._step(update, rollouts, fixed, parameters, optimizer)
+            row = self._step(update, rollouts, buffer_data, parameters, optimizer)
             if s.reference_sync and (update + 1) % s.reference_sync == 0:
-                self.policy.set_reference(s.reference_mix)  # `fixed` of the current buffer keeps the old reference
+                # `buffer_data` of the current buffer keeps log-probabilities of the old reference.
+                self.policy.set_reference(s.reference_mix)
             row |= self._validate(update + 1)
             row["flops"] = distributed.total(compute.flops)  # cumulative over the run, rollouts and validation included
             row["seconds"] = round(time.monotonic() - began, 3)
@@ -118,14 +120,14 @@ class Trainer:
 
             if skipped_in_a_row(self.metrics) >= MOST_SKIPPED:
                 # Saved outside the checkpoints: a restart must fail again rather than resume from a broken state.
-                self._spoilt(self._state(update + 1, parameters, optimizer, rollouts, fixed))
+                self._spoilt(self._state(update + 1, parameters, optimizer, rollouts, buffer_data))
                 raise given_up(self.run.name, update + 1, self.folder)
 
             # All ranks must agree, or one would wait in a collective that the others never enter.
             stop, due = distributed.any_rank(self.asked_to_stop(), self.writer.due())
             stop = stop and update + 1 < self.updates
             if stop or due:
-                self.writer.write(self._state(update + 1, parameters, optimizer, rollouts, fixed))
+                self.writer.write(self._state(update + 1, parameters, optimizer, rollouts, buffer_data))
             if stop:
                 self.writer.finish()
                 # torchrun ends all ranks once one exits with an error code, so none may exit while rank 0 still writes.
@@ -134,8 +136,8 @@ class Trainer:
                 raise Preempted
         check_equal(parameters, self.run.name, self.updates)
 
-    def _fill(self, buffer: int, seeds: Seeds) -> tuple[Rollouts, Rows]:
-        """Collect a new buffer; return it with the rows that stay fixed over its updates."""
+    def _fill(self, buffer: int, seeds: Seeds) -> tuple[Rollouts, Any]:
+        """Collect a new buffer; return it with the data that all its updates share."""
         s = self.settings
         torch.manual_seed(seeds.number("dropout") + distributed.rank())
         # Set the mode before each phase, whatever the previous one left: log-probabilities are those of the policy
@@ -146,14 +148,14 @@ class Trainer:
         )
         self.policy.model.train(s.rollout_dropout)
         with self.policy.narrowed():
-            fixed = self.method.prepare(self.policy, rollouts, s.updates_per_buffer, seeds)
-        return rollouts, check_rows(self.method, "prepare", fixed, len(rollouts))
+            buffer_data = self.method.prepare(self.policy, rollouts, s.updates_per_buffer, seeds)
+        return rollouts, check_buffer_data(self.method, buffer_data, len(rollouts))
 
     def _step(
         self,
         update: int,
         rollouts: Rollouts,
-        fixed: Rows,
+        buffer_data: Any,
         parameters: dict[str, Tensor],
         optimizer: torch.optim.Optimizer,
     ) -> dict[str, Any]:
@@ -163,8 +165,8 @@ class Trainer:
         torch.manual_seed(seeds.number("dropout") + distributed.rank())
         self.policy.model.train(self.settings.rollout_dropout)  # as for `prepare`: log-probabilities without dropout
         with self.policy.narrowed():
-            fresh = self.method.refresh(self.policy, rollouts, fixed, inner, seeds)
-        check_rows(self.method, "refresh", fresh, len(rollouts))
+            update_data = self.method.refresh(self.policy, rollouts, buffer_data, inner, seeds)
+        check_update_data(self.method, update_data, len(rollouts))
 
         self.policy.model.train()
         sums: dict[str, Tensor] = {}
@@ -172,7 +174,7 @@ class Trainer:
         for part in rollouts.parts():
             # Seeded by the micro-batch's first row, so dropout does not depend on which rank works on it.
             torch.manual_seed(seeds.number("dropout") + part.start)
-            some = rollouts.part(part), take(fixed, part), take(fresh, part)
+            some = rollouts.part(part), take(buffer_data, part), take(update_data, part)
             for rows, metrics in self.method.losses(self.policy, *some):
                 check_losses(self.method, rows, metrics, part.stop - part.start)
                 # A sum, not a mean: losses are already normalised by the whole buffer, so micro-batches add up.
@@ -200,10 +202,10 @@ class Trainer:
             "loss": loss,
             **norms,
             "nfe": rollouts.nfe.float().mean().item(),
-            "tokens": rollouts.counted.sum(1).mean().item(),
+            "tokens": rollouts.loss_mask.sum(1).mean().item(),
             "entropy": rollouts.mean_entropy(),
             "skipped": int(not sound),
-            "flat_groups": rollouts.flat_groups,
+            "flat_groups": rollouts.zero_variance_groups,
             **({} if rollouts.cut is None else {"prompts_cut": rollouts.cut.float().mean().item()}),
             **{key: (value / len(rollouts)).item() for key, value in sums.items()},
         }
@@ -217,7 +219,7 @@ class Trainer:
         if rest or not self.validation.due(buffers, self.settings.buffers):
             return {"validation": None, "validation_strict": None}
         seeds = self.seeds.child("validation", buffers)
-        return self.validation.look(self.policy, self.task, self._rollout_settings(buffers - 1), seeds)
+        return self.validation.evaluate(self.policy, self.task, self._rollout_settings(buffers - 1), seeds)
 
     def _prompts(self, buffer: int) -> list[Example]:
         """Return the training examples of a buffer; the split is reshuffled for each epoch."""
@@ -231,21 +233,7 @@ class Trainer:
         return chosen
 
     def _rollout_settings(self, buffer: int = 0) -> RolloutSettings:
-        s = self.settings
-        return RolloutSettings(
-            group_size=s.group_size,
-            length=s.generation_length,
-            block_length=self.run.block_length,
-            sampler=self.run.sampler,
-            temperature=s.temperature,
-            rows_per_forward=s.rows_per_forward,
-            dropout=s.rollout_dropout,
-            mask_padding=s.mask_padding,
-            prefill=s.prefill,
-            max_prompt_length=s.max_prompt_length,
-            rows_at_once=s.prompts_at_once * s.group_size,
-            name=self._label(buffer),
-        )
+        return RolloutSettings.of_run(self.run, self.settings, self._label(buffer))
 
     def _label(self, buffer: int) -> str:
         return f"{self.run.name}  buffer {buffer + 1}/{self.settings.buffers}"
@@ -253,13 +241,18 @@ class Trainer:
     # --- checkpoints --------------------------------------------------------------------------------------------------
 
     def _state(
-        self, step: int, parameters: Rows, optimizer: torch.optim.Optimizer, rollouts: Rollouts, fixed: Rows
+        self,
+        step: int,
+        parameters: dict[str, Tensor],
+        optimizer: torch.optim.Optimizer,
+        rollouts: Rollouts,
+        buffer_data: Any,
     ) -> Checkpoint:
         return Checkpoint(
             step,
             parameters=parameters,
             optimizer=optimizer_state(optimizer),
-            buffer=flatten(rollouts=rollouts.tensors(), fixed=fixed),
+            buffer=flatten(rollouts=rollouts.tensors(), buffer_data=dict(leaves(buffer_data))),
             metrics=self.metrics,
             reference=self.policy.snapshot,
             best=self.validation.best,
@@ -272,8 +265,8 @@ class Trainer:
             state.on_host().save(self.folder / SPOILT, self.identity)
         distributed.barrier()
 
-    def _resume(self, parameters: Rows, optimizer: torch.optim.Optimizer) -> tuple[int, Any, Any]:
-        """Restore the newest checkpoint; return (updates done, current buffer, its fixed rows).
+    def _resume(self, parameters: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> tuple[int, Any, Any]:
+        """Restore the newest checkpoint; return (updates done, current buffer, its data).
 
         Returns (0, None, None) if there is no checkpoint. Raises TransientError if ranks find different ones.
         """
@@ -307,9 +300,4 @@ class Trainer:
             name=self._label((state.step - 1) // s.updates_per_buffer),
         )
         print(f"{self.run.name}: resumed after update {state.step}", flush=True)
-        return state.step, rollouts, unflatten(state.buffer, "fixed")
-
-
-def take(rows: Rows, part: slice) -> Rows:
-    """Return the given rows of each tensor."""
-    return {key: value[part] for key, value in rows.items()}
+        return state.step, rollouts, restore(self.method.buffer_type, unflatten(state.buffer, "buffer_data"))

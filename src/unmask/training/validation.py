@@ -8,7 +8,7 @@ right, so selecting by full boards would compare zeros.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -36,7 +36,7 @@ class BestCheckpoint:
         """Return True if the policy must be evaluated after `buffers` of `all_buffers` buffers."""
         return self.every > 0 and (buffers % self.every == 0 or buffers == all_buffers)
 
-    def look(self, policy: Policy, task: Task, settings: RolloutSettings, seeds: Seeds) -> dict[str, float]:
+    def evaluate(self, policy: Policy, task: Task, settings: RolloutSettings, seeds: Seeds) -> dict[str, float]:
         """Return the current accuracies and remember the policy if none before was better. A collective call."""
         found = accuracies(policy, task, self.examples, settings, seeds)
         if found["validation"] >= self.score:
@@ -50,7 +50,7 @@ class BestCheckpoint:
         # The score is not stored on its own; the metrics hold every accuracy measured so far.
         self.score = max((row["validation"] for row in metrics if row.get("validation") is not None), default=-1.0)
 
-    def keep(self, policy: Policy) -> None:
+    def restore_best(self, policy: Policy) -> None:
         """Copy the best parameters into the policy."""
         with torch.no_grad():
             for name, value in self.best.items():
@@ -65,25 +65,19 @@ def accuracies(
 
     `validation` uses the papers' scoring, weighted by points; `validation_strict` counts fully right answers.
     """
+    # Padding is masked here even if rollouts attend to it, so that an answer does not depend on its batch.
+    decoding = replace(settings.decoding, temperature=0.0, mask_padding=True)
+
     # As in rollouts, each batch has its own random stream: even greedy decoding is random if the sampler's order is.
-    parts = list(pieces(slice(0, len(examples)), settings.rows_at_once or len(examples)))
+    parts = list(pieces(slice(0, len(examples)), decoding.rows_per_batch or len(examples)))
     mine = parts[distributed.rank() :: distributed.world()]
     tokens = sum(part.stop - part.start for part in mine) * settings.length
     progress, done = Progress(settings.name and f"{settings.name}: validation", tokens, unit="tokens", part=True), 0
 
     sums = torch.zeros(3, dtype=torch.float64, device="cpu")  # right points, points, right answers
     for part in mine:
-        _, texts = respond(
-            policy,
-            task,
-            examples[part],
-            seeds.generator("validation", part.start, device=policy.model.device),
-            length=settings.length,
-            block_length=settings.block_length,
-            sampler=settings.sampler,
-            temperature=0.0,
-            report=progress.after(done),
-        )
+        generator = seeds.generator("validation", part.start, device=policy.model.device)
+        _, texts = respond(policy, task, examples[part], decoding, generator, progress.after(done))
         done += len(texts) * settings.length
         judged = zip(policy.judged(texts), examples[part], strict=True)
         grades = [grade_response(task, text, example) for text, example in judged]

@@ -10,6 +10,7 @@ from unmask.config.schema import Config
 from unmask.evaluation import evaluate
 from unmask.evaluation.shards import ShardStore
 from unmask.rl.generation import respond
+from unmask.samplers.settings import DecodingSettings
 
 TOP1 = {"rule": "top_k", "tokens_per_step": 1, "score": "confidence"}
 PROMPTS = ["1 + 1", "1 + 1 + 1 + 1 + 1 + 1 + 1"]
@@ -27,10 +28,8 @@ def test_only_unmasked_padding_makes_an_answer_depend_on_its_batch(policy, mask_
     """As in the released evaluation of LLaDA, where the problems of a batch share one width."""
 
     def log_probs(prompts):
-        made, _ = respond(
-            policy, Sums(), [{"question": prompt} for prompt in prompts], torch.Generator(), mask_padding=mask_padding,
-            length=8, block_length=8, sampler=TOP1, temperature=0.0,
-        )  # fmt: skip
+        settings = DecodingSettings(8, 8, TOP1, temperature=0.0, mask_padding=mask_padding)
+        made, _ = respond(policy, Sums(), [{"question": prompt} for prompt in prompts], settings, torch.Generator())
         return made.log_prob_t1[0]
 
     assert torch.allclose(log_probs(PROMPTS[:1]), log_probs(PROMPTS), atol=1e-5) == mask_padding
@@ -41,9 +40,9 @@ def test_an_evaluation_decodes_as_its_spec_says(config, policy, sudoku, tmp_path
     config["evaluations"]["papers"] |= {"mask_padding": mask_padding, "samplers": ["top1"]}
     grid, seen = expand(config), []
 
-    def responding(*arguments, mask_padding=True, **decoding):
-        seen.append(mask_padding)
-        return respond(*arguments, mask_padding=mask_padding, **decoding)
+    def responding(policy, task, examples, settings, *others):
+        seen.append(settings.mask_padding)
+        return respond(policy, task, examples, settings, *others)
 
     monkeypatch.setattr(evaluate, "respond", responding)
     run, spec = grid.runs["base/sudoku/default/seed-0"], grid.evaluations["papers"]

@@ -13,6 +13,7 @@ from unmask import tasks
 from unmask.common.seeding import Seeds
 from unmask.rl.generation import roll_out
 from unmask.rl.rollouts import RolloutSettings
+from unmask.samplers.settings import DecodingSettings
 
 SOURCED = ("paper", "released")
 ABSENT = object()
@@ -109,10 +110,8 @@ def test_unmasked_padding_makes_a_response_depend_on_its_batch_mates(policy, sud
         def grade(self, response, example):
             return tasks.Grade(None, 0.0, 0.0)
 
-    settings = RolloutSettings(
-        group_size=2, length=8, block_length=8, sampler={"rule": "random_order"}, temperature=0.0, rows_per_forward=8,
-        dropout=False, mask_padding=mask_padding,
-    )  # fmt: skip
+    decoding = DecodingSettings(8, 8, {"rule": "random_order"}, temperature=0.0, mask_padding=mask_padding)
+    settings = RolloutSettings(group_size=2, decoding=decoding, rows_per_forward=8, dropout=False)
     short, long = {"question": "1 + 1"}, {"question": "1 + 1 + 1 + 1 + 1"}
     alone = roll_out(policy, Padded(), [short], settings, Seeds((0,)))
     together = roll_out(policy, Padded(), [short, long], settings, Seeds((0,)))

@@ -170,10 +170,10 @@ def gradient(method, reference=0.0):
     policy.snapshot = {name: value + reference for name, value in policy.snapshot.items()}
     model.table.data += torch.randn(model.table.shape, generator=noise)
     rollouts = sample(model, torch.rand(27, generator=noise), 2, 4, noise)
-    fixed = method.prepare(policy, rollouts, 4, SEEDS)
+    buffer_data = method.prepare(policy, rollouts, 4, SEEDS)
     model.table.data += 0.3 * torch.randn(model.table.shape, generator=noise)
-    fresh = method.refresh(policy, rollouts, fixed, 3, SEEDS)
-    method.loss(policy, rollouts, fixed, fresh)[0].sum().backward()
+    update_data = method.refresh(policy, rollouts, buffer_data, 3, SEEDS)
+    method.loss(policy, rollouts, buffer_data, update_data)[0].sum().backward()
     return model.table.grad
 
 

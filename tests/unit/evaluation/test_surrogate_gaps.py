@@ -5,8 +5,9 @@ import torch
 
 from unmask.evaluation.surrogate_gaps import surrogate_gaps
 from unmask.models.tabular import TabularModel
-from unmask.rl.rollouts import Rollouts, counted_tokens
+from unmask.rl.rollouts import Rollouts, loss_mask
 from unmask.samplers.decode import decode
+from unmask.samplers.settings import DecodingSettings
 
 ROWS, LENGTH = 8, 4
 
@@ -15,13 +16,11 @@ def drawn(model, eot, rows_per_forward):
     """Responses in random order, in two blocks; with token 2 for the end of text some end after the first."""
     prompt = torch.zeros((ROWS, 1), dtype=torch.long)
     seen = torch.ones_like(prompt, dtype=torch.bool)
-    made = decode(
-        model, prompt, seen, length=LENGTH, block_length=2, sampler={"rule": "random_order"}, temperature=1.0, eot=eot,
-        generator=torch.Generator().manual_seed(1),
-    )  # fmt: skip
+    settings = DecodingSettings(LENGTH, 2, {"rule": "random_order"}, temperature=1.0)
+    made = decode(model, prompt, seen, settings, eot=eot, generator=torch.Generator().manual_seed(1))
     nothing = torch.zeros(ROWS)
     return Rollouts(
-        prompt, seen, **vars(made), reward=nothing, correct=nothing, counted=counted_tokens(made.response, eot),
+        prompt, seen, **vars(made), reward=nothing, correct=nothing, loss_mask=loss_mask(made.response, eot),
         group_size=1, buffer_rows=ROWS, rows_per_forward=rows_per_forward,
     )  # fmt: skip
 
@@ -36,13 +35,13 @@ def test_gaps_equal_a_plain_enumeration(eot, rows_per_forward):
     found = {(row["step"], row["surrogate"]): row for row in surrogate_gaps(model, made)}
 
     def conditional(row, now, position):
-        latent = made.response[row].masked_fill(made.step[row] >= now, 3)
+        latent = made.response[row].masked_fill(made.unmask_step[row] >= now, 3)
         return model.log_probs(model.hidden_states(latent[None]))[0, position, :3].detach()
 
     tokens = 0
     for now in range(LENGTH):
         mean_field, two_stage = [], []
-        for row, position in ((made.step == now) & made.counted.bool()).nonzero().tolist():
+        for row, position in ((made.unmask_step == now) & made.loss_mask.bool()).nonzero().tolist():
             true = conditional(row, now, position)
             passes = int(made.nfe[row])
             gap = [
@@ -55,6 +54,6 @@ def test_gaps_equal_a_plain_enumeration(eot, rows_per_forward):
         assert found[now, "two_stage"]["kl"] == pytest.approx(sum(two_stage) / len(two_stage), abs=1e-6)
         assert found[now, "two_stage"]["tokens"] == len(two_stage)
         tokens += len(two_stage)
-    assert tokens == made.counted.sum()
+    assert tokens == made.loss_mask.sum()
     assert found[0, "mean_field"]["kl"] == pytest.approx(0, abs=1e-6)
     assert found[0, "two_stage"]["weight_50"] == pytest.approx(1)

@@ -36,18 +36,18 @@ def pair():
     """The responses 01, first position first, and 11, last position first; they earn 1 and 0."""
     prompt = torch.zeros((2, 1), dtype=torch.long)
     return Rollouts(
-        prompt=prompt, prompt_mask=prompt == 0, response=tensor([[0, 1], [1, 1]]), step=tensor([[0, 1], [1, 0]]),
+        prompt=prompt, prompt_mask=prompt == 0, response=tensor([[0, 1], [1, 1]]), unmask_step=tensor([[0, 1], [1, 0]]),
         log_prob_t1=tensor([[0.5, 0.25], [1.0, 0.5]]).log(), nfe=tensor([2, 2]), reward=tensor([1.0, 0.0]),
-        correct=tensor([1.0, 0.0]), counted=torch.ones((2, 2)), group_size=2, buffer_rows=2, rows_per_forward=2,
+        correct=tensor([1.0, 0.0]), loss_mask=torch.ones((2, 2)), group_size=2, buffer_rows=2, rows_per_forward=2,
     )  # fmt: skip
 
 
 def gradient(method, policy, rollouts, tau=(1, 1)):
     """∂ loss / ∂ table after the even policy has become π(0) = 3/4."""
-    fixed = method.prepare(policy, rollouts, 1, SEEDS)
-    fresh = method.refresh(policy, rollouts, fixed, 0, SEEDS) | {"tau": tensor(tau)}
+    buffer_data = method.prepare(policy, rollouts, 1, SEEDS)
+    update_data = replace(method.refresh(policy, rollouts, buffer_data, 0, SEEDS), masks={"tau": tensor(tau)})
     policy.model.table.data[..., 0] = math.log(3)
-    rows, _ = method.loss(policy, rollouts, fixed, fresh)
+    rows, _ = method.loss(policy, rollouts, buffer_data, update_data)
     return torch.autograd.grad(rows.sum(), policy.model.table)[0]
 
 
@@ -134,14 +134,14 @@ def test_the_loss_of_the_threshold_by_hand(even, pair, buffer_rows, clip):
     """z = ±0.3 with σ = ½; the mean moves from 0 to 0.05. One pass of two: the right answer earns ½ (1 − ½) more."""
     even.head = Head()
     pair = replace(
-        pair, threshold=tensor([[0.3], [-0.3]]), state=torch.zeros((2, 1, 4)), nfe=tensor([1, 1]),
+        pair, gamma_logit=tensor([[0.3], [-0.3]]), gamma_input=torch.zeros((2, 1, 4)), nfe=tensor([1, 1]),
         buffer_rows=buffer_rows,
     )  # fmt: skip
     method = replace(DIFFPO, learn="sampler", clip=clip)
-    fixed = method.prepare(even, pair, 1, SEEDS)
-    assert_close(fixed["advantage"], tensor([0.625, -0.625]))
+    buffer_data = method.prepare(even, pair, 1, SEEDS)
+    assert_close(buffer_data.advantage, tensor([0.625, -0.625]))
     even.head.mean.data += 0.05
-    rows, metrics = method.loss(even, pair, fixed, method.refresh(even, pair, fixed, 0, SEEDS))
+    rows, metrics = method.loss(even, pair, buffer_data, method.refresh(even, pair, buffer_data, 0, SEEDS))
     up, down = math.exp((0.3**2 - 0.25**2) / 0.5), math.exp((0.3**2 - 0.35**2) / 0.5)  # 1.057 and 0.937
     clipped = clip < 0.057
     expected = [-min(up, 1 + clip) * 0.625 / buffer_rows, max(down, 1 - clip) * 0.625 / buffer_rows]

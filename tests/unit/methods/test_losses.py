@@ -11,9 +11,12 @@ import torch
 from torch import tensor
 from torch.testing import assert_close
 
+from helpers.enumeration import exact_elbo
 from helpers.every_method import COUPLED, DIFFPO, DIFFU, DMPO, LOSSES, RL, SEEDS
 from unmask.models.policy import Policy
-from unmask.models.tabular import TabularModel, exact_elbo
+from unmask.models.tabular import TabularModel
+from unmask.rl.buffer_data import NoData
+from unmask.rl.likelihoods import Copies
 from unmask.rl.rollouts import Rollouts
 from unmask.training.tabular import sample
 
@@ -40,8 +43,8 @@ def pair():
     prompt = torch.zeros((2, 1), dtype=torch.long)
     return Rollouts(
         prompt=prompt, prompt_mask=torch.ones_like(prompt, dtype=torch.bool), response=tensor([[0, 1], [1, 1]]),
-        step=tensor([[0, 1], [1, 0]]), log_prob_t1=torch.full((2, 2), -LN2),
-        nfe=tensor([2, 2]), reward=tensor([1.0, 0.0]), correct=tensor([1.0, 0.0]), counted=torch.ones((2, 2)),
+        unmask_step=tensor([[0, 1], [1, 0]]), log_prob_t1=torch.full((2, 2), -LN2),
+        nfe=tensor([2, 2]), reward=tensor([1.0, 0.0]), correct=tensor([1.0, 0.0]), loss_mask=torch.ones((2, 2)),
         group_size=2, buffer_rows=2, rows_per_forward=2,
     )  # fmt: skip
 
@@ -70,13 +73,13 @@ BOTH, FIRST = [True, True], [True, False]
 def test_wdce_by_hand(even, pair, changes, real_weight):
     """Copies 1: 01 and 11 masked whole, copies 2: the first token alone. Scored where π(0) = 3/4."""
     method = replace(DMPO, **changes)
-    fixed = method.prepare(even, pair, 1, SEEDS)
-    fresh = method.refresh(even, pair, fixed, 0, SEEDS)
-    fresh |= {"masked": tensor([[BOTH, FIRST]] * 2), "copy_weight": tensor([[1 / 2, 1.0]] * 2)}
+    buffer_data = method.prepare(even, pair, 1, SEEDS)
+    update_data = method.refresh(even, pair, buffer_data, 0, SEEDS)
+    update_data = replace(update_data, copies=Copies(tensor([[BOTH, FIRST]] * 2), tensor([[1 / 2, 1.0]] * 2)))
     say(even.model, 0.75)
     zero, one = -math.log(0.75), -math.log(0.25)
     copies = [((zero + one) / 2 + zero) / 2, ((one + one) / 2 + one) / 2]
-    rows, _ = method.loss(even, pair, fixed, fresh)
+    rows, _ = method.loss(even, pair, buffer_data, update_data)
     assert_close(rows, tensor([w * c / 2 for w, c in zip(real_weight, copies, strict=True)]), atol=1e-4, rtol=1e-4)
 
 
@@ -84,11 +87,14 @@ def test_copies_of_the_loss_weigh_one_over_m(even, pair):
     """Antithetic copies draw m from {0..L}, so they weigh (L + 1)/(mL): 3/4 and 3/2 for L = 2."""
     for masks, both, one in (("uniform", 3 / 4, 3 / 2), ("bernoulli", 1 / 2, 1.0)):
         method = replace(DMPO, masks=masks, copies=64)
-        fixed = method.prepare(even, pair, 1, SEEDS)
-        fresh = method.refresh(even, pair, fixed, 0, SEEDS)
-        weight = tensor([0.0, one, both])[fresh["masked"].sum(-1)]
-        assert_close(fresh["copy_weight"], weight)
-        assert len(fresh["masked"].sum(-1).unique()) == 3
+        buffer_data = method.prepare(even, pair, 1, SEEDS)
+        copies = method.refresh(even, pair, buffer_data, 0, SEEDS).copies
+        assert_close(copies.weight, tensor([0.0, one, both])[copies.masked.sum(-1)])
+        assert len(copies.masked.sum(-1).unique()) == 3
+
+
+def kl_of(buffer_data):
+    return buffer_data.likelihoods.log_old - buffer_data.likelihoods.log_reference
 
 
 @pytest.mark.parametrize("likelihood", ["elbo", "trajectory"])
@@ -97,36 +103,36 @@ def test_weights_hold_the_log_ratio_of_reference_and_old(even, pair, likelihood)
     say(even.model, 0.75)
     pair.log_prob_t1 = tensor([[0.75, 0.25], [0.25, 0.25]]).log()
     method = replace(DMPO, likelihood=likelihood, elbo_copies=400)
-    fixed = method.prepare(even, pair, 1, SEEDS)
+    buffer_data = method.prepare(even, pair, 1, SEEDS)
     tilt = tensor([3 * 4 / 3, 4.0])
     tolerance = 0.15 if likelihood == "elbo" else 1e-5
-    assert_close(fixed["weight"], 2 * tilt / tilt.sum(), atol=tolerance, rtol=0)
-    assert_close(fixed["logged.kl"], tensor([math.log(3 / 4), -math.log(4)]), atol=tolerance, rtol=0)
+    assert_close(buffer_data.weight, 2 * tilt / tilt.sum(), atol=tolerance, rtol=0)
+    assert_close(kl_of(buffer_data), tensor([math.log(3 / 4), -math.log(4)]), atol=tolerance, rtol=0)
 
 
 @pytest.mark.parametrize("likelihood", ["elbo", "trajectory"])
 def test_the_model_baseline_follows_the_policy_on_the_masks_of_the_old_one(even, pair, likelihood):
     method = replace(DMPO, baseline="model", likelihood=likelihood)
-    fixed = method.prepare(even, pair, 2, SEEDS)
-    before = method.refresh(even, pair, fixed, 0, SEEDS.child(0))["advantage"]
-    assert_close(before, fixed["weight"] - 1)  # exact: the policy has not moved and the masks are the same
+    buffer_data = method.prepare(even, pair, 2, SEEDS)
+    before = method.refresh(even, pair, buffer_data, 0, SEEDS.child(0)).weight_real
+    assert_close(before, buffer_data.weight - 1)  # exact: the policy has not moved and the masks are the same
     say(even.model, 0.75)
-    after = method.refresh(even, pair, fixed, 1, SEEDS.child(1))["advantage"]
+    after = method.refresh(even, pair, buffer_data, 1, SEEDS.child(1)).weight_real
     assert after[0] < before[0]  # 01 has become likelier: its baseline grows
     if likelihood == "trajectory":
-        assert_close(after, fixed["weight"] - tensor([1.5, 0.5]))  # (3/4 · 1/4) : (1/4 · 1/4) = 3 : 1
+        assert_close(after, buffer_data.weight - tensor([1.5, 0.5]))  # (3/4 · 1/4) : (1/4 · 1/4) = 3 : 1
 
 
 def test_trajectory_likelihoods_count_every_drawn_token_also_behind_the_end(even, pair):
     """Tokens of the block that holds the end of text were drawn with the others; tokens filled in later were not."""
-    pair.counted = tensor([[1.0, 0.0], [1.0, 0.0]])
+    pair.loss_mask = tensor([[1.0, 0.0], [1.0, 0.0]])
     say(even.model, 0.75)
     pair.log_prob_t1 = tensor([[0.75, 0.25], [0.25, 0.25]]).log()
     method = replace(DMPO, likelihood="trajectory")
-    assert_close(method.prepare(even, pair, 1, SEEDS)["logged.kl"], tensor([math.log(3 / 4), -math.log(4)]))
-    filled = replace(pair, step=tensor([[0, 1], [0, 1]]), nfe=tensor([1, 1]))
+    assert_close(kl_of(method.prepare(even, pair, 1, SEEDS)), tensor([math.log(3 / 4), -math.log(4)]))
+    filled = replace(pair, unmask_step=tensor([[0, 1], [0, 1]]), nfe=tensor([1, 1]))
     filled.log_prob_t1[:, 1] = 0.0
-    assert_close(method.prepare(even, filled, 1, SEEDS)["logged.kl"], tensor([math.log(3 / 2), -math.log(2)]))
+    assert_close(kl_of(method.prepare(even, filled, 1, SEEDS)), tensor([math.log(3 / 2), -math.log(2)]))
 
 
 def test_alpha_zero_and_reward_only_need_no_likelihoods(even, pair, monkeypatch):
@@ -137,14 +143,13 @@ def test_alpha_zero_and_reward_only_need_no_likelihoods(even, pair, monkeypatch)
 
 def test_wddo_by_hand(even, pair):
     method = replace(DMPO, loss_kind="wddo", wddo_beta=2.0, wddo_negative=0.5)
-    fixed = method.prepare(even, pair, 2, SEEDS)
-    assert fixed["wddo_masked"].shape == (2, 4, 4, 2)
-    fresh = method.refresh(even, pair, fixed, 1, SEEDS)
-    assert_close(fresh["wddo_masked"], fixed["wddo_masked"][:, 2:])
-    assert not torch.equal(fresh["wddo_masked"][:, 0], fresh["wddo_masked"][:, 1])
-    fresh["wddo_masked"] = tensor([[[BOTH], [FIRST]]] * 2)
-    fresh["wddo_weight"] = tensor([[[1.0], [2.0]]] * 2)
-    fresh["wddo_old"] = torch.full((2, 2), -2 * LN2)
+    buffer_data = method.prepare(even, pair, 2, SEEDS)
+    assert buffer_data.wddo_copies.masked.shape == (2, 4, 4, 2)
+    update_data = method.refresh(even, pair, buffer_data, 1, SEEDS)
+    assert_close(update_data.copies.masked, buffer_data.wddo_copies.masked[:, 2:])
+    assert not torch.equal(update_data.copies.masked[:, 0], update_data.copies.masked[:, 1])
+    copies = Copies(tensor([[[BOTH], [FIRST]]] * 2), tensor([[[1.0], [2.0]]] * 2))
+    update_data = replace(update_data, copies=copies, old_elbo=torch.full((2, 2), -2 * LN2))
     say(even.model, 0.75)
     up = [math.log(0.75 * 0.25 * 4), math.log(0.25 * 0.25 * 4)]
     down = [2 * math.log(0.75 * 2), 2 * math.log(0.25 * 2)]
@@ -152,13 +157,13 @@ def test_wddo_by_hand(even, pair):
     expected = [
         -(w * log_sigmoid(2 * u) + 0.5 * log_sigmoid(-2 * d)) / 2 for w, u, d in zip([1.5, 0.5], up, down, strict=True)
     ]
-    assert_close(method.loss(even, pair, fixed, fresh)[0], tensor(expected))
+    assert_close(method.loss(even, pair, buffer_data, update_data)[0], tensor(expected))
 
 
 def test_dmpo_logs_the_largest_weight_and_the_effective_sample_size(even, pair):
     method = replace(DMPO, loss_kind="wdce")
-    fixed = method.prepare(even, pair, 1, SEEDS)
-    _, logged = method.loss(even, pair, fixed, method.refresh(even, pair, fixed, 0, SEEDS))
+    buffer_data = method.prepare(even, pair, 1, SEEDS)
+    _, logged = method.loss(even, pair, buffer_data, method.refresh(even, pair, buffer_data, 0, SEEDS))
     assert_close(logged["largest_weight"], tensor([0.75, 0.75]))
     assert_close(logged["effective_sample_size"], tensor([0.8, 0.8]))
     shares = {name: rows.tolist() for name, rows in logged.items() if name.startswith("weight_from_") and rows.any()}
@@ -168,12 +173,12 @@ def test_dmpo_logs_the_largest_weight_and_the_effective_sample_size(even, pair):
 # --- the GRPO family --------------------------------------------------------------------------------------------------
 
 
-def moved(method, policy, rollouts, updates=1, **fresh):
+def moved(method, policy, rollouts, updates=1, **changes):
     """Loss rows and metrics after the even policy has become π(0) = 3/4."""
-    fixed = method.prepare(policy, rollouts, updates, SEEDS)
-    noise = method.refresh(policy, rollouts, fixed, 0, SEEDS) | fresh
+    buffer_data = method.prepare(policy, rollouts, updates, SEEDS)
+    update_data = replace(method.refresh(policy, rollouts, buffer_data, 0, SEEDS), **changes)
     say(policy.model, 0.75)
-    return method.loss(policy, rollouts, fixed, noise)
+    return method.loss(policy, rollouts, buffer_data, update_data)
 
 
 def k3_of(new):
@@ -198,23 +203,25 @@ def test_the_penalty_is_the_k3_divergence_from_the_reference(even, pair):
 @pytest.mark.parametrize("name", ["diffu_grpo", "coupled_grpo", "diffpo"])
 def test_old_is_the_policy_at_rollout_and_reference_its_snapshot(even, pair, name):
     say(even.model, 0.75)
-    fixed = RL[name].prepare(even, pair, 3, SEEDS)
-    weight = fixed["each.old"] / tensor([[0.75, 0.25], [0.25, 0.25]]).log()[:, None]  # 1 but for the coupled surrogate
-    assert_close(fixed["each.reference"], weight * math.log(0.5))
+    buffer_data = RL[name].prepare(even, pair, 3, SEEDS)
+    # 1 but for the coupled surrogate.
+    ratios = buffer_data.ratios if name == "diffpo" else buffer_data
+    weight = ratios.old / tensor([[0.75, 0.25], [0.25, 0.25]]).log()[:, None]
+    assert_close(ratios.reference, weight * math.log(0.5))
     assert weight.shape == (2, 3, 2)
     assert torch.allclose(weight, torch.ones(1)) == (name != "coupled_grpo")
 
 
 def test_tokens_after_the_end_of_text_do_not_count(even, pair):
-    pair.counted = tensor([[1.0, 0.0], [1.0, 1.0]])
+    pair.loss_mask = tensor([[1.0, 0.0], [1.0, 1.0]])
     rows, _ = moved(DIFFU, even, pair)
     assert_close(rows, tensor([-1.2 * 0.5 / 3, (0.8 + 0.8) * 0.5 / 3]))
 
 
 def test_coupled_grpo_by_hand(even, pair):
     """With t = ½ a token's score is ½ (1 + 2) log π; leave-one-out advantages are 1 and −1."""
-    noise = {"rate": tensor([0.5, 0.5]), "first": tensor([[True, False], [False, False]])}
-    rows, _ = moved(COUPLED, even, pair, old=torch.full((2, 2), -1.5 * LN2), **noise)
+    masks = {"rate": tensor([0.5, 0.5]), "first": tensor([[True, False], [False, False]])}
+    rows, _ = moved(COUPLED, even, pair, old=torch.full((2, 2), -1.5 * LN2), masks=masks)
     assert_close(rows, tensor([-(1.2 + 0.5**1.5) / 4, (0.8 + 0.8) / 4]))
 
 
@@ -247,17 +254,18 @@ def test_diffpo_surrogates_differ_where_the_model_looks_at_what_it_sees():
     policy = Policy(model, tokenizer=None)
     policy.set_reference()
     rollouts = sample(model, torch.rand(81), 8, 8, torch.Generator().manual_seed(1))
-    fixed = DIFFPO.prepare(policy, rollouts, 3, SEEDS)
-    fresh = DIFFPO.refresh(policy, rollouts, fixed, 1, SEEDS)
-    ratio = (fresh["old"] - rollouts.log_prob_t1).exp()
-    at_tau = rollouts.step == fresh["tau"][:, None]
+    buffer_data = DIFFPO.prepare(policy, rollouts, 3, SEEDS)
+    update_data = DIFFPO.refresh(policy, rollouts, buffer_data, 1, SEEDS)
+    ratio = (update_data.old - rollouts.log_prob_t1).exp()
+    at_tau = rollouts.unmask_step == update_data.masks["tau"][:, None]
     assert at_tau.sum() == 64
     assert_close(ratio[at_tau], torch.ones(64))
-    _, metrics = DIFFPO.loss(policy, rollouts, fixed, fresh)
+    _, metrics = DIFFPO.loss(policy, rollouts, buffer_data, update_data)
     assert float(metrics["clamped"].mean()) == pytest.approx(float((ratio >= 1.5).float().mean()))
     assert 0 < metrics["clamped"].mean() < 1
     mean_field = replace(DIFFPO, surrogate="mean_field")
-    assert not torch.allclose(mean_field.prepare(policy, rollouts, 3, SEEDS)["each.old"], fixed["each.old"])
+    other = mean_field.prepare(policy, rollouts, 3, SEEDS)
+    assert not torch.allclose(other.ratios.old, buffer_data.ratios.old)
 
 
 def test_released_mask_index_sees_half_of_the_maskings(even, pair):
@@ -266,9 +274,9 @@ def test_released_mask_index_sees_half_of_the_maskings(even, pair):
     seen = {}
     for index in ("update", "micro_step"):
         method = replace(DIFFU, mask_index=index)
-        fixed = method.prepare(even, rollouts, updates, SEEDS)
-        fixed["each.old"] = torch.arange(updates)[None, :, None].expand(rows, updates, 2)
-        old = [method.refresh(even, rollouts, fixed, u, SEEDS)["old"][:, 0] for u in range(updates)]
+        buffer_data = method.prepare(even, rollouts, updates, SEEDS)
+        buffer_data = replace(buffer_data, old=torch.arange(updates)[None, :, None].expand(rows, updates, 2))
+        old = [method.refresh(even, rollouts, buffer_data, u, SEEDS).old[:, 0] for u in range(updates)]
         seen[index] = [sorted(set(row)) for row in torch.stack(old, 1).tolist()]
     assert seen["update"] == [[0, 1, 2, 3, 4, 5]] * 10
     assert seen["micro_step"] == [[0, 2, 4]] * 5 + [[1, 3, 5]] * 5
@@ -279,9 +287,9 @@ def test_released_mask_index_sees_half_of_the_maskings(even, pair):
 
 def test_sft_by_hand(even, pair):
     method = LOSSES["sft"]
-    fresh = {"masked": tensor([[BOTH], [FIRST]]), "weight": tensor([[1 / 0.8], [1 / 0.4]]) / 2}
+    copies = Copies(tensor([[BOTH], [FIRST]]), tensor([[1 / 0.8], [1 / 0.4]]) / 2)
     say(even.model, 0.75)
-    rows, _ = method.loss(even, pair, {}, fresh)
+    rows, _ = method.loss(even, pair, NoData(), copies)
     zero, one = -math.log(0.75), -math.log(0.25)
     assert_close(rows, tensor([(zero + one) / 0.8, one / 0.4]) / 2 / 2)
 
@@ -292,6 +300,6 @@ def test_sft_is_an_unbiased_negative_elbo_a_token():
     rollouts = sample(model, torch.zeros(81), 1, 2, torch.Generator().manual_seed(0))
     many = rollouts.part(torch.zeros(40000, dtype=torch.long))
     many = replace(many, buffer_rows=1)
-    rows, _ = method.loss(policy, many, {}, method.refresh(policy, many, {}, 0, SEEDS))
+    rows, _ = method.loss(policy, many, NoData(), method.refresh(policy, many, NoData(), 0, SEEDS))
     exact = -exact_elbo(model)[(rollouts.response[0] * tensor([27, 9, 3, 1])).sum()] / 4
     assert abs(float(rows.mean() - exact)) < 4.5 * float(rows.std()) / 200

@@ -12,10 +12,12 @@ from unmask.config.grid.expand import expand
 from unmask.methods.dmpo import Dmpo
 from unmask.models.policy import Policy
 from unmask.models.tabular import TabularModel, all_responses, log_likelihood
-from unmask.rl.rollouts import Rollouts, counted_tokens
+from unmask.rl.buffer_data import leaves, take
+from unmask.rl.rollouts import Rollouts, loss_mask
 from unmask.samplers.decode import decode
+from unmask.samplers.settings import DecodingSettings
 from unmask.training.tabular import sample
-from unmask.training.trainer import Trainer, take
+from unmask.training.trainer import Trainer
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -26,11 +28,14 @@ def test_parts_of_a_buffer_add_up(name):
     policy.set_reference()
     rollouts = sample(model, torch.rand(81), 3, 4, torch.Generator().manual_seed(1))
     rollouts.rows_per_forward = 5
-    fixed = method.prepare(policy, rollouts, 2, SEEDS)
+    buffer_data = method.prepare(policy, rollouts, 2, SEEDS)
     model.table.data += 0.1 * torch.randn(model.table.shape, generator=torch.Generator().manual_seed(2))
-    fresh = method.refresh(policy, rollouts, fixed, 1, SEEDS)
-    whole, metrics = method.loss(policy, rollouts, fixed, fresh)
-    parts = [method.loss(policy, rollouts.part(p), take(fixed, p), take(fresh, p)) for p in (slice(0, 5), slice(5, 12))]
+    update_data = method.refresh(policy, rollouts, buffer_data, 1, SEEDS)
+    whole, metrics = method.loss(policy, rollouts, buffer_data, update_data)
+    parts = []
+    for part in (slice(0, 5), slice(5, 12)):
+        some = rollouts.part(part), take(buffer_data, part), take(update_data, part)
+        parts.append(method.loss(policy, *some))
     assert_close(torch.cat([rows for rows, _ in parts]), whole)
     for key, value in metrics.items():
         assert_close(torch.cat([logged[key] for _, logged in parts]), value)
@@ -45,9 +50,9 @@ def test_terms_of_a_loss_are_the_loss(name, bound):
     policy.set_reference()
     rollouts = sample(policy.model, torch.rand(81), 3, 4, torch.Generator().manual_seed(1))
     rollouts.rows_per_forward = bound
-    fixed = method.prepare(policy, rollouts, 2, SEEDS)
+    buffer_data = method.prepare(policy, rollouts, 2, SEEDS)
     policy.model.table.data += 0.1 * torch.randn(policy.model.table.shape, generator=torch.Generator().manual_seed(2))
-    some = rollouts, fixed, method.refresh(policy, rollouts, fixed, 1, SEEDS)
+    some = rollouts, buffer_data, method.refresh(policy, rollouts, buffer_data, 1, SEEDS)
     whole, metrics = method.loss(policy, *some)
     (gradient,) = torch.autograd.grad(whole.sum(), policy.model.table)
     terms = list(method.losses(policy, *some))
@@ -70,10 +75,10 @@ def test_no_pass_of_dmpo_has_more_than_rows_per_forward(bound, monkeypatch):
         policy.model, "hidden_states", lambda ids, *others: seen.append(len(ids)) or whole(ids, *others)
     )
     method = replace(DMPO, baseline="model")
-    fixed = method.prepare(policy, rollouts, 1, SEEDS)
-    fresh = method.refresh(policy, rollouts, fixed, 0, SEEDS)
+    buffer_data = method.prepare(policy, rollouts, 1, SEEDS)
+    update_data = method.refresh(policy, rollouts, buffer_data, 0, SEEDS)
     for part in rollouts.parts():
-        some = rollouts.part(part), take(fixed, part), take(fresh, part)
+        some = rollouts.part(part), take(buffer_data, part), take(update_data, part)
         assert [rows.shape for rows, _ in method.losses(policy, *some)]
     assert max(seen) <= bound
     assert sum(seen) == 12 * 4 * (2 + 1 + 1)  # old, reference and current likelihood, and the loss
@@ -84,19 +89,17 @@ def test_gradients_reach_the_adapter_and_nothing_else(policy, name):
     method = LOSSES[name]
     policy.make_trainable(rank=2, alpha=4, dropout=0.0, targets=["q_proj", "down_proj"], seed=0)
     prompt, mask = policy.pad([[10, 11, 12], [13]] * 4)
-    made = decode(
-        policy.model, prompt, mask, length=8, block_length=8, sampler={"rule": "random_order"}, temperature=1.0,
-        eot=policy.eot, generator=torch.Generator().manual_seed(0),
-    )  # fmt: skip
+    settings = DecodingSettings(8, 8, {"rule": "random_order"}, temperature=1.0)
+    made = decode(policy.model, prompt, mask, settings, eot=policy.eot, generator=torch.Generator().manual_seed(0))
     reward = torch.arange(8.0)
     rollouts = Rollouts(
-        prompt, mask, **vars(made), reward=reward, correct=reward, counted=counted_tokens(made.response, policy.eot),
+        prompt, mask, **vars(made), reward=reward, correct=reward, loss_mask=loss_mask(made.response, policy.eot),
         group_size=4, buffer_rows=8, rows_per_forward=3,
     )  # fmt: skip
-    fixed = method.prepare(policy, rollouts, 1, SEEDS)
-    fresh = method.refresh(policy, rollouts, fixed, 0, SEEDS)
-    assert all(not value.requires_grad for rows in (fixed, fresh) for value in rows.values())
-    method.loss(policy, rollouts, fixed, fresh)[0].sum().backward()
+    buffer_data = method.prepare(policy, rollouts, 1, SEEDS)
+    update_data = method.refresh(policy, rollouts, buffer_data, 0, SEEDS)
+    assert all(not value.requires_grad for data in (buffer_data, update_data) for _, value in leaves(data))
+    method.loss(policy, rollouts, buffer_data, update_data)[0].sum().backward()
     parameters = dict(policy.model.named_parameters())
     assert policy.trainable().keys() == {name for name, p in parameters.items() if "lora_" in name}
     assert all(p.grad is None for name, p in parameters.items() if "lora_" not in name)
@@ -116,8 +119,9 @@ def test_raising_a_reward_raises_the_log_probability_after_a_step(name):
         rollouts.reward[5] += raised
         where = (all_responses(model) == rollouts.response[5]).all(1)
         before = float(log_likelihood(model).detach()[where])
-        fixed = RL[name].prepare(policy, rollouts, 1, SEEDS)
-        RL[name].loss(policy, rollouts, fixed, RL[name].refresh(policy, rollouts, fixed, 0, SEEDS))[0].sum().backward()
+        buffer_data = RL[name].prepare(policy, rollouts, 1, SEEDS)
+        update_data = RL[name].refresh(policy, rollouts, buffer_data, 0, SEEDS)
+        RL[name].loss(policy, rollouts, buffer_data, update_data)[0].sum().backward()
         model.table.data -= 0.5 * model.table.grad
         after[raised] = float(log_likelihood(model).detach()[where]) - before
     assert after[1.0] > after[0.0] + 1e-3

@@ -27,9 +27,9 @@ def test_released_coupled_index_sees_one_pair_of_masks(even):
     """A device's two micro-batches of 5 rows follow one another: each half of a group of 10 has its own pair."""
     rollouts = sample(even.model, torch.rand(4), 2, 10, torch.Generator().manual_seed(0))
     method = replace(COUPLED, mask_index="micro_step", micro_batch_rows=5)
-    fixed = method.prepare(even, rollouts, 2, SEEDS)
-    fixed["each.old"] = torch.arange(2)[None, :, None].expand(20, 2, 2)
-    old = [method.refresh(even, rollouts, fixed, u, SEEDS)["old"][:, 0] for u in range(2)]
+    buffer_data = method.prepare(even, rollouts, 2, SEEDS)
+    buffer_data = replace(buffer_data, old=torch.arange(2)[None, :, None].expand(20, 2, 2))
+    old = [method.refresh(even, rollouts, buffer_data, u, SEEDS).old[:, 0] for u in range(2)]
     assert [sorted(set(row)) for row in torch.stack(old, 1).tolist()] == ([[0]] * 5 + [[1]] * 5) * 2
 
 
@@ -48,7 +48,7 @@ def test_micro_steps_need_micro_batches(config):
 def test_rows_of_a_micro_batch_share_a_masking_rate(even, mask_rate, rows, rates):
     rollouts = sample(even.model, torch.rand(4), 2, 10, torch.Generator().manual_seed(0))
     method = replace(COUPLED, mask_rate=mask_rate, micro_batch_rows=rows)
-    rate = method.prepare(even, rollouts, 2, SEEDS)["each.rate"]
+    rate = method.prepare(even, rollouts, 2, SEEDS).masks["rate"]
     assert [len(rate[:, update].unique()) for update in range(2)] == [rates, rates]
     assert (rate.view(rates, -1, 2) == rate.view(rates, -1, 2)[:, :1]).all()
 
@@ -69,21 +69,21 @@ def test_tokens_are_averaged_by_micro_batch_as_released(name, released):
             model, torch.rand(81, generator=torch.Generator().manual_seed(1)), 2, 6, torch.Generator().manual_seed(1)
         )
         length = torch.tensor([1, 1, 1, 1, 4, 4, 4, 4, 1, 4, 2, 3])  # very uneven
-        rollouts.counted = (torch.arange(4) < length[:, None]).float()
+        rollouts.loss_mask = (torch.arange(4) < length[:, None]).float()
         method = replace(released, micro_batch_rows=rows, kl_penalty=0.1)
-        fixed = method.prepare(policy, rollouts, 1, SEEDS)
+        buffer_data = method.prepare(policy, rollouts, 1, SEEDS)
         model.table.data += 0.1 * torch.randn(model.table.shape, generator=torch.Generator().manual_seed(2))
-        fresh = method.refresh(policy, rollouts, fixed, 0, SEEDS)
-        method.loss(policy, rollouts, fixed, fresh)[0].sum().backward()
+        update_data = method.refresh(policy, rollouts, buffer_data, 0, SEEDS)
+        method.loss(policy, rollouts, buffer_data, update_data)[0].sum().backward()
         grads[rows] = model.table.grad.clone()
         model.table.grad = None
     losses = []
-    advantage, new = fixed["advantage"][:, None], score_of(name)(model, rollouts, fresh)
-    ratio = (new - fresh["old"]).exp()
-    kl = (fresh["reference"] - new).exp() - (fresh["reference"] - new) - 1
+    advantage, new = buffer_data.advantage[:, None], score_of(name)(model, rollouts, update_data.masks)
+    ratio = (new - update_data.old).exp()
+    kl = (update_data.reference - new).exp() - (update_data.reference - new) - 1
     each = -torch.min(ratio * advantage, ratio.clamp(0.8, 1.2) * advantage) + 0.1 * kl
     for device in range(3):
-        mask = rollouts.counted[4 * device : 4 * device + 4]
+        mask = rollouts.loss_mask[4 * device : 4 * device + 4]
         losses.append((each[4 * device : 4 * device + 4] * mask).sum() / mask.sum())
     (sum(losses) / 3).backward()
     assert_close(grads[4], model.table.grad)
@@ -104,12 +104,12 @@ def test_the_released_wdce_is_a_sum_over_a_devices_rows(even, rows, factor):
     prompts = rows  # 8 devices, 2 accumulation steps: 16 · rows / 16
     rollouts = sample(even.model, torch.rand(4), prompts, 16, torch.Generator().manual_seed(0))
     ours, theirs = (replace(DMPO, baseline="individual", micro_batch_rows=n) for n in (0, rows))
-    fixed = ours.prepare(even, rollouts, 1, SEEDS)
-    fresh = ours.refresh(even, rollouts, fixed, 0, SEEDS)
+    buffer_data = ours.prepare(even, rollouts, 1, SEEDS)
+    update_data = ours.refresh(even, rollouts, buffer_data, 0, SEEDS)
     with torch.no_grad():
-        plain, scaled = (m.loss(even, rollouts, fixed, fresh)[0] for m in (ours, theirs))
+        plain, scaled = (m.loss(even, rollouts, buffer_data, update_data)[0] for m in (ours, theirs))
     assert_close(plain, factor * scaled)
     # Released, spelt out: softmax weights, one loss a micro-batch, their mean.
-    of_row = plain * len(rollouts) / fresh["advantage"]
-    released = (of_row * fresh["advantage"] / 16).view(-1, rows).sum(1).mean()
+    of_row = plain * len(rollouts) / update_data.weight_real
+    released = (of_row * update_data.weight_real / 16).view(-1, rows).sum(1).mean()
     assert_close(scaled.sum(), released)

@@ -1,7 +1,7 @@
 """What a method returns has one row for each response; anything else is refused with the method and the shape."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -13,7 +13,9 @@ from unmask.common.seeding import Seeds
 from unmask.methods import Method
 from unmask.methods.coupled_grpo import CoupledGrpo
 from unmask.models.tabular import TabularModel
-from unmask.rl.row_checks import check_losses, check_rows
+from unmask.rl.buffer_data import NoData
+from unmask.rl.likelihoods import Copies
+from unmask.rl.row_checks import check_buffer_data, check_losses, check_update_data
 from unmask.training.tabular import Loop, train
 
 EIGHT = torch.zeros(8)
@@ -50,11 +52,12 @@ def changed(where, change):
         ("loss", lambda found: (found[0][:, None], found[1]), "loss returned a tensor of shape [5, 1] for 5"),
         ("loss", lambda found: (0.5, found[1]), "loss returned a float for 5 responses"),
         ("loss", lambda found: (found[0], {"kl": found[0].mean()}), "shape [] as metric 'kl' for 5 responses"),
-        ("prepare", lambda found: found | {"mean": EIGHT.mean()}, "returned a tensor of shape [] as 'mean' for 8"),
-        ("prepare", lambda found: found | {"half": EIGHT[:4]}, "returned a tensor of shape [4] as 'half' for 8"),
-        ("prepare", lambda found: found["advantage"], "prepare returned a tensor of shape [8], not a dictionary"),
-        ("refresh", lambda found: found | {"rate": 0.5}, "refresh returned a float as 'rate' for 8 responses"),
-        ("refresh", lambda found: None, "refresh returned a NoneType, not a dictionary"),
+        ("prepare", lambda found: replace(found, kl=EIGHT.mean()), "returned a tensor of shape [] as 'kl' for 8"),
+        ("prepare", lambda found: replace(found, kl=EIGHT[:4]), "returned a tensor of shape [4] as 'kl' for 8"),
+        ("prepare", lambda found: found.advantage, "prepare returned a tensor of shape [8], not a RatioBuffer"),
+        ("prepare", lambda found: NoData(), "prepare returned a NoData, not a RatioBuffer, its buffer_type"),
+        ("refresh", lambda found: replace(found, masks={"rate": 0.5}), "refresh returned a float as 'masks.rate' for"),
+        ("refresh", lambda found: None, "refresh returned a NoneType, not a dataclass"),
     ],
 )  # fmt: skip
 def test_a_wrong_shape_stops_the_training_with_the_method_and_the_shape(
@@ -78,6 +81,7 @@ def test_the_exact_laboratory_refuses_a_mean_as_well():
 
 
 def test_rows_first_is_accepted():
-    assert check_rows(Method(), "prepare", {"a": EIGHT, "b": torch.zeros(8, 3, 2)}, 8).keys() == {"a", "b"}
-    assert check_rows(Method(), "refresh", {}, 8) == {}
+    data = Copies(torch.zeros(8, 3, 2), EIGHT)
+    assert check_update_data(Method(), data, 8) is data
+    assert check_buffer_data(Method(), NoData(), 8) == NoData()
     check_losses(Method(), EIGHT, {"kl": EIGHT}, 8)

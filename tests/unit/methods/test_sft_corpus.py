@@ -28,8 +28,10 @@ from unmask.models.shapes import LLADA_8B, flops_per_token
 from unmask.models.tiny import build_model
 from unmask.planning.flops import training_flops
 from unmask.planning.memory import training_memory
+from unmask.rl.buffer_data import NoData
 from unmask.rl.rollouts import RolloutSettings
 from unmask.rl.sequences import as_sequences
+from unmask.samplers.settings import DecodingSettings
 from unmask.tasks import load
 from unmask.training.optimizer import schedule
 
@@ -66,7 +68,7 @@ def corpus(tmp_path):
 
 
 def settings(length, group_size=1):
-    return RolloutSettings(group_size, length, 8, {}, 0.0, 4, False, True)
+    return RolloutSettings(group_size, DecodingSettings(length, 8, {}, 0.0), rows_per_forward=4, dropout=False)
 
 
 def test_a_row_by_hand(llada, corpus):
@@ -84,10 +86,10 @@ def test_a_row_by_hand(llada, corpus):
     asked = len(llada.tokenizer(prompt + FACTS["prompt_ends_in"]).input_ids)
     assert learnt.tolist() == [False] * asked + [True] * (160 - asked)
     assert llada.tokenizer.decode(ids[learnt][:12]) == "assistant<|end_header_id|>\n\n"
-    assert rollouts.counted.sum() == tokens - asked + 1  # of the response, with the first end of text
+    assert rollouts.loss_mask.sum() == tokens - asked + 1  # of the response, with the first end of text
     assert rollouts.prompt.shape == rollouts.prompt_mask.shape == (1, 0)
     assert torch.isnan(rollouts.reward).all()
-    assert math.isnan(rollouts.flat_groups)
+    assert math.isnan(rollouts.zero_variance_groups)
 
 
 def test_a_long_row_is_cut(llada, corpus):
@@ -106,13 +108,13 @@ def test_the_loss_by_hand(llada, corpus):
     task, method = corpus(*rows), Sft(right_share=1.0)
     examples = task.splits()["train"]
     rollouts = method.collect(llada, task, examples, settings(288), Seeds((0,)))
-    fresh = method.refresh(llada, rollouts, {}, 0, Seeds((1,)))
-    masked, learnt = fresh["masked"][:, 0], rollouts.learnt.sum(1)
+    update_data = method.refresh(llada, rollouts, NoData(), 0, Seeds((1,)))
+    masked, learnt = update_data.masked[:, 0], rollouts.learnt.sum(1)
     assert len(set(learnt.tolist())) > 1
     assert not (masked & ~rollouts.learnt).any()
-    rate = 1 / (fresh["weight"][:, 0] * learnt)
+    rate = 1 / (update_data.weight[:, 0] * learnt)
     assert ((rate > FACTS["least_rate"]) & (rate <= 1)).all()
-    loss, _ = method.loss(llada, rollouts, {}, fresh)
+    loss, _ = method.loss(llada, rollouts, NoData(), update_data)
     expected = masked.sum(1) * math.log(len(llada.tokenizer) - 1) / rate / learnt / 6
     assert torch.allclose(loss, expected.float(), rtol=1e-5)
 
@@ -120,9 +122,9 @@ def test_the_loss_by_hand(llada, corpus):
 def test_learnt_tokens_are_masked_at_the_rate(llada, corpus):
     task, method = corpus(ROW), Sft(right_share=1.0)
     rollouts = as_sequences(llada, task, task.splits()["train"] * 4000, settings(72))
-    fresh = method.refresh(llada, rollouts, {}, 0, Seeds((1,)))
-    rate = 1 / (fresh["weight"][:, 0] * rollouts.learnt.sum(1))
-    share = fresh["masked"][:, 0].sum(1) / rollouts.learnt.sum(1)
+    update_data = method.refresh(llada, rollouts, NoData(), 0, Seeds((1,)))
+    rate = 1 / (update_data.weight[:, 0] * rollouts.learnt.sum(1))
+    share = update_data.masked[:, 0].sum(1) / rollouts.learnt.sum(1)
     assert abs(rate.mean() - 0.5) < 0.02
     assert abs((share - rate).mean()) < 0.003
 

@@ -8,6 +8,7 @@ from unmask.models.checkpoint_formats import Layout
 from unmask.models.dream import DreamForMaskedDiffusion
 from unmask.rl.likelihoods import token_log_probs
 from unmask.samplers.decode import decode
+from unmask.samplers.settings import DecodingSettings
 
 pytestmark = pytest.mark.usefixtures("no_network")
 
@@ -98,12 +99,13 @@ def test_caches_are_exact_where_nothing_changes_within_a_block(kind, tmp_path):
     write_checkpoint(tmp_path, kind)
     model = load(tmp_path)
     prompt = torch.randint(2, 59, (3, 7), generator=torch.Generator().manual_seed(1))
-    settings = {"length": 6, "block_length": 1, "temperature": 0.0, "eot": 1}
-    settings |= {"sampler": {"rule": "top_k", "tokens_per_step": 1, "score": "confidence"}}
-    none, prefix, dual = (
-        decode(model, prompt, prompt > 0, cache=cache, generator=torch.Generator(), **settings).response
-        for cache in ("none", "prefix", "dual")
-    )
+    top1 = {"rule": "top_k", "tokens_per_step": 1, "score": "confidence"}
+
+    def response(cache):
+        settings = DecodingSettings(6, 1, top1 | {"cache": cache}, temperature=0.0)
+        return decode(model, prompt, prompt > 0, settings, eot=1, generator=torch.Generator()).response
+
+    none, prefix, dual = map(response, ("none", "prefix", "dual"))
     assert torch.equal(none, prefix)
     assert torch.equal(none, dual)
 

@@ -83,13 +83,15 @@ def test_tokens_of_a_response_by_hand(sampler, tokens):
 @pytest.mark.parametrize("cache", ["none", "prefix", "dual"])
 def test_tokens_of_a_response_are_those_that_are_decoded(cache):
     from unmask.samplers.decode import decode
+    from unmask.samplers.settings import DecodingSettings
 
     model = tiny_policy().model
     seen = []
     model.get_input_embeddings().register_forward_hook(lambda _, inputs, __: seen.append(inputs[0].numel()))
-    made = decode(model, torch.arange(2, 9)[None], torch.ones((1, 7), dtype=torch.bool), length=16, block_length=8,
-                  sampler={"rule": "top_k", "tokens_per_step": 2, "score": "confidence"}, temperature=0.0, eot=1,
-                  generator=torch.Generator(), cache=cache, forbidden=[1])  # fmt: skip
+    prompt = torch.arange(2, 9)[None]
+    top2 = {"rule": "top_k", "tokens_per_step": 2, "score": "confidence"}
+    settings = DecodingSettings(16, 8, top2 | {"cache": cache, "forbidden": [1]}, temperature=0.0)
+    made = decode(model, prompt, prompt > 0, settings, eot=1, generator=torch.Generator())
     sampler = TOP1 | {"tokens_per_step": 2, "cache": cache}
     assert sum(seen) == decoded_tokens(sampler, 7, 16, 8)
     assert made.nfe.item() == forward_passes(sampler, 16, 8)

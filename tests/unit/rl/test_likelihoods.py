@@ -6,12 +6,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from helpers.enumeration import consistent_model, exact_elbo
 from unmask.models.tabular import (
     TabularModel,
     all_responses,
     conditional,
-    consistent_model,
-    exact_elbo,
     log_likelihood,
     subsets,
 )
@@ -26,6 +25,7 @@ from unmask.rl.likelihoods import (
     two_stage,
 )
 from unmask.samplers.decode import decode
+from unmask.samplers.settings import DecodingSettings
 
 
 def seeded(number=0):
@@ -149,50 +149,50 @@ def test_coupled_gives_each_pass_the_tokens_it_does_not_mask(model):
 
 def in_random_order(model, rows, seed=0):
     prompt, mask, _ = with_prompt(torch.zeros((rows, 1)))
-    shape = {"length": model.length, "block_length": model.length, "temperature": 1.0, "eot": -1}
-    return decode(model, prompt, mask, sampler={"rule": "random_order"}, generator=seeded(seed), **shape)
+    settings = DecodingSettings(model.length, model.length, {"rule": "random_order"}, temperature=1.0)
+    return decode(model, prompt, mask, settings, eot=-1, generator=seeded(seed))
 
 
 def test_random_order_draws_from_the_exact_likelihood():
     model = TabularModel(2, 3, 1.0, seeded(3)).requires_grad_(False)
     made = in_random_order(model, 40000)
-    assert torch.all(made.step.sort(1).values == torch.arange(3))
+    assert torch.all(made.unmask_step.sort(1).values == torch.arange(3))
     counts = torch.bincount((made.response * torch.tensor([4, 2, 1])).sum(1), minlength=8)
     expected = 40000 * log_likelihood(model).exp()
     assert ((counts - expected) ** 2 / expected).sum() < 24.3  # 99.9 % point for 7 degrees of freedom
-    orders = torch.bincount((made.step * torch.tensor([9, 3, 1])).sum(1))
+    orders = torch.bincount((made.unmask_step * torch.tensor([9, 3, 1])).sum(1))
     assert (orders > 0).sum() == 6
     assert orders[orders > 0].float().std() < 5 * math.sqrt(40000 / 6)
 
 
 def test_trajectory_of_one_token_a_step_equals_the_recorded_probabilities(model):
     made = in_random_order(model, 200)
-    everything = torch.ones_like(made.step, dtype=torch.bool)
-    again = trajectory(model, *with_prompt(made.response), made.step, everything)
+    everything = torch.ones_like(made.unmask_step, dtype=torch.bool)
+    again = trajectory(model, *with_prompt(made.response), made.unmask_step, everything)
     torch.testing.assert_close(again, made.log_prob_t1)
-    some = made.step < 2
+    some = made.unmask_step < 2
     torch.testing.assert_close(
-        trajectory(model, *with_prompt(made.response), made.step, some), made.log_prob_t1.where(some, 0)
+        trajectory(model, *with_prompt(made.response), made.unmask_step, some), made.log_prob_t1.where(some, 0)
     )
 
 
 def test_two_stage_at_the_first_step_is_the_mean_field(model):
     made = in_random_order(model, 100)
     inputs = with_prompt(made.response)
-    found = two_stage(model, *inputs, made.step, torch.zeros_like(made.nfe))
+    found = two_stage(model, *inputs, made.unmask_step, torch.zeros_like(made.nfe))
     torch.testing.assert_close(found, mean_field(model, *inputs, torch.zeros_like(inputs[1])))
 
 
 def test_two_stage_gives_late_tokens_what_was_committed_before_tau(model):
     made = in_random_order(model, 100)
     tau = torch.arange(100) % 4
-    found = two_stage(model, *with_prompt(made.response), made.step, tau)
+    found = two_stage(model, *with_prompt(made.response), made.unmask_step, tau)
     nothing = torch.zeros(4, dtype=torch.bool)
     for row in range(100):
-        early, response = made.step[row] < tau[row], made.response[row : row + 1]
+        early, response = made.unmask_step[row] < tau[row], made.response[row : row + 1]
         expected = torch.where(early, conditional(model, response, nothing), conditional(model, response, early))
         torch.testing.assert_close(found[row : row + 1], expected)
-    drawn_at_tau = made.step == tau[:, None]
+    drawn_at_tau = made.unmask_step == tau[:, None]
     torch.testing.assert_close(found[drawn_at_tau], made.log_prob_t1[drawn_at_tau])
 
 
@@ -221,14 +221,14 @@ def test_two_stage_is_closer_to_the_trained_policy_than_the_mean_field_at_late_s
         optimizer.step()
     model.requires_grad_(False)
     prompt, mask, _ = with_prompt(torch.zeros((400, 1)))
-    shape = {"length": 12, "block_length": 12, "temperature": 1.0, "eot": -1}
-    made = decode(model, prompt + 9, mask, sampler={"rule": "random_order"}, generator=generator, **shape)
+    settings = DecodingSettings(12, 12, {"rule": "random_order"}, temperature=1.0)
+    made = decode(model, prompt + 9, mask, settings, eot=-1, generator=generator)
     inputs = (prompt + 9, mask, made.response)
-    late = made.step >= 6
+    late = made.unmask_step >= 6
     tau = draw_stage(made.nfe, generator)
     gaps = {
         "mean_field": made.log_prob_t1 - mean_field(model, *inputs, torch.zeros_like(mask)),
-        "two_stage": made.log_prob_t1 - two_stage(model, *inputs, made.step, tau),
+        "two_stage": made.log_prob_t1 - two_stage(model, *inputs, made.unmask_step, tau),
     }
     kl = {name: float(gap[late].mean()) for name, gap in gaps.items()}
     assert kl["two_stage"] < 0.8 * kl["mean_field"], kl

@@ -10,6 +10,7 @@ from unmask.config.grid.expand import expand
 from unmask.rl import generation
 from unmask.rl.generation import as_rollouts, encode_prompts, roll_out
 from unmask.rl.rollouts import RolloutSettings
+from unmask.samplers.settings import DecodingSettings
 from unmask.tasks import without_prefill
 from unmask.training.trainer import Trainer
 
@@ -31,12 +32,8 @@ class Sums(tasks.Task):
 
 
 def settings(**changes):
-    return RolloutSettings(
-        **{
-            "group_size": 2, "length": 8, "block_length": 8, "sampler": {"rule": "random_order"}, "temperature": 1.0,
-            "rows_per_forward": 8, "dropout": False, "mask_padding": True, "name": "a run", **changes,
-        }
-    )  # fmt: skip
+    decoding = DecodingSettings(8, 8, {"rule": "random_order"}, temperature=1.0)
+    return RolloutSettings(2, decoding, rows_per_forward=8, dropout=False, name="a run", **changes)
 
 
 def prompts(rollouts):

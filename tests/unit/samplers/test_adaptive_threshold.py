@@ -9,9 +9,11 @@ from unmask.common.seeding import Seeds
 from unmask.config.schema.training import Training
 from unmask.methods.diffpo import Diffpo
 from unmask.models.threshold_head import ThresholdHead
+from unmask.rl.buffer_data import NoData
 from unmask.rl.losses import gaussian_log_prob
 from unmask.rl.rollouts import RolloutSettings
 from unmask.samplers.decode import decode
+from unmask.samplers.settings import DecodingSettings
 from unmask.training.optimizer import adamw
 
 SAMPLER = {"rule": "adaptive", "gamma": 0.1, "gamma_max": 2.0, "choose": "prompt", "width": 8, "proxy": "entropy"}
@@ -20,11 +22,9 @@ PROMPTS = [[10, 11, 12, 13], [14, 15], [16, 17, 18, 19, 20, 21]]
 
 
 def run(policy, sampler, **more):
-    prompt, mask = policy.pad(PROMPTS)
-    return decode(
-        policy.model, prompt, mask, length=24, block_length=8, sampler=sampler, temperature=0.0, eot=-1,
-        generator=torch.Generator().manual_seed(0), head=policy.head, **more,
-    )  # fmt: skip
+    settings = DecodingSettings(24, 8, sampler, temperature=0.0)
+    generator = torch.Generator().manual_seed(0)
+    return decode(policy.model, *policy.pad(PROMPTS), settings, eot=-1, generator=generator, head=policy.head, **more)
 
 
 @pytest.mark.parametrize("choose", ["prompt", "block"])
@@ -34,20 +34,20 @@ def test_an_untrained_head_is_the_fixed_bound(policy, choose):
     made = run(policy, {**SAMPLER, "choose": choose})
     assert torch.equal(made.response, fixed.response)
     assert torch.equal(made.nfe, fixed.nfe)
-    assert made.threshold.shape == (3, 1 if choose == "prompt" else 3)
-    torch.testing.assert_close(policy.head.gamma(made.threshold), torch.full_like(made.threshold, 0.1))
+    assert made.gamma_logit.shape == (3, 1 if choose == "prompt" else 3)
+    torch.testing.assert_close(policy.head.gamma(made.gamma_logit), torch.full_like(made.gamma_logit, 0.1))
 
 
 @pytest.mark.parametrize("cache", ["none", "prefix", "dual"])
 @pytest.mark.parametrize("slots", [None, 1])
 def test_the_recorded_state_is_that_of_the_column_before_the_response(policy, cache, slots):
     policy.add_head(SAMPLER, seed=0)
-    made = run(policy, SAMPLER, cache=cache, slots=slots)
+    made = run(policy, {**SAMPLER, "cache": cache}, slots=slots)
     mask_id = policy.model.config.mask_token_id
     for i, prompt in enumerate(PROMPTS):
         ids = torch.tensor([prompt + [mask_id] * 24])
         state = policy.model.hidden_states(ids, None, slice(len(prompt) - 1, len(prompt)))[0]
-        torch.testing.assert_close(made.state[i], state.detach(), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(made.gamma_input[i], state.detach(), atol=1e-5, rtol=1e-5)
 
 
 def test_a_larger_threshold_needs_fewer_passes(policy):
@@ -100,10 +100,8 @@ def test_the_head_is_saved_with_the_adapter(policy, tmp_path):
 
 
 def buffer(policy, sudoku, method):
-    settings = RolloutSettings(
-        group_size=4, length=24, block_length=8, sampler=SAMPLER, temperature=1.0, rows_per_forward=64,
-        dropout=False, mask_padding=True,
-    )  # fmt: skip
+    decoding = DecodingSettings(24, 8, SAMPLER, temperature=1.0)
+    settings = RolloutSettings(group_size=4, decoding=decoding, rows_per_forward=64, dropout=False)
     examples = sudoku.splits()["train"][:2]
     return method.collect(policy, sudoku, examples, settings, Seeds((0,)))
 
@@ -125,10 +123,11 @@ def test_each_mode_trains_what_it_names(policy, sudoku, learn, trained):
     method.begin(policy)
     rollouts = buffer(policy, sudoku, method)
     rollouts.reward = torch.rand(8, generator=torch.Generator().manual_seed(0))
-    noise = rollouts.threshold - math.log(0.1 / 1.9)
+    noise = rollouts.gamma_logit - math.log(0.1 / 1.9)
     assert bool(noise.abs().max() > 0) == (learn != "model")
-    fixed = method.prepare(policy, rollouts, 1, Seeds((1,)))
-    rows, metrics = method.loss(policy, rollouts, fixed, method.refresh(policy, rollouts, fixed, 0, Seeds((1,))))
+    buffer_data = method.prepare(policy, rollouts, 1, Seeds((1,)))
+    update_data = method.refresh(policy, rollouts, buffer_data, 0, Seeds((1,)))
+    rows, metrics = method.loss(policy, rollouts, buffer_data, update_data)
     rows.sum().backward()
     assert ("gamma" in metrics) == (learn != "model")
     reached = {name for name, p in policy.trainable().items() if p.grad is not None and bool(p.grad.abs().sum() > 0)}
@@ -144,13 +143,13 @@ def test_the_threshold_moves_to_where_the_reward_is(policy, sudoku):
     means = []
     for _ in range(5):
         rollouts = buffer(policy, sudoku, method)
-        rollouts.reward, rollouts.correct = rollouts.threshold[:, 0].clone(), torch.zeros(8)
-        fixed = method.prepare(policy, rollouts, 1, Seeds((1,)))
-        rows, _ = method.loss(policy, rollouts, fixed, {})
+        rollouts.reward, rollouts.correct = rollouts.gamma_logit[:, 0].clone(), torch.zeros(8)
+        buffer_data = method.prepare(policy, rollouts, 1, Seeds((1,)))
+        rows, _ = method.loss(policy, rollouts, buffer_data, NoData())
         optimizer.zero_grad()
         rows.sum().backward()
         optimizer.step()
-        means.append(float(policy.head(rollouts.state).mean().detach()))
+        means.append(float(policy.head(rollouts.gamma_input).mean().detach()))
     assert means == sorted(means)
     assert means[-1] > math.log(0.1 / 1.9) + 0.2
 
@@ -160,6 +159,6 @@ def test_speed_pays_only_for_right_answers(policy, sudoku):
     policy.add_head(SAMPLER, seed=0)
     rollouts = buffer(policy, sudoku, method)
     rollouts.reward, rollouts.correct = torch.zeros(8), torch.tensor([1.0, 0, 0, 0, 0, 0, 0, 0])
-    advantage = method.prepare(policy, rollouts, 1, Seeds((1,)))["advantage"]
+    advantage = method.prepare(policy, rollouts, 1, Seeds((1,))).advantage
     bonus = 0.5 * (1 - float(rollouts.nfe[0]) / 24)
     assert advantage.tolist() == pytest.approx([0.75 * bonus, *[-0.25 * bonus] * 3, 0, 0, 0, 0])

@@ -7,8 +7,9 @@ import torch
 
 from syncs import HostSyncs
 from unmask.rl.likelihoods import trajectory
-from unmask.rl.rollouts import counted_tokens
+from unmask.rl.rollouts import loss_mask
 from unmask.samplers.decode import decode
+from unmask.samplers.settings import DecodingSettings
 from unmask.samplers.token_sampling import draw, pick_token
 
 TOP1 = {"rule": "top_k", "tokens_per_step": 1, "score": "confidence"}
@@ -17,19 +18,9 @@ RANDOM = {**TOP1, "score": "random"}
 
 
 def run(policy, prompts, length=24, sampler=TOP1, temperature=0.0, seed=0, eot=-1, **more):
-    prompt, mask = policy.pad(prompts)
-    return decode(
-        policy.model,
-        prompt,
-        mask,
-        length=length,
-        block_length=8,
-        sampler=sampler,
-        temperature=temperature,
-        eot=eot,
-        generator=torch.Generator().manual_seed(seed),
-        **more,
-    )
+    settings = DecodingSettings(length, 8, sampler, temperature)
+    generator = torch.Generator().manual_seed(seed)
+    return decode(policy.model, *policy.pad(prompts), settings, eot=eot, generator=generator, **more)
 
 
 PROMPTS = [[10, 11, 12, 13], [14, 15], [16, 17, 18, 19, 20, 21]]
@@ -40,10 +31,10 @@ def test_nothing_stays_masked_and_the_steps_are_counted(policy, sampler):
     made = run(policy, PROMPTS, sampler=sampler, temperature=1.0)
     assert not (made.response == policy.model.config.mask_token_id).any()
     assert made.nfe.tolist() == [24 // sampler["tokens_per_step"]] * 3
-    counts = torch.stack([torch.bincount(row) for row in made.step])
+    counts = torch.stack([torch.bincount(row) for row in made.unmask_step])
     assert torch.all(counts == sampler["tokens_per_step"])
     assert torch.equal(
-        made.step.view(3, 3, 8).amin(2),
+        made.unmask_step.view(3, 3, 8).amin(2),
         torch.arange(0, 24, 8)[None] // sampler["tokens_per_step"] + 0 * made.nfe[:, None],
     )
 
@@ -74,7 +65,9 @@ def test_recorded_log_probabilities_are_those_of_the_trajectory(policy):
     prompt, mask = policy.pad(PROMPTS)
     made = run(policy, PROMPTS, sampler=TOP2, temperature=1.0)
     with torch.no_grad():
-        again = trajectory(policy.model, prompt, mask, made.response, made.step, torch.ones(3, 24, dtype=torch.bool))
+        again = trajectory(
+            policy.model, prompt, mask, made.response, made.unmask_step, torch.ones(3, 24, dtype=torch.bool)
+        )
     torch.testing.assert_close(made.log_prob_t1, again, atol=1e-5, rtol=1e-5)
 
 
@@ -88,14 +81,14 @@ def test_a_row_stops_after_the_block_with_its_end_of_text(policy):
         assert made.nfe[row] == 8 * blocks
         assert torch.equal(made.response[row, : 8 * blocks], free.response[row, : 8 * blocks])
         assert torch.all(made.response[row, 8 * blocks :] == eot)
-        assert torch.all(made.step[row, 8 * blocks :] == made.nfe[row])
+        assert torch.all(made.unmask_step[row, 8 * blocks :] == made.nfe[row])
 
 
 @pytest.mark.parametrize("cache", ["none", "prefix", "dual"])
 @pytest.mark.parametrize("sampler", [TOP1, {"rule": "entropy_bound", "gamma": 0.1, "proxy": "entropy"}])
 def test_rows_in_lock_step_wait_for_the_device_once_a_step(policy, sampler, cache):
     with HostSyncs() as syncs:
-        made = run(policy, PROMPTS, sampler=sampler, cache=cache)
+        made = run(policy, PROMPTS, sampler=sampler | {"cache": cache})
     assert made.nfe.tolist() == [24] * 3
     # The prompts put in order, padded by two uploads before that; what became of the rows at each step; their end.
     assert +syncs.calls == {"unique": 1, "tolist": 1 + 24, "tensor": 2 + 1}
@@ -106,16 +99,16 @@ def test_rows_that_come_and_go_cost_at_most_two_uploads_a_step(policy, cache):
     prompts = [[10 + i % 5] * (1 + i % 7) for i in range(15)] + [[12, 13]] * 3
     eot = int(run(policy, prompts).response[0, 3])
     with HostSyncs() as syncs:
-        made = run(policy, prompts, eot=eot, slots=4, temperature=1.0, cache=cache)
+        made = run(policy, prompts, sampler=TOP1 | {"cache": cache}, eot=eot, slots=4, temperature=1.0)
     assert len(set(made.nfe.tolist())) > 1
     assert (+syncs.calls).keys() == {"unique", "tolist", "tensor"}
     assert syncs.calls["unique"] == 1
     assert syncs.calls["tensor"] - 2 <= 2 * (syncs.calls["tolist"] - 1)
 
 
-def test_counted_tokens_end_with_the_first_end_of_text():
+def test_the_loss_mask_ends_with_the_first_end_of_text():
     response = torch.tensor([[5, 1, 7, 1], [5, 6, 7, 8], [1, 1, 1, 1]])
-    assert counted_tokens(response, eot=1).tolist() == [[1, 1, 0, 0], [1, 1, 1, 1], [1, 0, 0, 0]]
+    assert loss_mask(response, eot=1).tolist() == [[1, 1, 0, 0], [1, 1, 1, 1], [1, 0, 0, 0]]
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.5])
@@ -151,10 +144,8 @@ def test_entropies_of_drawn_tokens_are_recorded(policy):
     """At temperature 0 in one step every position has the entropy of the same fully masked response."""
     prompt, mask = policy.pad([policy.prompt_ids([{"role": "user", "content": "1+1"}], "")])
     everything = {"rule": "threshold", "confidence": 0.0}
-    made = decode(
-        policy.model, prompt, mask, length=4, block_length=4, sampler=everything, temperature=0.0, eot=-1,
-        generator=torch.Generator(),
-    )  # fmt: skip
+    settings = DecodingSettings(4, 4, everything, temperature=0.0)
+    made = decode(policy.model, prompt, mask, settings, eot=-1, generator=torch.Generator())
     blank = torch.full((1, 4), policy.model.config.mask_token_id)
     ids, seen = torch.cat((prompt, blank), 1), torch.nn.functional.pad(mask, (0, 4), value=True)
     log_probs = policy.model.log_probs(policy.model.hidden_states(ids, seen)[:, -4:]).double()

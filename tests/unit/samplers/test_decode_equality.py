@@ -18,9 +18,10 @@ from scipy.stats import chisquare
 import textbook
 from unmask.models.tiny import build_model
 from unmask.samplers.decode import decode
+from unmask.samplers.settings import DecodingSettings
 
 VOCABULARY, MASK, EOT = 48, 0, 1
-FIELDS = ("response", "step", "nfe")
+FIELDS = ("response", "unmask_step", "nfe")
 
 
 def seeded(number=0):
@@ -46,8 +47,10 @@ def pad(prompts):
     return ids, torch.tensor([[False] * (width - len(p)) + [True] * len(p) for p in prompts])
 
 
-def ours(model, prompts, **arguments):
-    return decode(model, *pad(prompts), generator=seeded(), **arguments)
+def ours(model, prompts, *, length, block_length, sampler, temperature, eot, slots=None, **options):
+    """The engine's answer; `options` are those of the sampler, which the textbook takes as arguments."""
+    decoding = DecodingSettings(length, block_length, sampler | options, temperature)
+    return decode(model, *pad(prompts), decoding, eot=eot, generator=seeded(), slots=slots)
 
 
 def reference(model, prompts, **arguments):
@@ -141,9 +144,9 @@ def test_caches_are_the_textbooks(kind, work):
 
 @pytest.mark.parametrize("kind", ["none", "prefix", "dual"])
 @examples(20)
-@given(work=workloads(), guidance=st.floats(0.1, 2.0), forbidden=st.sets(TOKENS, max_size=20))
+@given(work=workloads(), guidance=st.floats(0.1, 2.0), forbidden=st.sets(TOKENS, max_size=20).map(sorted))
 def test_guidance_and_forbidden_tokens_are_the_textbooks(kind, work, guidance, forbidden):
-    assert_same(**work, cache=kind, guidance=guidance, forbidden=tuple(forbidden))
+    assert_same(**work, cache=kind, guidance=guidance, forbidden=forbidden)
 
 
 @examples(20)
@@ -180,7 +183,7 @@ def test_gamma_zero_is_one_token_a_step(proxy):
     prompts = torch.randint(2, VOCABULARY, (6, 5), generator=seeded()).tolist()
     made = ours(tiny(1), prompts, length=16, block_length=8, sampler=bounded(0.0, proxy), temperature=1.0, eot=-1)
     assert made.nfe.tolist() == [16] * 6
-    assert made.step.sort(1).values.tolist() == [list(range(16))] * 6
+    assert made.unmask_step.sort(1).values.tolist() == [list(range(16))] * 6
 
 
 @pytest.mark.parametrize("proxy", ["entropy", "confidence", "margin"])
@@ -191,7 +194,7 @@ def test_from_the_same_state_more_gamma_commits_no_fewer_tokens(proxy):
     kept = []
     for gamma in (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0):
         arguments = {"length": 8, "block_length": 8, "temperature": 1.0, "eot": -1}
-        kept.append((ours(tiny(1), prompts, sampler=bounded(gamma, proxy), **arguments).step == 0).sum(1))
+        kept.append((ours(tiny(1), prompts, sampler=bounded(gamma, proxy), **arguments).unmask_step == 0).sum(1))
     kept = torch.stack(kept)
     assert (kept.diff(dim=0) >= 0).all()
     assert kept[0].tolist() == [1] * 6
@@ -222,10 +225,10 @@ def replayed(model, prompt, made, block_length):
     """The best token at each position of one row, given what was committed before it."""
     best = torch.zeros_like(made.response)
     for step in range(int(made.nfe)):
-        seen = made.response.masked_fill(made.step >= step, MASK)
+        seen = made.response.masked_fill(made.unmask_step >= step, MASK)
         logits = textbook.forward(model, torch.cat((torch.tensor(prompt), seen))[None])[0][0, len(prompt) :]
         logits[:, MASK] = -torch.inf
-        best = torch.where(made.step == step, logits.argmax(-1), best)
+        best = torch.where(made.unmask_step == step, logits.argmax(-1), best)
     return best
 
 
@@ -237,8 +240,10 @@ def test_in_random_order_each_token_is_still_the_best_one(sampler):
     made = ours(tiny(2), prompts, length=16, block_length=8, sampler=sampler, temperature=0.0, eot=-1, slots=2)
     for row, prompt in enumerate(prompts):
         assert torch.equal(replayed(tiny(2), prompt, made[row], 8), made.response[row])
-        assert torch.equal(torch.bincount(made.step[row]), torch.full((made.nfe[row],), 16 // int(made.nfe[row])))
-    assert not torch.equal(made.step[0], made.step[1])
+        assert torch.equal(
+            torch.bincount(made.unmask_step[row]), torch.full((made.nfe[row],), 16 // int(made.nfe[row]))
+        )
+    assert not torch.equal(made.unmask_step[0], made.unmask_step[1])
 
 
 def p_value(counts, probability):
@@ -254,7 +259,7 @@ def p_value(counts, probability):
 def test_all_orders_are_equally_likely():
     arguments = {"length": 4, "block_length": 4, "sampler": {"rule": "random_order"}, "temperature": 0.0, "eot": -1}
     made = ours(tiny(0), [[5, 6]] * 4800, slots=1200, **arguments)
-    order = (made.step * torch.tensor([64, 16, 4, 1])).sum(1).unique(return_counts=True)[1]
+    order = (made.unmask_step * torch.tensor([64, 16, 4, 1])).sum(1).unique(return_counts=True)[1]
     assert len(order) == 24
     assert p_value(order, torch.full((24,), 1 / 24)) > 1e-3
 
@@ -262,11 +267,11 @@ def test_all_orders_are_equally_likely():
 @pytest.mark.parametrize(
     ("vocabulary", "temperature", "forbidden", "guidance"),
     [
-        (VOCABULARY, 1.0, (), 0.0),
-        (VOCABULARY, 0.5, (3, 4, 47), 0.0),
-        (VOCABULARY, 1.7, (), 0.7),
-        (5003, 1.0, (2, 5002), 0.0),
-        (5003, 0.6, (), 0.0),
+        (VOCABULARY, 1.0, [], 0.0),
+        (VOCABULARY, 0.5, [3, 4, 47], 0.0),
+        (VOCABULARY, 1.7, [], 0.7),
+        (5003, 1.0, [2, 5002], 0.0),
+        (5003, 0.6, [], 0.0),
     ],
 )
 def test_draws_follow_the_softmax(vocabulary, temperature, forbidden, guidance):
@@ -298,7 +303,7 @@ def test_draws_follow_the_softmax(vocabulary, temperature, forbidden, guidance):
 def test_positions_of_one_step_are_drawn_independently():
     allowed = torch.arange(2, 8)
     arguments = {"length": 2, "block_length": 2, "sampler": {"rule": "threshold", "confidence": 0.0}, "eot": -1}
-    forbidden = (1, *range(8, VOCABULARY))
+    forbidden = [1, *range(8, VOCABULARY)]
     made = ours(tiny(3), [[5, 6, 7]] * 20000, temperature=1.0, forbidden=forbidden, slots=2000, **arguments)
     logits = textbook.forward(tiny(3), torch.tensor([[5, 6, 7, MASK, MASK]]))[0][0, 3:][:, allowed].double()
     first, second = logits.softmax(-1)

@@ -8,7 +8,8 @@ import torch
 
 from unmask.common.errors import InputError
 from unmask.models.threshold_head import ThresholdHead
-from unmask.samplers.decode import arguments, decode
+from unmask.samplers.decode import decode
+from unmask.samplers.settings import DecodingSettings
 
 PROMPTS = [[10, 11, 12, 13], [14, 15], [14, 15]]
 TOP1 = {"rule": "top_k", "tokens_per_step": 1, "score": "confidence"}
@@ -55,13 +56,11 @@ def spoil(policy, call, change):
 
 
 def run(policy, sampler, temperature=0.0, prompts=PROMPTS, **more):
-    prompt, mask = policy.pad(prompts)
+    settings = DecodingSettings(24, 8, sampler, temperature)
     head = ThresholdHead(policy.model.config.hidden_size, 4, 0.1, 1.0)
+    generator = torch.Generator().manual_seed(0)
     with at_most(20):
-        return decode(
-            policy.model, prompt, mask, length=24, block_length=8, temperature=temperature, eot=-1, head=head,
-            generator=torch.Generator().manual_seed(0), **arguments(sampler), **more,
-        )  # fmt: skip
+        return decode(policy.model, *policy.pad(prompts), settings, eot=-1, head=head, generator=generator, **more)
 
 
 CHANGES = {
@@ -93,7 +92,7 @@ def test_with_any_cache_and_queue(policy, cache, slots):
 def test_the_row_and_position_are_those_of_the_spoilt_logits(policy):
     """The second of the positions that are masked at the third pass, of the second row: a shorter prompt comes last."""
     clean = run(policy, TOP1, prompts=PROMPTS[:2])
-    masked = (clean.step[:, :8] >= 3).nonzero().tolist()
+    masked = (clean.unmask_step[:, :8] >= 3).nonzero().tolist()
     spoil(policy, 3, lambda logits: logits[6].fill_(torch.nan))  # five are masked in each row
     row, position = masked[6]
     assert row == 1

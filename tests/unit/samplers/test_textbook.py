@@ -134,7 +134,7 @@ def test_the_first_pass_of_a_block_does_not_use_the_cache(policy, prompt, cache)
     assert cached.nfe.tolist() == [4, 4]
     one = textbook.decode(policy.model, prompt, sampler={**at_once, "tokens_per_step": 1}, cache=cache, **settings)
     assert one.nfe.tolist() == [16, 16]
-    assert one.step.view(2, 4, 4).sort(-1).values.tolist() == [torch.arange(16).view(4, 4).tolist()] * 2
+    assert one.unmask_step.view(2, 4, 4).sort(-1).values.tolist() == [torch.arange(16).view(4, 4).tolist()] * 2
 
 
 def test_losses_by_hand_on_one_masked_token(policy, prompt):

@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from unmask.samplers.decode import arguments, decode
+from unmask.samplers.decode import decode
+from unmask.samplers.settings import DecodingSettings
 from unmask.samplers.token_sampling import draw, gumbel_max, nucleus
 from unmask.samplers.unmasking_rules import Candidates, top_k
 
@@ -96,10 +97,8 @@ def test_the_order_by_entropy_is_that_of_what_is_drawn_from():
 def test_without_blocks_the_order_is_one_of_the_whole_response(policy):
     """A plain loop: at each step, of all masked positions, the one with the lowest entropy gets its best token."""
     prompt, mask_id = torch.tensor([[10, 11, 12]]), policy.model.config.mask_token_id
-    made = decode(
-        policy.model, prompt, torch.ones_like(prompt, dtype=torch.bool), length=16, block_length=4, temperature=0.0,
-        eot=-1, generator=seeded(), **arguments(ENTROPY | {"blocks": False, "top_p": 0.9}),
-    )  # fmt: skip
+    settings = DecodingSettings(16, 4, ENTROPY | {"blocks": False, "top_p": 0.9}, temperature=0.0)
+    made = decode(policy.model, prompt, prompt > 0, settings, eot=-1, generator=seeded())
     ids = torch.cat((prompt, torch.full((1, 16), mask_id)), 1)
     steps = torch.zeros(16, dtype=torch.long)
     for step in range(16):
@@ -113,7 +112,7 @@ def test_without_blocks_the_order_is_one_of_the_whole_response(policy):
         at = int(entropy.argmin())
         steps[at], ids[0, 3 + at] = step, logits[at].argmax()
     assert torch.equal(made.response, ids[:, 3:])
-    assert torch.equal(made.step[0], steps)
+    assert torch.equal(made.unmask_step[0], steps)
     assert steps[:4].max() > 4  # in blocks of 4 the first would be done by then
 
 

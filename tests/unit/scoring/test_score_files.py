@@ -81,10 +81,11 @@ def samples(config, monkeypatch, folder, name, **settings):
     one = grid.runs[f"base/{name}/default/seed-0"]
     task = load(name, one.task_settings | grid.tests[name].settings)
 
-    def respond(policy, task, batch, generator, length, **decoding):
+    def respond(policy, task, batch, settings, generator, report):
         nothing = torch.zeros(len(batch), 1)
-        texts = [task.demonstration(e, length, i % 3 != 0, generator) + "<|endoftext|>" for i, e in enumerate(batch)]
-        return SimpleNamespace(response=nothing[:, :1], threshold=nothing[:, :0], nfe=nothing[:, 0]), texts
+        made = [task.demonstration(e, settings.length, i % 3 != 0, generator) for i, e in enumerate(batch)]
+        texts = [text + "<|endoftext|>" for text in made]
+        return SimpleNamespace(response=nothing[:, :1], gamma_logit=nothing[:, :0], nfe=nothing[:, 0]), texts
 
     monkeypatch.setattr(evaluate, "respond", respond)
     same = {"add_head": lambda *sampler: None, "judged": lambda texts: texts}

@@ -13,6 +13,7 @@ from unmask.common.seeding import Seeds
 from unmask.config.schema.training import Training
 from unmask.rl.generation import roll_out
 from unmask.rl.rollouts import RolloutSettings
+from unmask.samplers.settings import DecodingSettings
 from unmask.training import validation
 from unmask.training.optimizer import adamw, schedule, set_rates
 from unmask.training.preemption import Preempted
@@ -20,12 +21,9 @@ from unmask.training.preemption import Preempted
 TOP2 = {"rule": "top_k", "tokens_per_step": 2, "score": "confidence"}
 
 
-def settings(**changes):
-    values = {
-        "group_size": 4, "length": 24, "block_length": 8, "sampler": TOP2, "temperature": 1.0, "rows_per_forward": 64,
-        "dropout": False, "mask_padding": True,
-    }  # fmt: skip
-    return RolloutSettings(**values | changes)
+def settings(rows_per_batch=None):
+    decoding = DecodingSettings(24, 8, TOP2, temperature=1.0, rows_per_batch=rows_per_batch)
+    return RolloutSettings(group_size=4, decoding=decoding, rows_per_forward=64, dropout=False)
 
 
 # --- prompt masking ---------------------------------------------------------------------------------------------------
@@ -55,8 +53,8 @@ def inputs_of(model, monkeypatch):
 
 def test_prompt_tokens_are_masked_with_the_stated_probability(policy, buffer):
     """Each token of each prompt anew at each update, and never padding: 15 % within four standard errors."""
-    fixed = DIFFU.prepare(policy, buffer, 40, SEEDS)
-    drop = fixed["each.drop"]  # [8, 40, P]
+    buffer_data = DIFFU.prepare(policy, buffer, 40, SEEDS)
+    drop = buffer_data.masks["drop"]  # [8, 40, P]
     assert not drop[:4, :, :3].any()
     tokens = int(buffer.prompt_mask.sum()) * 40
     error = math.sqrt(0.15 * 0.85 / tokens)
@@ -68,24 +66,22 @@ def test_prompt_tokens_are_masked_with_the_stated_probability(policy, buffer):
 def test_old_reference_and_new_policy_see_the_same_masked_prompt(policy, buffer, monkeypatch):
     method = replace(DIFFU, prompt_mask=0.4)
     seen = inputs_of(policy.model, monkeypatch)
-    fixed = method.prepare(policy, buffer, 2, SEEDS)
-    drop = fixed["each.drop"]
+    buffer_data = method.prepare(policy, buffer, 2, SEEDS)
+    drop = buffer_data.masks["drop"]
     prompts = [torch.where(drop[:, update], 0, buffer.prompt) for update in (0, 1)]
     width = buffer.prompt.shape[1]
     assert [ids[:, :width].tolist() for ids in seen] == [prompt.tolist() for prompt in prompts * 2]  # old, reference
     assert all((ids[:, width:] == 0).all() for ids in seen)  # nothing of the response
     for update in (0, 1):
         seen.clear()
-        fresh = method.refresh(policy, buffer, fixed, update, SEEDS)
-        _, metrics = method.loss(policy, buffer, fixed, fresh)
+        update_data = method.refresh(policy, buffer, buffer_data, update, SEEDS)
+        _, metrics = method.loss(policy, buffer, buffer_data, update_data)
         assert [ids[:, :width].tolist() for ids in seen] == [prompts[update].tolist()]
         assert metrics["clipped"].sum() == 0  # the ratio is one: the policy has not moved
 
 
 def test_masking_the_prompt_changes_what_the_response_is_scored_at(policy, buffer):
-    found = {
-        share: replace(DIFFU, prompt_mask=share).prepare(policy, buffer, 1, SEEDS)["each.old"] for share in (0.0, 0.4)
-    }
+    found = {share: replace(DIFFU, prompt_mask=share).prepare(policy, buffer, 1, SEEDS).old for share in (0.0, 0.4)}
     assert (found[0.0] - found[0.4]).abs().mean() > 1e-3
 
 
@@ -95,11 +91,11 @@ def test_masking_the_prompt_changes_what_the_response_is_scored_at(policy, buffe
 def test_what_is_decoded_apart_has_noise_of_its_own(policy, sudoku):
     """The same prompt twice, in two batches of one buffer; and the same buffer again is the same."""
     example = sudoku.splits()["train"][0]
-    once, again = (roll_out(policy, sudoku, [example] * 2, settings(rows_at_once=4), SEEDS) for _ in range(2))
+    once, again = (roll_out(policy, sudoku, [example] * 2, settings(rows_per_batch=4), SEEDS) for _ in range(2))
     assert torch.equal(once.prompt[:4], once.prompt[4:])
     assert not torch.equal(once.response[:4], once.response[4:])
     assert torch.equal(once.response, again.response)
-    other = roll_out(policy, sudoku, [example] * 2, settings(rows_at_once=4), SEEDS.child("other"))
+    other = roll_out(policy, sudoku, [example] * 2, settings(rows_per_batch=4), SEEDS.child("other"))
     assert not torch.equal(once.response, other.response)
 
 
@@ -132,15 +128,15 @@ def test_validation_answers_are_greedy_and_of_the_held_back_examples(config, pol
     one = small_trainer(config, policy, sudoku, tmp_path, "dmpo", temperature=1.0)
     answers, asked, respond = [], [], validation.respond
 
-    def noted(policy, task, examples, *others, **decoding):
+    def noted(policy, task, examples, *others):
         asked.append([example["question"] for example in examples])
-        made, texts = respond(policy, task, examples, *others, **decoding)
+        made, texts = respond(policy, task, examples, *others)
         answers.append(texts)
         return made, texts
 
     monkeypatch.setattr(validation, "respond", noted)
     for seed in range(2):
-        one.validation.look(policy, sudoku, one._rollout_settings(), one.seeds.child(seed))
+        one.validation.evaluate(policy, sudoku, one._rollout_settings(), one.seeds.child(seed))
     assert answers[0] == answers[1]  # whatever the noise
     held_back = [example["question"] for example in sudoku.splits()["validation"]]
     assert asked == [held_back] * 2

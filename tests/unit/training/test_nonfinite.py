@@ -10,6 +10,7 @@ from unmask import methods
 from unmask.common.errors import InputError
 from unmask.config.grid.expand import expand
 from unmask.rl.generation import encode_prompts, respond
+from unmask.samplers.settings import DecodingSettings
 from unmask.tasks.sudoku import Sudoku
 from unmask.training.checkpoint import Checkpoint
 from unmask.training.nonfinite import MOST_SKIPPED
@@ -92,7 +93,7 @@ def test_fewer_spoilt_updates_in_a_row_do_not_stop_it(config, policy, sudoku, tm
 
 
 def test_nan_in_the_logits_ends_training_and_validation(config, make_policy, sudoku, tmp_path):
-    """At the first rollout, in the middle of the third buffer's, and in a look at the validation split."""
+    """At the first rollout, in the middle of the third buffer's, and in an evaluation on the validation split."""
     settings = {"validate_every": 1, "buffers": 3, "updates_per_buffer": 1}
     for call in (0, 14, 53):
         one = trainer(config, make_policy(), sudoku, tmp_path / str(call), **settings)
@@ -162,7 +163,7 @@ def test_a_prompt_that_does_not_fit_is_named(policy, sudoku):
         rf"tasks.sudoku: a prompt of {tokens + 1} tokens and a response of 24 .* of {tokens + 24}: '{long['question']}'"
     )
     with pytest.raises(InputError, match=said):
-        respond(policy, sudoku, [short, long], torch.Generator(), length=24)
+        respond(policy, sudoku, [short, long], DecodingSettings(24, 8, {}, 0.0), torch.Generator())
 
 
 def test_a_training_names_the_prompt_that_does_not_fit(config, policy, sudoku, tmp_path):

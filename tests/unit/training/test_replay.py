@@ -46,8 +46,8 @@ class Record:
 
     examples: list = field(default_factory=list)
     buffers: list = field(default_factory=list)
-    fixed: list = field(default_factory=list)
-    fresh: list = field(default_factory=list)
+    buffer_data: list = field(default_factory=list)
+    update_data: list = field(default_factory=list)
     start: dict = field(default_factory=dict)
 
 
@@ -64,12 +64,12 @@ def record(monkeypatch, method):
         return seen.buffers[-1]
 
     def noted_prepare(self, *given):
-        seen.fixed.append(prepare(self, *given))
-        return seen.fixed[-1]
+        seen.buffer_data.append(prepare(self, *given))
+        return seen.buffer_data[-1]
 
     def noted_refresh(self, *given):
-        seen.fresh.append(refresh(self, *given))
-        return seen.fresh[-1]
+        seen.update_data.append(refresh(self, *given))
+        return seen.update_data[-1]
 
     monkeypatch.setattr(kind, "collect", noted_collect)
     monkeypatch.setattr(kind, "prepare", noted_prepare)
@@ -91,17 +91,17 @@ def log_probs(model, buffer, masked, drop=None):
     return chosen - logits.logsumexp(2)
 
 
-def surrogate(name, model, buffer, fresh):
+def surrogate(name, model, buffer, update_data):
     """The token scores [B, L] of a method of the GRPO family on its own masks."""
     everything = torch.ones_like(buffer.response, dtype=torch.bool)
     if name == "diffu_grpo":
-        return log_probs(model, buffer, everything, fresh["drop"])
+        return log_probs(model, buffer, everything, update_data.masks["drop"])
     whole = log_probs(model, buffer, everything)
     if name == "coupled_grpo":
-        first, rate = fresh["first"], fresh["rate"][:, None]
+        first, rate = update_data.masks["first"], update_data.masks["rate"][:, None]
         one, two = log_probs(model, buffer, first), log_probs(model, buffer, ~first)
         return torch.where(first, whole + one / rate, whole + two / (1 - rate)) / 2
-    later = buffer.step >= fresh["tau"][:, None]
+    later = buffer.unmask_step >= update_data.masks["tau"][:, None]
     return torch.where(later, log_probs(model, buffer, later), whole)
 
 
@@ -119,7 +119,7 @@ def elbo(model, buffer, masked):
 
 
 def grpo_loss(name, new, old, reference, buffer):
-    """Mean over the counted tokens of −min(ρA, clip(ρ)A) + β (exp(δ) − δ − 1), with DiFFPO's importance weight."""
+    """Mean over the loss mask of −min(ρA, clip(ρ)A) + β (exp(δ) − δ − 1), with DiFFPO's importance weight."""
     advantage = []
     for row in range(len(buffer)):
         group = buffer.reward[row // 4 * 4 : row // 4 * 4 + 4]
@@ -171,18 +171,18 @@ def replay(name, policy, seen):
         return found
 
     for update in range(4):
-        buffer, fresh = seen.buffers[update // 2], seen.fresh[update]
+        buffer, update_data = seen.buffers[update // 2], seen.update_data[update]
         if update % 2 == 0:
             before = {key: p.detach().clone() for key, p in parameters.items()}
             if name == "dmpo":
-                masks = seen.fixed[update // 2]["elbo_masked"]
+                masks = seen.buffer_data[update // 2].likelihoods.copies.masked
                 old, reference = (at(values, elbo, model, buffer, masks).mean(1) for values in (before, seen.start))
                 weights = dmpo_weights(old, reference, buffer.reward)
         if name == "dmpo":
-            copies = elbo(model, buffer, fresh["masked"]) / buffer.length
+            copies = elbo(model, buffer, update_data.copies.masked) / buffer.length
             loss = -(weights * copies.mean(1)).mean()
         else:
-            scored = (name, model, buffer, fresh)
+            scored = (name, model, buffer, update_data)
             old, reference = (at(values, surrogate, *scored) for values in (before, seen.start))
             loss = grpo_loss(name, surrogate(*scored), old, reference, buffer)
         gradients = dict(zip(parameters, torch.autograd.grad(loss, parameters.values()), strict=True))
@@ -235,4 +235,4 @@ def test_each_update_has_masks_of_its_own(config, policy, sudoku, tmp_path, monk
     one = small_trainer(config, policy, sudoku, tmp_path, "dmpo", SETTINGS["dmpo"], **TRAINING)
     seen = record(monkeypatch, one.method)
     one.train()
-    assert len({tuple(fresh["masked"].flatten().tolist()) for fresh in seen.fresh}) == 4
+    assert len({tuple(update_data.copies.masked.flatten().tolist()) for update_data in seen.update_data}) == 4

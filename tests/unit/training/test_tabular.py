@@ -10,26 +10,25 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from helpers.enumeration import consistent_model, exact_elbo, total_variation
 from helpers.every_method import COUPLED
 from helpers.paths import ROOT
 from unmask.common.seeding import Seeds
 from unmask.config.errors import ConfigError
 from unmask.config.grid.expand import expand
 from unmask.config.specs import ToySpec
-from unmask.methods.dmpo import Dmpo
+from unmask.methods.dmpo import Dmpo, DmpoBuffer, DmpoUpdate
 from unmask.models.policy import Policy
 from unmask.models.tabular import (
     TabularModel,
     all_responses,
-    consistent_model,
     entropy,
-    exact_elbo,
     index_of,
     log_likelihood,
     subsets,
     target,
-    total_variation,
 )
+from unmask.rl.likelihoods import Copies
 from unmask.rl.rollouts import Rollouts
 from unmask.training.tabular import Loop, sample, train
 
@@ -95,14 +94,14 @@ def every_response(model):
     )  # fmt: skip
 
 
-def expected_wdce(model, log_old, advantage):
+def expected_wdce(model, log_old, weight_real):
     """The expected loss of DMPO: over responses from p_old, and over masks of every size and set."""
     length, rollouts = model.length, every_response(model)
     masked = torch.stack(subsets(length)[1:]).expand(len(rollouts), -1, -1)
     size = masked.sum(-1)
     sets = torch.tensor([math.comb(length, m) for m in range(length + 1)])[size]
-    fresh = {"advantage": advantage, "masked": masked, "copy_weight": size.shape[1] / (length * sets) / size}
-    rows, _ = DMPO.loss(policy_of(model), rollouts, {}, fresh)
+    update_data = DmpoUpdate(weight_real, Copies(masked, size.shape[1] / (length * sets) / size))
+    rows, _ = DMPO.loss(policy_of(model), rollouts, DmpoBuffer(weight_real, 0 * weight_real), update_data)
     return (log_old.exp() * rows).sum() * len(rollouts)
 
 
@@ -124,8 +123,8 @@ def test_gradient_of_a_sampled_buffer_converges_to_the_exact_one():
     errors = []
     for size in (200, 20000):
         rollouts = sample(model, reward, 1, size, seeded(size))
-        fixed = DMPO.prepare(policy, rollouts, 1, SEEDS)
-        rows, _ = DMPO.loss(policy, rollouts, fixed, DMPO.refresh(policy, rollouts, fixed, 0, SEEDS))
+        buffer_data = DMPO.prepare(policy, rollouts, 1, SEEDS)
+        rows, _ = DMPO.loss(policy, rollouts, buffer_data, DMPO.refresh(policy, rollouts, buffer_data, 0, SEEDS))
         errors.append(float((gradient(model, rows.sum()) - exact).norm() / exact.norm()))
     assert errors[1] < 0.1 < errors[0]
 
@@ -139,10 +138,11 @@ def test_softmax_weights_converge_to_the_importance_weights_with_the_group():
     for size in (16, 256, 4096):
         rollouts = sample(model, reward, 8, size, seeded(size))
         index = index_of(rollouts.response, 3)
-        fixed = DMPO.prepare(policy, rollouts, 1, SEEDS)
+        buffer_data = DMPO.prepare(policy, rollouts, 1, SEEDS)
         # The weight of a response is random with the order it was drawn in; its mean over orders is p*/p_old.
-        weight = torch.zeros(27).index_add(0, index, fixed["weight"]) / torch.bincount(index, minlength=27).clamp(min=1)
-        seen = torch.bincount(index, minlength=27) > 0
+        count = torch.bincount(index, minlength=27)
+        weight = torch.zeros(27).index_add(0, index, buffer_data.weight) / count.clamp(min=1)
+        seen = count > 0
         exact = (goal - old).exp()
         errors[size] = float((old.exp() * (weight - exact).abs())[seen].sum())
     assert errors[4096] < errors[256] < errors[16]
@@ -180,9 +180,9 @@ def test_which_baselines_leave_the_optimum_alone(baseline, still):
     policy.model.table.data = consistent_model(goal, 3, 3).table.data
     method = replace(DMPO, baseline=baseline)
     rollouts = sample(policy.model, reward, 8, 4, seeded())
-    fixed = method.prepare(policy, rollouts, 1, SEEDS)
-    assert_close(fixed["weight"], torch.ones(32), atol=1e-3, rtol=0)
-    rows, _ = method.loss(policy, rollouts, fixed, method.refresh(policy, rollouts, fixed, 0, SEEDS))
+    buffer_data = method.prepare(policy, rollouts, 1, SEEDS)
+    assert_close(buffer_data.weight, torch.ones(32), atol=1e-3, rtol=0)
+    rows, _ = method.loss(policy, rollouts, buffer_data, method.refresh(policy, rollouts, buffer_data, 0, SEEDS))
     norm = gradient(policy.model, rows.sum()).norm()
     assert norm < 1e-4 if still else norm > 0.01
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from helpers.small_trainer import sudoku_trainer
 from unmask.analysis.scores import RUN, collect
 from unmask.tasks import Grade
-from unmask.training import validation
+from unmask.training import checkpoint, validation
 from unmask.training.checkpoint import Checkpoint
 from unmask.training.optimizer import clip, schedule
 from unmask.training.preemption import Preempted
@@ -50,6 +50,15 @@ def test_checkpoints_of_other_work_are_not_resumed_from(config, policy, sudoku, 
     fresh = sudoku_trainer(config, policy, sudoku, tmp_path, identity="y")
     assert fresh._resume({}, None) == (0, None, None)
     assert "written with other settings" in capsys.readouterr().out
+
+
+def test_checkpoints_of_other_code_are_not_resumed_from(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(checkpoint, "FORMAT", 1)
+    Checkpoint(1, {"a": torch.zeros(1)}, {}, {}, [], {}, {}).save(tmp_path, "x")
+    monkeypatch.undo()
+    assert Checkpoint.newest(tmp_path, "x") is None
+    assert "written by another version of the code" in capsys.readouterr().out
+    assert list(tmp_path.glob("step-*"))
 
 
 def test_the_micro_batch_size_does_not_change_the_gradient(config, make_policy, sudoku, tmp_path):
@@ -153,7 +162,7 @@ def test_the_computing_goes_on_from_a_checkpoint(config, make_policy, sudoku, tm
 
 
 def planted(monkeypatch, scores):
-    """Validation that answers with these scores, one a look."""
+    """Validation that answers with these scores, one per evaluation."""
     left = iter(scores)
     monkeypatch.setattr(validation, "accuracies", lambda *_: {"validation": next(left), "validation_strict": 0.0})
 
@@ -161,9 +170,11 @@ def planted(monkeypatch, scores):
 def test_the_latest_of_the_best_moments_on_validation_is_kept(config, make_policy, sudoku, tmp_path, monkeypatch):
     planted(monkeypatch, [0.1, 0.5, 0.5, 0.2])
     saved = []
-    look = validation.BestCheckpoint.look
+    evaluate = validation.BestCheckpoint.evaluate
     monkeypatch.setattr(
-        validation.BestCheckpoint, "look", lambda self, *given: (look(self, *given), saved.append(dict(self.best)))[0]
+        validation.BestCheckpoint,
+        "evaluate",
+        lambda self, *given: (evaluate(self, *given), saved.append(dict(self.best)))[0],
     )
     whole = sudoku_trainer(
         config, make_policy(), sudoku, tmp_path / "a", buffers=4, validate_every=1, updates_per_buffer=2
@@ -174,7 +185,8 @@ def test_the_latest_of_the_best_moments_on_validation_is_kept(config, make_polic
     best = state.best
     assert best.keys() == whole.policy.trainable().keys()
     assert all(torch.equal(value, whole.policy.trainable()[name]) for name, value in best.items())
-    assert all(torch.equal(value, saved[2][name]) for name, value in best.items())  # of the third look, not the second
+    # Of the third evaluation, not the second.
+    assert all(torch.equal(value, saved[2][name]) for name, value in best.items())
     assert not all(torch.equal(value, saved[1][name]) for name, value in best.items())
     assert not all(torch.equal(value, state.parameters[name]) for name, value in best.items())  # the last moment
 
@@ -227,12 +239,12 @@ def test_right_cells_decide_where_no_board_is_right(config, policy, sudoku, tmp_
     cells = iter([3, 5, 4])
     shown = {}
 
-    def look(*_):
+    def evaluate(*_):
         right = next(cells)
         shown[right] = {name: p.detach().clone() for name, p in policy.trainable().items()}
         return {"validation": right / 40, "validation_strict": 0.0}
 
-    monkeypatch.setattr(validation, "accuracies", look)
+    monkeypatch.setattr(validation, "accuracies", evaluate)
     settings = {"buffers": 3, "validate_every": 1, "updates_per_buffer": 1}
     sudoku_trainer(config, policy, sudoku, tmp_path, **settings).train()
     assert all(torch.equal(value, shown[5][name]) for name, value in policy.trainable().items())
