@@ -44,22 +44,37 @@ def loose_revisions(text: str) -> list[Loose]:
             continue
         values = {key.value: value for key, value in node.value if isinstance(key, yaml.ScalarNode)}
         left += [(f"{place}.{key}".removeprefix("."), value) for key, value in values.items()]
-        texts = {key: value for key, value in values.items() if isinstance(value, yaml.ScalarNode)}
-        hub = {"source", "revision", "repository"} <= texts.keys() and texts["source"].value == "hub"
-        if hub and not COMMIT.fullmatch(texts["revision"].value):
-            kind = "model" if place.startswith("models.") else "dataset"
-            start, end = texts["revision"].start_mark.index, texts["revision"].end_mark.index
-            found[start] = Loose(f"{place}.revision", texts["repository"].value, kind, start, end)
+        loose = _loose(place, values)
+        if loose:
+            found[loose.start] = loose
     return [found[start] for start in sorted(found)]
+
+
+def _loose(place: str, values: dict[str, yaml.Node]) -> Loose | None:
+    """Return the revision of a block at `place`; None if it is a commit, or if the block is no source on the hub."""
+    texts = {key: value for key, value in values.items() if isinstance(value, yaml.ScalarNode)}
+    if not {"source", "revision", "repository"} <= texts.keys():
+        return None
+    revision = texts["revision"]
+    if texts["source"].value != "hub" or COMMIT.fullmatch(revision.value):
+        return None
+    return Loose(
+        key=f"{place}.revision",
+        repository=texts["repository"].value,
+        kind="model" if place.startswith("models.") else "dataset",
+        start=revision.start_mark.index,
+        end=revision.end_mark.index,
+    )
 
 
 def pinned(text: str, commits: dict[str, str]) -> str:
     """Return the text with the given commits by key. Raises InputError if any other value would change."""
     # From the end backwards, so that earlier positions stay valid.
     changed = text
-    for one in reversed(loose_revisions(text)):
-        if one.key in commits:
-            changed = changed[: one.start] + commits[one.key] + changed[one.end :]
+    for revision in reversed(loose_revisions(text)):
+        if revision.key in commits:
+            before, after = changed[: revision.start], changed[revision.end :]
+            changed = before + commits[revision.key] + after
 
     # An anchor or an unusual style can make a replacement change other values: compare what both texts load as.
     try:
@@ -76,5 +91,8 @@ def _others(old: Any, new: Any, commits: set[str], key: str) -> bool:
     if isinstance(old, dict) and isinstance(new, dict) and old.keys() == new.keys():
         return any(_others(old[name], new[name], commits, str(name)) for name in old)
     if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        return any(_others(mine, its, commits, "") for mine, its in zip(old, new, strict=True))
-    return bool(old != new) and not (key == "revision" and new in commits)
+        pairs = zip(old, new, strict=True)
+        return any(_others(before, after, commits, "") for before, after in pairs)
+    if old == new:
+        return False
+    return key != "revision" or new not in commits
