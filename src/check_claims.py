@@ -32,14 +32,17 @@ def main() -> None:
     grid, claims = expand(args.config), read(args.resource)
     findings = [Finding(claim, "not tested") for claim in claims]
     for name in args.experiments:
+        wanted = [index for index, claim in enumerate(claims) if claim.experiment == name]
         # Samples are large: skip experiments that no claim refers to.
-        wanted = [i for i, claim in enumerate(claims) if claim.experiment == name]
-        samples, metrics = numbers(grid, name) if wanted else (None, None)
-        for i in wanted:
-            findings[i] = check(claims[i], samples, metrics)
+        if not wanted:
+            continue
+        samples, metrics = numbers(grid, name)
+        for index in wanted:
+            findings[index] = check(claims[index], samples, metrics)
 
     text = markdown(findings, grid.place, args.experiments)
-    for path, content in ((args.claims, text), (args.differences, differences(findings).to_csv(index=False))):
+    contents = {args.claims: text, args.differences: differences(findings).to_csv(index=False)}
+    for path, content in contents.items():
         with atomic_write(path) as temporary:
             temporary.write_text(content, encoding="utf-8")
     print(text)
@@ -49,9 +52,11 @@ def numbers(grid: Grid, experiment: str) -> tuple[pd.DataFrame, pd.DataFrame | N
     """Return an experiment's samples (or diagnosis rows) and its training metrics, None if it trains nothing."""
     # Diagnoses have their own columns; of samples, skip the generated text.
     columns = None if grid.experiments[experiment].rows == "steps" else COLUMNS
-    samples = [read_rows(Path(file), columns) for file in grid.samples(experiment)]
-    metrics = Path(f"results/{grid.place}/metrics/{experiment}.csv")
-    return pd.concat(samples, ignore_index=True), read_csv(metrics) if grid.metrics(experiment) else None
+    frames = [read_rows(Path(file), columns) for file in grid.samples(experiment)]
+    metrics = None
+    if grid.metrics(experiment):
+        metrics = read_csv(Path(f"results/{grid.place}/metrics/{experiment}.csv"))
+    return pd.concat(frames, ignore_index=True), metrics
 
 
 if __name__ == "__main__":

@@ -19,8 +19,11 @@ def main() -> None:
     parser.add_argument("metrics", type=Path, nargs="+")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
+
+    frames = [read_metrics(file) for file in args.metrics]
+    joined = pd.concat(frames, ignore_index=True)
     # Only figures need `settings` (a JSON string per row), and they read the runs' own files.
-    joined = pd.concat([read_metrics(file) for file in args.metrics], ignore_index=True).drop(columns="settings")
+    joined = joined.drop(columns="settings")
     with atomic_write(args.out) as temporary:
         joined.to_csv(temporary, index=False)
 

@@ -21,9 +21,12 @@ def main() -> None:
     parser.add_argument("--steps", action="store_true", help="the files are diagnoses: join them without averaging")
     parser.add_argument("--scores", type=Path, required=True)
     args = parser.parse_args()
-    # Columns that are not averaged, above all the generated text, are not read.
-    frames = [read_rows(file, None if args.steps else [*RUN, *SAMPLE]) for file in args.samples]
-    scores = pd.concat(frames, ignore_index=True) if args.steps else collect(frames)
+
+    if args.steps:
+        scores = pd.concat([read_rows(file) for file in args.samples], ignore_index=True)
+    else:
+        # Columns that are not averaged, above all the generated text, are not read.
+        scores = collect([read_rows(file, [*RUN, *SAMPLE]) for file in args.samples])
     with atomic_write(args.scores) as temporary:
         scores.to_csv(temporary, index=False)
 

@@ -22,12 +22,12 @@ def main() -> None:
     parser.add_argument("--md", type=Path, required=True)
     parser.add_argument("--csv", type=Path, required=True)
     args = parser.parse_args()
-    samples = pd.concat([read_rows(file, comparisons.COLUMNS) for file in args.samples], ignore_index=True)
+
+    frames = [read_rows(file, comparisons.COLUMNS) for file in args.samples]
+    samples = pd.concat(frames, ignore_index=True)
     compared = comparisons.compare(samples)
-    for path, text in (
-        (args.md, comparisons.markdown(args.title, compared, samples)),
-        (args.csv, compared.to_csv(index=False)),
-    ):
+    texts = {args.md: comparisons.markdown(args.title, compared, samples), args.csv: compared.to_csv(index=False)}
+    for path, text in texts.items():
         with atomic_write(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
 

@@ -71,7 +71,8 @@ def main() -> None:
         rows = surrogate_gaps(policy.model, made)
 
     inputs = {"diagnosis": args.diagnosis, "weights": args.weights, "data": args.data, "test_spec": args.test_spec}
-    inputs |= {"adapter": args.adapter} if args.adapter else {}
+    if args.adapter:
+        inputs["adapter"] = args.adapter
     # Remove the old manifest first: if writing fails halfway, none must describe files that have been replaced.
     if args.manifest:
         forget(args.manifest)

@@ -64,13 +64,15 @@ def evaluate_run(args: argparse.Namespace, parts: Path, lock: Lock | None) -> No
     spec = EvaluationSpec.read(args.evaluation)
     run = RunSpec.read(args.spec).for_evaluation(spec)
     inputs = {"evaluation": args.evaluation, "weights": args.weights, "data": args.data, "test_spec": args.test_spec}
+    if args.adapter:
+        inputs["adapter"] = args.adapter
     check_base(args.weights)
     policy = Policy.load(args.weights, args.adapter, **run.numbers)
-    inputs |= {"adapter": args.adapter} if args.adapter else {}
 
     # Shards of an interrupted evaluation are reused only if spec, weights, adapter and data are unchanged.
     kept = ShardStore(parts, identity(run.digest, inputs))
-    task, examples = tasks.load_for_test(run.task, DataSpec.read(args.test_spec)), read_examples(args.data)
+    task = tasks.load_for_test(run.task, DataSpec.read(args.test_spec))
+    examples = read_examples(args.data)
 
     # Tokenise every prompt now, so that one that is too long fails before hours of decoding.
     encode_prompts(policy, task, examples, max(spec.lengths))
@@ -86,8 +88,11 @@ def evaluate_run(args: argparse.Namespace, parts: Path, lock: Lock | None) -> No
         forget(args.manifest)
     write_rows(args.samples, rows)
     if args.manifest:
-        device = device_name(policy.model.device)
-        facts: dict[str, Any] = {"device": device, "processes": distributed.world(), "rows": len(rows)}
+        facts: dict[str, Any] = {
+            "device": device_name(policy.model.device),
+            "processes": distributed.world(),
+            "rows": len(rows),
+        }
         write_manifest(args.manifest, args.digest, inputs, [args.samples], began, **facts)
     remove(parts)
 

@@ -42,12 +42,14 @@ def main() -> None:
     args = parser.parse_args()
 
     for source, (path, digest) in FILES.items():
-        print(f"{path}: {provide(Path(path), digest, f'{args.address}/{source}')}", flush=True)
+        outcome = provide(Path(path), digest, f"{args.address}/{source}")
+        print(f"{path}: {outcome}", flush=True)
 
     # Released prompts are string constants or functions in d1's code; the text is cut out, the code is never run.
     for (task, use), prompt in PROMPTS.items():
-        path, address = prompt_place(task, use), f"{args.address}/{prompt.source}"
-        print(f"{path}: {provide(Path(path), prompt.sha256, address, prompt.cut_out)}", flush=True)
+        path = prompt_place(task, use)
+        outcome = provide(Path(path), prompt.sha256, f"{args.address}/{prompt.source}", prompt.cut_out)
+        print(f"{path}: {outcome}", flush=True)
 
 
 def provide(path: Path, digest: str, address: str, cut_out: Callable[[str], str] | None = None) -> str:
@@ -63,11 +65,13 @@ def provide(path: Path, digest: str, address: str, cut_out: Callable[[str], str]
     # Nothing is written until the hash matches: a wrong file would be found only in the results.
     content = fetch(address)
     try:
-        content = cut_out(content.decode()).encode() if cut_out else content
+        if cut_out:
+            content = cut_out(content.decode()).encode()
     except (ValueError, SyntaxError) as error:
         raise InputError(f"{address}: {error}; nothing is kept.\n{by_hand()}") from error
-    if sha256(content) != digest:
-        raise InputError(f"{address}: its SHA-256 is {sha256(content)}, not {digest}; nothing is kept.\n{by_hand()}")
+    found = sha256(content)
+    if found != digest:
+        raise InputError(f"{address}: its SHA-256 is {found}, not {digest}; nothing is kept.\n{by_hand()}")
     with atomic_write(path) as temporary:
         temporary.write_bytes(content)
     return "fetched, SHA-256 checked"

@@ -28,7 +28,9 @@ def main() -> None:
     args = parser.parse_args()
 
     # argparse.REMAINDER keeps the `--` that separates the launcher's options from the step's.
-    script, *words = args.step[1:] if args.step[:1] == ["--"] else args.step
+    if args.step[:1] == ["--"]:
+        args.step = args.step[1:]
+    script, *words = args.step
 
     # GPUs are locked per machine; a job on several nodes is a SLURM job and gets its GPUs from SLURM.
     take_cards(args.gpus if args.nodes == 1 else 0)
@@ -39,7 +41,9 @@ def main() -> None:
 def processes(script: str, words: list[str], gpus: int) -> int:
     """Return the world size of a step on `gpus` GPUs."""
     # A training step needs equal shares of its prompts; the shards of an evaluation can be split among any number.
-    return RunSpec.read(Path(words[0])).shared_by(gpus) if Path(script).stem == "train_policy" else max(1, gpus)
+    if Path(script).stem == "train_policy":
+        return RunSpec.read(Path(words[0])).shared_by(gpus)
+    return max(1, gpus)
 
 
 def launcher(count: int, nodes: int = 1) -> list[str]:

@@ -55,13 +55,19 @@ def main() -> None:
     forget(manifest)
     for file, examples in zip(files, splits.values(), strict=True):
         write_rows(file, examples)
+
     rows = {split: len(examples) for split, examples in splits.items()}
-    facts: dict[str, Any] = {"rows": rows, "settings": spec.settings, "notes": [note.to_json() for note in notes]}
-    facts |= {"hub": read_from_hub(spec.settings)}
+    facts: dict[str, Any] = {
+        "rows": rows,
+        "settings": spec.settings,
+        "notes": [note.to_json() for note in notes],
+        "hub": read_from_hub(spec.settings),
+    }
     write_manifest(manifest, spec.digest, local_files(spec.settings), files, began, **facts)
     for note in notes:
         print(note)
-    print(f"{spec.task}: " + ", ".join(f"{n} {split}" for split, n in rows.items()))
+    counts = ", ".join(f"{count} {split}" for split, count in rows.items())
+    print(f"{spec.task}: {counts}")
 
 
 if __name__ == "__main__":

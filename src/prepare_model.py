@@ -46,10 +46,12 @@ def main() -> None:
     inputs = {f"{file.parent.name}/{file.stem}": file for file in args.data or ()}
 
     # A published checkpoint is linked, not written: the manifest lists the hash of each file instead of an output.
+    outputs = []
     if spec.source == "scratch":
-        facts, outputs = _train(spec, args.data, args.weights, args.manifest), [args.weights]
+        facts = _train(spec, args.data, args.weights, args.manifest)
+        outputs.append(args.weights)
     else:
-        facts, outputs = _provide(spec, args.weights, args.manifest), []
+        facts = _provide(spec, args.weights, args.manifest)
     write_manifest(args.manifest, spec.digest, inputs, outputs, began, **facts)
 
 
@@ -60,15 +62,16 @@ def _train(spec: ModelSpec, files: list[Path], weights: Path, manifest: Path) ->
     """
     seeds = Seeds(("pretrain", "+".join(spec.tasks), spec.seed))
     tokenizer = build_tokenizer()
-    shape = {k: v for k, v in spec.settings.items() if k not in ("pretraining", "shared")}
-    model = build_model(**shape, vocabulary=len(tokenizer), seed=seeds.number("weights"))
+    sizes = {key: value for key, value in spec.settings.items() if key not in ("pretraining", "shared")}
+    model = build_model(**sizes, vocabulary=len(tokenizer), seed=seeds.number("weights"))
     policy = Policy(model.to(distributed.device()), tokenizer)
 
     # One lesson per task; a shared model learns several at once, in the order of the spec.
-    lessons = [
-        TaskData(tasks.load(task, settings), *_splits(files, task), Pretraining(**spec.pretraining[task]))
-        for task, settings in spec.tasks.items()
-    ]
+    lessons = []
+    for task, settings in spec.tasks.items():
+        training, validation = _splits(files, task)
+        pretraining = Pretraining(**spec.pretraining[task])
+        lessons.append(TaskData(tasks.load(task, settings), training, validation, pretraining))
     found = pretrain(policy, lessons, spec.lengths, spec.block_length, seeds, spec.name)
 
     # Remove the old manifest first: if writing fails halfway, none must describe weights that have been replaced.
@@ -77,14 +80,17 @@ def _train(spec: ModelSpec, files: list[Path], weights: Path, manifest: Path) ->
         policy.model.save_pretrained(temporary)
         policy.tokenizer.save_pretrained(temporary)
         write_checksums(temporary)
-    return {"parameters": sum(p.numel() for p in policy.model.parameters()), **found}
+    parameters = sum(parameter.numel() for parameter in policy.model.parameters())
+    return {"parameters": parameters, **found}
 
 
 def _splits(files: list[Path], task: str) -> tuple[list[Example], list[Example]]:
     """Read a task's training and validation examples; raises InputError if `files` lack one of its splits."""
     found = {file.stem: file for file in files if file.parent.name == task}
-    if lacking := [split for split in ("train", "validation") if split not in found]:
-        raise InputError(f"--data: {task}/{lacking[0]}.parquet is not among {', '.join(map(str, files)) or 'nothing'}")
+    for split in ("train", "validation"):
+        if split not in found:
+            given = ", ".join(map(str, files)) or "nothing"
+            raise InputError(f"--data: {task}/{split}.parquet is not among {given}")
     return read_examples(found["train"]), read_examples(found["validation"])
 
 

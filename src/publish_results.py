@@ -28,21 +28,29 @@ def main() -> None:
         raise InputError(f"{args.results}: no finished run in this folder. `make reproduce` makes results/laptop.")
 
     # Delete first: files of experiments that no longer exist would otherwise stay and look current.
-    for old in (*args.target.glob("*.md"), *args.target.glob("*.png"), *args.target.glob("*.csv")):
-        old.unlink()
+    for suffix in ("md", "png", "csv"):
+        for old in args.target.glob(f"*.{suffix}"):
+            old.unlink()
 
-    # The target is flat, so the experiment's folder becomes a prefix: figures/main/x.png -> main-x.png.
-    files = {table.name: table for table in args.results.glob("tables/*.md")}
-    files |= {
-        "-".join(f.relative_to(args.results / "figures").parts): f for f in args.results.rglob("figures/**/*.png")
-    }
-    files |= {name: args.results / name for name in CLAIMS if (args.results / name).exists()}
-
+    files = published(args.results)
     for name, source in sorted(files.items()):
         with atomic_write(args.target / name) as temporary:
             shutil.copyfile(source, temporary)
     with atomic_write(args.target / "README.md") as temporary:
         temporary.write_text(description(args.results, files, manifests), encoding="utf-8")
+
+
+def published(results: Path) -> dict[str, Path]:
+    """Return the files to copy by the name of their copy."""
+    files = {table.name: table for table in results.glob("tables/*.md")}
+    # The target is flat, so the experiment's folder becomes a prefix: figures/main/x.png -> main-x.png.
+    for figure in results.rglob("figures/**/*.png"):
+        parts = figure.relative_to(results / "figures").parts
+        files["-".join(parts)] = figure
+    for name in CLAIMS:
+        if (results / name).exists():
+            files[name] = results / name
+    return files
 
 
 def description(results: Path, files: dict[str, Path], manifests: list[dict[str, Any]]) -> str:
@@ -51,6 +59,12 @@ def description(results: Path, files: dict[str, Path], manifests: list[dict[str,
     for name in sorted(files.keys() - set(CLAIMS)):
         own.setdefault(experiment_of(files[name]), []).append(name)
 
+    provenance = [f"- {label}: {text}" for label, text in summary(manifests).items()]
+    rows = []
+    for name, made in own.items():
+        table = files.get(f"{name}.md")
+        rows.append(f"| {name} | {question(table)} | {links(name, made)} |")
+    claims = [f"[{name}]({name})" for name in CLAIMS if name in files]
     lines = [
         "# Results of a run",
         "",
@@ -58,26 +72,30 @@ def description(results: Path, files: dict[str, Path], manifests: list[dict[str,
         f"{results.name} NAME`; `main`, `exact_toy` and claims.md by `make reproduce`, all of them but those set "
         "apart in config.yaml (`four_tasks`) and all_claims.md by `make reproduce-all`.",
         "",
-        *(f"- {label}: {text}" for label, text in summary(manifests).items()),
+        *provenance,
         "",
         "| experiment | question | files |",
         "|---|---|---|",
-        *(f"| {name} | {question(files.get(f'{name}.md'))} | {links(name, made)} |" for name, made in own.items()),
+        *rows,
         "",
-        "Claims: " + ", ".join(f"[{name}]({name})" for name in CLAIMS if name in files) + ".",
+        f"Claims: {', '.join(claims)}.",
     ]
     return "\n".join(lines) + "\n"
 
 
 def experiment_of(file: Path) -> str:
     """Return NAME for tables/NAME.md, tables/NAME-comparisons.md, figures/NAME/….png and figures/NAME.png."""
-    within = file.parent.name
-    return file.stem.removesuffix("-comparisons") if within in ("tables", "figures") else within
+    folder = file.parent.name
+    if folder in ("tables", "figures"):
+        return file.stem.removesuffix("-comparisons")
+    return folder
 
 
 def question(table: Path | None) -> str:
     """Return an experiment's question, below the heading of its table; the exact toy's table has neither."""
-    lines = table.read_text(encoding="utf-8").splitlines() if table else []
+    if table is None:
+        return ""
+    lines = table.read_text(encoding="utf-8").splitlines()
     return lines[2] if len(lines) > 2 and lines[0].startswith("# ") else ""
 
 
@@ -86,8 +104,10 @@ def links(experiment: str, files: list[str]) -> str:
     said = []
     for file in files:
         name, _, kind = file.rpartition(".")
-        rest = name.removeprefix(experiment).removeprefix("-").replace("_", " ")
-        said.append(f"[{rest or ('table' if kind == 'md' else 'figure')}]({file})")
+        label = name.removeprefix(experiment).removeprefix("-").replace("_", " ")
+        if not label:
+            label = "table" if kind == "md" else "figure"
+        said.append(f"[{label}]({file})")
     return ", ".join(said)
 
 

@@ -27,12 +27,16 @@ def main() -> None:
     parser.add_argument("--png", type=Path, required=True)
     args = parser.parse_args()
 
-    # Samples are large; read them only for figures whose function has that parameter.
-    metrics = pd.concat([read_metrics(file) for file in args.metrics]) if args.metrics else pd.DataFrame()
+    function = FIGURES[args.figure]
+    metrics = pd.DataFrame()
+    if args.metrics:
+        metrics = pd.concat([read_metrics(file) for file in args.metrics])
     inputs = [read_csv(args.scores), metrics]
-    if "samples" in inspect.signature(FIGURES[args.figure]).parameters:
-        inputs.append(pd.concat([read_rows(file) for file in args.samples], ignore_index=True))
-    drawn = FIGURES[args.figure](*inputs)
+    # Samples are large; read them only for figures whose function has that parameter.
+    if "samples" in inspect.signature(function).parameters:
+        samples = [read_rows(file) for file in args.samples]
+        inputs.append(pd.concat(samples, ignore_index=True))
+    drawn = function(*inputs)
     for path in (args.pdf, args.png):
         save(drawn, path)
 

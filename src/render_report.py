@@ -30,8 +30,11 @@ def main() -> None:
 
     grid, root = expand(args.config), args.claims.parent
     experiments = [grid.experiments[name] for name in args.experiments]
-    trained = {name for one in experiments for name in one.runs if grid.runs[name].trains}
-    manifests = [read_manifest(root / "runs" / name / "manifest.json") for name in sorted(trained)]
+    names: set[str] = set()
+    for experiment in experiments:
+        names.update(experiment.runs)
+    trained = sorted(name for name in names if grid.runs[name].trains)
+    manifests = [read_manifest(root / "runs" / name / "manifest.json") for name in trained]
 
     # Names come from config.yaml, so they are escaped; an undefined variable is a bug in the template, not blank text.
     templates = jinja2.Environment(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from unmask.analysis import claim_tables, claims, comparisons, paper_results, tables
 from unmask.analysis.decoding_protocol import Protocol
@@ -47,43 +48,49 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
 
-    grid, printed, parts = expand(args.config), paper_results.read(args.published), []
+    grid, printed = expand(args.config), paper_results.read(args.published)
+    parts = []
     for name in args.experiments:
         found = find(grid, name)
         print(f"{name}: {found}")
+        part = None
         if found.samples:
-            parts.append(part_of(grid, name, found))
-            draw_tables(grid, parts[-1], printed, args.out)
-
+            part = part_of(grid, name, found)
+            parts.append(part)
+            draw_tables(grid, part, printed, args.out)
         # Also without samples: figures of an earlier call are then removed.
-        draw_figures(grid, name, parts[-1] if found.samples else None, args.out)
+        draw_figures(grid, name, part, args.out)
     check_claims(args.claims, grid.scale, parts, args.out)
     print(f"{args.out}: drawn from what is done")
 
 
 def part_of(grid: Grid, name: str, found: Found) -> Part:
     """Read the finished files of an experiment."""
-    steps = grid.experiments[name].rows == "steps"
-    samples = found.read(found.samples, lambda path: read_rows(path, None if steps else COLUMNS))
-    scores = samples if steps else collect([samples])
-    return Part(name, found, samples, scores, found.read(found.metrics, read_metrics))
+    metrics = found.read(found.metrics, read_metrics)
+    if grid.experiments[name].rows == "steps":
+        steps = found.read(found.samples, read_rows)
+        return Part(name, found, steps, steps, metrics)
+    samples = found.read(found.samples, lambda path: read_rows(path, COLUMNS))
+    return Part(name, found, samples, collect([samples]), metrics)
 
 
 def draw_tables(grid: Grid, part: Part, printed: pd.DataFrame, out: Path) -> None:
     """Write an experiment's scores, table and comparisons; a diagnosis has no comparisons."""
-    one = grid.experiments[part.name]
-    protocol = None if one.rows == "steps" else Protocol.of(grid, part.name)
-    texts = tables.texts(part.scores, part.name, one.question, one.rows, printed, protocol)
-    texts = {f"tables/{part.name}{end}": text for end, text in texts.items()}
-    texts[f"scores/{part.name}.csv"] = part.scores.to_csv(index=False)
+    experiment, name = grid.experiments[part.name], part.name
+    is_diagnosis = experiment.rows == "steps"
+    protocol = None if is_diagnosis else Protocol.of(grid, name)
+    texts = {f"scores/{name}.csv": part.scores.to_csv(index=False)}
+    table = tables.texts(part.scores, name, experiment.question, experiment.rows, printed, protocol)
+    for suffix, text in table.items():
+        texts[f"tables/{name}{suffix}"] = text
 
-    if one.rows != "steps":
+    if not is_diagnosis:
         compared = comparisons.compare(part.samples)
-        texts[f"tables/{part.name}-comparisons.md"] = comparisons.markdown(part.name, compared, part.samples)
-        texts[f"tables/{part.name}-comparisons.csv"] = compared.to_csv(index=False)
+        texts[f"tables/{name}-comparisons.md"] = comparisons.markdown(name, compared, part.samples)
+        texts[f"tables/{name}-comparisons.csv"] = compared.to_csv(index=False)
 
-    for name, text in texts.items():
-        write(out / name, text, str(part.found))
+    for file, text in texts.items():
+        write(out / file, text, str(part.found))
 
 
 def draw_figures(grid: Grid, name: str, part: Part | None, out: Path) -> None:
@@ -91,42 +98,57 @@ def draw_figures(grid: Grid, name: str, part: Part | None, out: Path) -> None:
     for figure in grid.experiments[name].figures:
         files = [out / f"figures/{name}/{figure}.{end}" for end in ("pdf", "png")]
         try:
-            if part is None:
-                raise InputError("no run is done")
-            more = [part.samples] if "samples" in inspect.signature(FIGURES[figure]).parameters else []
-            drawn = FIGURES[figure](part.scores, part.metrics, *more)
+            drawn = draw(figure, part)
         except InputError as error:
             print(f"{name}: {figure} is not drawn yet: {error}")
             for file in files:
                 remove(file)
             continue
 
-        # A figure has no lead text, so the count goes into its title.
-        drawn.suptitle(f"so far: {len(part.found.samples)} of {len(part.found.planned)} evaluations", fontsize=8)
         for file in files:
             save(drawn, file)
         plt.close(drawn)
 
 
+def draw(figure: str, part: Part | None) -> Figure:
+    """Draw a figure of an experiment. Raises InputError if there is nothing to draw yet."""
+    if part is None:
+        raise InputError("no run is done")
+    function = FIGURES[figure]
+    inputs = [part.scores, part.metrics]
+    if "samples" in inspect.signature(function).parameters:
+        inputs.append(part.samples)
+    drawn = function(*inputs)
+
+    # A figure has no lead text, so the count goes into its title.
+    found = part.found
+    drawn.suptitle(f"so far: {len(found.samples)} of {len(found.planned)} evaluations", fontsize=8)
+    return drawn
+
+
 def check_claims(resource: Path, scale: str, parts: list[Part], out: Path) -> None:
     """Test the claims on the given experiments; claims on others count as not tested."""
     known = {part.name: part for part in parts}
-    found = []
+    findings = []
     for claim in claims.read(resource):
         part = known.get(claim.experiment)
-        found.append(claims.check(claim, part.samples, part.metrics) if part else claims.check(claim, None))
+        samples, metrics = (part.samples, part.metrics) if part else (None, None)
+        findings.append(claims.check(claim, samples, metrics))
 
     lead = "\n\n".join(f"`{part.name}`: {part.found}" for part in parts)
-    write(out / "claims.md", claim_tables.markdown(found, scale, list(known)), lead)
+    write(out / "claims.md", claim_tables.markdown(findings, scale, list(known)), lead)
 
 
 def write(path: Path, text: str, lead: str) -> None:
     """Write a text atomically, with `lead` below the title in Markdown and as a comment in LaTeX."""
     # CSV files are read by programs and get no lead.
     first, end, rest = text.partition("\n")
-    texts = {".md": f"{first}\n\n{lead}\n{rest}", ".tex": f"{first}{end}% {lead}\n{rest}"}
+    if path.suffix == ".md":
+        text = f"{first}\n\n{lead}\n{rest}"
+    if path.suffix == ".tex":
+        text = f"{first}{end}% {lead}\n{rest}"
     with atomic_write(path) as temporary:
-        temporary.write_text(texts.get(path.suffix, text), encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

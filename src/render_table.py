@@ -30,12 +30,16 @@ def main() -> None:
     args = parser.parse_args()
 
     # Published accuracies are comparable only under a known protocol; a diagnosis has neither.
-    protocol = Protocol(**args.protocol) if args.rows != "steps" else None
-    printed = paper_results.read(args.published) if protocol else pd.DataFrame()
-    texts = tables.texts(read_csv(args.scores), args.scores.stem, args.question, args.rows, printed, protocol)
-    for path, end in ((args.md, ".md"), (args.tex, ".tex"), (args.csv, ".csv")):
+    protocol, printed = None, pd.DataFrame()
+    if args.rows != "steps":
+        protocol = Protocol(**args.protocol)
+        printed = paper_results.read(args.published)
+
+    scores = read_csv(args.scores)
+    texts = tables.texts(scores, args.scores.stem, args.question, args.rows, printed, protocol)
+    for suffix, path in {".md": args.md, ".tex": args.tex, ".csv": args.csv}.items():
         with atomic_write(path) as temporary:
-            temporary.write_text(texts[end], encoding="utf-8")
+            temporary.write_text(texts[suffix], encoding="utf-8")
     print(texts[".md"])
 
 

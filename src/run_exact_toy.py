@@ -6,6 +6,7 @@ python src/run_exact_toy.py results/laptop/exact_toy/spec.yaml results/laptop/ex
 import argparse
 import itertools
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,24 @@ from unmask.training.tabular import Loop, train
 Row = dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Settings:
+    """Settings of the spec (config/schema/exact_toy.py)."""
+
+    vocabulary: int
+    length: int
+    modes: int
+    alpha: float
+    reference_scale: float
+    seeds: list[int]
+    samples_per_buffer: int
+    group_sizes: list[int]
+    updates: int
+    updates_per_buffer: int
+    learning_rate: float
+    measure_every: int
+
+
 def main() -> None:
     """Write one row per curve, group size, seed and measured update."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -32,37 +51,34 @@ def main() -> None:
 
     torch.set_num_threads(1)  # fixed summation order, whatever the number of cores
     spec = ToySpec.read(args.spec)
-    s, rows = spec.settings, []
-    for group_size, name, seed in itertools.product(s["group_sizes"], spec.curves, s["seeds"]):
+    settings = Settings(**spec.settings)
+    rows = []
+    for group_size, name, seed in itertools.product(settings.group_sizes, spec.curves, settings.seeds):
         curve = spec.curves[name]
         method = methods.load(curve["method"], curve["settings"])
         labels = {"curve": name, "group_size": group_size, "seed": seed}
-        rows += [labels | row for row in measured(s, method, group_size, seed)]
-        last = rows[-1]
-        print(
-            f"{name}, groups of {group_size}, seed {seed}: KL {last['kl']:.3f}, modes {last['modes']:.2f}", flush=True
-        )
+        rows += [labels | row for row in measured(settings, method, group_size, seed)]
+        kl_divergence, modes = rows[-1]["kl"], rows[-1]["modes"]
+        print(f"{name}, groups of {group_size}, seed {seed}: KL {kl_divergence:.3f}, modes {modes:.2f}", flush=True)
 
     with atomic_write(args.curves) as temporary:
         pd.DataFrame(rows).to_csv(temporary, index=False, float_format="%.6g")
 
 
-def measured(s: dict[str, Any], method: methods.Method, group_size: int, seed: int) -> Iterator[Row]:
-    """Train one policy and yield its measures every `measure_every` updates: KL and entropies in nats.
-
-    `s` are the settings of the spec.
-    """
+def measured(settings: Settings, method: methods.Method, group_size: int, seed: int) -> Iterator[Row]:
+    """Train one policy and yield its measures every `measure_every` updates: KL and entropies in nats."""
     # Reference and modes depend on the seed only, so all curves of a seed are measured against the same target p*.
     seeds = Seeds(("exact_toy", seed))
-    model = TabularModel(s["vocabulary"], s["length"], s["reference_scale"], seeds.generator("reference"))
-    reward = random_modes(s["vocabulary"] ** s["length"], s["modes"], seeds.generator("modes"))
-    goal = target(log_likelihood(model).detach(), reward, s["alpha"])
+    vocabulary, length = settings.vocabulary, settings.length
+    model = TabularModel(vocabulary, length, settings.reference_scale, seeds.generator("reference"))
+    reward = random_modes(vocabulary**length, settings.modes, seeds.generator("modes"))
+    goal = target(log_likelihood(model).detach(), reward, settings.alpha)
 
     # The buffer size is fixed: smaller groups mean more groups, so curves differ in group size only.
-    groups = s["samples_per_buffer"] // group_size
-    loop = Loop(groups, group_size, s["updates"], s["updates_per_buffer"], s["learning_rate"])
+    groups = settings.samples_per_buffer // group_size
+    loop = Loop(groups, group_size, settings.updates, settings.updates_per_buffer, settings.learning_rate)
     for update in train(model, reward, method, loop, seeds):
-        if update % s["measure_every"] == 0:
+        if update % settings.measure_every == 0:
             log_p = log_likelihood(model).detach()
             yield {
                 "update": update,

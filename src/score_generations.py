@@ -47,12 +47,13 @@ def print_verdicts(args: argparse.Namespace, by: tuple[str, ...]) -> None:
     """Print the accuracy under a protocol, by group with --by and by record with --samples."""
     # Broken records come first: without --lenient they end the program before a misleading accuracy is printed.
     scored = score(args.task, args.protocol, args.files, args.prompt, by)
-    report_broken([(one.place, one.verdict.note) for one in scored if one.broken], args.lenient)
-    report_differences([one for one in scored if one.stored is not None])
+    report_broken([(record.place, record.verdict.note) for record in scored if record.broken], args.lenient)
+    report_differences([record for record in scored if record.stored is not None])
 
     print(json.dumps(summary(args.task, args.protocol, scored)))
-    for group in summaries(args.task, args.protocol, scored) if by else ():
-        print(json.dumps(group, default=str))
+    if by:
+        for group in summaries(args.task, args.protocol, scored):
+            print(json.dumps(group, default=str))
     if args.samples:
         print_table(scored)
 
@@ -60,16 +61,17 @@ def print_verdicts(args: argparse.Namespace, by: tuple[str, ...]) -> None:
 def print_rewards(args: argparse.Namespace, by: tuple[str, ...]) -> None:
     """Print the mean reward and, with --samples, one tab-separated line per record: place, reward, parts."""
     records: list[Rewarded] = rewards.reward(args.task, args.reward, args.files, args.prompt, by)
-    report_broken([(one.place, one.note) for one in records if one.broken], args.lenient)
+    report_broken([(record.place, record.note) for record in records if record.broken], args.lenient)
 
     print(json.dumps(rewards.summary(args.task, args.reward, records)))
-    for group in rewards.summaries(args.task, args.reward, records) if by else ():
-        print(json.dumps(group, default=str))
-
-    # Rounded, because sums of decimal parts carry floating-point noise.
-    for one in records if args.samples else ():
-        parts = {name: round(value, 9) for name, value in one.parts.items()}
-        print(one.place, round(one.total, 9), json.dumps(parts), sep="\t")
+    if by:
+        for group in rewards.summaries(args.task, args.reward, records):
+            print(json.dumps(group, default=str))
+    if args.samples:
+        for record in records:
+            # Rounded, because sums of decimal parts carry floating-point noise.
+            parts = {name: round(value, 9) for name, value in record.parts.items()}
+            print(record.place, round(record.total, 9), json.dumps(parts), sep="\t")
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -115,10 +117,11 @@ def report_differences(stored: list[Scored]) -> None:
 def print_table(scored: list[Scored]) -> None:
     """Print one tab-separated line per record; answers are JSON strings of at most 80 characters before quoting."""
     print("place", "correct", "total", "answer", "note", sep="\t")
-    for one in scored:
-        verdict = one.verdict
-        answer = "" if verdict.answer is None else json.dumps(verdict.answer[-80:], ensure_ascii=False)
-        print(one.place, verdict.correct, verdict.total, answer, verdict.note, sep="\t")
+    for record in scored:
+        verdict, answer = record.verdict, ""
+        if verdict.answer is not None:
+            answer = json.dumps(verdict.answer[-80:], ensure_ascii=False)
+        print(record.place, verdict.correct, verdict.total, answer, verdict.note, sep="\t")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ python src/show_plan.py "$(cat config.json)" --experiments main methods
 
 import argparse
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -28,28 +29,17 @@ def main() -> None:
     parser.add_argument("--experiments", nargs="*", required=True)
     args = parser.parse_args()
 
-    # State on disk and in SLURM's queue. Runs are "stale" if their own code has changed since they were trained.
     grid = expand(args.config)
     evaluations = evaluations_of(grid, args.experiments)
-    jobs, root = slurm_jobs(Path()), Path("results", grid.place, "runs")
-    found = {
-        name: standing(run, root / name, jobs_of(name, grid.place, jobs), code_of(STEP, run.algorithm, run.task))
-        for name, run in grid.runs.items()
-        if name in evaluations and run.trains
-    }
-
+    found = statuses(grid, evaluations)
     costs = estimates(grid, evaluations, found)
     samples = [path for experiment in args.experiments for path in grid.samples(experiment)]
     rows = [line(grid, costs[name], found.get(name), samples) for name in evaluations]
-    unit = "GPU" if grid.cost.gpu_memory else "CPU"
-    heads = ["run", "state", "update", "time left", "evaluated", "train GB", f"{unit}-h", "evaluate GB", f"{unit}-h"]
-    heads += [f"spent {unit}-h", ""]
-    align = ("left", "left", *["right"] * 8, "left")
-    print(tabulate(rows, heads, disable_numparse=True, colalign=align if rows else None))
+    print_table(rows, grid)
 
     # Days and other fidelities' prices are given for GPU scales only; on a CPU the whole scale takes an hour or so.
     print(totals(list(found.values())))
-    print(hours_in_all(list(costs.values()), unit))
+    print(hours_in_all(list(costs.values()), unit_of(grid)))
     if grid.cost.gpu_memory:
         print(days(list(costs.values()), grid))
         for fidelity in sorted(args.config["fidelities"].keys() - {args.config["fidelity"]}):
@@ -63,86 +53,162 @@ def main() -> None:
     refuse_what_does_not_fit(grid, evaluations)
 
 
+def statuses(grid: Grid, names: Iterable[str]) -> dict[str, RunStatus]:
+    """Return the status of each run that trains, on disk and in SLURM's queue."""
+    jobs, root = slurm_jobs(Path()), Path("results", grid.place, "runs")
+    wanted = set(names)
+    found = {}
+    for name, run in grid.runs.items():
+        if name in wanted and run.trains:
+            # Runs are "stale" if their own code has changed since they were trained.
+            source = code_of(STEP, run.algorithm, run.task)
+            found[name] = standing(run, root / name, jobs_of(name, grid.place, jobs), source)
+    return found
+
+
+def print_table(rows: list[list[str]], grid: Grid) -> None:
+    """Print the rows of all runs below their heads."""
+    hours = f"{unit_of(grid)}-h"
+    heads = [
+        "run",
+        "state",
+        "update",
+        "time left",
+        "evaluated",
+        "train GB",
+        hours,
+        "evaluate GB",
+        hours,
+        f"spent {hours}",
+        "",
+    ]
+    align = ("left", "left", *["right"] * 8, "left")
+    print(tabulate(rows, heads, disable_numparse=True, colalign=align if rows else None))
+
+
+def unit_of(grid: Grid) -> str:
+    """Return whose hours are counted."""
+    return "GPU" if grid.cost.gpu_memory else "CPU"
+
+
 def evaluations_of(grid: Grid, experiments: list[str]) -> dict[str, list[str]]:
     """Return evaluation names by run, for all runs of the experiments and the runs they start from, starts first."""
     found: dict[str, list[str]] = {}
-    for experiment, one in ((name, grid.experiments[name]) for name in experiments):
-        for run in (grid.runs[name] for name in one.runs):
-            if run.start_from:
-                found.setdefault(run.start_from, [])
-            mine = found.setdefault(run.name, [])
-
-            # Evaluations on other tasks count too: transfers, and every evaluation after training on a corpus.
-            carried = [f"{one.evaluation_stem}-on-{task}" for task in one.transfers.get(run.name, [])]
-            names = [n.removeprefix("samples-") for n in dict.fromkeys(grid.measured(experiment, run.name) + carried)]
-            mine += [name for name in names if name in grid.evaluations and name not in mine]
+    for experiment in experiments:
+        for name in grid.experiments[experiment].runs:
+            start = grid.runs[name].start_from
+            if start:
+                found.setdefault(start, [])
+            known = found.setdefault(name, [])
+            known += [one for one in _evaluations(grid, experiment, name) if one not in known]
     return found
+
+
+def _evaluations(grid: Grid, experiment: str, run: str) -> list[str]:
+    """Return the evaluations of a run in an experiment; none if it is a diagnosis."""
+    # Evaluations on other tasks count too: transfers, and every evaluation after training on a corpus.
+    one = grid.experiments[experiment]
+    transfers = [f"{one.evaluation_stem}-on-{task}" for task in one.transfers.get(run, [])]
+    names = []
+    for stem in dict.fromkeys(grid.measured(experiment, run) + transfers):
+        name = stem.removeprefix("samples-")
+        if name in grid.evaluations:
+            names.append(name)
+    return names
 
 
 def line(grid: Grid, cost: Estimate, one: RunStatus | None, samples: list[str]) -> list[str]:
     """Return a row of the table; `one` is None for a base model, which is not trained."""
-    mine = [Path(path) for path in samples if f"/runs/{cost.run}/" in path]
-    evaluated = sum(path.exists() for path in mine)
+    files = [Path(path) for path in samples if f"/runs/{cost.run}/" in path]
+    evaluated = sum(file.exists() for file in files)
     digits = 1 if grid.cost.gpu_memory else 3  # laptop runs take hundredths of an hour
-    state = one.state if one else ("done" if evaluated == len(mine) else "to do")
+
+    # Empty for a base model, except for its state.
+    state, update, left, note, training_memory, training_hours = "to do", "", "", "", "", ""
+    if evaluated == len(files):
+        state = "done"
+    if one:
+        state, note, update = one.state, one.note, f"{one.step}/{one.updates}"
+        training_memory = peak(cost.memory, False, digits)
+        training_hours = number(cost.training, cost.training_measured, digits)
+        if one.left is not None:
+            left = f"{one.left / 60:.1f} min"
     return [
         cost.run,
         state,
-        f"{one.step}/{one.updates}" if one else "",
-        "" if one is None or one.left is None else f"{one.left / 60:.1f} min",
-        f"{evaluated}/{len(mine)}",
-        peak(cost.memory, False, digits) if one else "",
-        number(cost.training, cost.training_measured, digits) if one else "",
+        update,
+        left,
+        f"{evaluated}/{len(files)}",
+        training_memory,
+        training_hours,
         peak(cost.memory, True, digits),
         number(cost.evaluation, cost.evaluation_measured, digits),
         f"{cost.spent:.{digits}f}",
-        one.note if one else "",
+        note,
     ]
 
 
 def peak(memory: dict[str, float], evaluating: bool, digits: int) -> str:
     """Return the peak memory [GB] over the phases of training, or of evaluation if `evaluating`; "?" if unknown."""
-    mine = [value for phase, value in memory.items() if phase.startswith(EVALUATION) == evaluating]
-    return f"{max(mine):.{digits}f}" if mine else "" if memory else "?"
+    if not memory:
+        return "?"
+    sizes = [size for phase, size in memory.items() if phase.startswith(EVALUATION) == evaluating]
+    return f"{max(sizes):.{digits}f}" if sizes else ""
 
 
 def number(value: float | None, measured: bool, digits: int) -> str:
     """Format hours, marked with ~ if they rest on the assumed throughput; "?" if unknown."""
-    return "?" if value is None else f"{'' if measured else '~'}{value:.{digits}f}"
+    if value is None:
+        return "?"
+    mark = "" if measured else "~"
+    return f"{mark}{value:.{digits}f}"
 
 
 def hours_in_all(costs: list[Estimate], unit: str) -> str:
     """Return a line with total, spent and remaining hours; runs of unknown cost are counted separately."""
-    whole = sum((one.training or 0) + (one.evaluation or 0) for one in costs)
-    spent, left = sum(one.spent for one in costs), sum(one.to_go for one in costs)
-    unknown = sum(one.training is None or one.evaluation is None for one in costs)
+    whole, spent, left, unknown = 0.0, 0.0, 0.0, 0
+    for cost in costs:
+        whole += (cost.training or 0) + (cost.evaluation or 0)
+        spent += cost.spent
+        left += cost.to_go
+        unknown += cost.training is None or cost.evaluation is None
+
     said = f"{unit}-hours: about {whole:.1f} in all, {spent:.1f} spent, about {left:.1f} to go"
-    return f"{said}; {unknown} runs left out, whose model or test set is not known yet" if unknown else said
+    if unknown:
+        said += f"; {unknown} runs left out, whose model or test set is not known yet"
+    return said
 
 
 def price(config: dict[str, Any], experiments: list[str]) -> str:
     """Return a line with the cost of the same experiments at another fidelity, with nothing done yet."""
+    option = f"with --config fidelity={config['fidelity']}"
     # Another fidelity may contradict the experiments' grids; that must not hide the plan of this one.
     try:
         grid = expand(config)
     except ConfigError:
-        return f"with --config fidelity={config['fidelity']}: cannot be planned; a dry run with this option says why"
-    costs = estimates(grid, evaluations_of(grid, experiments), {})
-    hours = sum((one.training or 0) + (one.evaluation or 0) for one in costs.values())
-    return f"with --config fidelity={config['fidelity']}: about {hours:.0f} GPU-hours in all, with nothing done yet"
+        return f"{option}: cannot be planned; a dry run with this option says why"
+    costs = estimates(grid, evaluations_of(grid, experiments), {}).values()
+    hours = sum((cost.training or 0) + (cost.evaluation or 0) for cost in costs)
+    return f"{option}: about {hours:.0f} GPU-hours in all, with nothing done yet"
 
 
 def refuse_what_does_not_fit(grid: Grid, evaluations: dict[str, list[str]]) -> None:
     """Raise InputError with the settings to change if a run needs more memory than a GPU has."""
     # Seeds and variants fail for the same reason: report each reason once, with the number of other runs.
-    alike: dict[str, list[str]] = {}
+    refused: dict[str, list[str]] = {}
     for name, names in evaluations.items():
-        known, specs = shape(grid, name), [grid.evaluations[e] for e in names]
-        for reason in misfits(grid, grid.runs[name], known, specs) if known else ():
-            alike.setdefault(reason, []).append(name)
-    if alike:
-        others = {reason: f" and {len(names) - 1} more" if names[1:] else "" for reason, names in alike.items()}
-        raise InputError("\n".join(f"{names[0]}{others[reason]}: {reason}" for reason, names in alike.items()))
+        known = shape(grid, name)
+        if known:
+            specs = [grid.evaluations[evaluation] for evaluation in names]
+            for reason in misfits(grid, grid.runs[name], known, specs):
+                refused.setdefault(reason, []).append(name)
+
+    lines = []
+    for reason, names in refused.items():
+        others = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        lines.append(f"{names[0]}{others}: {reason}")
+    if lines:
+        raise InputError("\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -50,24 +50,30 @@ def main() -> None:
     show(f"{args.run} at scale {config.scale}, fidelity {config.fidelity}", found, args)
     show(f"task {task}", origins(config.task_layers_of(task, method), files), args)
     if "sampler" in found:
-        show(f"sampler {found['sampler'].value} of the rollouts", origins(sampler_layers(config, found), files), args)
+        sampler = str(found["sampler"].value)
+        show(f"sampler {sampler} of the rollouts", origins(sampler_layers(config, sampler), files), args)
 
 
-def sampler_layers(config: Config, found: dict[str, Origin]) -> list[Layer]:
-    """Return the layer of the rollouts' sampler: the scale's block replaces the general one as a whole."""
-    name = str(found["sampler"].value)
-    place = f"scales.{config.scale}." if name in config.scales[config.scale].samplers else ""
-    return [(f"{place}samplers.{name}", config.sampler(name))]
+def sampler_layers(config: Config, name: str) -> list[Layer]:
+    """Return the layer of a sampler: the scale's block replaces the general one as a whole."""
+    place = f"samplers.{name}"
+    if name in config.scales[config.scale].samplers:
+        place = f"scales.{config.scale}.{place}"
+    return [(place, config.sampler(name))]
 
 
 def show(title: str, found: dict[str, Origin], args: argparse.Namespace) -> None:
     """Print one table: setting, value, layer and line, and with --all the overridden layers."""
-    rows: list[list[Any]] = []
-    for key, one in found.items():
-        rows.append([key, shortened(one.value), shortened(one.place), one.line or "default"])
+    heads = ["setting", "value", "set by", "line"]
+    if args.all:
+        heads.append("overrides")
+
+    rows = []
+    for key, origin in found.items():
+        row = [key, shortened(origin.value), shortened(origin.place), origin.line or "default"]
         if args.all:
-            rows[-1].append(", ".join(one.overridden))
-    heads = ["setting", "value", "set by", "line", *(["overrides"] if args.all else [])]
+            row.append(", ".join(origin.overridden))
+        rows.append(row)
     print(f"\n{title}\n")
     print(tabulate(rows, heads, disable_numparse=True))
 
@@ -75,7 +81,9 @@ def show(title: str, found: dict[str, Origin], args: argparse.Namespace) -> None
 def shortened(value: Any) -> str:
     """Return a value as text, cut to the width of its column."""
     text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+    if len(text) <= LONGEST:
+        return text
+    return f"{text[: LONGEST - 1]}…"
 
 
 if __name__ == "__main__":

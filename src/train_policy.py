@@ -77,15 +77,20 @@ def train(args: argparse.Namespace, lock: Lock | None, asked: Callable[[], bool]
 
     began = time.monotonic()
     torch.set_num_threads(1)  # fixed summation order, whatever the number of cores
-    run, base = RunSpec.read(args.spec), ModelSpec.read(args.base) if args.base else None
+    run = RunSpec.read(args.spec)
+    base = ModelSpec.read(args.base) if args.base else None
     if run.training["validate_every"] and not args.validation:
         raise InputError(f"{args.spec}: validate_every needs the validation split; pass --validation")
-    if why := lost(args.manifest, run, args.overwrite_above):
+    why = lost(args.manifest, run, args.overwrite_above)
+    if why:
         raise InputError(f"{args.adapter}: {why}. Nothing was touched. Pass --overwrite-above inf to replace it.")
 
     # Checkpoints record the identity of spec and inputs, so that a run never resumes from those of other settings.
-    optional = {"start": args.init_adapter, "validation": args.validation}
-    inputs = {"weights": args.weights, "data": args.data, **{name: path for name, path in optional.items() if path}}
+    inputs = {"weights": args.weights, "data": args.data}
+    if args.init_adapter:
+        inputs["start"] = args.init_adapter
+    if args.validation:
+        inputs["validation"] = args.validation
     check_base(args.weights)
     checkpoints = args.adapter.parent / "checkpoints"
     trainer = Trainer(
@@ -113,11 +118,11 @@ def train(args: argparse.Namespace, lock: Lock | None, asked: Callable[[], bool]
         pd.DataFrame(metrics).to_csv(temporary, index=False)
 
     # `seconds_training` sums over all attempts; the manifest's own `seconds` is that of the last one.
-    seconds_training = round(sum(row["seconds"] for row in metrics), 1)
+    seconds = sum(row["seconds"] for row in metrics)
     facts = {
         "seed": run.seed,
         "settings": run.values(),
-        "seconds_training": seconds_training,
+        "seconds_training": round(seconds, 1),
         "device": device_name(trainer.policy.model.device),
         "processes": distributed.world(),
     }

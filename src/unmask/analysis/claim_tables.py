@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from unmask.analysis.claims import Claim, Finding, Measure, judged
+from unmask.analysis.frames import select
 from unmask.analysis.statistics import Estimate
 from unmask.common.catalogue import SAMPLERS, method_name, sampler_name, task_name
 
@@ -25,23 +26,13 @@ def markdown(findings: list[Finding], scale: str, experiments: Sequence[str] = (
 
     Untested claims are counted in one line below the table and have no row.
     """
-    tested = [f for f in findings if f.verdict != "not tested"]
-    rows = [
-        {
-            "Claim": f.claim.claim + (f" ({f.claim.note})" if f.claim.note else ""),
-            "Source": f.claim.source,
-            "Test": _test(f.claim),
-            "Effect": "; ".join(_effect(part, one) for part, one in zip(f.claim.parts, f.effects, strict=True)),
-            "Detectable": "; ".join(_detectable(part, one) for part, one in zip(f.claim.parts, f.effects, strict=True)),
-            "Seeds × problems": f.size,
-            "Verdict": f.verdict,
-        }
-        for f in tested
-    ]
+    tested = [found for found in findings if found.verdict != "not tested"]
+    untested = [found.claim for found in findings if found.verdict == "not tested"]
 
-    counts = pd.Series([f.verdict for f in tested]).value_counts().to_dict()
-    if len(tested) < len(findings):
-        counts["not tested"] = len(findings) - len(tested)
+    counts = pd.Series([found.verdict for found in tested]).value_counts().to_dict()
+    if untested:
+        counts["not tested"] = len(untested)
+    counted = [f"{count} {verdict}" for verdict, count in counts.items()]
 
     parts = [
         f"# Claims, checked at scale `{scale}`",
@@ -53,15 +44,34 @@ def markdown(findings: list[Finding], scale: str, experiments: Sequence[str] = (
         "about three quarters of repetitions (docs/method/statistics.md). Intervals are not corrected for the number "
         "of claims. At laptop scale a verdict is "
         "about tiny models on tiny tasks, not about the papers' models.",
-        ", ".join(f"{n} {verdict}" for verdict, n in counts.items()) + ".",
+        f"{', '.join(counted)}.",
     ]
-    if any(f.base_once for f in tested):
+    if any(found.base_once for found in tested):
         parts.append(ONCE)
-    if rows:
-        parts.append(pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True))
-    if len(tested) < len(findings):
-        parts.append(_untested([f.claim for f in findings if f.verdict == "not tested"], experiments))
+    if tested:
+        rows = pd.DataFrame([_row(found) for found in tested])
+        parts.append(rows.to_markdown(index=False, disable_numparse=True))
+    if untested:
+        parts.append(_untested(untested, experiments))
     return "\n\n".join(parts) + "\n"
+
+
+def _row(found: Finding) -> dict[str, str]:
+    """Return the row of a tested claim."""
+    claim = found.claim
+    effects, detectable = [], []
+    for part, effect in zip(claim.parts, found.effects, strict=True):
+        effects.append(_effect(part, effect))
+        detectable.append(_detectable(part, effect))
+    return {
+        "Claim": f"{claim.claim} ({claim.note})" if claim.note else claim.claim,
+        "Source": claim.source,
+        "Test": _test(claim),
+        "Effect": "; ".join(effects),
+        "Detectable": "; ".join(detectable),
+        "Seeds × problems": found.size,
+        "Verdict": found.verdict,
+    }
 
 
 def differences(findings: list[Finding]) -> pd.DataFrame:
@@ -74,9 +84,13 @@ def differences(findings: list[Finding]) -> pd.DataFrame:
         # An untested claim has no differences, hence no strict zip. Columns are positions, because claims are about
         # different test problems; those with fewer problems are padded with NaN.
         for part, values in zip(found.claim.parts, found.differences, strict=False):
-            rows = values.round(6).set_axis(range(values.shape[1]), axis=1).reset_index(names="seed")
+            positions = range(values.shape[1])
+            rows = values.round(6).set_axis(positions, axis=1).reset_index(names="seed")
             parts.append(rows.assign(claim=number, metric=part.metric))
-    joined = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=KEY)
+
+    if not parts:
+        return pd.DataFrame(columns=KEY)
+    joined = pd.concat(parts, ignore_index=True)
     return joined.set_index(KEY).reset_index()  # the key columns first
 
 
@@ -84,10 +98,14 @@ def from_differences(claims: list[Claim], rows: pd.DataFrame) -> list[Finding]:
     """Return the findings on `claims` from stored differences."""
     findings = []
     for number, claim in enumerate(claims, 1):
-        mine = rows[rows["claim"] == number].set_index("metric")
-        parts = [mine.loc[[part.metric]].set_index("seed") for part in claim.parts if part.metric in mine.index]
-        # Columns without any value are the padding of claims on fewer problems.
-        values = [part.drop(columns="claim").dropna(axis=1, how="all") for part in parts]
+        of_claim = select(rows, claim=number).drop(columns="claim")
+        by_metric = of_claim.set_index("metric")
+        values = []
+        for part in claim.parts:
+            if part.metric in by_metric.index:
+                of_part = by_metric.loc[[part.metric]].set_index("seed")
+                # Columns without any value are the padding of claims on fewer problems.
+                values.append(of_part.dropna(axis=1, how="all"))
         findings.append(judged(claim, values) if values else Finding(claim, "not tested"))
     return findings
 
@@ -98,49 +116,73 @@ def _untested(claims: list[Claim], experiments: Sequence[str]) -> str:
     here = [claim for claim in claims if claim.experiment in experiments]
     said = []
     if others:
-        names = ", ".join(f"`{name}`" for name in dict.fromkeys(claim.experiment for claim in others))
+        names = _distinct([f"`{claim.experiment}`" for claim in others])
         said.append(f"{len(others)} of experiments without scores here ({names})")
     if here:
-        places = dict.fromkeys(f"`{claim.experiment}` on {task_name(claim.task)}" for claim in here)
-        said.append(f"{len(here)} of methods or tasks that an experiment does not have here ({', '.join(places)})")
+        places = _distinct([f"`{claim.experiment}` on {task_name(claim.task)}" for claim in here])
+        said.append(f"{len(here)} of methods or tasks that an experiment does not have here ({places})")
     return f"Not tested: {'; '.join(said)}."
+
+
+def _distinct(names: list[str]) -> str:
+    """Join the distinct names, in order of first appearance."""
+    return ", ".join(dict.fromkeys(names))
 
 
 def _test(claim: Claim) -> str:
     """Format the comparison as `DMPO − Base, Sudoku, one token a step, mean over lengths, published`."""
-    parts = [f"{_name(claim.better)} − {_name(claim.worse)}", task_name(claim.task)]
-    parts += [sampler_name(claim.sampler)] if claim.sampler else []
-    parts += [f"L = {claim.length}" if isinstance(claim.length, int) else "mean over lengths"] if claim.length else []
+    said = [f"{_name(claim.better)} − {_name(claim.worse)}", task_name(claim.task)]
+    if claim.sampler:
+        said.append(sampler_name(claim.sampler))
+    if isinstance(claim.length, int):
+        said.append(f"L = {claim.length}")
+    elif claim.length:
+        said.append("mean over lengths")
     if claim.quarter:
-        parts.append(f"quarter {claim.quarter} of {'the steps' if claim.metric == 'kl' else 'training'}")
-    return ", ".join([*parts, " and ".join(_measure(part) for part in claim.parts)])
+        whole = "the steps" if claim.metric == "kl" else "training"
+        said.append(f"quarter {claim.quarter} of {whole}")
+    said.append(" and ".join(map(_measure, claim.parts)))
+    return ", ".join(said)
 
 
 def _measure(part: Measure) -> str:
     """Format a part as `nfe (lower is better)` or `published (no worse than by 5.0)`."""
-    said = ["lower is better"] if part.direction == "lower" else []
-    said += [f"no worse than by {_number(part, part.margin)}"] if part.margin else []
-    return part.metric.replace("_", " ") + (f" ({', '.join(said)})" if said else "")
+    said = []
+    if part.direction == "lower":
+        said.append("lower is better")
+    if part.margin:
+        said.append(f"no worse than by {_number(part, part.margin)}")
+
+    metric = part.metric.replace("_", " ")
+    return f"{metric} ({', '.join(said)})" if said else metric
 
 
 def _name(who: str) -> str:
     # After the @ is a sampler, or a surrogate where a diagnosis is compared.
     policy, _, part = who.partition("@")
     method, _, variant = policy.partition("/")
-    named = SAMPLERS.get(part, part.replace("_", " "))
-    return method_name(method, variant or "default") + (f", {named}" if part else "")
+    name = method_name(method, variant or "default")
+    if not part:
+        return name
+    return f"{name}, {SAMPLERS.get(part, part.replace('_', ' '))}"
 
 
 def _effect(part: Measure, effect: Estimate) -> str:
+    """Format an effect as `+12.3 [+1.0, +23.6]`."""
+    mean = _number(part, effect.mean, "+")
     if np.isnan(effect.error):  # from one seed
-        return f"{_number(part, effect.mean, '+')} (no interval)"
-    mean, low, high = (_number(part, value, "+") for value in (effect.mean, *effect.interval()))
-    return f"{mean} [{low}, {high}]"
+        return f"{mean} (no interval)"
+    low, high = effect.interval()
+    return f"{mean} [{_number(part, low, '+')}, {_number(part, high, '+')}]"
 
 
 def _detectable(part: Measure, effect: Estimate) -> str:
-    return "" if np.isnan(effect.error) else _number(part, effect.detectable())
+    if np.isnan(effect.error):
+        return ""
+    return _number(part, effect.detectable())
 
 
 def _number(part: Measure, value: float, sign: str = "") -> str:
-    return f"{100 * value:{sign}.1f}" if part.metric in SHARES else f"{value:{sign}.3g}"
+    if part.metric in SHARES:
+        return f"{100 * value:{sign}.1f}"
+    return f"{value:{sign}.3g}"

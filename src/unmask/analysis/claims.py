@@ -18,12 +18,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
 from pydantic import Field, model_validator
 
+from unmask.analysis.frames import select
 from unmask.analysis.scores import RUN, SAMPLE, quarters, to_come
 from unmask.analysis.statistics import Estimate, Grades, over_seeds, over_seeds_and_examples
 from unmask.analysis.yaml_entries import read_entries
@@ -68,15 +69,15 @@ class Claim(Measure):
     def _one_step_mode_and_length(self) -> Claim:
         """Require a sampler and a length, or `mean`, for metrics of samples, and neither for others."""
         # All parts are read from one frame, and samples and training metrics are different frames.
-        measured = {part.metric in BY_EXAMPLE for part in self.parts}
-        if len(measured) > 1:
+        of_samples = [part.metric in BY_EXAMPLE for part in self.parts]
+        if any(of_samples) and not all(of_samples):
             raise refuse("metrics of samples and of training cannot be parts of one claim; make two")
 
         # A verdict is about one step mode: it never averages over samplers.
         named = bool(self.sampler) or ("@" in self.better and "@" in self.worse)
-        if measured == {True} and not (named and self.length):
+        if all(of_samples) and not (named and self.length):
             raise refuse(f"{self.metric} needs `sampler` and `length`: name one step mode, and a length or `mean`")
-        if measured == {False} and (self.sampler or self.length):
+        if not any(of_samples) and (self.sampler or self.length):
             raise refuse(f"{self.metric} has no sampler and no length; remove them")
         return self
 
@@ -106,35 +107,52 @@ def read(path: Path) -> list[Claim]:
 
 def check(claim: Claim, samples: pd.DataFrame | None, metrics: pd.DataFrame | None = None) -> Finding:
     """Test a claim on an experiment's samples (or its diagnosis) and training metrics."""
-    columns = [part.metric for part in claim.parts]
-    frame = next((f for f in (samples, metrics) if f is not None and set(columns) <= set(f)), None)
+    frame = _frame_with(claim, samples, metrics)
     if frame is None:
         return Finding(claim, "not tested")
 
     # One evaluation of the base model serves all seeds, unless evaluations of it are still to come.
-    bases = frame[(frame["method"] == "base") & (frame["task"] == claim.task)]
+    bases = select(frame, method="base", task=claim.task)
     once = not bases.empty and bases["seed"].nunique() == 1 and not to_come(bases)
 
-    differences, shared = [], False
+    differences = []
+    repeated = False
     for part in claim.parts:
-        better, worse = (values(frame, claim, part.metric, who) for who in (claim.better, claim.worse))
-        better, one = _for_seeds_of(worse, better, once and _method(claim.better) == "base")
-        worse, other = _for_seeds_of(better, worse, once and _method(claim.worse) == "base")
+        better = values(frame, claim, part.metric, claim.better)
+        worse = values(frame, claim, part.metric, claim.worse)
+        better, better_repeated = _for_seeds_of(worse, better, once and _method(claim.better) == "base")
+        worse, worse_repeated = _for_seeds_of(better, worse, once and _method(claim.worse) == "base")
+        repeated = better_repeated or worse_repeated
+
         # Pandas aligns seeds and problems. Keep the seeds of both policies and the problems that all of these answered.
         difference = (better - worse).dropna(how="all").dropna(axis=1)
         if difference.empty:
             return Finding(claim, "not tested")
         # Only the published protocol pools cells; `strict` is a plain mean over problems.
-        differences.append(_pooled(difference, frame) if part.metric == "published" else difference)
-        shared = one or other
-    return judged(claim, differences, shared)
+        if part.metric == "published":
+            difference = _pooled(difference, frame)
+        differences.append(difference)
+    return judged(claim, differences, repeated)
+
+
+def _frame_with(claim: Claim, *frames: pd.DataFrame | None) -> pd.DataFrame | None:
+    """Return the first frame that has the metrics of all parts of a claim; None if none has."""
+    columns = {part.metric for part in claim.parts}
+    for frame in frames:
+        if frame is not None and columns <= set(frame):
+            return frame
+    return None
 
 
 def judged(claim: Claim, differences: Sequence[pd.DataFrame], base_once: bool = False) -> Finding:
     """Return the finding that follows from the differences of each part, each [seeds, test problems]."""
-    effects = tuple(_estimate(one.to_numpy()) for one in differences)
-    verdicts = [_verdict(part, *effect.interval()) for part, effect in zip(claim.parts, effects, strict=True)]
-    return Finding(claim, _joined(verdicts), tuple(differences), effects, base_once)
+    effects, verdicts = [], []
+    for part, difference in zip(claim.parts, differences, strict=True):
+        effect = _estimate(difference.to_numpy())
+        low, high = effect.interval()
+        effects.append(effect)
+        verdicts.append(_verdict(part, low, high))
+    return Finding(claim, _joined(verdicts), tuple(differences), tuple(effects), base_once)
 
 
 def _pooled(difference: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
@@ -156,14 +174,19 @@ def _estimate(values: Grades) -> Estimate:
     """Estimate the mean of differences [seeds, problems]; it has no error where there is a single seed."""
     if values.shape[1] == 1:
         return over_seeds(values[:, 0])
-    return over_seeds_and_examples([values]) if len(values) > 1 else Estimate(float(values.mean()), ())
+    if len(values) == 1:
+        return Estimate(float(values.mean()), ())
+    return over_seeds_and_examples([values])
 
 
 def _for_seeds_of(others: pd.DataFrame, mine: pd.DataFrame, once: bool) -> tuple[pd.DataFrame, bool]:
     """Repeat the values of a policy evaluated `once` for every seed of the other; return them, and if it was needed."""
-    if not once or mine.empty or others.index.isin(mine.index).all():
+    if not once or mine.empty:
         return mine, False
-    return pd.DataFrame([mine.iloc[0]] * len(others), index=others.index), True
+    if others.index.isin(mine.index).all():
+        return mine, False
+    rows = [mine.iloc[0]] * len(others)
+    return pd.DataFrame(rows, index=others.index), True
 
 
 def _method(who: str) -> str:
@@ -175,14 +198,18 @@ def _verdict(part: Measure, low: float, high: float) -> str:
     worst, best = (low, high) if part.direction == "higher" else (-high, -low)
     if worst > -part.margin:
         return "supported"
-    return "not supported" if best < -part.margin else "inconclusive"
+    if best < -part.margin:
+        return "not supported"
+    return "inconclusive"
 
 
 def _joined(verdicts: list[str]) -> str:
     """Combine the verdicts on the parts of a claim."""
     if "not supported" in verdicts:
         return "not supported"
-    return "supported" if set(verdicts) == {"supported"} else "inconclusive"
+    if set(verdicts) == {"supported"}:
+        return "supported"
+    return "inconclusive"
 
 
 def values(frame: pd.DataFrame, claim: Claim, metric: str, who: str) -> pd.DataFrame:
@@ -191,25 +218,39 @@ def values(frame: pd.DataFrame, claim: Claim, metric: str, who: str) -> pd.DataF
     Training metrics and diagnoses have no examples and give [seeds, 1]; steps of a diagnosis are weighted by their
     tokens. Empty if the frame has no such policy.
     """
-    policy, _, part = who.partition("@")
-    method, _, variant = policy.partition("/")
-    wanted: dict[str, Any] = {"task": claim.task, "method": method, "variant": variant or "default"}
-    wanted |= {"sampler": claim.sampler} if claim.sampler else {}
-    # In a diagnosis the part after the @ is a surrogate, in samples a sampler.
-    wanted |= {"surrogate" if "surrogate" in frame else "sampler": part} if part else {}
-    wanted |= {"length": claim.length} if isinstance(claim.length, int) else {}
-    for key, value in wanted.items():
-        frame = frame[frame[key] == value] if key in frame else frame.iloc[:0]
+    frame = _of_policy(frame, claim, who)
     if claim.quarter:
         frame = frame[_quarters(frame) == claim.quarter]
     if metric in BY_EXAMPLE and "example" in frame:
         return frame.pivot_table(index="seed", columns="example", values=metric)
 
+    weight = pd.Series(1.0, index=frame.index)
+    if "surrogate" in frame:
+        weight = frame["tokens"]
     # Rows without a value count in neither sum; a seed without any becomes NaN (0 / 0).
-    weight = frame["tokens"] if "surrogate" in frame else pd.Series(1.0, index=frame.index)
     known = weight.where(frame[metric].notna())
-    sums = pd.DataFrame({"sum": frame[metric] * known, "weight": known}).groupby(frame["seed"]).sum()
-    return (sums["sum"] / sums["weight"]).replace([np.inf, -np.inf], np.nan).to_frame()
+    weighted = pd.DataFrame({"sum": frame[metric] * known, "weight": known})
+    sums = weighted.groupby(frame["seed"]).sum()
+    mean = sums["sum"] / sums["weight"]
+    return mean.replace([np.inf, -np.inf], np.nan).to_frame()
+
+
+def _of_policy(frame: pd.DataFrame, claim: Claim, who: str) -> pd.DataFrame:
+    """Return the rows of a policy on the claim's task, with its sampler and length; none if a column is missing."""
+    policy, _, part = who.partition("@")
+    method, _, variant = policy.partition("/")
+    wanted: dict[str, object] = {"task": claim.task, "method": method, "variant": variant or "default"}
+    if claim.sampler:
+        wanted["sampler"] = claim.sampler
+    if isinstance(claim.length, int):
+        wanted["length"] = claim.length
+    # In a diagnosis the part after the @ is a surrogate, in samples a sampler.
+    if part:
+        wanted["surrogate" if "surrogate" in frame else "sampler"] = part
+
+    if not wanted.keys() <= set(frame):
+        return frame.iloc[:0]
+    return select(frame, **wanted)
 
 
 def _quarters(frame: pd.DataFrame) -> pd.Series:

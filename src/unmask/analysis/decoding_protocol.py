@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from unmask.analysis.paper_evaluations import problems_of, prompt_of
 from unmask.config.grid.grid import Grid
@@ -31,40 +32,52 @@ class Protocol:
     @classmethod
     def of(cls, grid: Grid, experiment: str) -> Protocol:
         """Return the protocol of an experiment that evaluates samples (a diagnosis has none)."""
-        one = grid.experiments[experiment]
-        evaluation = grid.evaluations[one.evaluation_stem.removeprefix("samples-")]
+        evaluation = grid.evaluations[grid.experiments[experiment].evaluation_stem.removeprefix("samples-")]
+        runs = [grid.runs[name] for name in grid.experiments[experiment].runs]
 
         # Only plain top-k decoding has a fixed number of steps. A cache, guidance or forbidden tokens make it another
         # decoder: such samplers get no steps, so that they match no published number.
         fixed = {"rule": "top_k", "cache": "none", "guidance": 0.0, "forbidden": []}
-        plain = {name: one for name, one in evaluation.samplers.items() if fixed.items() <= one.items()}
-        counts = {name: one["tokens_per_step"] for name, one in plain.items()}
-        steps = {name: "L" if count == 1 else f"L/{count}" for name, count in counts.items()}
-        orders = {name: one["score"] for name, one in plain.items() if one["score"] != "confidence"}
-        nuclei = {name: one["top_p"] for name, one in plain.items() if one.get("top_p", 1.0) != 1.0}
-
-        problems = {task: problems_of(data.settings) for task, data in grid.tests.items()}
-        prompts = {task: prompt_of(data.settings) for task, data in grid.tests.items()}
-        made = [t for t, d in grid.tests.items() if d.settings.get("test_source", {}).get("source") == "generated"]
+        steps: dict[str, str] = {}
+        orders: dict[str, str] = {}
+        top_p: dict[str, float] = {}
+        for name, sampler in evaluation.samplers.items():
+            if not fixed.items() <= sampler.items():
+                continue
+            count = sampler["tokens_per_step"]
+            steps[name] = "L" if count == 1 else f"L/{count}"
+            if sampler["score"] != "confidence":
+                orders[name] = sampler["score"]
+            if sampler.get("top_p", 1.0) != 1.0:
+                top_p[name] = sampler["top_p"]
 
         # A first stage can match the papers' only if it learns a corpus, not the demonstrations of the task itself.
-        runs = [grid.runs[name] for name in one.runs]
-        starts = {run.method: grid.runs[run.start_from] for run in runs if run.start_from}
-        corpora = {method: start.task for method, start in starts.items() if start.corpus}
+        first_stages = {}
+        for run in runs:
+            if run.start_from and grid.runs[run.start_from].corpus:
+                first_stages[run.method] = grid.runs[run.start_from].task
+
+        settings = {task: data.settings for task, data in grid.tests.items()}
         return cls(
-            runs[0].model.partition("/")[0],
-            evaluation.temperature,
-            steps,
-            made,
-            corpora,
-            orders,
-            problems,
-            prompts,
-            evaluation.block_length,
-            evaluation.mask_padding,
-            nuclei,
+            model=runs[0].model.partition("/")[0],
+            temperature=evaluation.temperature,
+            steps=steps,
+            generated=[task for task, of_task in settings.items() if _generated(of_task)],
+            first_stages=first_stages,
+            orders=orders,
+            problems={task: problems_of(of_task) for task, of_task in settings.items()},
+            prompts={task: prompt_of(of_task) for task, of_task in settings.items()},
+            block_length=evaluation.block_length,
+            mask_padding=evaluation.mask_padding,
+            top_p=top_p,
         )
 
     def to_json(self) -> str:
         """Return one line of JSON, as an argument of a step."""
         return json.dumps(asdict(self), sort_keys=True)
+
+
+def _generated(settings: dict[str, Any]) -> bool:
+    """Return True if a task generates its test problems."""
+    source = settings.get("test_source", {})
+    return bool(source.get("source") == "generated")

@@ -38,21 +38,30 @@ def problems_of(settings: dict[str, Any]) -> str:
         return "generated"
 
     # The same file gives other problems if other rows, or another number of them, are chosen.
+    if "test" not in settings:
+        return name
     subset = settings.get("test_subset", {"rule": "first"})
-    chosen = " ".join(map(str, subset.values())) if subset["rule"] != "first" else "first"
-    return f"{name} {chosen} {settings['test']}" if "test" in settings else name
+    chosen = "first"
+    if subset["rule"] != "first":
+        chosen = " ".join(map(str, subset.values()))
+    return f"{name} {chosen} {settings['test']}"
 
 
 def prompt_of(settings: dict[str, Any]) -> str:
     """Return the SHA-256 of the prompt file of a task's test problems; "" if the wording is ours."""
-    file = settings.get("evaluation_prompt_file") or ""
-    return _plain_sha256(file["path"] if isinstance(file, dict) else file) if file else ""
+    file = settings.get("evaluation_prompt_file")
+    if not file:
+        return ""
+    path = file["path"] if isinstance(file, dict) else file
+    return _plain_sha256(path)
 
 
 def _plain_sha256(path: str) -> str:
     """Return a file's SHA-256 as `sha256sum` prints it; `missing`, which equals no published one, without the file."""
     file = Path(path)
-    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "missing"
+    if not file.is_file():
+        return "missing"
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 # d1 at 837888f, folder eval: block length eval.py:57, test sets and their subsets eval.py:151, gsm8k.py:40-44,52,

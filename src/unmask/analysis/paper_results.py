@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypedDict, cast
 
 import pandas as pd
 from pydantic import Field
 
 from unmask.analysis.decoding_protocol import Protocol
+from unmask.analysis.frames import select
 from unmask.analysis.paper_evaluations import EVALUATIONS
 from unmask.analysis.yaml_entries import read_entries
 from unmask.common.catalogue import method_name, task_name
@@ -24,6 +25,25 @@ from unmask.config.schema.types import Name, NonNegative, Section
 
 Percent = Annotated[float, Field(ge=0, le=100)]
 Lengths = dict[int | Literal["unstated"], Percent]
+
+
+class Row(TypedDict):
+    """Published number [percent], with what is known of its evaluation; "" for what is not."""
+
+    source: str
+    model: str
+    steps: str
+    temperature: float
+    order: str
+    differs: str
+    method: str
+    task: str
+    first_stage: str
+    length: int | str
+    paper: float
+    evaluation: str
+    metric: str
+    selection: str
 
 
 class Entry(Section):
@@ -44,29 +64,42 @@ class Entry(Section):
 
 def read(path: Path) -> pd.DataFrame:
     """Read published_results.yaml, one row per number [percent]. Raises InputError that names each wrong entry."""
-    entries = read_entries(path, Entry, _place)
-    return pd.DataFrame([row for entry in entries for row in _rows(Entry(**entry))])
+    rows: list[Row] = []
+    for entry in read_entries(path, Entry, _place):
+        rows += _rows(Entry(**entry))
+    return pd.DataFrame(rows)
 
 
 def _place(number: int, entry: Any) -> str:
-    source = entry.get("source") if isinstance(entry, dict) else None
-    return f"entry {number}" + (f" ({source})" if source else "")
+    if isinstance(entry, dict) and entry.get("source"):
+        return f"entry {number} ({entry['source']})"
+    return f"entry {number}"
 
 
-def _rows(entry: Entry) -> Iterator[dict[str, Any]]:
+def _rows(entry: Entry) -> Iterator[Row]:
+    """Yield a row for each number of an entry."""
     for method, tasks in entry.methods.items():
         for task, lengths in tasks.items():
             # What differs on one task replaces what differs on all.
             differs = entry.differs.get(task) or entry.differs.get("all", "")
             for length, accuracy in lengths.items():
-                # A base model has no checkpoints to choose from.
                 yield {
-                    "source": entry.source, "model": entry.model, "steps": entry.steps or "",
-                    "temperature": entry.temperature, "order": entry.order, "differs": differs, "method": method,
-                    "task": task, "first_stage": entry.first_stage or "", "length": length, "paper": accuracy,
-                    "evaluation": entry.evaluation or "", "metric": entry.metric,
+                    "source": entry.source,
+                    "model": entry.model,
+                    "steps": entry.steps or "",
+                    "temperature": entry.temperature,
+                    "order": entry.order,
+                    "differs": differs,
+                    "method": method,
+                    "task": task,
+                    "first_stage": entry.first_stage or "",
+                    "length": length,
+                    "paper": accuracy,
+                    "evaluation": entry.evaluation or "",
+                    "metric": entry.metric,
+                    # A base model has no checkpoints to choose from.
                     "selection": "" if method == "base" else entry.selection,
-                }  # fmt: skip
+                }
 
 
 COLUMNS = ["paper", "paper_source", "paper_differs", "paper_selection"]
@@ -79,31 +112,38 @@ def join_published(cells: pd.DataFrame, printed: pd.DataFrame, protocol: Protoco
     says how the checkpoint was chosen, "" for a base model. Of several numbers the one that differs least is taken.
     Without numbers of our base model the columns are empty.
     """
-    ours = printed[printed["model"] == protocol.model]
+    ours = select(printed, model=protocol.model)
     rows = [_closest(cell, ours, protocol) for cell in cells.to_dict("records")]
     found = pd.DataFrame(rows, columns=COLUMNS, index=cells.index)
-    delta = (100 * cells["published"] - found["paper"].astype(float)).where(found["paper_differs"] == "")
-    return cells.join(found).assign(delta=delta)
+
+    delta = 100 * cells["published"] - found["paper"].astype(float)
+    comparable = found["paper_differs"] == ""
+    return cells.join(found).assign(delta=delta.where(comparable))
 
 
-def _closest(cell: dict[str, Any], printed: pd.DataFrame, protocol: Protocol) -> tuple[float | None, str, str, str]:
-    # Papers print default variants; a cell of an ablation has no counterpart.
+def _closest(cell: dict[Any, Any], printed: pd.DataFrame, protocol: Protocol) -> tuple[float | None, str, str, str]:
+    """Return the values of COLUMNS for a cell: those of the published number that differs least."""
     nothing = None, "", "", ""
+    # Papers print default variants; a cell of an ablation has no counterpart.
     if cell["variant"] != "default":
         return nothing
-    same = printed
-    for key in ("method", "task", "length"):
-        same = same[same[key] == cell[key]]
-    found = [(differences(row, cell["sampler"], protocol), row) for row in same.to_dict("records")]
-    if not found:
+
+    same = select(printed, method=cell["method"], task=cell["task"], length=cell["length"])
+    rows = [cast("Row", row) for row in same.to_dict("records")]
+    if not rows:
         return nothing
-    why, row = min(found, key=lambda pair: len(pair[0]))
-    return row["paper"], row["source"], "; ".join(why), row["selection"]
+
+    reasons = [differences(row, cell["sampler"], protocol) for row in rows]
+    closest = min(range(len(rows)), key=lambda index: len(reasons[index]))
+    row = rows[closest]
+    return row["paper"], row["source"], "; ".join(reasons[closest]), row["selection"]
 
 
-def differences(row: dict[str, Any], sampler: str, protocol: Protocol) -> list[str]:
+def differences(row: Row, sampler: str, protocol: Protocol) -> list[str]:
     """Return all differences of protocol between a published number and ours; empty if they are comparable."""
-    why = [] if row["model"] == protocol.model else [f"its base model is {row['model']}"]
+    why = []
+    if row["model"] != protocol.model:
+        why.append(f"its base model is {row['model']}")
     if not row["steps"]:
         why.append("its denoising steps are not stated")
     elif row["steps"] != protocol.steps.get(sampler):
@@ -122,23 +162,29 @@ def differences(row: dict[str, Any], sampler: str, protocol: Protocol) -> list[s
     why += _other_draws(row["evaluation"], row["temperature"], sampler, protocol)
     if row["metric"] != "accuracy":
         why.append(f"it is a mean {row['metric']}, not an accuracy")
-    if row["first_stage"] and row["first_stage"] != protocol.first_stages.get(row["method"]):
-        first = task_name(row["first_stage"])
+    first_stage = row["first_stage"]
+    if first_stage and first_stage != protocol.first_stages.get(row["method"]):
+        first = task_name(first_stage)
         why.append(f"trained on {first} first; here the first stage is SFT on the demonstrations of the task itself")
-    return why + ([row["differs"]] if row["differs"] else [])
+    if row["differs"]:
+        why.append(row["differs"])
+    return why
 
 
 def _other_test(name: str, task: str, protocol: Protocol) -> list[str]:
     """Return the differences of the test behind a number: problems, prompt, blocks."""
     known = EVALUATIONS.get(name)
+    why = []
     if task in protocol.generated:
-        why = ["our test problems are generated"]
-    elif known and protocol.problems.get(task) in known.problems.get(task, ()):
-        why = []
-    else:
-        why = ["other test problems"] if known else ["its test problems are not known to be ours"]
+        why.append("our test problems are generated")
+    elif known is None:
+        why.append("its test problems are not known to be ours")
+    elif protocol.problems.get(task) not in known.problems.get(task, ()):
+        why.append("other test problems")
+
     if known is None:
-        return [*why, "its prompt is not known to be ours"]
+        why.append("its prompt is not known to be ours")
+        return why
     if protocol.prompts.get(task, "") != known.prompts.get(task):
         why.append("another prompt")
     if known.block_length not in (None, protocol.block_length):
@@ -165,8 +211,8 @@ def apart(cells: pd.DataFrame, printed: pd.DataFrame, protocol: Protocol) -> tup
 
     It has the methods and tasks of `cells` only.
     """
-    others = printed[printed["task"].isin(cells["task"]) & printed["method"].isin(cells["method"])]
-    others = others[others["model"] != protocol.model]
+    same = printed["task"].isin(cells["task"]) & printed["method"].isin(cells["method"])
+    others = printed[same & (printed["model"] != protocol.model)]
     if others.empty:
         return None
     named = others.assign(
@@ -176,14 +222,21 @@ def apart(cells: pd.DataFrame, printed: pd.DataFrame, protocol: Protocol) -> tup
         Checkpoint=others["selection"].replace("", "–"),
         Task=others["task"].map(task_name),
         Method=others["method"].map(method_name),
-        Column=["L not stated" if length == "unstated" else f"L = {length}" for length in others["length"]],
+        Column=others["length"].map(_column),
     )
 
     # Numbers without a stated length get a column, too. Rows keep the order of the file within task and method.
     labels = ["Task", "Method", "Model", "Steps", "Checkpoint", "Source"]
-    columns = list(dict.fromkeys(named["Column"]))
-    body = named.pivot(index=labels, columns="Column", values="paper")[columns].reindex(
-        pd.MultiIndex.from_frame(named[labels].drop_duplicates().sort_values(labels[:2], kind="stable"))
-    )
-    body = body.map(lambda value: f"{value:.1f}" if value == value else "").reset_index()
+    columns = list(named["Column"].unique())
+    rows = named[labels].drop_duplicates().sort_values(["Task", "Method"], kind="stable")
+    wide = named.pivot(index=labels, columns="Column", values="paper")
+    body = wide[columns].reindex(pd.MultiIndex.from_frame(rows)).map(_percent).reset_index()
     return f"Published: models of 7 to 8 billion parameters, not `{protocol.model}`, so no differences are formed", body
+
+
+def _column(length: int | str) -> str:
+    return "L not stated" if length == "unstated" else f"L = {length}"
+
+
+def _percent(value: float) -> str:
+    return "" if pd.isna(value) else f"{value:.1f}"

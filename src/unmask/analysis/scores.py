@@ -20,15 +20,18 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from unmask.analysis.frames import select
 from unmask.analysis.statistics import problem_interval
 from unmask.common.errors import InputError
 from unmask.common.parquet import read_csv
 from unmask.config.specs import RunSpec
 
 RUN = ["method", "task", "variant", "seed", "sampler", "length"]
+POLICY = ["task", "method", "variant"]
 CELL = ["task", "sampler", "method", "variant", "length"]
 PROTOCOLS = ("published", "strict")
 SAMPLE = [*PROTOCOLS, "points", "nfe", "tokens", "seconds"]  # columns read of a sample
+Interval = tuple[float, float, float]  # mean, low, high
 
 
 def read_metrics(file: Path) -> pd.DataFrame:
@@ -38,10 +41,17 @@ def read_metrics(file: Path) -> pd.DataFrame:
     """
     run = RunSpec.read(file.with_name("spec.yaml"))
     metrics = read_csv(file)
-    if missing := {"step", "reward", "nfe"} - set(metrics):
+    missing = {"step", "reward", "nfe"} - set(metrics)
+    if missing:
         raise InputError(f"{file}: no column {', '.join(sorted(missing))}. Delete it and run snakemake again.")
-    settings = json.dumps(run.training | run.method_settings)
-    return metrics.assign(method=run.method, task=run.task, variant=run.variant, seed=run.seed, settings=settings)
+
+    return metrics.assign(
+        method=run.method,
+        task=run.task,
+        variant=run.variant,
+        seed=run.seed,
+        settings=json.dumps(run.training | run.method_settings),
+    )
 
 
 def collect(samples: Sequence[pd.DataFrame]) -> pd.DataFrame:
@@ -53,22 +63,32 @@ def collect(samples: Sequence[pd.DataFrame]) -> pd.DataFrame:
     frame = pd.concat(samples, ignore_index=True)
     frame["published"] *= frame["points"]
     groups = frame.groupby(RUN, sort=False)
+    counts = groups.size()
     scores = groups[SAMPLE].mean()
     scores["published"] /= scores["points"]
 
-    rows = pd.MultiIndex.from_frame(frame[RUN])
-    for protocol, weight in (("published", frame["points"]), ("strict", 1.0)):
-        # Standard error of a ratio Σ right / Σ weight: the spread of right − ratio · weight over problems. Cells of a
-        # board stay together, because they are not independent evidence.
-        excess = frame[protocol] - scores[protocol].reindex(rows).to_numpy() * weight
-        squares = (excess**2).groupby([frame[name] for name in RUN], sort=False).sum()
-        weights = groups.size() * (scores["points"] if protocol == "published" else 1)
-        scores[f"{protocol}_error"] = np.sqrt(squares) / weights
+    published_weights = counts * scores["points"]
+    scores["published_error"] = _summed_errors(frame, scores, "published", frame["points"]) / published_weights
+    scores["strict_error"] = _summed_errors(frame, scores, "strict", 1.0) / counts
 
-    scores = scores.drop(columns="points").join(groups.size().rename("n"))
+    scores = scores.drop(columns="points").join(counts.rename("n"))
     if "planned" in frame:
         scores = scores.join(groups["planned"].first())
     return scores.reset_index()
+
+
+def _summed_errors(frame: pd.DataFrame, scores: pd.DataFrame, protocol: str, weight: pd.Series | float) -> pd.Series:
+    """Return the root of the summed squares of `right − ratio · weight` over the problems of each run.
+
+    Divided by Σ weight it is the standard error of the ratio Σ right / Σ weight. Cells of a board stay together,
+    because they are not independent evidence.
+    """
+    runs = pd.MultiIndex.from_frame(frame[RUN])
+    ratio = scores[protocol].reindex(runs).to_numpy()
+    excess = frame[protocol] - ratio * weight
+    keys = [frame[name] for name in RUN]
+    squares = (excess**2).groupby(keys, sort=False).sum()
+    return np.sqrt(squares)
 
 
 def over_seeds(scores: pd.DataFrame) -> pd.DataFrame:
@@ -78,28 +98,50 @@ def over_seeds(scores: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for key, group in scores.groupby(CELL, sort=False):
-        row = dict(zip(CELL, key, strict=True))
-        planned = int(group["planned"].iloc[0]) if "planned" in group else len(group)
-        # One seed of a policy that has more to come is not a single evaluation.
-        once = row["method"] == "base" and len(group) == planned == 1
-        for protocol in PROTOCOLS:
-            mean, low, high = _over_problems(group, protocol) if once else interval(group[protocol].to_numpy())
-            row |= {protocol: mean, f"{protocol}_low": low, f"{protocol}_high": high}
-        row |= {"nfe": group["nfe"].mean(), "seeds": len(group), "n": int(group["n"].iloc[0])}
-        over = "problems" if once else "seeds" if len(group) > 1 else "none"
-        rows.append(row | {"interval": over, "planned": planned})
+        cell = dict(zip(CELL, key, strict=True))
+        rows.append(cell | _averaged(group, cell["method"]))
     cells = pd.DataFrame(rows)
+
     # The two columns are dropped where they say nothing, so that tables without such cells stay the same.
-    said = {"interval": (cells["interval"] == "problems").any(), "planned": "planned" in scores}
-    return cells.drop(columns=[name for name, kept in said.items() if not kept])
+    if not (cells["interval"] == "problems").any():
+        cells = cells.drop(columns="interval")
+    if "planned" not in scores:
+        cells = cells.drop(columns="planned")
+    return cells
 
 
-def _over_problems(group: pd.DataFrame, protocol: str) -> tuple[float, float, float]:
+def _averaged(group: pd.DataFrame, method: str) -> dict[str, float | str]:
+    """Average the runs of one cell over its seeds."""
+    planned = int(group["planned"].iloc[0]) if "planned" in group else len(group)
+    # One seed of a policy that has more to come is not a single evaluation.
+    once = method == "base" and len(group) == planned == 1
+
+    row: dict[str, float | str] = {}
+    for protocol in PROTOCOLS:
+        mean, low, high = _over_problems(group, protocol) if once else interval(group[protocol].to_numpy())
+        row[protocol] = mean
+        row[f"{protocol}_low"] = low
+        row[f"{protocol}_high"] = high
+
+    row["nfe"] = group["nfe"].mean()
+    row["seeds"] = len(group)
+    row["n"] = int(group["n"].iloc[0])
+    row["interval"] = "none" if len(group) == 1 else "seeds"
+    if once:
+        row["interval"] = "problems"
+    row["planned"] = planned
+    return row
+
+
+def _over_problems(group: pd.DataFrame, protocol: str) -> Interval:
     """Return the accuracy of the only run of a cell, and the ends of its interval over test problems."""
     (row,) = group.to_dict("records")
     if f"{protocol}_error" not in row:
         raise InputError(f"the scores have no column {protocol}_error: delete them and run snakemake again")
-    return row[protocol], *problem_interval(row[protocol], row[f"{protocol}_error"], row["n"])
+
+    accuracy, error = row[protocol], row[f"{protocol}_error"]
+    low, high = problem_interval(accuracy, error, row["n"])
+    return accuracy, low, high
 
 
 def shared_base(rows: pd.DataFrame) -> list[str]:
@@ -107,59 +149,73 @@ def shared_base(rows: pd.DataFrame) -> list[str]:
 
     That run is then the base of every seed.
     """
-    found = []
-    for task, some in rows.groupby("task", sort=False):
-        base = some["method"] == "base"
-        one, others = set(some.loc[base, "seed"]), set(some.loc[~base, "seed"])
-        if len(one) == 1 and others - one and not to_come(some[base]):
-            found.append(task)
-    return found
+    tasks = []
+    for task, of_task in rows.groupby("task", sort=False):
+        base = select(of_task, method="base")
+        seeds, base_seeds = set(of_task["seed"]), set(base["seed"])
+        if len(base_seeds) == 1 and seeds > base_seeds and not to_come(base):
+            tasks.append(task)
+    return tasks
 
 
 def to_come(rows: pd.DataFrame) -> bool:
     """Return True if more seeds of a policy are planned than its rows have."""
-    return "planned" in rows and bool(rows["planned"].iloc[0] > rows["seed"].nunique())
+    if "planned" not in rows:
+        return False
+    return bool(rows["planned"].iloc[0] > rows["seed"].nunique())
 
 
 def for_every_seed(rows: pd.DataFrame) -> pd.DataFrame:
     """Repeat the rows of a base model that is evaluated once for each seed of the other policies."""
-    parts = []
     tasks = shared_base(rows)
+    if not tasks:
+        return rows
+
     once = rows["task"].isin(tasks) & (rows["method"] == "base")
+    bases, others = rows[once], rows[~once]
+    parts = []
     for task in tasks:
-        here = rows["task"] == task
-        seeds = rows.loc[here & ~once, "seed"].unique()
-        parts += [rows[here & once].assign(seed=seed) for seed in seeds]
-    return pd.concat([*parts, rows[~once]], ignore_index=True) if tasks else rows
+        base = select(bases, task=task)
+        seeds = select(others, task=task)["seed"].unique()
+        parts += [base.assign(seed=seed) for seed in seeds]
+    return pd.concat([*parts, others], ignore_index=True)
 
 
 def steps_over_seeds(gaps: pd.DataFrame) -> pd.DataFrame:
     """Average the gaps of surrogates: mean KL [nats per token], `low` and `high` over seeds by quarter of the steps."""
     # Steps are weighted by the tokens that they measure, so that the mean is per token.
     weighted = gaps.assign(quarter=quarters(gaps, first=0), nats=gaps["kl"] * gaps["tokens"])
-    cell = ["task", "method", "variant", "surrogate", "quarter"]
+    cell = [*POLICY, "surrogate", "quarter"]
     sums = weighted.groupby([*cell, "seed"], sort=False)[["nats", "tokens"]].sum()
+    by_seed = sums["nats"] / sums["tokens"]
+
     rows = []
-    for key, group in (sums["nats"] / sums["tokens"]).groupby(cell, sort=False):
+    for key, group in by_seed.groupby(cell, sort=False):
         mean, low, high = interval(group.to_numpy())
-        rows.append(dict(zip(cell, key, strict=True)) | {"kl": mean, "low": low, "high": high, "seeds": len(group)})
+        row = dict(zip(cell, key, strict=True))
+        rows.append(row | {"kl": mean, "low": low, "high": high, "seeds": len(group)})
     cells = pd.DataFrame(rows)
-    policy = ["task", "method", "variant"]
-    return cells.merge(gaps[[*policy, "planned"]].drop_duplicates(), on=policy) if "planned" in gaps else cells
+    if "planned" not in gaps:
+        return cells
+    planned = gaps[[*POLICY, "planned"]].drop_duplicates()
+    return cells.merge(planned, on=POLICY)
 
 
 def quarters(steps: pd.DataFrame, first: int) -> pd.Series:
     """Return the quarter, 1 to 4, of each row's step among all steps of its policy, which begin at `first`."""
     # Of each policy's own steps: methods decode in different numbers of them.
     done = steps["step"] - first
-    last = done.groupby([steps[name] for name in ("task", "method", "variant")]).transform("max")
+    policies = [steps[name] for name in POLICY]
+    last = done.groupby(policies).transform("max")
     return 1 + 4 * done // (last + 1)
 
 
-def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float, float]:
+def interval(values: np.ndarray, level: float = 0.95) -> Interval:
     """Return the mean and the ends of Student's t interval for it; the ends are NaN for fewer than two values."""
-    mean = float(np.mean(values))
-    if len(values) < 2:
+    count, mean = len(values), float(np.mean(values))
+    if count < 2:
         return mean, float("nan"), float("nan")
-    half = stats.t.ppf((1 + level) / 2, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
-    return mean, mean - float(half), mean + float(half)
+
+    quantile = stats.t.ppf((1 + level) / 2, count - 1)
+    half = float(quantile * np.std(values, ddof=1) / np.sqrt(count))
+    return mean, mean - half, mean + half

@@ -15,6 +15,8 @@ from unmask.common.manifest import made_of, read_manifest
 from unmask.config.grid.grid import Grid
 from unmask.config.specs import RunSpec
 
+Policy = tuple[str, str, str]  # method, task and variant
+
 
 @dataclass
 class Found:
@@ -29,21 +31,24 @@ class Found:
     def read(self, files: dict[Path, RunSpec], reader: Callable[[Path], pd.DataFrame]) -> pd.DataFrame:
         """Concatenate the rows of the files, with a column `planned`: the seeds planned for their policy."""
         seeds = Counter(map(_policy, self.planned))
-        frames = [reader(path).assign(planned=seeds[_policy(run)]) for path, run in files.items()]
+        frames = []
+        for path, run in files.items():
+            planned = seeds[_policy(run)]
+            frames.append(reader(path).assign(planned=planned))
         return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
     def __str__(self) -> str:
         """Return the note at the top of a table."""
-        done = len(self.samples)
-        if done == len(self.planned):
+        done, planned = len(self.samples), len(self.planned)
+        if done == planned:
             return f"Complete: all {done} evaluations are done."
-        said = [
-            f"So far {done} of {len(self.planned)} evaluations are done; cells with fewer seeds than planned say so."
-        ]
+
+        said = [f"So far {done} of {planned} evaluations are done; cells with fewer seeds than planned say so."]
         seeds = {run.seed for run in self.planned}
         for what, runs in (("Missing", self.missing), ("Left out, made with other settings", self.outdated)):
             if runs:
-                said.append(f"{what}: {'; '.join(_by_policy(runs, len(seeds)))}.")
+                policies = _by_policy(runs, len(seeds))
+                said.append(f"{what}: {'; '.join(policies)}.")
         return " ".join(said)
 
 
@@ -59,10 +64,12 @@ def find(grid: Grid, experiment: str) -> Found:
         # Existence is not enough: samples count only if the run and the evaluation have today's settings.
         name = path.stem.partition("-")[2]
         digest = grid.evaluated(run.name, name) if evaluation else grid.diagnosed(run.name, name)
-        if path.exists() and _made_with(run, path.parent) and made_of(path.with_suffix(".json")) == digest:
+        if not path.exists():
+            found.missing.append(evaluated)
+        elif _made_with(run, path.parent) and made_of(path.with_suffix(".json")) == digest:
             found.samples[path] = evaluated
         else:
-            (found.outdated if path.exists() else found.missing).append(evaluated)
+            found.outdated.append(evaluated)
 
     # Training curves do not depend on evaluations: the run's own manifest decides.
     for path in map(Path, grid.metrics(experiment)):
@@ -74,30 +81,37 @@ def find(grid: Grid, experiment: str) -> Found:
 
 def _run_of(grid: Grid, path: Path) -> RunSpec:
     """Return the run that a file belongs to."""
-    return grid.runs[path.parent.as_posix().partition("/runs/")[2]]
+    _, _, name = path.parent.as_posix().partition("/runs/")
+    return grid.runs[name]
 
 
 def _made_with(run: RunSpec, folder: Path) -> bool:
     """Return True if a folder holds a finished run with these settings; the base model has only a spec, no manifest."""
     try:
-        if not run.trains:
-            return RunSpec.read(folder / "spec.yaml").digest == run.digest
-        return bool(read_manifest(folder / "manifest.json")["spec"] == run.digest)
+        if run.trains:
+            made = read_manifest(folder / "manifest.json")["spec"]
+        else:
+            made = RunSpec.read(folder / "spec.yaml").digest
     except InputError:
         return False
+    return bool(made == run.digest)
 
 
-def _policy(run: RunSpec) -> tuple[str, str, str]:
+def _policy(run: RunSpec) -> Policy:
     return run.method, run.task, run.variant
 
 
 def _by_policy(runs: Iterable[RunSpec], seeds: int) -> list[str]:
     """Describe the runs of each policy, as in `DMPO on Sudoku, seeds 1, 2`; seeds only if some are left out."""
-    found: dict[tuple[str, str, str], list[int]] = {}
+    found: dict[Policy, list[str]] = {}
     for run in runs:
-        found.setdefault(_policy(run), []).append(run.seed)
-    return [
-        f"{method_name(method, variant)} on {task_name(task)}"
-        + ("" if len(some) == seeds else f", seed{'s' * (len(some) > 1)} {', '.join(map(str, some))}")
-        for (method, task, variant), some in found.items()
-    ]
+        found.setdefault(_policy(run), []).append(str(run.seed))
+
+    said = []
+    for (method, task, variant), own in found.items():
+        policy = f"{method_name(method, variant)} on {task_name(task)}"
+        if len(own) != seeds:
+            plural = "s" if len(own) > 1 else ""
+            policy += f", seed{plural} {', '.join(own)}"
+        said.append(policy)
+    return said

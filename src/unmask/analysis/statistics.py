@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from scipy import stats
 
 RESAMPLES = 2000
+Values = NDArray[np.float64]  # [seeds] or [examples]
 Grades = NDArray[np.float64]  # [seeds, examples]
+Part = tuple[float, int]  # independent part of a variance, and the degrees of freedom that it was estimated from
 
 
 @dataclass(frozen=True)
@@ -27,12 +29,19 @@ class Estimate:
     """
 
     mean: float
-    parts: tuple[tuple[float, int], ...]
+    parts: tuple[Part, ...]
+
+    @property
+    def variance(self) -> float:
+        """Variance of the mean; 0 without parts."""
+        return sum(part for part, _ in self.parts)
 
     @property
     def error(self) -> float:
         """Standard error of the mean."""
-        return float(np.sqrt(sum(part for part, _ in self.parts))) if self.parts else float("nan")
+        if not self.parts:
+            return float("nan")
+        return float(np.sqrt(self.variance))
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Return the ends of the confidence interval."""
@@ -41,22 +50,28 @@ class Estimate:
 
     def detectable(self, power: float = 0.8, level: float = 0.95) -> float:
         """Return the true difference that an interval of this width separates from zero with probability `power`."""
-        return (self._quantile((1 + level) / 2) + self._quantile(power)) * self.error
+        quantiles = self._quantile((1 + level) / 2) + self._quantile(power)
+        return quantiles * self.error
 
     def _quantile(self, share: float) -> float:
-        variance = sum(part for part, _ in self.parts)
         # Without spread the interval is the mean, without parts the error is NaN; both need a finite quantile.
-        if variance == 0:
+        if self.variance == 0:
             return 0.0
-        return float(sum(part * stats.t.ppf(share, freedom) for part, freedom in self.parts) / variance)
+
+        weighted = 0.0
+        for part, freedom in self.parts:
+            weighted += part * stats.t.ppf(share, freedom)
+        return float(weighted / self.variance)
 
 
-def standard_error(values: Sequence[float] | NDArray[np.float64]) -> float:
+def standard_error(values: Sequence[float] | Values) -> float:
     """Return the standard error of the mean of independent values, such as seeds; NaN for fewer than two."""
-    return float(stats.sem(values)) if len(values) > 1 else float("nan")
+    if len(values) < 2:
+        return float("nan")
+    return float(stats.sem(values))
 
 
-def over_seeds(values: NDArray[np.float64]) -> Estimate:
+def over_seeds(values: Values) -> Estimate:
     """Estimate the mean of one value per seed; if seeds share test problems, it holds for these problems only."""
     return Estimate(float(np.mean(values)), _part(values))
 
@@ -69,17 +84,22 @@ def over_seeds_and_examples(strata: Sequence[Grades]) -> Estimate:
     examples' means, each divided by their number. Both contain the residual, which therefore counts twice and makes the
     interval conservative. With one seed the estimate is about that seed's policy only.
     """
-    parts: tuple[tuple[float, int], ...] = ()
+    means: list[float] = []
+    parts: list[Part] = []
     for grades in strata:
+        means.append(grades.mean())
         # The mean over k strata has 1/k² of the sum of their variances.
-        found = _part(grades.mean(1)) + _part(grades.mean(0))
-        parts += tuple((variance / len(strata) ** 2, freedom) for variance, freedom in found)
-    return Estimate(float(np.mean([grades.mean() for grades in strata])), parts)
+        for variance, freedom in _part(grades.mean(1)) + _part(grades.mean(0)):
+            parts.append((variance / len(strata) ** 2, freedom))
+    return Estimate(float(np.mean(means)), tuple(parts))
 
 
-def _part(values: NDArray[np.float64]) -> tuple[tuple[float, int], ...]:
+def _part(values: Values) -> tuple[Part, ...]:
     """Return the variance of the mean of independent values with its degrees of freedom; () for fewer than two."""
-    return ((float(np.var(values, ddof=1)) / len(values), len(values) - 1),) if len(values) > 1 else ()
+    if len(values) < 2:
+        return ()
+    variance = float(np.var(values, ddof=1)) / len(values)
+    return ((variance, len(values) - 1),)
 
 
 def problem_interval(share: float, error: float, problems: int, level: float = 0.95) -> tuple[float, float]:
@@ -89,39 +109,54 @@ def problem_interval(share: float, error: float, problems: int, level: float = 0
     grades that would have this error [Korn and Graubard, Survey Methodology 24, 1998]. For 0/1 grades that is the
     number of problems itself. A share of 0 or 1, or problems that are all alike, have no spread: each counts as one.
     """
-    size = share * (1 - share) / error**2 if error > 0 else problems
+    spread = share * (1 - share)
+    size = spread / error**2 if error > 0 else problems
     z = float(stats.norm.ppf((1 + level) / 2))
-    centre = (share + z**2 / (2 * size)) / (1 + z**2 / size)
-    half = z / (1 + z**2 / size) * float(np.sqrt(share * (1 - share) / size + z**2 / (4 * size**2)))
+
+    shrink = 1 + z**2 / size
+    centre = (share + z**2 / (2 * size)) / shrink
+    deviation = float(np.sqrt(spread / size + z**2 / (4 * size**2)))
+    half = z / shrink * deviation
+
     # At 0 and 1 an end equals the share, and rounding may put it on the wrong side.
     return min(share, centre - half), max(share, centre + half)
 
 
-def paired_interval(better: NDArray[np.float64], worse: NDArray[np.float64]) -> tuple[float, float]:
+def paired_interval(better: Values, worse: Values) -> tuple[float, float]:
     """Return the 95 % percentile bootstrap interval of the mean difference of two policies on the same examples."""
     difference = better - worse
     # All resamples of equal differences are the same: there is nothing to draw.
     if np.ptp(difference) == 0:
-        return float(difference[0]), float(difference[0])
-    found = stats.bootstrap(
-        (difference,), np.mean, n_resamples=RESAMPLES, method="percentile", rng=np.random.default_rng(0)
-    )
-    return float(found.confidence_interval.low), float(found.confidence_interval.high)
+        same = float(difference[0])
+        return same, same
+
+    rng = np.random.default_rng(0)
+    found = stats.bootstrap((difference,), np.mean, n_resamples=RESAMPLES, method="percentile", rng=rng)
+    ends = found.confidence_interval
+    return float(ends.low), float(ends.high)
 
 
-def mcnemar(better: NDArray[np.float64], worse: NDArray[np.float64]) -> tuple[int, int, float]:
+def mcnemar(better: Values, worse: Values) -> tuple[int, int, float]:
     """Return the numbers of examples that only `better` and only `worse` has right, and McNemar's exact two-sided p."""
-    gained, lost = int(((better == 1) & (worse == 0)).sum()), int(((better == 0) & (worse == 1)).sum())
-    p = stats.binomtest(gained, gained + lost, 0.5).pvalue if gained + lost else 1.0
-    return gained, lost, float(p)
+    only_better = (better == 1) & (worse == 0)
+    only_worse = (better == 0) & (worse == 1)
+    gained, lost = int(only_better.sum()), int(only_worse.sum())
+
+    # Examples on which both agree say nothing. Without any other, nothing speaks against equality.
+    if gained + lost == 0:
+        return 0, 0, 1.0
+    test = stats.binomtest(gained, gained + lost, 0.5)
+    return gained, lost, float(test.pvalue)
 
 
-def holm(p: Sequence[float]) -> NDArray[np.float64]:
+def holm(p: Sequence[float]) -> Values:
     """Adjust p-values so that the family-wise error rate stays within the level [Holm 1979]."""
     values = np.asarray(p, dtype=float)
     order = values.argsort()
-    scaled = values[order] * np.arange(len(values), 0, -1)
+    tests_left = np.arange(len(values), 0, -1)
+    scaled = np.minimum(values[order] * tests_left, 1.0)
+
     # Step-down: an adjusted value is never below that of a smaller p.
     adjusted = np.empty_like(values)
-    adjusted[order] = np.maximum.accumulate(np.minimum(scaled, 1.0))
+    adjusted[order] = np.maximum.accumulate(scaled)
     return adjusted

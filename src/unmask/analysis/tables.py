@@ -17,6 +17,7 @@ from unmask.analysis.scores import PROTOCOLS, over_seeds, steps_over_seeds
 from unmask.common.catalogue import method_name, sampler_name, task_name
 
 Blocks = list[tuple[str, pd.DataFrame]]  # heading and body
+Cell = dict[Any, Any]  # row of a table of scores
 
 
 def blocks(cells: pd.DataFrame, rows: str = "methods", temperature: float = 0.0) -> tuple[str, Blocks]:
@@ -24,18 +25,22 @@ def blocks(cells: pd.DataFrame, rows: str = "methods", temperature: float = 0.0)
 
     The strict block is left out if it equals the published one. `temperature` is that of decoding.
     """
+    policies = zip(cells["method"], cells["variant"], strict=True)
     named = cells.assign(
-        Method=[method_name(m, v) for m, v in zip(cells["method"], cells["variant"], strict=True)],
+        Method=[method_name(method, variant) for method, variant in policies],
         Sampler=cells["sampler"].map(sampler_name),
     )
+
     # Rows are what the experiment compares; the other of the two goes into the heading.
     row, of = ("Method", "Sampler") if rows == "methods" else ("Sampler", "Method")
     made = []
     for (task, other), group in named.groupby(["task", of], sort=False):
-        same = (group["published"] == group["strict"]).all()
-        for protocol in PROTOCOLS[: 1 if same else 2]:
-            rule = "both scoring rules" if same else f"{protocol} scoring"
-            made.append((f"{task_name(task)}, {other}, {rule}", _body(group, row, protocol)))
+        heading = f"{task_name(task)}, {other}"
+        if (group["published"] == group["strict"]).all():
+            made.append((f"{heading}, both scoring rules", _body(group, row, "published")))
+            continue
+        for protocol in PROTOCOLS:
+            made.append((f"{heading}, {protocol} scoring", _body(group, row, protocol)))
     return note(cells, temperature) + _footnotes(cells), made
 
 
@@ -47,16 +52,23 @@ def stepwise(cells: pd.DataFrame) -> tuple[str, Blocks]:
         for surrogate, line in group.groupby("surrogate", sort=False):
             row = {"Surrogate": surrogate.replace("_", " ")}
             for cell in line.to_dict("records"):
-                # NaN does not equal itself: a single seed has no interval.
-                spread = f" ± {cell['high'] - cell['kl']:.3f}" if cell["high"] == cell["high"] else ""
-                row[f"quarter {cell['quarter']}"] = f"{cell['kl']:.3f}{spread}{_of_planned(cell)}"
+                row[f"quarter {cell['quarter']}"] = _gap(cell)
             body.append(row)
-        made.append((f"{task_name(task)}, {method_name(method, variant)}", pd.DataFrame(body)))
-    seeds = "/".join(map(str, sorted(cells["seeds"].unique())))
-    return (
-        f"KL(true conditional ‖ surrogate) in nats a token, by quarter of the denoising steps; mean over {seeds} seeds "
-        "± half of the 95 % interval (Student's t over seeds)."
-    ), made
+        heading = f"{task_name(task)}, {method_name(method, variant)}"
+        made.append((heading, pd.DataFrame(body)))
+
+    note = (
+        f"KL(true conditional ‖ surrogate) in nats a token, by quarter of the denoising steps; mean over "
+        f"{_several(cells['seeds'])} seeds ± half of the 95 % interval (Student's t over seeds)."
+    )
+    return note, made
+
+
+def _gap(cell: Cell) -> str:
+    """Format the gap of a surrogate: `0.512 ± 0.031`, without the interval of a single seed."""
+    mean, high = cell["kl"], cell["high"]
+    spread = "" if pd.isna(high) else f" ± {high - mean:.3f}"
+    return f"{mean:.3f}{spread}{_of_planned(cell)}"
 
 
 def texts(
@@ -69,8 +81,9 @@ def texts(
     else:
         cells = with_printed(join_published(over_seeds(scores), printed, protocol))
         note, found = blocks(cells, rows, protocol.temperature)
-        others = apart(cells, printed, protocol)
-        found += [others] if others else []
+        other_models = apart(cells, printed, protocol)
+        if other_models:
+            found.append(other_models)
     return {
         ".md": markdown(title, question, note, found),
         ".tex": latex(title, question, note, found),
@@ -82,8 +95,9 @@ def markdown(title: str, question: str, note: str, blocks: Blocks) -> str:
     """Render the table as Markdown."""
     parts = [f"# {title}", question, note]
     for heading, body in blocks:
+        parts.append(f"## {heading}")
         # Numbers are formatted already; tabulate would parse and reformat them.
-        parts += [f"## {heading}", body.to_markdown(index=False, disable_numparse=True)]
+        parts.append(body.to_markdown(index=False, disable_numparse=True))
     return "\n\n".join(parts) + "\n"
 
 
@@ -92,7 +106,8 @@ def latex(title: str, question: str, note: str, blocks: Blocks) -> str:
     lines = [f"% {title}: {question}", f"% {note}"]
     for heading, body in blocks:
         columns = "l" + "r" * (body.shape[1] - 1)
-        lines += ["", f"% {heading}", rf"\begin{{tabular}}{{{columns}}}", r"\toprule", _row(body.columns), r"\midrule"]
+        lines += ["", f"% {heading}", rf"\begin{{tabular}}{{{columns}}}"]
+        lines += [r"\toprule", _row(body.columns), r"\midrule"]
         lines += [_row(row) for row in body.itertuples(index=False)]
         lines += [r"\bottomrule", r"\end{tabular}"]
     return "\n".join(lines) + "\n"
@@ -100,13 +115,17 @@ def latex(title: str, question: str, note: str, blocks: Blocks) -> str:
 
 def note(cells: pd.DataFrame, temperature: float = 0.0) -> str:
     """Say how to read the numbers."""
+    once = pd.Series(False, index=cells.index)
+    if "interval" in cells:
+        once = cells["interval"] == "problems"
+
     # Base models that are evaluated once have no seeds to count.
-    once = cells["interval"] == "problems" if "interval" in cells else pd.Series(False, index=cells.index)
-    seeds = _several(cells.loc[~once, "seeds"])
     said = []
-    if seeds:
-        t = f"mean over {seeds} seeds ± half of the 95 % interval (Student's t over seeds)"
-        said.append("one seed, so no interval over seeds" if seeds == "1" else t)
+    seeds = _several(cells.loc[~once, "seeds"])
+    if seeds == "1":
+        said.append("one seed, so no interval over seeds")
+    elif seeds:
+        said.append(f"mean over {seeds} seeds ± half of the 95 % interval (Student's t over seeds)")
     if once.any():
         said.append(_once(cells[once], temperature))
     return (
@@ -119,48 +138,56 @@ def _once(cells: pd.DataFrame, temperature: float) -> str:
     """Say what the brackets after a base model's numbers are."""
     # Only greedy decoding would give the same answers again.
     what = "deterministic evaluation" if temperature == 0 else "evaluation"
-    pooled = (cells["published"] != cells["strict"]).any()
-    boards = "; where cells of a board are pooled, the boards are the problems" if pooled else ""
-    return (
+    said = (
         f"base model: one {what}, in brackets its 95 % binomial interval (Wilson) over {_several(cells['n'])} problems"
-        f"{boards}"
     )
+    pooled = (cells["published"] != cells["strict"]).any()
+    if pooled:
+        said += "; where cells of a board are pooled, the boards are the problems"
+    return said
 
 
 def _several(values: pd.Series) -> str:
     """Join the distinct values in order, as `128/500`."""
-    return "/".join(map(str, sorted(values.unique())))
+    distinct = sorted(values.unique())
+    return "/".join(map(str, distinct))
 
 
-def _of_planned(cell: dict[Any, Any]) -> str:
+def _of_planned(cell: Cell) -> str:
     """Say how many seeds a cell has if more are planned, else ""."""
-    planned = cell.get("planned", cell["seeds"])
-    return f" ({cell['seeds']} of {planned} seeds)" if cell["seeds"] < planned else ""
+    seeds = cell["seeds"]
+    planned = cell.get("planned", seeds)
+    return f" ({seeds} of {planned} seeds)" if seeds < planned else ""
 
 
-def _score(cell: dict[Any, Any], protocol: str) -> str:
+def _score(cell: Cell, protocol: str) -> str:
     """Format a score: `70.1 ± 3.2` over seeds, `70.1 [61.2, 77.8]` over problems, `70.1` without an interval."""
+    mean, low, high = cell[protocol], cell[f"{protocol}_low"], cell[f"{protocol}_high"]
     # Wilson's interval is not symmetric, so both ends are printed.
-    mean, low, high = (100 * cell[name] for name in (protocol, f"{protocol}_low", f"{protocol}_high"))
     if cell.get("interval") == "problems":
-        return f"{mean:.1f} [{low:.1f}, {high:.1f}]"
-    spread = f" ± {100 * (cell[f'{protocol}_high'] - cell[protocol]):.1f}" if high == high else ""
-    return f"{mean:.1f}{spread}{_of_planned(cell)}"
+        return f"{100 * mean:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+    spread = "" if pd.isna(high) else f" ± {100 * (high - mean):.1f}"
+    return f"{100 * mean:.1f}{spread}{_of_planned(cell)}"
 
 
 def _body(group: pd.DataFrame, label: str, protocol: str) -> pd.DataFrame:
+    with_papers = protocol == "published" and "paper" in group
     rows = []
-    for name, cells in group.groupby(label, sort=False):
+    for name, line in group.groupby(label, sort=False):
+        cells = line.to_dict("records")
         row = {label: name}
-        for cell in cells.to_dict("records"):
+        for cell in cells:
             row[f"L = {cell['length']}"] = _score(cell, protocol)
-        row["NFE"] = " / ".join(f"{nfe:.1f}" for nfe in cells["nfe"])
-        if protocol == "published" and "paper" in cells:
-            row |= {f"paper, L = {cell['length']}": cell["printed"] for cell in cells.to_dict("records")}
+        row["NFE"] = " / ".join(f"{cell['nfe']:.1f}" for cell in cells)
+        if with_papers:
+            for cell in cells:
+                row[f"paper, L = {cell['length']}"] = cell["printed"]
         rows.append(row)
-    body = pd.DataFrame(rows).fillna("")
+
     # Lengths without a published number need no column for it.
-    return body.loc[:, (body != "").any()]
+    body = pd.DataFrame(rows).fillna("")
+    filled = (body != "").any()
+    return body.loc[:, filled]
 
 
 def with_printed(cells: pd.DataFrame) -> pd.DataFrame:
@@ -169,13 +196,18 @@ def with_printed(cells: pd.DataFrame) -> pd.DataFrame:
     A number in brackets refers to the reason in the footnotes.
     """
     reasons = _reasons(cells)
-    texts = [
-        "" if cell["paper"] != cell["paper"]
-        else f"{cell['paper']:.1f} (Δ {cell['delta']:+.1f})" if cell["paper_differs"] == ""
-        else f"({cell['paper']:.1f}) [{1 + reasons.index(cell['paper_differs'])}]"
-        for cell in cells.assign(paper=cells["paper"].astype(float)).to_dict("records")
-    ]  # fmt: skip
-    return cells.assign(printed=texts)
+    return cells.assign(printed=[_printed(cell, reasons) for cell in cells.to_dict("records")])
+
+
+def _printed(cell: Cell, reasons: list[str]) -> str:
+    """Format the published number of a cell; "" if it has none."""
+    paper, why = cell["paper"], cell["paper_differs"]
+    if pd.isna(paper):
+        return ""
+    if why == "":
+        return f"{paper:.1f} (Δ {cell['delta']:+.1f})"
+    footnote = 1 + reasons.index(why)
+    return f"({paper:.1f}) [{footnote}]"
 
 
 def _reasons(cells: pd.DataFrame) -> list[str]:
@@ -185,22 +217,30 @@ def _reasons(cells: pd.DataFrame) -> list[str]:
 def _footnotes(cells: pd.DataFrame) -> str:
     if "paper" not in cells or cells["paper"].isna().all():
         return ""
-    why = "".join(f" [{i}] {reason}." for i, reason in enumerate(_reasons(cells), 1))
+
+    footnotes = [f" [{number}] {reason}." for number, reason in enumerate(_reasons(cells), 1)]
+    why = "".join(footnotes) or " nowhere here."
     return (
         " Paper: what the papers print, Δ ours minus theirs in points; in parentheses, and without Δ, where the "
-        f"protocol is another:{why or ' nowhere here.'}{_selections(cells)}"
+        f"protocol is another:{why}{_selections(cells)}"
     )
 
 
 def _selections(cells: pd.DataFrame) -> str:
     """Say how the checkpoints behind the published numbers were chosen, by source."""
-    chosen = cells.loc[cells["paper_selection"].fillna("") != "", ["paper_source", "paper_selection"]].drop_duplicates()
+    known = cells["paper_selection"].fillna("") != ""
+    chosen = cells.loc[known, ["paper_source", "paper_selection"]].drop_duplicates()
     if chosen.empty:
         return ""
-    said = "; ".join(f"{source}: {how}" for source, how in chosen.itertuples(index=False))
-    return f" How the printed checkpoints were chosen: {said}."
+
+    said = [f"{source}: {how}" for source, how in chosen.itertuples(index=False)]
+    return f" How the printed checkpoints were chosen: {'; '.join(said)}."
 
 
 def _row(values: Iterable[object]) -> str:
-    escaped = (str(v).replace("±", r"$\pm$").replace("_", r"\_").replace("%", r"\%") for v in values)
+    """Format a row of LaTeX."""
+    escaped = []
+    for value in values:
+        text = str(value).replace("±", r"$\pm$")
+        escaped.append(text.replace("_", r"\_").replace("%", r"\%"))
     return " & ".join(escaped) + r" \\"

@@ -25,7 +25,9 @@ def read_entries(path: Path, block: Any, place: Callable[[int, Any], str]) -> li
         raise InputError(f"{path}: must be a list of entries")
 
     # All mistakes at once, so that a file is corrected in one round.
-    wrong = [line for i, entry in enumerate(entries, 1) for line in problems(block, entry, place(i, entry))]
+    wrong = []
+    for number, entry in enumerate(entries, 1):
+        wrong += problems(block, entry, place(number, entry))
     if wrong:
         raise InputError("\n  - ".join([f"{path}:", *wrong]))
     return entries

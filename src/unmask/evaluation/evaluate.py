@@ -9,21 +9,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from unmask.common import distributed
 from unmask.common.progress import Progress
 from unmask.common.seeding import Seeds
 from unmask.config.specs import EvaluationSpec, RunSpec
-from unmask.evaluation.shards import ShardStore
+from unmask.evaluation.shards import Row, ShardStore
 from unmask.models.policy import Policy
 from unmask.rl.generation import respond
 from unmask.rl.rollouts import pieces
 from unmask.samplers.completions import Completions
 from unmask.samplers.settings import DecodingSettings
 from unmask.tasks import Example, Task, grade_response
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -39,14 +36,23 @@ class Shard:
         """Stem of its file."""
         return f"{self.sampler}-{self.length}-{self.examples.start:06d}"
 
+    @property
+    def tokens(self) -> int:
+        """Tokens of its responses."""
+        return len(self) * self.length
+
     def __len__(self) -> int:
         return self.examples.stop - self.examples.start
 
 
 def parts(spec: EvaluationSpec, examples: int) -> list[Shard]:
     """Return all shards of an evaluation on `examples` examples, in the order of its rows."""
-    some = list(pieces(slice(0, examples), spec.rows_per_batch))
-    return [Shard(name, length, part) for name in spec.samplers for length in spec.lengths for part in some]
+    shards = []
+    for sampler in spec.samplers:
+        for length in spec.lengths:
+            for rows in pieces(slice(0, examples), spec.rows_per_batch):
+                shards.append(Shard(sampler, length, rows))
+    return shards
 
 
 def evaluate(
@@ -62,24 +68,28 @@ def evaluate(
         policy.add_head(sampler, Seeds(("evaluate", run.seed)).number("head"))
 
     # Strided, so that slow samplers and long responses spread over all ranks.
-    every = parts(spec, len(examples))
-    mine = every[distributed.rank() :: distributed.world()]
-    missing = [part for part in mine if kept.read(part.name) is None]
-    total, left, name = sum(map(len, mine)), sum(map(len, missing)), f"{run.name} {spec.name}"
+    shards = parts(spec, len(examples))
+    mine = shards[distributed.rank() :: distributed.world()]
+    missing = [shard for shard in mine if kept.read(shard.name) is None]
+    name = f"{run.name} {spec.name}"
+    total, left = sum(map(len, mine)), sum(map(len, missing))
     if left < total:
         print(f"{name}: resumed after {total - left} of {total} samples", flush=True)
 
     # Progress counts tokens rather than samples, because the time of a sample grows with its length.
-    tokens = sum(len(part) * part.length for part in mine)
-    done = tokens - sum(len(part) * part.length for part in missing)
+    tokens = sum(shard.tokens for shard in mine)
+    done = tokens - sum(shard.tokens for shard in missing)
     progress = Progress(name, tokens, done, "tokens")
-    for part in missing:
-        kept.write(part.name, _evaluate_shard(policy, task, examples, run, spec, part, progress.after(done)))
-        done += len(part) * part.length
+    for shard in missing:
+        rows = _evaluate_shard(policy, task, examples, run, spec, shard, progress.after(done))
+        kept.write(shard.name, rows)
+        done += shard.tokens
 
     # Rank 0 reads the shards of all ranks, so it must not start before the last one is written.
     distributed.barrier()
-    return kept.join(part.name for part in every) if distributed.rank() == 0 else []
+    if distributed.rank() != 0:
+        return []
+    return kept.join(shard.name for shard in shards)
 
 
 def _evaluate_shard(
@@ -88,36 +98,41 @@ def _evaluate_shard(
     examples: list[Example],
     run: RunSpec,
     spec: EvaluationSpec,
-    part: Shard,
+    shard: Shard,
     report: Callable[[int], None],
 ) -> list[Row]:
     """Decode and grade one shard; return its rows."""
-    began, some, first = time.monotonic(), examples[part.examples], part.examples.start
+    began = time.monotonic()
+    first, chosen = shard.examples.start, examples[shard.examples]
     settings = DecodingSettings(
-        length=part.length,
+        length=shard.length,
         block_length=spec.block_length,
-        sampler=spec.samplers[part.sampler],
+        sampler=spec.samplers[shard.sampler],
         temperature=spec.temperature,
         mask_padding=spec.mask_padding,
     )
     seeds = Seeds(("evaluate", run.seed))
-    generator = seeds.generator(part.sampler, part.length, first, device=policy.model.device)
-    made, texts = respond(policy, task, some, settings, generator, report)
-    rows = list(_graded(policy, task, some, made, texts))
-    seconds = round((time.monotonic() - began) / len(part), 5)
-    labels = {**_labels(run), "sampler": part.sampler, "length": part.length}
-    return [{**labels, "example": i, **row, "seconds": seconds} for i, row in enumerate(rows, first)]
+    generator = seeds.generator(shard.sampler, shard.length, first, device=policy.model.device)
+    made, texts = respond(policy, task, chosen, settings, generator, report)
+    rows = list(_graded(policy, task, chosen, made, texts))
+    seconds = round((time.monotonic() - began) / len(shard), 5)
+
+    labels = {**_labels(run), "sampler": shard.sampler, "length": shard.length}
+    return [{**labels, "example": number, **row, "seconds": seconds} for number, row in enumerate(rows, first)]
 
 
 def _graded(policy: Policy, task: Task, examples: list[Example], made: Completions, texts: list[str]) -> Iterator[Row]:
     """Yield the stored columns of each response, except its labels."""
+    nfe = made.nfe.tolist()
     tokens = (made.response != policy.eot).sum(1).tolist()
+    # Other samplers than adaptive ones choose no threshold.
     gammas = [None] * len(texts)
     if made.gamma_logit.shape[1]:
         gammas = policy.head.gamma(made.gamma_logit).nanmean(1).tolist()
-    grades = [grade_response(task, text, example) for text, example in zip(policy.judged(texts), examples, strict=True)]
-    made_of = zip(examples, texts, grades, made.nfe.tolist(), tokens, gammas, strict=True)
-    for example, text, grade, nfe, count, gamma in made_of:
+
+    judged = policy.judged(texts)
+    for row, (example, text) in enumerate(zip(examples, texts, strict=True)):
+        grade = grade_response(task, judged[row], example)
         yield {
             "difficulty": example["difficulty"],
             "prompt": example["question"],
@@ -128,9 +143,9 @@ def _graded(policy: Policy, task: Task, examples: list[Example], made: Completio
             "points": grade.points,
             "strict": grade.strict,
             "note": grade.note,
-            "nfe": nfe,
-            "tokens": count,
-            "gamma": gamma,
+            "nfe": nfe[row],
+            "tokens": tokens[row],
+            "gamma": gammas[row],
         }
 
 

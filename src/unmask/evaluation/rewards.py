@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from unmask.common.errors import InputError
 from unmask.scoring.generation_files import BrokenError
@@ -21,6 +21,17 @@ from unmask.tasks import Task, blaming, load, task_class
 # Name on the command line -> value of the task setting `rewards`.
 REWARDS = {"corrected": "corrected", "released:d1": "released_d1", "released:dmpo": "released_dmpo"}
 NOTHING = "0"  # placeholder for a gold answer that is null
+Labels = dict[str, Any]  # keys to group by, with their values
+
+
+class Summary(TypedDict):
+    """Mean reward of some records, and the mean of each of its parts."""
+
+    task: str
+    reward: str
+    records: int
+    mean: float
+    parts: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -30,7 +41,7 @@ class Rewarded:
     file: Path
     line: int  # line of a JSON lines file, otherwise the index of the record; both from 1
     parts: dict[str, float]
-    labels: dict[str, Any] = field(default_factory=dict)  # keys to group by, with their values
+    labels: Labels = field(default_factory=dict)
     note: str = ""  # the reason why a record is broken
 
     @property
@@ -59,18 +70,23 @@ def reward(
     """
     found: list[Rewarded] = []
     for file in files:
-        found += _rewarded(task_with(task, rewards, prompt or prompt_of(file)), task, file, by)
+        loaded = task_with(task, rewards, prompt or prompt_of(file))
+        found += _rewarded(loaded, task, file, by)
     return found
 
 
 def task_with(name: str, rewards: str, prompt: str = "chat") -> Task:
     """Return the task with only the settings that its reward reads. Raises InputError as `reward` does."""
     # Settings that only concern the data (sources, sizes, seeds) are unknown here and stay None.
-    known = {one.name for one in fields(task_class(name))}
-    if rewards != "corrected" and "rewards" not in known:
+    settings: dict[str, Any] = dict.fromkeys(setting.name for setting in fields(task_class(name)))
+    if rewards != "corrected" and "rewards" not in settings:
         raise InputError(f"--reward {rewards}: d1 and DMPO have no reward for {name}; take corrected")
-    read = {"prompt": prompt, "rewards": REWARDS[rewards]}
-    return load(name, dict.fromkeys(known) | {key: value for key, value in read.items() if key in known})
+
+    if "prompt" in settings:
+        settings["prompt"] = prompt
+    if "rewards" in settings:
+        settings["rewards"] = REWARDS[rewards]
+    return load(name, settings)
 
 
 def _rewarded(task: Task, name: str, file: Path, by: tuple[str, ...]) -> Iterator[Rewarded]:
@@ -88,24 +104,36 @@ def _rewarded(task: Task, name: str, file: Path, by: tuple[str, ...]) -> Iterato
             example["answer"] = NOTHING
         with blaming(task, text, example):
             parts = task.reward(text, example)
-        yield Rewarded(file, line, parts | ({"correct": 0.0} if unknown else {}), labels)
+        if unknown:
+            parts = parts | {"correct": 0.0}
+        yield Rewarded(file, line, parts, labels)
 
 
-def summary(task: str, rewards: str, rewarded: list[Rewarded]) -> dict[str, Any]:
+def summary(task: str, rewards: str, rewarded: list[Rewarded]) -> Summary:
     """Return the mean reward over all records and the mean of each part; broken records count as 0."""
     # A dict instead of a set: parts keep the order in which the task defines them.
-    names = dict.fromkeys(name for one in rewarded for name in one.parts)
-    parts = {name: _mean([one.parts.get(name, 0.0) for one in rewarded]) for name in names}
-    mean = _mean([one.total for one in rewarded])
-    return {"task": task, "reward": rewards, "records": len(rewarded), "mean": mean, "parts": parts}
+    parts: dict[str, float] = {}
+    for record in rewarded:
+        parts |= dict.fromkeys(record.parts, 0.0)
+    for name in parts:
+        parts[name] = _mean([record.parts.get(name, 0.0) for record in rewarded])
+
+    return {
+        "task": task,
+        "reward": rewards,
+        "records": len(rewarded),
+        "mean": _mean([record.total for record in rewarded]),
+        "parts": parts,
+    }
 
 
-def summaries(task: str, rewards: str, rewarded: list[Rewarded]) -> list[dict[str, Any]]:
+def summaries(task: str, rewards: str, rewarded: list[Rewarded]) -> list[dict[str, object]]:
     """Return a summary with its labels for each group, in order of first appearance."""
     groups: dict[str, list[Rewarded]] = {}
-    for one in rewarded:
-        groups.setdefault(json.dumps(one.labels, default=str), []).append(one)
-    return [group[0].labels | summary(task, rewards, group) for group in groups.values()]
+    for record in rewarded:
+        key = json.dumps(record.labels, default=str)
+        groups.setdefault(key, []).append(record)
+    return [{**group[0].labels, **summary(task, rewards, group)} for group in groups.values()]
 
 
 def _mean(values: list[float]) -> float:

@@ -46,7 +46,8 @@ class ShardStore:
         except InputError as error:
             print(f"{path}: damaged ({error}); recomputing", file=sys.stderr, flush=True)
             return None
-        if (table.schema.metadata or {}).get(b"identity") != self.identity.encode():
+        metadata = table.schema.metadata or {}
+        if metadata.get(b"identity") != self.identity.encode():
             print(f"{path}: written with other settings, data or weights; recomputing", file=sys.stderr, flush=True)
             return None
         return table.to_pylist()

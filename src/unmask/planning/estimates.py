@@ -36,45 +36,74 @@ class Estimate:
     evaluation_measured: bool = False
 
 
+@dataclass(frozen=True)
+class JobHours:
+    """Hours of a training run or an evaluation: spent so far, and in all at the assumed throughput, if known."""
+
+    spent: float
+    assumed: float | None
+
+    def scaled(self, factor: float | None) -> float | None:
+        """Return the hours in all, calibrated by `factor` if there is one."""
+        if self.assumed is None or factor is None:
+            return self.assumed
+        return self.assumed * factor
+
+
 def estimates(grid: Grid, evaluations: dict[str, list[str]], found: dict[str, RunStatus]) -> dict[str, Estimate]:
     """Return the estimate of each run in `evaluations`, by name.
 
     `evaluations` lists the evaluations of each run, `found` has the progress of the runs that train.
     """
-    assumed = {name: _training_hours(grid, name) for name in evaluations}
-    spent = {name: _spent_training(grid, one) for name, one in found.items()}
+    training, evaluating = {}, {}
+    for name, names in evaluations.items():
+        training[name] = JobHours(_spent_training(grid, found.get(name)), _training_hours(grid, name))
+        evaluating[name] = [_of_evaluation(grid, name, evaluation) for evaluation in names]
 
     # One factor per method: seeds and tasks of a method share it, each applied to its own number of operations.
-    done: dict[str, list[str]] = defaultdict(list)
-    for name, one in found.items():
+    done: dict[str, list[JobHours]] = defaultdict(list)
+    for name, status in found.items():
         # A run whose manifest cannot be read is stale too, but has step 0 and no time to learn from.
-        if one.state in DONE and one.step == one.updates:
-            done[grid.runs[name].method].append(name)
-    by_method = {method: _factor([(spent[n], assumed[n]) for n in names]) for method, names in done.items()}
+        if status.state in DONE and status.step == status.updates:
+            done[grid.runs[name].method].append(training[name])
+    by_method = {method: _factor(runs) for method, runs in done.items()}
 
     # Evaluations only decode, whatever method trained the policy, so that one factor serves all of them.
-    evaluated = {(n, e): _spent_evaluating(grid, n, e) for n, names in evaluations.items() for e in names}
-    evaluating = {key: _evaluation_hours(grid, *key) for key in evaluated}
-    overall = _factor([(evaluated[key], evaluating[key]) for key in evaluated if evaluated[key]])
+    overall = _factor([job for jobs in evaluating.values() for job in jobs if job.spent])
 
     made = {}
     for name, names in evaluations.items():
         factor = by_method.get(grid.runs[name].method)
-        training = _scaled(assumed[name], factor)
-        each = {e: _scaled(evaluating[name, e], overall) for e in names}
+        hours_training = training[name].scaled(factor)
+        hours_evaluating = [job.scaled(overall) for job in evaluating[name]]
+
         # Base models are not in `found`: they have no training left.
-        left = 1 - found[name].step / found[name].updates if name in found else 0
+        left = 0.0
+        if name in found:
+            left = 1 - found[name].step / found[name].updates
+        not_begun = [job.scaled(overall) or 0 for job in evaluating[name] if not job.spent]
+
         made[name] = Estimate(
             run=name,
             memory=_memory(grid, name, names),
-            training=training,
-            evaluation=None if None in each.values() else sum(value or 0 for value in each.values()),
-            spent=spent.get(name, 0.0) + sum(evaluated[name, e] for e in names),
-            to_go=left * (training or 0) + sum(value or 0 for e, value in each.items() if not evaluated[name, e]),
+            training=hours_training,
+            evaluation=_sum_if_known(hours_evaluating),
+            spent=training[name].spent + sum(job.spent for job in evaluating[name]),
+            to_go=left * (hours_training or 0) + sum(not_begun),
             training_measured=factor is not None,
             evaluation_measured=overall is not None,
         )
     return made
+
+
+def _sum_if_known(values: list[float | None]) -> float | None:
+    """Return the sum; None if a value is unknown."""
+    total = 0.0
+    for value in values:
+        if value is None:
+            return None
+        total += value
+    return total
 
 
 def shape(grid: Grid, run: str) -> Shape | None:
@@ -88,7 +117,10 @@ def _training_hours(grid: Grid, name: str) -> float | None:
     run, known = grid.runs[name], shape(grid, name)
     if not run.trains:
         return 0.0
-    return hours(training_flops(known, run, grid.cost.prompt_tokens), grid.cost) if known else None
+    if known is None:
+        return None
+    flops = training_flops(known, run, grid.cost.prompt_tokens)
+    return hours(flops, grid.cost)
 
 
 def _evaluation_hours(grid: Grid, name: str, evaluation: str) -> float | None:
@@ -101,31 +133,44 @@ def _evaluation_hours(grid: Grid, name: str, evaluation: str) -> float | None:
     return hours({"sampling": flops}, grid.cost)
 
 
-def _spent_training(grid: Grid, one: RunStatus) -> float:
-    """Return the hours that a training run has taken so far, summed over its GPUs or processes."""
+def _spent_training(grid: Grid, status: RunStatus | None) -> float:
+    """Return the hours that a training run has taken so far, summed over its GPUs or processes; 0 for a base model."""
+    if status is None:
+        return 0.0
     # The manifest of a done run has its number of processes; a running one has the GPUs that the workflow gives it.
-    return one.seconds * (one.processes or grid.gpus(one.run)) / 3600
+    processes = status.processes or grid.gpus(status.run)
+    return status.seconds * processes / 3600
+
+
+def _of_evaluation(grid: Grid, name: str, evaluation: str) -> JobHours:
+    return JobHours(_spent_evaluating(grid, name, evaluation), _evaluation_hours(grid, name, evaluation))
 
 
 def _spent_evaluating(grid: Grid, name: str, evaluation: str) -> float:
     """Return the hours that an evaluation took; 0 if it is not done."""
     file = Path("results", grid.place, "runs", name, f"samples-{evaluation}.parquet")
-    return read_rows(file, ["seconds"])["seconds"].sum().item() / 3600 if file.exists() else 0.0
+    if not file.exists():
+        return 0.0
+    seconds: float = read_rows(file, ["seconds"])["seconds"].sum().item()
+    return seconds / 3600
 
 
-def _factor(pairs: list[tuple[float, float | None]]) -> float | None:
-    """Return the hours spent per estimated hour; None without a pair to compare."""
-    told = [(spent, estimated) for spent, estimated in pairs if estimated]
-    return sum(spent for spent, _ in told) / sum(estimated for _, estimated in told) if told else None
-
-
-def _scaled(assumed: float | None, factor: float | None) -> float | None:
-    return assumed if assumed is None or factor is None else assumed * factor
+def _factor(jobs: list[JobHours]) -> float | None:
+    """Return the hours spent per assumed hour; None without a job to compare."""
+    spent, assumed = 0.0, 0.0
+    for job in jobs:
+        if job.assumed:
+            spent += job.spent
+            assumed += job.assumed
+    return spent / assumed if assumed else None
 
 
 def _memory(grid: Grid, name: str, evaluations: list[str]) -> dict[str, float]:
-    known, specs = shape(grid, name), [grid.evaluations[e] for e in evaluations]
-    return memory_by_phase(grid, grid.runs[name], known, specs) if known else {}
+    known = shape(grid, name)
+    if known is None:
+        return {}
+    specs = [grid.evaluations[evaluation] for evaluation in evaluations]
+    return memory_by_phase(grid, grid.runs[name], known, specs)
 
 
 def _test_examples(grid: Grid, task: str) -> int | None:

@@ -29,12 +29,14 @@ def table(failed: Iterable[Job], left: Iterable[Job]) -> str:
         logs = [str(log) for log in job.log]
         rows.append([job.name, subject(job), last_line(logs), logs[0] if logs else "none"])
 
+    said = "No job failed; the workflow was stopped."
+    if rows:
+        said = tabulate(rows, ["failed", "of", "last line of its log", "log"], disable_numparse=True)
+    lines = ["", said]
     counts = Counter(job.name for job in left)
-    heads = ["failed", "of", "last line of its log", "log"]
-    lines = ["", tabulate(rows, heads, disable_numparse=True) if rows else "No job failed; the workflow was stopped."]
     if counts:
-        said = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
-        lines.append(f"Not started, because they need a failed job or the workflow was stopped: {said}.")
+        jobs = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
+        lines.append(f"Not started, because they need a failed job or the workflow was stopped: {jobs}.")
     lines.append("Fix what the logs report and run the same command again; finished work is kept.")
     return "\n".join(lines)
 
@@ -53,8 +55,14 @@ def last_line(logs: list[str]) -> str:
             continue
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         # The reason is the line before REFUSED; torchrun adds its own report after it.
-        said = lines[: lines.index(REFUSED)] if REFUSED in lines else lines
-        if said:
-            return said[-1] if len(said[-1]) <= WIDTH else f"{said[-1][: WIDTH - 1]}…"
+        if REFUSED in lines:
+            lines = lines[: lines.index(REFUSED)]
+        if lines:
+            return shortened(lines[-1])
     # SLURM writes its own log of a job that was killed before its step could write.
     return "its log is empty; see logs/slurm"
+
+
+def shortened(line: str) -> str:
+    """Return a line, cut to the width of its column."""
+    return line if len(line) <= WIDTH else f"{line[: WIDTH - 1]}…"

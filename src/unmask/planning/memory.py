@@ -20,6 +20,14 @@ Parts = dict[str, float]  # bytes by purpose
 CONTEXT = 1.5e9  # bytes of CUDA, cuBLAS and NCCL: a guess
 # Bytes per weight: four bits, and double-quantised scales, one byte for 64 weights and four bytes for 256 of those.
 NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)
+# Modules that read the same input, so that without dropout one copy of it serves all LoRA adapters there.
+SHARED_INPUTS = {
+    "q_proj": "norm",
+    "k_proj": "norm",
+    "v_proj": "norm",
+    "gate_proj": "mlp norm",
+    "up_proj": "mlp norm",
+}
 
 
 def item_size(run: RunSpec, cost: Hardware) -> int:
@@ -30,85 +38,97 @@ def item_size(run: RunSpec, cost: Hardware) -> int:
 
 def weights(shape: Shape, run: RunSpec, cost: Hardware) -> float:
     """Return the bytes of the base model; `quantisation: nf4` holds the matrices of its layers in four bits."""
-    # Embedding, head, norms and biases stay in the model's dtype.
-    quantised = shape.layers * sum(rows * columns for rows, columns in shape.projections.values())
+    size = item_size(run, cost)
     if run.training["quantisation"] == "none":
-        quantised = 0
-    return (shape.parameters - quantised) * item_size(run, cost) + quantised * NF4
+        return shape.parameters * size
+
+    # Embedding, head, norms and biases stay in the model's dtype.
+    quantised = shape.targeted(shape.projections)
+    return (shape.parameters - quantised) * size + quantised * NF4
 
 
 def training_memory(shape: Shape, run: RunSpec, cost: Hardware, gpus: int = 1) -> dict[str, Parts]:
     """Return the bytes that one GPU holds in each phase of a training run that `gpus` share evenly."""
-    t, size = Training(**run.training), item_size(run, cost)
-    trained, width = trained_parameters(shape, t), sequence_width(run, cost.prompt_tokens)
+    training, size = Training(**run.training), item_size(run, cost)
+    passes = passes_of(run)
+    lora = training.lora_rank > 0
+    trained, width = trained_parameters(shape, training), sequence_width(run, cost.prompt_tokens)
     adapters = trained + held_parameters(shape, run)  # not used in full fine-tuning
+    # `Policy.narrowed` copies LoRA's matrices to the base dtype.
+    narrowed = size * adapters if lora and size < 4 else 0
 
     # Held in all phases. Everything that is trained is in fp32: small steps would be lost in bfloat16.
     held: Parts = {
         "weights": weights(shape, run, cost),
-        "adapter": 4 * adapters * (t.lora_rank > 0),
+        "adapter": 4 * adapters if lora else 0,
         "reference": 4 * trained,
         "moments": 8 * trained,
-        "best": 4 * trained * (t.validate_every > 0),
+        "best": 4 * trained if training.validate_every else 0,
         "context": CONTEXT if cost.gpu_memory else 0,
     }
 
     # A GPU works on its share of the buffer: `rows_per_forward` rows per pass, `prompts_at_once` groups in decoding.
-    share = t.prompts_per_buffer * t.group_size // gpus
-    rows, together = min(t.rows_per_forward, share), min(t.prompts_at_once * t.group_size, share)
-    passes = passes_of(run)
+    share = training.prompts_per_buffer * training.group_size // gpus
+    rows = min(training.rows_per_forward, share)
+    decoded = min(training.prompts_at_once * training.group_size, share)
 
     # Gradients live from the first backward pass of an update to the end of its optimiser step.
     gradients: Parts = {"gradients": 4 * trained}
     phases = {
-        "gradient": held | gradients | gradient_pass(shape, t, passes, rows, width, size),
+        "gradient": held | gradients | gradient_pass(shape, training, passes, rows, width, size),
         "optimiser step": held | gradients | {"workspace": 4 * trained},
     }
 
     if passes.prepare:
-        scored = rows * min(passes.scored, _at_once(t, rows))
-        needed = {"workspace": workspace(shape, t.lora_rank > 0, scored * width, size)}
-        # `Policy.narrowed` copies LoRA's matrices to the base dtype, and the trained ones again for the reference.
-        if t.lora_rank and size < 4:
-            needed["narrowed"] = size * (trained + adapters)
-        phases["scoring"] = held | needed | {"head": head(shape, scored * t.generation_length, size)}
+        scored = rows * min(passes.scored, _at_once(training, rows))
+        phases["scoring"] = held | {
+            "workspace": workspace(shape, lora, scored * width, size),
+            # The trained matrices are copied again for the reference.
+            "narrowed": narrowed + size * trained if narrowed else 0,
+            "head": head(shape, scored * training.generation_length, size),
+        }
 
     # SFT decodes only to validate.
-    if run.algorithm != "sft" or t.validate_every:
-        narrowed: Parts = {"narrowed": size * adapters if t.lora_rank and size < 4 else 0}
-        block = active_block(run.sampler, t.generation_length, run.block_length)
-        phases["rollouts"] = held | narrowed | decoding(shape, t, run.sampler, together, width, block, size)
+    if run.algorithm != "sft" or training.validate_every:
+        block = active_block(run.sampler, training.generation_length, run.block_length)
+        batch = decoding(shape, training, run.sampler, decoded, width, block, size)
+        phases["rollouts"] = held | {"narrowed": narrowed} | batch
     return phases
 
 
 def evaluation_memory(shape: Shape, run: RunSpec, evaluation: EvaluationSpec, cost: Hardware) -> Parts:
     """Return the bytes that a GPU holds in the largest batch of an evaluation."""
-    t, size = Training(**run.training) if run.trains else None, item_size(run, cost)
+    training = Training(**run.training) if run.trains else None
+    size = item_size(run, cost)
     held: Parts = {"weights": weights(shape, run, cost), "context": CONTEXT if cost.gpu_memory else 0}
-    if t and t.lora_rank:
-        adapters = trained_parameters(shape, t) + held_parameters(shape, run)
+    if training and training.lora_rank:
+        adapters = trained_parameters(shape, training) + held_parameters(shape, run)
         held["adapter"] = (4 if size == 4 else 4 + size) * adapters  # with the copies of `Policy.narrowed`
 
     # The longest response needs most; which sampler does depends on its cache, blocks and guidance.
-    longest, rows = max(evaluation.lengths), evaluation.rows_per_batch
+    longest = max(evaluation.lengths)
+    width = cost.prompt_tokens + longest
     batches = []
     for sampler in evaluation.samplers.values():
         block = active_block(sampler, longest, evaluation.block_length)
-        batches.append(decoding(shape, t, sampler, rows, cost.prompt_tokens + longest, block, size))
+        batches.append(decoding(shape, training, sampler, evaluation.rows_per_batch, width, block, size))
     return held | max(batches, key=total)
 
 
 def gradient_pass(shape: Shape, training: Training, passes: Passes, rows: int, width: int, size: int) -> Parts:
     """Return the bytes that the gradient of `rows` responses adds; all passes count at once unless `passes.apart`."""
-    copies, held, length = min(passes.copies, passes.update), passes.update, training.generation_length
+    copies, held = min(passes.copies, passes.update), passes.update
     # A mean over copies is differentiated `rows_per_forward` sequences at a time; other losses need all passes first.
     if passes.apart:
         copies = held = min(copies, _at_once(training, rows))
+
+    calls = max(1, held // max(1, copies))
+    sequences = rows * copies  # of one forward pass
     return {
-        "activations": activations(shape, training, rows * held, rows * copies, width, size),
-        "casts": casts(shape, training, max(1, held // max(1, copies)), size),
-        "head": head(shape, rows * copies * length, size),
-        "workspace": workspace(shape, training.lora_rank > 0, rows * copies * width, size),
+        "activations": activations(shape, training, rows * held, sequences, width, size),
+        "casts": casts(shape, training, calls, size),
+        "head": head(shape, sequences * training.generation_length, size),
+        "workspace": workspace(shape, training.lora_rank > 0, sequences * width, size),
     }
 
 
@@ -124,16 +144,17 @@ def activations(shape: Shape, training: Training, sequences: int, at_once: int, 
     batch.
     """
     always, asked = kept_by_layer(shape, training, size)
-    answers = sequences * training.generation_length
+    tokens, answers = sequences * width, sequences * training.generation_length
     # The last norm sees the response only. It keeps its input in fp32, and if it is trained what it scales too.
     last_norm = (4 if training.lora_rank else 8) * answers * shape.hidden
     if training.activation_checkpointing:
-        inputs = shape.layers * sequences * width * shape.hidden * size
-        return inputs + last_norm + at_once * width * (always + asked)
+        inputs = shape.layers * tokens * shape.hidden * size
+        one_layer = at_once * width * (always + asked)
+        return inputs + one_layer + last_norm
 
     # The last layer computes queries and MLP for the response only, keys and values for every column.
-    tokens = sequences * width
-    return ((shape.layers - 1) * tokens + answers) * asked + shape.layers * tokens * always + last_norm
+    outputs = (shape.layers - 1) * tokens + answers
+    return outputs * asked + shape.layers * tokens * always + last_norm
 
 
 def casts(shape: Shape, training: Training, calls: int, size: int) -> int:
@@ -161,22 +182,25 @@ def kept_by_layer(shape: Shape, training: Training, size: int) -> tuple[int, int
     if training.lora_rank == 0:
         return always + 8 * d, asked + 8 * d + 4 * f
 
-    # LoRA: which modules read the same input, so that without dropout one copy serves all of them.
-    seen: set[str] = set()
-    reads = dict.fromkeys(("q_proj", "k_proj", "v_proj"), "norm") | dict.fromkeys(("gate_proj", "up_proj"), "mlp norm")
     # k and v come first: they are computed for every column, so that the shared copy counts there.
-    for target in sorted(training.lora_targets, key=lambda name: name not in ("k_proj", "v_proj")):
-        source = reads.get(target, target)
+    targets = sorted(training.lora_targets, key=lambda name: name not in ("k_proj", "v_proj"))
+    shared = training.lora_dropout == 0
+    seen: set[str] = set()
+    for target in targets:
         # The input of o_proj is the attention output, which is kept anyway. With dropout each module has its own input,
         # and a mask of one byte per number.
-        whole = training.lora_dropout == 0
-        given = whole and (source in seen or target == "o_proj")
+        source = SHARED_INPUTS.get(target, target)
+        per_number = size if shared else size + 1
+        if shared and (source in seen or target == "o_proj"):
+            per_number = 0
         seen.add(source)
-        wide = 0 if given else (size if whole else size + 1) * shape.projections[target][0]
+
+        inputs, _ = shape.projections[target]
+        kept = per_number * inputs + size * training.lora_rank
         if target in ("k_proj", "v_proj"):
-            always += wide + size * training.lora_rank
+            always += kept
         else:
-            asked += wide + size * training.lora_rank
+            asked += kept
     return always, asked
 
 
@@ -184,16 +208,25 @@ def decoding(
     shape: Shape, training: Training | None, sampler: dict[str, Any], rows: int, width: int, block: int, size: int
 ) -> Parts:
     """Return the bytes that decoding `rows` responses at a time adds; `training` is None for a base model."""
-    lora = training is not None and training.lora_rank > 0
-    # `Policy.merged` folds the adapter into copies of the matrices in fp32 only: in bfloat16 rounding would lose it.
-    merged = lora and size == 4
-    # Keys and values of all layers; guidance caches the unconditional passes too.
-    store = 2 * shape.layers * rows * width * shape.kv_width * size * (2 if sampler["guidance"] else 1)
+    adapter_is_separate, merged = False, 0
+    if training and training.lora_rank:
+        # `Policy.merged` folds the adapter into copies of the matrices, in fp32 only: bfloat16 would round it away.
+        if size == 4:
+            merged = 4 * shape.targeted(training.lora_targets)
+        else:
+            adapter_is_separate = True
+
+    # Keys and values of all layers, and a copy of them when a row leaves; guidance caches the unconditional passes too.
+    cache = 0
+    if sampler["cache"] != "none":
+        cache = 2 * 2 * shape.layers * rows * width * shape.kv_width * size
+        if sampler["guidance"]:
+            cache *= 2
     return {
-        "merged": 4 * shape.targeted(training.lora_targets) if training and merged else 0,
-        "cache": 0 if sampler["cache"] == "none" else 2 * store,  # and a copy when a row leaves
+        "merged": merged,
+        "cache": cache,
         "head": head(shape, rows * block, size),
-        "workspace": workspace(shape, lora and not merged, rows * width, size),
+        "workspace": workspace(shape, adapter_is_separate, rows * width, size),
     }
 
 
@@ -209,9 +242,9 @@ def workspace(shape: Shape, lora: bool, tokens: int, size: int) -> int:
 
     With LoRA it includes three results of that width. The backward pass holds less there: four gradients.
     """
-    per_token = 5 * size * shape.mlp + 3 * size * shape.hidden
-    plain = 3 * size * shape.mlp + 2 * size * shape.hidden
-    return tokens * (per_token if lora else plain)
+    if lora:
+        return tokens * size * (5 * shape.mlp + 3 * shape.hidden)
+    return tokens * size * (3 * shape.mlp + 2 * shape.hidden)
 
 
 def total(parts: Parts) -> float:

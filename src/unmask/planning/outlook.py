@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from collections import Counter
 from pathlib import Path
 
 from unmask.config.grid.grid import Grid
@@ -18,15 +19,16 @@ from unmask.planning.flops import trained_parameters
 from unmask.planning.status import RunStatus
 
 BYTES_A_TOKEN = 4  # of a response, as compressed text
-TERABYTE, GIGABYTE = 1e12, 1e9
+TERABYTE, GIGABYTE, MEGABYTE = 1e12, 1e9, 1e6
 
 
 def days(costs: list[Estimate], grid: Grid) -> str:
     """Format the days that remain if no GPU ever idles: on one job's GPUs, and on all that sinfo lists."""
-    hours = sum(one.to_go for one in costs)
-    said = [f"{hours / grid.cost.gpus / 24:.1f} on {grid.cost.gpus} (scales.{grid.scale}.cost.gpus)"]
-    if there := gpus_of_cluster():
-        said.append(f"{hours / there / 24:.1f} on the cluster's {there}, as sinfo counts them")
+    hours, gpus = sum(one.to_go for one in costs), grid.cost.gpus
+    said = [f"{hours / gpus / 24:.1f} on {gpus} (scales.{grid.scale}.cost.gpus)"]
+    in_cluster = gpus_of_cluster()
+    if in_cluster:
+        said.append(f"{hours / in_cluster / 24:.1f} on the cluster's {in_cluster}, as sinfo counts them")
     return f"days if no GPU ever idles: about {', '.join(said)}"
 
 
@@ -40,8 +42,12 @@ def gpus_of_cluster() -> int:
     except (OSError, subprocess.SubprocessError):
         return 0
     # A node has a line for each of its partitions: the dict counts it once.
-    nodes = dict(line.split("|", 1) for line in asked.stdout.splitlines() if "|" in line)
-    return sum(gpus_in(gres) for gres in nodes.values())
+    nodes = {}
+    for line in asked.stdout.splitlines():
+        node, separator, gres = line.partition("|")
+        if separator:
+            nodes[node] = gpus_in(gres)
+    return sum(nodes.values())
 
 
 def gpus_in(gres: str) -> int:
@@ -53,21 +59,21 @@ def gpus_in(gres: str) -> int:
 def jobs_to_go(grid: Grid, evaluations: dict[str, list[str]], found: dict[str, RunStatus]) -> str:
     """Count the jobs that are still to be submitted, by kind."""
     root = Path("results", grid.place)
-    models = {grid.runs[name].model for name in evaluations}
+    counts = Counter(dict.fromkeys(("base models", "training runs", "evaluations"), 0))
     # Only base models that are trained from scratch have tasks; published ones are fetched.
-    made_here = [
-        name for name in models if grid.models[name].tasks and not (root / "models" / name / "weights").exists()
-    ]
-    training = [one for one in found.values() if one.step < one.updates]
-    missing = [
-        (name, evaluation)
-        for name, names in evaluations.items()
-        for evaluation in names
-        if not (root / "runs" / name / f"samples-{evaluation}.parquet").exists()
-    ]
-    kinds = {"base models": len(made_here), "training runs": len(training), "evaluations": len(missing)}
-    said = ", ".join(f"{count} {kind}" for kind, count in kinds.items() if count)
-    return f"jobs left: {sum(kinds.values())}{f' ({said})' if said else ''}"
+    for model in {grid.runs[name].model for name in evaluations}:
+        weights = root / "models" / model / "weights"
+        counts["base models"] += bool(grid.models[model].tasks) and not weights.exists()
+    for status in found.values():
+        counts["training runs"] += status.step < status.updates
+    for name, names in evaluations.items():
+        for evaluation in names:
+            samples = root / "runs" / name / f"samples-{evaluation}.parquet"
+            counts["evaluations"] += not samples.exists()
+
+    said = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
+    kinds = f" ({said})" if said else ""
+    return f"jobs left: {counts.total()}{kinds}"
 
 
 def disk(grid: Grid, evaluations: dict[str, list[str]]) -> str:
@@ -82,16 +88,21 @@ def disk(grid: Grid, evaluations: dict[str, list[str]]) -> str:
             largest = max(largest, most_checkpoint_bytes(trained, training))
         for evaluation in names:
             spec = grid.evaluations[evaluation]
+            test = grid.tests[spec.task or run.task].settings
+            examples = test.get("test", grid.cost.test_examples.get(run.task, 0))
             # Every sample is counted at full length; responses that end early take less.
-            examples = grid.tests[spec.task or run.task].settings.get("test", grid.cost.test_examples.get(run.task, 0))
             tokens += examples * sum(spec.lengths) * len(spec.samplers)
 
-    parts = [f"adapters {amount(adapters)}", f"samples at most {amount(tokens * BYTES_A_TOKEN)}"]
-    return f"disk: {', '.join(parts)}; while it runs, a training run has checkpoints of at most {amount(largest)}"
+    return (
+        f"disk: adapters {amount(adapters)}, samples at most {amount(tokens * BYTES_A_TOKEN)}; while it runs, a "
+        f"training run has checkpoints of at most {amount(largest)}"
+    )
 
 
 def amount(size: float) -> str:
     """Format a number of bytes in MB, GB or TB."""
     if size >= TERABYTE:
         return f"{size / TERABYTE:.1f} TB"
-    return f"{size / GIGABYTE:.1f} GB" if size >= GIGABYTE / 10 else f"{size / 1e6:.1f} MB"
+    if size >= GIGABYTE / 10:
+        return f"{size / GIGABYTE:.1f} GB"
+    return f"{size / MEGABYTE:.1f} MB"

@@ -18,8 +18,9 @@ def endangered(grid: Grid, runs: set[str], above: float) -> list[str]:
     """Return a line per finished run of more than `above` GPU-hours that would be retrained with other settings."""
     lines = []
     for name in sorted(runs):
-        manifest = Path("results", grid.place, "runs", name, "manifest.json")
-        if grid.runs[name].trains and (why := lost(manifest, grid.runs[name], above)):
+        run, manifest = grid.runs[name], Path("results", grid.place, "runs", name, "manifest.json")
+        why = lost(manifest, run, above) if run.trains else ""
+        if why:
             lines.append(f"{name}: {why}")
     return lines
 
@@ -37,11 +38,15 @@ def lost(manifest: Path, run: RunSpec, above: float) -> str:
     hours = gpu_hours(made)
     if made.get("spec") == run.digest or hours <= above:
         return ""
+
     found = differing(made.get("settings", {}), run.values())
-    more = f" and {len(found) - SHOWN} more" if found[SHOWN:] else ""
-    return f"finished after {hours:.1f} GPU-hours with other settings ({'; '.join(found[:SHOWN])}{more})"
+    said = "; ".join(found[:SHOWN])
+    if len(found) > SHOWN:
+        said += f" and {len(found) - SHOWN} more"
+    return f"finished after {hours:.1f} GPU-hours with other settings ({said})"
 
 
 def gpu_hours(manifest: dict[str, Any]) -> float:
     """Return the GPU-hours of a finished training run, summed over its processes."""
-    return seconds_of(manifest) * manifest.get("processes", 1) / 3600
+    processes: int = manifest.get("processes", 1)
+    return seconds_of(manifest) * processes / 3600

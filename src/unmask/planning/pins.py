@@ -48,23 +48,40 @@ def loose_revisions(text: str, settings: dict[str, Any] | None = None) -> list[L
             continue
         values = {key.value: value for key, value in node.value if isinstance(key, yaml.ScalarNode)}
         left += [(f"{place}.{key}".removeprefix("."), value) for key, value in values.items()]
-        texts = {key: value for key, value in values.items() if isinstance(value, yaml.ScalarNode)}
-        source = block_at(settings, *place.split(".")) | {key: value.value for key, value in texts.items()}
-        hub = "revision" in texts and source.get("source") == "hub" and "repository" in source
-        if hub and not COMMIT.fullmatch(source["revision"]):
-            kind = "model" if place.startswith("models.") else "dataset"
-            start, end = texts["revision"].start_mark.index, texts["revision"].end_mark.index
-            found[start] = Loose(f"{place}.revision", source["repository"], kind, start, end)
+        loose = _loose(place, values, settings)
+        if loose:
+            found[loose.start] = loose
     return [found[start] for start in sorted(found)]
+
+
+def _loose(place: str, values: dict[str, yaml.Node], settings: dict[str, Any] | None) -> Loose | None:
+    """Return the revision of a block at `place`; None if it is a commit, or if the block is no source on the hub."""
+    texts = {key: value for key, value in values.items() if isinstance(value, yaml.ScalarNode)}
+    if "revision" not in texts:
+        return None
+
+    # The block may set the revision of a repository that another file names.
+    source = block_at(settings, *place.split(".")) | {key: value.value for key, value in texts.items()}
+    if source.get("source") != "hub" or "repository" not in source or COMMIT.fullmatch(source["revision"]):
+        return None
+    revision = texts["revision"]
+    return Loose(
+        key=f"{place}.revision",
+        repository=source["repository"],
+        kind="model" if place.startswith("models.") else "dataset",
+        start=revision.start_mark.index,
+        end=revision.end_mark.index,
+    )
 
 
 def pinned(text: str, commits: dict[str, str], settings: dict[str, Any] | None = None) -> str:
     """Return the text with the given commits by key. Raises InputError if any other value would change."""
     # From the end backwards, so that earlier positions stay valid.
     changed = text
-    for one in reversed(loose_revisions(text, settings)):
-        if one.key in commits:
-            changed = changed[: one.start] + commits[one.key] + changed[one.end :]
+    for revision in reversed(loose_revisions(text, settings)):
+        if revision.key in commits:
+            before, after = changed[: revision.start], changed[revision.end :]
+            changed = before + commits[revision.key] + after
 
     # An anchor or an unusual style can make a replacement change other values: compare what both texts load as.
     try:
@@ -81,5 +98,8 @@ def _others(old: Any, new: Any, commits: set[str], key: str) -> bool:
     if isinstance(old, dict) and isinstance(new, dict) and old.keys() == new.keys():
         return any(_others(old[name], new[name], commits, str(name)) for name in old)
     if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        return any(_others(mine, its, commits, "") for mine, its in zip(old, new, strict=True))
-    return bool(old != new) and not (key == "revision" and new in commits)
+        pairs = zip(old, new, strict=True)
+        return any(_others(before, after, commits, "") for before, after in pairs)
+    if old == new:
+        return False
+    return key != "revision" or new not in commits

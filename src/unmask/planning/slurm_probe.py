@@ -38,12 +38,14 @@ def _squeue_forgets(first_check: int) -> str | None:
     found = re.search(r"^MinJobAge\s*=\s*(\d+)", config.stdout, re.MULTILINE)
     if config.returncode or found is None:
         return f"scontrol does not answer ({_last(config.stderr)}); start snakemake on a login node of the cluster"
+
     # Below three checks the executor queries sacct even so, which needs accounting.
-    if int(found[1]) >= 3 * first_check:
+    seconds = int(found[1])
+    if seconds >= 3 * first_check:
         return None
     return (
-        f"squeue forgets jobs {found[1]} s after their end (MinJobAge), too soon for a check every {first_check} s: "
-        f"set slurm-init-seconds-before-status-checks to {int(found[1]) // 3} or less"
+        f"squeue forgets jobs {seconds} s after their end (MinJobAge), too soon for a check every {first_check} s: "
+        f"set slurm-init-seconds-before-status-checks to {seconds // 3} or less"
     )
 
 
@@ -58,4 +60,5 @@ def _ask(*command: str) -> str | None:
 
 def _last(text: str) -> str:
     """Return the last non-empty line of an error message."""
-    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "no error message")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "no error message"

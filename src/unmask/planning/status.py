@@ -24,6 +24,7 @@ from unmask.common.provenance import differing
 from unmask.config.specs import RunSpec
 
 STATES = ("done", "stale", "running", "queued", "stopped", "to do")
+SHOWN = 3  # changed files named in a note
 RECENT = 50  # updates whose mean time predicts that of the remaining ones
 
 
@@ -62,30 +63,48 @@ def standing(run: RunSpec, folder: Path, jobs: list[Job], source: dict[str, str]
     # A held lock means that the run is still being written, even if an adapter and its manifest are there.
     holder = _living_holder(folder)
     if manifest.get("spec") == run.digest and (folder / "adapter").exists() and not holder:
-        changed = changed_code(manifest["source"], source)
-        note = f"made by different code ({changed}); delete its adapter to rerun it" if changed else ""
-        state = "stale" if changed else "done"
-        spent, processes = manifest["seconds_training"], manifest.get("processes")
-        return RunStatus(run.name, state, updates, updates, spent, note=note, processes=processes)
+        return _finished(run.name, updates, manifest, source)
 
     # Updates since the newest checkpoint are not on disk; its age is taken as the time spent on them.
-    step, metrics, age = _checkpoint(folder, run.digest)
-    seconds = [row["seconds"] for row in metrics]
+    step, seconds, age = _checkpoint(folder, run.digest)
     left = None
     if holder and seconds:
-        left = max(0.0, statistics.mean(seconds[-RECENT:]) * (updates - step) - age)
+        pace = statistics.mean(seconds[-RECENT:])
+        left = max(0.0, pace * (updates - step) - age)
 
-    # The most urgent note wins: duplicates to cancel, then who works on the run, then the jobs that wait for it.
-    state = _state(holder, jobs, step)
-    note = (
-        duplicate_jobs(holder, jobs)
-        or (holder and lock.holder_name(holder))
-        or ", ".join(f"job {j.number}" for j in jobs)
-    )
+    state, note = _state(holder, jobs, step), _who(holder, jobs)
     if state == "to do" and manifest:
-        changed = "; ".join(differing(manifest.get("settings", {}), run.values()))
-        note = f"made with other settings: {changed}" if "settings" in manifest else "made with other settings"
+        note = "made with other settings"
+        if "settings" in manifest:
+            note += f": {'; '.join(differing(manifest['settings'], run.values()))}"
     return RunStatus(run.name, state, step, updates, sum(seconds), left, note)
+
+
+def _finished(name: str, updates: int, manifest: dict[str, Any], source: dict[str, str]) -> RunStatus:
+    """Return the status of a finished run: stale if other code made it."""
+    state, note = "done", ""
+    changed = changed_code(manifest["source"], source)
+    if changed:
+        state, note = "stale", f"made by different code ({changed}); delete its adapter to rerun it"
+    return RunStatus(
+        run=name,
+        state=state,
+        step=updates,
+        updates=updates,
+        seconds=manifest["seconds_training"],
+        note=note,
+        processes=manifest.get("processes"),
+    )
+
+
+def _who(holder: str, jobs: list[Job]) -> str:
+    """Return the most urgent note: duplicates to cancel, then who works on the run, then the jobs that wait for it."""
+    duplicates = duplicate_jobs(holder, jobs)
+    if duplicates:
+        return duplicates
+    if holder:
+        return lock.holder_name(holder)
+    return ", ".join(f"job {job.number}" for job in jobs)
 
 
 def changed_code(old: Any, new: dict[str, str]) -> str:
@@ -94,7 +113,10 @@ def changed_code(old: Any, new: dict[str, str]) -> str:
     if not isinstance(old, dict):
         return "an older version"
     names = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if names[3:] else "")
+    said = ", ".join(names[:SHOWN])
+    if len(names) > SHOWN:
+        said += f" and {len(names) - SHOWN} more"
+    return said
 
 
 def duplicate_jobs(holder: str, jobs: list[Job]) -> str:
@@ -106,17 +128,21 @@ def duplicate_jobs(holder: str, jobs: list[Job]) -> str:
         return ""
     at_work = lock.describe(holder).get("job")
     first = min(jobs, key=lambda job: (job.number != at_work, job.state != "RUNNING", int(job.number)))
-    return f"keep job {first.number}, cancel duplicates: scancel {' '.join(j.number for j in jobs if j is not first)}"
+    others = [job.number for job in jobs if job is not first]
+    return f"keep job {first.number}, cancel duplicates: scancel {' '.join(others)}"
 
 
 def totals(standings: list[RunStatus]) -> str:
     """Summarise the states of all runs and their hours in one line."""
-    counts = Counter(one.state for one in standings)
-    states = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
-    spent = sum(one.seconds for one in standings) / 3600
-    line = f"{len(standings)} runs: {states or 'none'}; {spent:.2f} hours of updates done"
-    left = [one.left for one in standings if one.left is not None]
-    return f"{line}, {sum(left) / 3600:.2f} left in the running ones" if left else line
+    counts = Counter(status.state for status in standings)
+    states = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state]) or "none"
+    hours = sum(status.seconds for status in standings) / 3600
+    said = f"{len(standings)} runs: {states}; {hours:.2f} hours of updates done"
+
+    left = [status.left for status in standings if status.left is not None]
+    if left:
+        said += f", {sum(left) / 3600:.2f} left in the running ones"
+    return said
 
 
 def slurm_jobs(folder: Path) -> list[Job]:
@@ -127,11 +153,16 @@ def slurm_jobs(folder: Path) -> list[Job]:
     asked = subprocess.run(command, capture_output=True, text=True, check=False)
     # The rest of the plan is still useful if the controller is down: warn, do not fail.
     if asked.returncode != 0:
-        reason = (asked.stderr.strip().splitlines() or ["no reason given"])[-1]
-        print(f"squeue failed, so the state of the queue is unknown: {reason}", file=sys.stderr)
+        reasons = asked.stderr.strip().splitlines() or ["no reason given"]
+        print(f"squeue failed, so the state of the queue is unknown: {reasons[-1]}", file=sys.stderr)
         return []
-    rows = [line.split("|", 3) for line in asked.stdout.splitlines()]
-    return [Job(number, state, comment) for number, state, where, comment in rows if Path(where) == folder.resolve()]
+
+    jobs = []
+    for line in asked.stdout.splitlines():
+        number, state, place, comment = line.split("|", 3)
+        if Path(place) == folder.resolve():
+            jobs.append(Job(number, state, comment))
+    return jobs
 
 
 def jobs_of(run: str, scale: str, jobs: Iterable[Job]) -> list[Job]:
@@ -151,21 +182,26 @@ def _state(holder: str, jobs: list[Job], step: int) -> str:
 
 def _living_holder(folder: Path) -> str:
     """Return the content of a run's lock if its holder has shown life within `lock.DEAD` seconds, else ""."""
+    path = folder / lock.NAME
     # By this machine's clock, which may differ from the holder's: good enough to inform, never to take a lock.
     try:
-        age = time.time() - (folder / lock.NAME).stat().st_mtime
+        age = time.time() - path.stat().st_mtime
     except FileNotFoundError:
         return ""
-    return (lock.read(folder / lock.NAME) or "") if age < lock.DEAD else ""
+    if age >= lock.DEAD:
+        return ""
+    return lock.read(path) or ""
 
 
-def _checkpoint(folder: Path, digest: str) -> tuple[int, list[dict[str, Any]], float]:
-    """Return step, metrics and age in seconds of the newest checkpoint of these settings; (0, [], 0.0) without one."""
+def _checkpoint(folder: Path, digest: str) -> tuple[int, list[float], float]:
+    """Return step, seconds of each update and age in seconds of the newest checkpoint; (0, [], 0.0) without one."""
     # The identity starts with the digest of the spec: checkpoints of other settings do not count.
     for path in sorted(folder.glob("checkpoints/step-*/state.json"), reverse=True):
         state = _json(path)
-        if {"step", "metrics"} <= state.keys() and str(state.get("identity")).startswith(f"{digest}-"):
-            return state["step"], state["metrics"], time.time() - path.stat().st_mtime
+        same_settings = str(state.get("identity")).startswith(f"{digest}-")
+        if same_settings and {"step", "metrics"} <= state.keys():
+            seconds = [row["seconds"] for row in state["metrics"]]
+            return state["step"], seconds, time.time() - path.stat().st_mtime
     return 0, [], 0.0
 
 

@@ -26,48 +26,61 @@ def asked(grid: Grid, targets: Iterable[str]) -> Asked:
     """Collect everything the targets need. Targets without such needs, such as `plan` or a spec, add nothing."""
     found = Asked()
     for target in targets:
-        for experiment in _experiments(grid, target):
-            one = grid.experiments[experiment]
-            found.runs |= set(one.runs)
-            found.tasks |= {task for tasks in one.transfers.values() for task in tasks}
+        for name in _experiments(grid, target):
+            experiment = grid.experiments[name]
+            found.runs.update(experiment.runs)
+            found.tasks.update(*experiment.transfers.values())
         _add_files_of(grid, target, found)
 
     # One step is enough: a run that another starts from is no continuation itself.
-    starts = {grid.runs[run].start_from for run in found.runs}
-    found.runs |= {start for start in starts if start}
-    for run in found.runs:
-        found.tasks.add(grid.runs[run].task)
-        found.models.add(grid.runs[run].model)
+    for name in list(found.runs):
+        start = grid.runs[name].start_from
+        if start:
+            found.runs.add(start)
+    for name in found.runs:
+        found.tasks.add(grid.runs[name].task)
+        found.models.add(grid.runs[name].model)
+
     # A base model trained from scratch needs the training data of every task that it learns.
     for model in found.models:
-        found.tasks |= set(grid.models[model].tasks)
+        found.tasks.update(grid.models[model].tasks)
     return found
 
 
 def unknown_targets(grid: Grid, targets: Iterable[str], rules: Iterable[str]) -> list[str]:
     """Return a line for each target that no rule makes, with the closest existing name."""
+    rule_names = sorted(set(rules))
     lines = []
-    names = sorted(set(rules))
     for target in targets:
-        kind, rest = _place(grid, target)
         # Existing files are valid targets of snakemake even if no rule makes them.
-        if os.path.lexists(target):
-            continue
-        if "/" not in target and "." not in target and target not in names:
-            known = [*grid.experiments, "all", "everything", "plan", "exact_toy"]
-            lines.append(f"{target}: no such target{_near(target, [*known, *names])}; `snakemake --list` shows all")
-        elif kind == "runs" and _named(rest, grid.runs) is None:
-            where = "/".join(rest.split("/")[:4])
-            lines.append(f"{target}: scale {grid.scale} has no run {where}{_near(where, grid.runs)}")
-        elif target.startswith("results/") and not kind:
-            how = "choose the profile, or `--config scale=… fidelity=…`, of the file"
-            lines.append(f"{target}: this scale and fidelity write to results/{grid.place}; {how}")
+        if not os.path.lexists(target):
+            why = _unknown(grid, target, rule_names)
+            if why:
+                lines.append(f"{target}: {why}")
     return lines
+
+
+def _unknown(grid: Grid, target: str, rules: list[str]) -> str:
+    """Return why no rule makes a target, with the closest existing name; "" if one may."""
+    kind, rest = _place(grid, target)
+    is_name = "/" not in target and "." not in target
+    if is_name and target not in rules:
+        known = [*grid.experiments, "all", "everything", "plan", "exact_toy", *rules]
+        return f"no such target{_near(target, known)}; `snakemake --list` shows all"
+    if kind == "runs" and _named(rest, grid.runs) is None:
+        run = "/".join(rest.split("/")[:4])
+        return f"scale {grid.scale} has no run {run}{_near(run, grid.runs)}"
+    if target.startswith("results/") and not kind:
+        how = "choose the profile, or `--config scale=… fidelity=…`, of the file"
+        return f"this scale and fidelity write to results/{grid.place}; {how}"
+    return ""
 
 
 def _near(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {close[0]}?" if close else ""
+    if not close:
+        return ""
+    return f"; did you mean {close[0]}?"
 
 
 def _place(grid: Grid, target: str) -> tuple[str, str]:
@@ -89,9 +102,15 @@ def _experiments(grid: Grid, target: str) -> list[str]:
         return grid.wanted
     if target == "everything" or kind in EVERYTHING:
         return grid.everything
+
+    shown = target
     # Folders (figures/main/…) and files (tables/main.md, tables/main-comparisons.csv) begin with the experiment's name.
-    shown = rest.partition("/")[0].partition(".")[0] if kind in ("tables", "figures", "scores", "metrics") else target
-    return [name for name in (shown, shown.removesuffix("-comparisons")) if name in grid.experiments][:1]
+    if kind in ("tables", "figures", "scores", "metrics"):
+        shown = rest.partition("/")[0].partition(".")[0]
+    for name in (shown, shown.removesuffix("-comparisons")):
+        if name in grid.experiments:
+            return [name]
+    return []
 
 
 def _add_files_of(grid: Grid, target: str, found: Asked) -> None:
@@ -100,17 +119,27 @@ def _add_files_of(grid: Grid, target: str, found: Asked) -> None:
     # Specs are written from the configuration alone.
     if rest.endswith("/spec.yaml"):
         return
-    if kind == "runs" and (run := _named(rest, grid.runs)):
-        found.runs.add(run)
-        evaluation = rest.removeprefix(f"{run}/samples-").removesuffix(".parquet")
-        if evaluation in grid.evaluations and (task := grid.evaluations[evaluation].task):
+    if kind == "runs":
+        run = _named(rest, grid.runs)
+        if run:
+            found.runs.add(run)
+            stem = rest.removeprefix(f"{run}/samples-").removesuffix(".parquet")
+            evaluation = grid.evaluations.get(stem)
+            if evaluation and evaluation.task:
+                found.tasks.add(evaluation.task)
+    if kind == "data":
+        task = _named(rest, grid.datasets)
+        if task:
             found.tasks.add(task)
-    elif kind == "data" and (task := _named(rest, grid.datasets)):
-        found.tasks.add(task)
-    elif kind == "models" and (model := _named(rest, grid.models)):
-        found.models.add(model)
+    if kind == "models":
+        model = _named(rest, grid.models)
+        if model:
+            found.models.add(model)
 
 
 def _named(rest: str, names: Iterable[str]) -> str | None:
     """Return the name that a path begins with; None if there is none."""
-    return next((name for name in names if f"{rest}/".startswith(f"{name}/")), None)
+    for name in names:
+        if f"{rest}/".startswith(f"{name}/"):
+            return name
+    return None

@@ -113,7 +113,7 @@ def test_quarters_are_of_each_policys_own_steps():
 
 
 def test_a_policy_of_another_task_is_called_so_in_tables_and_figures(scores):
-    from unmask.analysis.figures.accuracy import threshold_by_difficulty
+    from unmask.analysis.figures.decoding import threshold_by_difficulty
 
     here = scores[scores["method"] == "dmpo"]
     both = pd.concat([scores, here.assign(variant="trained_on~countdown", strict=0.5, published=0.5)])

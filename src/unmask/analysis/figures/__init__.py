@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from unmask.analysis.figures.accuracy import (
-    accuracy_by_length,
-    accuracy_by_nfe,
-    accuracy_by_setting,
-    kl_per_step,
-    threshold_by_difficulty,
-)
+from unmask.analysis.figures.accuracy import accuracy_by_length, accuracy_by_nfe
+from unmask.analysis.figures.decoding import kl_per_step, threshold_by_difficulty
 from unmask.analysis.figures.diagnostics import importance_ratios, weight_distribution
+from unmask.analysis.figures.settings import accuracy_by_setting
 from unmask.analysis.figures.training import reward_by_compute, rollout_entropy, training_curves
 
 FIGURES = {
-    f.__name__: f
-    for f in (
+    figure.__name__: figure
+    for figure in (
         accuracy_by_length,
         accuracy_by_setting,
         accuracy_by_nfe,

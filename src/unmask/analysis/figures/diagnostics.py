@@ -22,22 +22,38 @@ def importance_ratios(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
     DiFFPO: weights of tokens, and the share of them at the clamp C. DMPO: weights of responses, whose variance is
     1 / ESS − 1, and the share of a group's weight that its largest response has. Raises InputError if no run has them.
     """
-    # A run logs only its method's columns; missing ones are NaN and filled from those of the other method.
-    nothing = pd.Series(np.nan, index=metrics.index)
-    of_tokens = metrics.get("importance_squared", nothing) - metrics.get("importance_mean", nothing) ** 2
-    of_responses = 1 / metrics.get("effective_sample_size", nothing) - 1
-    limit = metrics.get("clamped", nothing).fillna(metrics.get("largest_weight", nothing))
-    found = metrics.assign(variance=of_tokens.fillna(of_responses), limit=limit)
+    found = metrics.assign(variance=_variance(metrics), limit=_share_at_limit(metrics))
     if found[["variance", "limit"]].isna().all(axis=None):
         raise InputError("no run in the metrics has importance weights")
+
     figure, axes = panels(1, 2, same="none")
-    for ax, column, name in zip(
-        axes[0], ("variance", "limit"), ("variance of importance weights", "share at the limit"), strict=True
-    ):
-        ends = curves(ax, found[found[column].notna()], column)
-        ax.set(title=name, xlabel="gradient updates", ylim=(0, None))
+    titles = {"variance": "variance of importance weights", "limit": "share at the limit"}
+    for ax, (column, title) in zip(axes[0], titles.items(), strict=True):
+        known = found[found[column].notna()]
+        ends = curves(ax, known, column)
+        ax.set(title=title, xlabel="gradient updates", ylim=(0, None))
         labels(ax, ends)
     return figure
+
+
+def _variance(metrics: pd.DataFrame) -> pd.Series:
+    """Return the variance of the weights, of tokens (DiFFPO) or else of responses (DMPO)."""
+    mean, squared = _logged(metrics, "importance_mean"), _logged(metrics, "importance_squared")
+    of_tokens = squared - mean**2
+    of_responses = 1 / _logged(metrics, "effective_sample_size") - 1
+    return of_tokens.fillna(of_responses)
+
+
+def _share_at_limit(metrics: pd.DataFrame) -> pd.Series:
+    """Return the share of weights at the clamp (DiFFPO), or else the share of the largest weight (DMPO)."""
+    return _logged(metrics, "clamped").fillna(_logged(metrics, "largest_weight"))
+
+
+def _logged(metrics: pd.DataFrame, column: str) -> pd.Series:
+    """Return a column; NaN where no run has logged it, because a run logs only its method's columns."""
+    if column in metrics:
+        return metrics[column]
+    return pd.Series(np.nan, index=metrics.index)
 
 
 def weight_distribution(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
@@ -50,6 +66,7 @@ def weight_distribution(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
     bins = sorted((column for column in metrics if column.startswith(BIN)), key=_edge)
     if not bins:
         raise InputError("no weights in the metrics: made by older code; delete the adapters and run snakemake again")
+
     runs = list(metrics.dropna(subset=bins).groupby(["task", "method", "variant"], sort=False))
     figure, axes = panels(2, len(runs))
     colours = plt.get_cmap("RdBu_r")(np.linspace(0.05, 0.95, len(bins)))
@@ -58,15 +75,18 @@ def weight_distribution(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
         shares = smooth(rows.groupby("step")[bins].mean())
         above.stackplot(shares.index, shares.to_numpy().T, colors=colours, linewidth=0)
         above.set(title=heading(task_name(task), method_name(method, variant)), ylim=(0, 1))
-        ess = smooth(rows.pivot(index="step", columns="seed", values="effective_sample_size"))
-        line_of(below, ess.index.to_numpy(), means(ess), method, marker="")
+
+        size = smooth(rows.pivot(index="step", columns="seed", values="effective_sample_size"))
+        line_of(below, size.index.to_numpy(), means(size), method, marker="")
         below.set(xlabel="gradient updates", ylim=(0, 1.02))
     axes[0, 0].set_ylabel("share of the responses")
     axes[1, 0].set_ylabel("effective sample size / G")
 
     # One legend for all columns, whose bins are the same.
-    names = [_bin_name(low, high) for low, high in itertools.pairwise([*map(_edge, bins), np.inf])]
-    handles = [Patch(color=colour, label=name) for colour, name in zip(colours, names, strict=True)]
+    edges = [*map(_edge, bins), np.inf]
+    handles = []
+    for colour, (low, high) in zip(colours, itertools.pairwise(edges), strict=True):
+        handles.append(Patch(color=colour, label=_bin_name(low, high)))
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, title="weight")
     return figure
 
@@ -80,4 +100,6 @@ def _bin_name(low: float, high: float) -> str:
     """Format the range of a bin: `-1`, `-0.25` -> `-1 to -0.25`."""
     if np.isinf(low):
         return f"below {high:g}"
-    return f"from {low:g}" if np.isinf(high) else f"{low:g} to {high:g}"
+    if np.isinf(high):
+        return f"from {low:g}"
+    return f"{low:g} to {high:g}"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import matplotlib
 import numpy as np
@@ -17,6 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import offset_copy
 
+from unmask.analysis.frames import by_policy
 from unmask.analysis.scores import interval
 from unmask.common.atomic import atomic_write
 from unmask.common.catalogue import method_colour, method_name, without_common
@@ -25,24 +27,46 @@ from unmask.common.errors import InputError
 LONG = 30  # characters; longer labels would cover the next panel
 STYLES = ("-", "--", "-.", (0, (1, 1)), (0, (4, 1, 1, 1, 1, 1)))
 
-plt.rcParams.update({
-    "font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": "#e8e8e8",
-    "grid.linewidth": 0.8, "axes.axisbelow": True, "axes.titlesize": 10, "axes.titleweight": "bold",
-    "axes.titlelocation": "left", "lines.linewidth": 1.8, "figure.dpi": 160, "savefig.bbox": "tight",
-    "pdf.fonttype": 42,
-})  # fmt: skip
-End = tuple[float, float, str, str]  # x and y of a line's end, its method and variant
+plt.rcParams.update(
+    {
+        "font.size": 9,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "grid.color": "#e8e8e8",
+        "grid.linewidth": 0.8,
+        "axes.axisbelow": True,
+        "axes.titlesize": 10,
+        "axes.titleweight": "bold",
+        "axes.titlelocation": "left",
+        "lines.linewidth": 1.8,
+        "figure.dpi": 160,
+        "savefig.bbox": "tight",
+        "pdf.fonttype": 42,
+    }
+)
+
+
+class End(NamedTuple):
+    """End of a line, where its label goes."""
+
+    x: float
+    y: float
+    method: str
+    variant: str
 
 
 def save(figure: Figure, path: Path) -> None:
     """Write a figure atomically, as PDF or PNG by the suffix of its path."""
     # Without a date, a figure that is drawn again has the same bytes.
     facts = {"CreationDate": None} if path.suffix == ".pdf" else {}
+    # Labels right of the last panel are not in its layout: the tight bounding box has to include them.
+    shown = figure.get_default_bbox_extra_artists()
+    for ax in figure.axes:
+        shown += ax.texts
+
     # Drawn in memory, because a full disk leaves matplotlib's PDF writer in a broken state.
     drawn = io.BytesIO()
-    # Labels right of the last panel are not in its layout: the tight bounding box has to include them.
-    names = [text for ax in figure.axes for text in ax.texts]
-    shown = [*figure.get_default_bbox_extra_artists(), *names]
     figure.savefig(drawn, format=path.suffix[1:], metadata=facts, bbox_extra_artists=shown)
     with atomic_write(path) as temporary:
         temporary.write_bytes(drawn.getvalue())
@@ -61,8 +85,11 @@ def panels(rows: int, columns: int, same: Literal["row", "none"] = "row") -> tup
 
 def means(table: pd.DataFrame) -> np.ndarray:
     """Return mean, low and high [rows, 3] over the columns of a table, its seeds; NaN for rows without a value."""
-    values = (row[~np.isnan(row)] for row in table.to_numpy(dtype=float))
-    return np.array([interval(row) if len(row) else (np.nan,) * 3 for row in values])
+    rows = []
+    for row in table.to_numpy(dtype=float):
+        known = row[~np.isnan(row)]
+        rows.append(interval(known) if len(known) else (np.nan, np.nan, np.nan))
+    return np.array(rows)
 
 
 def heading(*parts: str) -> str:
@@ -73,59 +100,103 @@ def heading(*parts: str) -> str:
 
 def line_of(ax: Axes, x: np.ndarray, y: np.ndarray, method: str, marker: str = "o", style: int = 0) -> None:
     """Draw a line of means y[:, 0] with a band from y[:, 1] to y[:, 2]; variants of a method differ in `style`."""
-    colour = method_colour(method)
-    ax.plot(x, y[:, 0], color=colour, marker=marker, markersize=4, linestyle=STYLES[style % len(STYLES)])
-    ax.fill_between(x, y[:, 1], y[:, 2], color=colour, alpha=0.15 / (1 + style), linewidth=0)
+    mean, low, high = y.T
+    colour, line = method_colour(method), STYLES[style % len(STYLES)]
+    ax.plot(x, mean, color=colour, marker=marker, markersize=4, linestyle=line)
+    ax.fill_between(x, low, high, color=colour, alpha=0.15 / (1 + style), linewidth=0)
 
 
 def bars_of(ax: Axes, x: np.ndarray, y: np.ndarray, method: str, style: int = 0, joined: bool = True) -> None:
     """Draw the same as `line_of` with error bars for the intervals: many bands would hide each other."""
-    colour, reach = method_colour(method), np.abs(y[:, 1:] - y[:, :1]).T
-    line = STYLES[style % len(STYLES)] if joined else "none"
-    ax.errorbar(x, y[:, 0], reach, color=colour, marker="o", markersize=4, linestyle=line,
-                linewidth=1.2, elinewidth=0.9)  # fmt: skip
+    mean = y[:, 0]
+    reach = np.abs(y[:, 1:] - y[:, :1]).T
+    ax.errorbar(
+        x,
+        mean,
+        reach,
+        color=method_colour(method),
+        marker="o",
+        markersize=4,
+        linestyle=STYLES[style % len(STYLES)] if joined else "none",
+        linewidth=1.2,
+        elinewidth=0.9,
+    )
 
 
-def labels(ax: Axes, ends: Iterable[tuple[float, float, str, str]]) -> None:
+def labels(ax: Axes, ends: Iterable[End]) -> None:
     """Label the ends of lines at the right, moved apart until no labels overlap; call it after the limits are set.
 
-    Each of `ends` is x, y, method and variant. If any label is long, only the last panel of a row has labels; lines
-    look the same in all panels.
+    If any label is long, only the last panel of a row has labels; lines look the same in all panels.
     """
-    ends = sorted((end for end in ends if np.isfinite(end[:2]).all()), key=lambda end: end[1])
-    low, high = ax.get_ylim()
-    gap = 0.08 * (high - low)
-    # From the bottom up, the lowest label clear of the x axis.
-    heights: list[float] = []
-    for _, y, _, _ in ends:
-        heights.append(max(y, heights[-1] + gap if heights else low + gap / 2))
-    # The pass upwards may have pushed the highest labels out of the panel; push back down from its top.
-    for i in reversed(range(len(heights))):
-        heights[i] = min(heights[i], heights[i + 1] - gap if i + 1 < len(heights) else high)
-
-    # Settings that all variants of the panel have tell nothing apart. A base model has none of them.
-    trained = iter(without_common([variant for _, _, method, variant in ends if method != "base"]))
-    names = [method_name(method, variant if method == "base" else next(trained)) for _, _, method, variant in ends]
+    finite = [end for end in ends if np.isfinite((end.x, end.y)).all()]
+    finite.sort(key=lambda end: end.y)
+    names = _label_texts(finite)
 
     place = ax.get_subplotspec()
     last = place is None or place.is_last_col()
-    if not last and max(map(len, names), default=0) > LONG:
+    longest = max(map(len, names), default=0)
+    if not last and longest > LONG:
         return
-    right = max((x for x, *_ in ends), default=0.0)
+
+    right = max((end.x for end in finite), default=0.0)
+    heights = _spread([end.y for end in finite], *ax.get_ylim())
     offset = offset_copy(ax.transData, ax.get_figure(root=True), x=14, units="points")
-    for (x, y, method, _), name, height in zip(ends, names, heights, strict=True):
-        colour = method_colour(method)
-        leader = {"arrowstyle": "-", "color": colour, "linewidth": 0.6, "shrinkA": 1, "shrinkB": 0, "relpos": (0, 0.5)}
+    for end, name, height in zip(finite, names, heights, strict=True):
+        colour = method_colour(end.method)
         text = ax.annotate(
-            name, (x, y), xytext=(right, height), textcoords=offset, va="center", color=colour,
-            fontsize=8.5, annotation_clip=False, arrowprops=leader,
-        )  # fmt: skip
+            name,
+            (end.x, end.y),
+            xytext=(right, height),
+            textcoords=offset,
+            va="center",
+            color=colour,
+            fontsize=8.5,
+            annotation_clip=False,
+            arrowprops={
+                "arrowstyle": "-",
+                "color": colour,
+                "linewidth": 0.6,
+                "shrinkA": 1,
+                "shrinkB": 0,
+                "relpos": (0, 0.5),
+            },
+        )
         text.set_in_layout(not last)  # the last panel need not shrink for its names: the page grows
+
+
+def _label_texts(ends: list[End]) -> list[str]:
+    """Return the label of each line's end."""
+    # Settings that all variants of the panel have tell nothing apart. A base model has none of them.
+    trained = [end.variant for end in ends if end.method != "base"]
+    shortened = iter(without_common(trained))
+    names = []
+    for end in ends:
+        variant = end.variant if end.method == "base" else next(shortened)
+        names.append(method_name(end.method, variant))
+    return names
+
+
+def _spread(values: list[float], low: float, high: float) -> list[float]:
+    """Return heights between `low` and `high` for labels at sorted values, moved apart until none overlap."""
+    gap = 0.08 * (high - low)
+    # From the bottom up, the lowest label clear of the x axis.
+    heights: list[float] = []
+    for value in values:
+        least = heights[-1] + gap if heights else low + gap / 2
+        heights.append(max(value, least))
+
+    # The pass upwards may have pushed the highest labels out of the panel; push back down from its top.
+    most = high
+    for index in reversed(range(len(heights))):
+        heights[index] = min(heights[index], most)
+        most = heights[index] - gap
+    return heights
 
 
 def smooth(table: pd.DataFrame) -> pd.DataFrame:
     """Average each column over the last eighth of the updates."""
-    return table.rolling(max(1, len(table) // 8), min_periods=1).mean()
+    updates = max(1, len(table) // 8)
+    return table.rolling(updates, min_periods=1).mean()
 
 
 def curves(ax: Axes, metrics: pd.DataFrame, column: str, along: str = "step") -> list[End]:
@@ -134,17 +205,21 @@ def curves(ax: Axes, metrics: pd.DataFrame, column: str, along: str = "step") ->
     Return the points to label, all at the right end of the longest line, also for lines that end earlier.
     """
     ends: list[End] = []
-    styles: dict[str, int] = {}
-    for (method, variant), runs in metrics.groupby(["method", "variant"], sort=False):
-        values = runs.pivot(index="step", columns="seed", values=column)
-        smoothed = smooth(values)
-        y = means(smoothed)
-        x = runs.groupby("step")[along].mean().to_numpy() if along != "step" else smoothed.index.to_numpy()
-        style = styles[method] = styles.get(method, -1) + 1
-        line_of(ax, x, y, method, marker="", style=style)
+    drawn: Counter[str] = Counter()
+    for method, variant, runs in by_policy(metrics):
+        smoothed = smooth(runs.pivot(index="step", columns="seed", values=column))
+        x, y = smoothed.index.to_numpy(), means(smoothed)
+        if along != "step":
+            x = runs.groupby("step")[along].mean().to_numpy()
+        # Variants of a method share its colour and differ by line style.
+        line_of(ax, x, y, method, marker="", style=drawn[method])
+        drawn[method] += 1
+
         # A column may end in missing values: the label belongs to the last finite one.
-        shown = np.flatnonzero(np.isfinite(y[:, 0]))
-        if len(shown):
-            ends.append((x[shown[-1]], y[shown[-1], 0], method, variant))
-    last = max((end[0] for end in ends), default=0)
-    return [(last, *end[1:]) for end in ends]
+        finite = np.flatnonzero(np.isfinite(y[:, 0]))
+        if len(finite):
+            last = finite[-1]
+            ends.append(End(x[last], y[last, 0], method, variant))
+
+    right = max((end.x for end in ends), default=0.0)
+    return [end._replace(x=right) for end in ends]

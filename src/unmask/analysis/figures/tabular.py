@@ -8,18 +8,20 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from unmask.analysis.figures.style import plt
+from unmask.analysis.frames import select
 from unmask.analysis.scores import interval
 from unmask.common.catalogue import METHODS
 
+BLUE = METHODS["dmpo"][1]
 # Curve -> (label, colour, line style). DMPO's kinds are shades of its blue, except for the baseline that diverges.
 CURVES = {
     "none": ("DMPO, no baseline", "#7F97AA", "-"),
-    "group": ("DMPO, group", METHODS["dmpo"][1], "-"),
-    "model": ("DMPO, model", METHODS["dmpo"][1], (0, (4, 1.5))),
-    "elbo": ("DMPO, group (ELBO)", METHODS["dmpo"][1], ":"),
+    "group": ("DMPO, group", BLUE, "-"),
+    "model": ("DMPO, model", BLUE, (0, (4, 1.5))),
+    "elbo": ("DMPO, group (ELBO)", BLUE, ":"),
     "individual": ("DMPO, individual", "#882255", "-"),
     "wddo": ("WDDO", "#56B4E9", "-"),
-    "coupled_grpo": METHODS["coupled_grpo"] + ("-",),
+    "coupled_grpo": (*METHODS["coupled_grpo"], "-"),
 }
 # Column -> (title, axis limits)
 MEASURES = {
@@ -36,19 +38,16 @@ def exact_toy(curves: pd.DataFrame) -> Figure:
     The divergence has a logarithmic axis and is averaged in logarithms.
     """
     sizes = sorted(curves["group_size"].unique())
+    rows, columns = len(sizes), len(MEASURES)
     figure, axes = plt.subplots(
-        len(sizes), len(MEASURES), figsize=(12.4, 2.9 * len(sizes)), layout="constrained", squeeze=False, sharex=True
+        rows, columns, figsize=(12.4, 2.9 * rows), layout="constrained", squeeze=False, sharex=True
     )
     for size, row in zip(sizes, axes, strict=True):
-        part = curves[curves["group_size"] == size]
+        of_size = select(curves, group_size=size)
         for ax, (measure, (title, limits)) in zip(row, MEASURES.items(), strict=True):
             # Limits come first: labels are spread in heights of the axes.
             ax.set(ylim=limits, yscale="log" if measure == "kl" else "linear")
-            _labels(ax, {name: _line(ax, part[part["curve"] == name], measure, name) for name in _present(part)})
-            if measure == "kl":
-                ax.set_yticks([0.1, 1], ["0.1", "1"])
-            if measure == "entropy":
-                _goal(ax, part["entropy_target"].mean())
+            _panel(ax, of_size, measure)
             ax.set_title(title if size == sizes[0] else "")
         row[0].set_ylabel(f"groups of {size}", fontweight="bold")
     for ax in axes[-1]:
@@ -56,13 +55,26 @@ def exact_toy(curves: pd.DataFrame) -> Figure:
     return figure
 
 
+def _panel(ax: Axes, curves: pd.DataFrame, measure: str) -> None:
+    """Draw a measure of all curves of one group size, with their labels."""
+    ends = {}
+    for name in _present(curves):
+        ends[name] = _line(ax, select(curves, curve=name), measure, name)
+    _labels(ax, ends)
+    if measure == "kl":
+        ax.set_yticks([0.1, 1], ["0.1", "1"])
+    if measure == "entropy":
+        _goal(ax, curves["entropy_target"].mean())
+
+
 def table(curves: pd.DataFrame) -> pd.DataFrame:
     """Format the last update, one row per group size and curve: mean ± half of the 95 % interval over seeds."""
-    last = curves[curves["update"] == curves["update"].max()]
+    last = select(curves, update=curves["update"].max())
+    names = _present(last)
     rows = []
-    for size in sorted(last["group_size"].unique()):
-        for name in _present(last):
-            runs = last[(last["group_size"] == size) & (last["curve"] == name)]
+    for size, of_size in last.groupby("group_size"):
+        for name in names:
+            runs = select(of_size, curve=name)
             row = {"G": str(size), "Method": CURVES[name][0]}
             for column, label in TABLE.items():
                 mean, _, high = interval(runs[column].to_numpy())
@@ -73,7 +85,8 @@ def table(curves: pd.DataFrame) -> pd.DataFrame:
 
 def _present(curves: pd.DataFrame) -> list[str]:
     """Return the curves present, in the order of CURVES. Raises ValueError for a curve that is not listed there."""
-    return sorted(curves["curve"].unique(), key=list(CURVES).index)
+    order = list(CURVES)
+    return sorted(curves["curve"].unique(), key=order.index)
 
 
 def _goal(ax: Axes, height: float) -> None:
@@ -84,11 +97,7 @@ def _goal(ax: Axes, height: float) -> None:
 
 def _line(ax: Axes, runs: pd.DataFrame, measure: str, name: str) -> tuple[float, float]:
     """Draw one curve with its band; return the point where it ends."""
-    # On a logarithmic axis the interval is formed in logarithms, so that its lower end stays positive.
-    there, back = (np.log, np.exp) if ax.get_yscale() == "log" else (np.asarray, np.asarray)
-    means = runs.groupby("update")[measure].apply(lambda values: pd.Series(interval(there(values.to_numpy()))))
-    by_update = means.unstack()
-    x, (mean, low, high) = by_update.index.to_numpy(), back(by_update.to_numpy().T)
+    x, mean, low, high = _by_update(runs, measure, logarithmic=ax.get_yscale() == "log")
     _, colour, style = CURVES[name]
     ax.plot(x, mean, color=colour, linestyle=style)
     # Clipped, because an interval of few seeds may reach far beyond the axis.
@@ -97,18 +106,37 @@ def _line(ax: Axes, runs: pd.DataFrame, measure: str, name: str) -> tuple[float,
     return float(x[-1]), float(mean[-1])
 
 
+def _by_update(runs: pd.DataFrame, measure: str, *, logarithmic: bool) -> tuple[np.ndarray, ...]:
+    """Return the measured updates, and mean, low and high over seeds at each."""
+    updates, intervals = [], []
+    for update, values in runs.groupby("update")[measure]:
+        seeds = values.to_numpy()
+        updates.append(update)
+        # On a logarithmic axis the interval is formed in logarithms, so that its lower end stays positive.
+        intervals.append(interval(np.log(seeds) if logarithmic else seeds))
+
+    mean, low, high = np.exp(np.transpose(intervals)) if logarithmic else np.transpose(intervals)
+    return np.array(updates), mean, low, high
+
+
 def _labels(ax: Axes, ends: dict[str, tuple[float, float]], gap: float = 0.085) -> None:
     """Label the ends of curves, moved apart (in heights of the axes) until no labels overlap."""
     to_height = ax.transData + ax.transAxes.inverted()
-    at = sorted((float(to_height.transform(end)[1]), name) for name, end in ends.items())
-    heights = np.array([height for height, _ in at])
+    placed = []
+    for name, end in ends.items():
+        _, height = to_height.transform(end)
+        placed.append((float(height), name))
+    placed.sort()
+
     # Push neighbours apart by equal amounts, so that a cluster stays centred on its lines.
+    heights = np.array([height for height, _ in placed])
     for _ in range(200):
         short = np.clip(gap - np.diff(heights), 0, None) / 2
         heights[:-1] -= short
         heights[1:] += short
         heights = np.clip(heights, 0.02, 0.95)
-    for height, (_, name) in zip(heights, at, strict=True):
+
+    for height, (_, name) in zip(heights, placed, strict=True):
         label, colour, _ = CURVES[name]
         ax.annotate(
             label,

@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from unmask.analysis.figures.style import curves, labels, panels
+from unmask.analysis.frames import select
 from unmask.common.catalogue import task_name
 from unmask.common.errors import InputError
 
@@ -33,22 +34,33 @@ def rollout_entropy(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
 
 
 def _by_task(metrics: pd.DataFrame, column: str, ylabel: str, xlabel: str, along: str = "step") -> Figure:
-    # SFT samples nothing, so the NFE of its updates is 0.
-    metrics = metrics[metrics["nfe"] > 0] if "nfe" in metrics else metrics
-    metrics = metrics.dropna(subset=column) if column in metrics else metrics.iloc[:0]
-    if metrics.empty:
-        raise InputError(f"no training run has rollouts with a {column} (SFT has no rollouts)")
-    tasks = list(metrics["task"].unique())
+    """Plot a column of the metrics, a panel per task."""
+    metrics = _with_rollouts(metrics, column)
+    tasks = metrics["task"].unique()
     figure, axes = panels(1, len(tasks))
-    ends = [
-        curves(ax, metrics[metrics["task"] == task], column, along) for ax, task in zip(axes[0], tasks, strict=True)
-    ]
+    ends = []
+    for ax, task in zip(axes[0], tasks, strict=True):
+        ends.append(curves(ax, select(metrics, task=task), column, along))
 
     # A band may reach beyond any possible reward, so the axis ends a little above the highest mean.
     highest = max(np.nanmax(line.get_ydata()) for ax in axes[0] for line in ax.lines)
-    for ax, task, some in zip(axes[0], tasks, ends, strict=True):
-        top = min(ax.get_ylim()[1], 1.15 * highest) if highest > 0 else ax.get_ylim()[1]
+    for ax, task, ends_of_task in zip(axes[0], tasks, ends, strict=True):
+        _, top = ax.get_ylim()
+        if highest > 0:
+            top = min(top, 1.15 * highest)
         ax.set(title=task_name(task), xlabel=xlabel, ylim=(0, top))
-        labels(ax, some)
+        labels(ax, ends_of_task)
     axes[0, 0].set_ylabel(ylabel)
     return figure
+
+
+def _with_rollouts(metrics: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Return the updates on rollouts that have a value in `column`. Raises InputError if there is none."""
+    # SFT samples nothing, so the NFE of its updates is 0.
+    if "nfe" in metrics:
+        metrics = metrics[metrics["nfe"] > 0]
+    if column in metrics:
+        metrics = metrics.dropna(subset=column)
+    if column not in metrics or metrics.empty:
+        raise InputError(f"no training run has rollouts with a {column} (SFT has no rollouts)")
+    return metrics

@@ -58,36 +58,50 @@ def parts(root: Path, experiments: list[Experiment], captions: Environment) -> d
     found: dict[str, list[Part]] = {section: [] for section in SECTIONS}
     for experiment in experiments:
         found[experiment.section].append(part(root, experiment, captions))
-    title = "Matching a distribution against maximising the reward, where every response can be enumerated"
-    toy = read_figure(root / "figures/exact_toy.png", caption(captions, "exact_toy", "exact_toy"))
-    found["diagnostics"].append(Part("exact_toy", title, [toy], markdown(read(root / "tables/exact_toy.md")), Markup()))
-    return {section: some for section, some in found.items() if some}
+    found["diagnostics"].append(_exact_toy(root, captions))
+    return {section: its_parts for section, its_parts in found.items() if its_parts}
+
+
+def _exact_toy(root: Path, captions: Environment) -> Part:
+    figure = read_figure(root / "figures/exact_toy.png", caption(captions, "exact_toy", "exact_toy"))
+    return Part(
+        name="exact_toy",
+        title="Matching a distribution against maximising the reward, where every response can be enumerated",
+        figures=[figure],
+        table=markdown(read(root / "tables/exact_toy.md")),
+        comparisons=Markup(),
+    )
 
 
 def part(root: Path, experiment: Experiment, captions: Environment) -> Part:
     """Read the figures and tables of one experiment; a diagnosis has no comparisons."""
-    name = experiment.name
-    figures = [
-        read_figure(root / f"figures/{name}/{figure}.png", caption(captions, "figure", name, figure))
-        for figure in experiment.figures
-    ]
+    name, question = experiment.name, experiment.question
+    figures = []
+    for figure in experiment.figures:
+        file = root / f"figures/{name}/{figure}.png"
+        figures.append(read_figure(file, caption(captions, "figure", name, figure)))
+
     # The page has title and question already, as a heading.
-    table = read(root / f"tables/{name}.md").removeprefix(f"# {name}\n\n{experiment.question}\n\n")
-    compared = "" if experiment.rows == "steps" else without_title(read(root / f"tables/{name}-comparisons.md"))
-    return Part(name, experiment.question, figures, markdown(table), markdown(compared))
+    table = read(root / f"tables/{name}.md").removeprefix(f"# {name}\n\n{question}\n\n")
+    compared = ""
+    if experiment.rows != "steps":
+        compared = without_title(read(root / f"tables/{name}-comparisons.md"))
+    return Part(name, question, figures, markdown(table), markdown(compared))
 
 
 def caption(captions: Environment, file: str, experiment: str, figure: str = "") -> str:
     """Render a caption of workflow/report as plain text; Snakemake's report uses the same files."""
     wildcards = {"experiment": experiment, "figure": figure}
-    text = captions.get_template(f"{file}.rst").render(snakemake={"wildcards": wildcards})
-    return " ".join(text.replace("**", "").split())
+    template = captions.get_template(f"{file}.rst")
+    text = template.render(snakemake={"wildcards": wildcards}).replace("**", "")
+    return " ".join(text.split())
 
 
 def markdown(text: str) -> Markup:
     """Render our tables as HTML, with headings below the levels that the page uses."""
+    html = re.sub(r"(</?h)[12]>", r"\g<1>4>", MARKDOWN.render(text))
     # Markup is safe here: the renderer has escaped the text.
-    return Markup(re.sub(r"(</?h)[12]>", r"\g<1>4>", MARKDOWN.render(text)))
+    return Markup(html)
 
 
 def without_title(text: str) -> str:
@@ -103,9 +117,8 @@ def read_figure(file: Path, caption: str) -> Figure:
         raise _absent(file, error) from error
     # The header of every PNG has its width at byte 16. All figures have one resolution, so one factor fits all.
     pixels = int.from_bytes(data[16:20])
-    return Figure(
-        file.stem, f"data:image/png;base64,{base64.b64encode(data).decode()}", round(SHRINK * pixels), caption
-    )
+    source = f"data:image/png;base64,{base64.b64encode(data).decode()}"
+    return Figure(file.stem, source, round(SHRINK * pixels), caption)
 
 
 def read(file: Path) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
+from unmask.analysis.frames import select
 from unmask.analysis.html_report.page import read
 from unmask.analysis.scores import read_metrics
 from unmask.common.catalogue import method_colour, setting_name
@@ -56,17 +57,30 @@ def rows(root: Path, grid: Grid, experiments: list[Experiment]) -> list[Row]:
         for name in experiment.runs:
             if name not in evaluated or evaluated[name].rows == "steps":
                 evaluated[name] = experiment
-    scores = {e.name: read_scores(root, grid, e) for e in experiments if e.rows != "steps"}
-    return [_row(root / "runs" / name, grid, e, scores.get(e.name)) for name, e in evaluated.items()]
+
+    scores = {}
+    for experiment in experiments:
+        if experiment.rows != "steps":
+            scores[experiment.name] = read_scores(root, grid, experiment)
+
+    found = []
+    for name, experiment in evaluated.items():
+        found.append(_row(root / "runs" / name, grid, experiment, scores.get(experiment.name)))
+    return found
 
 
 def read_scores(root: Path, grid: Grid, experiment: Experiment) -> pd.DataFrame:
     """Read the scores of an experiment, with the name of each row's run; "" if it was evaluated on another task."""
-    file = root / f"scores/{experiment.name}.csv"
-    scores = read_csv(file)
-    names = {address: name for name in experiment.runs for address in _addresses(grid.runs[name], experiment)}
-    address = [f"{s.method}/{s.task}/{s.variant}/seed-{s.seed}" for s in scores.itertuples()]
-    return scores.assign(run=[names.get(one, "") for one in address])
+    names: dict[str, str] = {}
+    for name in experiment.runs:
+        names |= dict.fromkeys(_addresses(grid.runs[name], experiment), name)
+
+    scores = read_csv(root / f"scores/{experiment.name}.csv")
+    runs = []
+    for row in scores.itertuples():
+        address = f"{row.method}/{row.task}/{row.variant}/seed-{row.seed}"
+        runs.append(names.get(address, ""))
+    return scores.assign(run=runs)
 
 
 def _addresses(run: RunSpec, experiment: Experiment) -> list[str]:
@@ -80,25 +94,44 @@ def _addresses(run: RunSpec, experiment: Experiment) -> list[str]:
 
 def _row(folder: Path, grid: Grid, experiment: Experiment, scores: pd.DataFrame | None) -> Row:
     run = RunSpec.read(folder / "spec.yaml")
-    values: dict[str, Any] = {"changed": changed(grid, run.name), "colour": method_colour(run.method)}
-
+    row = Row(run, changed(grid, run.name), method_colour(run.method), read(folder / "spec.yaml"))
     if run.trains:
-        metrics = read_metrics(folder / "metrics.csv")
-        made = read_manifest(folder / "manifest.json")
-        curves = [curve(metrics, "reward", "mean reward of rollouts"), curve(metrics, "accuracy", "right rollouts")]
-        values["curves"] = tuple(one for one in curves if one)
-        # The last smoothed value, which is where the curve ends. SFT has no rollouts and no curve.
-        values["reward"] = float(smoothed(sampled(metrics)["reward"]).iloc[-1]) if curves[0] else None
-        values["hours"] = seconds_of(made) / 3600
-        values["commit"] = made["git"]["commit"][:7] if made["git"] else ""
-
+        row = _with_training(row, folder)
     if scores is not None:
-        right = scores.loc[scores["run"] == run.name, "strict"]
-        values["right"] = float(right.mean()) if len(right) else None
-        columns = ["sampler", "length", "prompt", "completion", "gold", "strict"]
-        samples = read_rows(folder / f"{grid.measured(experiment.name, run.name)[0]}.parquet", columns)
-        values["answers"] = tuple(samples.head(ANSWERS).to_dict("records"))
-    return Row(run=run, spec=read(folder / "spec.yaml"), **values)
+        row = _with_answers(row, folder, scores, grid.measured(experiment.name, run.name)[0])
+    return row
+
+
+def _with_training(row: Row, folder: Path) -> Row:
+    """Add the training of a run, read from its metrics and its manifest."""
+    metrics = read_metrics(folder / "metrics.csv")
+    made = read_manifest(folder / "manifest.json")
+    reward = curve(metrics, "reward", "mean reward of rollouts")
+    accuracy = curve(metrics, "accuracy", "right rollouts")
+
+    # The last smoothed value, which is where the curve ends. SFT has no rollouts and no curve.
+    last_reward = None
+    if reward:
+        last_reward = float(smoothed(sampled(metrics)["reward"]).iloc[-1])
+    return replace(
+        row,
+        reward=last_reward,
+        hours=seconds_of(made) / 3600,
+        commit=made["git"]["commit"][:7] if made["git"] else "",
+        curves=tuple(one for one in (reward, accuracy) if one),
+    )
+
+
+def _with_answers(row: Row, folder: Path, scores: pd.DataFrame, stem: str) -> Row:
+    """Add the accuracy of a run and its first answers, read from the samples in `stem`.parquet."""
+    strict = select(scores, run=row.run.name)["strict"]
+    columns = ["sampler", "length", "prompt", "completion", "gold", "strict"]
+    samples = read_rows(folder / f"{stem}.parquet", columns)
+    return replace(
+        row,
+        right=float(strict.mean()) if len(strict) else None,
+        answers=tuple(samples.head(ANSWERS).to_dict("records")),
+    )
 
 
 def changed(grid: Grid, name: str) -> str:
@@ -106,13 +139,18 @@ def changed(grid: Grid, name: str) -> str:
     run = grid.runs[name]
     # The default run is on the usual base model. A run on another one is described by its variant.
     if "model~" in name:
-        return ", ".join([*([] if run.variant == "default" else [run.variant]), f"model {run.model.partition('/')[0]}"])
-    default = grid.runs.get(f"{run.method}/{run.task}/default/seed-{run.seed}")
+        model = f"model {run.model.partition('/')[0]}"
+        return model if run.variant == "default" else f"{run.variant}, {model}"
+
     # If no experiment has the default, the variant still names what its grid changed.
+    default = grid.runs.get(f"{run.method}/{run.task}/default/seed-{run.seed}")
     if default is None:
         return "" if run.variant == "default" else run.variant.replace("~", " ").replace("+", ", ")
-    mine, usual = (one.training | one.method_settings for one in (run, default))
-    return ", ".join(setting_name(key, value) for key, value in mine.items() if usual[key] != value)
+
+    usual = default.training | default.method_settings
+    own = run.training | run.method_settings
+    names = [setting_name(key, value) for key, value in own.items() if value != usual[key]]
+    return ", ".join(names)
 
 
 def sampled(metrics: pd.DataFrame) -> pd.DataFrame:
@@ -122,7 +160,8 @@ def sampled(metrics: pd.DataFrame) -> pd.DataFrame:
 
 def smoothed(values: pd.Series) -> pd.Series:
     """Average over the last eighth of the updates, as in the figures, because a buffer has few prompts."""
-    return values.rolling(max(1, len(values) // 8), min_periods=1).mean()
+    updates = max(1, len(values) // 8)
+    return values.rolling(updates, min_periods=1).mean()
 
 
 def curve(metrics: pd.DataFrame, column: str, title: str) -> Curve | None:
@@ -130,11 +169,14 @@ def curve(metrics: pd.DataFrame, column: str, title: str) -> Curve | None:
     kept = sampled(metrics)[["step", column]].dropna()
     if kept.empty:
         return None
-    values = smoothed(kept[column])
-    low, high, last = float(values.min()), float(values.max()), int(kept["step"].max())
+
+    steps, values = kept["step"], smoothed(kept[column])
+    low, high = float(values.min()), float(values.max())
+    last = int(steps.max())
     # Thinned out to at most POINTS, since the page holds the curves of all runs. SVG counts y from the top.
-    every = -(-len(kept) // POINTS)
-    x = WIDTH * (kept["step"] - 1) / max(1, last - 1)
+    every = math.ceil(len(kept) / POINTS)
+    x = WIDTH * (steps - 1) / max(1, last - 1)
     y = HEIGHT * (high - values) / ((high - low) or 1.0)
-    points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x[::every], y[::every], strict=True))
-    return Curve(title, points, low, high, last)
+    thinned = zip(x[::every], y[::every], strict=True)
+    points = [f"{right:.1f},{down:.1f}" for right, down in thinned]
+    return Curve(title, " ".join(points), low, high, last)

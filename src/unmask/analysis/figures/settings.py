@@ -1,0 +1,137 @@
+"""Figure of strict accuracy against one setting of an experiment's grid."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from unmask.analysis.figures.style import End, bars_of, heading, labels, line_of, means, panels
+from unmask.common.catalogue import method_colour, sampler_name, setting_name, task_name
+from unmask.common.errors import InputError
+
+
+@dataclass(frozen=True)
+class SettingAxis:
+    """Setting on the x axis and its values: to scale if all of them fit on a logarithmic axis, else a tick for each."""
+
+    key: str
+    values: list[Any]
+
+    @property
+    def numeric(self) -> bool:
+        """True if all values are positive numbers."""
+        # `type`, because isinstance takes True and False for numbers.
+        return all(type(value) in (int, float) and value > 0 for value in self.values)
+
+    def place(self, settings: dict[str, Any]) -> float:
+        """Return where settings are on the axis; NaN if they lack the setting."""
+        if self.key not in settings:
+            return np.nan
+        value = settings[self.key]
+        return value if self.numeric else self.values.index(value)
+
+
+def accuracy_by_setting(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
+    """Plot strict accuracy, averaged over lengths, against one setting of a grid, a panel per task and sampler.
+
+    The x axis is the setting with most values. Each choice of the other settings is a line, or points if the values are
+    not numbers. Policies without the setting, such as the base model, are dotted lines. Raises InputError if no run
+    varies a setting.
+    """
+    varied = _varied(scores["variant"])
+    if not varied or metrics.empty:
+        raise InputError("every run in the scores has the default settings: there is no setting to draw against")
+
+    # Metrics have all settings of a run, also those at the default.
+    settings = metrics.groupby(["method", "variant"], sort=False)["settings"].first().map(json.loads)
+    axis = _longest_axis(varied, settings)
+    cells = list(_placed(scores, settings, axis, varied).groupby(["task", "sampler"], sort=False))
+
+    figure, axes = panels(1, len(cells))
+    for ax, ((task, sampler), panel) in zip(axes[0], cells, strict=True):
+        ends = _lines(ax, panel, axis) + _dotted_lines(ax, panel)
+        title = heading(task_name(task), sampler_name(sampler))
+        ax.set(title=title, xlabel=axis.key.replace("_", " "), ylim=(0, 101))
+        if axis.numeric:
+            ax.set_xscale("log")
+            ax.set_xticks(sorted(panel["at"].dropna().unique()), minor=False)
+            ax.xaxis.set_major_formatter("{x:g}")
+            ax.minorticks_off()
+        else:
+            ax.set_xticks(range(len(axis.values)), map(str, axis.values))
+        labels(ax, ends)
+    axes[0, 0].set_ylabel("right answers (%)")
+    return figure
+
+
+def _varied(variants: pd.Series) -> list[str]:
+    """Return the settings that some variant changes, in order of first appearance."""
+    # A variant is `default` or `key~value+key~value`.
+    keys = []
+    for variant in variants.unique():
+        for part in variant.split("+"):
+            key, changed, _ = part.partition("~")
+            if changed:
+                keys.append(key)
+    return list(dict.fromkeys(keys))
+
+
+def _longest_axis(varied: list[str], settings: pd.Series) -> SettingAxis:
+    """Return the setting with most values, a numeric one if several have as many."""
+    axes = []
+    for key in varied:
+        # Told apart as text, because a value may be a list.
+        distinct = {str(run[key]): run[key] for run in settings if key in run}
+        axes.append(SettingAxis(key, list(distinct.values())))
+    return max(axes, key=lambda axis: (len(axis.values), axis.numeric))
+
+
+def _placed(scores: pd.DataFrame, settings: pd.Series, axis: SettingAxis, varied: list[str]) -> pd.DataFrame:
+    """Average scores over lengths, with the place of each row on the axis and the choice of the other settings."""
+    others = []
+    for key in varied:
+        values = {str(run.get(key)) for run in settings}
+        if key != axis.key and len(values) > 1:
+            others.append(key)
+
+    mean = scores.groupby(["task", "sampler", "method", "variant", "seed"], sort=False)["strict"].mean().reset_index()
+    places, choices = [], []
+    for policy in zip(mean["method"], mean["variant"], strict=True):
+        # Policies without metrics (the base model) have no settings, hence NaN on the axis.
+        own = settings.get(policy) or {}
+        places.append(axis.place(own))
+        choices.append(", ".join(setting_name(key, own[key]) for key in others if key in own))
+    return mean.assign(at=places, choice=choices)
+
+
+def _lines(ax: Axes, panel: pd.DataFrame, axis: SettingAxis) -> list[End]:
+    """Draw a line, or points, per method and choice of the other settings; return their ends."""
+    ends = []
+    groups = panel.dropna().groupby(["method", "choice"], sort=False)
+    for number, ((method, choice), line) in enumerate(groups):
+        table = line.pivot(index="at", columns="seed", values="strict")
+        x, y = table.index.to_numpy(), means(100 * table)
+        if axis.numeric:
+            line_of(ax, x, y, method, style=number)
+        else:
+            x = x + 0.08 * number  # next to each other
+            bars_of(ax, x, y, method, joined=False)
+        ends.append(End(x[-1], y[-1, 0], method, choice or "default"))
+    return ends
+
+
+def _dotted_lines(ax: Axes, panel: pd.DataFrame) -> list[End]:
+    """Draw the mean of each method without the setting as a horizontal line; return their ends."""
+    ends = []
+    right = panel["at"].max()
+    for method, runs in panel[panel["at"].isna()].groupby("method", sort=False):
+        y = 100 * runs["strict"].mean()
+        ax.axhline(y, color=method_colour(method), linestyle=":", linewidth=1)
+        ends.append(End(right, y, method, "default"))
+    return ends
