@@ -26,6 +26,7 @@ from unmask.tasks._sources import Block, Row, as_source, place_of, read_examples
 from unmask.tasks._stored import Note, Splits, distinct_rows
 
 Numbers = tuple[int, ...]
+SIGNS = (("+", "-"), ("-", "+"), ("-", "-"))  # of generated puzzles
 INSTRUCTIONS = (
     "Use each of the given numbers exactly once, with + - * / and parentheses, to write an expression that equals the "
     "target. Think between <reasoning> and </reasoning>, then write only the expression, without an equals sign, as "
@@ -215,7 +216,7 @@ def generated_puzzles(largest: int, largest_target: int) -> list[Puzzle]:
     found: dict[tuple[Numbers, int], str] = {}
     for numbers in itertools.combinations_with_replacement(range(1, largest + 1), 3):
         orders = sorted(set(itertools.permutations(numbers)), reverse=True)
-        for (a, b, c), (x, y) in itertools.product(orders, ("+-", "-+", "--")):
+        for (a, b, c), (x, y) in itertools.product(orders, SIGNS):
             first = _combined(a, x, b)
             target = _combined(first, y, c)
             # Targets equal to the sum are excluded: there the shortcut would be correct.
