@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import functools
 
-# The cells of the board by row, and the top left cell of each box.
-CELLS = [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11], [12, 13, 14, 15]]
-CORNERS = (0, 2, 8, 10)
 # The cells of each row, column and 2×2 box.
-UNITS = [
-    *CELLS,
-    *([row[column] for row in CELLS] for column in range(4)),
-    *([corner, corner + 1, corner + 4, corner + 5] for corner in CORNERS),
-]
+ROWS = [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11], [12, 13, 14, 15]]
+COLUMNS = [[row[column] for row in ROWS] for column in range(4)]
+BOXES = [[corner, corner + 1, corner + 4, corner + 5] for corner in (0, 2, 8, 10)]
+UNITS = ROWS + COLUMNS + BOXES
 
 
 def _peers(cell: int) -> list[int]:
