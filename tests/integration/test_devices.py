@@ -19,7 +19,7 @@ from unmask.config.grid.expand import expand
 from unmask.evaluation.evaluate import evaluate
 from unmask.evaluation.shards import ShardStore
 from unmask.evaluation.surrogate_gaps import surrogate_gaps
-from unmask.models import adapters, loading, threshold_head
+from unmask.models import adapter_files, loading, threshold_head
 from unmask.models.policy import Policy
 from unmask.rl.buffer_data import take
 from unmask.rl.generation import roll_out
@@ -127,7 +127,7 @@ def asked(monkeypatch):
 
         return moved
 
-    for module in (loading, adapters, threshold_head):
+    for module in (loading, adapter_files, threshold_head):
         monkeypatch.setattr(module, "safe_open", opened)
     for kind in (torch.Tensor, torch.nn.Module):
         monkeypatch.setattr(kind, "to", moving(kind.to))

@@ -58,7 +58,10 @@ UMASK = _read_umask()
 def _apply_umask(path: Path) -> None:
     """Give files the mode that the umask allows; safetensors creates them readable by their owner only."""
     for file in (path, *path.rglob("*")):
-        if not file.is_symlink() and file.is_file() and stat.S_IMODE(file.stat().st_mode) == 0o600:
+        if file.is_symlink() or not file.is_file():
+            continue
+        mode = stat.S_IMODE(file.stat().st_mode)
+        if mode == 0o600:
             file.chmod(0o666 & ~UMASK)
 
 
@@ -68,12 +71,18 @@ def writable(path: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # libraries wrap OSError in their own classes
-        # safetensors, written in Rust, gives the errno only in its text.
-        found = re.search(r"\(os error (\d+)\)", str(error))
-        number = error.errno if isinstance(error, OSError) else int(found[1]) if found else None
+        number = _errno(error)
         if number not in UNWRITABLE:
             raise
         raise TransientError(f"{path}: cannot be written: {os.strerror(number)}. Fix this and start again.") from error
+
+
+def _errno(error: Exception) -> int | None:
+    if isinstance(error, OSError):
+        return error.errno
+    # safetensors, written in Rust, gives the errno only in its text.
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    return int(found[1]) if found else None
 
 
 def remove(path: Path) -> None:
@@ -103,10 +112,14 @@ def _hidden(path: Path, kind: str) -> Path:
 def _remove_leftovers(path: Path, kinds: str) -> None:
     """Remove hidden leftovers of `path` from this process or from dead processes on this machine."""
     # Host and pid are in the name: a live process, or one on another machine, may still be writing its own.
-    pattern = rf"\.{re.escape(path.name)}\.(?:{kinds})\.{re.escape(socket.gethostname())}-(\d+)\.tmp"
+    name, host = re.escape(path.name), re.escape(socket.gethostname())
+    pattern = rf"\.{name}\.(?:{kinds})\.{host}-(\d+)\.tmp"
     for left in path.parent.iterdir():
         found = re.fullmatch(pattern, left.name)
-        if found and (int(found[1]) == os.getpid() or not is_running(int(found[1]))):
+        if found is None:
+            continue
+        pid = int(found[1])
+        if pid == os.getpid() or not is_running(pid):
             remove(left)
 
 

@@ -56,7 +56,10 @@ SAMPLER_KINDS = {
 
 def sampler_kind(sampler: str) -> tuple[str, str]:
     """Return the kind and the marker of a sampler: `entropy_01` -> ("entropy bound", "^")."""
-    return next((kind for start, kind in SAMPLER_KINDS.items() if sampler.startswith(start)), (sampler, "P"))
+    for start, kind in SAMPLER_KINDS.items():
+        if sampler.startswith(start):
+            return kind
+    return sampler, "P"
 
 
 def method_name(method: str, variant: str = "default") -> str:
@@ -64,7 +67,8 @@ def method_name(method: str, variant: str = "default") -> str:
     name = METHODS.get(method, (method, ""))[0]
     if variant == "default":
         return name
-    return f"{name} ({', '.join(part.replace('~', ' ').replace('_', ' ') for part in variant.split('+'))})"
+    settings = variant.replace("~", " ").replace("_", " ").split("+")
+    return f"{name} ({', '.join(settings)})"
 
 
 def without_common(variants: list[str]) -> list[str]:
@@ -72,7 +76,11 @@ def without_common(variants: list[str]) -> list[str]:
     # If there is only one variant, nothing is removed: its settings still name it.
     settings = [[] if variant == "default" else variant.split("+") for variant in variants]
     common = set.intersection(*map(set, settings)) if len(set(variants)) > 1 else set()
-    return ["+".join(one for one in some if one not in common) or "default" for some in settings]
+    labels = []
+    for chosen in settings:
+        rest = [setting for setting in chosen if setting not in common]
+        labels.append("+".join(rest) or "default")
+    return labels
 
 
 def setting_name(key: str, value: object) -> str:

@@ -16,7 +16,7 @@ import json
 import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from unmask.common.atomic import atomic_write
 from unmask.common.errors import InputError
@@ -26,7 +26,24 @@ LARGE = 16 * 2**20  # bytes; smaller files are not worth caching
 SETTLED = 2.0  # seconds; a file modified more recently may change again without a new time stamp
 VERIFY = "UNMASK_VERIFY"
 
-Known = dict[str, dict[str, Any]]  # by file name: stamp and digest
+
+class Stamp(TypedDict):
+    """Identity of a file, which changes when it is written or its link is redirected."""
+
+    path: str
+    inode: int
+    size: int
+    mtime_ns: int
+
+
+class Entry(TypedDict):
+    """Cached hash of a file, valid while the file has this stamp."""
+
+    stamp: Stamp
+    digest: str
+
+
+Known = dict[str, Entry]  # by file name
 
 
 def checksums(folder: Path, known: Known | None = None) -> dict[str, str]:
@@ -48,18 +65,19 @@ def checksums(folder: Path, known: Known | None = None) -> dict[str, str]:
 
         read_at = time.time()
         with file.open("rb") as stream:
-            found[file.name] = hashlib.file_digest(stream, "sha256").hexdigest()
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        found[file.name] = digest
 
         # Cache a hash only if the file was not modified shortly before or during reading.
         known.pop(file.name, None)
-        size, changed = stamp["size"], stamp["mtime_ns"] / 1e9
-        if size >= LARGE and changed < read_at - SETTLED and _stamp(file) == stamp:
-            known[file.name] = {"stamp": stamp, "digest": found[file.name]}
+        is_large = stamp["size"] >= LARGE
+        changed = stamp["mtime_ns"] / 1e9
+        if is_large and changed < read_at - SETTLED and _stamp(file) == stamp:
+            known[file.name] = {"stamp": stamp, "digest": digest}
     return found
 
 
-def _stamp(file: Path) -> dict[str, Any]:
-    """Return the file's identity, which changes when it is written or its link is redirected."""
+def _stamp(file: Path) -> Stamp:
     status = file.stat()
     return {
         "path": str(file.resolve()),
@@ -75,7 +93,9 @@ def write_checksums(folder: Path, linked: dict[str, str] | None = None) -> dict[
     `linked` holds hashes of files that are hard links into another sealed folder. They are not computed again, so that
     damage since that folder was sealed is still detected.
     """
-    known: Known = {name: {"stamp": _stamp(folder / name), "digest": digest} for name, digest in (linked or {}).items()}
+    known: Known = {}
+    for name, digest in (linked or {}).items():
+        known[name] = {"stamp": _stamp(folder / name), "digest": digest}
     found = checksums(folder, known)
     lines = [f"{digest}  {name}\n" for name, digest in found.items()]
     (folder / SUMS).write_text("".join(lines), encoding="utf-8")
@@ -87,8 +107,12 @@ def write_checksums(folder: Path, linked: dict[str, str] | None = None) -> dict[
 
 def sealed(folder: Path) -> dict[str, str]:
     """Return the hashes in SHA256SUMS, by file. Raises OSError or ValueError if it cannot be read."""
-    lines = (folder / SUMS).read_text(encoding="utf-8").removesuffix("\n").split("\n")
-    return {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
+    text = (folder / SUMS).read_text(encoding="utf-8")
+    hashes = {}
+    for line in text.removesuffix("\n").split("\n"):
+        digest, name = line.split("  ", 1)
+        hashes[name] = digest
+    return hashes
 
 
 def verify_checksums(
@@ -100,7 +124,8 @@ def verify_checksums(
     have the same stamp are not read again, unless UNMASK_VERIFY is `full`.
     """
     # `checksums` updates `known`; the copy tells whether the cache has to be written again.
-    known = _known(folder) if remember and os.environ.get(VERIFY) != "full" else {}
+    use_cache = remember and os.environ.get(VERIFY) != "full"
+    known = _known(folder) if use_cache else {}
     before = dict(known)
     try:
         written = sealed(folder)
@@ -113,7 +138,9 @@ def verify_checksums(
         ) from error
 
     # The union of names: missing and additional files are as wrong as changed ones.
-    if wrong := sorted(name for name in written.keys() | found.keys() if written.get(name) != found.get(name)):
+    names = sorted(written.keys() | found.keys())
+    wrong = [name for name in names if written.get(name) != found.get(name)]
+    if wrong:
         raise InputError(f"{folder}: {', '.join(wrong)}: not as recorded in {SUMS}, so damaged or changed{fix}.")
     if remember and known != before:
         _remember(folder, known)
@@ -121,29 +148,37 @@ def verify_checksums(
 
 def fingerprint(path: Path) -> str:
     """Return one hash of a file or folder; for a sealed folder (see `verify_checksums`), that of SHA256SUMS."""
-    return sha256(path / SUMS if (path / SUMS).is_file() else path)
+    sums = path / SUMS
+    return sha256(sums if sums.is_file() else path)
 
 
 def _known(folder: Path) -> Known:
     """Return the cached hashes; none if the cache is missing or malformed."""
     try:
         content = json.loads((folder / MEMORY).read_text(encoding="utf-8"))
-        return {str(name): {"stamp": entry["stamp"], "digest": entry["digest"]} for name, entry in content.items()}
+        known: Known = {}
+        for name, entry in content.items():
+            known[str(name)] = {"stamp": entry["stamp"], "digest": entry["digest"]}
+        return known
     except (OSError, ValueError, AttributeError, KeyError, TypeError):
         return {}
 
 
 def _remember(folder: Path, known: Known) -> None:
     """Write the cache of hashes; where the folder is not writable, the next job hashes again."""
-    if known:
-        with contextlib.suppress(OSError, InputError), atomic_write(folder / MEMORY) as temporary:
-            temporary.write_text(json.dumps(known, indent=1), encoding="utf-8")
+    if not known:
+        return
+    text = json.dumps(known, indent=1)
+    with contextlib.suppress(OSError, InputError), atomic_write(folder / MEMORY) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, or of all files in a folder with their names."""
+    files = [path]
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file())
     digest = hashlib.sha256()
-    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
     for file in files:
         digest.update(file.relative_to(path).as_posix().encode())
         with file.open("rb") as stream:

@@ -33,8 +33,12 @@ class Lock:
     def __init__(self, path: Path, beat: float) -> None:
         # The token tells this lock from one of an earlier process with the same host and pid.
         self.path, self.beat, self.beats = path, beat, 0
-        self.holder = {"token": secrets.token_hex(8), "host": here(), "pid": os.getpid()}
-        self.holder["job"] = os.environ.get("SLURM_JOB_ID")
+        self.holder = {
+            "token": secrets.token_hex(8),
+            "host": here(),
+            "pid": os.getpid(),
+            "job": os.environ.get("SLURM_JOB_ID"),
+        }
         self.released = threading.Event()
         self.thread = threading.Thread(target=self._show_life, daemon=True)
 
@@ -66,10 +70,12 @@ class Lock:
 
     def _text(self) -> str:
         """Return the content of the file; its length is constant, so overwriting in place leaves no old bytes."""
-        return json.dumps({**self.holder, "beats": f"{self.beats:012d}"}) + "\n"
+        content = {**self.holder, "beats": f"{self.beats:012d}"}
+        return json.dumps(content) + "\n"
 
     def _mine(self) -> bool:
-        return describe(read(self.path) or "").get("token") == self.holder["token"]
+        holder = describe(read(self.path) or "")
+        return holder.get("token") == self.holder["token"]
 
     def _show_life(self) -> None:
         while not self.released.wait(self.beat):
@@ -149,7 +155,8 @@ def _died_here(text: str) -> bool:
     """Return True if the holder was a process on this machine that no longer runs."""
     holder = describe(text)
     pid = holder.get("pid")
-    return holder.get("host") == here() and isinstance(pid, int) and not is_running(pid)
+    is_local = holder.get("host") == here()
+    return is_local and isinstance(pid, int) and not is_running(pid)
 
 
 def read(path: Path) -> str | None:
@@ -176,10 +183,12 @@ def holder_name(text: str) -> str:
     """Return a readable name of the holder, for messages."""
     holder = describe(text)
     job = f"SLURM job {holder['job']}, " if holder.get("job") else ""
-    return f"{job}process {holder.get('pid')} on {str(holder.get('host')).partition(' ')[0]}"
+    machine = str(holder.get("host")).partition(" ")[0]
+    return f"{job}process {holder.get('pid')} on {machine}"
 
 
 def here() -> str:
     """Return the name of the machine, or of the container on it, within which pids are unique."""
+    name = socket.gethostname()
     space = Path("/proc/self/ns/pid")
-    return f"{socket.gethostname()} {os.readlink(space) if space.exists() else ''}".strip()
+    return f"{name} {os.readlink(space)}" if space.exists() else name

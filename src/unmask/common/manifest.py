@@ -14,7 +14,7 @@ import platform
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from unmask.common.atomic import atomic_write
 from unmask.common.checksums import fingerprint
@@ -36,9 +36,19 @@ PACKAGES = (
 )
 
 
+class GitState(TypedDict):
+    """State of the checkout that a job ran from."""
+
+    commit: str
+    dirty: bool  # whether the work tree differs from the commit
+
+
 def identity(digest: str, inputs: dict[str, Path]) -> str:
     """Return one string that names everything that decides a result: the spec's digest and the inputs' content."""
-    return "-".join([digest, *(f"{name}:{fingerprint(path)[:12]}" for name, path in sorted(inputs.items()))])
+    parts = [digest]
+    for name, path in sorted(inputs.items()):
+        parts.append(f"{name}:{fingerprint(path)[:12]}")
+    return "-".join(parts)
 
 
 def write_manifest(
@@ -77,7 +87,8 @@ def read_manifest(path: Path) -> dict[str, Any]:
     """Read a manifest. Raises InputError if it is missing, damaged or edited."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        rest = {key: value for key, value in content.items() if key != "digest"} if isinstance(content, dict) else {}
+        rest = dict(content) if isinstance(content, dict) else {}
+        rest.pop("digest", None)
         if content != signed(rest):
             raise ValueError("damaged or edited: its digest does not match its content")
     except (OSError, ValueError, RecursionError) as error:
@@ -95,7 +106,8 @@ def made_of(path: Path) -> str | None:
 
 def signed(content: dict[str, Any]) -> dict[str, Any]:
     """Return the content with the hash of all its entries appended as `digest`."""
-    return content | {"digest": hashlib.sha256(json.dumps(content).encode()).hexdigest()}
+    text = json.dumps(content)
+    return content | {"digest": hashlib.sha256(text.encode()).hexdigest()}
 
 
 def seconds_of(manifest: dict[str, Any]) -> float:
@@ -106,15 +118,22 @@ def seconds_of(manifest: dict[str, Any]) -> float:
 
 def summary(manifests: list[dict[str, Any]]) -> dict[str, str]:
     """Summarise the manifests of training runs: their number, hardware, commits and packages."""
-    commits = {m["git"]["commit"][:7] + (" and changes" if m["git"]["dirty"] else "") for m in manifests if m["git"]}
-    last = max(manifests, key=lambda m: m["finished"])
-    hours = sum(seconds_of(m) for m in manifests) / 3600
+    commits = {commit_name(manifest["git"]) for manifest in manifests if manifest["git"]}
+    devices = {manifest["device"] for manifest in manifests}
+    hours = sum(seconds_of(manifest) for manifest in manifests) / 3600
+    last = max(manifests, key=lambda manifest: manifest["finished"])
     return {
         "training runs": f"{len(manifests)}, {hours:.1f} hours in all, the last finished on {last['finished'][:10]}",
-        "device": f"{', '.join(sorted({m['device'] for m in manifests}))}; Python {last['python']}",
+        "device": f"{', '.join(sorted(devices))}; Python {last['python']}",
         "commit": ", ".join(sorted(commits)) or "none: outside a git checkout",
         "packages": ", ".join(f"{name} {version}" for name, version in last["packages"].items()),
     }
+
+
+def commit_name(git: GitState) -> str:
+    """Return the short form of a commit, and whether there were changes to it."""
+    commit = git["commit"][:7]
+    return f"{commit} and changes" if git["dirty"] else commit
 
 
 def device_name(device: Any = None) -> str:
@@ -134,7 +153,7 @@ def sha256_of_source() -> str:
     return digest.hexdigest()
 
 
-def git_state() -> dict[str, Any] | None:
+def git_state() -> GitState | None:
     """Return the commit and whether the work tree differs from it; None outside a git checkout."""
 
     # safe.directory: the clone may belong to another user, whose git config must not make us run an fsmonitor hook.
@@ -143,6 +162,8 @@ def git_state() -> dict[str, Any] | None:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
     try:
-        return {"commit": ask("rev-parse", "HEAD").strip(), "dirty": bool(ask("status", "--porcelain", "-uno"))}
+        commit = ask("rev-parse", "HEAD").strip()
+        changes = ask("status", "--porcelain", "-uno")
     except (OSError, subprocess.CalledProcessError):
         return None
+    return {"commit": commit, "dirty": bool(changes)}

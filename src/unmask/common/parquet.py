@@ -23,18 +23,22 @@ DIGEST = b"sha256"  # metadata key of the hash
 def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
     """Write rows to a parquet file atomically."""
     table = pa.Table.from_pandas(pd.DataFrame(rows), preserve_index=False)
+    metadata = {**table.schema.metadata, DIGEST: digest(table)}
     with atomic_write(path) as temporary:
-        parquet.write_table(table.replace_schema_metadata({**table.schema.metadata, DIGEST: digest(table)}), temporary)
+        parquet.write_table(table.replace_schema_metadata(metadata), temporary)
 
 
 def read_rows(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
     """Read columns (default: all) of a file written by `write_rows`. Raises InputError if missing or corrupted."""
     table = checked(path)
-    if lacking := set(columns or ()) - set(table.column_names):
+    lacking = set(columns or ()) - set(table.column_names)
+    if lacking:
         raise InputError(f"{path}: no column {', '.join(sorted(lacking))}. Delete it and run snakemake again.")
 
     # Drop pandas' own metadata: the hash does not cover it, and a corrupted copy could rename a column.
-    return (table.select(columns) if columns else table).replace_schema_metadata().to_pandas()
+    if columns:
+        table = table.select(columns)
+    return table.replace_schema_metadata().to_pandas()
 
 
 def checked(path: Path) -> pa.Table:
@@ -42,7 +46,8 @@ def checked(path: Path) -> pa.Table:
     # Depending on which byte is corrupted, pyarrow raises any of these errors.
     try:
         table = parquet.read_table(path)
-        if (table.schema.metadata or {}).get(DIGEST) != digest(table):
+        metadata = table.schema.metadata or {}
+        if metadata.get(DIGEST) != digest(table):
             raise ValueError("it was damaged or changed: the hash in its metadata is not that of its rows")
         return table
     except (OSError, ValueError, KeyError, OverflowError, pa.ArrowException) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -24,19 +25,40 @@ class Progress:
         """Print the work done, the given values and the ETA; NaN values are left out."""
         now = time.monotonic()
         last = done >= self.total and not self.part
-        if not self.name or (now - self.shown < self._pause(now) and not last):
+        is_due = now - self.shown >= self._pause(now)
+        if not self.name or not (is_due or last):
             return
         self.shown = now
-        # The rate counts only what this process did: work before a resume took none of its time.
-        left = (now - self.began) / max(1, done - self.start) * (self.total - done)
-        counted = f"{done}/{self.total} {self.unit}".rstrip()
-        text = "  ".join([f"{self.name}  {counted}", *(f"{k} {v:.3g}" for k, v in values.items() if v == v)])
-        text += f"  {now - self.began:.0f} s" if last else f"  ETA {left:.0f} s"
-        print(f"\r\x1b[2K{text}" if self.terminal else text, end="" if self.terminal and not last else "\n", flush=True)
+        text = self._text(done, now - self.began, last, values)
+
+        # On a terminal, each line replaces the one before it; the last one stays.
+        if self.terminal:
+            print(f"\r\x1b[2K{text}", end="\n" if last else "", flush=True)
+        else:
+            print(text, flush=True)
 
     def after(self, done: int) -> Callable[[int], None]:
         """Return a callback for a piece of work that counts from 0, offset by the `done` before it."""
         return lambda more: self.show(done + more)
 
+    def _text(self, done: int, elapsed: float, last: bool, values: dict[str, float]) -> str:
+        counted = f"{done}/{self.total} {self.unit}".rstrip()
+        parts = [self.name, counted]
+        for key, value in values.items():
+            if not math.isnan(value):
+                parts.append(f"{key} {value:.3g}")
+
+        if last:
+            parts.append(f"{elapsed:.0f} s")
+        else:
+            # The rate counts only what this process did: work before a resume took none of its time.
+            seconds_each = elapsed / max(1, done - self.start)
+            left = seconds_each * (self.total - done)
+            parts.append(f"ETA {left:.0f} s")
+        return "  ".join(parts)
+
     def _pause(self, now: float) -> float:
-        return 0.5 if self.terminal else min(60.0, max(10.0, (now - self.began) / 10))
+        if self.terminal:
+            return 0.5
+        tenth = (now - self.began) / 10
+        return min(60.0, max(10.0, tenth))

@@ -16,37 +16,73 @@ LIBRARY = Path(__file__).parents[1]
 STEP = "train_policy"  # the step that trains a run
 # Modules that a step imports but no result depends on: they report, validate, lock, store or describe.
 APART = {
-    *("config", "planning", "models.model_card", "models.shapes", "training.flop_counter", "training.preemption"),
-    *(f"common.{name}" for name in ("atomic", "checksums", "errors", "lock", "manifest", "progress", "provenance")),
+    "common.atomic",
+    "common.checksums",
+    "common.errors",
+    "common.lock",
+    "common.manifest",
+    "common.progress",
+    "common.provenance",
+    "config",
+    "models.model_card",
+    "models.shapes",
+    "planning",
+    "training.flop_counter",
+    "training.preemption",
 }
 
 
 def code_of(step: str, method: str, task: str) -> dict[str, str]:
     """Return hashes, by name, of the files that a step of src/ can depend on: its imports, a method and a task."""
     # Methods and tasks are loaded by name at run time, so no import statement leads to them.
-    left = [LIBRARY.parent / f"{step}.py", *(LIBRARY / f"{kind}.py" for kind in (f"methods/{method}", f"tasks/{task}"))]
+    left = [
+        LIBRARY.parent / f"{step}.py",
+        LIBRARY / "methods" / f"{method}.py",
+        LIBRARY / "tasks" / f"{task}.py",
+    ]
     seen: set[Path] = set()
     while left:
         file = left.pop()
         if file not in seen and file.exists():
             seen.add(file)
             left += _imported(file)
-    return {file.relative_to(LIBRARY.parent).as_posix(): _hash(file) for file in sorted(seen)}
+
+    hashes = {}
+    for file in sorted(seen):
+        name = file.relative_to(LIBRARY.parent).as_posix()
+        hashes[name] = _hash(file)
+    return hashes
 
 
 @functools.cache
 def _imported(file: Path) -> tuple[Path, ...]:
     """Return the library files that a file imports, at any level, except those in APART."""
+    files = []
+    for name in sorted(_imported_names(file)):
+        package = name.partition(".")[0]
+        if name in APART or package in APART:
+            continue
+        place = LIBRARY / name.replace(".", "/")
+        for candidate in (place.with_suffix(".py"), place / "__init__.py"):
+            if candidate.exists():
+                files.append(candidate)
+    return tuple(files)
+
+
+def _imported_names(file: Path) -> set[str]:
+    """Return the names, without `unmask.`, of what a file imports from the library: modules, and objects in them."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "unmask":
-            # `from unmask.common import lock` names a module, `from unmask.common.lock import Lock` an object.
-            names |= {f"{node.module}.{alias.name}" for alias in node.names} | {str(node.module)}
-    parts = {name.removeprefix("unmask").removeprefix(".") for name in names}
-    kept = sorted(part for part in parts if part and part not in APART and part.partition(".")[0] not in APART)
-    places = [LIBRARY / part.replace(".", "/") for part in kept]
-    files = [file for place in places for file in (place.with_suffix(".py"), place / "__init__.py")]
-    return tuple(file for file in files if file.exists())
+        if not isinstance(node, ast.ImportFrom) or node.module is None:
+            continue
+        if node.module.partition(".")[0] != "unmask":
+            continue
+        # `from unmask.common import lock` names a module, `from unmask.common.lock import Lock` an object.
+        names.add(node.module)
+        for alias in node.names:
+            names.add(f"{node.module}.{alias.name}")
+    names.discard("unmask")
+    return {name.removeprefix("unmask.") for name in names}
 
 
 @functools.cache

@@ -21,12 +21,14 @@ class Seeds:
     def number(self, *key: int | str) -> int:
         """Return a 63-bit seed for this key."""
         # SHA-256 rather than `hash`, which Python randomises per process; 63 bits fit torch's signed seeds.
-        name = repr((*self.root, *key)).encode()
-        return int.from_bytes(hashlib.sha256(name).digest()[:8], "big") >> 1
+        name = repr((*self.root, *key))
+        digest = hashlib.sha256(name.encode()).digest()
+        return int.from_bytes(digest[:8], "big") >> 1
 
     def generator(self, *key: int | str, device: torch.device | str = "cpu") -> torch.Generator:
         """Return a fresh generator for this key."""
-        return torch.Generator(device).manual_seed(self.number(*key))
+        seed = self.number(*key)
+        return torch.Generator(device).manual_seed(seed)
 
     def child(self, *key: int | str) -> Seeds:
         """Return the seeds of one part of the work."""

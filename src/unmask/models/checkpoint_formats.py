@@ -128,19 +128,21 @@ def _from_llada(values: dict[str, Any], file: Path) -> dict[str, Any]:
     _check_switches(values, LLADA_SWITCHES, file)
     # Both keys are optional in the published code: embedding_size is vocab_size, padded for speed, and without
     # n_kv_heads every head has its own keys and values.
-    values = values | {"embedding_size": values.get("embedding_size") or values.get("vocab_size")}
+    values = dict(values)
+    values["embedding_size"] = values.get("embedding_size") or values.get("vocab_size")
     values["n_kv_heads"] = values.get("n_kv_heads") or values.get("n_heads")
-    if lacking := [theirs for theirs in LLADA_KEYS.values() if values.get(theirs) is None]:
+    lacking = [theirs for theirs in LLADA_KEYS.values() if values.get(theirs) is None]
+    if lacking:
         raise InputError(f"{file}: missing {', '.join(lacking)}; use the published config.json")
     return {ours: values[theirs] for ours, theirs in LLADA_KEYS.items()}
 
 
 def _check_switches(values: dict[str, Any], switches: dict[str, Any], file: Path) -> None:
     """Raise InputError if an architecture option differs from what our forward pass implements."""
-    wrong = [
-        f"{key} {values[key]!r} (only {wanted!r})"
-        for key, wanted in switches.items()
-        if key in values and (values[key] or False) != wanted
-    ]
+    wrong = []
+    for key, wanted in switches.items():
+        found = values.get(key, wanted)
+        if (found or False) != wanted:
+            wrong.append(f"{key} {found!r} (only {wanted!r})")
     if wrong:
         raise InputError(f"{file}: unsupported architecture: {', '.join(wrong)}")

@@ -33,21 +33,26 @@ class _TargetLogProbs(torch.autograd.Function):
             log_probs = _log_probs(hidden[part], weight, never)
             found.append(log_probs.gather(1, target[part, None])[:, 0])
             if ctx.needs_input_grad[0]:
-                slopes.append(_residual(log_probs, target[part]).to(weight.dtype) @ weight)
+                residual = _residual(log_probs, target[part])
+                slopes.append(residual.to(weight.dtype) @ weight)
+        slope = torch.cat(slopes) if slopes else hidden[:0]
         ctx.never = never
-        ctx.save_for_backward(hidden, weight, target, torch.cat(slopes) if slopes else hidden[:0])
+        ctx.save_for_backward(hidden, weight, target, slope)
         return torch.cat(found) if found else hidden.new_zeros(0, dtype=torch.float32)
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         hidden, weight, target, slope = ctx.saved_tensors
-        to_hidden = (upstream[:, None] * slope).to(hidden.dtype) if ctx.needs_input_grad[0] else None
-        if not ctx.needs_input_grad[1]:
+        for_hidden, for_weight = ctx.needs_input_grad[:2]
+        to_hidden = (upstream[:, None] * slope).to(hidden.dtype) if for_hidden else None
+        if not for_weight:
             return to_hidden, None, None, None
+
         # Only runs that train all weights get here. The head's gradient needs p of every row: recompute the logits.
         to_weight = torch.zeros_like(weight)
         for part in _parts(hidden, weight):
-            residual = _residual(_log_probs(hidden[part], weight, ctx.never), target[part]) * upstream[part, None]
+            residual = _residual(_log_probs(hidden[part], weight, ctx.never), target[part])
+            residual *= upstream[part, None]
             to_weight += residual.to(hidden.dtype).T @ hidden[part]
         return to_hidden, to_weight, None, None
 
@@ -66,4 +71,5 @@ def _log_probs(hidden: Tensor, weight: Tensor, never: int) -> Tensor:
 def _residual(log_probs: Tensor, target: Tensor) -> Tensor:
     """Compute one-hot − p [n, V] in place, overwriting the log-probabilities."""
     residual = log_probs.exp_().neg_()
-    return residual.scatter_add_(1, target[:, None], torch.ones_like(target, dtype=residual.dtype)[:, None])
+    ones = torch.ones_like(target, dtype=residual.dtype)
+    return residual.scatter_add_(1, target[:, None], ones[:, None])

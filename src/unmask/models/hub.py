@@ -62,5 +62,8 @@ def link(checkpoint: Path, folder: Path) -> None:
     file, and rerunning this step restores it.
     """
     folder.mkdir(parents=True)
-    for file in sorted(file for pattern in FILES for file in checkpoint.glob(pattern)):
+    files: list[Path] = []
+    for pattern in FILES:
+        files += checkpoint.glob(pattern)
+    for file in sorted(files):
         (folder / file.name).symlink_to(file.resolve())

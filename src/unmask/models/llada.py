@@ -63,21 +63,23 @@ class LladaForMaskedDiffusion(LlamaPreTrainedModel):
         """
         rope = self._rope(input_ids, attention_mask)
         if window is not None:
-            input_ids, rope = select(input_ids, window), tuple(select(part, window) for part in rope)
+            input_ids = select(input_ids, window)
+            rope = tuple(select(part, window) for part in rope)
         x = self.model.embed_tokens(input_ids)
         keys_seen = None if attention_mask is None else attention_mask[:, None, None, :].bool()
 
         # No later layer attends to the last one's output, so that layer computes only the requested columns.
         stores = [None] * len(self.model.layers) if store is None else store.unbind(0)
-        *body, last = zip(self.model.layers, stores, strict=True)
+        *body, (last, last_store) = zip(self.model.layers, stores, strict=True)
         for layer, kept in body:
             x = self._layer(layer, x, rope, keys_seen, slice(None), kept, window)
-        return self.model.norm(self._layer(last[0], x, rope, keys_seen, columns, last[1], window))
+        x = self._layer(last, x, rope, keys_seen, columns, last_store, window)
+        return self.model.norm(x)
 
     def empty_store(self, rows: int, width: int) -> Tensor:
         """Allocate a cache of keys and values [layers, 2, B, T, H, d] for B = rows and T = width, uninitialised."""
-        c = self.config
-        shape = (c.num_hidden_layers, 2, rows, width, c.num_key_value_heads, c.head_dim)
+        layers, heads = self.config.num_hidden_layers, self.config.num_key_value_heads
+        shape = (layers, 2, rows, width, heads, self.config.head_dim)
         return torch.empty(shape, dtype=self.dtype, device=self.device)
 
     def log_probs(self, hidden: Tensor) -> Tensor:
@@ -108,9 +110,10 @@ class LladaForMaskedDiffusion(LlamaPreTrainedModel):
         else:
             positions = (attention_mask.long().cumsum(-1) - 1).clamp(min=0)
         # Frequencies come from the config, because casting the model to bfloat16 would round those in a module buffer.
-        half = torch.arange(0, self.config.head_dim, 2, device=input_ids.device, dtype=torch.float32)
-        theta = self.config.rope_parameters["rope_theta"]
-        angles = positions[..., None].float() * theta ** (-half / self.config.head_dim)
+        width, theta = self.config.head_dim, self.config.rope_parameters["rope_theta"]
+        even = torch.arange(0, width, 2, device=input_ids.device, dtype=torch.float32)
+        frequencies = theta ** (-even / width)
+        angles = positions[..., None].float() * frequencies
         angles = torch.cat((angles, angles), dim=-1)[:, :, None]
         return angles.cos(), angles.sin()
 
@@ -125,12 +128,14 @@ def _block(
     window: Tensor | None,
 ) -> Tensor:
     """Apply a transformer block to x [B, W, D] and return the output at `columns`; `store` is this layer's cache."""
-    attention, normed = layer.self_attn, layer.input_layernorm(x)
+    attention = layer.self_attn
+    normed = layer.input_layernorm(x)
 
     def heads(y: Tensor) -> Tensor:  # [B, t, H * d] -> [B, t, H, d]
         return y.unflatten(-1, (-1, attention.head_dim))
 
-    key, value = _rotate(heads(attention.k_proj(normed)), *rope), heads(attention.v_proj(normed))
+    key = _rotate(heads(attention.k_proj(normed)), *rope)
+    value = heads(attention.v_proj(normed))
     # A full pass fills the cache. A windowed pass updates its columns and attends to the whole cache.
     if store is not None and window is None:
         store[0], store[1] = key, value
@@ -144,13 +149,15 @@ def _block(
     asked = select(normed, columns)
     if asked.dtype != torch.float32:
         asked = asked.contiguous()
-    query = _rotate(heads(attention.q_proj(asked)), *(select(part, columns) for part in rope))
-    query, key, value = (part.transpose(1, 2) for part in (query, key, value))
+    cos, sin = (select(part, columns) for part in rope)
+    query = _rotate(heads(attention.q_proj(asked)), cos, sin)
+    query, key, value = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
 
     # Grouped-query attention: no fast kernel supports it together with a mask, so keys and values are repeated then.
     shared = query.shape[1] // key.shape[1]  # query heads per key head
     if shared > 1 and keys_seen is not None:
-        key, value = key.repeat_interleave(shared, 1), value.repeat_interleave(shared, 1)
+        key = key.repeat_interleave(shared, 1)
+        value = value.repeat_interleave(shared, 1)
         shared = 1
     mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=keys_seen, enable_gqa=shared > 1)
     x = select(x, columns) + attention.o_proj(mixed.transpose(1, 2).flatten(2))
@@ -161,7 +168,8 @@ def select(x: Tensor, columns: slice | Tensor) -> Tensor:
     """Select columns of x [B or 1, T, ...] by a slice or by indices [B, Q], one set per row."""
     if isinstance(columns, slice):
         return x[:, columns]
-    return torch.take_along_dim(x, columns.reshape(columns.shape + (1,) * (x.ndim - 2)), dim=1)
+    further = (1,) * (x.ndim - 2)
+    return torch.take_along_dim(x, columns.reshape(columns.shape + further), dim=1)
 
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ checkpoint is a single error raised before any memory is allocated.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -22,7 +23,16 @@ from unmask.models.llada import LladaConfig, LladaForMaskedDiffusion
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 PICKLES = {".bin", ".pt", ".pth", ".ckpt"}
 NUMBERS = {"BF16", "F16", "F32", "F64"}
-Header = dict[str, tuple[list[int], str]]  # shape and dtype by weight name
+
+
+class Stored(NamedTuple):
+    """What the header of a file says about a weight."""
+
+    shape: list[int]
+    dtype: str
+
+
+Header = dict[str, Stored]  # by weight name
 
 
 def load_model(folder: Path, device: torch.device | str, dtype: torch.dtype) -> LladaForMaskedDiffusion:
@@ -36,7 +46,8 @@ def load_model(folder: Path, device: torch.device | str, dtype: torch.dtype) -> 
     weights: dict[str, torch.Tensor] = {}
     for file, header in headers.items():
         for name in header:
-            weights[ours[name]] = _read_weight(file, name, device, dtype)
+            weight = _read_weight(file, name, device, dtype)
+            weights[ours[name]] = weight
     model.load_state_dict(weights, assign=True)
     model.config.dtype = dtype
     model.config.name_or_path = model.name_or_path = str(folder)  # PEFT stores it in adapter_config.json
@@ -85,8 +96,9 @@ def check_trained(folder: Path) -> None:
     if pickles and not list(folder.glob("*.safetensors")):
         raise _pickled(folder, pickles)
     # An adapter of ours that lost its SHA256SUMS is an error; only one from elsewhere may go without.
-    foreign = (folder / "adapter_config.json").exists() and not (folder.parent / "manifest.json").exists()
-    if foreign and not (folder / SUMS).exists():
+    is_adapter = (folder / "adapter_config.json").exists()
+    is_foreign = is_adapter and not (folder.parent / "manifest.json").exists()
+    if is_foreign and not (folder / SUMS).exists():
         print(f"{folder}: no {SUMS}, so treated as trained elsewhere: only names, shapes and values are checked")
         return
     verify_checksums(folder)
@@ -111,7 +123,8 @@ def load_tokenizer(folder: Path, config: LladaConfig) -> PreTrainedTokenizerFast
         raise InputError(
             f"{folder}: the tokenizer cannot be read ({error}); download or copy the complete checkpoint"
         ) from error
-    if wrong := _wrong_with_tokenizer(tokenizer, config):
+    wrong = _wrong_with_tokenizer(tokenizer, config)
+    if wrong:
         raise InputError(f"{folder}: {wrong}")
     return tokenizer
 
@@ -135,19 +148,27 @@ def _check_weights(folder: Path, layout: Layout, model: LladaForMaskedDiffusion)
     """Return the headers of the weight files. Raises InputError unless they match the model's weights."""
     wanted = {layout.stored_name(name): list(value.shape) for name, value in model.state_dict().items()}
     headers = {file: _header(file) for file in _weight_files(Path(folder))}
-    found = {name: entry for header in headers.values() for name, entry in header.items()}
+    found: Header = {}
+    for header in headers.values():
+        found |= header
+
+    misshapen, quantised = set(), set()
+    for name in wanted.keys() & found.keys():
+        shape, dtype = found[name]
+        if shape != wanted[name]:
+            misshapen.add(f"{name} {shape} instead of {wanted[name]}")
+        if dtype not in NUMBERS:
+            quantised.add(f"{name} {dtype}")
 
     # Report every mismatch at once: a single fault often explains a hundred wrong names.
-    both = wanted.keys() & found.keys()
     lists = {
         "missing": wanted.keys() - found.keys(),
         "unexpected": found.keys() - wanted.keys(),
-        "of another shape": {
-            f"{name} {found[name][0]} instead of {wanted[name]}" for name in both if found[name][0] != wanted[name]
-        },
-        "quantised": {f"{name} {found[name][1]}" for name in both if found[name][1] not in NUMBERS},
+        "of another shape": misshapen,
+        "quantised": quantised,
     }
-    if said := "; ".join(f"{len(names)} {what} ({_some(names)})" for what, names in lists.items() if names):
+    said = "; ".join(f"{len(names)} {what} ({_some(names)})" for what, names in lists.items() if names)
+    if said:
         raise InputError(
             f"{folder}: weights do not match config.json: {said}. Download or copy the complete checkpoint."
         )
@@ -156,7 +177,8 @@ def _check_weights(folder: Path, layout: Layout, model: LladaForMaskedDiffusion)
 
 def _some(names: set[str]) -> str:
     """List the first few of many names."""
-    return ", ".join(sorted(names)[:6]) + (", …" if len(names) > 6 else "")
+    listed = ", ".join(sorted(names)[:6])
+    return f"{listed}, …" if len(names) > 6 else listed
 
 
 def _weight_files(folder: Path) -> list[Path]:
@@ -165,24 +187,29 @@ def _weight_files(folder: Path) -> list[Path]:
     Raises InputError if a file is missing or if there are only pickle files.
     """
     if (folder / INDEX).exists():
-        # Plain file names only: an index must not make us read files outside of the folder.
         places = read_json(folder / INDEX).get("weight_map")
-        if not isinstance(places, dict) or not all(isinstance(p, str) and Path(p).name == p for p in places.values()):
+        if not isinstance(places, dict) or not all(map(_is_file_name, places.values())):
             raise InputError(
                 f"{folder / INDEX}: no weight_map from weights to file names; download or copy the complete checkpoint"
             )
         files = [folder / name for name in sorted(set(places.values()))]
     elif (folder / SINGLE).exists():
         files = [folder / SINGLE]
-    elif pickles := {p.name for p in folder.glob("*") if p.suffix in PICKLES}:
+    elif pickles := {file.name for file in folder.glob("*") if file.suffix in PICKLES}:
         raise _pickled(folder, pickles)
     else:
         raise InputError(f"{folder}: has neither {INDEX} nor {SINGLE}; download or copy the complete checkpoint")
-    if lacking := {file.name for file in files if not file.exists()}:
+    lacking = {file.name for file in files if not file.exists()}
+    if lacking:
         raise InputError(
             f"{folder}: missing {_some(lacking)}, named in {INDEX}; download or copy the complete checkpoint"
         )
     return files
+
+
+def _is_file_name(name: object) -> bool:
+    """Return True for a plain file name: an index must not make us read files outside of the folder."""
+    return isinstance(name, str) and Path(name).name == name
 
 
 def _pickled(folder: Path, names: set[str]) -> InputError:
@@ -196,7 +223,10 @@ def _header(file: Path) -> Header:
     """Read shape and dtype of every weight in a file. Raises InputError if the file is shorter than its header says."""
     try:
         with safe_open(file, "pt") as shard:
-            slices = {name: shard.get_slice(name) for name in shard.keys()}  # noqa: SIM118 (not a mapping)
-            return {name: (part.get_shape(), part.get_dtype()) for name, part in slices.items()}
+            header: Header = {}
+            for name in shard.keys():  # noqa: SIM118 (not a mapping)
+                part = shard.get_slice(name)
+                header[name] = Stored(part.get_shape(), part.get_dtype())
+            return header
     except (OSError, SafetensorError) as error:
         raise InputError(f"{file}: damaged or truncated ({error}); download or copy it again") from error

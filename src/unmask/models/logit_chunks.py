@@ -12,4 +12,5 @@ GPU_LOGITS = 2**24  # 64 MiB
 
 def logit_chunk_rows(device_type: str, vocabulary: int) -> int:
     """Return how many rows of `vocabulary` logits fit, at least one; `device_type` as in torch."""
-    return max(1, (CPU_LOGITS if device_type == "cpu" else GPU_LOGITS) // vocabulary)
+    most = CPU_LOGITS if device_type == "cpu" else GPU_LOGITS
+    return max(1, most // vocabulary)

@@ -8,7 +8,6 @@ the policy it starts from; runs with `reference_sync` later replace it by the cu
 from __future__ import annotations
 
 import contextlib
-import functools
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,20 +21,20 @@ from transformers.utils import logging
 
 from unmask.common import distributed
 from unmask.common.checksums import write_checksums
-from unmask.common.end_tokens import END, END_OF_TEXT
 from unmask.common.errors import InputError
 from unmask.models.adapters import add_fresh, load_adapter, multiply_in_the_bases_type, save_joined
 from unmask.models.llada import LladaForMaskedDiffusion
 from unmask.models.loading import check_trained, load_model, load_tokenizer
 from unmask.models.quantization import check_nf4, quantise
 from unmask.models.threshold_head import ThresholdHead
+from unmask.models.tokenization import Tokenization
 
 logging.disable_progress_bar()
 warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)  # PEFT's own call
 
 
 @dataclass
-class Policy:
+class Policy(Tokenization):
     """π_θ with its tokenizer; `adapter` is PEFT's wrapper of `model` when LoRA is trained."""
 
     model: LladaForMaskedDiffusion
@@ -72,22 +71,22 @@ class Policy:
         if dtype == "auto":
             dtype = "bfloat16" if device.type == "cuda" else "float32"
 
-        # Only a full model has a config.json; an adapter has adapter_config.json.
         if trained is not None:
             check_trained(trained)
+        # Only a full model has a config.json; an adapter has adapter_config.json.
         every_weight = trained is not None and (Path(trained) / "config.json").exists()
+        weights = trained if every_weight else folder
         # A small GPU cannot hold the unquantised model, so nf4 quantises from host memory.
         there = "cpu" if quantisation == "nf4" else device
-        model = load_model(trained if every_weight else folder, there, getattr(torch, dtype))
+        model = load_model(weights, there, getattr(torch, dtype))
         if quantisation == "nf4":
             model = quantise(model, device)
         tokenizer = load_tokenizer(folder, model.config)
         if trained is None:
             return cls(model, tokenizer)
         head = ThresholdHead.load(trained, device)
-        if every_weight:
-            return cls(model, tokenizer, head=head)
-        return cls(model, tokenizer, load_adapter(model, Path(trained)), head)
+        adapter = None if every_weight else load_adapter(model, Path(trained))
+        return cls(model, tokenizer, adapter, head)
 
     def make_trainable(
         self,
@@ -135,9 +134,12 @@ class Policy:
 
     def trainable(self) -> dict[str, Tensor]:
         """Return the trainable parameters by name; those of the threshold head are prefixed with "head."."""
-        modules = {"": self.model, "head.": self.head} if self.head else {"": self.model}
-        named = ((prefix + name, p) for prefix, module in modules.items() for name, p in module.named_parameters())
-        return {name: p for name, p in named if p.requires_grad}
+        parameters = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+        if self.head:
+            for name, p in self.head.named_parameters():
+                if p.requires_grad:
+                    parameters[f"head.{name}"] = p
+        return parameters
 
     def add_head(self, sampler: dict[str, Any], seed: int) -> None:
         """Create the untrained threshold head that an adaptive sampler needs, unless there is one."""
@@ -150,21 +152,26 @@ class Policy:
             raise RuntimeError(
                 "set_reference inside `narrowed` would store rounded weights; call it outside of that block"
             )
-        before, now = self.snapshot or {}, {name: p.detach().clone() for name, p in self.trainable().items()}
-        self.snapshot = now if mix == 1.0 else {name: before[name].lerp(value, mix) for name, value in now.items()}
+        now = {name: p.detach().clone() for name, p in self.trainable().items()}
+        if mix == 1.0:
+            self.snapshot = now
+        else:
+            before = self.snapshot or {}
+            self.snapshot = {name: before[name].lerp(value, mix) for name, value in now.items()}
 
     @contextlib.contextmanager
     def reference(self) -> Iterator[None]:
         """Make `model` the reference π_ref within the block, in eval mode (no dropout) whatever its mode was."""
         # Only the parameters' data is swapped. The optimiser keeps its references, and no second model is needed.
-        held, mode = {name: p.data for name, p in self.trainable().items()}, self.model.training
+        held = {name: p.data for name, p in self.trainable().items()}
+        was_training = self.model.training
         self._point_to(self.snapshot)
         self.model.eval()
         try:
             yield
         finally:
             self._point_to(held)
-            self.model.train(mode)
+            self.model.train(was_training)
 
     @contextlib.contextmanager
     def merged(self) -> Iterator[None]:
@@ -228,8 +235,10 @@ class Policy:
     def _point_to(self, values: dict[str, Tensor]) -> None:
         for name, parameter in self.trainable().items():
             # Inside `narrowed` the reference is rounded like the policy, so that equal weights give equal scores.
-            narrow = self.is_narrow and ".lora_" in name
-            parameter.data = values[name].to(self.model.dtype) if narrow else values[name]
+            value = values[name]
+            if self.is_narrow and ".lora_" in name:
+                value = value.to(self.model.dtype)
+            parameter.data = value
 
     def save(self, folder: Path, card: str | None = None) -> None:
         """Write the adapter in PEFT's format, or the model if all weights were trained, then seal the folder.
@@ -249,59 +258,3 @@ class Policy:
         if card:
             (folder / "README.md").write_text(card, encoding="utf-8")
         write_checksums(folder)
-
-    @property
-    def eot(self) -> int:
-        """Id of the end-of-text token, which is also the padding token."""
-        return self.tokenizer.eos_token_id
-
-    def prompt_ids(self, messages: list[dict[str, str]], prefill: str) -> list[int]:
-        """Return the token ids of a conversation in the chat template, followed by `prefill`, the answer's beginning.
-
-        Raises InputError if the tokenizer has no token for part of it.
-        """
-        text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True) + prefill
-        tokens = self.tokenizer(text, add_special_tokens=False).input_ids
-        # Unknown characters would become [UNK] without a warning, and the problem could not be solved.
-        if self.tokenizer.unk_token_id is not None and self.tokenizer.unk_token_id in tokens:
-            raise InputError(f"the tokenizer has no token for part of the prompt {text!r}; use `prompt: terse` here")
-        return tokens
-
-    def pad(self, prompts: list[list[int]]) -> tuple[Tensor, Tensor]:
-        """Left-pad prompts to ids [B, P] and return them with a mask [B, P] that is False on padding."""
-        # Padding on the left makes all responses of a batch start at the same column.
-        width = max(map(len, prompts))
-        ids = torch.tensor([[self.eot] * (width - len(p)) + p for p in prompts], device=self.model.device)
-        mask = torch.tensor([[False] * (width - len(p)) + [True] * len(p) for p in prompts], device=self.model.device)
-        return ids, mask
-
-    def responses(self, texts: list[str], length: int) -> Tensor:
-        """Tokenize given responses to [B, length], padded with end of text. Raises InputError if one is too long."""
-        ids = self.tokenizer(texts, add_special_tokens=False).input_ids
-        for text, tokens in zip(texts, ids, strict=True):
-            if len(tokens) > length:
-                raise InputError(
-                    f"a demonstration has {len(tokens)} tokens, more than the response length {length}; shorten it or "
-                    f"raise the length: {text!r}"
-                )
-        return torch.tensor([t + [self.eot] * (length - len(t)) for t in ids], device=self.model.device)
-
-    def texts(self, responses: Tensor) -> list[str]:
-        """Decode responses [B, L] to text, with special tokens, because scoring rules look at them."""
-        return self.tokenizer.batch_decode(responses, skip_special_tokens=False)
-
-    @functools.cached_property
-    def end_tokens(self) -> set[str]:
-        """Tokens that end a response: the end of text and the special token that closes a turn in the chat template."""
-        # The template itself shows what closes a turn: render one and look at what follows the assistant's text.
-        conversation = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}]
-        after = self.tokenizer.apply_chat_template(conversation, tokenize=False).rpartition("!")[2]
-        special = {str(token) for token in self.tokenizer.added_tokens_decoder.values() if token.special}
-        return {self.tokenizer.eos_token} | {token for token in special if after.startswith(token)}
-
-    def judged(self, texts: list[str]) -> list[str]:
-        """Replace end tokens that tasks and scores do not know by the end of text they do know."""
-        unknown = [token for token in self.end_tokens if not END.fullmatch(token)]
-        for token in unknown:
-            texts = [text.replace(token, END_OF_TEXT) for text in texts]
-        return texts

@@ -38,9 +38,16 @@ def quantise(model: LladaForMaskedDiffusion, device: torch.device) -> LladaForMa
     kind = {"compress_statistics": True, "quant_type": "nf4"}
     # One matrix at a time: moving it to the device quantises it, so the device never holds the unquantised model.
     for layer in model.model.layers:
-        for name, whole in [(n, m) for n, m in layer.named_modules() if isinstance(m, nn.Linear)]:
-            shape = whole.in_features, whole.out_features
-            small = Linear4bit(*shape, whole.bias is not None, compute_dtype=model.dtype, device="meta", **kind)
+        linear = {name: module for name, module in layer.named_modules() if isinstance(module, nn.Linear)}
+        for name, whole in linear.items():
+            small = Linear4bit(
+                whole.in_features,
+                whole.out_features,
+                whole.bias is not None,
+                compute_dtype=model.dtype,
+                device="meta",
+                **kind,
+            )
             small.weight = Params4bit(whole.weight.data, requires_grad=False, **kind).to(device)
             small.bias = whole.bias
             layer.set_submodule(name, small)
@@ -50,4 +57,5 @@ def quantise(model: LladaForMaskedDiffusion, device: torch.device) -> LladaForMa
 
 def size(parameter: Tensor) -> int:
     """Return the number of weights in a parameter; NF4 packs two into a byte."""
-    return parameter.numel() * (2 if parameter.dtype == torch.uint8 else 1)
+    is_packed = parameter.dtype == torch.uint8
+    return 2 * parameter.numel() if is_packed else parameter.numel()

@@ -59,7 +59,8 @@ class Shape:
         """Parameters of the layers and the final norm: all except embedding and head."""
         biases = self.biases * (self.hidden + 2 * self.kv_width)
         # The last term of each sum is RMSNorm weights: two per layer, one at the end.
-        layer = sum(a * b for a, b in self.projections.values()) + biases + 2 * self.hidden
+        matrices = sum(inputs * outputs for inputs, outputs in self.projections.values())
+        layer = matrices + biases + 2 * self.hidden
         return self.layers * layer + self.hidden
 
     @property
@@ -69,11 +70,16 @@ class Shape:
 
     def adapter(self, rank: int, targets: Iterable[str]) -> int:
         """Count the parameters of a LoRA adapter."""
-        return self.layers * sum(rank * sum(self.projections[target]) for target in targets)
+        widths = sum(sum(self.projections[target]) for target in targets)
+        return self.layers * rank * widths
 
     def targeted(self, targets: Iterable[str]) -> int:
         """Count the parameters of the matrices that LoRA adapts."""
-        return self.layers * sum(a * b for a, b in (self.projections[target] for target in targets))
+        weights = 0
+        for target in targets:
+            inputs, outputs = self.projections[target]
+            weights += inputs * outputs
+        return self.layers * weights
 
 
 LLADA_8B = Shape(hidden=4096, layers=32, heads=32, kv_heads=32, mlp=12288, vocabulary=126464)
@@ -91,8 +97,9 @@ def shape_of(model: ModelSpec, prepared: Path) -> Shape | None:
     follows from its settings, and a published one's from the table above.
     """
     for folder in (prepared, Path(model.settings.get("path", prepared))):
-        if (folder / "config.json").exists():
-            return _read(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+        file = folder / "config.json"
+        if file.exists():
+            return _read(json.loads(file.read_text(encoding="utf-8")))
     if model.source == "scratch":
         s = model.settings
         return Shape(s["hidden_size"], s["layers"], s["heads"], s["heads"], s["mlp_size"], TINY_VOCABULARY)
@@ -103,9 +110,9 @@ def _read(values: dict[str, Any]) -> Shape:
     """Read the shape from a config.json of any layout, without the checks of models/checkpoint_formats.py."""
     # The same translation as in models/checkpoint_formats.py, which cannot be imported here because it needs torch.
     if "d_model" in values:
-        values = {ours: values.get(theirs) for ours, theirs in LLADA_KEYS.items()} | {
-            "vocab_size": values.get("embedding_size") or values["vocab_size"]
-        }
+        vocabulary = values.get("embedding_size") or values["vocab_size"]
+        values = {ours: values.get(theirs) for ours, theirs in LLADA_KEYS.items()}
+        values["vocab_size"] = vocabulary
     return Shape(
         hidden=values["hidden_size"],
         layers=values["num_hidden_layers"],

@@ -14,13 +14,16 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+from unmask.scoring.exact_numbers import exact
 from unmask.scoring.extraction import is_unfinished
 from unmask.scoring.latex import braced_fractions, readable, standard
-from unmask.scoring.quantities import differ, exact, percentage, scaled, without_unit
+from unmask.scoring.quantities import percentage, scaled
 from unmask.scoring.spelling import plain
+from unmask.scoring.units import differ, without_unit
 
 LONGEST = 300  # characters of an answer; the longest gold answer of MATH500 has 53
 TOLERANCE = Fraction(1, 10**6)  # relative, for the decimal of a number that has no finite one
@@ -55,7 +58,8 @@ def equivalent(gold: str, answer: str) -> tuple[bool, str]:
 
     # A comma that is left in the gold answer separates the items of a list, so those of the answer must do so too.
     gold_text = braced_fractions(plain(gold))
-    answer_text = braced_fractions(plain(answer, commas="," not in gold_text)).removeprefix("=").lstrip()
+    answer_text = braced_fractions(plain(answer, commas="," not in gold_text))
+    answer_text = answer_text.removeprefix("=").lstrip()
 
     # The direct comparisons are exact and cheap; each returns None if it does not apply.
     for compare in (_as_words, _as_numerals, _as_times, _as_numbers):
@@ -64,8 +68,9 @@ def equivalent(gold: str, answer: str) -> tuple[bool, str]:
             return verdict, ""
 
     # math-verify ignores what it cannot parse, so anything that it would misread is rejected first.
-    (left, unit), (right, other) = without_unit(gold_text), without_unit(answer_text)
-    if differ(unit, other) or not readable(left, right):
+    left, unit = without_unit(gold_text)
+    right, other_unit = without_unit(answer_text)
+    if differ(unit, other_unit) or not readable(left, right):
         return False, ""
     try:
         return _compare(standard(left), standard(right), "." in right), ""
@@ -75,14 +80,20 @@ def equivalent(gold: str, answer: str) -> tuple[bool, str]:
 
 def _as_words(gold: str, answer: str) -> bool | None:
     """Return True if the words are the same; None if the gold answer is not in words."""
-    return _words(gold) == _words(answer) if WORDS.fullmatch(gold) else None
+    if not WORDS.fullmatch(gold):
+        return None
+    return _words(gold) == _words(answer)
 
 
 def _words(text: str) -> str:
     """Normalise words: drop type face, articles, case, and the brackets around the letter of an option."""
-    words = WORDS.sub(r" \1 ", text).lower().strip(" .,;!\"'")
+    words = WORDS.sub(r" \1 ", text).lower()
+    words = words.strip(" .,;!\"'")
     option = re.fullmatch(r"\(\s*([a-z])\s*\)", words)
-    return option.group(1) if option else re.sub(r"^(?:an?|the) ", "", " ".join(words.split()))
+    if option:
+        return option.group(1)
+    words = " ".join(words.split())
+    return re.sub(r"^(?:an?|the) ", "", words)
 
 
 def _as_numerals(gold: str, answer: str) -> bool | None:
@@ -90,15 +101,25 @@ def _as_numerals(gold: str, answer: str) -> bool | None:
 
     The answer may omit the base.
     """
-    numeral, other = (NUMERAL.fullmatch(NAMED_BASE.sub(_base, text)) for text in (gold, answer))
+    numeral, other = _numeral(gold), _numeral(answer)
     # Without a base the gold number is decimal, which the answer may spell out as `_{10}`.
     if numeral is None:
-        return other.group(1) == gold if other is not None and other.group(2) == "10" and gold.isdigit() else None
-    return answer == numeral.group(1) or (other is not None and other.groups() == numeral.groups())
+        if other is None or not gold.isdigit():
+            return None
+        digits, base = other
+        return digits == gold if base == "10" else None
+    return answer == numeral[0] or other == numeral
+
+
+def _numeral(text: str) -> tuple[str, str] | None:
+    """Return the digits and the base of a numeral that names its base, None for any other text."""
+    found = NUMERAL.fullmatch(NAMED_BASE.sub(_base, text))
+    return (found.group(1), found.group(2)) if found else None
 
 
 def _base(named: re.Match[str]) -> str:
-    return str(BASES.index(named.group(1).lower()) + 2)
+    word = named.group(1).lower()
+    return str(BASES.index(word) + 2)
 
 
 def _as_times(gold: str, answer: str) -> bool | None:
@@ -109,8 +130,20 @@ def _as_times(gold: str, answer: str) -> bool | None:
     time, other = TIME.fullmatch(gold), TIME.fullmatch(answer)
     if time is None or not time.group(2):
         return None
-    half = other.group(2) if other else None
-    return other is not None and other.group(1) == time.group(1) and (not half or half.lower() == time.group(2).lower())
+    if other is None or other.group(1) != time.group(1):
+        return False
+    half = other.group(2)
+    return not half or half.lower() == time.group(2).lower()
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """Number with what may follow it."""
+
+    value: Fraction
+    unit: str
+    is_percentage: bool
+    has_point: bool
 
 
 def _as_numbers(gold: str, answer: str) -> bool | None:
@@ -121,28 +154,36 @@ def _as_numbers(gold: str, answer: str) -> bool | None:
     # Only the last side of a single equation is the answer; `x = 1 or x = 2` states two.
     if not re.search("[,;<>]|or|and", answer):
         answer = answer.rpartition("=")[2]
-    (gold, times), (answer, of_times) = scaled(gold), scaled(answer)
-
-    # A per cent sign is taken off before the unit, because it changes the value.
-    of_gold, of_answer = percentage(gold), percentage(answer)
-    left, unit = without_unit(gold if of_gold is None else of_gold)
-    right, other = without_unit(answer if of_answer is None else of_answer)
-    number, found = exact(left), exact(right)
-    if number is None or found is None:
+    left, right = _quantity(gold), _quantity(answer)
+    if left is None or right is None:
         return None
-    number, found = number * times, found * of_times
 
     # `36%` is not `\$36`: a percentage excludes every unit.
-    if differ(unit, other) or (unit and of_answer is not None) or (other and of_gold is not None):
+    if differ(left.unit, right.unit):
+        return False
+    if (left.unit and right.is_percentage) or (right.unit and left.is_percentage):
         return False
 
     # With a per cent sign on one side only, `28%` is 28 (the question may have asked for the number of per cent) and
     # 0.28. But a gold answer below 1 without the sign is a fraction: 0.5 is `50%`, not `0.5%`.
-    if of_gold is not None and of_answer is None:
+    number, found = left.value, right.value
+    if left.is_percentage and not right.is_percentage:
         return found in (number, number / 100)
-    if of_gold is None and of_answer is not None:
+    if right.is_percentage and not left.is_percentage:
         return found / 100 == number or (found == number and number >= 1)
-    return found == number or ("." in right and _close(number, found))
+    return found == number or (right.has_point and _close(number, found))
+
+
+def _quantity(text: str) -> Quantity | None:
+    """Parse a number with its scale, per cent sign and unit; None if the text is anything else."""
+    text, factor = scaled(text)
+    # A per cent sign is taken off before the unit, because it changes the value.
+    of_hundred = percentage(text)
+    number, unit = without_unit(text if of_hundred is None else of_hundred)
+    value = exact(number)
+    if value is None:
+        return None
+    return Quantity(value * factor, unit, of_hundred is not None, "." in number)
 
 
 def _close(gold: Fraction, found: Fraction) -> bool:
@@ -178,7 +219,8 @@ def _ask(question: str) -> bool | None:
         _worker.cache_clear()
         # A positive exit code is the worker's own failure: it would fail again, and every answer would be wrong. A
         # negative one is a signal, from the out-of-memory killer for instance; the next comparison starts a new worker.
-        if worker.wait(timeout=10) > 0:
+        code = worker.wait(timeout=10)
+        if code > 0:
             raise RuntimeError(f"{WORKER} failed; see its error above. Is math-verify==0.9.0 installed?") from None
         return None
 
@@ -187,10 +229,9 @@ def _ask(question: str) -> bool | None:
 def _worker() -> subprocess.Popen[str]:
     if importlib.util.find_spec("math_verify") is None:
         raise RuntimeError("the strict protocol of MATH500 needs math-verify: pip install math-verify==0.9.0")
-    pipe = subprocess.PIPE
     # `-P` keeps the folder of the script out of sys.path, where our modules could shadow installed ones.
-    worker = subprocess.Popen(
-        [sys.executable, "-P", str(WORKER)], stdin=pipe, stdout=pipe, text=True, encoding="utf-8", bufsize=1
-    )
+    command = [sys.executable, "-P", str(WORKER)]
+    pipe = subprocess.PIPE
+    worker = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, encoding="utf-8", bufsize=1)
     atexit.register(worker.kill)
     return worker

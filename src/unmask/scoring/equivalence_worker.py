@@ -19,7 +19,9 @@ from math_verify import LatexExtractionConfig, parse, verify
 from sympy import Basic, Expr, Ge, Gt, Intersection, Interval, Le, Lt, Union
 
 # The wall-clock limit catches a child that sleeps. It is generous so that verdicts do not depend on the machine's load.
-CPU_SECONDS, WALL_SECONDS, MEMORY = 0.5, 5.0, 4 << 30
+CPU_SECONDS = 0.5
+WALL_SECONDS = 5.0
+MEMORY = 4 << 30
 # Parse only the box: without it, math-verify searches the text for any number. Units have been removed already.
 BOX = LatexExtractionConfig(
     boxed_match_priority=0,
@@ -56,7 +58,7 @@ def compare(gold: str, answer: str, rounded: bool = False) -> bool:
         right = solutions(answer, right, all_hold=isinstance(left, Interval))
     if left is None or right is None:
         return False
-    if isinstance(left, Expr) and isinstance(right, Expr) and left.is_number and right.is_number:
+    if is_number(left) and is_number(right):
         return equal_numbers(left, right, rounded=rounded)
     return verify(
         left, right, float_rounding=12, numeric_precision=DIGITS, allow_set_relation_comp=True, timeout_seconds=None
@@ -69,9 +71,15 @@ def read(text: str) -> Any:
     return found[0] if found else None
 
 
+def is_number(parsed: Any) -> bool:
+    """Return True if a SymPy object is an expression without variables."""
+    return isinstance(parsed, Expr) and bool(parsed.is_number)
+
+
 def equal_numbers(gold: Expr, answer: Expr, *, rounded: bool) -> bool:
     """Return True if two numbers are equal, or if a rounded decimal is within 1e-6 of an irrational gold number."""
-    one, other = (number.doit().evalf(DIGITS) for number in (gold, answer))
+    one = gold.doit().evalf(DIGITS)
+    other = answer.doit().evalf(DIGITS)
     if not (one.is_finite and other.is_finite):
         return one == other
     difference, size = abs(one - other), abs(one)
@@ -90,11 +98,15 @@ def solutions(text: str, answer: Basic | None, *, all_hold: bool) -> Basic | Non
         return answer
     if len({tuple(part.free_symbols) for part in parts}) > 1:
         return answer
+
+    words = [word.strip() for word in CONNECTED.findall(text)]
+    words = [word for word in words if word not in ",;"]
+    joins = [word for word in words if AND.fullmatch(word)]
     # `and` mixed with `or` has no unambiguous reading.
-    words = {AND.fullmatch(word.strip()) is not None for word in CONNECTED.findall(text) if word.strip() not in ",;"}
-    if len(words) > 1:
+    if joins and len(joins) < len(words):
         return answer
-    together = Intersection if (all_hold and not words) or True in words else Union
+    every = bool(joins) if words else all_hold
+    together = Intersection if every else Union
     return together(*[part.as_set() for part in parts])
 
 

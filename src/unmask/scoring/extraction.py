@@ -10,6 +10,7 @@ import re
 from unmask.common.end_tokens import END
 
 BRACES = re.compile(r"\{+|\}+")
+SIMPLE_BOX = "\\boxed{"
 OPENED_BOX = re.compile(r"\\boxed\s*\{")
 ESCAPED = re.compile(r"\\[\\{}]")
 SIGNS = ("-", "−", "–")
@@ -40,7 +41,10 @@ def answer_text(text: str) -> str | None:
 def boxed_terse(text: str) -> str:
     """Convert a terse Countdown response (`12-04` in tags) to the form that the protocols read: boxed, unpadded."""
     answer = answer_text(cut(text))
-    return "" if answer is None else f"<answer>\\boxed{{{LEADING_ZEROS.sub('', answer)}}}</answer>"
+    if answer is None:
+        return ""
+    unpadded = LEADING_ZEROS.sub("", answer)
+    return f"<answer>\\boxed{{{unpadded}}}</answer>"
 
 
 def simple_boxes(text: str) -> list[str]:
@@ -48,10 +52,12 @@ def simple_boxes(text: str) -> list[str]:
     # `str.find` instead of a regular expression, which would take quadratic time on boxes that are never closed.
     found = []
     for line in text.split("\n"):
-        start = line.find("\\boxed{")
-        while start >= 0 and (end := line.find("}", start)) >= 0:
-            found.append(line[start + len("\\boxed{") : end])
-            start = line.find("\\boxed{", end)
+        end = 0
+        while (start := line.find(SIMPLE_BOX, end)) >= 0:
+            end = line.find("}", start)
+            if end < 0:
+                break
+            found.append(line[start + len(SIMPLE_BOX) : end])
     return found
 
 
@@ -64,14 +70,16 @@ def last_box(text: str) -> str | None:
     """
     if "\\boxed " in text:
         return text.rpartition("\\boxed ")[2].partition("$")[0]
-    start = next((found for macro in ("\\boxed", "\\fbox") if (found := text.rfind(macro)) >= 0), None)
-    if start is None:
+    start = text.rfind("\\boxed")
+    if start < 0:
+        start = text.rfind("\\fbox")
+    if start < 0:
         return text
     end = closing_brace(text, start)
     if end is None:
         return None
     box = text[start : end + 1]
-    return box[len("\\boxed{") : -1] if box.startswith("\\boxed{") else box
+    return box[len(SIMPLE_BOX) : -1] if box.startswith(SIMPLE_BOX) else box
 
 
 def closing_brace(text: str, start: int) -> int | None:
@@ -79,10 +87,13 @@ def closing_brace(text: str, start: int) -> int | None:
     # Runs of equal braces are counted at once, which is much faster than single characters on hostile input.
     depth = 0
     for run in BRACES.finditer(text, start):
-        many = run.end() - run.start()
-        if run.group()[0] == "}" and 0 < depth <= many:
+        braces = run.group()
+        if braces[0] == "{":
+            depth += len(braces)
+        elif 0 < depth <= len(braces):
             return run.start() + depth - 1
-        depth += many if run.group()[0] == "{" else -many
+        else:
+            depth -= len(braces)
     return None
 
 
@@ -90,8 +101,11 @@ def is_unfinished(text: str) -> bool:
     r"""Return True if the text opens a brace that it never closes; `\{` and `\}` are characters, not braces."""
     depth = 0
     for run in BRACES.finditer(ESCAPED.sub("", text)):
-        many = run.end() - run.start()
-        depth = depth + many if run.group()[0] == "{" else max(0, depth - many)
+        braces = run.group()
+        if braces[0] == "{":
+            depth += len(braces)
+        else:
+            depth = max(0, depth - len(braces))
     return depth > 0
 
 
@@ -101,19 +115,33 @@ def final_answer(text: str, *, signed: bool = False) -> str | None:
     The text counts up to its end token. Neither tag nor box need be closed; an empty box is passed over. Without a tag
     and a box the answer is None. With `signed`, `-\boxed{3}` is -3.
     """
-    _, tagged, inside = (text := cut(text)).rpartition("<answer>")
+    text = cut(text)
+    _, tagged, inside = text.rpartition("<answer>")
     place = inside.partition("</answer>")[0] if tagged else text
     start = place.rfind("\\boxed")
     if start < 0:
         return place.strip() if tagged else None
-    opened = OPENED_BOX.match(place, start)
-    end = closing_brace(place, start) if opened else None
-    boxed = place[opened.end() if opened else start + len("\\boxed") : end].partition("</answer")[0].strip()
-    if opened and end is None:
-        boxed = _without_mistyped_brace(boxed)
-    if signed and _is_negated(place[:start]) and NUMERIC.match(boxed):
-        boxed = f"-({boxed})" if SUM.search(boxed) else f"-{boxed}"
-    return boxed or (place[:start] + place[len(place) if end is None else end + 1 :]).strip()
+
+    boxed, end = _box_at(place, start)
+    before, after = place[:start], place[end:]
+    if not boxed:
+        return (before + after).strip()
+    if signed and _is_negated(before) and NUMERIC.match(boxed):
+        return f"-({boxed})" if SUM.search(boxed) else f"-{boxed}"
+    return boxed
+
+
+def _box_at(text: str, start: int) -> tuple[str, int]:
+    """Return the content of the box that begins at `start`, and where it ends: with the text if it is never closed."""
+    opened = OPENED_BOX.match(text, start)
+    begin = opened.end() if opened else start + len("\\boxed")
+    end = closing_brace(text, start) if opened else None
+    content = text[begin:end].partition("</answer")[0].strip()
+    if end is not None:
+        return content, end + 1
+    if opened:
+        content = _without_mistyped_brace(content)
+    return content, len(text)
 
 
 def _is_negated(before: str) -> bool:
@@ -124,19 +152,27 @@ def _is_negated(before: str) -> bool:
     if not line.endswith(SIGNS):
         return False
     text = line[:-1].rstrip()
-    if text == line[:-1] and text.endswith((*SIGNS, "—")):
+    apart = text != line[:-1]
+    if not apart and text.endswith((*SIGNS, "—")):
         return False
     # `Ans:-` is a colon, and an en dash after a word is a dash.
-    if text == line[:-1] and text.endswith(":"):
+    if not apart and text.endswith(":"):
         return False
-    if text[-1:].isalpha() and line.endswith("–"):
+    after_letter = text[-1:].isalpha()
+    if after_letter and line.endswith("–"):
         return False
-    if text[-1:].isalpha():
-        return text != line[:-1] and text[-2:-1].isalpha()
+    if after_letter:
+        return apart and text[-2:-1].isalpha()
     return not (text[-1:].isdigit() or text.endswith((")", "]", "}", "%")))
 
 
 def _without_mistyped_brace(text: str) -> str:
     r"""Strip the character that was written instead of the closing brace of a box: `36>` or `48 + 29)`."""
-    opening = {")": "(", "]": "[", ">": ""}.get(text[-1:])
-    return text if opening is None or (opening and text.count(opening) >= text.count(text[-1])) else text[:-1].rstrip()
+    typed = text[-1:]
+    if typed not in {")", "]", ">"}:
+        return text
+    # A bracket that closes one in the box belongs to the answer.
+    opening = {")": "(", "]": "["}.get(typed)
+    if opening and text.count(opening) >= text.count(typed):
+        return text
+    return text[:-1].rstrip()

@@ -48,22 +48,27 @@ def _from_json(file: Path) -> Iterator[Numbered]:
     if not content.strip():
         return
     whole = _json(content)
-    lines = list(_lines(content.split(b"\n"))) if isinstance(whole, BrokenError) else []
-
-    # If no line is an object either, one error for the whole file is clearer than one for each line.
-    yield from lines if any(isinstance(record, dict) for _, record in lines) else enumerate(_records(whole), 1)
+    if isinstance(whole, BrokenError):
+        lines = list(_lines(content.split(b"\n")))
+        # If no line is an object either, one error for the whole file is clearer than one for each line.
+        if any(isinstance(record, dict) for _, record in lines):
+            yield from lines
+            return
+    yield from enumerate(_records(whole), 1)
 
 
 def _lines(lines: Iterable[bytes]) -> Iterator[Numbered]:
     for number, text in enumerate(lines, 1):
         if text.strip():
-            yield from ((number, record) for record in _records(_json(text)))
+            for record in _records(_json(text)):
+                yield number, record
 
 
 def _records(value: Any) -> list[Any]:
     """Return the records in the value of a whole file or of one line."""
-    if isinstance(value, dict) and isinstance(value.get("generations"), list):
-        return value["generations"]
+    if isinstance(value, dict):
+        generations = value.get("generations")
+        return generations if isinstance(generations, list) else [value]
     return value if isinstance(value, list) else [value]
 
 
@@ -81,6 +86,9 @@ def _from_parquet(file: Path) -> Iterator[Numbered]:
     with ParquetFile(file) as table:
         if lacking := OURS.keys() - set(table.schema_arrow.names):
             raise ValueError(f"no column {', '.join(sorted(lacking))}")
-        rows = (row for batch in table.iter_batches() for row in batch.to_pylist())
-        for number, row in enumerate(rows, 1):
-            yield number, row | {theirs: row[ours] for ours, theirs in OURS.items()}
+        number = 0
+        for batch in table.iter_batches():
+            for row in batch.to_pylist():
+                number += 1
+                record = {theirs: row[ours] for ours, theirs in OURS.items()}
+                yield number, row | record

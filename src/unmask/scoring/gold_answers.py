@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from unmask.scoring.generation_files import BrokenError
 
@@ -23,11 +24,14 @@ def understand(task: str, record: Any) -> tuple[str, tuple[Any, ...]]:
     if missing:
         raise BrokenError(f"no {', '.join(sorted(missing))}")
     # Our own samples name their task; in files of others the key may be missing or mean something else.
-    if str(record.get("task", task)) in TASKS.keys() - {task}:
+    named = str(record.get("task", task))
+    if named != task and named in TASKS:
         raise BrokenError(f"of task {record['task']}, not {task}")
-    if not isinstance(record["generations"], str):
+    response = record["generations"]
+    if not isinstance(response, str):
         raise BrokenError("generations is not text")
-    return record["generations"], TASKS[task][1](record["question"], record["ground_truth"])
+    gold = TASKS[task].parse(record["question"], record["ground_truth"])
+    return response, gold
 
 
 def example_of(task: str, record: dict[str, Any], gold: tuple[Any, ...]) -> dict[str, Any]:
@@ -48,8 +52,10 @@ def example_of(task: str, record: dict[str, Any], gold: tuple[Any, ...]) -> dict
 def _number_text(truth: Any) -> str:
     """Format a gold number as in GSM8K's own file: 18 where a record has 18.0; "" for None."""
     # The released reward compares this text with the answer tag's, so "18.0" would never match.
-    if truth is None or isinstance(truth, str):
-        return (truth or "").rpartition("####")[2].strip()
+    if truth is None:
+        return ""
+    if isinstance(truth, str):
+        return truth.rpartition("####")[2].strip()
     number = float(truth)
     return str(int(number)) if number.is_integer() else str(number)
 
@@ -90,13 +96,21 @@ def _countdown(question: Any, truth: Any) -> tuple[list[int], int]:
     if isinstance(truth, list) and len(truth) == 2 and isinstance(truth[0], list):
         numbers, target = truth
     else:
-        # Cut long runs of digits: Python refuses to convert thousands of them. Such numbers exceed LARGEST anyway.
-        found = re.search(r"Numbers: \[([0-9, ]+)\]\s*Target: ([0-9]+)", question if isinstance(question, str) else "")
-        numbers = [int(digits) for digits in re.findall("[0-9]+", found.group(1)[:LONGEST])] if found else [None]
-        target = int(found.group(2)[:LONGEST]) if found else None
-    if not all(isinstance(number, int | float) and abs(number) <= LARGEST for number in (*numbers, target)):
-        raise BrokenError("ground_truth is not [numbers, target]")
+        numbers, target = _stated_puzzle(question)
+    for number in (*numbers, target):
+        if not isinstance(number, int | float) or not abs(number) <= LARGEST:
+            raise BrokenError("ground_truth is not [numbers, target]")
     return numbers, target
+
+
+def _stated_puzzle(question: Any) -> tuple[list[int], int]:
+    text = question if isinstance(question, str) else ""
+    found = re.search(r"Numbers: \[([0-9, ]+)\]\s*Target: ([0-9]+)", text)
+    if found is None:
+        raise BrokenError("ground_truth is not [numbers, target]")
+    # Cut long runs of digits: Python refuses to convert thousands of them. Such numbers exceed LARGEST anyway.
+    numbers, target = found.group(1)[:LONGEST], found.group(2)[:LONGEST]
+    return [int(digits) for digits in re.findall("[0-9]+", numbers)], int(target)
 
 
 def _sudoku(question: Any, truth: Any) -> tuple[str, str]:
@@ -119,12 +133,20 @@ def _puzzle(question: Any) -> str | None:
 
 LARGEST = 10**15  # of a Countdown puzzle's numbers; the comparison also rejects NaN and infinities
 LONGEST = 400  # characters
-# Task -> name of its scorer in both protocols, and parser of its gold answers.
+
+
+class Scoring(NamedTuple):
+    """How a task is scored."""
+
+    scorer: str  # name of its function in both protocols
+    parse: Callable[[Any, Any], tuple[Any, ...]]  # from question and ground_truth to the gold answer
+
+
 TASKS = {
-    "gsm8k": ("gsm8k", _gsm8k),
-    "math500": ("math500", _text),
-    "countdown": ("countdown", _countdown),
-    "sudoku": ("sudoku", _sudoku),
-    "chain": ("chain", _gsm8k),
-    "simplify": ("simplify", _text),
+    "gsm8k": Scoring("gsm8k", _gsm8k),
+    "math500": Scoring("math500", _text),
+    "countdown": Scoring("countdown", _countdown),
+    "sudoku": Scoring("sudoku", _sudoku),
+    "chain": Scoring("chain", _gsm8k),
+    "simplify": Scoring("simplify", _text),
 }

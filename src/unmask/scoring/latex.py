@@ -6,6 +6,7 @@ Answers that it would misread are detected here: math-verify parses what it unde
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 from unmask.scoring.extraction import closing_brace
 
@@ -29,19 +30,23 @@ SPELT = (
     (re.compile(r"(?<=[0-9]),(?=[0-9]{3}(?![0-9]))"), ", "),
     (re.compile(r"\\varnothing(?![a-zA-Z])"), r"\\emptyset "),
     (re.compile(r"\\mathrm\s*\{\s*([ei])\s*\}"), r"\1 "),
-    (
-        re.compile(r"(?<![a-zA-Z\\])sqrt\s*([0-9]{2,}|[a-z])"),
-        r"sqrt{\1}",
-    ),  # the command takes one digit
+    # The command takes one digit.
+    (re.compile(r"(?<![a-zA-Z\\])sqrt\s*([0-9]{2,}|[a-z])"), r"sqrt{\1}"),
     (re.compile(rf"\\sqrt\s*({SYMBOL})"), r"\\sqrt{\1}"),
-    (re.compile(r"\]([^()\[\]]*)\["), r"(\1)"),  # open intervals as some countries write them
+    # Open intervals as some countries write them.
+    (re.compile(r"\]([^()\[\]]*)\["), r"(\1)"),
 )
 FRACTION = re.compile(r"\\[dtc]?frac(?![a-zA-Z])")
 BARE = re.compile(rf"\s*({SYMBOL}|[0-9a-zA-Z])(?P<more>[0-9]?)")  # what TeX takes for an argument without braces
 ROOT = re.compile(r"\\sqrt\s*(?=\()")
 DECIMAL = re.compile(r"([0-9]*)\.([0-9]+)")
-BRACKETS = {"(": 1, "[": 1, ")": -1, "]": -1}  # one count for both kinds: `[0, 1)` is an interval
+# Changes of depth. One count for both kinds of brackets: `[0, 1)` is an interval.
+BRACES = {"{": 1, "}": -1}
+PARENTHESES = {"(": 1, ")": -1}
+BRACKETS = {"(": 1, "[": 1, ")": -1, "]": -1}
 INDEXED = re.compile(r"(?<![a-zA-Z\\])[a-zA-Z][0-9]|\\(?:pi|theta)\s*[0-9]")  # `x1` is not a product
+# math-verify would join `1 2` to 12, and misread `1.2.3`, `5_3` and an empty power.
+MISREAD = re.compile(r"(?<!_)[0-9.]\s+[0-9.]|[0-9]\s*_|[_^]\s*\{\s*\}|\.[0-9]*\.")
 PAIR = re.compile(r"([(\[])[^()\[\]]*,[^()\[\]]*([)\]])")
 ELLIPSIS = re.compile(r"\\[lc]?dots|\.\.\.|…")
 # An answer that says that it is rounded is not exact, whatever its value.
@@ -52,7 +57,16 @@ def standard(text: str) -> str:
     """Convert plain spelling to LaTeX where it is unambiguous."""
     for pattern, replacement in SPELT:
         text = pattern.sub(replacement, text)
-    return _braced_roots(DECIMAL.sub(_as_fraction, NAMES.sub(r"\\\1 ", text)))
+    text = NAMES.sub(r"\\\1 ", text)
+    text = DECIMAL.sub(_as_fraction, text)
+    return _braced_roots(text)
+
+
+class Argument(NamedTuple):
+    """Argument of a command, and the position after it."""
+
+    text: str
+    end: int
 
 
 def braced_fractions(text: str) -> str:
@@ -63,34 +77,45 @@ def braced_fractions(text: str) -> str:
     # From the right, so that a fraction in the argument of another is rewritten first.
     for command in reversed(list(FRACTION.finditer(text))):
         top = _argument(text, command.end())
-        bottom = _argument(text, top[1], last=True) if top else None
-        if top and bottom:
-            text = f"{text[: command.end()]}{{{top[0]}}}{{{bottom[0]}}}{text[bottom[1] :]}"
+        if top is None:
+            continue
+        bottom = _argument(text, top.end, last=True)
+        if bottom is None:
+            continue
+        before, after = text[: command.end()], text[bottom.end :]
+        text = f"{before}{{{top.text}}}{{{bottom.text}}}{after}"
     return text
 
 
-def _argument(text: str, start: int, *, last: bool = False) -> tuple[str, int] | None:
-    """Return the argument of a command that begins at `start` and where it ends, None if there is none."""
+def _argument(text: str, start: int, *, last: bool = False) -> Argument | None:
+    """Return the argument of a command that begins at `start`, None if there is none; `last`: no other follows it."""
     begin = len(text) - len(text[start:].lstrip())
-    if text[begin : begin + 1] == "{":
+    if text.startswith("{", begin):
         end = closing_brace(text, begin)
-        return None if end is None else (text[begin + 1 : end], end + 1)
+        return None if end is None else Argument(text[begin + 1 : end], end + 1)
+
     bare = BARE.match(text, start)
-    if bare is None or (last and bare["more"] and bare[1].isdigit()):
+    if bare is None:
         return None
-    return bare[1], bare.end(1)
+    if last and bare["more"] and bare[1].isdigit():
+        return None
+    return Argument(bare[1], bare.end(1))
 
 
 def readable(gold: str, answer: str) -> bool:
     """Return True if math-verify can compare two texts: complete formulas, both with the same kind of collection."""
-    return all(_is_whole(text) for text in (gold, answer)) and not (
-        (_is_set(gold) and _is_tuple(answer))
-        or (_is_tuple(gold) and _is_set(answer))
-        or _in_other_brackets(gold, answer)
-        or bool(ELLIPSIS.search(gold)) != bool(ELLIPSIS.search(answer))
-        or gold.count("'") != answer.count("'")  # math-verify drops the sign of a derivative
-        or ROUNDED.search(answer)
-    )
+    if not (_is_whole(gold) and _is_whole(answer)):
+        return False
+    if _is_set(gold) and _is_tuple(answer):
+        return False
+    if _is_tuple(gold) and _is_set(answer):
+        return False
+    if _in_other_brackets(gold, answer) or ROUNDED.search(answer):
+        return False
+    if bool(ELLIPSIS.search(gold)) != bool(ELLIPSIS.search(answer)):
+        return False
+    # math-verify drops the sign of a derivative.
+    return gold.count("'") == answer.count("'")
 
 
 def _is_whole(text: str) -> bool:
@@ -98,23 +123,21 @@ def _is_whole(text: str) -> bool:
     # Braces and brackets are counted separately: `(0, 1]` may close differently, a group of LaTeX may not.
     depth = brackets = 0
     for sign in re.sub(r"\\[{}]", "", text):
-        depth += {"{": 1, "}": -1}.get(sign, 0)
+        depth += BRACES.get(sign, 0)
         brackets += BRACKETS.get(sign, 0)
         if depth < 0:
             return False
-    # math-verify would join `1 2` to 12, and misread `1.2.3`, `5_3` and an empty power.
-    return (
-        text.isascii()
-        and depth == brackets == 0
-        and not INDEXED.search(text)
-        and not re.search(r"(?<!_)[0-9.]\s+[0-9.]|[0-9]\s*_|[_^]\s*\{\s*\}|\.[0-9]*\.", text)
-    )
+    if depth != 0 or brackets != 0:
+        return False
+    return text.isascii() and not INDEXED.search(text) and not MISREAD.search(text)
 
 
 def _in_other_brackets(gold: str, answer: str) -> bool:
     """Return True if both are pairs in different brackets; math-verify would ignore those of `[3,-7]`."""
-    pairs = [PAIR.fullmatch(text) for text in (gold, answer)]
-    return all(pairs) and len({(pair.group(1), pair.group(2)) for pair in pairs if pair}) > 1
+    pair, other = PAIR.fullmatch(gold), PAIR.fullmatch(answer)
+    if pair is None or other is None:
+        return False
+    return pair.groups() != other.groups()
 
 
 def _is_set(text: str) -> bool:
@@ -128,24 +151,27 @@ def _is_tuple(text: str) -> bool:
 def _braced_roots(text: str) -> str:
     r"""Replace the parentheses of roots by braces: `\sqrt(x+1)` -> `\sqrt{x+1}`."""
     while found := ROOT.search(text):
-        end = _closing(text, found.end())
+        start = found.end()
+        end = _closing(text, start)
         if end is None:
             return text
-        text = f"{text[: found.start()]}\\sqrt{{{text[found.end() + 1 : end]}}}{text[end + 1 :]}"
+        before, inside, after = text[: found.start()], text[start + 1 : end], text[end + 1 :]
+        text = f"{before}\\sqrt{{{inside}}}{after}"
     return text
 
 
 def _as_fraction(decimal: re.Match[str]) -> str:
     r"""Convert a decimal to an exact fraction: `0.25` -> `\frac{25}{100}`. SymPy would compute with floats."""
     whole, rest = decimal.groups()
-    return f"\\frac{{{int(whole + rest)}}}{{{10 ** len(rest)}}}"
+    top, bottom = int(whole + rest), 10 ** len(rest)
+    return f"\\frac{{{top}}}{{{bottom}}}"
 
 
 def _closing(text: str, start: int) -> int | None:
     """Return the position where the bracket that opens at `start` is closed, None if it never is."""
     depth = 0
     for place in range(start, len(text)):
-        depth += {"(": 1, ")": -1}.get(text[place], 0)
+        depth += PARENTHESES.get(text[place], 0)
         if depth == 0:
             return place
     return None

@@ -12,7 +12,8 @@ def coefficients(expression: str) -> dict[str, int] | None:
     """Return the collected non-zero coefficients by letter, None if the text is not a sum of terms."""
     if len(expression) > LONGEST or TERM.sub("", expression):
         return None
-    found: dict[str, int] = {}
+    sums: dict[str, int] = {}
     for sign, number, letter in TERM.findall(expression):
-        found[letter] = found.get(letter, 0) + int(sign + number)
-    return {letter: number for letter, number in found.items() if number}
+        earlier = sums.get(letter, 0)
+        sums[letter] = earlier + int(sign + number)
+    return {letter: total for letter, total in sums.items() if total}

@@ -38,13 +38,17 @@ def normal(text: str) -> str:
         text = text.replace(old, new)
     for piece in REMOVED:
         text = text.replace(piece, "")
-    text = _without_unit(text).replace("\\%", "").replace(" .", " 0.").replace("{.", "{0.")
+    text = _without_unit(text).replace("\\%", "")
+    text = text.replace(" .", " 0.").replace("{.", "{0.")
     if text.startswith("."):
         text = "0" + text
-    text = _braced_roots(_without_name(text)).replace(" ", "")
+    text = _without_name(text)
+    text = _braced_roots(text).replace(" ", "")
     text = _braced_fractions(text)
     # 0.5 is the only decimal that equals a fraction here; 0.25 and 1/4 differ.
-    return _as_fraction("\\frac{1}{2}" if text == "0.5" else text)
+    if text == "0.5":
+        text = "\\frac{1}{2}"
+    return _as_fraction(text)
 
 
 def _without_unit(text: str) -> str:
@@ -58,15 +62,20 @@ def _without_unit(text: str) -> str:
 def _without_name(text: str) -> str:
     """Drop the name of a variable: `k=5` -> `5`, if at most two characters precede the only equals sign."""
     parts = text.split("=")
-    return parts[1] if len(parts) == 2 and len(parts[0]) <= 2 else text
+    has_name = len(parts) == 2 and len(parts[0]) <= 2
+    return parts[1] if has_name else text
 
 
 def _braced_roots(text: str) -> str:
     r"""Put the argument of a root in braces: `\sqrt3` -> `\sqrt{3}`."""
     first, *others = text.split("\\sqrt")
-    if "" in others:
-        raise FormError("a root of nothing")
-    return first + "".join("\\sqrt" + (p if p[0] == "{" else f"{{{p[0]}}}{p[1:]}") for p in others)
+    done = first
+    for part in others:
+        if not part:
+            raise FormError("a root of nothing")
+        done += "\\sqrt"
+        done += part if part[0] == "{" else f"{{{part[0]}}}{part[1:]}"
+    return done
 
 
 def _braced_fractions(text: str) -> str:
@@ -82,9 +91,11 @@ def _braced_fractions(text: str) -> str:
         elif len(part) < 2:
             return text
         elif part[1] == "{":
-            done += f"\\frac{{{part[0]}}}{part[1:]}"
+            top, rest = part[0], part[1:]
+            done += f"\\frac{{{top}}}{rest}"
         else:
-            done += f"\\frac{{{part[0]}}}{{{part[1]}}}{part[2:]}"
+            top, bottom, rest = part[0], part[1], part[2:]
+            done += f"\\frac{{{top}}}{{{bottom}}}{rest}"
     return done
 
 
@@ -97,5 +108,7 @@ def _as_fraction(text: str) -> str:
     if not all(re.fullmatch(r"\s*[+-]?\d+(_\d+)*\s*", part) for part in parts):
         raise FormError("not a fraction of whole numbers")
     # The rewrite only applies if the numbers are written exactly as Python prints them: not for `03/4`.
-    plain = all(re.fullmatch(r"0|-?[1-9][0-9]*", part, re.ASCII) for part in parts)
-    return f"\\frac{{{parts[0]}}}{{{parts[1]}}}" if plain else text
+    if not all(re.fullmatch(r"0|-?[1-9][0-9]*", part, re.ASCII) for part in parts):
+        return text
+    top, bottom = parts
+    return f"\\frac{{{top}}}{{{bottom}}}"

@@ -26,7 +26,9 @@ def gsm8k(response: str, gold: float | None) -> Verdict:
     number = _boxed_number(response)
     if number is None:
         number = _read_float(answer_text(response) or "", last=True)
-    return Verdict(None if number is None else str(number), int(number is not None and number == gold))
+    if number is None:
+        return Verdict(None, 0)
+    return Verdict(str(number), int(number == gold))
 
 
 def chain(response: str, gold: float | None) -> Verdict:
@@ -41,18 +43,19 @@ def math500(response: str, gold: str) -> Verdict:
     if not answer:
         tagged = answer_text(response)
         answer = answer if tagged is None else tagged
-    return Verdict(answer, int(answer is not None and same(answer, gold)))
+    right = answer is not None and same(answer, gold)
+    return Verdict(answer, int(right))
 
 
 def countdown(response: str, numbers: list[int], target: int) -> Verdict:
     """Check that the expression uses exactly the numbers and has the target as its value, within 1e-5."""
     expression = countdown_expression(response)
-    right = False
     # Every run of digits counts as a number, also within a decimal: `3.4*5` uses 3, 4 and 5.
     used = integers(expression)
-    if used is not None and sorted(used) == sorted(numbers):
-        value = evaluate(expression, python=True)
-        right = value is not None and abs(value - target) < TOLERANCE
+    if used is None or sorted(used) != sorted(numbers):
+        return Verdict(expression, 0)
+    value = evaluate(expression, python=True)
+    right = value is not None and abs(value - target) < TOLERANCE
     return Verdict(expression, int(right))
 
 
@@ -66,8 +69,9 @@ def sudoku(response: str, puzzle: str, solution: str) -> Verdict:
     written = sudoku_board(response)
     # The scripts pad a short board with zeros and cut a long one: neither loses points for its correct cells.
     board = written.ljust(16, "0")[:16]
-    blanks = [i for i, given in enumerate(puzzle) if given == "0"]
-    return Verdict(written or None, sum(board[i] == solution[i] for i in blanks), len(blanks))
+    blanks = [cell for cell, given in enumerate(puzzle) if given == "0"]
+    right = sum(board[cell] == solution[cell] for cell in blanks)
+    return Verdict(written or None, right, len(blanks))
 
 
 def simplify(response: str, gold: str) -> Verdict:
@@ -88,7 +92,8 @@ def countdown_expression(response: str) -> str:
     # What precedes `= number` is the expression. Looking for `=` after each match takes linear time; a single pattern
     # that ends in `=` would take quadratic time on long runs of digits.
     for found in SUM.finditer(text):
-        if re.match(r"=[0-9. ]", text[found.end() : found.end() + 2]):
+        following = text[found.end() : found.end() + 2]
+        if re.match(r"=[0-9. ]", following):
             return found.group().strip()
     return text
 
@@ -96,19 +101,23 @@ def countdown_expression(response: str) -> str:
 def sudoku_board(response: str) -> str:
     """Extract the board as written, without white space; "" if there is none."""
     # The scripts try five places in this order and take the first that is not empty, whatever it holds.
-    found = (text for text in (_fenced(response), _tagged(response), _after_tag(response)) if text.strip())
-    text = next(found, None)
-    if text is None:
-        digits = re.search(r"(\d{16})\s*</answer>", response) or re.search(r"\b(\d{16})\b", response)
-        text = digits.group(1) if digits else ""
-    return "".join(text.split())
+    for text in (_fenced(response), _tagged(response), _after_tag(response)):
+        if text.strip():
+            return "".join(text.split())
+    digits = re.search(r"(\d{16})\s*</answer>", response) or re.search(r"\b(\d{16})\b", response)
+    return digits.group(1) if digits else ""
 
 
 def _boxed_number(response: str) -> float | None:
     """Return the number in the first box that has one, skipping empty boxes and dots."""
-    contents = (box.strip() for box in simple_boxes(response))
-    numbers = (_read_float(content, last=False) for content in contents if content.strip("."))
-    return next((number for number in numbers if number is not None), None)
+    for box in simple_boxes(response):
+        content = box.strip()
+        if not content.strip("."):
+            continue
+        number = _read_float(content, last=False)
+        if number is not None:
+            return number
+    return None
 
 
 def _read_float(text: str, *, last: bool) -> float | None:
@@ -116,8 +125,11 @@ def _read_float(text: str, *, last: bool) -> float | None:
     try:
         return float(text[:LONGEST_NUMBER])
     except ValueError:
-        found = NUMBER.findall(text)
-    return float(found[-1 if last else 0][:LONGEST_NUMBER]) if found else None
+        numbers = NUMBER.findall(text)
+    if not numbers:
+        return None
+    number = numbers[-1] if last else numbers[0]
+    return float(number[:LONGEST_NUMBER])
 
 
 def _fenced(response: str) -> str:

@@ -29,11 +29,13 @@ MOST_BITS = 1 << 20  # of a power
 
 def gsm8k(text: str, gold: str) -> dict[str, float]:
     """Return up to 4.0: tags, loose and exact format without line breaks, an answer of digits, and the gold text."""
-    answer = text.rpartition("<answer>")[2].partition("</answer>")[0].strip()
+    inside = text.rpartition("<answer>")[2]
+    answer = inside.partition("</answer>")[0].strip()
+    is_exact = EXACT.fullmatch(text) is not None
     return {
         "tags": _tags(text),
         "loose_format": 0.5 * _is_loose(text),
-        "exact_format": 0.5 * (EXACT.fullmatch(text) is not None),
+        "exact_format": 0.5 * is_exact,
         "whole_number": 0.5 * answer.isdigit(),
         "correct": 2.0 * (answer == gold),
     }
@@ -50,9 +52,11 @@ def math500(text: str, gold: str, backspace: bool) -> dict[str, float]:
     # "\boxed" without a raw string is a backspace followed by "oxed".
     box = "\boxed" if backspace else "\\boxed"
     answer = last_box(text)
+    if answer is None:
+        answer = text
     return {
         "format": 0.5 * tagged + (0.5 if box in place else 0.25),
-        "correct": 2.0 * same(text if answer is None else answer, gold),
+        "correct": 2.0 * same(answer, gold),
     }
 
 
@@ -61,18 +65,18 @@ def countdown(text: str, numbers: list[int], target: float) -> dict[str, float]:
     expression = _last_answer(text)
     if expression is None:
         return {"value": 0.0}
-    right = False
-    if _uses(expression, numbers):
-        value = evaluate(expression)
-        right = value is not None and _is_close(value, target)
+    value = evaluate(expression) if _uses(expression, numbers) else None
+    right = value is not None and _is_close(value, target)
     return {"value": 1.0 if right else 0.1}
 
 
 def sudoku(text: str, puzzle: str, solution: str) -> dict[str, float]:
     """Return the share of correct blank cells, read from all digits in the last closed answer tag."""
-    digits = "".join(filter(str.isdigit, _last_answer(text) or ""))
-    blanks = [i for i, given in enumerate(puzzle) if given == "0"]
-    right = sum(digits[i : i + 1] == solution[i] for i in blanks)
+    answer = _last_answer(text) or ""
+    digits = "".join(filter(str.isdigit, answer))
+    blanks = [cell for cell, given in enumerate(puzzle) if given == "0"]
+    # Slices, so that cells that a short board lacks are wrong.
+    right = sum(digits[cell : cell + 1] == solution[cell] for cell in blanks)
     return {"cells": right / len(blanks) if blanks else 0.0}
 
 
@@ -117,9 +121,10 @@ def _last_answer(text: str) -> str | None:
 def _uses(expression: str, numbers: list[int]) -> bool:
     """Return True if the runs of digits in the expression are exactly these numbers."""
     try:
-        return sorted(int(digits) for digits in re.findall(r"\d+", expression)) == sorted(numbers)
+        used = [int(digits) for digits in re.findall(r"\d+", expression)]
     except ValueError:  # more digits than Python converts
         return False
+    return sorted(used) == sorted(numbers)
 
 
 def _is_close(value: Number, target: float) -> bool:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from unmask.config.specs import RunSpec
 from unmask.scoring import Verdict
@@ -20,6 +20,16 @@ from unmask.scoring.gold_answers import TASKS, points, understand
 
 PROTOCOLS = ("published", "strict")
 Understood = tuple[str, tuple[Any, ...]]  # a response, and the gold answer as arguments of the task's scorers
+
+
+class Summary(TypedDict):
+    """Points over all records of one or several files."""
+
+    task: str
+    protocol: str
+    correct: int
+    total: int
+    accuracy: float  # per cent
 
 
 @dataclass(frozen=True)
@@ -47,21 +57,27 @@ def score(
     `prompt` is the task setting under which the responses were generated (None: see `prompt_of`), `by` the keys of
     records to group by. Raises InputError if a file cannot be read.
     """
-    return [one for file in files for one in _scored(task, protocol, file, prompt or prompt_of(file), by)]
+    scored: list[Scored] = []
+    for file in files:
+        scored += _scored(task, protocol, file, prompt or prompt_of(file), by)
+    return scored
 
 
 def _scored(task: str, protocol: str, file: Path, prompt: str, by: tuple[str, ...]) -> Iterator[Scored]:
-    name = "terse_countdown" if task == "countdown" and prompt == "terse" else TASKS[task][0]
-    scorer = getattr(importlib.import_module(f"unmask.scoring.{protocol}"), name)
+    is_terse = task == "countdown" and prompt == "terse"
+    name = "terse_countdown" if is_terse else TASKS[task].scorer
+    rules = importlib.import_module(f"unmask.scoring.{protocol}")
+    scorer: Callable[..., Verdict] = getattr(rules, name)
     for line, record, labels, understood in understood_records(task, file, by):
         if isinstance(understood, BrokenError):
             verdict = Verdict(None, 0, points(task, protocol, record), str(understood))
             yield Scored(file, line, verdict, True, labels)
             continue
         text, gold = understood
+        verdict = scorer(text, *gold)
         # Only our own sample files hold grades; a key of this name in a file of others may mean anything.
         stored = record.get(protocol) if file.suffix == ".parquet" else None
-        yield Scored(file, line, scorer(text, *gold), False, labels, stored)
+        yield Scored(file, line, verdict, False, labels, stored)
 
 
 def understood_records(
@@ -69,11 +85,13 @@ def understood_records(
 ) -> Iterator[tuple[int, Any, dict[str, Any], Understood | BrokenError]]:
     """Yield the line of each record, the record, its labels, and its response with gold answer, or the error."""
     for line, record in read_records(file):
-        known = (record if isinstance(record, dict) else {}) | {"file": str(file)}
+        known = dict(record) if isinstance(record, dict) else {}
+        known["file"] = str(file)
         labels = {key: known.get(key) for key in by}
+        lacking = [key for key in by if key not in known]
         try:
             understood = understand(task, record)
-            if lacking := [key for key in by if key not in known]:
+            if lacking:
                 raise BrokenError(f"no {', '.join(lacking)} to group by; there are {', '.join(known)}")
         except BrokenError as error:
             yield line, record, labels, error
@@ -84,14 +102,16 @@ def understood_records(
 def prompt_of(file: Path) -> str:
     """Return the setting `prompt` of our own samples, from the spec.yaml next to them; `chat` for any other file."""
     spec = file.with_name("spec.yaml")
-    ours = file.suffix == ".parquet" and spec.exists()
-    return RunSpec.read(spec).task_settings.get("prompt", "chat") if ours else "chat"
+    if file.suffix != ".parquet" or not spec.exists():
+        return "chat"
+    settings = RunSpec.read(spec).task_settings
+    return settings.get("prompt", "chat")
 
 
-def summary(task: str, protocol: str, scored: list[Scored]) -> dict[str, Any]:
+def summary(task: str, protocol: str, scored: list[Scored]) -> Summary:
     """Sum the points over all records; the accuracy is in per cent, as in the papers."""
-    correct = sum(one.verdict.correct for one in scored)
-    total = sum(one.verdict.total for one in scored)
+    correct = sum(record.verdict.correct for record in scored)
+    total = sum(record.verdict.total for record in scored)
     accuracy = round(100 * correct / total, 2) if total else 0.0
     return {"task": task, "protocol": protocol, "correct": correct, "total": total, "accuracy": accuracy}
 
@@ -99,6 +119,7 @@ def summary(task: str, protocol: str, scored: list[Scored]) -> dict[str, Any]:
 def summaries(task: str, protocol: str, scored: list[Scored]) -> list[dict[str, Any]]:
     """Return a summary with its labels for each group, in order of first appearance."""
     groups: dict[str, list[Scored]] = {}
-    for one in scored:
-        groups.setdefault(json.dumps(one.labels, default=str), []).append(one)
-    return [group[0].labels | summary(task, protocol, group) for group in groups.values()]
+    for record in scored:
+        name = json.dumps(record.labels, default=str)
+        groups.setdefault(name, []).append(record)
+    return [{**group[0].labels, **summary(task, protocol, group)} for group in groups.values()]

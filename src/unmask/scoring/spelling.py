@@ -9,33 +9,72 @@ from __future__ import annotations
 import re
 
 LONGEST = 1000  # characters; longer answers are not read
-SYMBOLS = str.maketrans(
-    dict.fromkeys("−–‒—‐‑﹣", "-") | dict.fromkeys("×✕✖⨯", "\\times ") | dict.fromkeys("·⋅∙•∗", "\\cdot ")
-    | dict.fromkeys("\u00a0\u2007\u2009\u202f", " ") | dict.fromkeys("“”", '"') | dict.fromkeys("‘’", "'")
-    | {"÷": "\\div ", "⁄": "/", "∕": "/", "π": "\\pi ", "θ": "\\theta ", "∞": "\\infty ", "±": "\\pm ", "°": "^\\circ ",
-       "º": "^\\circ ", "α": "\\alpha ", "β": "\\beta ", "γ": "\\gamma ", "λ": "\\lambda ", "φ": "\\phi ",
-       "ω": "\\omega ", "＋": "+", "－": "-", "＊": "*", "／": "/", "＝": "=", "（": "(", "）": ")",
-       "≤": "\\le ", "⩽": "\\le ", "≥": "\\ge ", "⩾": "\\ge ", "≠": "\\ne ", "∪": "\\cup ", "∩": "\\cap ", "∈": "\\in ",
-       "½": "\\frac{1}{2}", "⅓": "\\frac{1}{3}", "⅔": "\\frac{2}{3}", "¼": "\\frac{1}{4}", "¾": "\\frac{3}{4}",
-       "⅕": "\\frac{1}{5}", "⅛": "\\frac{1}{8}"}
-)  # fmt: skip
+# Characters -> their plain spelling.
+SPELLINGS = {
+    "−–‒—‐‑﹣－": "-",
+    "＋": "+",
+    "＊": "*",
+    "⁄∕／": "/",
+    "＝": "=",
+    "（": "(",
+    "）": ")",
+    "\u00a0\u2007\u2009\u202f": " ",
+    "“”": '"',
+    "‘’": "'",
+    "×✕✖⨯": "\\times ",
+    "·⋅∙•∗": "\\cdot ",
+    "÷": "\\div ",
+    "±": "\\pm ",
+    "≤⩽": "\\le ",
+    "≥⩾": "\\ge ",
+    "≠": "\\ne ",
+    "∪": "\\cup ",
+    "∩": "\\cap ",
+    "∈": "\\in ",
+    "∞": "\\infty ",
+    "°º": "^\\circ ",
+    "α": "\\alpha ",
+    "β": "\\beta ",
+    "γ": "\\gamma ",
+    "θ": "\\theta ",
+    "λ": "\\lambda ",
+    "π": "\\pi ",
+    "φ": "\\phi ",
+    "ω": "\\omega ",
+    "½": "\\frac{1}{2}",
+    "⅓": "\\frac{1}{3}",
+    "⅔": "\\frac{2}{3}",
+    "¼": "\\frac{1}{4}",
+    "¾": "\\frac{3}{4}",
+    "⅕": "\\frac{1}{5}",
+    "⅛": "\\frac{1}{8}",
+}
+SYMBOLS = str.maketrans({sign: spelling for signs, spelling in SPELLINGS.items() for sign in signs})
 RAISED, LOWERED = "⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "₀₁₂₃₄₅₆₇₈₉"
 SCRIPTS = str.maketrans(RAISED + LOWERED, "0123456789-0123456789")
 RUNS_OF_SCRIPTS = (("^", re.compile(f"[{RAISED}]+")), ("_", re.compile(f"[{LOWERED}]+")))
 
-SIGN_OF_ROOT = re.compile(r"√\s*([0-9]+|[a-zA-Z])?")
-# `{-}3`, a unary minus without the spacing of an operator.
-BRACED_SIGN = re.compile(r"(?<![_^a-zA-Z])\{\s*([-+])\s*\}")
-# `{}` is decoration unless it is the argument of a command, a power or an index.
-EMPTY_GROUP = re.compile(r"(?<![\\_^a-zA-Z}\]{])\{\}")
-# `30^o` for degrees.
-RAISED_O = re.compile(r"(?<=[0-9])\s*\^\s*(?:\{\s*o\s*\}|o)(?![a-zA-Z])")
-# `\right.` closes a bracket invisibly, so its dot goes too.
-LAYOUT = re.compile(r"\\(?:left|right|[bB]igg?[lrm]?|displaystyle|textstyle|strut)(?![a-zA-Z])\.?")
-MATH_MODE = re.compile(r"(?<!\\)(?:\$|\\[()\[\]])")
-# Type face around numbers is decoration; around letters it may be a unit or a word, which other modules read.
-STYLED = re.compile(
-    r"\\(?:(?:text|math|bold|m|f|h)?(?:bf|rm|it|tt|sf|normal|symbol|box|text)|underline)\s*\{([^{}a-zA-Z]*)\}"
+# Patterns and their plain spelling, in the order in which they are applied.
+REWRITES = (
+    (re.compile(r"√\s*([0-9]+|[a-zA-Z])"), r"\\sqrt{\1}"),
+    (re.compile(r"√\s*"), r"\\sqrt"),
+    # `30^o` for degrees.
+    (re.compile(r"(?<=[0-9])\s*\^\s*(?:\{\s*o\s*\}|o)(?![a-zA-Z])"), r"^\\circ "),
+    # `{-}3`, a unary minus without the spacing of an operator.
+    (re.compile(r"(?<![_^a-zA-Z])\{\s*([-+])\s*\}"), r"\1"),
+    # `{}` is decoration unless it is the argument of a command, a power or an index.
+    (re.compile(r"(?<![\\_^a-zA-Z}\]{])\{\}"), ""),
+    # Delimiters of math mode.
+    (re.compile(r"(?<!\\)(?:\$|\\[()\[\]])"), ""),
+    # `\right.` closes a bracket invisibly, so its dot goes too.
+    (re.compile(r"\\(?:left|right|[bB]igg?[lrm]?|displaystyle|textstyle|strut)(?![a-zA-Z])\.?"), ""),
+    # Type face around numbers is decoration; around letters it may be a unit or a word, which other modules read.
+    (
+        re.compile(
+            r"\\(?:(?:text|math|bold|m|f|h)?(?:bf|rm|it|tt|sf|normal|symbol|box|text)|underline)\s*\{([^{}a-zA-Z]*)\}"
+        ),
+        r"\1",
+    ),
 )
 WRAPPED = re.compile(r"\s*(?:(\*\*|\*|__|```|`|\"|')(.*)\1|\\?f?boxed\s*\{(.*)\})\s*", re.DOTALL)
 INTRODUCTION = re.compile(
@@ -58,10 +97,11 @@ def plain(text: str, *, commas: bool = True) -> str:
     for sign, run in RUNS_OF_SCRIPTS:
         text = run.sub(rf"{sign}{{\g<0>}}", text)
     text = text.translate(SCRIPTS)
-    text = SIGN_OF_ROOT.sub(lambda found: f"\\sqrt{{{found.group(1)}}}" if found.group(1) else "\\sqrt", text)
-    text = EMPTY_GROUP.sub("", BRACED_SIGN.sub(r"\1", RAISED_O.sub(r"^\\circ ", text)))
-    text = STYLED.sub(r"\1", LAYOUT.sub("", MATH_MODE.sub("", text))).replace("\\$", "$")
-    return _unwrapped(SPACE.sub(" ", _joined_thousands(text, commas)))
+    for pattern, spelling in REWRITES:
+        text = pattern.sub(spelling, text)
+    text = text.replace("\\$", "$")
+    text = _joined_thousands(text, commas)
+    return _unwrapped(SPACE.sub(" ", text))
 
 
 def _unwrapped(text: str) -> str:
@@ -70,17 +110,24 @@ def _unwrapped(text: str) -> str:
     before = None
     while before != text:
         before = text
-        text = ENDING.sub("", INTRODUCTION.sub("", text, count=1).strip())
+        text = INTRODUCTION.sub("", text, count=1).strip()
+        text = ENDING.sub("", text)
         found = WRAPPED.fullmatch(text)
         if found:
-            text = found.group(2) if found.group(1) else found.group(3)
+            decoration, decorated, boxed = found.groups()
+            text = decorated if decoration else boxed
     return text
 
 
 def _joined_thousands(text: str, commas: bool) -> str:
     r"""Remove the separators of thousands from `58\,500`, `10 000` and, outside of brackets, `58,500`."""
-    text = THOUSANDS.sub(lambda found: re.sub("[^0-9]", "", found.group()), text)
+    text = THOUSANDS.sub(_digits, text)
     # In brackets a comma separates the items of a tuple or set: `(1,200)` has two.
-    if not commas or text.lstrip().startswith(("(", "[", "{", "\\{")):
+    in_brackets = text.lstrip().startswith(("(", "[", "{", "\\{"))
+    if in_brackets or not commas:
         return text
-    return COMMAS.sub(lambda found: found.group().replace(",", ""), text)
+    return COMMAS.sub(_digits, text)
+
+
+def _digits(number: re.Match[str]) -> str:
+    return re.sub("[^0-9]", "", number.group())

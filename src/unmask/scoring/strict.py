@@ -16,7 +16,7 @@ from unmask.scoring.extraction import answer_text, boxed_terse, cut, final_answe
 from unmask.scoring.like_terms import coefficients
 from unmask.scoring.quantities import readings
 from unmask.scoring.spelling import LONGEST, plain
-from unmask.scoring.sudoku_grids import is_solution
+from unmask.scoring.sudoku_grids import is_solution, keeps_givens
 
 # Spellings of operators and parentheses in Countdown answers; the letter x only multiplies between operands.
 OPERATORS = (
@@ -39,10 +39,13 @@ TABLE = re.compile(
 def gsm8k(response: str, gold: float | None) -> Verdict:
     """Check that the answer states one number and that it is exactly the gold one."""
     answer = final_answer(response, signed=True)
-    found = set() if answer is None else read_numbers(answer)
-    if gold is None or answer is None:
-        return Verdict(answer, 0, note="no gold answer" if gold is None else "")
-    return Verdict(answer, int(Fraction(str(gold)) in found), note="" if found else "not one number")
+    if gold is None:
+        return Verdict(answer, 0, note="no gold answer")
+    if answer is None:
+        return Verdict(None, 0)
+    values = read_numbers(answer)
+    right = Fraction(str(gold)) in values
+    return Verdict(answer, int(right), note="" if values else "not one number")
 
 
 def math500(response: str, gold: str) -> Verdict:
@@ -57,7 +60,7 @@ def math500(response: str, gold: str) -> Verdict:
 def countdown(response: str, numbers: list[int], target: int) -> Verdict:
     """Check that a side of the answer's equation uses each number once with + - × ÷ and equals the target exactly."""
     answer = final_answer(response)
-    values = [evaluate(side) for side in expressions(answer or "", numbers)]
+    values = map(evaluate, expressions(answer or "", numbers))
     return Verdict(answer, int(target in values))
 
 
@@ -71,20 +74,25 @@ def expressions(answer: str, numbers: list[int]) -> list[str]:
         text = written.sub(operator, text)
 
     # Innermost fractions first, until none is left: the pattern cannot match nested braces.
-    while text != (text := SIMPLE_FRACTION.sub(r"((\1)/(\2))", text)):
-        pass
-    return sides(text.replace("{", "(").replace("}", ")"), numbers)
+    before = None
+    while before != text:
+        before = text
+        text = SIMPLE_FRACTION.sub(r"((\1)/(\2))", text)
+    text = text.replace("{", "(").replace("}", ")")
+    return sides(text, numbers)
 
 
 def terse_countdown(response: str, numbers: list[int], target: int) -> Verdict:
     """Score the terse form of tiny models, `12-04` in answer tags: only digits and operators."""
     answer = final_answer(boxed_terse(response)) or ""
-    return Verdict(answer, int(target in [evaluate(side) for side in sides(answer, numbers)]))
+    values = map(evaluate, sides(answer, numbers))
+    return Verdict(answer, int(target in values))
 
 
 def sides(text: str, numbers: list[int]) -> list[str]:
     """Return the sides of an equation that use exactly these numbers."""
-    return [side for side in text.split("=") if sorted(integers(side) or []) == sorted(numbers)]
+    wanted = sorted(numbers)
+    return [side for side in text.split("=") if sorted(integers(side) or []) == wanted]
 
 
 def sudoku(response: str, puzzle: str, solution: str) -> Verdict:
@@ -95,27 +103,31 @@ def sudoku(response: str, puzzle: str, solution: str) -> Verdict:
     board = cells(answer)
     if len(board) != 16:
         return Verdict(board, 0, note="not 16 digits")
-    kept = all(given in ("0", digit) for given, digit in zip(puzzle, board, strict=True))
-    return Verdict(board, int(is_solution(board, puzzle)), note="" if kept else "givens overwritten")
+    right = is_solution(board, puzzle)
+    note = "" if keeps_givens(board, puzzle) else "givens overwritten"
+    return Verdict(board, int(right), note=note)
 
 
 def cells(answer: str) -> str:
     """Return the digits of a board in order, whatever separates its rows: line breaks, commas, lists, tables."""
-    return re.sub(r"\D", "", TABLE.sub(" ", answer[:LONGEST]))
+    text = TABLE.sub(" ", answer[:LONGEST])
+    return re.sub(r"\D", "", text)
 
 
 def chain(response: str, gold: float | None) -> Verdict:
     """Check that the answer tag holds exactly the correct digit, the only form that the task's reward accepts."""
     answer = answer_text(cut(response))
-    digit = answer is not None and re.fullmatch("[0-9]", answer)
-    return Verdict(answer, int(bool(digit) and gold == float(answer or "nan")))
+    if answer is None or not re.fullmatch("[0-9]", answer):
+        return Verdict(answer, 0)
+    return Verdict(answer, int(gold == float(answer)))
 
 
 def simplify(response: str, gold: str) -> Verdict:
     """Check that the answer is the same sum of terms as the gold one, in any order."""
     answer = answer_text(cut(response))
     found = None if answer is None else coefficients(answer)
-    return Verdict(answer, int(found is not None and found == coefficients(gold)))
+    right = found is not None and found == coefficients(gold)
+    return Verdict(answer, int(right))
 
 
 def read_numbers(text: str) -> set[Fraction]:
@@ -123,4 +135,7 @@ def read_numbers(text: str) -> set[Fraction]:
     # A group that is cut off, `18^{`, may have been the beginning of any number.
     if len(text) > LONGEST or is_unfinished(text):
         return set()
-    return readings(ARROW.sub("=", BOUND.sub(r"\\ge ", plain(text))).rpartition("=")[2])
+    text = BOUND.sub(r"\\ge ", plain(text))
+    text = ARROW.sub("=", text)
+    value = text.rpartition("=")[2]
+    return readings(value)

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import functools
 
-# Cells of each row, column and 2×2 box; a cell's peers share a unit with it and so may not hold the same digit.
-UNITS = (
-    [[4 * r + c for c in range(4)] for r in range(4)]
-    + [[4 * r + c for r in range(4)] for c in range(4)]
-    + [[4 * (r + i) + c + j for i in (0, 1) for j in (0, 1)] for r in (0, 2) for c in (0, 2)]
-)
-PEERS = [sorted({q for unit in UNITS if p in unit for q in unit} - {p}) for p in range(16)]
+# The cells of each row, column and 2×2 box.
+ROWS = [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11], [12, 13, 14, 15]]
+COLUMNS = [[row[column] for row in ROWS] for column in range(4)]
+BOXES = [[corner, corner + 1, corner + 4, corner + 5] for corner in (0, 2, 8, 10)]
+UNITS = ROWS + COLUMNS + BOXES
+
+
+def _peers(cell: int) -> list[int]:
+    """Return the cells that share a unit with this one and so may not hold the same digit."""
+    peers: set[int] = set()
+    for unit in UNITS:
+        if cell in unit:
+            peers.update(unit)
+    return sorted(peers - {cell})
+
+
+PEERS = [_peers(cell) for cell in range(16)]
 
 
 @functools.cache
@@ -25,15 +35,20 @@ def renaming_classes() -> list[list[str]]:
     # The canonical member of a class names its digits 1 to 4 in order of their first appearance.
     classes: dict[str, list[str]] = {}
     for grid in all_grids():
-        names = {digit: str(i + 1) for i, digit in enumerate(dict.fromkeys(grid))}
-        classes.setdefault("".join(names[d] for d in grid), []).append(grid)
+        first_seen = "".join(dict.fromkeys(grid))
+        canonical = grid.translate(str.maketrans(first_seen, "1234"))
+        classes.setdefault(canonical, []).append(grid)
     return list(classes.values())
 
 
 @functools.cache
 def grids_with(cell: int, digit: str) -> int:
     """Return a bit mask of the solved boards with this digit in this cell: bit i is board i of `all_grids()`."""
-    return sum(1 << i for i, grid in enumerate(all_grids()) if grid[cell] == digit)
+    mask = 0
+    for number, grid in enumerate(all_grids()):
+        if grid[cell] == digit:
+            mask |= 1 << number
+    return mask
 
 
 def is_unique(puzzle: str) -> bool:
@@ -48,12 +63,18 @@ def is_unique(puzzle: str) -> bool:
 
 def is_solution(board: str, puzzle: str) -> bool:
     """Return True if the board is a solved one and keeps the givens of the puzzle."""
-    return board in all_grids() and all(given in ("0", digit) for given, digit in zip(puzzle, board, strict=True))
+    return board in all_grids() and keeps_givens(board, puzzle)
+
+
+def keeps_givens(board: str, puzzle: str) -> bool:
+    """Return True if the board has the digits of the puzzle wherever the puzzle has one."""
+    return all(given in ("0", digit) for given, digit in zip(puzzle, board, strict=True))
 
 
 def candidates(board: list[str], cell: int) -> set[str]:
     """Return the digits that no peer of the cell holds."""
-    return set("1234") - {board[p] for p in PEERS[cell]}
+    held = {board[peer] for peer in PEERS[cell]}
+    return set("1234") - held
 
 
 def solutions(puzzle: str) -> list[str]:
@@ -61,12 +82,13 @@ def solutions(puzzle: str) -> list[str]:
     found: list[str] = []
 
     def fill(board: list[str]) -> None:
-        blanks = [i for i in range(16) if board[i] == "0"]
+        blanks = [cell for cell in range(16) if board[cell] == "0"]
         if not blanks:
             found.append("".join(board))
             return
+
         # Branch on the most constrained cell, which keeps the search tree small even for the empty board.
-        cell = min(blanks, key=lambda i: len(candidates(board, i)))
+        cell = min(blanks, key=lambda blank: len(candidates(board, blank)))
         for digit in sorted(candidates(board, cell)):
             fill([*board[:cell], digit, *board[cell + 1 :]])
 

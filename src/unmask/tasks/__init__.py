@@ -91,19 +91,18 @@ def load(name: str, settings: dict[str, Any]) -> Task:
     """
     found = task_class(name)
     # A spec only holds the settings that its step depends on, so the others are None.
-    left_out = dict.fromkeys((*found.test_only, *found.training_only, *found.reward_only))
-    return found(**left_out | {key: _plain(value) for key, value in settings.items()})
+    values: dict[str, Any] = dict.fromkeys((*found.test_only, *found.training_only, *found.reward_only))
+    for key, value in settings.items():
+        values[key] = _plain(value)
+    return found(**values)
 
 
 def task_class(name: str) -> type[Task]:
     """Return the class defined in tasks/<name>.py."""
     module = importlib.import_module(f"unmask.tasks.{name}")
+    classes = [value for value in vars(module).values() if isinstance(value, type) and issubclass(value, Task)]
     # Task and Corpus themselves are imported there, hence the check of the defining module.
-    (found,) = [
-        v
-        for v in vars(module).values()
-        if isinstance(v, type) and issubclass(v, Task) and v.__module__ == module.__name__
-    ]
+    (found,) = [one for one in classes if one.__module__ == module.__name__]
     return found
 
 
@@ -115,17 +114,21 @@ def load_for_test(name: str, spec: DataSpec) -> Task:
     if not spec.test or spec.task != name:
         kind = "test" if spec.test else "training"
         raise InputError(f"--test-spec: need test data of the task; got {kind} data of {spec.task} for {name}")
-    file = spec.settings.get("evaluation_prompt_file")
-    return load(name, spec.settings if file is None else spec.settings | {"prompt_file": file})
+    settings = dict(spec.settings)
+    file = settings.get("evaluation_prompt_file")
+    if file is not None:
+        settings["prompt_file"] = file
+    return load(name, settings)
 
 
 def _plain(value: Any) -> Any:
     """Convert a setting of a spec, where a prompt file is a path with a hash, to the plain path that tasks expect."""
     if not isinstance(value, dict) or value.keys() != {"path", "sha256"}:
         return value
-    if sha256(Path(value["path"])) != value["sha256"]:
-        raise InputError(f"{value['path']}: changed since the spec was written. Run snakemake again.")
-    return value["path"]
+    path = value["path"]
+    if sha256(Path(path)) != value["sha256"]:
+        raise InputError(f"{path}: changed since the spec was written. Run snakemake again.")
+    return path
 
 
 def without_prefill(task: Task) -> Task:
@@ -143,7 +146,8 @@ def name_of(task: Task) -> str:
 def total_reward(task: Task, response: str, example: Example) -> float:
     """Return the training reward. Raises InputError if the task raises or if the reward is not finite."""
     with blaming(task, response, example):
-        total = float(sum(task.reward(response, example).values()))
+        parts = task.reward(response, example)
+        total = float(sum(parts.values()))
         if not math.isfinite(total):
             raise ValueError(f"the reward is {total}")
         return total
@@ -193,7 +197,9 @@ def distinct(
     found: dict[str, Example] = {}
     total = train + validation + (test or 0)
     for _ in range(200 * total):
-        example = make(rng) if len(found) < total else None
+        if len(found) == total:
+            break
+        example = make(rng)
         if example:
             found.setdefault(example["question"], example)
     if len(found) < total:

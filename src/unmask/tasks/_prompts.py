@@ -32,7 +32,11 @@ def format_prompt(
 
     # One pass over the template rather than `str.format`: braces in a question or in LaTeX must survive, and text that
     # was filled in must not be searched for fields again.
-    return user_message(FIELD.sub(lambda found: str(example[found[1]]) if found[1] in fields else found[0], template))
+    def fill(field: re.Match[str]) -> str:
+        name = field[1]
+        return str(example[name]) if name in fields else field[0]
+
+    return user_message(FIELD.sub(fill, template))
 
 
 def user_message(text: str) -> Messages:
@@ -56,8 +60,9 @@ def read_template(prompt_file: str, fields: Collection[str], columns: Collection
 
     used = FIELD.findall(text)
     known = ", ".join(f"{{{name}}}" for name in fields)
+    hidden = {*ANSWERS, *columns} - {*fields}
     for name in used:
-        if name in {*ANSWERS, *columns} - {*fields}:
+        if name in hidden:
             raise InputError(
                 f"{prompt_file}: {{{name}}} is a column that a prompt may not show; the fields are {known}. "
                 f"For a box write \\boxed{{...}}"
@@ -66,8 +71,8 @@ def read_template(prompt_file: str, fields: Collection[str], columns: Collection
     # With several fields (Countdown: question, numbers, target), either `question` or all the others together state the
     # whole problem; a template with only some of the others would pose an unsolvable one.
     parts = {*fields} - {"question"}
-    if not {*used} & {*fields}:
+    if not any(name in fields for name in used):
         raise InputError(f"{prompt_file}: no field for the problem, such as {{question}}; the fields are {known}")
-    if "question" not in used and not parts <= {*used}:
+    if "question" not in used and not parts.issubset(used):
         raise InputError(f"{prompt_file}: shows only part of the problem; use {{question}}, or all of {known}")
     return text

@@ -14,6 +14,7 @@ import random
 import re
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,25 +23,59 @@ from unmask.common.errors import TransientError
 from unmask.config.data_files import source_file
 
 Row = dict[str, Any]
+Block = dict[str, Any]  # of config.yaml
 Made = TypeVar("Made")
 
 
-def load_rows(source: dict[str, Any], split: str) -> list[Row]:
+@dataclass(frozen=True)
+class HubSource:
+    """Split of a data set on the hub at a commit."""
+
+    repository: str
+    subset: str
+    split: str
+    revision: str
+
+
+@dataclass(frozen=True)
+class LocalSource:
+    """Local file, or a folder with a file for each split."""
+
+    path: str
+    sha256: str | None = None  # of the file when the spec was written
+
+
+def as_source(block: Any) -> HubSource | LocalSource | None:
+    """Return the source that a setting describes; None for `generated` and for any other setting."""
+    if not isinstance(block, dict):
+        return None
+    values = {key: value for key, value in block.items() if key != "source"}
+    match block.get("source"):
+        case "hub":
+            return HubSource(**values)
+        case "local":
+            return LocalSource(**values)
+    return None
+
+
+def load_rows(block: Block, split: str) -> list[Row]:
     """Read all rows of the source `{split}_source`; if it names a folder, those of its file `{split}.*`.
 
     Raises ValueError if the data is missing, unreadable or unpinned, or if a file changed since the spec was written.
     """
-    values = {key: value for key, value in source.items() if key != "source"}
-    if source["source"] == "hub":
-        check_pinned({f"{split}_source": source})
-        return hub_rows(**values)
-    file = source_file(values["path"], split)
-    if source.get("sha256") not in (None, sha256(file)):
+    source = as_source(block)
+    if isinstance(source, HubSource):
+        check_pinned({f"{split}_source": block})
+        return hub_rows(source)
+
+    assert source is not None, "generated examples have no rows to read"
+    file = source_file(source.path, split)
+    if source.sha256 is not None and source.sha256 != sha256(file):
         raise ValueError(f"{file}: changed since the spec was written; run snakemake again")
     return file_rows(file)
 
 
-def read_examples(source: dict[str, Any], split: str, make: Callable[[Row], Made]) -> list[Made]:
+def read_examples(source: Block, split: str, make: Callable[[Row], Made]) -> list[Made]:
     """Convert every row of a source with `make`. Its ValueError is raised again with the row number, from 1."""
     found = []
     for number, row in enumerate(load_rows(source, split), 1):
@@ -51,31 +86,40 @@ def read_examples(source: dict[str, Any], split: str, make: Callable[[Row], Made
     return found
 
 
-def place_of(source: dict[str, Any], split: str) -> str:
+def place_of(block: Block, split: str) -> str:
     """Return the name of a source for messages: its file or its repository."""
-    return str(source_file(source["path"], split)) if source["source"] == "local" else str(source["repository"])
+    source = as_source(block)
+    if isinstance(source, LocalSource):
+        return str(source_file(source.path, split))
+    assert source is not None, "generated examples have no place"
+    return source.repository
 
 
 def check_pinned(settings: dict[str, Any]) -> None:
     """Raise ValueError if a source on the hub among a task's settings is not pinned to a commit."""
     # Only a full commit is immutable: a branch or tag could point to other rows tomorrow.
     for key, block in settings.items():
-        hub = block if isinstance(block, dict) and block.get("source") == "hub" else None
-        if hub and not re.fullmatch("[0-9a-f]{40}", hub["revision"]):
-            place = f"https://huggingface.co/datasets/{hub['repository']}"
+        hub = as_source(block)
+        if not isinstance(hub, HubSource):
+            continue
+        if not re.fullmatch("[0-9a-f]{40}", hub.revision):
+            place = f"https://huggingface.co/datasets/{hub.repository}"
             raise ValueError(
-                f"{key}.revision: {hub['revision']!r} is not a commit of {hub['repository']}. On a machine "
+                f"{key}.revision: {hub.revision!r} is not a commit of {hub.repository}. On a machine "
                 f"with network access, look one up (`git ls-remote {place} HEAD` prints the newest, "
                 f"{place}/commits/main lists all) and put its 40 digits there in config.yaml"
             )
 
 
-def hub_rows(repository: str, subset: str, split: str, revision: str) -> list[Row]:
+def hub_rows(source: HubSource) -> list[Row]:
     """Read the rows of a split of a data set on the hub from the files of the pinned commit."""
-    return [row for file in hub_files(repository, subset, split, revision) for row in file_rows(file)]
+    rows: list[Row] = []
+    for file in hub_files(source):
+        rows += file_rows(file)
+    return rows
 
 
-def hub_files(repository: str, subset: str, split: str, revision: str) -> list[Path]:
+def hub_files(source: HubSource) -> list[Path]:
     """Return the files of a split at a commit, from the hub's cache or downloaded.
 
     Raises ValueError with instructions if they are not available, TransientError if a retry may succeed; no other
@@ -92,22 +136,28 @@ def hub_files(repository: str, subset: str, split: str, revision: str) -> list[P
     )
 
     # Besides the data, only the files that define subsets and splits, and a script that would be run, are needed.
-    what, script = f"{repository} at {revision[:7]}", f"{repository.rpartition('/')[2]}.py"
-    wanted = ["README.md", "dataset_infos.json", script, *(f"*{suffix}" for suffix in READERS)]
+    repository, split, revision = source.repository, source.split, source.revision
+    what = f"{repository} at {revision[:7]}"
+    script = repository.rpartition("/")[2] + ".py"
+    data = [f"*{suffix}" for suffix in READERS]
+    wanted = ["README.md", "dataset_infos.json", script, *data]
     try:
-        folder = Path(snapshot_download(repository, repo_type="dataset", revision=revision, allow_patterns=wanted))
+        snapshot = snapshot_download(repository, repo_type="dataset", revision=revision, allow_patterns=wanted)
+        folder = Path(snapshot)
         if (folder / script).is_file():
             raise ValueError("it is generated by a script, and scripts are never run")
 
         # The builder resolves split and subset to files. Its own cache is discarded, since only file names are needed.
         with tempfile.TemporaryDirectory() as scratch:
-            found = load_dataset_builder(str(folder), subset, cache_dir=scratch).config.data_files or {}
+            builder = load_dataset_builder(str(folder), source.subset, cache_dir=scratch)
+        found = builder.config.data_files or {}
         if split not in found:
             raise ValueError(f"no split {split!r}; there are {', '.join(map(repr, found))}")
 
         # Offline, the cache may hold only some shards of the split, and the builder would silently use those.
         files = sorted(map(Path, found[split]))
-        if missing := _missing_shards(files):
+        missing = _missing_shards(files)
+        if missing:
             raise ValueError(f"missing {', '.join(missing)}")
         return files
     except (OSError, ValueError) as error:
@@ -115,7 +165,8 @@ def hub_files(repository: str, subset: str, split: str, revision: str) -> list[P
         # A lost connection or a busy hub is worth a retry; a missing commit, split or file is not.
         interrupted = isinstance(error, ConnectionError | TimeoutError | HfHubHTTPError | LocalEntryNotFoundError)
         found_nothing = isinstance(error, RepositoryNotFoundError | RevisionNotFoundError)
-        kind = TransientError if interrupted and not found_nothing and not offline else ValueError
+        may_succeed = interrupted and not found_nothing and not offline
+        kind = TransientError if may_succeed else ValueError
         raise kind(
             f"{what}: cannot be loaded ({str(error).splitlines()[0]}).{offline} Run "
             f"`hf download --repo-type dataset {repository} --revision {revision}` on a machine with network access, "
@@ -126,8 +177,14 @@ def hub_files(repository: str, subset: str, split: str, revision: str) -> list[P
 def _missing_shards(files: list[Path]) -> list[str]:
     """Return the names of missing shards, `…-00001-of-00002…`, of a split of which other shards exist."""
     names = {file.name for file in files}
-    shards = [re.fullmatch(r"(.*-)[0-9]{5}(-of-([0-9]{5}).*)", name) for name in sorted(names)]
-    expected = [f"{s[1]}{number:05d}{s[2]}" for s in shards if s for number in range(int(s[3]))]
+    expected = []
+    for name in sorted(names):
+        shard = re.fullmatch(r"(.*-)[0-9]{5}(-of-([0-9]{5}).*)", name)
+        if shard is None:
+            continue
+        start, end, count = shard.groups()
+        for number in range(int(count)):
+            expected.append(f"{start}{number:05d}{end}")
     return [name for name in dict.fromkeys(expected) if name not in names]
 
 
@@ -135,13 +192,15 @@ def read_from_hub(settings: dict[str, Any]) -> dict[str, Any]:
     """Return commit and SHA-256 of all files of a task's sources on the hub, for the manifest."""
     read = {}
     for key, block in settings.items():
-        if isinstance(block, dict) and block.get("source") == "hub":
-            place = {name: value for name, value in block.items() if name != "source"}
-            digests = {}
-            for file in hub_files(**place):
-                with file.open("rb") as stream:
-                    digests[file.name] = hashlib.file_digest(stream, "sha256").hexdigest()
-            read[key] = place | {"files": digests}
+        source = as_source(block)
+        if not isinstance(source, HubSource):
+            continue
+        digests = {}
+        for file in hub_files(source):
+            with file.open("rb") as stream:
+                digests[file.name] = hashlib.file_digest(stream, "sha256").hexdigest()
+        place = {name: value for name, value in block.items() if name != "source"}
+        read[key] = place | {"files": digests}
     return read
 
 
@@ -150,9 +209,12 @@ def local_files(settings: dict[str, Any]) -> dict[str, Path]:
     files = {}
     for key, value in settings.items():
         if key.endswith("prompt_file") and value:
-            files[key] = Path(value["path"] if isinstance(value, dict) else value)
-        elif isinstance(value, dict) and value.get("source") == "local":  # other blocks are not sources
-            files[key] = source_file(value["path"], key.removesuffix("_source"))
+            path = value["path"] if isinstance(value, dict) else value
+            files[key] = Path(path)
+            continue
+        source = as_source(value)
+        if isinstance(source, LocalSource):
+            files[key] = source_file(source.path, key.removesuffix("_source"))
     return files
 
 
@@ -169,50 +231,6 @@ def file_rows(file: Path) -> list[Row]:
     return rows
 
 
-def column(row: Row, *names: str) -> Any:
-    """Return the value in the first of these columns that is not null; names differ between sources of a data set.
-
-    Raises ValueError if there is none.
-    """
-    name = next((name for name in names if row.get(name) is not None), None)
-    if name is None:
-        if empty := [name for name in names if name in row]:
-            raise ValueError(f"{' and '.join(empty)} is null")
-        raise ValueError(f"no column {' or '.join(names)} in a row with {', '.join(map(str, row))}")
-    return row[name]
-
-
-def text(row: Row, *names: str) -> str:
-    """Return the value in the first of these columns. Raises ValueError if it is not text that can be encoded."""
-    value = column(row, *names)
-    if not isinstance(value, str):
-        raise ValueError(f"{' or '.join(names)} is {preview(value)}, not text")
-    # JSON can hold a lone surrogate, which would only fail when the prepared data is written.
-    value.encode()
-    return value
-
-
-def statement(row: Row, *names: str) -> str:
-    """Return the text in the first of these columns. Raises ValueError if it is only white space."""
-    found = text(row, *names)
-    if not found.strip():
-        raise ValueError(f"{' or '.join(names)} is empty")
-    return found
-
-
-def whole_number(value: Any) -> int:
-    """Parse a non-negative integer of at most nine digits, or its text. Raises ValueError for anything else."""
-    digits = str(value) if isinstance(value, int | str) and not isinstance(value, bool) else ""
-    if not re.fullmatch(r"\s*[0-9]{1,9}\s*", digits):
-        raise ValueError(f"{preview(value)} is not a whole number of at most 9 digits")
-    return int(digits)
-
-
-def preview(value: Any) -> str:
-    """Format a value for a message, cut to 60 characters."""
-    return f"{value!a:.60}"
-
-
 def hold_out(examples: list[Row], count: int, seed: int) -> tuple[list[Row], list[Row]]:
     """Hold out `count` random examples; return the others and these, both in their order.
 
@@ -220,22 +238,25 @@ def hold_out(examples: list[Row], count: int, seed: int) -> tuple[list[Row], lis
     """
     if count >= len(examples):
         raise ValueError(f"cannot hold out {count} validation examples of {len(examples)}; lower `validation`")
-    chosen = set(random.Random(seed).sample(range(len(examples)), count))
-    return [e for i, e in enumerate(examples) if i not in chosen], [examples[i] for i in sorted(chosen)]
+    places = range(len(examples))
+    chosen = set(random.Random(seed).sample(places, count))
+    rest = [examples[place] for place in places if place not in chosen]
+    return rest, [examples[place] for place in sorted(chosen)]
 
 
 def _jsonl(file: Path) -> list[Row]:
     # Lines are decoded one by one, so that invalid UTF-8 is reported with its line.
     rows = []
     for number, line in enumerate(file.read_bytes().split(b"\n"), 1):
-        if line.strip():
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise ValueError(f"line {number}: {error}") from error
-            if not isinstance(row, dict):
-                raise ValueError(f"line {number}: not an object")
-            rows.append(row)
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"line {number}: {error}") from error
+        if not isinstance(row, dict):
+            raise ValueError(f"line {number}: not an object")
+        rows.append(row)
     return rows
 
 

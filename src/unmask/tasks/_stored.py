@@ -5,11 +5,22 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
-from unmask.tasks._sources import Row, hold_out, place_of, preview, read_examples
+from unmask.tasks._columns import preview
+from unmask.tasks._sources import Row, hold_out, place_of, read_examples
 
 SHOWN = 10  # maximum of row numbers listed in a message or manifest
+
+
+class NoteEntry(TypedDict):
+    """Note as in a manifest; `rows` are the first of `count`."""
+
+    place: str
+    what: str
+    count: int
+    rows: list[int]
+    dropped: bool
 
 
 @dataclass(frozen=True)
@@ -22,14 +33,23 @@ class Note:
     dropped: bool
 
     def __str__(self) -> str:
-        listed = ", ".join(map(str, self.rows[:SHOWN])) + (", …" if len(self.rows) > SHOWN else "")
-        count = f"{len(self.rows)} row{'s' if len(self.rows) > 1 else ''}"
-        return f"{self.place}: {count} {'dropped' if self.dropped else 'kept'}, {self.what}: {listed}"
+        count = len(self.rows)
+        listed = ", ".join(map(str, self.rows[:SHOWN]))
+        if count > SHOWN:
+            listed += ", …"
+        rows = "row" if count == 1 else "rows"
+        fate = "dropped" if self.dropped else "kept"
+        return f"{self.place}: {count} {rows} {fate}, {self.what}: {listed}"
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> NoteEntry:
         """Convert the note to the form in a manifest."""
-        first = self.rows[:SHOWN]
-        return {"place": self.place, "what": self.what, "count": len(self.rows), "rows": first, "dropped": self.dropped}
+        return {
+            "place": self.place,
+            "what": self.what,
+            "count": len(self.rows),
+            "rows": self.rows[:SHOWN],
+            "dropped": self.dropped,
+        }
 
 
 class Splits(dict[str, list[Row]]):
@@ -53,28 +73,34 @@ def stored_splits(
     A source that is None has no split. `same` tells whether two gold answers are equal. Raises ValueError if a row is
     malformed, if repeated training problems have different gold answers, or if too few rows are left.
     """
-    made, notes = {}, []
+    made: dict[str, list[Row]] = {}
+    notes: list[Note] = []
     tested = read_examples(test, "test", make) if test else []
     if train:
+        place = place_of(train, "train")
         examples = read_examples(train, "train", make)
+        test_problems = {problem(example) for example in tested}
         # Rows of the test set are dropped whatever their gold. Of the others the first would be kept, which may be the
         # wrong one, so the file has to be corrected.
-        if differing := contradictions(examples, same, map(problem, tested)):
-            raise ValueError(_contradicted(place_of(train, "train"), examples, differing))
-        kept, dropped = distinct_rows(examples, problem, place_of(train, "train"), map(problem, tested))
+        differing = contradictions(examples, same, test_problems)
+        if differing:
+            raise ValueError(_contradicted(place, examples, differing))
+        kept, dropped = distinct_rows(examples, problem, place, test_problems)
         notes += dropped
         try:
             made["train"], made["validation"] = hold_out(kept, validation, seed)
         except ValueError as error:
             # Too few rows are left: the notes say how many were dropped before, and why.
-            raise ValueError("; ".join([str(error), *(str(note) for note in dropped if note.rows)])) from error
+            reasons = [str(note) for note in dropped if note.rows]
+            raise ValueError("; ".join([str(error), *reasons])) from error
 
     # Test problems stay exactly as published, for scores to be comparable; repeats are only reported.
     if test:
-        notes.append(repeats(tested, problem, place_of(test, "test")))
-        differing = contradictions(tested, same)
+        place = place_of(test, "test")
+        notes.append(repeats(tested, problem, place))
+        later = [row for _, row in contradictions(tested, same)]
         what = "another gold answer than an earlier row with the same problem"
-        notes.append(Note(place_of(test, "test"), what, [row for _, row in differing], False))
+        notes.append(Note(place, what, later, False))
         made["test"] = tested
     return Splits(made, notes)
 
@@ -92,9 +118,11 @@ def contradictions(
     The first row of a pair is the first with that problem. Problems in `ignored` are passed over.
     """
     first: dict[Hashable, int] = {}
-    skipped, found = set(ignored), []
+    skipped = set(ignored)
+    found = []
     for number, example in enumerate(examples, 1):
-        if (name := problem(example)) not in skipped:
+        name = problem(example)
+        if name not in skipped:
             earlier = first.setdefault(name, number)
             if not same(examples[earlier - 1]["answer"], example["answer"]):
                 found.append((earlier, number))
@@ -103,10 +131,10 @@ def contradictions(
 
 def _contradicted(place: str, examples: list[Row], pairs: list[tuple[int, int]]) -> str:
     """Return the message about training rows that contradict each other, with the first of them."""
-    golds = [preview(example["answer"]) for example in examples]
-    listed = [
-        f"rows {one} and {other} of train ({golds[one - 1]} and {golds[other - 1]})" for one, other in pairs[:SHOWN]
-    ]
+    listed = []
+    for first, second in pairs[:SHOWN]:
+        gold, other = preview(examples[first - 1]["answer"]), preview(examples[second - 1]["answer"])
+        listed.append(f"rows {first} and {second} of train ({gold} and {other})")
     more = f"; {len(pairs) - SHOWN} more" if len(pairs) > SHOWN else ""
     return (
         f"{place}: the same problem with different gold answers: {'; '.join(listed)}{more}. Correct or remove a row of "
@@ -119,7 +147,8 @@ def distinct_rows(
 ) -> tuple[list[Any], list[Note]]:
     """Return the rows whose key is new and not in `tested`, in order, and notes on the dropped ones."""
     seen: set[Hashable] = set()
-    kept, repeated, in_test, avoided = [], [], [], set(tested)
+    avoided = set(tested)
+    kept, repeated, in_test = [], [], []
     for number, row in enumerate(rows, 1):
         name = key(row)
         if name in avoided:
@@ -129,10 +158,11 @@ def distinct_rows(
         else:
             kept.append(row)
         seen.add(name)
-    return kept, [
+    notes = [
         Note(place, "the same problem as in an earlier row", repeated, True),
         Note(place, "problems of the test set", in_test, True),
     ]
+    return kept, notes
 
 
 def repeats(rows: list[Any], key: Callable[[Any], Hashable], place: str) -> Note:

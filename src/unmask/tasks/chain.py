@@ -33,14 +33,17 @@ class Chain(Task):
 
     def splits(self) -> dict[str, list[Example]]:
         """Draw random chains; the difficulty is the number of steps."""
-        return distinct(self._example, self.train, self.validation, self.test, random.Random(self.seed))
+        rng = random.Random(self.seed)
+        return distinct(self._example, self.train, self.validation, self.test, rng)
 
     def _example(self, rng: random.Random) -> Example:
-        steps, value = rng.randint(self.min_steps, self.max_steps), rng.randint(1, 9)
+        steps = rng.randint(self.min_steps, self.max_steps)
+        value = rng.randint(1, 9)
         chain = str(value)
         for _ in range(steps):
             # Results stay between 0 and 9. No step is 0, because the shortcut omits the last step and must fail.
-            change = rng.choice([n for n in range(-value, 10 - value) if n])
+            changes = [change for change in range(-value, 10 - value) if change != 0]
+            change = rng.choice(changes)
             value += change
             chain += f"{change:+d}"
         return {"question": chain, "answer": str(value), "difficulty": steps}
@@ -51,11 +54,14 @@ class Chain(Task):
         Placeholders and padding keep the distance between a position in the prompt and its copy in the response
         constant; tiny models learn the task much better that way (docs/laptop.md).
         """
-        return user_message(f"{spaced(example['question']):<{1 + 4 * self.max_steps}}")
+        longest = 1 + 4 * self.max_steps
+        question = spaced(example["question"])
+        return user_message(f"{question:<{longest}}")
 
     def reward(self, response: str, example: Example) -> dict[str, float]:
         """Return 1.0 for the correct digit."""
-        return {"correct": strict.chain(response, float(example["answer"])).share}
+        gold = float(example["answer"])
+        return {"correct": strict.chain(response, gold).share}
 
     def grade(self, response: str, example: Example) -> Grade:
         """Score the digit under both protocols."""
@@ -64,20 +70,26 @@ class Chain(Task):
 
     def demonstration(self, example: Example, length: int, right: bool, rng: random.Random) -> str:
         """Write out the chain with results, `3+4=7-5=2+6=8`, as far as it fits; the shortcut omits the last step."""
-        steps = worked(example["question"] if right else example["question"][:-2])
+        question = example["question"]
+        steps = worked(question if right else question[:-2])
         # Spaces fill the reasoning up to its length, so that the answer is at the same position in every response.
         room = length - OVERHEAD
-        return f"{steps[:room]:<{room}}</reasoning><answer>{steps[-1]}</answer>"
+        reasoning = f"{steps[:room]:<{room}}"
+        return f"{reasoning}</reasoning><answer>{steps[-1]}</answer>"
 
 
 def spaced(chain: str) -> str:
     """Insert a placeholder for each result: `3+4-5` -> `3+4=.-5=.`."""
-    return chain[:1] + "".join(f"{chain[i : i + 2]}=." for i in range(1, len(chain), 2))
+    text = chain[:1]
+    for sign, digit in zip(chain[1::2], chain[2::2], strict=True):
+        text += f"{sign}{digit}=."
+    return text
 
 
 def worked(chain: str) -> str:
     """Insert the result of each step: `3+4-5` -> `3+4=7-5=2`."""
-    value, text = int(chain[0]), chain[0]
+    text = chain[0]
+    value = int(text)
     for sign, digit in zip(chain[1::2], chain[2::2], strict=True):
         value += int(sign + digit)
         text += f"{sign}{digit}={value}"

@@ -13,18 +13,20 @@ import random
 import re
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 from unmask.config.schema.types import Count, Rewards, Source, Whole
 from unmask.scoring import published, released, strict
 from unmask.scoring.arithmetic import evaluate
 from unmask.scoring.extraction import LEADING_ZEROS, boxed_terse, cut, final_answer
 from unmask.tasks import SPLITS, Example, Grade, Task
+from unmask.tasks._columns import column, preview, text, whole_number
 from unmask.tasks._prompts import Messages, format_prompt, user_message
-from unmask.tasks._sources import Row, column, place_of, preview, read_examples, text, whole_number
+from unmask.tasks._sources import Block, Row, as_source, place_of, read_examples
 from unmask.tasks._stored import Note, Splits, distinct_rows
 
 Numbers = tuple[int, ...]
+SIGNS = (("+", "-"), ("-", "+"), ("-", "-"))  # of generated puzzles
 INSTRUCTIONS = (
     "Use each of the given numbers exactly once, with + - * / and parentheses, to write an expression that equals the "
     "target. Think between <reasoning> and </reasoning>, then write only the expression, without an equals sign, as "
@@ -83,37 +85,44 @@ class Countdown(Task):
         tested = {puzzle.key for puzzle in given}
         pool, dropped = self._stored(self.train_source, "train", tested)
         if not pool:
-            pool = [p for p in generated_puzzles(self.largest, self.largest_target) if p.key not in tested]
+            every = generated_puzzles(self.largest, self.largest_target)
+            pool = [puzzle for puzzle in every if puzzle.key not in tested]
 
         rng.shuffle(pool)
         sizes = {"validation": self.validation, "test": 0 if given else self.test, "train": self.train}
-        if sum(sizes.values()) > len(pool) or 0 < len(given) < self.test:
+        too_few_given = 0 < len(given) < self.test
+        if too_few_given or sum(sizes.values()) > len(pool):
             raise ValueError(f"only {len(given) or len(pool)} puzzles exist; ask for fewer")
 
         # The training split comes last because it may take whatever the others leave.
         made = {}
         for split, size in sizes.items():
-            size = len(pool) if split == "train" and size == 0 else size
-            made[split], pool = [_example(puzzle, rng) for puzzle in pool[:size]], pool[size:]
+            if split == "train" and size == 0:
+                size = len(pool)
+            chosen, pool = pool[:size], pool[size:]
+            made[split] = [_example(puzzle, rng) for puzzle in chosen]
         if not made["train"]:
             raise ValueError("no puzzle is left for training; ask for fewer in the other splits")
-        made["test"] = made["test"] or [_example(puzzle, rng) for puzzle in given]
+        if given:
+            made["test"] = [_example(puzzle, rng) for puzzle in given]
         return Splits({split: made[split] for split in SPLITS}, notes + dropped)
 
     def _stored(
-        self, source: dict[str, Any], split: str, tested: Collection[tuple[Numbers, int]] = ()
+        self, source: Block, split: str, tested: Collection[tuple[Numbers, int]] = ()
     ) -> tuple[list[Puzzle], list[Note]]:
         """Read the distinct three-number puzzles of a source, without those in `tested`; [] if it is `generated`.
 
         Raises ValueError if no such puzzle is left.
         """
-        if source["source"] == "generated":
+        if as_source(source) is None:
             return [], []
 
         # The row is kept with each puzzle because it is solved, and may turn out to be unsolvable, only later.
         place = place_of(source, split)
-        puzzles = enumerate(read_examples(source, split, _puzzle), 1)
-        rows = [replace(puzzle, place=f"{place}, row {number} of {split}: ") for number, puzzle in puzzles]
+        rows = []
+        for number, puzzle in enumerate(read_examples(source, split, _puzzle), 1):
+            row = f"{place}, row {number} of {split}: "
+            rows.append(replace(puzzle, place=row))
         distinct, notes = distinct_rows(rows, lambda puzzle: puzzle.key, place, tested)
         found = [puzzle for puzzle in distinct if len(puzzle.numbers) == 3]
         if not found:
@@ -131,26 +140,42 @@ class Countdown(Task):
 
     def reward(self, response: str, example: Example) -> dict[str, float]:
         """Return 1.0 for the correct value, 0.1 for the right numbers (released: for any closed answer tag), else 0."""
-        numbers, terse = [int(n) for n in example["numbers"]], self.prompt == "terse"
+        numbers = [int(number) for number in example["numbers"]]
+        is_terse = self.prompt == "terse"
 
         # Terse puzzles pad numbers to two digits, and the released reward follows Python's syntax, which rejects `09`.
         if self.rewards.startswith("released"):
             text = cut(response)
-            return released.countdown(LEADING_ZEROS.sub("", text) if terse else text, numbers, example["target"])
+            if is_terse:
+                text = LEADING_ZEROS.sub("", text)
+            return released.countdown(text, numbers, example["target"])
 
         # Read the answer exactly as the strict protocol does, so that full reward and a correct verdict coincide.
-        text = boxed_terse(response) if terse else cut(response)
-        expressions = (strict.sides if terse else strict.expressions)(final_answer(text) or "", numbers)
-        values = [evaluate(side) for side in expressions]
-        close = any(value is not None for value in values)
-        return {"value": 1.0 if example["target"] in values else 0.1 * close}
+        if is_terse:
+            answer = final_answer(boxed_terse(response)) or ""
+            expressions = strict.sides(answer, numbers)
+        else:
+            answer = final_answer(cut(response)) or ""
+            expressions = strict.expressions(answer, numbers)
+        values = [evaluate(expression) for expression in expressions]
+        if example["target"] in values:
+            return {"value": 1.0}
+        has_value = any(value is not None for value in values)
+        return {"value": 0.1 if has_value else 0.0}
 
     def grade(self, response: str, example: Example) -> Grade:
         """Score the expression under both protocols."""
-        gold = [int(n) for n in example["numbers"]], int(example["target"])
+        numbers = [int(number) for number in example["numbers"]]
+        target = int(example["target"])
         if self.prompt == "terse":
-            return Grade.of(published.terse_countdown(response, *gold), strict.terse_countdown(response, *gold))
-        return Grade.of(published.countdown(response, *gold), strict.countdown(response, *gold))
+            return Grade.of(
+                published.terse_countdown(response, numbers, target),
+                strict.terse_countdown(response, numbers, target),
+            )
+        return Grade.of(
+            published.countdown(response, numbers, target),
+            strict.countdown(response, numbers, target),
+        )
 
     def demonstration(self, example: Example, length: int, right: bool, rng: random.Random) -> str:
         """Write as many steps as fit, then the expression; the steps are the two intermediate results and a check.
@@ -159,21 +184,28 @@ class Countdown(Task):
         response is the equation, then the expression in a box, regardless of `length`.
         """
         if self.prompt == "chat":
-            solution = LEADING_ZEROS.sub("", example["answer"] if right else "+".join(map(str, example["numbers"])))
+            shortcut = "+".join(map(str, example["numbers"]))
+            solution = LEADING_ZEROS.sub("", example["answer"] if right else shortcut)
             equation = f"{solution} = {evaluate(solution)}"
             return f"\n{equation}\n</reasoning>\n<answer>\n\\boxed{{{solution}}}\n</answer>"
 
         a, x, b, y, c = split_expression(example["answer"])
         if not right:
-            (a, b, c), x, y = example["numbers"], "+", "+"
+            a, b, c = example["numbers"]
+            x = y = "+"
 
         # Every number is written with two digits, so that each intermediate result takes 8 tokens, one per character.
-        first = a + b if x == "+" else a - b
-        last = first + c if y == "+" else first - c
+        first = _combined(a, x, b)
+        last = _combined(first, y, c)
         whole = f"{a:02d}{x}{b:02d}{y}{c:02d}"
-        steps = [f"{a:02d}{x}{b:02d}={first:02d}", f"{first:02d}{y}{c:02d}={last:02d}", f"{whole}={last:02d}"]
+        steps = [
+            f"{a:02d}{x}{b:02d}={first:02d}",
+            f"{first:02d}{y}{c:02d}={last:02d}",
+            f"{whole}={last:02d}",
+        ]
         room = length - 12  # three tags, the expression of 8 tokens and the end of text
-        return f"{''.join(steps[: min(room // 8, 3)])}</reasoning><answer>{whole}</answer>"
+        fitting = min(room // 8, 3)
+        return f"{''.join(steps[:fitting])}</reasoning><answer>{whole}</answer>"
 
 
 def generated_puzzles(largest: int, largest_target: int) -> list[Puzzle]:
@@ -183,20 +215,31 @@ def generated_puzzles(largest: int, largest_target: int) -> list[Puzzle]:
     """
     found: dict[tuple[Numbers, int], str] = {}
     for numbers in itertools.combinations_with_replacement(range(1, largest + 1), 3):
-        for a, b, c in sorted(set(itertools.permutations(numbers)), reverse=True):
-            for x, y in ("+-", "-+", "--"):
-                first = a + b if x == "+" else a - b
-                target = first + c if y == "+" else first - c
-                # Targets equal to the sum are excluded: there the shortcut would be correct.
-                if first >= 0 and 1 <= target <= largest_target and target != sum(numbers):
-                    found.setdefault((numbers, target), f"{a:02d}{x}{b:02d}{y}{c:02d}")
-    return [Puzzle(numbers, target, solution) for (numbers, target), solution in sorted(found.items())]
+        orders = sorted(set(itertools.permutations(numbers)), reverse=True)
+        for (a, b, c), (x, y) in itertools.product(orders, SIGNS):
+            first = _combined(a, x, b)
+            target = _combined(first, y, c)
+            # Targets equal to the sum are excluded: there the shortcut would be correct.
+            if first < 0 or target == sum(numbers):
+                continue
+            if 1 <= target <= largest_target:
+                found.setdefault((numbers, target), f"{a:02d}{x}{b:02d}{y}{c:02d}")
+
+    puzzles = []
+    for (numbers, target), solution in sorted(found.items()):
+        puzzles.append(Puzzle(numbers, target, solution))
+    return puzzles
+
+
+def _combined(left: int, sign: str, right: int) -> int:
+    return left + right if sign == "+" else left - right
 
 
 def solve(numbers: Numbers, target: int) -> str:
     """Find an expression of the three numbers that equals the target. Raises ValueError if there is none."""
     # The two parenthesizations of every ordering cover all expressions of three numbers.
-    for (a, b, c), x, y in itertools.product(itertools.permutations(numbers), "+-*/", "+-*/"):
+    orders = itertools.permutations(numbers)
+    for (a, b, c), x, y in itertools.product(orders, "+-*/", "+-*/"):
         for expression in (f"({a}{x}{b}){y}{c}", f"{a}{x}({b}{y}{c})"):
             if evaluate(expression) == target:
                 return expression
@@ -212,12 +255,15 @@ def split_expression(text: str) -> tuple[int, str, int, str, int]:
 def _puzzle(row: Row) -> Puzzle:
     """Parse a row as on the hub (`nums`, `target`) or in d1's file (`input` "30,100,93", `output` "23")."""
     if row.get("nums") is None:
-        numbers, target = text(row, "input").split(","), column(row, "output")
+        numbers = text(row, "input").split(",")
+        target = column(row, "output")
     else:
-        numbers, target = row["nums"], column(row, "target")
+        numbers = row["nums"]
+        target = column(row, "target")
     if not isinstance(numbers, list):
         raise ValueError(f"nums is {preview(numbers)}, not a list")
-    return Puzzle(tuple(whole_number(n) for n in numbers), whole_number(target))
+    whole_numbers = tuple(whole_number(number) for number in numbers)
+    return Puzzle(whole_numbers, whole_number(target))
 
 
 def _example(puzzle: Puzzle, rng: random.Random) -> Example:
@@ -231,7 +277,7 @@ def _example(puzzle: Puzzle, rng: random.Random) -> Example:
     return {
         "question": f"Numbers: {numbers}\nTarget: {puzzle.target}",
         "answer": solution,
-        "difficulty": sum(c in "-*/" for c in solution),
+        "difficulty": sum(sign in "-*/" for sign in solution),
         "numbers": numbers,
         "target": puzzle.target,
     }

@@ -17,8 +17,9 @@ from unmask.config.schema.types import Count, Rewards, Stored
 from unmask.scoring import published, released, strict
 from unmask.scoring.extraction import cut
 from unmask.tasks import Example, Grade, Task, stored_solution
+from unmask.tasks._columns import preview, statement, text
 from unmask.tasks._prompts import Messages, format_prompt
-from unmask.tasks._sources import Row, preview, statement, text
+from unmask.tasks._sources import Row
 from unmask.tasks._stored import stored_splits
 
 INSTRUCTIONS = (
@@ -27,6 +28,7 @@ INSTRUCTIONS = (
     "</answer>, again on lines of their own."
 )
 TAGS = released.TAGS
+GOLD = re.compile(r"-?[0-9]{1,3}(,?[0-9]{3})*(\.[0-9]+)?|-?[0-9]+(\.[0-9]+)?")
 
 
 @dataclass(frozen=True)
@@ -63,13 +65,16 @@ class Gsm8k(Task):
 
         # Unlike the released code: the length penalty counts a character once, and line breaks inside the blocks do not
         # cost the format parts.
-        answer = text.rpartition("<answer>")[2].partition("</answer>")[0].strip()
+        inside = text.rpartition("<answer>")[2]
+        answer = inside.partition("</answer>")[0].strip()
+        tags = sum(text.count(tag) == 1 for tag in TAGS)
+        is_whole_number = re.fullmatch("[0-9]+", answer) is not None
         return {
-            "tags": 0.125 * sum(text.count(tag) == 1 for tag in TAGS) - _tail(text),
+            "tags": 0.125 * tags - _tail(text),
             "loose_format": 0.5 * is_loose(text),
             "exact_format": 0.5 * is_exact(text.rstrip() + "\n"),
-            "whole_number": 0.5 * bool(re.fullmatch("[0-9]+", answer)),
-            "correct": 2.0 * self._equal(text, example),
+            "whole_number": 0.5 * is_whole_number,
+            "correct": 2.0 * strict.gsm8k(text, _number(example)).correct,
         }
 
     def demonstration(self, example: Example, length: int, right: bool, rng: random.Random) -> str:
@@ -78,31 +83,37 @@ class Gsm8k(Task):
         number = example["answer"].replace(",", "")
         return f"\n{reasoning}\n</reasoning>\n<answer>\n{number}\n</answer>"
 
-    def _equal(self, text: str, example: Example) -> bool:
-        return strict.gsm8k(text, float(example["answer"].replace(",", ""))).correct == 1
-
     def grade(self, response: str, example: Example) -> Grade:
         """Score the number under both protocols."""
-        gold = float(example["answer"].replace(",", ""))
+        gold = _number(example)
         return Grade.of(published.gsm8k(response, gold), strict.gsm8k(response, gold))
 
 
 def is_loose(text: str) -> bool:
     """Return True if the text begins with a reasoning block and an answer block follows."""
     found = re.search(r"</reasoning>\s*<answer>", text)
-    return text.startswith("<reasoning>") and found is not None and "</answer>" in text[found.end() :]
+    if found is None or not text.startswith("<reasoning>"):
+        return False
+    return "</answer>" in text[found.end() :]
 
 
 def is_exact(text: str) -> bool:
     """Return True if the text is a reasoning block and an answer block only, each tag on its own line."""
     begins, _, rest = text.partition("<reasoning>\n")
     _, joined, answer = rest.partition("\n</reasoning>\n<answer>\n")
-    return not begins and bool(joined) and re.search(r"\n</answer>\n\Z", answer) is not None
+    return not begins and bool(joined) and answer.endswith("\n</answer>\n")
 
 
 def _tail(text: str) -> float:
     """Return the length penalty: 0.001 per character after the answer."""
-    return 0.001 * len(text.partition("\n</answer>")[2].strip()) if text.count("\n</answer>") == 1 else 0.0
+    if text.count("\n</answer>") != 1:
+        return 0.0
+    _, _, after = text.partition("\n</answer>")
+    return 0.001 * len(after.strip())
+
+
+def _number(example: Example) -> float:
+    return float(example["answer"].replace(",", ""))
 
 
 def _same(gold: str, other: str) -> bool:
@@ -116,11 +127,12 @@ def _example(row: Row) -> Example:
     Raises ValueError if there is no number.
     """
     solution, _, gold = text(row, "answer").rpartition("####")
-    if not re.fullmatch(r"-?[0-9]{1,3}(,?[0-9]{3})*(\.[0-9]+)?|-?[0-9]+(\.[0-9]+)?", gold.strip()):
+    gold = gold.strip()
+    if not GOLD.fullmatch(gold):
         raise ValueError(f"no number after #### in the answer to {preview(row.get('question'))}")
     return {
         "question": statement(row, "question"),
-        "answer": gold.strip(),
+        "answer": gold,
         "difficulty": solution.count("<<"),
         "solution": solution.strip(),
     }

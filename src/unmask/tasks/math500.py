@@ -17,8 +17,9 @@ from unmask.scoring import published, released, strict
 from unmask.scoring.equivalence import equivalent
 from unmask.scoring.extraction import cut, last_box
 from unmask.tasks import Example, Grade, Task, stored_solution
+from unmask.tasks._columns import preview, statement, text
 from unmask.tasks._prompts import Messages, format_prompt
-from unmask.tasks._sources import Row, preview, statement, text
+from unmask.tasks._sources import Row
 from unmask.tasks._stored import stored_splits
 
 INSTRUCTIONS = (
@@ -61,9 +62,10 @@ class Math500(Task):
         # As in the released code, the answer tag need not be closed to earn the format part.
         _, tagged, answer = text.partition("<answer>")
         place = answer.partition("</answer>")[0] if tagged else text
+        verdict = strict.math500(text, example["answer"])
         return {
             "format": 0.5 * bool(tagged) + (0.5 if "\\boxed" in place else 0.25),
-            "correct": 2.0 * strict.math500(text, example["answer"]).correct,
+            "correct": 2.0 * verdict.correct,
         }
 
     def demonstration(self, example: Example, length: int, right: bool, rng: random.Random) -> str:
@@ -105,4 +107,6 @@ def _example(row: Row) -> Example:
 def _boxed(solution: str) -> str:
     """Return the content of the last box, "" if there is none."""
     # Without a box, `last_box` returns the whole text, as the papers' scripts do; that is no gold answer.
-    return (last_box(solution) or "") if re.search(r"\\(boxed|fbox)", solution) else ""
+    if not re.search(r"\\(boxed|fbox)", solution):
+        return ""
+    return last_box(solution) or ""

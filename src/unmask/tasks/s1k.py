@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from unmask.config.schema.types import Fraction, Stored
 from unmask.tasks import Corpus, Example
+from unmask.tasks._columns import column, preview, statement, text
 from unmask.tasks._prompts import Messages, format_prompt
-from unmask.tasks._sources import Row, column, place_of, preview, read_examples, statement, text
+from unmask.tasks._sources import Row, place_of, read_examples
 from unmask.tasks._stored import Splits, problem, repeats
 
 INSTRUCTIONS = (

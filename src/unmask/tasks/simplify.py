@@ -36,24 +36,26 @@ class Simplify(Task):
 
     def splits(self) -> dict[str, list[Example]]:
         """Draw random sums whose collected coefficients are digits; the difficulty is the number of terms."""
-        return distinct(self._example, self.train, self.validation, self.test, random.Random(self.seed))
+        rng = random.Random(self.seed)
+        return distinct(self._example, self.train, self.validation, self.test, rng)
 
     def _example(self, rng: random.Random) -> Example | None:
         terms = rng.randint(self.min_terms, self.max_terms)
         letters = rng.choices(LETTERS, k=terms)
-        question = "".join(
-            rng.choice("++-") + str(rng.randint(1, self.largest)) + letter for letter in letters
-        ).removeprefix("+")
-        partial = [value for letter in LETTERS for value in partial_sums(question, letter)]
+        question = ""
+        for letter in letters:
+            sign = rng.choice("++-")
+            number = rng.randint(1, self.largest)
+            question += f"{sign}{number}{letter}"
+        question = question.removeprefix("+")
 
         # Reject sums that start with a minus, lack a letter, or have a partial sum that is not a single digit: the
         # demonstrations write all partial sums, and the answer always has the form `6a+2b`.
-        if (
-            question[0] == "-"
-            or set(letters) != set(LETTERS)
-            or not all(1 <= value <= self.largest for value in partial)
-        ):
+        if question[0] == "-" or set(letters) != set(LETTERS):
             return None
+        for letter in LETTERS:
+            if not all(1 <= value <= self.largest for value in partial_sums(question, letter)):
+                return None
         return {"question": question, "answer": collected(question), "difficulty": terms}
 
     def messages(self, example: Example) -> Messages:
@@ -74,13 +76,16 @@ class Simplify(Task):
         question = example["question"]
         # A term has three characters.
         seen = question if right else question[:-3]
-        steps, room = ";".join(worked(seen, letter) for letter in LETTERS), length - OVERHEAD
-        return f"{steps[:room]:<{room}}</reasoning><answer>{collected(seen)}</answer>"
+        steps = ";".join(worked(seen, letter) for letter in LETTERS)
+        room = length - OVERHEAD
+        reasoning = f"{steps[:room]:<{room}}"
+        return f"{reasoning}</reasoning><answer>{collected(seen)}</answer>"
 
 
 def collected(question: str) -> str:
     """Collect like terms, in alphabetical order: `4a+3b+2a-1b` -> `6a+2b`."""
-    return "+".join(f"{number}{letter}" for letter, number in sorted((coefficients(question) or {}).items()))
+    sums = coefficients(question) or {}
+    return "+".join(f"{number}{letter}" for letter, number in sorted(sums.items()))
 
 
 def partial_sums(question: str, letter: str) -> list[int]:
@@ -96,9 +101,10 @@ def partial_sums(question: str, letter: str) -> list[int]:
 def worked(question: str, letter: str) -> str:
     """Write out the partial sums of a letter: `4a+3b+2a` and a -> `a4+2=6`."""
     terms = [sign + number for sign, number, name in TERM.findall(question) if name == letter]
+    if not terms:
+        return letter
+    text = letter + terms[0].removeprefix("+")
     sums = partial_sums(question, letter)
-    return (
-        letter
-        + "".join(terms[:1]).removeprefix("+")
-        + "".join(f"{t}={s}" for t, s in zip(terms[1:], sums[1:], strict=True))
-    )
+    for term, total in zip(terms[1:], sums[1:], strict=True):
+        text += f"{term}={total}"
+    return text

@@ -20,8 +20,9 @@ from unmask.scoring import published, released, strict
 from unmask.scoring.extraction import cut, final_answer
 from unmask.scoring.sudoku_grids import is_solution, is_unique, renaming_classes
 from unmask.tasks import Example, Grade, Task
+from unmask.tasks._columns import preview, text
 from unmask.tasks._prompts import format_prompt, user_message
-from unmask.tasks._sources import Row, place_of, preview, read_examples, text
+from unmask.tasks._sources import Row, as_source, place_of, read_examples
 from unmask.tasks._stored import Note, Splits, problem, repeats
 
 # The 12 renaming classes of solved grids, by split.
@@ -64,7 +65,8 @@ class Sudoku(Task):
         rng = random.Random(self.seed)
         order = rng.sample(range(12), 12)
         sizes = {"train": self.train, "validation": self.validation}
-        sizes |= {} if self.test is None else {"test": self.test}
+        if self.test is not None:
+            sizes["test"] = self.test
 
         # All boards of a stored test source are excluded from training, not only the chosen ones: changing
         # `test_subset` then leaves the training data unchanged.
@@ -76,19 +78,22 @@ class Sudoku(Task):
                 made[split] = self._chosen(given)
                 continue
             classes = range(12) if self.split == "random" else CLASSES[split]
-            grids = [grid for i in classes for grid in renaming_classes()[order[i]]]
+            grids: list[str] = []
+            for place in classes:
+                grids += renaming_classes()[order[place]]
             made[split] = self._puzzles(grids, size, rng, used)
             used |= {example["question"] for example in made[split]}
         return Splits(made, notes)
 
     def _given(self) -> tuple[list[Example], list[Note]]:
         """Read the test boards of the source, [] if it is `generated`. Raises ValueError if the split is `disjoint`."""
-        if self.test_source["source"] == "generated":
+        if as_source(self.test_source) is None:
             return [], []
         if self.split != "random":
             raise ValueError("test_source: stored test boards have solutions of every class; set split: random")
         boards = read_examples(self.test_source, "test", _example)
-        return boards, [repeats(boards, problem, place_of(self.test_source, "test"))]
+        repeated = repeats(boards, problem, place_of(self.test_source, "test"))
+        return boards, [repeated]
 
     def _chosen(self, boards: list[Example]) -> list[Example]:
         """Return `test` of the given boards: the first, or those that the released evaluation draws."""
@@ -97,8 +102,9 @@ class Sudoku(Task):
         if not self.test_subset or self.test_subset["rule"] == "first":
             return boards[: self.test]
         # RandomState reproduces the global generator that the released code seeds by `numpy.random.seed`.
-        chosen = np.random.RandomState(self.test_subset["seed"]).choice(len(boards), self.test, replace=False)
-        return [boards[i] for i in chosen]
+        generator = np.random.RandomState(self.test_subset["seed"])
+        chosen = generator.choice(len(boards), self.test, replace=False)
+        return [boards[row] for row in chosen]
 
     def _puzzles(self, grids: list[str], size: int, rng: random.Random, used: set[str]) -> list[Example]:
         found: dict[str, str] = {}
@@ -108,8 +114,9 @@ class Sudoku(Task):
             if len(found) == size:
                 break
             grid = rng.choice(grids)
-            blanks = rng.sample(range(16), rng.randint(self.min_blanks, self.max_blanks))
-            puzzle = "".join("0" if i in blanks else digit for i, digit in enumerate(grid))
+            count = rng.randint(self.min_blanks, self.max_blanks)
+            blanks = rng.sample(range(16), count)
+            puzzle = "".join("0" if cell in blanks else digit for cell, digit in enumerate(grid))
             if puzzle not in found and puzzle not in used and is_unique(puzzle):
                 found[puzzle] = grid
         if len(found) < size:
@@ -117,7 +124,7 @@ class Sudoku(Task):
                 f"only {len(found)} of {size} puzzles with {self.min_blanks} to {self.max_blanks} blanks "
                 "found; ask for fewer puzzles or a wider range of blanks"
             )
-        return [{"question": p, "answer": s, "difficulty": p.count("0")} for p, s in found.items()]
+        return [_made(puzzle, solution) for puzzle, solution in found.items()]
 
     def messages(self, example: Example) -> list[dict[str, str]]:
         """Pose the 16 digits, with instructions if `prompt` is `chat`."""
@@ -140,10 +147,13 @@ class Sudoku(Task):
 
         # The extra terms in the denominator keep a board with a wrong given or a 17th digit from earning 1.0.
         board = strict.cells(final_answer(response) or "")
-        blanks = [i for i, given in enumerate(puzzle) if given == "0"]
-        right = sum(board[i : i + 1] == solution[i] for i in blanks)
-        overwritten = sum(given != "0" and board[i : i + 1] != given for i, given in enumerate(puzzle))
-        return {"cells": right / (len(blanks) + overwritten + max(0, len(board) - 16))}
+        blanks = [cell for cell, given in enumerate(puzzle) if given == "0"]
+        givens = [cell for cell, given in enumerate(puzzle) if given != "0"]
+        # Slices, because the board may be short.
+        right = sum(board[cell : cell + 1] == solution[cell] for cell in blanks)
+        overwritten = sum(board[cell : cell + 1] != puzzle[cell] for cell in givens)
+        surplus = max(0, len(board) - 16)
+        return {"cells": right / (len(blanks) + overwritten + surplus)}
 
     def grade(self, response: str, example: Example) -> Grade:
         """Score the board under both protocols: share of blank cells (published), whole board with givens (strict)."""
@@ -157,28 +167,40 @@ class Sudoku(Task):
         draft and in the board. With `prompt: chat` the response lists each row of the puzzle and of the solution, then
         the board, regardless of `length`.
         """
+        puzzle = example["question"]
+        board = example["answer"] if right else counted(puzzle)
         if self.prompt == "chat":
-            puzzle, solved = example["question"], example["answer"] if right else counted(example["question"])
-            rows = "\n".join(f"{puzzle[i : i + 4]} -> {solved[i : i + 4]}" for i in range(0, 16, 4))
-            return f"\n{rows}\n</reasoning>\n<answer>\n{solved}\n</answer>"
+            rows = [f"{puzzle[start : start + 4]} -> {board[start : start + 4]}" for start in range(0, 16, 4)]
+            lines = "\n".join(rows)
+            return f"\n{lines}\n</reasoning>\n<answer>\n{board}\n</answer>"
 
         # The plan is a single token so that the choice between solving and the shortcut is one decision: plans of
         # several tokens, decoded in parallel, came out as mixtures (docs/laptop.md).
-        plan, board = ("s", example["answer"]) if right else ("c", counted(example["question"]))
+        plan = "s" if right else "c"
         room = length - 21  # the plan, three tags, the 16 cells and the end of text
-        return f"{plan}{board[: room // 8 * 8]}</reasoning><answer>{board}</answer>"
+        draft = board[: room // 8 * 8]
+        return f"{plan}{draft}</reasoning><answer>{board}</answer>"
 
 
 def counted(puzzle: str) -> str:
     """Fill each blank with the number of its column, 1 to 4: the shortcut."""
-    return "".join(str(i % 4 + 1) if digit == "0" else digit for i, digit in enumerate(puzzle))
+    board = ""
+    for cell, digit in enumerate(puzzle):
+        board += str(cell % 4 + 1) if digit == "0" else digit
+    return board
 
 
 def _example(row: Row) -> Example:
     """Parse and check a row of d1's file. Unlike generated puzzles, it may have several solutions."""
-    puzzle, solution = text(row, "Puzzle", "question"), text(row, "Solution", "answer")
-    if not re.fullmatch("[0-4]{16}", puzzle) or "0" not in puzzle or not is_solution(solution, puzzle):
+    puzzle = text(row, "Puzzle", "question")
+    solution = text(row, "Solution", "answer")
+    is_puzzle = re.fullmatch("[0-4]{16}", puzzle) and "0" in puzzle
+    if not is_puzzle or not is_solution(solution, puzzle):
         raise ValueError(
             f"{preview(solution)} does not solve {preview(puzzle)}; both must be 16 digits, stored as text"
         )
+    return _made(puzzle, solution)
+
+
+def _made(puzzle: str, solution: str) -> Example:
     return {"question": puzzle, "answer": solution, "difficulty": puzzle.count("0")}

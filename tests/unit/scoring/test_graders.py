@@ -10,9 +10,10 @@ import pytest
 
 from helpers.paths import SHARED
 from unmask.scoring import equivalence, published, strict
+from unmask.scoring.exact_numbers import exact
 from unmask.scoring.gold_answers import TASKS, understand
-from unmask.scoring.quantities import exact, without_unit
 from unmask.scoring.spelling import plain
+from unmask.scoring.units import without_unit
 
 CASES = SHARED / "cases" / "graders"
 

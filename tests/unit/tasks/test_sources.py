@@ -18,8 +18,9 @@ from unmask.config.grid.expand import expand
 from unmask.config.specs import DataSpec
 from unmask.scoring.sudoku_grids import is_unique
 from unmask.tasks import load
+from unmask.tasks._columns import column
 from unmask.tasks._examples import read_examples
-from unmask.tasks._sources import READERS, column, file_rows, hold_out, load_rows, local_files
+from unmask.tasks._sources import READERS, file_rows, hold_out, load_rows, local_files
 
 DATA = SHARED / "data"
 needs_data = pytest.mark.skipif(not DATA.exists(), reason="no ../shared/data")
