@@ -93,8 +93,8 @@ def compare(samples: pd.DataFrame) -> pd.DataFrame:
         ours, theirs = (*better, *cell), (*worse, *cell)
         # Not every policy is on every task, sampler and length of the experiment.
         if ours in wide.index and theirs in wide.index:
-            labels = {"better": "/".join(better), "worse": "/".join(worse)}
-            labels |= dict(zip(CELL, cell, strict=True))
+            labels: dict[str, object] = {"better": "/".join(better), "worse": "/".join(worse)}
+            labels.update(zip(CELL, cell, strict=True))
             rows += [labels | row for row in _by_seed(wide.loc[ours], wide.loc[theirs])]
 
     found = pd.DataFrame(rows)

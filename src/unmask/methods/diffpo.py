@@ -102,7 +102,8 @@ class Diffpo(Method):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Compute the clipped losses of tokens and of thresholds, whichever are trained."""
         # With a frozen model the token losses would have no gradient.
-        rows, metrics = 0.0, {}
+        rows = buffer_data.advantage.new_zeros(())
+        metrics: dict[str, Tensor] = {}
         if buffer_data.ratios:
             rows, metrics = self._token_loss(policy, rollouts, buffer_data.ratios, update_data)
         if buffer_data.old_density is None:

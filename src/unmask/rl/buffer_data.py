@@ -57,6 +57,7 @@ def restore(kind: type[Data], tensors: dict[str, Tensor]) -> Data:
             values[name] = tensors[name]
         elif inner:
             # The annotation of an optional dataclass is a union with None.
-            nested = [one for one in (annotation, *get_args(annotation)) if is_dataclass(one)]
+            choices = (annotation, *get_args(annotation))
+            nested = [choice for choice in choices if isinstance(choice, type) and is_dataclass(choice)]
             values[name] = restore(nested[0], inner) if nested else inner
     return kind(**values)

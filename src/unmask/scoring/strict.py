@@ -60,7 +60,7 @@ def math500(response: str, gold: str) -> Verdict:
 def countdown(response: str, numbers: list[int], target: int) -> Verdict:
     """Check that a side of the answer's equation uses each number once with + - × ÷ and equals the target exactly."""
     answer = final_answer(response)
-    values = map(evaluate, expressions(answer or "", numbers))
+    values = [evaluate(side) for side in expressions(answer or "", numbers)]
     return Verdict(answer, int(target in values))
 
 
@@ -85,7 +85,7 @@ def expressions(answer: str, numbers: list[int]) -> list[str]:
 def terse_countdown(response: str, numbers: list[int], target: int) -> Verdict:
     """Score the terse form of tiny models, `12-04` in answer tags: only digits and operators."""
     answer = final_answer(boxed_terse(response)) or ""
-    values = map(evaluate, sides(answer, numbers))
+    values = [evaluate(side) for side in sides(answer, numbers)]
     return Verdict(answer, int(target in values))
 
 

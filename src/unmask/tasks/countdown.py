@@ -226,8 +226,8 @@ def generated_puzzles(largest: int, largest_target: int) -> list[Puzzle]:
                 found.setdefault((numbers, target), f"{a:02d}{x}{b:02d}{y}{c:02d}")
 
     puzzles = []
-    for (numbers, target), solution in sorted(found.items()):
-        puzzles.append(Puzzle(numbers, target, solution))
+    for (used, target), solution in sorted(found.items()):
+        puzzles.append(Puzzle(used, target, solution))
     return puzzles
 
 
