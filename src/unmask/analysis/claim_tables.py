@@ -183,6 +183,7 @@ def _detectable(part: Measure, effect: Estimate) -> str:
 
 
 def _number(part: Measure, value: float, sign: str = "") -> str:
+    # No negative zero (z): its sign would depend on the rounding of the stored differences.
     if part.metric in SHARES:
-        return f"{100 * value:{sign}.1f}"
-    return f"{value:{sign}.3g}"
+        return f"{100 * value:{sign}z.1f}"
+    return f"{value:{sign}z.3g}"
