@@ -15,8 +15,8 @@ from unmask.analysis.statistics import over_seeds, over_seeds_and_examples
 # Standard deviations, in units of a probit: how hard a problem is for both methods; what a method is better or worse
 # at than the other, whatever its seed; a seed; the rest. The differences of grades have variances by seed, problem and
 # rest of 0.0001, 0.03 and 0.11 in the first; in the second 0.006, 0.005 and 0.12, near those that `main` had between
-# DMPO and diffu-GRPO on Sudoku at laptop scale (0.005, 0.005 and 0.08, mean over step modes); in the third 0.03, 0.01
-# and 0.31.
+# DMPO and diffu-GRPO on Sudoku at laptop scale in the results of commit cfc3aaa (0.005, 0.005 and 0.08, mean over step
+# modes); in the third 0.03, 0.01 and 0.31.
 SCENARIOS = {
     "one base model, seeds alike": {"problem": 2.0, "method": 0.4, "seed": 0.05, "rest": 0.5},
     "laptop": {"problem": 2.0, "method": 0.15, "seed": 0.28, "rest": 0.5},

@@ -17,7 +17,7 @@ BIN = "weight_from_"  # prefix of metrics columns with the share of weights in a
 
 
 def importance_ratios(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
-    """Plot the variance of the importance weights (mean about 1), and the share at the limit, in two panels.
+    """Plot the variance of the importance weights (mean about 1), and the clamped or the largest share, in two panels.
 
     DiFFPO: weights of tokens, and the share of them at the clamp C. DMPO: weights of responses, whose variance is
     1 / ESS − 1, and the share of a group's weight that its largest response has. Raises InputError if no run has them.
@@ -27,7 +27,7 @@ def importance_ratios(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
         raise InputError("no run in the metrics has importance weights")
 
     figure, axes = panels(1, 2, same="none")
-    titles = {"variance": "variance of importance weights", "limit": "share at the limit"}
+    titles = {"variance": "variance of importance weights", "limit": "clamped share (DMPO: largest share)"}
     for ax, (column, title) in zip(axes[0], titles.items(), strict=True):
         known = found[found[column].notna()]
         ends = curves(ax, known, column)
