@@ -57,7 +57,7 @@ def test_two_processes_make_the_updates_of_one(folder):
     one, two = folder / "one", folder / "two"
     for count, out in ((1, one), (2, two)):
         out.mkdir()
-        process = start(count, ROOT / "tests" / "train_together.py", folder, out)
+        process = start(count, ROOT / "tests/helpers/train_together.py", folder, out)
         said, _ = process.communicate(timeout=300)
         assert process.returncode == 0, said
     for name in METHODS:
@@ -70,7 +70,7 @@ def test_two_processes_make_the_updates_of_one(folder):
 
 
 def test_all_end_soon_when_the_logits_of_one_turn_to_nan(folder):
-    process = start(2, ROOT / "tests" / "train_together.py", folder, folder / "out", UNMASK_NAN="1")
+    process = start(2, ROOT / "tests/helpers/train_together.py", folder, folder / "out", UNMASK_NAN="1")
     said, _ = process.communicate(timeout=100)
     assert process.returncode == 1
     assert said.count("the model's logits there are NaN or infinite") == 1

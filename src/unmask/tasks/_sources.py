@@ -107,7 +107,7 @@ def check_pinned(settings: dict[str, Any]) -> None:
             raise ValueError(
                 f"{key}.revision: {hub.revision!r} is not a commit of {hub.repository}. On a machine "
                 f"with network access, look one up (`git ls-remote {place} HEAD` prints the newest, "
-                f"{place}/commits/main lists all) and put its 40 digits there in config.yaml"
+                f"{place}/commits/main lists all) and put its 40 digits there"
             )
 
 

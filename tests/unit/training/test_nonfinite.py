@@ -130,7 +130,7 @@ def test_a_grade_that_raises_names_its_line(policy, sudoku, monkeypatch):
 
     monkeypatch.setattr(Sudoku, "grade", lambda *_: [][0])
     with pytest.raises(
-        InputError, match=r"tasks.sudoku: IndexError: .* \(test_faults.py, line \d+\) on the example '1'"
+        InputError, match=r"tasks.sudoku: IndexError: .* \(test_nonfinite.py, line \d+\) on the example '1'"
     ):
         grade_response(sudoku, "any", {"question": "1"})
 
