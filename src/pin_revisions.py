@@ -22,6 +22,8 @@ def main() -> None:
     parser.add_argument("config", type=Path, nargs="?", default=Path("config.yaml"))
     args = parser.parse_args()
 
+    if not DEFAULTS.is_dir():
+        print(f"{DEFAULTS} is not in this folder, so only {args.config} is pinned")
     # A revision in config.yaml may belong to a repository that is named in workflow/config/.
     files = [*sorted(DEFAULTS.rglob("*.yaml")), args.config]
     settings = functools.reduce(merge, map(read_settings, files))
@@ -41,10 +43,10 @@ def pinned_text(file: Path, settings: dict[str, Any]) -> str | None:
     # Plain text, not parsed YAML, so that comments and layout survive.
     text = file.read_text(encoding="utf-8")
     loose = loose_revisions(text, settings)
-    commits = {one.key: newest_commit(one) for one in loose}
-    for one in loose:
-        print(f"{one.key}: {commits[one.key]}, the newest commit of {one.repository}")
     try:
+        commits = {one.key: newest_commit(one) for one in loose}
+        for one in loose:
+            print(f"{one.key}: {commits[one.key]}, the newest commit of {one.repository}")
         return pinned(text, commits, settings) if loose else None
     except InputError as error:
         raise InputError(f"{file}: {error}") from error
@@ -64,7 +66,7 @@ def newest_commit(one: Loose) -> str:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
             f"{one.key}: cannot look up the commit of {one.repository} ({reason}). On a machine with network access, "
-            f"run `git ls-remote {place} HEAD` and copy the 40 digits to this key in config.yaml"
+            f"run `git ls-remote {place} HEAD` and copy the 40 digits to this key"
         ) from error
     if not COMMIT.fullmatch(commit):
         raise InputError(f"{one.key}: the hub returned {commit!r}, which is no commit; set it by hand")

@@ -164,7 +164,8 @@ def check_before_start(options):
     work = asked(GRID, targets)
     given = (options.set_resources or {}).get("train_policy", {}).get("gpu")
     gpus = given.value if given and isinstance(given.value, int) else None
-    if lines := lacking(GRID, work, config) + idle_gpus(GRID, work, gpus):
+    missing = [f"{file_of(line, config)}: {line}" for line in lacking(GRID, work, config)]
+    if lines := missing + idle_gpus(GRID, work, gpus):
         listed = "".join(f"\n  - {line}" for line in lines)
         raise WorkflowError(
             f"not ready for {' '.join(targets)} at scale {GRID.scale}, {len(lines)} to fix:{listed}"

@@ -14,6 +14,7 @@ from typing import Any
 
 LIBRARY = Path(__file__).parents[1]
 STEP = "train_policy"  # the step that trains a run
+CHECKPOINT_FORMAT = 2  # to be raised when tensors are renamed, so that checkpoints of older code are ignored
 # Modules that a step imports but no result depends on: they report, validate, lock, store or describe.
 APART = {
     "common.atomic",

@@ -26,6 +26,8 @@ def by_file(lines: list[str], config: dict[str, Any]) -> str:
 def file_of(line: str, config: dict[str, Any]) -> str:
     """Return the file to correct for a line about a mistake, such as `models.tiny: unknown 'layer'; …`."""
     place, _, text = line.partition(": ")
+    # A pilot has no block of its own: its settings are those of its scale.
+    place = re.sub(r"^(scales\.[^.]+)-pilot(?=\.|$)", r"\1", place)
     path = "" if place == TOP else place
     candidates = [path]
     if unknown := re.match("unknown '(.+?)'", text):

@@ -1,4 +1,4 @@
-"""Location of the local data files that config.yaml names; needs neither pandas nor the file's content."""
+"""Location of the local data files that the configuration names; needs neither pandas nor the file's content."""
 
 from __future__ import annotations
 

@@ -30,17 +30,27 @@ def with_defaults(settings: dict[str, Any]) -> dict[str, Any]:
     defaults: dict[str, Any] = {}
     for file in default_files():
         defaults = merge(defaults, read_settings(file))
-    return merge(defaults, settings)
+    # A section whose lines are all commented out reads as null: it is not given.
+    given = {key: value for key, value in settings.items() if value is not None or key not in defaults}
+    return merge(defaults, given)
 
 
 def merge(values: Any, changes: Any) -> Any:
-    """Return the values with the changes merged in, key by key; a block with a source or rule is replaced whole."""
+    """Return the values with the changes merged in, key by key.
+
+    A block with a source or rule, and a grid, is replaced as a whole.
+    """
     if not (isinstance(values, dict) and isinstance(changes, dict)):
         return changes
     # A local file has no use for the revision of the data set that it replaces, so the two blocks are not mixed.
     if any(kind in changes for kind in KINDS):
         return changes
-    return values | {key: merge(values.get(key), change) for key, change in changes.items()}
+
+    merged = dict(values)
+    for key, change in changes.items():
+        # A grid with the axes of both would be their product, many runs that nobody asked for.
+        merged[key] = change if key == "grid" else merge(values.get(key), change)
+    return merged
 
 
 def read_settings(path: Path) -> dict[str, Any]:

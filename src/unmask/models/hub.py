@@ -38,7 +38,7 @@ def fetch(name: str, repository: str, revision: str) -> Path:
     if not re.fullmatch("[0-9a-f]{40}", revision):
         raise InputError(
             f"models.{name}.revision: {revision!r} is not a full commit hash; choose one from "
-            f"https://huggingface.co/{repository}/commits/main and put its 40 digits in config.yaml"
+            f"https://huggingface.co/{repository}/commits/main and put its 40 digits there"
         )
     # Imported late: local and scratch models do not need the hub client.
     from huggingface_hub import snapshot_download

@@ -23,14 +23,14 @@ from unmask.tasks._sources import file_rows
 
 COMMIT = re.compile("[0-9a-f]{40}")
 TOKENIZERS = ("tokenizer.json", "vocab.json")
-Raw = dict[str, Any]  # config.yaml as it is read, before any check
+Raw = dict[str, Any]  # the merged configuration, before any check
 Settings = dict[str, Any]  # of a task, a source or a base model
 
 
 def lacking(grid: Grid, asked: Asked, raw: Raw) -> list[str]:
     """Return a line for every missing input of the targets; what is already prepared needs no sources any more.
 
-    `raw` is the configuration as read from config.yaml, used to name the key of a value.
+    `raw` is the merged configuration, used to name the key of a value.
     """
     lines: list[str] = []
     root = Path("results", grid.place)

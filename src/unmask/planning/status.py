@@ -20,7 +20,7 @@ from typing import Any
 from unmask.common import lock
 from unmask.common.errors import InputError
 from unmask.common.manifest import read_manifest
-from unmask.common.provenance import differing
+from unmask.common.provenance import CHECKPOINT_FORMAT, differing
 from unmask.config.specs import RunSpec
 
 STATES = ("done", "stale", "running", "queued", "stopped", "to do")
@@ -195,11 +195,13 @@ def _living_holder(folder: Path) -> str:
 
 def _checkpoint(folder: Path, digest: str) -> tuple[int, list[float], float]:
     """Return step, seconds of each update and age in seconds of the newest checkpoint; (0, [], 0.0) without one."""
-    # The identity starts with the digest of the spec: checkpoints of other settings do not count.
+    # The identity starts with the digest of the spec: checkpoints of other settings do not count, nor do those that
+    # training would refuse because older code wrote them.
     for path in sorted(folder.glob("checkpoints/step-*/state.json"), reverse=True):
         state = _json(path)
         same_settings = str(state.get("identity")).startswith(f"{digest}-")
-        if same_settings and {"step", "metrics"} <= state.keys():
+        same_code = state.get("format") == CHECKPOINT_FORMAT
+        if same_settings and same_code and {"step", "metrics"} <= state.keys():
             seconds = [row["seconds"] for row in state["metrics"]]
             return state["step"], seconds, time.time() - path.stat().st_mtime
     return 0, [], 0.0

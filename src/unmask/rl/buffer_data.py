@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from torch import Tensor
 
@@ -60,4 +60,7 @@ def restore(kind: type[Data], tensors: dict[str, Tensor]) -> Data:
             choices = (annotation, *get_args(annotation))
             nested = [choice for choice in choices if isinstance(choice, type) and is_dataclass(choice)]
             values[name] = restore(nested[0], inner) if nested else inner
+        else:
+            # `leaves` has no entry for None or an empty dictionary.
+            values[name] = {} if get_origin(annotation) is dict else None
     return kind(**values)

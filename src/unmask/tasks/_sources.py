@@ -1,8 +1,8 @@
 """Sources of examples: the Hugging Face hub at a pinned commit, or a local file.
 
-A source is a block of config.yaml (`train_source` or `test_source` of a task; its keys are in schema/types.py). There
-is no fallback from one source to another: missing data is an error that says how to fix it. Values are not converted.
-CSV columns stay text, because type inference would turn the Sudoku "0140…" into a number.
+A source is a block of the configuration (`train_source` or `test_source` of a task; its keys are in schema/types.py).
+There is no fallback from one source to another: missing data is an error that says how to fix it. Values are not
+converted. CSV columns stay text, because type inference would turn the Sudoku "0140…" into a number.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from unmask.common.errors import TransientError
 from unmask.config.data_files import source_file
 
 Row = dict[str, Any]
-Block = dict[str, Any]  # of config.yaml
+Block = dict[str, Any]  # of the configuration
 Made = TypeVar("Made")
 
 

@@ -24,10 +24,10 @@ from torch import Tensor
 from unmask.common import distributed
 from unmask.common.atomic import atomic_write, remove
 from unmask.common.checksums import sealed, verify_checksums, write_checksums
+from unmask.common.provenance import CHECKPOINT_FORMAT
 
 # Exceptions that reading a truncated or altered checkpoint can raise.
 DAMAGE = (OSError, ValueError, KeyError, SafetensorError)
-FORMAT = 2  # to be raised when tensors are renamed, so that checkpoints of older code are ignored
 STEADY = ("buffer", "reference", "best")  # files that stay unchanged over many updates
 
 
@@ -79,7 +79,7 @@ class Checkpoint:
                     _link(unchanged[name], file)
                 else:
                     save_file(tensors, file)
-            state = {"step": self.step, "format": FORMAT, "identity": identity, "metrics": self.metrics}
+            state = {"step": self.step, "format": CHECKPOINT_FORMAT, "identity": identity, "metrics": self.metrics}
             (temporary / "state.json").write_text(json.dumps(state), encoding="utf-8")
             write_checksums(temporary, linked)
 
@@ -104,7 +104,7 @@ class Checkpoint:
                 if state["identity"] != identity:
                     print(f"{path}: written with other settings, data or base model; not resumed from", flush=True)
                     continue
-                if state.get("format") != FORMAT:
+                if state.get("format") != CHECKPOINT_FORMAT:
                     print(f"{path}: written by another version of the code; not resumed from", flush=True)
                     continue
                 # torch keeps Adam's step counters on the CPU and moves the moments itself when they are loaded.
@@ -159,11 +159,12 @@ def _absent(error: BaseException) -> bool:
 
 
 def _identity(path: Path) -> str | None:
-    """Return the identity of the run that wrote a checkpoint; None if it cannot be read."""
+    """Return the identity of the run that wrote a checkpoint; None if it cannot be read or resumed from."""
     try:
-        return json.loads((path / "state.json").read_text(encoding="utf-8"))["identity"]
+        state = json.loads((path / "state.json").read_text(encoding="utf-8"))
     except DAMAGE:
         return None
+    return state.get("identity") if state.get("format") == CHECKPOINT_FORMAT else None
 
 
 def _host_copy(tensor: Tensor) -> Tensor:

@@ -51,6 +51,15 @@ def test_config_yaml_overrides_one_nested_key_of_a_scale():
     assert whole["scales"] == plain["scales"]
 
 
+def test_a_grid_replaces_the_whole_grid():
+    grid = {"grid": {"updates_per_buffer": [1, 4, 24]}}
+    assert merge(grid, {"grid": {"group_size": [4, 8]}}) == {"grid": {"group_size": [4, 8]}}
+
+
+def test_a_section_without_lines_is_not_given():
+    assert with_defaults({"scales": None, "tasks": None}) == with_defaults({})
+
+
 def test_a_source_or_rule_replaces_the_whole_block_and_other_blocks_change_key_by_key():
     values = {"task": {"train_source": {"source": "hub", "revision": "1"}, "train": 9, "test": 8}}
     changes = {"task": {"train_source": {"source": "local", "path": "x"}, "train": 1}}

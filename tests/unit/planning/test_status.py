@@ -8,6 +8,7 @@ import pytest
 
 from unmask.common import lock
 from unmask.common.manifest import signed
+from unmask.common.provenance import CHECKPOINT_FORMAT
 from unmask.planning.status import Job, RunStatus, duplicate_jobs, jobs_of, slurm_jobs, standing, totals
 
 NAME = "dmpo/sudoku/default/seed-0"
@@ -21,11 +22,12 @@ def run(grid):
     return grid.runs[NAME]  # 2 buffers × 2 updates
 
 
-def checkpoint(folder, digest, step, seconds=2.0, age=1.0):
+def checkpoint(folder, digest, step, seconds=2.0, age=1.0, version=CHECKPOINT_FORMAT):
     path = folder / f"checkpoints/step-{step:06d}/state.json"
     path.parent.mkdir(parents=True)
     rows = [{"seconds": seconds}] * step
-    path.write_text(json.dumps({"step": step, "identity": f"{digest}-data:1", "metrics": rows}), encoding="utf-8")
+    state = {"step": step, "format": version, "identity": f"{digest}-data:1", "metrics": rows}
+    path.write_text(json.dumps(state), encoding="utf-8")
     os.utime(path, (time.time() - age,) * 2)
 
 
@@ -52,6 +54,11 @@ def test_a_run_with_a_checkpoint_and_no_holder_is_stopped(run, tmp_path):
 
 def test_checkpoints_of_other_settings_do_not_count(run, tmp_path):
     checkpoint(tmp_path, "other", 3)
+    assert standing(run, tmp_path, [], TODAY).state == "to do"
+
+
+def test_checkpoints_of_older_code_do_not_count(run, tmp_path):
+    checkpoint(tmp_path, run.digest, 3, version=CHECKPOINT_FORMAT - 1)
     assert standing(run, tmp_path, [], TODAY).state == "to do"
 
 

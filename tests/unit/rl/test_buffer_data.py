@@ -23,15 +23,16 @@ class Inner:
 
 @dataclass(frozen=True)
 class Outer:
-    """A tensor, a dictionary and two more dataclasses, one of which is missing."""
+    """A tensor, a dictionary and two more dataclasses, and what may be missing, with and without a default."""
 
     plain: torch.Tensor
     named: dict[str, torch.Tensor]
     inner: Inner
+    unset: torch.Tensor | None
     missing: Inner | None = None
 
 
-DATA = Outer(torch.arange(4), {"a": torch.ones(4, 2), "b": torch.zeros(4)}, Inner(torch.arange(8).view(4, 2)))
+DATA = Outer(torch.arange(4), {"a": torch.ones(4, 2), "b": torch.zeros(4)}, Inner(torch.arange(8).view(4, 2)), None)
 
 
 def test_names_are_dotted_and_what_is_missing_has_none():
@@ -50,6 +51,7 @@ def test_a_checkpoint_gives_back_the_same_tensors():
     found = restore(Outer, unflatten(saved, "data"))
     assert isinstance(found.inner, Inner)
     assert found.missing is None
+    assert found.unset is None
     assert dict(leaves(found)).keys() == dict(leaves(DATA)).keys()
     assert all(value is dict(leaves(DATA))[name] for name, value in leaves(found))
 

@@ -53,7 +53,7 @@ def test_checkpoints_of_other_work_are_not_resumed_from(config, policy, sudoku, 
 
 
 def test_checkpoints_of_other_code_are_not_resumed_from(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(checkpoint, "FORMAT", 1)
+    monkeypatch.setattr(checkpoint, "CHECKPOINT_FORMAT", 1)
     Checkpoint(1, {"a": torch.zeros(1)}, {}, {}, [], {}, {}).save(tmp_path, "x")
     monkeypatch.undo()
     assert Checkpoint.newest(tmp_path, "x") is None
