@@ -1,7 +1,9 @@
 """After a failed job: refusals are not tried again, other failures are, and the end says what failed and why."""
 
+import os
 import re
 import subprocess
+import sys
 from dataclasses import dataclass, field
 
 import pytest
@@ -89,6 +91,17 @@ def test_only_in_a_workflow_a_step_says_that_it_refuses(monkeypatch, capsys, tmp
     assert not refused(log)
     log.write_text(f"no\n{REFUSED}\n", encoding="utf-8")
     assert refused(log)
+
+
+def test_a_step_whose_reader_has_left_exits_quietly():
+    code = "from unmask.common.errors import run_step; run_step(lambda: print('x'))"
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT / "src", stdout=writing, stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 def test_the_line_that_tells_most(tmp_path):

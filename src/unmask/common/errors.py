@@ -21,9 +21,17 @@ REFUSED = "Not tried again: it would end the same way until the input is changed
 
 
 def run_step(main: Callable[[], None]) -> None:
-    """Run a step's main; an InputError exits with its message only, anything else is a bug and keeps its traceback."""
+    """Run a step's main; an InputError exits with its message only, anything else is a bug and keeps its traceback.
+
+    If the reader of the output has left, as in `step | head`, the step exits with 1 and no message.
+    """
     try:
         main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes stdout once more at exit and would report the broken pipe there.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except InputError as error:
         final = "UNMASK_WORKFLOW" in os.environ and not isinstance(error, TransientError)
         sys.exit(f"{Path(sys.argv[0]).stem}: {error}" + final * f"\n{REFUSED}")
