@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import TypeAdapter
@@ -22,7 +22,7 @@ from unmask.config.schema.introspection import declared_names, declared_settings
 from unmask.config.schema.methods import MethodBlock
 from unmask.config.schema.models import HubModel, LocalModel, Pretraining, ScratchModel
 from unmask.config.schema.runtime import Runtime
-from unmask.config.schema.samplers import Adaptive, Decoding, EntropyBound, Factor, RandomOrder, Threshold, TopK
+from unmask.config.schema.samplers import Decoding, Sampler
 from unmask.config.schema.scales import ExperimentChange, Hardware, Overrides, Scale
 from unmask.config.schema.training import Training
 from unmask.config.schema.types import FirstRows, GeneratedData, HubData, LocalData, NumpyChoice
@@ -47,7 +47,7 @@ def all_tables() -> list[Table]:
     """The blocks in the order of the page; methods and tasks are those that are declared."""
     methods = {name: declared_settings("methods", name) for name in sorted(declared_names("methods"))}
     tasks = {name: declared_settings("tasks", name) for name in sorted(declared_names("tasks"))}
-    rules = (TopK, RandomOrder, Threshold, Factor, EntropyBound, Adaptive)
+    rules = get_args(get_args(Sampler)[0])  # the classes of an annotated union
     sources = (HubData, LocalData, GeneratedData)
     return [
         Table("Top level", Config),
