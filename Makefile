@@ -56,7 +56,7 @@ test-slurm: $(READY)   ## the tests on a real SLURM that they start themselves (
 rehearse-small: $(READY)   ## the papers' scale on two CPU cores in minutes: every method, task and rule, with a small random model and few updates
 	python rehearsal/small.py
 
-rehearse: $(READY)   ## the same with LLaDA-8B's real shape: an hour, 24 GB of memory, 17 GB of disk; LAYERS=2 is a trial of minutes
+rehearse: $(READY)   ## four methods at LLaDA-8B's real shape, one task, one update each: an hour, 24 GB of memory, 17 GB of disk; LAYERS=2 is a trial of minutes
 	LAYERS=$(LAYERS) python rehearsal/full.py
 
 bench: $(READY)  ## decoding and losses next to a textbook implementation; BENCH=--quick is a smoke test
