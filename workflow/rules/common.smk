@@ -164,7 +164,9 @@ def check_before_start(options):
     work = asked(GRID, targets)
     given = (options.set_resources or {}).get("train_policy", {}).get("gpu")
     gpus = given.value if given and isinstance(given.value, int) else None
-    missing = [f"{file_of(line, config)}: {line}" for line in lacking(GRID, work, config)]
+    missing = [
+        f"{file_of(line, config)}: {line}" for line in lacking(GRID, work, config)
+    ]
     if lines := missing + idle_gpus(GRID, work, gpus):
         listed = "".join(f"\n  - {line}" for line in lines)
         raise WorkflowError(
