@@ -14,57 +14,33 @@ def small_trainer(config, policy, task, folder, method, settings=None, algorithm
     """
     chosen = config["scales"]["smoke"]["methods"]
     chosen[method] = chosen.get(method, {}) | (settings or {}) | training
-    config["experiments"]["main"]["methods"] = [method]
-    run = expand(config).runs[f"{method}/sudoku/default/seed-0"]
-    algorithm = algorithm or methods.load(run.algorithm, run.method_settings)
-    splits = task.splits()
-    return Trainer(
-        run,
-        policy,
-        algorithm,
-        task,
-        splits["train"],
-        folder,
-        "",
-        held_back=splits["validation"],
-        checkpoint_minutes=0,
-    )
+    return _trainer(config, policy, task, folder, method, identity="", algorithm=algorithm)
 
 
 def sudoku_trainer(config, policy, sudoku, folder, method="dmpo", identity="x", **training):
     """A Trainer of one method at the smoke scale; `training` replaces settings of the scale."""
     config["scales"]["smoke"]["training"] |= training
-    config["experiments"]["main"]["methods"] = [method]
-    run = expand(config).runs[f"{method}/sudoku/default/seed-0"]
-    algorithm = methods.load(run.algorithm, run.method_settings)
-    splits = sudoku.splits()
-    return Trainer(
-        run,
-        policy,
-        algorithm,
-        sudoku,
-        splits["train"],
-        folder,
-        identity,
-        held_back=splits["validation"],
-        checkpoint_minutes=0,
-    )
+    return _trainer(config, policy, sudoku, folder, method, identity)
 
 
 def preemptible_trainer(config, policy, sudoku, folder, asked_to_stop=lambda: False):
     """A DMPO Trainer with dropout that polls `asked_to_stop` after every update."""
     config["scales"]["smoke"]["training"] |= {"lora_dropout": 0.1, "validate_every": 0}
-    run = expand(config).runs["dmpo/sudoku/default/seed-0"]
-    algorithm = methods.load(run.algorithm, run.method_settings)
-    splits = sudoku.splits()
+    return _trainer(config, policy, sudoku, folder, "dmpo", "x", asked_to_stop=asked_to_stop)
+
+
+def _trainer(config, policy, task, folder, method, identity, algorithm=None, asked_to_stop=lambda: False):
+    config["experiments"]["main"]["methods"] = [method]
+    run = expand(config).runs[f"{method}/sudoku/default/seed-0"]
+    splits = task.splits()
     return Trainer(
         run,
         policy,
-        algorithm,
-        sudoku,
+        algorithm or methods.load(run.algorithm, run.method_settings),
+        task,
         splits["train"],
         folder,
-        "x",
+        identity,
         asked_to_stop,
         splits["validation"],
         checkpoint_minutes=0,

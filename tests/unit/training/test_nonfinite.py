@@ -6,15 +6,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from unmask import methods
+from helpers.small_trainer import sudoku_trainer
 from unmask.common.errors import InputError
-from unmask.config.grid.expand import expand
 from unmask.rl.generation import encode_prompts, respond
 from unmask.samplers.settings import DecodingSettings
 from unmask.tasks.sudoku import Sudoku
 from unmask.training.checkpoint import Checkpoint
 from unmask.training.nonfinite import MOST_SKIPPED
-from unmask.training.trainer import Trainer
 
 RUN = "dmpo/sudoku/default/seed-0"
 
@@ -44,28 +42,9 @@ SPOILS = {
 }
 
 
-def trainer(config, policy, sudoku, folder, method="dmpo", **training):
-    config["scales"]["smoke"]["training"] |= training
-    config["experiments"]["main"]["methods"] = [method]
-    run = expand(config).runs[f"{method}/sudoku/default/seed-0"]
-    algorithm = methods.load(run.algorithm, run.method_settings)
-    splits = sudoku.splits()
-    return Trainer(
-        run,
-        policy,
-        algorithm,
-        sudoku,
-        splits["train"],
-        folder,
-        "x",
-        held_back=splits["validation"],
-        checkpoint_minutes=0,
-    )
-
-
 @pytest.mark.parametrize("spoil", SPOILS.values(), ids=SPOILS)
 def test_a_spoilt_update_changes_nothing_and_is_counted(config, policy, sudoku, tmp_path, spoil):
-    one = trainer(config, policy, sudoku, tmp_path, buffers=1, updates_per_buffer=2)
+    one = sudoku_trainer(config, policy, sudoku, tmp_path, buffers=1, updates_per_buffer=2)
     one.method = Spoiling(one.method, spoil, updates={2})
     metrics = one.train()
     assert [row["skipped"] for row in metrics] == [0, 1]
@@ -78,7 +57,7 @@ def test_a_spoilt_update_changes_nothing_and_is_counted(config, policy, sudoku, 
 def test_spoilt_updates_in_a_row_stop_the_training_again_and_again(config, policy, make_policy, sudoku, tmp_path):
     first, last = 4, 3 + MOST_SKIPPED
     for begun, fresh in ((0, policy), (7, make_policy())):  # the second start resumes from the checkpoint of update 7
-        one = trainer(config, fresh, sudoku, tmp_path, buffers=5, updates_per_buffer=2)
+        one = sudoku_trainer(config, fresh, sudoku, tmp_path, buffers=5, updates_per_buffer=2)
         one.method = Spoiling(one.method, SPOILS["NaN in the loss"], set(range(first, 99)), done=begun)
         batch = tmp_path / "spoilt" / f"step-{last:06d}" / "buffer.safetensors"
         with pytest.raises(InputError, match=f"{RUN}: {MOST_SKIPPED} updates in a row, .* update {last}, .*{batch}"):
@@ -87,7 +66,7 @@ def test_spoilt_updates_in_a_row_stop_the_training_again_and_again(config, polic
 
 
 def test_fewer_spoilt_updates_in_a_row_do_not_stop_it(config, policy, sudoku, tmp_path):
-    one = trainer(config, policy, sudoku, tmp_path, buffers=5, updates_per_buffer=2)
+    one = sudoku_trainer(config, policy, sudoku, tmp_path, buffers=5, updates_per_buffer=2)
     one.method = Spoiling(one.method, SPOILS["infinite loss"], {1, 2, 3, 4, 6, 7, 8, 9})
     assert sum(row["skipped"] for row in one.train()) == 8
 
@@ -96,7 +75,7 @@ def test_nan_in_the_logits_ends_training_and_validation(config, make_policy, sud
     """At the first rollout, in the middle of the third buffer's, and in an evaluation on the validation split."""
     settings = {"validate_every": 1, "buffers": 3, "updates_per_buffer": 1}
     for call in (0, 14, 53):
-        one = trainer(config, make_policy(), sudoku, tmp_path / str(call), **settings)
+        one = sudoku_trainer(config, make_policy(), sudoku, tmp_path / str(call), **settings)
         calls = iter(range(10**9))
         one.policy.model.lm_head.register_forward_hook(
             lambda _module, _inputs, logits, calls=calls, call=call: logits * (math.nan if next(calls) >= call else 1)
@@ -118,7 +97,7 @@ def test_a_reward_that_fails_names_task_example_and_response(config, policy, sud
     asked = []
     monkeypatch.setattr(Sudoku, "reward", lambda *arguments: (asked.append(arguments), RAISES[said]())[1])
     with pytest.raises(InputError) as caught:
-        trainer(config, policy, sudoku, tmp_path).train()
+        sudoku_trainer(config, policy, sudoku, tmp_path).train()
     (_, response, example) = asked[-1]
     place = f"on the example {example['question']!r} and the response {response!r}."
     assert str(caught.value).startswith(f"tasks.sudoku: {said} (")
@@ -139,7 +118,7 @@ def test_a_grade_that_raises_names_its_line(policy, sudoku, monkeypatch):
 def test_groups_without_a_difference_are_counted_and_harmless(config, policy, sudoku, tmp_path, monkeypatch, method):
     monkeypatch.setattr(Sudoku, "reward", lambda *_: {"correct": 1.0})
     config["scales"]["smoke"]["methods"][method] = {"group_size": 4, "updates_per_buffer": 2}
-    metrics = trainer(config, policy, sudoku, tmp_path, method).train()
+    metrics = sudoku_trainer(config, policy, sudoku, tmp_path, method).train()
     assert {(row["flat_groups"], row["skipped"], row["reward"]) for row in metrics} == {(1.0, 0, 1.0)}
     assert all(math.isfinite(row["loss"] + row["grad_norm"]) for row in metrics)
     assert all(bool(parameter.isfinite().all()) for parameter in policy.trainable().values())
@@ -148,7 +127,7 @@ def test_groups_without_a_difference_are_counted_and_harmless(config, policy, su
 def test_one_flat_group_of_two_is_a_half(config, policy, sudoku, tmp_path, monkeypatch):
     rewards = iter([1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 1.0, 0.0])
     monkeypatch.setattr(Sudoku, "reward", lambda *_: {"correct": next(rewards)})
-    (row,) = trainer(config, policy, sudoku, tmp_path, buffers=1, updates_per_buffer=1).train()
+    (row,) = sudoku_trainer(config, policy, sudoku, tmp_path, buffers=1, updates_per_buffer=1).train()
     assert row["flat_groups"] == 0.5
 
 
@@ -169,4 +148,4 @@ def test_a_prompt_that_does_not_fit_is_named(policy, sudoku):
 def test_a_training_names_the_prompt_that_does_not_fit(config, policy, sudoku, tmp_path):
     policy.model.config.max_position_embeddings = 30
     with pytest.raises(InputError, match=r"exceed the model's context of 30: '[0-4]{16}'"):
-        trainer(config, policy, sudoku, tmp_path).train()
+        sudoku_trainer(config, policy, sudoku, tmp_path).train()
