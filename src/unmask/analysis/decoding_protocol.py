@@ -11,6 +11,7 @@ from typing import Any
 
 from unmask.analysis.paper_evaluations import problems_of, prompt_of
 from unmask.config.grid.grid import Grid
+from unmask.config.schema.samplers import TopK
 
 
 @dataclass(frozen=True)
@@ -37,19 +38,19 @@ class Protocol:
 
         # Only plain top-k decoding has a fixed number of steps. A cache, guidance or forbidden tokens make it another
         # decoder: such samplers get no steps, so that they match no published number.
-        fixed = {"rule": "top_k", "cache": "none", "guidance": 0.0, "forbidden": []}
         steps: dict[str, str] = {}
         orders: dict[str, str] = {}
         top_p: dict[str, float] = {}
         for name, sampler in evaluation.samplers.items():
-            if not fixed.items() <= sampler.items():
+            plain = sampler.cache == "none" and not sampler.guidance and not sampler.forbidden
+            if not isinstance(sampler, TopK) or not plain:
                 continue
-            count = sampler["tokens_per_step"]
+            count = sampler.tokens_per_step
             steps[name] = "L" if count == 1 else f"L/{count}"
-            if sampler["score"] != "confidence":
-                orders[name] = sampler["score"]
-            if sampler.get("top_p", 1.0) != 1.0:
-                top_p[name] = sampler["top_p"]
+            if sampler.score != "confidence":
+                orders[name] = sampler.score
+            if sampler.top_p != 1.0:
+                top_p[name] = sampler.top_p
 
         # A first stage can match the papers' only if it learns a corpus, not the demonstrations of the task itself.
         first_stages = {}

@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 import re
-from dataclasses import dataclass, fields, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,8 +18,9 @@ import yaml
 
 from unmask.common.atomic import atomic_write
 from unmask.common.errors import InputError
-
-NUMBERS = ("dtype", "quantisation")  # settings that decide the number format of the base model's weights
+from unmask.config.schema.samplers import Sampler, sampler_from
+from unmask.config.schema.training import Training
+from unmask.config.schema.types import Section
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,17 @@ class Spec:
     def values(self) -> dict[str, Any]:
         """Return the fields that differ from their default."""
         # A new field with a default thus leaves the digests of existing specs, and so finished runs, unchanged.
-        return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
+        found = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value != field.default:
+                found[field.name] = _plain(value)
+        return found
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> Self:
+        """Return the spec with these values, the inverse of `values`."""
+        return cls(**values)
 
     def to_json(self) -> str:
         """Return a canonical one-line JSON form: equal specs give equal lines."""
@@ -54,9 +65,10 @@ class Spec:
         try:
             values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
             written = values.pop("digest", None) if isinstance(values, dict) else None
-            spec = cls(**values)
+            cls.check_keys(values)
+            spec = cls.of(values)
             digest = spec.digest
-        except (OSError, TypeError, ValueError, RecursionError, yaml.YAMLError) as error:
+        except (OSError, KeyError, TypeError, ValueError, RecursionError, yaml.YAMLError) as error:
             raise InputError(f"{path}: not a {cls.__name__}: {error}. Delete it and run snakemake again.") from error
         if digest != written:
             raise InputError(
@@ -64,6 +76,25 @@ class Spec:
                 "it and run snakemake again, or write the digest of the values there if you edited it on purpose."
             )
         return spec
+
+    @classmethod
+    def check_keys(cls, values: dict[str, Any]) -> None:
+        """Raise ValueError if the values of a spec.yaml have an unknown key, or lack one."""
+        known = {field.name for field in fields(cls)}
+        required = {field.name for field in fields(cls) if field.default is MISSING}
+        if unknown := sorted(values.keys() - known):
+            raise ValueError(f"unknown key {', '.join(unknown)}")
+        if missing := sorted(required - values.keys()):
+            raise ValueError(f"no key {', '.join(missing)}")
+
+
+def _plain(value: Any) -> Any:
+    """Return a value without classes of ours: sections as mappings of their settings."""
+    if isinstance(value, Section):
+        return value.values()
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items()}
+    return value
 
 
 def _without_paths(value: Any) -> Any:
@@ -151,13 +182,33 @@ class RunSpec(Spec):
     variant: str
     seed: int
     model: str
-    training: dict[str, Any]
+    training: Training  # of the base model: only its number format
     method_settings: dict[str, Any]
     task_settings: dict[str, Any]
-    sampler: dict[str, Any]
+    sampler: Sampler | None  # of rollouts; None for the base model
     block_length: int
     corpus: bool = False  # the task is a corpus: the run is evaluated on other tasks only
     inputs: dict[str, str] | None = None
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> RunSpec:
+        """Return the run with these values, typed as far as its settings have classes."""
+        if values["algorithm"] == "base":
+            return cls(**values | {"training": Training.number_format(**values["training"]), "sampler": None})
+        training, sampler = Training(**values["training"]), sampler_from(values["sampler"])
+        return cls(**values | {"training": training, "sampler": sampler})
+
+    def values(self) -> dict[str, Any]:
+        """Return the fields that differ from their default; the base model has a sampler without settings."""
+        found = super().values()
+        return found if self.sampler else found | {"sampler": {}}
+
+    @property
+    def rollout_sampler(self) -> Sampler:
+        """Sampler of rollouts. Raises ValueError for the base model, which has none."""
+        if self.sampler is None:
+            raise ValueError(f"{self.name} trains nothing, so it has no sampler of rollouts")
+        return self.sampler
 
     @property
     def trains(self) -> bool:
@@ -167,7 +218,7 @@ class RunSpec(Spec):
     @property
     def processes(self) -> int:
         """Largest usable world size: prompts per buffer divided by prompts decoded at once."""
-        shares, rest = divmod(self.training["prompts_per_buffer"], self.training["prompts_at_once"])
+        shares, rest = divmod(self.training.prompts_per_buffer, self.training.prompts_at_once)
         return shares if shares and not rest else 1
 
     def shared_by(self, gpus: int) -> int:
@@ -177,7 +228,7 @@ class RunSpec(Spec):
     @property
     def numbers(self) -> dict[str, str]:
         """Number format of the base model's weights: dtype and quantisation."""
-        return {key: self.training[key] for key in NUMBERS}
+        return {"dtype": self.training.dtype, "quantisation": self.training.quantisation}
 
     def for_evaluation(self, evaluation: EvaluationSpec) -> RunSpec:
         """Return the run as an evaluation sees it: on the evaluation's own task, if any, in a variant that says so."""
@@ -204,7 +255,7 @@ class EvaluationSpec(Spec):
     """Evaluation of a run's policy: every length with every sampler, on the run's own task or on another."""
 
     name: str
-    samplers: dict[str, dict[str, Any]]
+    samplers: dict[str, Sampler]
     lengths: list[int]
     block_length: int
     temperature: float
@@ -213,16 +264,27 @@ class EvaluationSpec(Spec):
     task_settings: dict[str, Any] | None = None
     mask_padding: bool = True
 
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> EvaluationSpec:
+        """Return the evaluation with these values, its samplers typed."""
+        samplers = {name: sampler_from(settings) for name, settings in values["samplers"].items()}
+        return cls(**values | {"samplers": samplers})
+
 
 @dataclass(frozen=True)
 class DiagnosisSpec(Spec):
     """Diagnosis: settings for comparing a run's surrogates with its policy."""
 
     name: str
-    sampler: dict[str, Any]
+    sampler: Sampler
     temperature: float
     examples: int
     generation_length: int
     block_length: int
     rows_per_forward: int
     mask_padding: bool
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> DiagnosisSpec:
+        """Return the diagnosis with these values, its sampler typed."""
+        return cls(**values | {"sampler": sampler_from(values["sampler"])})

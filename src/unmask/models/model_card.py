@@ -87,7 +87,7 @@ def model_card(
 
     `metrics` are the rows of a finished training run, `data` is the SHA-256 of its training split.
     """
-    lora, last = run.training["lora_rank"] > 0, metrics[-1]
+    lora, last = run.training.lora_rank > 0, metrics[-1]
     # A corpus has no task to score its conversations, and nothing is sampled from the policy.
     unmeasured = ("reward", "accuracy", "entropy", "nfe") if run.corpus else ()
     figures = {key: text for key, text in FIGURES.items() if key not in unmeasured}
@@ -143,7 +143,7 @@ def _start(run: RunSpec) -> str:
     """Describe the run that this one started from; empty if there is none."""
     if not run.start_from:
         return ""
-    if run.training.get("merge_start"):
+    if run.training.merge_start:
         return f", on top of the adapter of `{run.start_from}`, which is part of this one"
     return f", from the adapter of `{run.start_from}`"
 

@@ -46,16 +46,16 @@ def test_a_scale_may_have_its_own_settings_of_a_sampler(config):
     config["scales"]["laptop"]["samplers"] = {"adaptive": adaptive | {"gamma": 0.5}}
     for scale, gamma in (("laptop", 0.5), ("smoke", adaptive["gamma"])):
         grid = expand(config | {"scale": scale})
-        assert grid.runs["diffpo/countdown/sampler~adaptive/seed-0"].sampler["gamma"] == gamma
-        assert grid.evaluations["adaptive"].samplers["adaptive"]["gamma"] == gamma
+        assert grid.runs["diffpo/countdown/sampler~adaptive/seed-0"].sampler.gamma == gamma
+        assert grid.evaluations["adaptive"].samplers["adaptive"].gamma == gamma
 
 
 def test_learned_and_fixed_threshold_start_equal(config):
     """At every scale: what a learned threshold is compared with is what it was before it learned."""
     for scale in config["scales"]:
         samplers = expand(config | {"scale": scale}).evaluations["fixed_vs_adaptive"].samplers
-        assert samplers["adaptive"]["gamma"] == samplers["entropy_003"]["gamma"]
-        assert samplers["adaptive"]["proxy"] == samplers["entropy_003"]["proxy"]
+        assert samplers["adaptive"].gamma == samplers["entropy_003"].gamma
+        assert samplers["adaptive"].proxy == samplers["entropy_003"].proxy
 
 
 def test_a_scale_may_change_what_an_experiment_has(config):
@@ -162,9 +162,9 @@ def test_reused_buffers_leave_the_number_of_updates_alone(config, scale):
     grid = expand(config | {"scale": scale})
     runs = [grid.runs[name].training for name in grid.experiments["buffer_reuse"].runs if name.startswith("dmpo")]
     default = grid.runs["dmpo/sudoku/default/seed-0"].training
-    wanted = default["buffers"] * default["updates_per_buffer"]
-    assert {t["updates_per_buffer"] for t in runs} == ({1, 4, 24} if scale == "laptop" else {1, 4, 8, 24})
-    assert all(0 <= t["buffers"] * t["updates_per_buffer"] - wanted < t["updates_per_buffer"] for t in runs)
+    wanted = default.buffers * default.updates_per_buffer
+    assert {t.updates_per_buffer for t in runs} == ({1, 4, 24} if scale == "laptop" else {1, 4, 8, 24})
+    assert all(0 <= t.buffers * t.updates_per_buffer - wanted < t.updates_per_buffer for t in runs)
 
 
 def test_a_run_that_starts_from_another_brings_it(config):
@@ -239,7 +239,7 @@ def test_settings_of_training_change_no_base_run(config):
     bases = [name for name in before.runs if name.startswith("base/")]
     assert bases
     assert all(before.runs[name] == after.runs[name] for name in bases)
-    assert set(before.runs[bases[0]].training) == {"dtype", "quantisation"}
+    assert set(before.runs[bases[0]].training.values()) == {"dtype", "quantisation"}
     changed["scales"]["smoke"]["training"]["dtype"] = "bfloat16"
     assert all(before.runs[name] != expand(changed).runs[name] for name in bases[:1])
 

@@ -131,7 +131,7 @@ def test_the_scale_for_one_gpu_pretrains_trains_and_examines(one_gpu, tmp_path):
     spec = one_gpu.models[run.model]
     policy, lessons = made(spec)
     pretrain(policy, lessons, spec.lengths[:1], spec.block_length, Seeds(("t",)), spec.name)
-    policy = Policy.load(saved(policy, tmp_path / "weights"), device="cpu", dtype=run.training["dtype"])
+    policy = Policy.load(saved(policy, tmp_path / "weights"), device="cpu", dtype=run.training.dtype)
     assert policy.model.dtype == torch.bfloat16
     algorithm = methods.load(run.algorithm, run.method_settings)
     (lesson,) = lessons

@@ -149,7 +149,7 @@ class Grid:
 
     def validation(self, run: str) -> list[str]:
         """Return the path of the validation split as a list; empty if the run keeps its last policy."""
-        chosen = self.runs[run].training["validate_every"]
+        chosen = self.runs[run].training.validate_every
         return [f"results/{self.place}/data/{self.runs[run].task}/validation.parquet"] if chosen else []
 
     def model_data(self, model: str) -> list[str]:

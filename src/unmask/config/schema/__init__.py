@@ -50,9 +50,9 @@ class Config(Section):
     experiments: dict[Name, Experiment] = Field(description="questions, each with the runs that answer it")
     exact_toy: ExactToy = Field(description="experiment on a table of logits, whose responses are all enumerated")
 
-    def sampler(self, name: str) -> dict[str, Any]:
-        """Return a sampler's settings: the scale's block if it has one, else the general block; no merging."""
-        return (self.scales[self.scale].samplers.get(name) or self.samplers[name]).settings()
+    def sampler(self, name: str) -> Sampler:
+        """Return a sampler: the scale's block if it has one, else the general block; no merging."""
+        return self.scales[self.scale].samplers.get(name) or self.samplers[name]
 
     def evaluation(self, name: str) -> Evaluation:
         """Return an evaluation's settings, merged in this order: general, fidelity, scale; later layers override."""
@@ -127,8 +127,7 @@ class Config(Section):
         # Even at temperature 0 these samplers draw the order in which positions are committed.
         evaluation = self.evaluation(name)
         samplers = [self.sampler(one) for one in evaluation.samplers]
-        drawn = any(one["rule"] == "random_order" or one.get("score") == "random" for one in samplers)
-        return evaluation.temperature == 0 and not drawn
+        return evaluation.temperature == 0 and not any(one.draws_order for one in samplers)
 
     def layers_of(self, method: str, task: str) -> list[Layer]:
         """Return the layers of a method's settings on a task, in the order in which later ones override earlier ones.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidatorFunctionWrapHandler, field_validator
 from pydantic_core import PydanticCustomError
 
 
@@ -45,6 +45,21 @@ class Section(BaseModel):
 
     # strict: no conversions, so "3" or true is never taken for a number.
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+    def values(self) -> dict[str, Any]:
+        """Return the settings by name, as a spec stores them."""
+        return self.model_dump()
+
+
+class AsWritten(Section):
+    """Section whose specs have its numbers as they are written in config.yaml: 1 stays 1 where 1.0 could be."""
+
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _keep_whole_numbers(cls, value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+        # Specs of finished runs have such numbers: as floats they would have other digests, and be trained again.
+        checked = check(value)
+        return value if type(value) is int else checked
 
 
 class HubData(Section):
