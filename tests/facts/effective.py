@@ -63,7 +63,7 @@ def effective_settings(preset: str) -> dict[Place, Settings]:
                 "method": run.method_settings,
                 "sampler": run.rollout_sampler.model_dump(),
             }
-            values |= {"tasks": {run.task: run.task_settings}, "model": grid.models[run.model].settings}
+            values |= {"tasks": {run.task: run.task_settings}, "model": grid.models[run.model].values()["settings"]}
             values |= {"block_length": run.block_length, "start_from": methods[run.method].get("start_from", "none")}
             found[run.method, run.task] = flat(values)
             del found[run.method, run.task]["training.sampler"]  # a name; what it stands for is in `sampler`

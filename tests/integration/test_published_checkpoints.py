@@ -11,6 +11,7 @@ from unmask import methods
 from unmask.common.errors import InputError
 from unmask.common.seeding import Seeds
 from unmask.config.grid.expand import expand
+from unmask.config.schema.models import LocalModel
 from unmask.config.schema.samplers import TopK
 from unmask.config.specs import ModelSpec
 from unmask.evaluation.evaluate import evaluate
@@ -142,7 +143,7 @@ def test_a_run_is_trained_and_examined_on_a_published_checkpoint(kind, config, s
     grid = expand(config)
     run = grid.runs["dmpo/sudoku/default/seed-1"]
     assert run.model == "mine"
-    assert grid.models["mine"] == ModelSpec("mine", "local", {"path": str(tmp_path / "base")})
+    assert grid.models["mine"] == ModelSpec("mine", "local", LocalModel(source="local", path=str(tmp_path / "base")))
     assert grid.model_data("mine") == []
     policy = Policy.load(tmp_path / "base", device="cpu", dtype=run.training.dtype)
     method, splits = methods.load(run.algorithm, run.method_settings), sudoku.splits()

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from unmask.common.catalogue import PAPERS, method_name, task_name
+from unmask.config.schema.models import HubModel
 from unmask.config.specs import ModelSpec, RunSpec
 
 # Columns of metrics.csv that the card shows, with their labels.
@@ -126,15 +127,15 @@ def model_card(
 
 def _repository(base: ModelSpec | None) -> str | None:
     """Return the base model's name on the hub, or None if it is not from there."""
-    return base.settings["repository"] if base and base.source == "hub" else None
+    return base.settings.repository if base and isinstance(base.settings, HubModel) else None
 
 
 def _origin(run: RunSpec, base: ModelSpec | None) -> str:
     """Describe the base model. A local folder is not named, because its path would tie the card to one machine."""
     if base is None:
         return f"`{run.model}`"
-    if base.source == "hub":
-        return f"`{base.settings['repository']}` at revision `{base.settings['revision']}`"
+    if isinstance(base.settings, HubModel):
+        return f"`{base.settings.repository}` at revision `{base.settings.revision}`"
     how = "made by this workflow" if base.source == "scratch" else "a local checkpoint"
     return f"`{run.model}`, {how}, digest {base.digest}; its manifest has the hashes of its files"
 

@@ -86,8 +86,8 @@ def disk(grid: Grid, evaluations: dict[str, list[str]]) -> str:
             largest = max(largest, most_checkpoint_bytes(trained, run.training))
         for evaluation in names:
             spec = grid.evaluations[evaluation]
-            test = grid.tests[spec.task or run.task].settings
-            examples = test.get("test", grid.cost.test_examples.get(run.task, 0))
+            test = grid.tests[spec.task or run.task]
+            examples = test.test_examples or grid.cost.test_examples.get(run.task, 0)
             # Every sample is counted at full length; responses that end early take less.
             tokens += examples * sum(spec.lengths) * len(spec.samplers)
 

@@ -8,6 +8,7 @@ from huggingface_hub import ModelCard
 
 from helpers.paths import DATA
 from unmask.common.checksums import sha256
+from unmask.config.schema.models import ScratchModel, base_model_from
 from unmask.config.schema.samplers import TopK
 from unmask.config.schema.training import Training
 from unmask.config.specs import ModelSpec, RunSpec
@@ -29,7 +30,14 @@ RUN = RunSpec(
     sampler=TopK(tokens_per_step=2, score="confidence"),
     block_length=32,
 )
-HUB = ModelSpec("llada-8b-instruct", "hub", {"repository": "GSAI-ML/LLaDA-8B-Instruct", "revision": "c" * 40})
+
+
+def base_model(name, **settings):
+    return ModelSpec(name, settings["source"], base_model_from(settings))
+
+
+HUB = base_model("llada-8b-instruct", source="hub", repository="GSAI-ML/LLaDA-8B-Instruct", revision="c" * 40)
+SCRATCH = ScratchModel.model_construct(source="scratch", pretraining={"sudoku": {}})
 METRICS = [
     {"step": 1, "reward": 0.5, "accuracy": 0.25, "skipped": 1, "validation": 0.625, "seconds": 1.0},
     {"step": 2, "reward": 1.23456, "accuracy": 0.5, "skipped": 0, "validation": None, "entropy": 0.75, "seconds": 2.0},
@@ -44,8 +52,8 @@ def test_the_text():
     ("base", "named", "said"),
     [
         (None, "llada-8b-instruct", "| Base model | `llada-8b-instruct` |"),
-        (ModelSpec("mine", "local", {"path": "/home/me/mine"}), "llada-8b-instruct", "a local checkpoint, digest"),
-        (ModelSpec("tiny", "scratch", {}, "sudoku"), "llada-8b-instruct", "made by this workflow, digest"),
+        (base_model("mine", source="local", path="/home/me/mine"), "llada-8b-instruct", "a local checkpoint, digest"),
+        (ModelSpec("tiny", "scratch", SCRATCH, "sudoku"), "llada-8b-instruct", "made by this workflow, digest"),
         (HUB, "GSAI-ML/LLaDA-8B-Instruct", f"`GSAI-ML/LLaDA-8B-Instruct` at revision `{'c' * 40}`"),
     ],
 )

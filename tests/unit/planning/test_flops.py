@@ -35,9 +35,10 @@ def test_parameters_are_those_of_a_checkpoint_of_each_layout(tmp_path, kind):
 
 
 def model_spec(source, **settings):
+    from unmask.config.schema.models import base_model_from
     from unmask.config.specs import ModelSpec
 
-    return ModelSpec("mine", source, settings)
+    return ModelSpec("mine", source, base_model_from({"source": source} | settings))
 
 
 def test_parameters_of_the_published_models():

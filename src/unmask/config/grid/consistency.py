@@ -6,6 +6,7 @@ from typing import Any
 
 from unmask.config.grid.grid import Experiment
 from unmask.config.schema.introspection import defines, learns_demonstrations
+from unmask.config.schema.types import GeneratedData, NumpyChoice
 from unmask.config.specs import DataSpec, RunSpec
 
 LONGEST = 255  # bytes of a file name on common file systems
@@ -57,8 +58,7 @@ def contradictions(runs: list[RunSpec], datasets: dict[str, DataSpec], tests: di
         lines += _undemonstrated(run) + _uncounted(run) + _unlearnable(run)
 
     for task, data in tests.items():
-        drawn = data.settings.get("test_subset", {}).get("rule", "first") != "first"
-        if drawn and data.settings["test_source"]["source"] == "generated":
+        if isinstance(data.test_subset, NumpyChoice) and isinstance(data.test_source, GeneratedData):
             why = "chooses among stored rows, and test_source is generated"
             lines.append(f"tasks.{task}.test_subset: {why}; set {{rule: first}}")
 

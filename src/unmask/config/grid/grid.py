@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from unmask.config.schema.runtime import Runtime
 from unmask.config.schema.scales import Hardware
-from unmask.config.specs import DataSpec, DiagnosisSpec, EvaluationSpec, ModelSpec, RunSpec, Spec, ToySpec, joined
+from unmask.config.spec_file import Spec, joined
+from unmask.config.specs import DataSpec, DiagnosisSpec, EvaluationSpec, ModelSpec, RunSpec, ToySpec
 
 
 @dataclass(frozen=True)

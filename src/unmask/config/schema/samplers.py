@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter, model_validator
 
-from unmask.config.schema.types import Count, Distinct, Fraction, NonNegative, Positive, Section, Whole, refuse
+from unmask.config.schema.types import Count, Distinct, Fraction, NonNegative, Positive, Section, Values, Whole, refuse
 
 # Added after runs had been stored. Specs omit them at their default, so that the digests of those runs do not change.
 LATER = ("blocks", "top_p", "draw_dtype")
@@ -39,7 +39,7 @@ class Decoding(Section):
         """True if the order in which positions are committed is random."""
         return False
 
-    def values(self) -> dict[str, Any]:
+    def values(self) -> Values:
         """Return all settings for a spec, without those in LATER that are at their default."""
         later = {key for key in LATER if getattr(self, key) == type(self).model_fields[key].default}
         return self.model_dump(exclude=later)
@@ -118,6 +118,6 @@ Sampler = Annotated[TopK | RandomOrder | Threshold | Factor | EntropyBound | Ada
 _SAMPLER: TypeAdapter[Sampler] = TypeAdapter(Sampler)
 
 
-def sampler_from(settings: dict[str, Any]) -> Sampler:
+def sampler_from(settings: Values) -> Sampler:
     """Return the sampler with these settings, as they are in config.yaml or a spec."""
     return _SAMPLER.validate_python(settings)
