@@ -106,7 +106,7 @@ def test_the_head_never_makes_full_logits():
 def test_without_blocks_the_head_sees_the_whole_response_and_no_prompt(config):
     grid, run = run_of(config, scale="llada-8b")  # 16 responses at once, of 256 tokens
     papers = grid.evaluations["papers"]
-    for sampler, trained, longest in ((TOP1, 32, 32), (TOP1 | {"blocks": False}, 256, 512)):
+    for sampler, trained, longest in ((TOP1, 32, 32), (TOP1.model_copy(update={"blocks": False}), 256, 512)):
         rollouts = training_memory(LLADA_8B, replace(run, sampler=sampler), grid.cost)["rollouts"]
         assert rollouts["head"] == head(LLADA_8B, 16 * trained, size=2)
         samples = evaluation_memory(LLADA_8B, run, replace(papers, samplers={"one": sampler}), grid.cost)

@@ -89,7 +89,7 @@ def test_a_row_stops_after_the_block_with_its_end_of_text(policy):
 @pytest.mark.parametrize("sampler", [TOP1, EntropyBound(gamma=0.1, proxy="entropy")])
 def test_rows_in_lock_step_wait_for_the_device_once_a_step(policy, sampler, cache):
     with HostSyncs() as syncs:
-        made = run(policy, PROMPTS, sampler=sampler | {"cache": cache})
+        made = run(policy, PROMPTS, sampler=sampler.model_copy(update={"cache": cache}))
     assert made.nfe.tolist() == [24] * 3
     # The prompts put in order, padded by two uploads before that; what became of the rows at each step; their end.
     assert +syncs.calls == {"unique": 1, "tolist": 1 + 24, "tensor": 2 + 1}
@@ -100,7 +100,7 @@ def test_rows_that_come_and_go_cost_at_most_two_uploads_a_step(policy, cache):
     prompts = [[10 + i % 5] * (1 + i % 7) for i in range(15)] + [[12, 13]] * 3
     eot = int(run(policy, prompts).response[0, 3])
     with HostSyncs() as syncs:
-        made = run(policy, prompts, sampler=TOP1 | {"cache": cache}, eot=eot, slots=4, temperature=1.0)
+        made = run(policy, prompts, sampler=TOP1.model_copy(update={"cache": cache}), eot=eot, slots=4, temperature=1.0)
     assert len(set(made.nfe.tolist())) > 1
     assert (+syncs.calls).keys() == {"unique", "tolist", "tensor"}
     assert syncs.calls["unique"] == 1

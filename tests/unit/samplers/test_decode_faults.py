@@ -87,7 +87,7 @@ def test_spoilt_logits_end_the_decoding_with_their_place(policy, sampler, temper
 def test_with_any_cache_and_queue(policy, cache, slots):
     spoil(policy, 9, CHANGES["NaN"])
     with pytest.raises(InputError, match=r"row \d, block 1, position (8|9|1[0-5]) of the response .* forward pass 9"):
-        run(policy, TOP1 | {"cache": cache}, slots=slots)
+        run(policy, TOP1.model_copy(update={"cache": cache}), slots=slots)
 
 
 def test_the_row_and_position_are_those_of_the_spoilt_logits(policy):
