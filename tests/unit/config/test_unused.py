@@ -10,7 +10,7 @@ from helpers.every_method import DIFFPO, DMPO, LOSSES, SEEDS
 from unmask.config.grid.expand import expand
 from unmask.config.schema.introspection import declared_names, settings_of, used_if
 from unmask.config.schema.training import USED_IF, Training
-from unmask.config.validation.unused import _names
+from unmask.config.validation.conditions import names_in
 from unmask.models.policy import Policy
 from unmask.models.tabular import TabularModel
 from unmask.training.tabular import sample
@@ -136,7 +136,7 @@ def test_conditions_are_about_settings_that_exist():
         conditions = used_if(algorithm)
         assert conditions.keys() <= known, algorithm
         for condition in (USED_IF | conditions).values():
-            assert set(_names(condition)) <= known | others, condition
+            assert set(names_in(condition)) <= known | others, condition
 
 
 # --- the conditions against the losses --------------------------------------------------------------------------------
