@@ -6,7 +6,7 @@ from typing import Any
 
 from unmask.config.grid.content import with_content
 from unmask.config.schema import Config
-from unmask.config.schema.introspection import declared_settings, narrow_settings
+from unmask.config.schema.introspection import declared_settings, method_defaults, narrow_settings
 from unmask.config.schema.models import ScratchModel
 from unmask.config.specs import DataSpec, DiagnosisSpec, EvaluationSpec, ModelSpec, RunSpec, ToySpec
 
@@ -88,17 +88,18 @@ def diagnosis_spec(config: Config, name: str) -> DiagnosisSpec:
 def toy_spec(config: Config) -> ToySpec:
     """Return the spec of the exact toy.
 
-    A curve's settings are merged in this order: general method block, `exact_toy.methods`, the curve's own block.
+    A curve's settings are merged in this order: defaults of the method, its general block, `exact_toy.methods`, the
+    curve's own block.
     """
     settings = config.exact_toy.model_dump() | config.scales[config.scale].exact_toy
     overrides, changes = settings.pop("methods"), settings.pop("curves")
     curves = {}
     for name, change in changes.items():
         method = change["method"]
-        values = config.methods[method] | overrides.get(method, {}) | change
+        algorithm = config.algorithm(method)
+        values = method_defaults(algorithm) | config.methods[method] | overrides.get(method, {}) | change
 
         # A method block also has trainer settings (learning rate, LoRA …), which the toy does not use.
-        algorithm = config.algorithm(method)
         known = declared_settings("methods", algorithm).model_fields
         curves[name] = {"method": algorithm, "settings": {key: values[key] for key in known}}
     return ToySpec(settings, curves)

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from unmask.config.schema.exact_toy import ExactToy
 from unmask.config.schema.experiments import Diagnosis, Evaluation, Experiment
+from unmask.config.schema.introspection import method_defaults, method_file
 from unmask.config.schema.methods import NOT_SETTINGS, MethodBlock
 from unmask.config.schema.models import HubModel, LocalModel, ScratchModel
 from unmask.config.schema.runtime import Runtime
@@ -133,10 +134,12 @@ class Config(Section):
     def layers_of(self, method: str, task: str) -> list[Layer]:
         """Return the layers of a method's settings on a task, in the order in which later ones override earlier ones.
 
-        First `training`, then the method's blocks; each in the order general, fidelity, scale.
+        First `training`, then the defaults in the method's file, then the method's blocks; `training` and the blocks in
+        the order general, fidelity, scale.
         """
         # A block's `by_task` comes directly after it, so a value in a later block overrides an earlier `by_task`.
-        found = self.training_layers
+        algorithm = self.algorithm(method)
+        found = [*self.training_layers, (method_file(algorithm), method_defaults(algorithm))]
         blocks: list[tuple[str, Any]] = [(f"methods.{method}", self.methods[method])]
         blocks += [(f"{place}.methods.{method}", block.methods.get(method, {})) for place, block in self._overrides]
         for place, block in blocks:

@@ -11,7 +11,7 @@ from unmask.config.schema.introspection import (
     declared_names,
     declared_settings,
     is_corpus,
-    learns_demonstrations,
+    method_class,
     narrow_settings,
 )
 from unmask.config.validation.layers import layers
@@ -85,7 +85,7 @@ def _corpus(raw: dict[str, Any], method: str, given: list[Any], where: str) -> I
     """Yield lines on a `corpus` key: it must name a corpus, and the method must train on demonstrations."""
     yield from _strange(given, {name for name in block_at(raw, "tasks") if _is_corpus(name)}, where)
     algorithm = algorithm_of(raw, method)
-    if given and algorithm in declared_names("methods") and not learns_demonstrations(algorithm):
+    if given and algorithm in declared_names("methods") and not method_class(algorithm).demonstrations:
         yield f"{where}: {method} samples its responses and learns no corpus; remove it"
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from unmask.config.schema.introspection import declared_names, declared_settings, settings_of
 from unmask.config.schema.training import Training
+from unmask.config.schema.types import Section
 from unmask.config.validation.safe_access import algorithm_of, block_at, given_at, items_at
 
 
@@ -14,6 +15,11 @@ def missing(raw: dict[str, Any]) -> list[str]:
     fidelity = block_at(raw, "fidelities", str(raw.get("fidelity")))
     scale = block_at(raw, "scales", str(raw.get("scale")))
     return sorted(_of_methods(raw, fidelity, scale) + _of_curves(raw, scale) + _of_tasks(raw, fidelity, scale))
+
+
+def required_of(block: type[Section]) -> set[str]:
+    """Return the settings of a block that have no default."""
+    return {key for key, field in block.model_fields.items() if field.is_required()}
 
 
 def _of_methods(raw: dict[str, Any], *overriding: dict[str, Any]) -> list[str]:
@@ -27,7 +33,7 @@ def _of_methods(raw: dict[str, Any], *overriding: dict[str, Any]) -> list[str]:
     for method, general in block_at(raw, "methods").items():
         if (algorithm := algorithm_of(raw, method)) in declared_names("methods") and isinstance(general, dict):
             blocks = [block_at(block, "methods", method) for block in (raw, *overriding)]
-            for key in settings_of(algorithm).model_fields.keys() - common.union(*blocks):
+            for key in required_of(settings_of(algorithm)) - common.union(*blocks):
                 where = "training" if key in Training.model_fields else f"methods.{method}"
                 found.append(f"{where}.{key}: missing; add it")
     return found
@@ -43,7 +49,7 @@ def _of_curves(raw: dict[str, Any], scale: dict[str, Any]) -> list[str]:
             algorithm, general = algorithm_of(raw, method), block_at(raw, "methods").get(method)
             if isinstance(general, dict) and algorithm in declared_names("methods"):
                 known = set(curve).union(general, block_at(toy, "methods", method))
-                lacking = declared_settings("methods", algorithm).model_fields.keys() - known
+                lacking = required_of(declared_settings("methods", algorithm)) - known
                 found += [f"methods.{method}.{key}: missing; add it" for key in lacking]
     return found
 
@@ -60,6 +66,6 @@ def _of_tasks(raw: dict[str, Any], fidelity: dict[str, Any], scale: dict[str, An
     found: list[str] = []
     for task in declared_names("tasks") & asked & set(block_at(raw, "tasks")):
         blocks = block_at(raw, "tasks", task), *(block_at(b, "task_settings", task) for b in (fidelity, scale))
-        lacking = declared_settings("tasks", task).model_fields.keys() - set().union(*blocks)
+        lacking = required_of(declared_settings("tasks", task)) - set().union(*blocks)
         found += [f"tasks.{task}.{key}: missing; add it" for key in lacking]
     return found

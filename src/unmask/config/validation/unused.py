@@ -5,7 +5,7 @@ the file of a method. A condition is an expression of other settings. It is eval
 fidelity, scale and grid to which a layer belongs; a setting is refused if none of them uses it.
 
 Only narrow layers are checked: `training` is shared by all methods, fidelities are presets, and the general block of a
-method has to give every setting of its file, so a value without effect there is a default and no mistake.
+method may replace any default of its file, so a value without effect there is a default, too, and no mistake.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from types import CodeType
 from typing import Any
 
-from unmask.config.schema.introspection import declared_names, defines, learns_demonstrations, settings_of, used_if
+from unmask.config.schema.introspection import declared_names, method_class, method_defaults, settings_of
 from unmask.config.schema.methods import NOT_SETTINGS
 from unmask.config.schema.training import USED_IF, Training
 from unmask.config.validation.safe_access import algorithm_of, block_at, given_at, items_at
@@ -83,13 +83,13 @@ def _layers(raw: dict[str, Any]) -> list[Layer]:
 def _of_method(raw: dict[str, Any], layer: Layer, method: str) -> Iterator[str]:
     """Check a method's block in one layer, and what it has by task."""
     block, place = block_at(layer.block, "methods", method), layer.place("methods", method)
-    # In the general block, settings of the method's own file are defaults.
+    # In the general block, settings of the method's own file replace its defaults.
     given = {key: block[key] for key in block if layer.where or key in Training.model_fields}
     yield from _idle(raw, layer, method, given, place)
 
     # A run that learns a corpus has the corpus as its task, and so the settings of no other.
     # A corpus of a method that cannot learn one is a mistake of its own.
-    learns = learns_demonstrations(algorithm_of(raw, method))
+    learns = method_class(algorithm_of(raw, method)).demonstrations
     corpora = {_corpus(raw, method, *pair) for pair in layer.pairs} if learns else {None}
     for task, values in block_at(block, "by_task").items():
         if corpora and None not in corpora and task not in corpora:
@@ -168,7 +168,9 @@ def _settings(raw: dict[str, Any], layer: Layer, method: str, task: str | None =
     With one task if it is given, else with each that the method has settings for, and with none of them. Among the
     settings are the other names of conditions: start_from, corpus, trains_head, rule (of the sampler) and scale.
     """
-    head = defines("methods", algorithm_of(raw, method), "begin")
+    algorithm = algorithm_of(raw, method)
+    # A method that decides itself what is frozen may train the head.
+    head = "begin" in vars(method_class(algorithm))
     for fidelity, scale in layer.pairs:
         parts = raw, block_at(raw, "fidelities", fidelity), block_at(raw, "scales", scale)
         blocks = [block_at(part, "methods", method) for part in parts]
@@ -177,6 +179,7 @@ def _settings(raw: dict[str, Any], layer: Layer, method: str, task: str | None =
             values: Values = {"start_from": None}
             for part in parts:
                 values |= block_at(part, "training")
+            values |= method_defaults(algorithm)
             for block in blocks:
                 values |= block | (block_at(block, "by_task", one) if one else {})
             values |= {"corpus": _corpus(raw, method, fidelity, scale), "trains_head": head, "scale": scale}
@@ -270,7 +273,8 @@ def _has(raw: dict[str, Any], method: str, key: str) -> bool:
 
 def _conditions(raw: dict[str, Any], method: str) -> dict[str, str]:
     """Return what the settings of a method need; what its own file says comes first."""
-    return USED_IF | used_if(algorithm_of(raw, method))
+    conditions: dict[str, str] = USED_IF | method_class(algorithm_of(raw, method)).used_if
+    return conditions
 
 
 @functools.cache
