@@ -85,16 +85,13 @@ def diagnosis_spec(config: Config, name: str) -> DiagnosisSpec:
 
 
 def toy_spec(config: Config) -> ToySpec:
-    """Return the spec of the exact toy.
-
-    A curve's settings are merged in this order: general method block, `exact_toy.methods`, the curve's own block.
-    """
+    """Return the spec of the exact toy."""
     toy = config.exact_toy_at_scale
     curves = {}
     for name, curve in toy.curves.items():
         # A method block also has trainer settings (learning rate, LoRA …), which the toy does not use.
         algorithm = config.algorithm(curve.method)
-        values = toy.curve_settings(curve, config.methods[curve.method])
+        values = config.curve_settings(toy, curve)
         known = declared_settings("methods", algorithm).model_fields
         curves[name] = CurveSpec(algorithm, {key: values[key] for key in known})
     settings = {key: getattr(toy, key) for key in ToySettings.model_fields}

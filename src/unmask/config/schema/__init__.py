@@ -10,8 +10,9 @@ from typing import Any
 
 from pydantic import Field
 
-from unmask.config.schema.exact_toy import ExactToy
+from unmask.config.schema.exact_toy import Curve, ExactToy
 from unmask.config.schema.experiments import Diagnosis, Evaluation, Experiment
+from unmask.config.schema.introspection import declared_names, method_defaults, method_file
 from unmask.config.schema.methods import ByTask, MethodBlock
 from unmask.config.schema.models import BaseModelSettings
 from unmask.config.schema.runtime import Runtime
@@ -74,6 +75,15 @@ class Config(Section):
     def exact_toy_at_scale(self) -> ExactToy:
         """The exact toy with the scale's overrides."""
         return ExactToy(**self.exact_toy.model_dump() | self.scales[self.scale].exact_toy)
+
+    def curve_settings(self, toy: ExactToy, curve: Curve) -> Values:
+        """Return the settings of a curve of the exact toy.
+
+        They are merged in this order: defaults of the method, its general block, `exact_toy.methods`, the curve itself.
+        """
+        defaults = method_defaults(self.algorithm(curve.method))
+        general = self.methods[curve.method].settings
+        return defaults | general | toy.methods.get(curve.method, {}) | curve.settings
 
     @property
     def runtime_at_scale(self) -> Runtime:
@@ -170,10 +180,14 @@ class Config(Section):
     def layers_of(self, method: str, task: str) -> list[Layer]:
         """Return the layers of a method's settings on a task, in the order in which later ones override earlier ones.
 
-        First `training`, then the method's blocks; each in the order general, fidelity, scale.
+        First `training`, then the defaults in the method's file, then the method's blocks; `training` and the blocks in
+        the order general, fidelity, scale.
         """
-        # A block's `by_task` comes directly after it, so a value in a later block overrides an earlier `by_task`.
         found = self.training_layers
+        algorithm = self.algorithm(method)
+        if algorithm in declared_names("methods"):
+            found.append((method_file(algorithm), method_defaults(algorithm)))
+        # A block's `by_task` comes directly after it, so a value in a later block overrides an earlier `by_task`.
         for place, block in self._method_blocks(method):
             found.append((place, block.settings))
             found.append((f"{place}.by_task.{task}", block.by_task.get(task, {})))

@@ -6,7 +6,6 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field, model_validator
 
-from unmask.config.schema.methods import ByTask
 from unmask.config.schema.types import (
     AsWritten,
     Count,
@@ -71,7 +70,3 @@ class ExactToy(ToySettings):
 
     methods: dict[Name, Values] = Field(description="overrides of `methods`")
     curves: dict[Name, Curve] = Field(description="name -> method and overrides")
-
-    def curve_settings(self, curve: Curve, general: ByTask) -> Values:
-        """Return a curve's settings, merged in this order: the method's general block, `methods`, the curve itself."""
-        return general.settings | self.methods.get(curve.method, {}) | curve.settings

@@ -8,7 +8,7 @@ from types import CodeType
 from typing import Any
 
 from unmask.config.schema import Config
-from unmask.config.schema.introspection import declared_names, used_if
+from unmask.config.schema.introspection import declared_names, method_class
 from unmask.config.schema.training import USED_IF
 from unmask.config.schema.types import Values
 
@@ -29,7 +29,8 @@ def trains(config: Config, method: str) -> bool:
 
 def conditions_of(config: Config, method: str) -> dict[str, str]:
     """Return what the settings of a method need; what its own file says comes first."""
-    return USED_IF | used_if(config.algorithm(method))
+    conditions: dict[str, str] = USED_IF | method_class(config.algorithm(method)).used_if
+    return conditions
 
 
 def names_in(condition: str) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from unmask.config.schema import Config, merged
-from unmask.config.schema.introspection import defines
+from unmask.config.schema.introspection import method_class
 from unmask.config.schema.types import Values
 
 
@@ -35,7 +35,8 @@ class Effective:
         values = merged(config.layers_of(method, task))
         values["start_from"] = config.methods[method].start_from
         values["corpus"] = config.corpus(method)
-        values["trains_head"] = defines("methods", config.algorithm(method), "begin")
+        # A method that decides itself what is frozen may train the head.
+        values["trains_head"] = "begin" in vars(method_class(config.algorithm(method)))
         values["rule"] = self._rule(values.get("sampler"))
         return values
 

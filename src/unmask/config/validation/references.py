@@ -12,7 +12,7 @@ from unmask.config.schema.introspection import (
     declared_names,
     declared_settings,
     is_corpus,
-    learns_demonstrations,
+    method_class,
     narrow_settings,
 )
 from unmask.config.schema.methods import ByTask
@@ -131,7 +131,7 @@ def _corpus(config: Config, method: str, corpus: str, where: str) -> list[str]:
     """Return lines on a `corpus` key: it must name a corpus, and the method must train on demonstrations."""
     lines = unknown_names([corpus], [name for name in config.tasks if _is_corpus(name)], where)
     algorithm = config.algorithm(method)
-    if corpus and algorithm in declared_names("methods") and not learns_demonstrations(algorithm):
+    if corpus and algorithm in declared_names("methods") and not method_class(algorithm).demonstrations:
         lines.append(f"{where}: {method} samples its responses and learns no corpus; remove it")
     return lines
 

@@ -43,7 +43,7 @@ def _of_curves(parsed: Parsed) -> list[str]:
         if curve.method not in config.methods or parsed.is_wrong(f"methods.{curve.method}"):
             continue
         for algorithm in trainers(config, [curve.method]):
-            given = toy.curve_settings(curve, config.methods[curve.method])
+            given = config.curve_settings(toy, curve)
             for key in declared_settings("methods", algorithm).model_fields.keys() - given.keys():
                 lines.append(f"methods.{curve.method}.{key}: missing; add it")
     return lines

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from unmask.config.schema import Config
-from unmask.config.schema.introspection import learns_demonstrations, settings_of
+from unmask.config.schema.introspection import method_class, settings_of
 from unmask.config.schema.methods import ByTask
 from unmask.config.schema.samplers import Sampler, TopK
 from unmask.config.schema.training import Training
@@ -83,7 +83,7 @@ class _Search:
     def _of_method(self, part: Part, method: str, block: ByTask) -> list[str]:
         """Check a method's block in one part, and what it has by task."""
         place = part.place("methods", method)
-        # In the general block, settings of the method's own file are defaults.
+        # In the general block, settings of the method's own file replace its defaults.
         given = {key: value for key, value in block.settings.items() if part.where or key in Training.model_fields}
         lines = self._idle(part, method, given, place)
 
@@ -101,7 +101,7 @@ class _Search:
         # A run that learns a corpus has the corpus as its task, and so the settings of no other.
         # A corpus of a method that cannot learn one is a mistake of its own.
         found: set[str] = set()
-        if not learns_demonstrations(self.config.algorithm(method)):
+        if not method_class(self.config.algorithm(method)).demonstrations:
             return found
         for config in part.configs:
             corpus = config.corpus(method)
