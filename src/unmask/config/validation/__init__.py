@@ -11,16 +11,14 @@ from typing import Any
 from unmask.config.errors import ConfigError
 from unmask.config.pilot import scale_of_pilot
 from unmask.config.schema import Config
-from unmask.config.schema.exact_toy import ExactToy
 from unmask.config.schema.introspection import optional
-from unmask.config.schema.models import ScratchModel
 from unmask.config.validation.block_lengths import wrong_lengths
-from unmask.config.validation.corpora import wrong_corpora
 from unmask.config.validation.layers import layers
 from unmask.config.validation.messages import problems
 from unmask.config.validation.parse import Parsed, parse
 from unmask.config.validation.references import wrong_names
 from unmask.config.validation.required import missing
+from unmask.config.validation.scale_in_use import misfits
 from unmask.config.validation.unused import unused
 
 
@@ -72,33 +70,6 @@ def _mistakes(raw: Any, parsed: Parsed) -> list[str]:
 
 def check_scale(config: Config) -> None:
     """Raise ConfigError if valid blocks do not fit together at the scale in use."""
-    where, scale = f"scales.{config.scale}", config.scales[config.scale]
-    lines: list[str] = []
-
-    # Tasks with the model that they are run on, and the key that asks for them: the message must name the key to edit.
-    asked = [(where, scale.model, scale.tasks)]
-    for name, one in config.experiments.items():
-        if one.model is not None and one.model not in scale.models:
-            lines.append(f"{where}.models.{one.model}: missing; experiments.{name}.model asks for it")
-        changed = name in scale.experiment_changes and scale.experiment_changes[name].tasks
-        asker = f"{where}.experiment_changes.{name}" if changed else f"experiments.{name}" if one.tasks else where
-        asked.append((asker, scale.models.get(one.model or "", scale.model), config.tasks_of(name)))
-
-    # A model from scratch is trained per task (or on all listed ones), so it needs pretraining settings for each.
-    for asker, name, tasks in asked:
-        model = config.models[name]
-        for task in tasks:
-            if isinstance(model, ScratchModel) and task not in model.pretraining:
-                lines.append(f"models.{name}.pretraining.{task}: missing; {asker}.tasks has {task}")
-
-    # Tables and figures name samplers, so a scale may change a sampler's numbers but not its rule.
-    lines += wrong_corpora(config)
-    for name, sampler in scale.samplers.items():
-        if sampler.rule != config.samplers[name].rule:
-            other = f"'{sampler.rule}' is not the rule of samplers.{name}; give another rule another name"
-            lines.append(f"{where}.samplers.{name}.rule: {other}")
-
-    # Overrides of the toy are valid one by one, but their merge may violate its counts.
-    lines += problems(ExactToy, config.exact_toy.model_dump() | scale.exact_toy, f"{where}.exact_toy")
+    lines = misfits(config)
     if lines:
         raise ConfigError(lines)

@@ -7,6 +7,8 @@ from typing import Any
 from unmask.config.schema import Config
 from unmask.config.validation.layers import layers
 
+LENGTH = "generation_length"  # setting of Training
+
 
 def wrong_lengths(config: Config) -> list[str]:
     """Return a line for each length that is not a multiple of its scale's block length."""
@@ -18,10 +20,12 @@ def wrong_lengths(config: Config) -> list[str]:
     for layer in layers(config):
         # Layers outside of `scales` apply to every scale; they are checked against the one in use.
         kind, _, rest = layer.where.partition(".")
-        name = rest.partition(".")[0] if kind == "scales" else config.scale
-        if name in config.scales and "generation_length" in layer.values:
-            place = f"{layer.where}.generation_length"
-            lines += _no_multiple(layer.values["generation_length"], config.scales[name].block_length, place)
+        name = config.scale
+        if kind == "scales":
+            name, _, _ = rest.partition(".")
+        given = layer.values.get(LENGTH)
+        if name in config.scales:
+            lines += _no_multiple(given, config.scales[name].block_length, f"{layer.where}.{LENGTH}")
     return lines
 
 

@@ -33,12 +33,14 @@ class Effective:
 
     def _on_task(self, config: Config, method: str, task: str) -> Values:
         values = merged(config.layers_of(method, task))
-        values["start_from"] = config.methods[method].start_from
-        values["corpus"] = config.corpus(method)
-        # A method that decides itself what is frozen may train the head.
-        values["trains_head"] = "begin" in vars(method_class(config.algorithm(method)))
-        values["rule"] = self._rule(values.get("sampler"))
-        return values
+        algorithm = method_class(config.algorithm(method))
+        return values | {
+            "start_from": config.methods[method].start_from,
+            "corpus": config.corpus(method),
+            # A method that decides itself what is frozen may train the head.
+            "trains_head": "begin" in vars(algorithm),
+            "rule": self._rule(values),
+        }
 
     def with_grid(self, values: Values, grid: dict[str, list[Any]], names: tuple[str, ...]) -> Iterator[Values]:
         """Yield some settings with every combination of a grid's axes that are among these names."""
@@ -48,11 +50,10 @@ class Effective:
                 axes[key] = choices
         for choice in itertools.product(*axes.values()):
             chosen = values | dict(zip(axes, choice, strict=True))
-            chosen["rule"] = self._rule(chosen.get("sampler"))
-            yield chosen
+            yield chosen | {"rule": self._rule(chosen)}
 
-    def _rule(self, sampler: Any) -> str | None:
-        """Return the commit rule of a sampler, which no scale can change; None if there is no such sampler."""
-        if not isinstance(sampler, str) or sampler not in self.config.samplers:
-            return None
-        return self.config.samplers[sampler].rule
+    def _rule(self, values: Values) -> str | None:
+        """Return the commit rule of the sampler, which no scale can change; None if there is no such sampler."""
+        name = values.get("sampler")
+        sampler = self.config.samplers.get(name) if isinstance(name, str) else None
+        return sampler.rule if sampler else None

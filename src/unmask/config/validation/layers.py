@@ -57,18 +57,23 @@ def overrides(config: Config) -> Iterator[tuple[str, Overrides]]:
 
 def trainers(config: Config, methods: Iterable[str]) -> list[str]:
     """Return the algorithms of those methods that have a file."""
-    algorithms = [config.algorithm(method) for method in methods]
-    return [algorithm for algorithm in algorithms if algorithm in declared_names("methods")]
+    found = []
+    for method in methods:
+        algorithm = config.algorithm(method)
+        if algorithm in declared_names("methods"):
+            found.append(algorithm)
+    return found
 
 
 def _method_layers(config: Config, blocks: Mapping[str, ByTask], where: str) -> Iterator[Layer]:
     for method, block in blocks.items():
+        place = f"{where}.{method}"
         for algorithm in trainers(config, [method]):
             settings = settings_of(algorithm)
-            yield Layer(f"{where}.{method}", block.settings, settings)
+            yield Layer(place, block.settings, settings)
             for task, values in block.by_task.items():
-                yield Layer(f"{where}.{method}.by_task.{task}", values, settings)
-            yield from _task_layers(block.task_settings, f"{where}.{method}.task_settings")
+                yield Layer(f"{place}.by_task.{task}", values, settings)
+            yield from _task_layers(block.task_settings, f"{place}.task_settings")
 
 
 def _task_layers(blocks: dict[str, Values], where: str) -> Iterator[Layer]:
@@ -81,42 +86,50 @@ def _grid_layers(config: Config) -> Iterator[Layer]:
     # A grid is checked against the experiment's methods. Where a scale changes either, the combination is new, and a
     # mistake is reported at the part that was changed.
     for name, experiment in config.experiments.items():
-        yield from _axes(config, experiment.methods, experiment.grid, f"experiments.{name}.grid")
+        own = f"experiments.{name}.grid"
+        yield from _axes(config, experiment.methods, experiment.grid, own)
         for scale, block in config.scales.items():
             change = block.experiment_changes.get(name)
             if change is None:
                 continue
-            place, grid = f"experiments.{name}.grid", experiment.grid
-            if change.grid is not None:
-                place, grid = f"scales.{scale}.experiment_changes.{name}.grid", change.grid
-            yield from _axes(config, change.methods or experiment.methods, grid, place)
+            methods = change.methods or experiment.methods
+            if change.grid is None:
+                yield from _axes(config, methods, experiment.grid, own)
+            else:
+                place = f"scales.{scale}.experiment_changes.{name}.grid"
+                yield from _axes(config, methods, change.grid, place)
 
 
 def _axes(config: Config, methods: list[str], grid: dict[str, list[Any]], where: str) -> Iterator[Layer]:
     """Yield each value of each axis with the settings class of every method that has the setting."""
     algorithms = trainers(config, methods)
     for key, choices in grid.items():
-        owners = [algorithm for algorithm in algorithms if key in settings_of(algorithm).model_fields]
+        blocks = [settings_of(algorithm) for algorithm in algorithms]
+        owners = [block for block in blocks if key in block.model_fields]
         # A key that no method has is checked against the first method, which reports it as unknown.
-        for owner in owners or algorithms[:1]:
+        for owner in owners or blocks[:1]:
             for choice in choices:
-                yield Layer(where, {key: choice}, settings_of(owner))
+                yield Layer(where, {key: choice}, owner)
 
 
 def _toy_layers(config: Config) -> Iterator[Layer]:
     """Yield the method settings of the exact toy, then the toy blocks of the scales."""
     for where, methods, curves in toys(config):
-        # The toy has its own training loop: only settings declared by the method apply, none of Training.
-        changes = [(f"{where}.methods.{method}", method, values) for method, values in methods.items()]
+        for method, values in methods.items():
+            yield from _own_settings(config, method, values, f"{where}.methods.{method}")
         for name, curve in curves.items():
-            changes.append((f"{where}.curves.{name}.{curve.method}", curve.method, curve.settings))
-        for place, method, values in changes:
-            for algorithm in trainers(config, [method]):
-                yield Layer(place, values, declared_settings("methods", algorithm))
+            yield from _own_settings(config, curve.method, curve.settings, f"{where}.curves.{name}.{curve.method}")
 
     # The general toy block is part of Config and checked there.
     for name, scale in config.scales.items():
         yield Layer(f"scales.{name}.exact_toy", scale.exact_toy, ExactToy)
+
+
+def _own_settings(config: Config, method: str, values: Values, place: str) -> Iterator[Layer]:
+    """Yield a layer of settings that the method's file declares."""
+    # The toy has its own training loop, so no setting of Training applies.
+    for algorithm in trainers(config, [method]):
+        yield Layer(place, values, declared_settings("methods", algorithm))
 
 
 def toy_in_use(config: Config) -> ExactToy:
