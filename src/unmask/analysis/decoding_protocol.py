@@ -6,11 +6,13 @@ Torch-free, because the workflow's controller reads it.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 from unmask.analysis.paper_evaluations import problems_of, prompt_of
 from unmask.config.grid.grid import Grid
+from unmask.config.schema.samplers import TopK
+from unmask.config.specs import DataSpec
 
 
 @dataclass(frozen=True)
@@ -32,41 +34,50 @@ class Protocol:
     @classmethod
     def of(cls, grid: Grid, experiment: str) -> Protocol:
         """Return the protocol of an experiment that evaluates samples (a diagnosis has none)."""
-        evaluation = grid.evaluations[grid.experiments[experiment].evaluation_stem.removeprefix("samples-")]
-        runs = [grid.runs[name] for name in grid.experiments[experiment].runs]
+        planned = grid.experiments[experiment]
+        evaluation = grid.evaluations[planned.evaluation_stem.removeprefix("samples-")]
+        runs = [grid.runs[name] for name in planned.runs]
 
-        # Only plain top-k decoding has a fixed number of steps. A cache, guidance or forbidden tokens make it another
-        # decoder: such samplers get no steps, so that they match no published number.
-        fixed = {"rule": "top_k", "cache": "none", "guidance": 0.0, "forbidden": []}
         steps: dict[str, str] = {}
         orders: dict[str, str] = {}
         top_p: dict[str, float] = {}
-        for name, sampler in evaluation.samplers.items():
-            if not fixed.items() <= sampler.items():
+        for name, settings in evaluation.samplers.items():
+            sampler = _plain_top_k(settings)
+            if sampler is None:
                 continue
-            count = sampler["tokens_per_step"]
+            count = sampler.tokens_per_step
             steps[name] = "L" if count == 1 else f"L/{count}"
-            if sampler["score"] != "confidence":
-                orders[name] = sampler["score"]
-            if sampler.get("top_p", 1.0) != 1.0:
-                top_p[name] = sampler["top_p"]
+            if sampler.score != "confidence":
+                orders[name] = sampler.score
+            if sampler.top_p != 1.0:
+                top_p[name] = sampler.top_p
 
         # A first stage can match the papers' only if it learns a corpus, not the demonstrations of the task itself.
         first_stages = {}
         for run in runs:
-            if run.start_from and grid.runs[run.start_from].corpus:
-                first_stages[run.method] = grid.runs[run.start_from].task
+            if run.start_from is None:
+                continue
+            first = grid.runs[run.start_from]
+            if first.corpus:
+                first_stages[run.method] = first.task
 
-        settings = {task: data.settings for task, data in grid.tests.items()}
+        generated = []
+        problems = {}
+        prompts = {}
+        for task, data in grid.tests.items():
+            problems[task] = problems_of(data.settings)
+            prompts[task] = prompt_of(data.settings)
+            if _generates(data):
+                generated.append(task)
         return cls(
             model=runs[0].model.partition("/")[0],
             temperature=evaluation.temperature,
             steps=steps,
-            generated=[task for task, of_task in settings.items() if _generated(of_task)],
+            generated=generated,
             first_stages=first_stages,
             orders=orders,
-            problems={task: problems_of(of_task) for task, of_task in settings.items()},
-            prompts={task: prompt_of(of_task) for task, of_task in settings.items()},
+            problems=problems,
+            prompts=prompts,
             block_length=evaluation.block_length,
             mask_padding=evaluation.mask_padding,
             top_p=top_p,
@@ -77,7 +88,24 @@ class Protocol:
         return json.dumps(asdict(self), sort_keys=True)
 
 
-def _generated(settings: dict[str, Any]) -> bool:
+def _plain_top_k(settings: Mapping[str, object]) -> TopK | None:
+    """Return the settings of a sampler with a fixed number of steps; None for all others.
+
+    Only plain top-k decoding has one. A cache, guidance or forbidden tokens make it another decoder: such samplers get
+    no steps, so that they match no published number.
+    """
+    if settings.get("rule") != "top_k":
+        return None
+    sampler = TopK.model_validate(settings)
+    if sampler.cache != "none" or sampler.guidance != 0 or sampler.forbidden:
+        return None
+    return sampler
+
+
+def _generates(data: DataSpec) -> bool:
     """Return True if a task generates its test problems."""
-    source = settings.get("test_source", {})
-    return bool(source.get("source") == "generated")
+    match data.settings.get("test_source"):
+        case {"source": "generated"}:
+            return True
+        case _:
+            return False

@@ -6,6 +6,7 @@ Torch-free, because the workflow's controller names our problems and prompts in 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,33 +28,47 @@ class Evaluation:
     top_p: float = 1.0
 
 
-def problems_of(settings: dict[str, Any]) -> str:
+def problems_of(settings: Mapping[str, Any]) -> str:
     """Name a task's test problems; two names are equal only for the same rows of the same data."""
-    source = settings.get("test_source", {"source": "generated"})
-    if source["source"] == "hub":
-        name = f"{source['repository']}/{source['subset']}/{source['split']}@{source['revision']}"
-    elif source["source"] == "local":
-        name = f"sha256:{_plain_sha256(source['path'])}"
-    else:
-        return "generated"
+    match settings.get("test_source"):
+        case {
+            "source": "hub",
+            "repository": repository,
+            "subset": subset,
+            "split": split,
+            "revision": revision,
+        }:
+            name = f"{repository}/{subset}/{split}@{revision}"
+        case {"source": "local", "path": path}:
+            name = f"sha256:{_plain_sha256(path)}"
+        case {"source": "generated"} | None:
+            return "generated"
+        case other:
+            raise ValueError(f"test_source has no known source: {other!r}")
 
     # The same file gives other problems if other rows, or another number of them, are chosen.
     if "test" not in settings:
         return name
-    subset = settings.get("test_subset", {"rule": "first"})
-    chosen = "first"
-    if subset["rule"] != "first":
-        chosen = " ".join(map(str, subset.values()))
+    match settings.get("test_subset"):
+        case {"rule": "first"} | None:
+            chosen = "first"
+        case {"rule": rule, **parameters}:
+            chosen = " ".join(map(str, [rule, *parameters.values()]))
+        case other:
+            raise ValueError(f"test_subset has no rule: {other!r}")
     return f"{name} {chosen} {settings['test']}"
 
 
-def prompt_of(settings: dict[str, Any]) -> str:
+def prompt_of(settings: Mapping[str, Any]) -> str:
     """Return the SHA-256 of the prompt file of a task's test problems; "" if the wording is ours."""
-    file = settings.get("evaluation_prompt_file")
-    if not file:
-        return ""
-    path = file["path"] if isinstance(file, dict) else file
-    return _plain_sha256(path)
+    # A file is stated with the hash of its content in a spec, and by its path alone in a configuration.
+    match settings.get("evaluation_prompt_file"):
+        case None | "":
+            return ""
+        case {"path": str(path)} | str(path):
+            return _plain_sha256(path)
+        case other:
+            raise ValueError(f"evaluation_prompt_file is not a path: {other!r}")
 
 
 def _plain_sha256(path: str) -> str:

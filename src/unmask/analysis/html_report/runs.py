@@ -55,7 +55,8 @@ def rows(root: Path, grid: Grid, experiments: list[Experiment]) -> list[Row]:
     evaluated: dict[str, Experiment] = {}
     for experiment in experiments:
         for name in experiment.runs:
-            if name not in evaluated or evaluated[name].rows == "steps":
+            shown_with = evaluated.get(name)
+            if shown_with is None or shown_with.rows == "steps":
                 evaluated[name] = experiment
 
     scores = {}
@@ -65,15 +66,17 @@ def rows(root: Path, grid: Grid, experiments: list[Experiment]) -> list[Row]:
 
     found = []
     for name, experiment in evaluated.items():
-        found.append(_row(root / "runs" / name, grid, experiment, scores.get(experiment.name)))
+        folder = root / "runs" / name
+        found.append(_row(folder, grid, experiment, scores.get(experiment.name)))
     return found
 
 
 def read_scores(root: Path, grid: Grid, experiment: Experiment) -> pd.DataFrame:
     """Read the scores of an experiment, with the name of each row's run; "" if it was evaluated on another task."""
-    names: dict[str, str] = {}
+    names = {}
     for name in experiment.runs:
-        names |= dict.fromkeys(_addresses(grid.runs[name], experiment), name)
+        for address in _addresses(grid.runs[name], experiment):
+            names[address] = name
 
     scores = read_csv(root / f"scores/{experiment.name}.csv")
     runs = []
@@ -88,17 +91,27 @@ def _addresses(run: RunSpec, experiment: Experiment) -> list[str]:
 
     An experiment has one base model, so that addresses in the scores do not name it.
     """
-    tasks = experiment.transfers[run.name] if run.corpus else [run.task]
+    tasks = [run.task]
+    if run.corpus:
+        tasks = experiment.transfers[run.name]
     return [f"{run.method}/{task}/{run.variant}/seed-{run.seed}" for task in tasks]
 
 
 def _row(folder: Path, grid: Grid, experiment: Experiment, scores: pd.DataFrame | None) -> Row:
-    run = RunSpec.read(folder / "spec.yaml")
-    row = Row(run, changed(grid, run.name), method_colour(run.method), read(folder / "spec.yaml"))
+    file = folder / "spec.yaml"
+    run = RunSpec.read(file)
+    row = Row(
+        run=run,
+        changed=changed(grid, run.name),
+        colour=method_colour(run.method),
+        spec=read(file),
+    )
     if run.trains:
         row = _with_training(row, folder)
     if scores is not None:
-        row = _with_answers(row, folder, scores, grid.measured(experiment.name, run.name)[0])
+        # A run after a corpus is evaluated on every task: the first one is shown.
+        first, *_ = grid.measured(experiment.name, run.name)
+        row = _with_answers(row, folder, scores, first)
     return row
 
 
@@ -112,13 +125,18 @@ def _with_training(row: Row, folder: Path) -> Row:
     # The last smoothed value, which is where the curve ends. SFT has no rollouts and no curve.
     last_reward = None
     if reward:
-        last_reward = float(smoothed(sampled(metrics)["reward"]).iloc[-1])
+        of_rollouts = smoothed(sampled(metrics)["reward"])
+        last_reward = float(of_rollouts.iloc[-1])
+    commit = ""
+    if made["git"]:
+        commit = made["git"]["commit"][:7]
+    curves = [one for one in (reward, accuracy) if one]
     return replace(
         row,
         reward=last_reward,
         hours=seconds_of(made) / 3600,
-        commit=made["git"]["commit"][:7] if made["git"] else "",
-        curves=tuple(one for one in (reward, accuracy) if one),
+        commit=commit,
+        curves=tuple(curves),
     )
 
 
@@ -127,11 +145,11 @@ def _with_answers(row: Row, folder: Path, scores: pd.DataFrame, stem: str) -> Ro
     strict = select(scores, run=row.run.name)["strict"]
     columns = ["sampler", "length", "prompt", "completion", "gold", "strict"]
     samples = read_rows(folder / f"{stem}.parquet", columns)
-    return replace(
-        row,
-        right=float(strict.mean()) if len(strict) else None,
-        answers=tuple(samples.head(ANSWERS).to_dict("records")),
-    )
+    right = None
+    if len(strict):
+        right = float(strict.mean())
+    answers = samples.head(ANSWERS).to_dict("records")
+    return replace(row, right=right, answers=tuple(answers))
 
 
 def changed(grid: Grid, name: str) -> str:
@@ -139,13 +157,17 @@ def changed(grid: Grid, name: str) -> str:
     run = grid.runs[name]
     # The default run is on the usual base model. A run on another one is described by its variant.
     if "model~" in name:
-        model = f"model {run.model.partition('/')[0]}"
-        return model if run.variant == "default" else f"{run.variant}, {model}"
+        base, _, _ = run.model.partition("/")
+        if run.variant == "default":
+            return f"model {base}"
+        return f"{run.variant}, model {base}"
 
     # If no experiment has the default, the variant still names what its grid changed.
     default = grid.runs.get(f"{run.method}/{run.task}/default/seed-{run.seed}")
+    if default is None and run.variant == "default":
+        return ""
     if default is None:
-        return "" if run.variant == "default" else run.variant.replace("~", " ").replace("+", ", ")
+        return run.variant.replace("~", " ").replace("+", ", ")
 
     usual = default.training | default.method_settings
     own = run.training | run.method_settings
@@ -170,9 +192,11 @@ def curve(metrics: pd.DataFrame, column: str, title: str) -> Curve | None:
     if kept.empty:
         return None
 
-    steps, values = kept["step"], smoothed(kept[column])
-    low, high = float(values.min()), float(values.max())
+    steps = kept["step"]
     last = int(steps.max())
+    values = smoothed(kept[column])
+    low = float(values.min())
+    high = float(values.max())
     # Thinned out to at most POINTS, since the page holds the curves of all runs. SVG counts y from the top.
     every = math.ceil(len(kept) / POINTS)
     x = WIDTH * (steps - 1) / max(1, last - 1)
