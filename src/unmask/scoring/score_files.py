@@ -50,7 +50,11 @@ class Scored:
 
 
 def score(
-    task: str, protocol: str, files: list[Path], prompt: str | None = None, by: tuple[str, ...] = ()
+    task: str,
+    protocol: str,
+    files: list[Path],
+    prompt: str | None = None,
+    by: tuple[str, ...] = (),
 ) -> list[Scored]:
     """Score all records, in order; a broken one gets no points and a note with the reason.
 
@@ -113,7 +117,13 @@ def summary(task: str, protocol: str, scored: list[Scored]) -> Summary:
     correct = sum(record.verdict.correct for record in scored)
     total = sum(record.verdict.total for record in scored)
     accuracy = round(100 * correct / total, 2) if total else 0.0
-    return {"task": task, "protocol": protocol, "correct": correct, "total": total, "accuracy": accuracy}
+    return {
+        "task": task,
+        "protocol": protocol,
+        "correct": correct,
+        "total": total,
+        "accuracy": accuracy,
+    }
 
 
 def summaries(task: str, protocol: str, scored: list[Scored]) -> list[dict[str, Any]]:
