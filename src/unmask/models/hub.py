@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from unmask.common.errors import InputError
 
@@ -13,14 +13,19 @@ from unmask.common.errors import InputError
 FILES = ("*.safetensors", "*.json", "*.jinja", "merges.txt")
 
 
-def checkpoint_folder(name: str, source: str, settings: dict[str, Any]) -> Path:
+def checkpoint_folder(name: str, source: str, settings: Mapping[str, str]) -> Path:
     """Return the folder of the model `name` of config.yaml, fetching it if needed.
 
     Raises InputError that says how to fix it if the model is not available.
     """
     if source == "hub":
         return fetch(name, **settings)
-    folder = Path(settings["path"])
+    return _local(name, **settings)
+
+
+def _local(name: str, path: str) -> Path:
+    """Return a local folder. Raises InputError if there is none."""
+    folder = Path(path)
     if not folder.is_dir():
         raise InputError(
             f"models.{name}.path: {folder} is not a folder; correct the path (relative to the folder where snakemake "
@@ -46,9 +51,10 @@ def fetch(name: str, repository: str, revision: str) -> Path:
     try:
         return Path(snapshot_download(repository, revision=revision, allow_patterns=list(FILES)))
     except (OSError, ValueError) as error:
+        cause, *_ = str(error).splitlines()
         offline = " HF_HUB_OFFLINE is set." if os.environ.get("HF_HUB_OFFLINE") else ""
         raise InputError(
-            f"models.{name}: {repository} at {revision[:7]} is not available ({str(error).splitlines()[0]}).{offline} "
+            f"models.{name}: {repository} at {revision[:7]} is not available ({cause}).{offline} "
             f"Run `hf download {repository} --revision {revision}` on a machine with network access, or use a local "
             "folder with source: local"
         ) from error

@@ -9,6 +9,7 @@ it is recorded with the rollout and treated as data in the loss. Head, γ_max an
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+
+from unmask.config.schema.samplers import Adaptive
 
 FILE = "threshold_head.safetensors"
 
@@ -33,15 +36,17 @@ class ThresholdHead(nn.Module):
         nn.init.constant_(self.outer.bias, math.log(gamma / (gamma_max - gamma)))
 
     @classmethod
-    def of(cls, sampler: dict[str, Any], hidden_size: int, seed: int) -> ThresholdHead:
+    def of(cls, sampler: Mapping[str, Any], hidden_size: int, seed: int) -> ThresholdHead:
         """Create an untrained head for an adaptive sampler."""
+        settings = Adaptive.model_validate(sampler)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return cls(hidden_size, sampler["width"], sampler["gamma"], sampler["gamma_max"])
+            return cls(hidden_size, settings.width, settings.gamma, settings.gamma_max)
 
     def forward(self, state: Tensor) -> Tensor:
         """Compute the mean of the threshold's logit."""
-        return self.outer(torch.tanh(self.inner(state.float())))[..., 0]
+        features = torch.tanh(self.inner(state.float()))
+        return self.outer(features)[..., 0]
 
     def gamma(self, logit: Tensor) -> Tensor:
         """Compute γ = γ_max · sigmoid(z)."""
@@ -50,17 +55,21 @@ class ThresholdHead(nn.Module):
     def save(self, folder: Path) -> None:
         """Write the head into an adapter's folder."""
         # gamma_max is no parameter but defines what the logits mean, so it travels with the weights.
-        tensors = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
+        tensors = {}
+        for name, value in self.state_dict().items():
+            tensors[name] = value.detach().cpu().contiguous()
         save_file(tensors, folder / FILE, metadata={"gamma_max": repr(self.gamma_max)})
 
     @classmethod
     def load(cls, folder: Path, device: torch.device | str = "cpu") -> ThresholdHead | None:
         """Load the head in an adapter's folder; None if there is none."""
-        if not (Path(folder) / FILE).exists():
+        path = Path(folder) / FILE
+        if not path.exists():
             return None
-        with safe_open(Path(folder) / FILE, "pt") as file:
+        with safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            gamma_max = float(file.metadata()["gamma_max"])
+            metadata = file.metadata()
+        gamma_max = float(metadata["gamma_max"])
         width, hidden_size = tensors["inner.weight"].shape
         # The initial γ is overwritten by the loaded weights; it only has to be below gamma_max.
         head = cls(hidden_size, width, gamma_max / 2, gamma_max)
