@@ -4,6 +4,7 @@ Colours are from the palette of Okabe and Ito, which readers with colour-vision 
 that is not listed keeps its name and is drawn in grey.
 """
 
+GREY = "#666666"
 # Key of config.yaml -> name and colour.
 METHODS = {
     "base": ("Base", "#000000"),
@@ -64,7 +65,7 @@ def sampler_kind(sampler: str) -> tuple[str, str]:
 
 def method_name(method: str, variant: str = "default") -> str:
     """Format a method and its variant: `dmpo`, `baseline~none` -> `DMPO (baseline none)`."""
-    name = METHODS.get(method, (method, ""))[0]
+    name, _ = METHODS.get(method, (method, GREY))
     if variant == "default":
         return name
     settings = variant.replace("~", " ").replace("_", " ").split("+")
@@ -75,7 +76,9 @@ def without_common(variants: list[str]) -> list[str]:
     """Remove from variants the settings that all of them share, which labels of one panel need not repeat."""
     # If there is only one variant, nothing is removed: its settings still name it.
     settings = [[] if variant == "default" else variant.split("+") for variant in variants]
-    common = set.intersection(*map(set, settings)) if len(set(variants)) > 1 else set()
+    common = set()
+    if len(set(variants)) > 1:
+        common = set.intersection(*map(set, settings))
     labels = []
     for chosen in settings:
         rest = [setting for setting in chosen if setting not in common]
@@ -90,7 +93,8 @@ def setting_name(key: str, value: object) -> str:
 
 def method_colour(method: str) -> str:
     """Return the colour of a method; grey if it is not listed."""
-    return METHODS.get(method, ("", "#666666"))[1]
+    _, colour = METHODS.get(method, (method, GREY))
+    return colour
 
 
 def task_name(task: str) -> str:

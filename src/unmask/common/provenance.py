@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def _imported(file: Path) -> tuple[Path, ...]:
     """Return the library files that a file imports, at any level, except those in APART."""
     files = []
     for name in sorted(_imported_names(file)):
-        package = name.partition(".")[0]
+        package, _, _ = name.partition(".")
         if name in APART or package in APART:
             continue
         place = LIBRARY / name.replace(".", "/")
@@ -73,7 +74,8 @@ def _imported(file: Path) -> tuple[Path, ...]:
 def _imported_names(file: Path) -> set[str]:
     """Return the names, without `unmask.`, of what a file imports from the library: modules, and objects in them."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
         if not isinstance(node, ast.ImportFrom) or node.module is None:
             continue
         if node.module.partition(".")[0] != "unmask":
@@ -91,12 +93,13 @@ def _hash(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()[:12]
 
 
-def differing(old: dict[str, Any], new: dict[str, Any], where: str = "") -> list[str]:
+def differing(old: Mapping[str, Any], new: Mapping[str, Any], where: str = "") -> list[str]:
     """List the dotted keys at which two blocks of settings differ, with the old and the new value."""
     found = []
     for key in sorted(old.keys() | new.keys()):
         path = f"{where}.{key}" if where else key
-        before, after = old.get(key), new.get(key)
+        before = old.get(key)
+        after = new.get(key)
         if isinstance(before, dict) and isinstance(after, dict):
             found += differing(before, after, path)
         elif before != after:
