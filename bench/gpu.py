@@ -55,7 +55,7 @@ def estimated(job: Job, run: RunSpec, cost: Hardware) -> dict[str, dict[str, Par
     own = run.method_settings | {"copies": job["copies"]}
     found = {}
     for name, checkpointing in (("without", False), ("with", True)):
-        training = run.training | sizes | {"activation_checkpointing": checkpointing}
+        training = run.training.model_copy(update=sizes | {"activation_checkpointing": checkpointing})
         found[name] = training_memory(job["shape"], replace(run, training=training, method_settings=own), cost)
     return found
 

@@ -16,27 +16,10 @@ from unmask import methods
 from unmask.common.atomic import atomic_write
 from unmask.common.errors import run_step
 from unmask.common.seeding import Seeds
+from unmask.config.schema.exact_toy import ToySettings
 from unmask.config.specs import ToySpec
 from unmask.models.tabular import TabularModel, entropy, kl, log_likelihood, random_modes, share_covered, target
 from unmask.training.tabular import Loop, train
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Settings of the spec (config/schema/exact_toy.py)."""
-
-    vocabulary: int
-    length: int
-    modes: int
-    alpha: float
-    reference_scale: float
-    seeds: list[int]
-    samples_per_buffer: int
-    group_sizes: list[int]
-    updates: int
-    updates_per_buffer: int
-    learning_rate: float
-    measure_every: int
 
 
 @dataclass(frozen=True)
@@ -60,11 +43,11 @@ def main() -> None:
 
     torch.set_num_threads(1)  # fixed summation order, whatever the number of cores
     spec = ToySpec.read(args.spec)
-    settings = Settings(**spec.settings)
+    settings = spec.settings
     rows = []
     for group_size, name, seed in itertools.product(settings.group_sizes, spec.curves, settings.seeds):
         curve = spec.curves[name]
-        method = methods.load(curve["method"], curve["settings"])
+        method = methods.load(curve.method, curve.settings)
         labels = {"curve": name, "group_size": group_size, "seed": seed}
         for row in measured(settings, method, group_size, seed):
             rows.append(labels | asdict(row))
@@ -75,7 +58,7 @@ def main() -> None:
         pd.DataFrame(rows).to_csv(temporary, index=False, float_format="%.6g")
 
 
-def measured(settings: Settings, method: methods.Method, group_size: int, seed: int) -> Iterator[Measures]:
+def measured(settings: ToySettings, method: methods.Method, group_size: int, seed: int) -> Iterator[Measures]:
     """Train one policy and yield its measures every `measure_every` updates."""
     # Reference and modes depend on the seed only, so all curves of a seed are measured against the same target p*.
     seeds = Seeds(("exact_toy", seed))

@@ -6,13 +6,12 @@ Torch-free, because the workflow's controller reads it.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
 from unmask.analysis.paper_evaluations import problems_of, prompt_of
 from unmask.config.grid.grid import Grid
 from unmask.config.schema.samplers import TopK
-from unmask.config.specs import DataSpec
+from unmask.config.schema.types import GeneratedData
 
 
 @dataclass(frozen=True)
@@ -38,12 +37,14 @@ class Protocol:
         evaluation = grid.evaluations[planned.evaluation_stem.removeprefix("samples-")]
         runs = [grid.runs[name] for name in planned.runs]
 
+        # Only plain top-k decoding has a fixed number of steps. A cache, guidance or forbidden tokens make it another
+        # decoder: such samplers get no steps, so that they match no published number.
         steps: dict[str, str] = {}
         orders: dict[str, str] = {}
         top_p: dict[str, float] = {}
-        for name, settings in evaluation.samplers.items():
-            sampler = _plain_top_k(settings)
-            if sampler is None:
+        for name, sampler in evaluation.samplers.items():
+            plain = sampler.cache == "none" and not sampler.guidance and not sampler.forbidden
+            if not isinstance(sampler, TopK) or not plain:
                 continue
             count = sampler.tokens_per_step
             steps[name] = "L" if count == 1 else f"L/{count}"
@@ -65,9 +66,9 @@ class Protocol:
         problems = {}
         prompts = {}
         for task, data in grid.tests.items():
-            problems[task] = problems_of(data.settings)
-            prompts[task] = prompt_of(data.settings)
-            if _generates(data):
+            problems[task] = problems_of(data)
+            prompts[task] = prompt_of(data)
+            if isinstance(data.test_source, GeneratedData):
                 generated.append(task)
         return cls(
             model=runs[0].model.partition("/")[0],
@@ -86,26 +87,3 @@ class Protocol:
     def to_json(self) -> str:
         """Return one line of JSON, as an argument of a step."""
         return json.dumps(asdict(self), sort_keys=True)
-
-
-def _plain_top_k(settings: Mapping[str, object]) -> TopK | None:
-    """Return the settings of a sampler with a fixed number of steps; None for all others.
-
-    Only plain top-k decoding has one. A cache, guidance or forbidden tokens make it another decoder: such samplers get
-    no steps, so that they match no published number.
-    """
-    if settings.get("rule") != "top_k":
-        return None
-    sampler = TopK.model_validate(settings)
-    if sampler.cache != "none" or sampler.guidance != 0 or sampler.forbidden:
-        return None
-    return sampler
-
-
-def _generates(data: DataSpec) -> bool:
-    """Return True if a task generates its test problems."""
-    match data.settings.get("test_source"):
-        case {"source": "generated"}:
-            return True
-        case _:
-            return False

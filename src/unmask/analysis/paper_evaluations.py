@@ -6,11 +6,11 @@ Torch-free, because the workflow's controller names our problems and prompts in 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from unmask.config.schema.types import HubData, LocalData, NumpyChoice
+from unmask.config.specs import DataSpec
 from unmask.tasks._released_prompts import PROMPTS
 
 
@@ -28,47 +28,30 @@ class Evaluation:
     top_p: float = 1.0
 
 
-def problems_of(settings: Mapping[str, Any]) -> str:
+def problems_of(data: DataSpec) -> str:
     """Name a task's test problems; two names are equal only for the same rows of the same data."""
-    match settings.get("test_source"):
-        case {
-            "source": "hub",
-            "repository": repository,
-            "subset": subset,
-            "split": split,
-            "revision": revision,
-        }:
-            name = f"{repository}/{subset}/{split}@{revision}"
-        case {"source": "local", "path": path}:
-            name = f"sha256:{_plain_sha256(path)}"
-        case {"source": "generated"} | None:
-            return "generated"
-        case other:
-            raise ValueError(f"test_source has no known source: {other!r}")
+    source = data.test_source
+    if isinstance(source, HubData):
+        name = f"{source.repository}/{source.subset}/{source.split}@{source.revision}"
+    elif isinstance(source, LocalData):
+        name = f"sha256:{_plain_sha256(source.path)}"
+    else:
+        return "generated"
 
     # The same file gives other problems if other rows, or another number of them, are chosen.
-    if "test" not in settings:
+    if data.test_examples is None:
         return name
-    match settings.get("test_subset"):
-        case {"rule": "first"} | None:
-            chosen = "first"
-        case {"rule": rule, **parameters}:
-            chosen = " ".join(map(str, [rule, *parameters.values()]))
-        case other:
-            raise ValueError(f"test_subset has no rule: {other!r}")
-    return f"{name} {chosen} {settings['test']}"
+    chosen = "first"
+    if isinstance(data.test_subset, NumpyChoice):
+        chosen = f"{data.test_subset.rule} {data.test_subset.seed}"
+    return f"{name} {chosen} {data.test_examples}"
 
 
-def prompt_of(settings: Mapping[str, Any]) -> str:
+def prompt_of(data: DataSpec) -> str:
     """Return the SHA-256 of the prompt file of a task's test problems; "" if the wording is ours."""
-    # A file is stated with the hash of its content in a spec, and by its path alone in a configuration.
-    match settings.get("evaluation_prompt_file"):
-        case None | "":
-            return ""
-        case {"path": str(path)} | str(path):
-            return _plain_sha256(path)
-        case other:
-            raise ValueError(f"evaluation_prompt_file is not a path: {other!r}")
+    if not data.evaluation_prompt:
+        return ""
+    return _plain_sha256(data.evaluation_prompt)
 
 
 def _plain_sha256(path: str) -> str:

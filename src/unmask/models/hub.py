@@ -4,28 +4,23 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
 from pathlib import Path
 
 from unmask.common.errors import InputError
+from unmask.config.schema.models import HubModel, LocalModel
 
 # Weights, configuration and tokenizer. Pickle files and code are never fetched, because neither is ever run.
 FILES = ("*.safetensors", "*.json", "*.jinja", "merges.txt")
 
 
-def checkpoint_folder(name: str, source: str, settings: Mapping[str, str]) -> Path:
+def checkpoint_folder(name: str, settings: HubModel | LocalModel) -> Path:
     """Return the folder of the model `name` of config.yaml, fetching it if needed.
 
     Raises InputError that says how to fix it if the model is not available.
     """
-    if source == "hub":
-        return fetch(name, **settings)
-    return _local(name, **settings)
-
-
-def _local(name: str, path: str) -> Path:
-    """Return a local folder. Raises InputError if there is none."""
-    folder = Path(path)
+    if isinstance(settings, HubModel):
+        return fetch(name, settings.repository, settings.revision)
+    folder = Path(settings.path)
     if not folder.is_dir():
         raise InputError(
             f"models.{name}.path: {folder} is not a folder; correct the path (relative to the folder where snakemake "

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from unmask.common.catalogue import PAPERS, method_name, task_name
+from unmask.config.schema.models import HubModel
 from unmask.config.specs import ModelSpec, RunSpec
 
 # Columns of metrics.csv that the card shows, with their labels.
@@ -101,7 +102,7 @@ def model_card(
         if key in last and key not in unmeasured:
             figures.append(f"| {text} | {last[key]:.4g} |")
 
-    lora = run.training["lora_rank"] > 0
+    lora = run.training.lora_rank > 0
     front: dict[str, object] = {"library_name": "peft"} if lora else {}
     front |= {
         "base_model": _repository(base) or run.model,
@@ -140,17 +141,17 @@ def model_card(
 
 def _repository(base: ModelSpec | None) -> str | None:
     """Return the base model's name on the hub, or None if it is not from there."""
-    if base is None or base.source != "hub":
+    if base is None or not isinstance(base.settings, HubModel):
         return None
-    return base.settings["repository"]
+    return base.settings.repository
 
 
 def _origin(run: RunSpec, base: ModelSpec | None) -> str:
     """Describe the base model. A local folder is not named, because its path would tie the card to one machine."""
     if base is None:
         return f"`{run.model}`"
-    if base.source == "hub":
-        return f"`{base.settings['repository']}` at revision `{base.settings['revision']}`"
+    if isinstance(base.settings, HubModel):
+        return f"`{base.settings.repository}` at revision `{base.settings.revision}`"
     how = "made by this workflow" if base.source == "scratch" else "a local checkpoint"
     return f"`{run.model}`, {how}, digest {base.digest}; its manifest has the hashes of its files"
 
@@ -159,7 +160,7 @@ def _start(run: RunSpec) -> str:
     """Describe the run that this one started from; empty if there is none."""
     if not run.start_from:
         return ""
-    if run.training.get("merge_start"):
+    if run.training.merge_start:
         return f", on top of the adapter of `{run.start_from}`, which is part of this one"
     return f", from the adapter of `{run.start_from}`"
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from unmask.config.schema.models import HubModel, LocalModel, ScratchModel
 from unmask.config.specs import ModelSpec
 
 # Keys of our config.json (transformers' Llama) -> keys of LLaDA's.
@@ -119,26 +120,26 @@ def shape_of(model: ModelSpec, prepared: Path) -> Shape | None:
     It is read from config.json, in `prepared` or at a local path. Before a model is prepared, a scratch model's shape
     follows from its settings, and a published one's from the table above.
     """
-    local = Path(model.settings.get("path", prepared))
-    for folder in (prepared, local):
+    settings = model.settings
+    folders = [prepared]
+    if isinstance(settings, LocalModel):
+        folders.append(Path(settings.path))
+    for folder in folders:
         file = folder / "config.json"
         if file.exists():
             return _read(json.loads(file.read_text(encoding="utf-8")))
-
-    match model.settings:
-        case {"hidden_size": hidden, "layers": layers, "heads": heads, "mlp_size": mlp}:
-            return Shape(
-                hidden=hidden,
-                layers=layers,
-                heads=heads,
-                kv_heads=heads,
-                mlp=mlp,
-                vocabulary=TINY_VOCABULARY,
-            )
-        case {"repository": repository}:
-            return PUBLISHED.get(repository)
-        case _:
-            return None
+    if isinstance(settings, ScratchModel):
+        return Shape(
+            hidden=settings.hidden_size,
+            layers=settings.layers,
+            heads=settings.heads,
+            kv_heads=settings.heads,
+            mlp=settings.mlp_size,
+            vocabulary=TINY_VOCABULARY,
+        )
+    if isinstance(settings, HubModel):
+        return PUBLISHED.get(settings.repository)
+    return None
 
 
 def _read(values: Mapping[str, Any]) -> Shape:

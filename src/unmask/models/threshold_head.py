@@ -9,9 +9,7 @@ it is recorded with the rollout and treated as data in the loss. Head, γ_max an
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -36,12 +34,11 @@ class ThresholdHead(nn.Module):
         nn.init.constant_(self.outer.bias, math.log(gamma / (gamma_max - gamma)))
 
     @classmethod
-    def of(cls, sampler: Mapping[str, Any], hidden_size: int, seed: int) -> ThresholdHead:
+    def of(cls, sampler: Adaptive, hidden_size: int, seed: int) -> ThresholdHead:
         """Create an untrained head for an adaptive sampler."""
-        settings = Adaptive.model_validate(sampler)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return cls(hidden_size, settings.width, settings.gamma, settings.gamma_max)
+            return cls(hidden_size, sampler.width, sampler.gamma, sampler.gamma_max)
 
     def forward(self, state: Tensor) -> Tensor:
         """Compute the mean of the threshold's logit."""

@@ -87,10 +87,10 @@ class _Case:
         training = self.run.training
         # Rollouts depend on how many prompts are decoded together, the other phases on rows and checkpointing.
         if phase == "rollouts":
-            return self._first(phase, [{"prompts_at_once": 1}] if training["prompts_at_once"] > 1 else [])
+            return self._first(phase, [{"prompts_at_once": 1}] if training.prompts_at_once > 1 else [])
 
-        rows: list[Change] = [{"rows_per_forward": count} for count in range(training["rows_per_forward"] - 1, 0, -1)]
-        if training["activation_checkpointing"]:
+        rows: list[Change] = [{"rows_per_forward": count} for count in range(training.rows_per_forward - 1, 0, -1)]
+        if training.activation_checkpointing:
             return self._first(phase, rows)
 
         checkpointing: Change = {"activation_checkpointing": True}
@@ -100,7 +100,7 @@ class _Case:
     def _first(self, phase: str, changes: list[Change]) -> list[str]:
         """Return the first of `changes` with which the phase fits, as a line for config.yaml; empty if none does."""
         for change in changes:
-            changed = replace(self.run, training=self.run.training | change)
+            changed = replace(self.run, training=self.run.training.model_copy(update=change))
             needed = memory_by_phase(self.grid, changed, self.shape, [])[phase]
             if needed <= self.limit:
                 # Only `by_task` and grids override this layer, so the advice takes effect wherever the value came from.
