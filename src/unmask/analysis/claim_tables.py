@@ -144,7 +144,8 @@ def _distinct(names: list[str]) -> str:
 
 def _test(claim: Claim) -> str:
     """Format the comparison as `DMPO − Base, Sudoku, one token a step, mean over lengths, published`."""
-    said = [f"{_name(claim.better)} − {_name(claim.worse)}", task_name(claim.task)]
+    pair = f"{_name(claim.better)} − {_name(claim.worse)}"
+    said = [pair, task_name(claim.task)]
     if claim.sampler:
         said.append(sampler_name(claim.sampler))
     if isinstance(claim.length, int):

@@ -101,8 +101,11 @@ def compare(samples: pd.DataFrame) -> pd.DataFrame:
         # Not every policy is on every task, sampler and length of the experiment.
         if ours not in wide.index or theirs not in wide.index:
             continue
-        labels: dict[str, object] = {"better": "/".join(better), "worse": "/".join(worse)}
-        labels.update(zip(CELL, cell, strict=True))
+        labels = {
+            "better": "/".join(better),
+            "worse": "/".join(worse),
+            **dict(zip(CELL, cell, strict=True)),
+        }
         for row in _by_seed(wide.loc[ours], wide.loc[theirs]):
             rows.append(labels | row)
 
@@ -145,9 +148,11 @@ def over_seeds(compared: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
     for (better, worse, *cell), group in compared.groupby(["better", "worse", *CELL], sort=False):
         ours = (*better.split("/"), *cell)
         theirs = (*worse.split("/"), *cell)
+        our_grades = wide.loc[ours].dropna()
+        their_grades = wide.loc[theirs].dropna()
         # Subtracting before averaging pairs the policies by seed and by example.
-        paired = wide.loc[ours].dropna() - wide.loc[theirs].dropna()
-        differences = paired.dropna().unstack("example").to_numpy()
+        paired = (our_grades - their_grades).dropna()
+        differences = paired.unstack("example").to_numpy()
         _, low, high = interval(differences.mean(1))
         spread = over_seeds_and_examples([differences]).interval()
 
@@ -193,13 +198,15 @@ def aggregates(samples: pd.DataFrame) -> pd.DataFrame:
             centre, low, high = interval(by_seed)
         else:
             task_means = [task.mean() for task in strata]
-            centre, low, high = float(np.mean(task_means)), np.nan, np.nan
+            centre = float(np.mean(task_means))
+            low = high = np.nan
 
         error = ""
         if len(by_seed) > 1:
             error = f"{100 * standard_error(by_seed):.1f}"
         spread = over_seeds_and_examples(strata).interval()
-        sizes = [f"{seeds} × {examples}" for seeds, examples in map(np.shape, strata)]
+        shapes = [task.shape for task in strata]
+        sizes = [f"{seeds} × {examples}" for seeds, examples in shapes]
         rows.append(
             {
                 "Sampler": sampler_name(sampler),
@@ -271,9 +278,10 @@ def _change(ours: pd.Series, theirs: pd.Series) -> str:
         return ""
 
     centre, low, high = interval(change)
+    mean = f"{100 * centre:+.0f}"
     if np.isnan(low):
-        return f"{100 * centre:+.0f}"
-    return f"{100 * centre:+.0f} [{100 * low:+.0f}, {100 * high:+.0f}]"
+        return mean
+    return f"{mean} [{100 * low:+.0f}, {100 * high:+.0f}]"
 
 
 def _range(low: float, high: float, sign: str = "+") -> str:

@@ -43,7 +43,8 @@ def read_metrics(file: Path) -> pd.DataFrame:
     metrics = read_csv(file)
     missing = {"step", "reward", "nfe"} - set(metrics)
     if missing:
-        raise InputError(f"{file}: no column {', '.join(sorted(missing))}. Delete it and run snakemake again.")
+        names = ", ".join(sorted(missing))
+        raise InputError(f"{file}: no column {names}. Delete it and run snakemake again.")
 
     return metrics.assign(
         method=run.method,
@@ -205,14 +206,16 @@ def steps_over_seeds(gaps: pd.DataFrame) -> pd.DataFrame:
     nats = gaps["kl"] * gaps["tokens"]
     weighted = gaps.assign(quarter=quarters(gaps, first=0), nats=nats)
     cell = [*POLICY, "surrogate", "quarter"]
-    sums = weighted.groupby([*cell, "seed"], sort=False)[["nats", "tokens"]].sum()
+    runs = weighted.groupby([*cell, "seed"], sort=False)
+    sums = runs[["nats", "tokens"]].sum()
     by_seed = sums["nats"] / sums["tokens"]
 
     rows = []
     for key, group in by_seed.groupby(cell, sort=False):
         mean, low, high = interval(group.to_numpy())
-        row = dict(zip(cell, key, strict=True))
-        rows.append(row | {"kl": mean, "low": low, "high": high, "seeds": len(group)})
+        labels = dict(zip(cell, key, strict=True))
+        values = {"kl": mean, "low": low, "high": high, "seeds": len(group)}
+        rows.append(labels | values)
     cells = pd.DataFrame(rows)
     if "planned" not in gaps:
         return cells

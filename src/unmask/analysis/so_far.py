@@ -28,7 +28,11 @@ class Found:
     missing: list[RunSpec] = field(default_factory=list)
     outdated: list[RunSpec] = field(default_factory=list)  # made with other settings than the current ones
 
-    def read(self, files: dict[Path, RunSpec], reader: Callable[[Path], pd.DataFrame]) -> pd.DataFrame:
+    def read(
+        self,
+        files: dict[Path, RunSpec],
+        reader: Callable[[Path], pd.DataFrame],
+    ) -> pd.DataFrame:
         """Concatenate the rows of the files, with a column `planned`: the seeds planned for their policy."""
         seeds = Counter(map(_policy, self.planned))
         frames = []
@@ -73,7 +77,9 @@ def find(grid: Grid, experiment: str) -> Found:
         # Existence is not enough: samples count only if the run and the evaluation have today's settings.
         if not path.exists():
             found.missing.append(evaluated)
-        elif _made_with(run, path.parent) and made_of(path.with_suffix(".json")) == digest:
+            continue
+        manifest = path.with_suffix(".json")
+        if _made_with(run, path.parent) and made_of(manifest) == digest:
             found.samples[path] = evaluated
         else:
             found.outdated.append(evaluated)

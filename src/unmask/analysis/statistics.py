@@ -51,8 +51,9 @@ class Estimate:
 
     def detectable(self, power: float = 0.8, level: float = 0.95) -> float:
         """Return the true difference that an interval of this width separates from zero with probability `power`."""
-        quantiles = self._quantile((1 + level) / 2) + self._quantile(power)
-        return quantiles * self.error
+        of_interval = self._quantile((1 + level) / 2)
+        of_power = self._quantile(power)
+        return (of_interval + of_power) * self.error
 
     def _quantile(self, share: float) -> float:
         # Without spread the interval is the mean, without parts the error is NaN; both need a finite quantile.

@@ -63,9 +63,10 @@ def stepwise(cells: pd.DataFrame) -> tuple[str, Blocks]:
         heading = f"{task_name(task)}, {method_name(method, variant)}"
         made.append((heading, pd.DataFrame(body)))
 
+    seeds = _several(cells.seeds)
     note = (
         f"KL(true conditional ‖ surrogate) in nats a token, by quarter of the denoising steps; mean over "
-        f"{_several(cells.seeds)} seeds ± half of the 95 % interval (Student's t over seeds)."
+        f"{seeds} seeds ± half of the 95 % interval (Student's t over seeds)."
     )
     return note, made
 
@@ -121,10 +122,18 @@ def latex(title: str, question: str, note: str, blocks: Blocks) -> str:
     for heading, body in blocks:
         numbers = body.shape[1] - 1
         columns = "l" + "r" * numbers
-        lines += ["", f"% {heading}", rf"\begin{{tabular}}{{{columns}}}"]
-        lines += [r"\toprule", _row(body.columns), r"\midrule"]
-        lines += [_row(row) for row in body.itertuples(index=False)]
-        lines += [r"\bottomrule", r"\end{tabular}"]
+        rows = [_row(row) for row in body.itertuples(index=False)]
+        lines += [
+            "",
+            f"% {heading}",
+            rf"\begin{{tabular}}{{{columns}}}",
+            r"\toprule",
+            _row(body.columns),
+            r"\midrule",
+            *rows,
+            r"\bottomrule",
+            r"\end{tabular}",
+        ]
     return "\n".join(lines) + "\n"
 
 
@@ -143,9 +152,10 @@ def note(cells: pd.DataFrame, temperature: float = 0.0) -> str:
         said.append(f"mean over {seeds} seeds ± half of the 95 % interval (Student's t over seeds)")
     if once.any():
         said.append(_once(cells[once], temperature))
+    examples = _several(cells["n"])
     return (
-        f"Percent, {'; '.join(said)}; {_several(cells['n'])} test examples a run; NFE is the mean number of forward "
-        "passes for a response."
+        f"Percent, {'; '.join(said)}; {examples} test examples a run; NFE is the mean number of forward passes for a "
+        "response."
     )
 
 
@@ -153,9 +163,8 @@ def _once(cells: pd.DataFrame, temperature: float) -> str:
     """Say what the brackets after a base model's numbers are."""
     # Only greedy decoding would give the same answers again.
     what = "deterministic evaluation" if temperature == 0 else "evaluation"
-    said = (
-        f"base model: one {what}, in brackets its 95 % binomial interval (Wilson) over {_several(cells['n'])} problems"
-    )
+    problems = _several(cells["n"])
+    said = f"base model: one {what}, in brackets its 95 % binomial interval (Wilson) over {problems} problems"
     pooled = (cells["published"] != cells["strict"]).any()
     if pooled:
         said += "; where cells of a board are pooled, the boards are the problems"

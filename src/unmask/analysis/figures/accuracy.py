@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 
-from unmask.analysis.figures.style import End, bars_of, heading, labels, line_of, panels
+from unmask.analysis.figures.style import End, bars_of, end_of, heading, labels, line_of, panels
 from unmask.analysis.frames import by_policy, distinct, select
 from unmask.analysis.scores import over_seeds
 from unmask.common.catalogue import method_colour, sampler_kind, sampler_name, task_name
@@ -74,7 +74,7 @@ def _lines_by_length(ax: Axes, panel: pd.DataFrame) -> list[End]:
             bars_of(ax, x, y, method, style)
         else:
             line_of(ax, x, y, method, style=style)
-        ends.append(End(x[-1], y[-1, 0], method, variant))
+        ends.append(end_of(x, y, method, variant))
     return ends
 
 
@@ -138,8 +138,8 @@ def _lines_by_nfe(ax: Axes, panel: pd.DataFrame) -> list[End]:
         kinds = [sampler_kind(sampler)[0] for sampler in line.sampler]
         for _, points in line.groupby(kinds, sort=False):
             _points(ax, points.sort_values("nfe"), method)
-        last = line.loc[line["nfe"].idxmax()]
-        ends.append(End(last["nfe"], 100 * last["strict"], method, variant))
+        last = line.loc[line.nfe.idxmax()]
+        ends.append(End(last.nfe, 100 * last.strict, method, variant))
     return ends
 
 

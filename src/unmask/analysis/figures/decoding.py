@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from unmask.analysis.figures.style import End, labels, line_of, means, panels
+from unmask.analysis.figures.style import end_of, labels, line_of, means, panels
 from unmask.analysis.frames import by_policy, distinct, select
 from unmask.common.catalogue import method_colour, method_name, task_name
 
@@ -25,7 +25,7 @@ def threshold_by_difficulty(scores: pd.DataFrame, metrics: pd.DataFrame, samples
             x = gamma.index.to_numpy()
             y = means(gamma)
             line_of(ax, x, y, method, style=number)
-            ends.append(End(x[-1], y[-1, 0], method, variant))
+            ends.append(end_of(x, y, method, variant))
         ax.set(title=task_name(task), xlabel="difficulty", ylim=(0, None))
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         labels(ax, ends)

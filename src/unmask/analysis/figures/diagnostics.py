@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
@@ -28,16 +29,18 @@ def importance_ratios(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
         raise InputError("no run in the metrics has importance weights")
 
     figure, axes = panels(1, 2, same="none")
-    titles = {
-        "variance": "variance of importance weights",
-        "limit": "clamped share (DMPO: largest share)",
-    }
-    for ax, (column, title) in zip(axes[0], titles.items(), strict=True):
-        logged = found.dropna(subset=column)
-        ends = curves(ax, logged, column)
-        ax.set(title=title, xlabel="gradient updates", ylim=(0, None))
-        labels(ax, ends)
+    left, right = axes[0]
+    _panel(left, found, "variance", "variance of importance weights")
+    _panel(right, found, "limit", "clamped share (DMPO: largest share)")
     return figure
+
+
+def _panel(ax: Axes, metrics: pd.DataFrame, column: str, title: str) -> None:
+    """Draw the curves of a column, of the runs that have it."""
+    logged = metrics.dropna(subset=column)
+    ends = curves(ax, logged, column)
+    ax.set(title=title, xlabel="gradient updates", ylim=(0, None))
+    labels(ax, ends)
 
 
 def _variance(metrics: pd.DataFrame) -> pd.Series:

@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from unmask.analysis.figures.style import End, bars_of, heading, labels, line_of, means, panels
+from unmask.analysis.figures.style import End, bars_of, end_of, heading, labels, line_of, means, panels
 from unmask.common.catalogue import method_colour, sampler_name, setting_name, task_name
 from unmask.common.errors import InputError
 
@@ -138,7 +138,7 @@ def _lines(ax: Axes, panel: pd.DataFrame, axis: SettingAxis) -> list[End]:
         else:
             x = x + 0.08 * number  # next to each other
             bars_of(ax, x, y, method, joined=False)
-        ends.append(End(x[-1], y[-1, 0], method, choice or "default"))
+        ends.append(end_of(x, y, method, choice or "default"))
     return ends
 
 

@@ -58,6 +58,11 @@ class End(NamedTuple):
     variant: str
 
 
+def end_of(x: np.ndarray, y: np.ndarray, method: str, variant: str) -> End:
+    """Return the end of a line of means y[:, 0]."""
+    return End(x[-1], y[-1, 0], method, variant)
+
+
 def save(figure: Figure, path: Path) -> None:
     """Write a figure atomically, as PDF or PNG by the suffix of its path."""
     # Without a date, a figure that is drawn again has the same bytes.
@@ -269,8 +274,7 @@ def curves(ax: Axes, metrics: pd.DataFrame, column: str, along: str = "step") ->
         drawn[method] += 1
 
         # A column may end in missing values: the label belongs to the last finite one.
-        finite = np.flatnonzero(np.isfinite(y[:, 0]))
-        if len(finite):
-            last = finite[-1]
-            ends.append(End(x[last], y[last, 0], method, variant))
+        finite = np.isfinite(y[:, 0])
+        if finite.any():
+            ends.append(end_of(x[finite], y[finite], method, variant))
     return ends

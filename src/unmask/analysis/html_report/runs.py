@@ -67,7 +67,8 @@ def rows(root: Path, grid: Grid, experiments: list[Experiment]) -> list[Row]:
     found = []
     for name, experiment in evaluated.items():
         folder = root / "runs" / name
-        found.append(_row(folder, grid, experiment, scores.get(experiment.name)))
+        row = _row(folder, grid, experiment, scores.get(experiment.name))
+        found.append(row)
     return found
 
 
@@ -81,7 +82,7 @@ def read_scores(root: Path, grid: Grid, experiment: Experiment) -> pd.DataFrame:
     scores = read_csv(root / f"scores/{experiment.name}.csv")
     runs = []
     for row in scores.itertuples():
-        address = f"{row.method}/{row.task}/{row.variant}/seed-{row.seed}"
+        address = _address(row.method, row.task, row.variant, row.seed)
         runs.append(names.get(address, ""))
     return scores.assign(run=runs)
 
@@ -94,7 +95,11 @@ def _addresses(run: RunSpec, experiment: Experiment) -> list[str]:
     tasks = [run.task]
     if run.corpus:
         tasks = experiment.transfers[run.name]
-    return [f"{run.method}/{task}/{run.variant}/seed-{run.seed}" for task in tasks]
+    return [_address(run.method, task, run.variant, run.seed) for task in tasks]
+
+
+def _address(method: str, task: str, variant: str, seed: int) -> str:
+    return f"{method}/{task}/{variant}/seed-{seed}"
 
 
 def _row(folder: Path, grid: Grid, experiment: Experiment, scores: pd.DataFrame | None) -> Row:
@@ -163,7 +168,8 @@ def changed(grid: Grid, name: str) -> str:
         return f"{run.variant}, model {base}"
 
     # If no experiment has the default, the variant still names what its grid changed.
-    default = grid.runs.get(f"{run.method}/{run.task}/default/seed-{run.seed}")
+    address = _address(run.method, run.task, "default", run.seed)
+    default = grid.runs.get(address)
     if default is None and run.variant == "default":
         return ""
     if default is None:
@@ -200,7 +206,8 @@ def curve(metrics: pd.DataFrame, column: str, title: str) -> Curve | None:
     # Thinned out to at most POINTS, since the page holds the curves of all runs. SVG counts y from the top.
     every = math.ceil(len(kept) / POINTS)
     x = WIDTH * (steps - 1) / max(1, last - 1)
-    y = HEIGHT * (high - values) / ((high - low) or 1.0)
+    span = (high - low) or 1.0  # of a constant curve
+    y = HEIGHT * (high - values) / span
     thinned = zip(x[::every], y[::every], strict=True)
     points = [f"{right:.1f},{down:.1f}" for right, down in thinned]
     return Curve(title, " ".join(points), low, high, last)
