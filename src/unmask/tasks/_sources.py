@@ -1,15 +1,12 @@
 """Sources of examples: the Hugging Face hub at a pinned commit, or a local file.
 
 A source is a block of the configuration (`train_source` or `test_source` of a task; its keys are in schema/types.py).
-There is no fallback from one source to another: missing data is an error that says how to fix it. Values are not
-converted. CSV columns stay text, because type inference would turn the Sudoku "0140…" into a number.
+There is no fallback from one source to another: missing data is an error that says how to fix it.
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import json
 import random
 import re
 import tempfile
@@ -21,8 +18,8 @@ from typing import Any, TypeVar
 from unmask.common.checksums import sha256
 from unmask.common.errors import TransientError
 from unmask.config.data_files import source_file
+from unmask.tasks._files import READERS, Row, file_rows
 
-Row = dict[str, Any]
 Block = dict[str, Any]  # of the configuration
 Made = TypeVar("Made")
 
@@ -236,19 +233,6 @@ def _prompt_file(key: str, value: Any) -> dict[str, Path]:
             return {}
 
 
-def file_rows(file: Path) -> list[Row]:
-    """Read the rows of a JSON lines, CSV or parquet file. Raises ValueError naming the file and line."""
-    if file.suffix not in READERS:
-        raise ValueError(f"{file}: in none of the formats {', '.join(READERS)}; convert it")
-    try:
-        rows = READERS[file.suffix](file)
-    except (OSError, ValueError, csv.Error) as error:
-        raise ValueError(f"{file}: cannot be read ({error}); correct the path or the file") from error
-    if not rows:
-        raise ValueError(f"{file}: has no rows")
-    return rows
-
-
 def hold_out(examples: list[Row], count: int, seed: int) -> tuple[list[Row], list[Row]]:
     """Hold out `count` random examples; return the others and these, both in their order.
 
@@ -266,42 +250,3 @@ def hold_out(examples: list[Row], count: int, seed: int) -> tuple[list[Row], lis
         else:
             rest.append(examples[place])
     return rest, held_out
-
-
-def _jsonl(file: Path) -> list[Row]:
-    # Lines are decoded one by one, so that invalid UTF-8 is reported with its line.
-    rows = []
-    for number, line in enumerate(file.read_bytes().split(b"\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"line {number}: {error}") from error
-        if not isinstance(row, dict):
-            raise ValueError(f"line {number}: not an object")
-        rows.append(row)
-    return rows
-
-
-def _csv(file: Path) -> list[Row]:
-    # Spreadsheet programs write a byte order mark, which would become part of the first column's name.
-    with file.open(encoding="utf-8-sig", newline="") as lines:
-        return list(csv.DictReader(lines))
-
-
-def _parquet(file: Path) -> list[Row]:
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    try:
-        return parquet.read_table(file).to_pylist()
-    except (pa.ArrowException, ArithmeticError) as error:  # not all of them are a ValueError
-        raise ValueError(str(error)) from error
-
-
-READERS: dict[str, Callable[[Path], list[Row]]] = {
-    ".jsonl": _jsonl,
-    ".csv": _csv,
-    ".parquet": _parquet,
-}

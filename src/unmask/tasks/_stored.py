@@ -9,7 +9,8 @@ from typing import Any, TypedDict
 
 from unmask.tasks import question_of
 from unmask.tasks._columns import preview
-from unmask.tasks._sources import Block, Row, hold_out, place_of, read_examples
+from unmask.tasks._files import Row
+from unmask.tasks._sources import Block, hold_out, place_of, read_examples
 
 SHOWN = 10  # maximum of row numbers listed in a message or manifest
 

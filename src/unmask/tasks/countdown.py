@@ -21,8 +21,9 @@ from unmask.scoring.arithmetic import evaluate
 from unmask.scoring.extraction import LEADING_ZEROS, boxed_terse, cut, final_answer
 from unmask.tasks import SPLITS, Example, Grade, Task
 from unmask.tasks._columns import column, preview, text, whole_number
+from unmask.tasks._files import Row
 from unmask.tasks._prompts import Messages, format_prompt, user_message
-from unmask.tasks._sources import Block, Row, as_source, place_of, read_examples
+from unmask.tasks._sources import Block, as_source, place_of, read_examples
 from unmask.tasks._stored import Note, Splits, distinct_rows
 
 Numbers = tuple[int, ...]

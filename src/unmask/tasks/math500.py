@@ -18,8 +18,8 @@ from unmask.scoring.equivalence import equivalent
 from unmask.scoring.extraction import cut, last_box
 from unmask.tasks import Example, Grade, Task, stored_solution
 from unmask.tasks._columns import preview, statement, text
+from unmask.tasks._files import Row
 from unmask.tasks._prompts import Messages, format_prompt
-from unmask.tasks._sources import Row
 from unmask.tasks._stored import stored_splits
 
 INSTRUCTIONS = (

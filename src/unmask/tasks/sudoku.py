@@ -21,8 +21,9 @@ from unmask.scoring.extraction import cut, final_answer
 from unmask.scoring.sudoku_grids import is_solution, is_unique, renaming_classes
 from unmask.tasks import Example, Grade, Task, question_of
 from unmask.tasks._columns import preview, text
+from unmask.tasks._files import Row
 from unmask.tasks._prompts import format_prompt, user_message
-from unmask.tasks._sources import Row, as_source, place_of, read_examples
+from unmask.tasks._sources import as_source, place_of, read_examples
 from unmask.tasks._stored import Note, Splits, problem, repeats
 
 # The 12 renaming classes of solved grids, by split.
