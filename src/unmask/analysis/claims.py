@@ -253,7 +253,9 @@ def values(frame: pd.DataFrame, claim: Claim, metric: str, who: str) -> pd.DataF
     weights = known.groupby(frame.seed).sum()
     sums = (measured * known).groupby(frame.seed).sum()
     mean = sums / weights
-    return mean.replace([np.inf, -np.inf], np.nan).to_frame(0)
+    # A metric that is infinite somewhere has no mean: NaN drops the seed, as if it had no value.
+    finite = mean.replace([np.inf, -np.inf], np.nan)
+    return finite.to_frame(0)
 
 
 def _of_policy(frame: pd.DataFrame, claim: Claim, who: str) -> pd.DataFrame:

@@ -204,7 +204,12 @@ def _other_test(name: str, task: str, protocol: Protocol) -> list[str]:
     return why
 
 
-def _other_draws(name: str, temperature: float, sampler: str, protocol: Protocol) -> list[str]:
+def _other_draws(
+    name: str,
+    temperature: float,
+    sampler: str,
+    protocol: Protocol,
+) -> list[str]:
     """Return the differences in drawing responses: padding and, unless decoding is greedy, top_p."""
     known = EVALUATIONS.get(name)
     if known is None:  # `_other_test` has already said so

@@ -93,9 +93,10 @@ def _summed_errors(
     runs = pd.MultiIndex.from_frame(frame[RUN])
     ratio = scores[protocol].reindex(runs).to_numpy()
     excess = frame[protocol] - ratio * weight
+    squares = excess**2
     keys = [frame[name] for name in RUN]
-    squares = (excess**2).groupby(keys, sort=False).sum()
-    return np.sqrt(squares)
+    sums = squares.groupby(keys, sort=False).sum()
+    return np.sqrt(sums)
 
 
 def over_seeds(scores: pd.DataFrame) -> pd.DataFrame:

@@ -105,7 +105,12 @@ def _part(values: Values) -> tuple[Part, ...]:
     return ((variance, len(values) - 1),)
 
 
-def problem_interval(share: float, error: float, problems: int, level: float = 0.95) -> tuple[float, float]:
+def problem_interval(
+    share: float,
+    error: float,
+    problems: int,
+    level: float = 0.95,
+) -> tuple[float, float]:
     """Return the ends of Wilson's interval over test problems, for a share with standard error `error` over them.
 
     The score interval of n problems, with n replaced by share · (1 − share) / error², the number of independent 0/1
@@ -122,9 +127,11 @@ def problem_interval(share: float, error: float, problems: int, level: float = 0
     centre = (share + z**2 / (2 * size)) / shrink
     variance = spread / size + z**2 / (4 * size**2)
     half = z / shrink * float(np.sqrt(variance))
+    low = centre - half
+    high = centre + half
 
     # At 0 and 1 an end equals the share, and rounding may put it on the wrong side.
-    return min(share, centre - half), max(share, centre + half)
+    return min(share, low), max(share, high)
 
 
 def paired_interval(better: Values, worse: Values) -> tuple[float, float]:
@@ -153,7 +160,6 @@ def mcnemar(better: Values, worse: Values) -> tuple[int, int, float]:
     only_worse = (better == 0) & (worse == 1)
     gained = int(only_better.sum())
     lost = int(only_worse.sum())
-
     # Examples on which both agree say nothing. Without any other, nothing speaks against equality.
     if gained + lost == 0:
         return 0, 0, 1.0

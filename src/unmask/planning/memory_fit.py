@@ -31,7 +31,12 @@ def memory_by_phase(
     return needed
 
 
-def misfits(grid: Grid, run: RunSpec, shape: Shape, evaluations: list[EvaluationSpec]) -> list[str]:
+def misfits(
+    grid: Grid,
+    run: RunSpec,
+    shape: Shape,
+    evaluations: list[EvaluationSpec],
+) -> list[str]:
     """Explain why a run's training or largest evaluation does not fit, with changes of config.yaml that make it fit."""
     limit = grid.cost.gpu_memory
     if limit is None:

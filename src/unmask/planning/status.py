@@ -51,7 +51,12 @@ class RunStatus:
     processes: int | None = None  # that trained it together, by its manifest
 
 
-def standing(run: RunSpec, folder: Path, jobs: list[Job], source: dict[str, str]) -> RunStatus:
+def standing(
+    run: RunSpec,
+    folder: Path,
+    jobs: list[Job],
+    source: dict[str, str],
+) -> RunStatus:
     """Return the progress of a run in `folder`, given its submitted `jobs` and the hashes of its code, `source`."""
     updates = run.training.buffers * run.training.updates_per_buffer
     path = folder / "manifest.json"
@@ -91,7 +96,12 @@ def standing(run: RunSpec, folder: Path, jobs: list[Job], source: dict[str, str]
     )
 
 
-def _finished(name: str, updates: int, manifest: Manifest, source: dict[str, str]) -> RunStatus:
+def _finished(
+    name: str,
+    updates: int,
+    manifest: Manifest,
+    source: dict[str, str],
+) -> RunStatus:
     """Return the status of a finished run: stale if other code made it."""
     state = "done"
     note = ""

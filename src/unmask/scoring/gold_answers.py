@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from unmask.scoring.generation_files import BrokenError
+
+Example = dict[str, Any]  # with the columns of a row of prepared data that a reward reads
 
 
 def understand(task: str, record: Any) -> tuple[str, tuple[Any, ...]]:
@@ -34,7 +36,7 @@ def understand(task: str, record: Any) -> tuple[str, tuple[Any, ...]]:
     return response, gold
 
 
-def example_of(task: str, record: dict[str, Any], gold: tuple[Any, ...]) -> dict[str, Any]:
+def example_of(task: str, record: Mapping[str, Any], gold: tuple[Any, ...]) -> Example:
     """Build the example of a parsed record, with the columns that the reward of its task reads."""
     question = str(record["question"])
     match task:

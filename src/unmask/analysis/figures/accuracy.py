@@ -81,6 +81,7 @@ def _lines_by_length(ax: Axes, panel: pd.DataFrame) -> list[End]:
 def _per_cent(cells: pd.DataFrame) -> tuple[float, float]:
     """Return limits that hold all means and intervals, at most 0 to 101 %; the same where nothing was right."""
     highest = cells[["strict", "strict_high"]].max(axis=None)
+    # Limits that coincide would be an error.
     if highest == 0:
         return 0, 101
     with_margin = min(1.0, 1.05 * highest)
@@ -135,6 +136,7 @@ def _lines_by_nfe(ax: Axes, panel: pd.DataFrame) -> list[End]:
     """Draw a line per method, variant and kind of sampler; return where each method and variant ends."""
     ends = []
     for method, variant, line in by_policy(panel):
+        # Only samplers of one kind are joined: between two kinds there is no sampler.
         kinds = [sampler_kind(sampler)[0] for sampler in line.sampler]
         for _, points in line.groupby(kinds, sort=False):
             _points(ax, points.sort_values("nfe"), method)

@@ -104,8 +104,14 @@ def _longest_axis(varied: list[str], settings: pd.Series) -> SettingAxis:
     return max(axes, key=lambda axis: (len(axis.values), axis.numeric))
 
 
-def _placed(scores: pd.DataFrame, settings: pd.Series, axis: SettingAxis, varied: list[str]) -> pd.DataFrame:
+def _placed(
+    scores: pd.DataFrame,
+    settings: pd.Series,
+    axis: SettingAxis,
+    varied: list[str],
+) -> pd.DataFrame:
     """Average scores over lengths, with the place of each row on the axis and the choice of the other settings."""
+    # A setting that has one value in all runs tells no lines apart.
     others = []
     for key in varied:
         values = {str(run.get(key)) for run in settings}

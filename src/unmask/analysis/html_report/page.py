@@ -90,7 +90,13 @@ def part(root: Path, experiment: Experiment, captions: Environment) -> Part:
     compared = ""
     if experiment.rows != "steps":
         compared = without_title(read(root / f"tables/{name}-comparisons.md"))
-    return Part(name, question, figures, markdown(table), markdown(compared))
+    return Part(
+        name=name,
+        title=question,
+        figures=figures,
+        table=markdown(table),
+        comparisons=markdown(compared),
+    )
 
 
 def caption(captions: Environment, file: str, experiment: str, figure: str = "") -> str:

@@ -102,7 +102,12 @@ def _address(method: str, task: str, variant: str, seed: int) -> str:
     return f"{method}/{task}/{variant}/seed-{seed}"
 
 
-def _row(folder: Path, grid: Grid, experiment: Experiment, scores: pd.DataFrame | None) -> Row:
+def _row(
+    folder: Path,
+    grid: Grid,
+    experiment: Experiment,
+    scores: pd.DataFrame | None,
+) -> Row:
     file = folder / "spec.yaml"
     run = RunSpec.read(file)
     row = Row(
