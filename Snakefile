@@ -63,6 +63,11 @@ lend_cards(getattr(workflow.resource_settings.resources.get("gpu"), "value", Non
 ANALYSIS = [
     "src/unmask/common/catalogue.py",
     "src/unmask/tasks/_released_prompts.py",
+    # Names and colours of methods are in their files.
+    *(
+        f"src/unmask/methods/{path.name}"
+        for path in sorted(Path(SRC, "unmask/methods").glob("*.py"))
+    ),
     *(
         f"src/unmask/analysis/{path.relative_to(Path(SRC) / 'unmask/analysis')}"
         for path in sorted(Path(SRC, "unmask/analysis").rglob("*.py"))

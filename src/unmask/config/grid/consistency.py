@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from unmask.config.grid.grid import Experiment
-from unmask.config.schema.introspection import defines, learns_demonstrations
+from unmask.config.schema.introspection import defines, method_class
 from unmask.config.schema.types import GeneratedData, NumpyChoice
 from unmask.config.specs import DataSpec, RunSpec
 
@@ -43,19 +43,12 @@ def contradictions(runs: list[RunSpec], datasets: dict[str, DataSpec], tests: di
         if run.trains and run.training.quantisation != "none" and run.training.lora_rank == 0:
             how = f"quantisation {run.training.quantisation} trains an adapter only"
             lines.append(f"methods.{run.method}.lora_rank: 0 trains every weight, and {how}; give it a rank")
-        if not run.trains:
-            continue
+        lines += _undemonstrated(run)
 
-        # A trajectory's likelihood is recomputed with plain forward passes. With a cache, guidance or forbidden tokens
-        # the sampler drew from other distributions.
-        sampler = run.rollout_sampler
-        bent = [key for key in ("cache", "guidance", "forbidden") if getattr(sampler, key) not in ("none", 0.0, [])]
-        if bent and _scores_trajectories(run):
-            how = f"trajectory scores plain passes, and the sampler {run.training.sampler} has {' and '.join(bent)}"
-            lines.append(f"methods.{run.method}.likelihood, or a grid's: {how}; choose a sampler without, or elbo")
-
-    for run in runs:
-        lines += _undemonstrated(run) + _uncounted(run) + _unlearnable(run)
+        # What a method knows of its own settings.
+        method = method_class(run.algorithm)(**run.method_settings)
+        for key, text in method.check(run):
+            lines.append(f"methods.{run.method}.{key}, or a grid's: {text}")
 
     for task, data in tests.items():
         if isinstance(data.test_subset, NumpyChoice) and isinstance(data.test_source, GeneratedData):
@@ -71,32 +64,13 @@ def contradictions(runs: list[RunSpec], datasets: dict[str, DataSpec], tests: di
     return lines
 
 
-def _uncounted(run: RunSpec) -> list[str]:
-    """Return a line if a coupled-GRPO run indexes masks by micro-step but has no micro-batches."""
-    # Masks are indexed by micro-batch: without micro-batches every update would use the same few.
-    own = run.method_settings
-    if run.algorithm != "coupled_grpo" or own["mask_index"] != "micro_step" or own["micro_batch_rows"]:
-        return []
-    how = "micro_step counts micro-batches, and micro_batch_rows is 0"
-    return [f"methods.{run.method}.mask_index, or a grid's: {how}; set micro_batch_rows, or mask_index: update"]
-
-
-def _unlearnable(run: RunSpec) -> list[str]:
-    """Return a line if DiFFPO trains the threshold of a sampler that has none."""
-    own = run.method_settings
-    if run.algorithm != "diffpo" or own["learn"] == "model" or run.rollout_sampler.rule == "adaptive":
-        return []
-    how = f"{own['learn']} trains a threshold, and the sampler {run.training.sampler} has none"
-    return [f"methods.{run.method}.learn, or a grid's: {how}; choose a sampler with rule: adaptive, or learn: model"]
-
-
 def _undemonstrated(run: RunSpec) -> list[str]:
     """Return a line if a run has nothing to learn from, or to validate on.
 
     RL needs groups of at least two responses; SFT needs demonstrations, and a corpus has no answers to validate with.
     """
     where, training = f"methods.{run.method}", run.training
-    if not run.trains or not learns_demonstrations(run.algorithm):
+    if not run.trains or not method_class(run.algorithm).demonstrations:
         alone = run.trains and training.group_size == 1
         return [f"{where}.group_size: 1 response has no others to be compared with; use 2 or more"] if alone else []
     if run.corpus and training.validate_every:
@@ -131,14 +105,6 @@ def too_long(experiment: Experiment, scale: str, runs: list[RunSpec]) -> list[st
     what = f"a run of {run.method} on {run.task} has a name of {size} bytes in paths, and the limit is {LONGEST} bytes"
     fix = f"remove an axis from the grid, or shorten the longest part, {part}"
     return [f"experiments.{experiment.name}.grid, or the scale's: {what}; {fix}"]
-
-
-def _scores_trajectories(run: RunSpec) -> bool:
-    """Return True if a DMPO run scores responses along the sampler's own trajectory."""
-    # Only the weights (α > 0) and the model baseline use likelihoods; reward_only has neither.
-    own = run.method_settings
-    exact = run.algorithm == "dmpo" and own["likelihood"] == "trajectory" and own["loss_kind"] != "reward_only"
-    return exact and (own["alpha"] > 0 or own["baseline"] == "model")
 
 
 def undrawable(experiment: str, figures: list[str], grid: dict[str, list[Any]], runs: list[RunSpec]) -> list[str]:

@@ -13,8 +13,8 @@ from unmask.config.errors import ConfigError
 from unmask.config.grid.builders import data_specs, diagnosis_spec, evaluation_spec, model_spec, toy_spec
 from unmask.config.grid.consistency import contradictions, too_long, undrawable
 from unmask.config.grid.grid import Experiment, Grid
-from unmask.config.grid.pilot import with_pilot
 from unmask.config.grid.runs import runs_of, start_of
+from unmask.config.loading import RawConfig
 from unmask.config.normalize import normalise
 from unmask.config.schema import Config
 from unmask.config.schema.introspection import is_corpus
@@ -22,16 +22,15 @@ from unmask.config.specs import RunSpec
 from unmask.config.validation import check, check_scale
 
 
-def expand(raw: dict[str, Any]) -> Grid:
+def expand(raw: RawConfig) -> Grid:
     """Return the grid of the scale named by `raw["scale"]`; raises ConfigError with all mistakes that can be found."""
     return grid_of(*checked(raw))
 
 
-def checked(raw: dict[str, Any]) -> tuple[Config, list[str]]:
+def checked(raw: RawConfig) -> tuple[Config, list[str]]:
     """Return the typed configuration, and the mistakes in other scales; raises ConfigError with all mistakes."""
     # Checks come in stages, each on input that passed the one before: blocks, then how they fit.
-    raw, warnings = check(with_pilot(normalise(raw)))
-    config = Config.model_validate(raw)
+    config, warnings = check(normalise(raw))
     check_scale(config)
     return config, warnings
 

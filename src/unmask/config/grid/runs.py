@@ -12,6 +12,7 @@ from unmask.config.schema import Config
 from unmask.config.schema.introspection import settings_of
 from unmask.config.schema.models import ScratchModel
 from unmask.config.schema.training import Training
+from unmask.config.schema.types import Values
 from unmask.config.specs import RunSpec
 
 
@@ -47,7 +48,7 @@ def is_published(config: Config, model: str) -> bool:
 
 def start_of(config: Config, run: RunSpec) -> RunSpec:
     """Return the run whose adapter `run` starts from: same model, task and seed, default settings."""
-    return _run(config, run.model.partition("/")[0], config.methods[run.method]["start_from"], run.task, run.seed, {})
+    return _run(config, run.model.partition("/")[0], config.methods[run.method].start_from, run.task, run.seed, {})
 
 
 def _run(
@@ -56,7 +57,7 @@ def _run(
     method: str,
     task: str,
     seed: int,
-    choice: dict[str, Any],
+    choice: Values,
     equal_updates: bool = False,
 ) -> RunSpec:
     # Training on a corpus is the same for all tasks, so they share one run.
@@ -83,7 +84,7 @@ def _run(
     else:
         training = Training.number_format(values["dtype"], values["quantisation"])
         own = {}
-    start = config.methods[method].get("start_from")
+    start = config.methods[method].start_from
     return RunSpec(
         name=f"{method}/{task}/{_address(variant, model, scale.model)}/seed-{seed}",
         method=method,

@@ -17,8 +17,10 @@ def wrong_corpora(config: Config) -> Iterator[str]:
 
         # The method that another starts from (SFT for d1) may train on a corpus, too.
         methods = config.methods_of(name)
-        learners = [*methods, *(start for m in methods if (start := config.methods[m].get("start_from")))]
-        for method in dict.fromkeys(learner for learner in learners if config.corpus(learner)):
+        starts = [config.methods[method].start_from for method in methods]
+        for method in dict.fromkeys([*methods, *starts]):
+            if not config.corpus(method):
+                continue
             what = f"methods.{method}.corpus, here or in a fidelity or scale: {config.corpus(method)}"
             if isinstance(settings, ScratchModel) and not settings.shared:
                 yield (

@@ -12,9 +12,11 @@ from typing import Any
 
 import yaml
 
-from unmask.common.catalogue import PAPERS, method_name, task_name
+from unmask.common.catalogue import task_name
+from unmask.config.schema.introspection import method_class, method_file
 from unmask.config.schema.models import HubModel
 from unmask.config.specs import ModelSpec, RunSpec
+from unmask.methods import method_name
 
 # Columns of metrics.csv that the card shows, with their labels.
 FIGURES = {
@@ -134,7 +136,7 @@ def model_card(
         model=run.model,
         name=run.name,
         settings=yaml.safe_dump(run.values(), sort_keys=False, allow_unicode=True),
-        citation=PAPERS.get(run.algorithm, f"See `src/unmask/methods/{run.algorithm}.py`."),
+        citation=method_class(run.algorithm).citation or f"See `{method_file(run.algorithm)}`.",
         licence=licence,
     )
 
