@@ -13,18 +13,30 @@ EVALUATION = "evaluation "  # prefix of the phase of an evaluation
 Change = dict[str, int]  # settings of the training and their new values
 
 
-def memory_by_phase(grid: Grid, run: RunSpec, shape: Shape, evaluations: list[EvaluationSpec]) -> dict[str, float]:
+def memory_by_phase(
+    grid: Grid,
+    run: RunSpec,
+    shape: Shape,
+    evaluations: list[EvaluationSpec],
+) -> dict[str, float]:
     """Return the GB of a GPU that each phase of a run's training, and each of its evaluations, needs."""
     needed = {}
     if run.trains:
-        for phase, parts in training_memory(shape, run, grid.cost, grid.gpus(run.name)).items():
+        phases = training_memory(shape, run, grid.cost, grid.gpus(run.name))
+        for phase, parts in phases.items():
             needed[phase] = total(parts)
     for evaluation in evaluations:
-        needed[EVALUATION + evaluation.name] = total(evaluation_memory(shape, run, evaluation, grid.cost))
+        parts = evaluation_memory(shape, run, evaluation, grid.cost)
+        needed[EVALUATION + evaluation.name] = total(parts)
     return needed
 
 
-def misfits(grid: Grid, run: RunSpec, shape: Shape, evaluations: list[EvaluationSpec]) -> list[str]:
+def misfits(
+    grid: Grid,
+    run: RunSpec,
+    shape: Shape,
+    evaluations: list[EvaluationSpec],
+) -> list[str]:
     """Explain why a run's training or largest evaluation does not fit, with changes of config.yaml that make it fit."""
     limit = grid.cost.gpu_memory
     if limit is None:
@@ -33,8 +45,11 @@ def misfits(grid: Grid, run: RunSpec, shape: Shape, evaluations: list[Evaluation
     # Training and evaluations are fixed by different settings: report the worst phase of each.
     case = _Case(grid, limit, run, shape)
     needed = memory_by_phase(grid, run, shape, evaluations)
-    training = {phase: size for phase, size in needed.items() if not phase.startswith(EVALUATION)}
-    evaluating = {phase: size for phase, size in needed.items() if phase.startswith(EVALUATION)}
+    training: dict[str, float] = {}
+    evaluating: dict[str, float] = {}
+    for phase, size in needed.items():
+        kind = evaluating if phase.startswith(EVALUATION) else training
+        kind[phase] = size
 
     said = []
     worst, size = _largest(training)
@@ -74,7 +89,8 @@ class _Case:
         """Return the largest `rows_per_batch` with which an evaluation fits, as a line for config.yaml, or nothing."""
         for rows in range(spec.rows_per_batch - 1, 0, -1):
             smaller = replace(spec, rows_per_batch=rows)
-            needed = total(evaluation_memory(self.shape, self.run, smaller, self.grid.cost))
+            parts = evaluation_memory(self.shape, self.run, smaller, self.grid.cost)
+            needed = total(parts)
             if needed <= self.limit:
                 return [f"evaluations.{spec.name}.rows_per_batch: {rows} ({needed:.1f} GB)"]
         return []
@@ -86,25 +102,34 @@ class _Case:
         """
         training = self.run.training
         # Rollouts depend on how many prompts are decoded together, the other phases on rows and checkpointing.
+        if phase == "rollouts" and training.prompts_at_once == 1:
+            return []
         if phase == "rollouts":
-            return self._first(phase, [{"prompts_at_once": 1}] if training.prompts_at_once > 1 else [])
+            return self._first(phase, [{"prompts_at_once": 1}])
 
-        rows: list[Change] = [{"rows_per_forward": count} for count in range(training.rows_per_forward - 1, 0, -1)]
+        fewer = range(training.rows_per_forward - 1, 0, -1)
+        rows: list[Change] = [{"rows_per_forward": count} for count in fewer]
         if training.activation_checkpointing:
             return self._first(phase, rows)
 
         checkpointing: Change = {"activation_checkpointing": True}
         ways = self._first(phase, rows) + self._first(phase, [checkpointing])
-        return ways or self._first(phase, [checkpointing | change for change in rows])
+        if ways:
+            return ways
+        both = [checkpointing | change for change in rows]
+        return self._first(phase, both)
 
     def _first(self, phase: str, changes: list[Change]) -> list[str]:
         """Return the first of `changes` with which the phase fits, as a line for config.yaml; empty if none does."""
         for change in changes:
-            changed = replace(self.run, training=self.run.training.model_copy(update=change))
+            training = self.run.training.model_copy(update=change)
+            changed = replace(self.run, training=training)
             needed = memory_by_phase(self.grid, changed, self.shape, [])[phase]
             if needed <= self.limit:
                 # Only `by_task` and grids override this layer, so the advice takes effect wherever the value came from.
                 place = f"scales.{self.grid.scale}.methods.{self.run.method}"
-                lines = [f"{place}.{key}: {str(value).lower()}" for key, value in change.items()]
+                lines = []
+                for key, value in change.items():
+                    lines.append(f"{place}.{key}: {str(value).lower()}")
                 return [f"{' and '.join(lines)} ({needed:.1f} GB)"]
         return []
