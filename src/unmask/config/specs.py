@@ -73,17 +73,18 @@ class ModelSpec(Spec):
     @classmethod
     def of(cls, values: Values) -> ModelSpec:
         """Return the base model with these values, its settings typed."""
-        settings = {"source": values["source"]} | values["settings"]
-        if task := values.get("task"):
-            settings["pretraining"] = {task: settings["pretraining"]}
-        return cls(**values | {"settings": base_model_from(settings)})
+        spec = cls(**values)
+        settings = {"source": spec.source, **values["settings"]}
+        if spec.task:
+            settings |= {"pretraining": {spec.task: settings["pretraining"]}}
+        return replace(spec, settings=base_model_from(settings))
 
     def values(self) -> Values:
         """Return the fields that differ from their default; of the settings those that do."""
         # A new setting with a default thus leaves the digests of existing models unchanged.
         settings = self.settings.model_dump(exclude={"source"}, exclude_defaults=True)
         if self.task:
-            settings["pretraining"] = settings["pretraining"][self.task]
+            settings |= {"pretraining": settings["pretraining"][self.task]}
         return super().values() | {"settings": settings}
 
     @property
