@@ -22,9 +22,12 @@ class DecodingSettings:
     @property
     def rule(self) -> dict[str, Any]:
         """Unmasking rule of the sampler, with the settings that only this rule has."""
-        return {key: value for key, value in self.sampler.items() if key not in Decoding.model_fields}
+        common = Decoding.model_fields
+        return {key: value for key, value in self.sampler.items() if key not in common}
 
     @property
     def options(self) -> Decoding:
         """Settings that all samplers have, such as the cache; at their default if the sampler does not set them."""
-        return Decoding(**{key: value for key, value in self.sampler.items() if key in Decoding.model_fields})
+        common = Decoding.model_fields
+        given = {key: value for key, value in self.sampler.items() if key in common}
+        return Decoding(**given)
