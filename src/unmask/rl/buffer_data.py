@@ -8,7 +8,7 @@ that the files of methods can name these types where torch is not installed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, is_dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_hints
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class RatioUpdate:
 
 def leaves(data: Any) -> Iterator[tuple[str, Any]]:
     """Yield dotted name and value of everything in a dataclass or dictionary that is not None."""
-    values = data if isinstance(data, dict) else {f.name: getattr(data, f.name) for f in fields(data)}
+    values = data if isinstance(data, dict) else vars(data)
     for name, value in values.items():
         if isinstance(value, dict) or is_dataclass(value):
             for inner, leaf in leaves(value):
@@ -61,7 +61,7 @@ def map_tensors(data: Data, change: Callable[[Tensor], Tensor]) -> Data:
     if isinstance(data, dict):
         return {name: map_tensors(value, change) for name, value in data.items()}  # type: ignore[return-value]
     if is_dataclass(data):
-        changed = {f.name: map_tensors(getattr(data, f.name), change) for f in fields(data)}
+        changed = {name: map_tensors(value, change) for name, value in vars(data).items()}
         return replace(data, **changed)  # type: ignore[type-var]
     return change(data)  # type: ignore[arg-type, return-value]
 
@@ -80,14 +80,18 @@ def restore(kind: type[Data], tensors: dict[str, Tensor]) -> Data:
     values: dict[str, Any] = {}
     for name, annotation in annotations.items():
         prefix = f"{name}."
-        inner = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+        inner = {}
+        for key, tensor in tensors.items():
+            if key.startswith(prefix):
+                inner[key.removeprefix(prefix)] = tensor
         if name in tensors:
             values[name] = tensors[name]
         elif inner:
-            # The annotation of an optional dataclass is a union with None.
-            choices = (annotation, *get_args(annotation))
-            nested = [choice for choice in choices if isinstance(choice, type) and is_dataclass(choice)]
-            values[name] = restore(nested[0], inner) if nested else inner
+            # The annotation of an optional dataclass is a union with None; a dictionary stays as it is.
+            values[name] = inner
+            for choice in (annotation, *get_args(annotation)):
+                if isinstance(choice, type) and is_dataclass(choice):
+                    values[name] = restore(choice, inner)
         else:
             # `leaves` has no entry for None or an empty dictionary.
             values[name] = {} if get_origin(annotation) is dict else None

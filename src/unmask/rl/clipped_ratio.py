@@ -33,14 +33,19 @@ def prepare_ratios(
 ) -> RatioBuffer:
     """Draw masks for each update of a buffer and compute old and reference log-probabilities on them."""
     device = rollouts.response.device
-    noise = [draw(rollouts, seeds.generator("noise", update, device=device)) for update in range(updates)]
+    noise = []
+    for update in range(updates):
+        generator = seeds.generator("noise", update, device=device)
+        noise.append(draw(rollouts, generator))
 
     # Without randomness (no prompt masking, say) all updates have equal masks, and scoring once is enough.
-    distinct = noise[:1] if all(_equal(masks, noise[0]) for masks in noise) else noise
-    old = [_score_all(score, policy.model, rollouts, masks) for masks in distinct] * (updates // len(distinct))
+    distinct = noise
+    if all(_equal(masks, noise[0]) for masks in noise):
+        distinct = noise[:1]
+    repeats = updates // len(distinct)
+    old = [_score_all(score, policy.model, rollouts, masks) for masks in distinct] * repeats
     with policy.reference():
-        reference = [_score_all(score, policy.model, rollouts, masks) for masks in distinct]
-    reference *= updates // len(distinct)
+        reference = [_score_all(score, policy.model, rollouts, masks) for masks in distinct] * repeats
 
     return RatioBuffer(
         advantage=advantage,
@@ -59,7 +64,8 @@ def token_weights(loss_mask: Tensor, micro_batch_rows: int) -> Tensor:
     the tokens of a micro-batch, then over micro-batches, so tokens of micro-batches with short responses weigh more.
     """
     micro_batches = loss_mask.split(micro_batch_rows or len(loss_mask))
-    return torch.cat([part / part.sum() for part in micro_batches]) / len(micro_batches)
+    weights = [part / part.sum() for part in micro_batches]
+    return torch.cat(weights) / len(micro_batches)
 
 
 def at_micro_step(buffer_data: RatioBuffer, update: int, micro_step: Tensor, count: int) -> RatioUpdate:
@@ -68,15 +74,20 @@ def at_micro_step(buffer_data: RatioBuffer, update: int, micro_step: Tensor, cou
     `micro_step` [B] is the micro-step of each row. Each row then sees only some of the updates' masks, repeatedly.
     """
     updates = buffer_data.old.shape[1]
-    return at_update(buffer_data, (update * count + micro_step) % updates)
+    index = (update * count + micro_step) % updates
+    return at_update(buffer_data, index)
 
 
 def at_update(buffer_data: RatioBuffer, update: int | Tensor) -> RatioUpdate:
     """Select the values of an update, given as one index or one per row [B]."""
     # Indexing by (row, update) works for a shared update as well as for one per row.
-    every = torch.arange(len(buffer_data.advantage), device=buffer_data.advantage.device)
-    masks = {name: values[every, update] for name, values in buffer_data.masks.items()}
-    return RatioUpdate(buffer_data.old[every, update], buffer_data.reference[every, update], masks)
+    advantage = buffer_data.advantage
+    row = torch.arange(len(advantage), device=advantage.device)
+    return RatioUpdate(
+        old=buffer_data.old[row, update],
+        reference=buffer_data.reference[row, update],
+        masks={name: values[row, update] for name, values in buffer_data.masks.items()},
+    )
 
 
 def ratio_loss(
@@ -92,11 +103,16 @@ def ratio_loss(
 
     Only tokens up to the first end of text count.
     """
-    per_token, clipped = clipped_loss(new, update_data.old, buffer_data.advantage[:, None], clip)
+    advantage = buffer_data.advantage[:, None]
+    gradient, clipped = clipped_loss(new, update_data.old, advantage, clip)
     # Importance weights apply to the policy gradient only, not to the KL penalty.
-    per_token = weight * per_token + kl_penalty * k3(new, update_data.reference)
-    share = (clipped * rollouts.loss_mask).sum(1) / rollouts.loss_mask.sum(1)
-    return (per_token * buffer_data.token_weight).sum(1), {"kl": buffer_data.kl, "clipped": share}
+    penalty = kl_penalty * k3(new, update_data.reference)
+    per_token = weight * gradient + penalty
+    rows = (per_token * buffer_data.token_weight).sum(1)
+
+    mask = rollouts.loss_mask
+    share = (clipped * mask).sum(1) / mask.sum(1)
+    return rows, {"kl": buffer_data.kl, "clipped": share}
 
 
 def _equal(one: Rows, other: Rows) -> bool:
@@ -104,5 +120,11 @@ def _equal(one: Rows, other: Rows) -> bool:
 
 
 def _score_all(score: Score, model: nn.Module, rollouts: Rollouts, noise: Rows) -> Tensor:
+    """Score the whole buffer [B, L] on these masks, in parts and without gradients."""
     names = list(noise)
-    return rollouts.map(lambda part, *rows: score(model, part, dict(zip(names, rows, strict=True))), *noise.values())
+
+    def scored(part: Rollouts, *values: Tensor) -> Tensor:
+        masks = dict(zip(names, values, strict=True))
+        return score(model, part, masks)
+
+    return rollouts.map(scored, *noise.values())

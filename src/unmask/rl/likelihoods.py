@@ -11,6 +11,7 @@ Shapes: B responses, P prompt tokens, L response tokens, K masked copies. `promp
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -28,10 +29,16 @@ def token_log_probs(
     """
     # Without padding no mask is passed, which allows faster attention kernels.
     length = response.shape[1]
-    attention = None if bool(prompt_mask.all()) else F.pad(prompt_mask, (0, length), value=True)
-    hidden = model.hidden_states(torch.cat((prompt, noisy), dim=1), attention, slice(prompt.shape[1], None))
+    attention = None
+    if not bool(prompt_mask.all()):
+        attention = F.pad(prompt_mask, (0, length), value=True)
+
+    tokens = torch.cat((prompt, noisy), dim=1)
+    response_columns = slice(prompt.shape[1], None)
+    hidden = model.hidden_states(tokens, attention, response_columns)
     found = model.target_log_probs(hidden[scored], response[scored])
-    return torch.zeros(response.shape, dtype=found.dtype, device=found.device).masked_scatter(scored, found)
+    everywhere = torch.zeros(response.shape, dtype=found.dtype, device=found.device)
+    return everywhere.masked_scatter(scored, found)
 
 
 # --- negative ELBO ----------------------------------------------------------------------------------------------------
@@ -65,25 +72,35 @@ def draw_copies(
     Raises ValueError for an odd number of antithetic copies.
     """
     rows, copies, length = shape
-    drawn = (rows, copies // 2 if antithetic else copies, length)
     if antithetic and copies % 2:
         raise ValueError(f"antithetic copies need an even number, not {copies}")
-    noise = torch.rand(drawn, generator=generator, device=generator.device)
-    share = torch.rand(drawn[:2], generator=generator, device=generator.device)[..., None]
+
+    # The second copy of a pair is the complement of the first, so only half of them are drawn.
+    drawn = copies // 2 if antithetic else copies
+    noise = torch.rand((rows, drawn, length), generator=generator, device=generator.device)
+    share = torch.rand((rows, drawn), generator=generator, device=generator.device)[..., None]
+
     # A single copy has m ≥ 1, since an empty one says nothing. In a pair m = 0 occurs as the complement of a full mask;
     # m then has L + 1 equally likely values, and the nonempty copies get weight (L + 1)/m.
     if scheme == "uniform":
-        size = (share * (length + 1)).long() if antithetic else (share * length).long() + 1
+        if antithetic:
+            size = (share * (length + 1)).long()
+            total = length + 1
+        else:
+            size = (share * length).long() + 1
+            total = length
         # Ranks of iid noise are a uniform permutation; the positions of the first `size` ranks are a uniform subset.
-        masked = noise.argsort(-1).argsort(-1) < size
-        total = length + 1 if antithetic else length
+        rank = noise.argsort(-1).argsort(-1)
+        masked = rank < size
     else:
         masked = noise < 0.1 + 0.9 * share
         total = length
     if antithetic:
-        masked = torch.stack((masked, ~masked), dim=2).flatten(1, 2)
+        pairs = torch.stack((masked, ~masked), dim=2)
+        masked = pairs.flatten(1, 2)
     count = masked.sum(-1)
-    return Copies(masked, torch.where(count > 0, total / count.clamp(min=1), 0.0))
+    weight = torch.where(count > 0, total / count.clamp(min=1), 0.0)
+    return Copies(masked, weight)
 
 
 def draw_single_copies(shape: tuple[int, int], learnt: Tensor | None, generator: torch.Generator) -> Copies:
@@ -104,13 +121,14 @@ def draw_single_copies(shape: tuple[int, int], learnt: Tensor | None, generator:
 
 def denoising(model: nn.Module, prompt: Tensor, prompt_mask: Tensor, response: Tensor, copies: Copies) -> Tensor:
     """Compute the ELBO term of each masked copy [B, K]: weight · Σ_{d masked} log π_θ(o_d | q, õ)."""
+    # One row of a forward pass for each copy: the copies of a response follow one another.
     k = copies.masked.shape[1]
     masked = copies.masked.flatten(0, 1)
-    repeated = response.repeat_interleave(k, 0)
-    noisy = repeated.masked_fill(masked, model.config.mask_token_id)
-    scores = token_log_probs(
-        model, prompt.repeat_interleave(k, 0), prompt_mask.repeat_interleave(k, 0), noisy, repeated, masked
-    )
+    prompts = prompt.repeat_interleave(k, 0)
+    prompt_masks = prompt_mask.repeat_interleave(k, 0)
+    responses = response.repeat_interleave(k, 0)
+    noisy = responses.masked_fill(masked, model.config.mask_token_id)
+    scores = token_log_probs(model, prompts, prompt_masks, noisy, responses, masked)
     return scores.sum(-1).view(-1, k) * copies.weight
 
 
@@ -148,8 +166,10 @@ def draw_coupled(shape: tuple[int, ...], generator: torch.Generator, rows: int =
 
     Each run of `rows` consecutive rows shares a ratio.
     """
-    rate = 0.2 + 0.6 * torch.rand(-(-shape[0] // rows), generator=generator, device=generator.device)
-    rate = rate.repeat_interleave(rows)[: shape[0]]
+    count = shape[0]
+    draws = math.ceil(count / rows)
+    rate = 0.2 + 0.6 * torch.rand(draws, generator=generator, device=generator.device)
+    rate = rate.repeat_interleave(rows)[:count]
     return rate, torch.rand(shape, generator=generator, device=generator.device) < rate[:, None]
 
 
@@ -164,11 +184,12 @@ def coupled(
     mask_id = model.config.mask_token_id
     full = mean_field(model, prompt, prompt_mask, response)
     # Each token is scored in exactly one pass of the pair and is 0 in the other, so the results add up.
-    second = ~first
-    given_second = token_log_probs(model, prompt, prompt_mask, response.masked_fill(first, mask_id), response, first)
-    given_first = token_log_probs(model, prompt, prompt_mask, response.masked_fill(second, mask_id), response, second)
-    pair = given_second + given_first
-    weight = torch.where(first, 1 / rate[:, None], 1 / (1 - rate[:, None]))
+    pair = torch.zeros_like(full)
+    for masked in (first, ~first):
+        noisy = response.masked_fill(masked, mask_id)
+        pair = pair + token_log_probs(model, prompt, prompt_mask, noisy, response, masked)
+    rate = rate[:, None]
+    weight = torch.where(first, 1 / rate, 1 / (1 - rate))
     return 0.5 * (full + weight * pair)
 
 
@@ -178,7 +199,10 @@ def coupled(
 def draw_stage(nfe: Tensor, generator: torch.Generator) -> Tensor:
     """Draw a denoising step τ ~ U{0..T − 1} [B] for each response, T = `nfe` [B]."""
     noise = torch.rand(nfe.shape, generator=generator, device=generator.device)
-    return torch.minimum((noise * nfe).long(), (nfe - 1).clamp(min=0))  # the product may round up to T
+    step = (noise * nfe).long()
+    # The product may round up to T.
+    last = (nfe - 1).clamp(min=0)
+    return torch.minimum(step, last)
 
 
 def two_stage(
@@ -193,8 +217,10 @@ def two_stage(
     early = unmask_step < tau[:, None]
     nothing = torch.full_like(response, mask_id)
     # Each token is scored in exactly one of the two passes and is 0 in the other, so the results add up.
+    latent = response.masked_fill(~early, mask_id)
     first = token_log_probs(model, prompt, prompt_mask, nothing, response, early)
-    return first + token_log_probs(model, prompt, prompt_mask, response.masked_fill(~early, mask_id), response, ~early)
+    second = token_log_probs(model, prompt, prompt_mask, latent, response, ~early)
+    return first + second
 
 
 def trajectory(
@@ -207,8 +233,9 @@ def trajectory(
     mask_id = model.config.mask_token_id
     total = torch.zeros(response.shape, device=response.device)
     # Passes after the last scored token would score nothing.
-    for now in range(int(unmask_step[scored].max()) + 1):
-        committed = (unmask_step == now) & scored
-        seen = response.masked_fill(unmask_step >= now, mask_id)
+    last = int(unmask_step[scored].max())
+    for step in range(last + 1):
+        committed = (unmask_step == step) & scored
+        seen = response.masked_fill(unmask_step >= step, mask_id)
         total = total + token_log_probs(model, prompt, prompt_mask, seen, response, committed)
     return total

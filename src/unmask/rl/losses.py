@@ -21,18 +21,22 @@ WEIGHT_EDGES = (-torch.inf, -4.0, -1.0, -0.25, -0.05, 0.05, 0.25, 1.0, 4.0)
 def group_advantages(reward: Tensor, group_size: int) -> Tensor:
     """Compute r_i − group mean [B], not divided by the standard deviation [d1]."""
     groups = reward.view(-1, group_size)
-    return (groups - groups.mean(1, keepdim=True)).flatten()
+    baseline = groups.mean(1, keepdim=True)
+    return (groups - baseline).flatten()
 
 
 def leave_one_out_advantages(reward: Tensor, group_size: int) -> Tensor:
     """Compute r_i − mean of the group's other rewards [B] [coupled-GRPO]: G/(G − 1) times the group advantage."""
-    return group_advantages(reward, group_size) * group_size / (group_size - 1)
+    advantage = group_advantages(reward, group_size)
+    return advantage * group_size / (group_size - 1)
 
 
 def clipped_loss(new: Tensor, old: Tensor, advantage: Tensor, clip: float) -> tuple[Tensor, Tensor]:
     """Compute −min(ρA, clip(ρ, 1 ± ε)A), ρ = exp(new − old), and a mask of where the clipped branch is smaller."""
     ratio = (new - old).exp()
-    free, bounded = ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage
+    clipped_ratio = ratio.clamp(1 - clip, 1 + clip)
+    free = ratio * advantage
+    bounded = clipped_ratio * advantage
     return -torch.minimum(free, bounded), bounded < free
 
 
@@ -52,21 +56,25 @@ def clamped_importance(surrogate_old: Tensor, behaviour: Tensor, clamp: float) -
 
 def group_softmax(logits: Tensor, group_size: int) -> Tensor:
     """Compute G · softmax over each group [B], so that the group mean is 1."""
-    return (group_size * torch.softmax(logits.view(-1, group_size), dim=1)).flatten()
+    groups = logits.view(-1, group_size)
+    share = torch.softmax(groups, dim=1)
+    return (group_size * share).flatten()
 
 
 def effective_sample_size(weight: Tensor, group_size: int) -> Tensor:
     """Compute each group's effective share 1 / (G Σ softmax²) in [1/G, 1], repeated for its rows [B]."""
-    normalised = weight.view(-1, group_size) / group_size
-    return (1 / (group_size * normalised.square().sum(1))).repeat_interleave(group_size)
+    share = weight.view(-1, group_size) / group_size
+    effective = 1 / (group_size * share.square().sum(1))
+    return effective.repeat_interleave(group_size)
 
 
 def binned(weight: Tensor) -> dict[str, Tensor]:
     """Return an indicator [B] per bin of WEIGHT_EDGES, named after the bin's lower edge."""
-    edges = [*WEIGHT_EDGES, torch.inf]
-    return {
-        f"weight_from_{low:g}": ((weight >= low) & (weight < high)).float() for low, high in itertools.pairwise(edges)
-    }
+    indicators = {}
+    for low, high in itertools.pairwise([*WEIGHT_EDGES, torch.inf]):
+        inside = (weight >= low) & (weight < high)
+        indicators[f"weight_from_{low:g}"] = inside.float()
+    return indicators
 
 
 def coefficient_for(logits: Tensor, group_size: int, target: float, halvings: int = 40) -> Tensor:
@@ -74,15 +82,21 @@ def coefficient_for(logits: Tensor, group_size: int, target: float, halvings: in
 
     The effective sample size of softmax(c · ℓ) decreases in c, so bisection finds it.
     """
+
+    def reaches(coefficient: Tensor) -> Tensor:
+        weight = group_softmax(coefficient * logits, group_size)
+        return effective_sample_size(weight, group_size) >= target
+
     # `low` always reaches the target, `high` does not; all groups are bisected in parallel.
-    low, high = torch.zeros_like(logits), torch.ones_like(logits)
-    enough = effective_sample_size(group_softmax(logits, group_size), group_size) >= target
+    ones = torch.ones_like(logits)
+    low, high = torch.zeros_like(logits), ones
     for _ in range(halvings):
         middle = (low + high) / 2
-        reached = effective_sample_size(group_softmax(middle * logits, group_size), group_size) >= target
-        low, high = torch.where(reached, middle, low), torch.where(reached, high, middle)
+        reached = reaches(middle)
+        low = torch.where(reached, middle, low)
+        high = torch.where(reached, high, middle)
     # Bisection only approaches 1, so groups that need no shrinking get exactly 1.
-    return torch.where(enough, torch.ones_like(low), low)
+    return torch.where(reaches(ones), ones, low)
 
 
 def wddo_loss(weight: Tensor, ratio_up: Tensor, ratio_down: Tensor, beta: float, negative: float) -> Tensor:
@@ -90,13 +104,16 @@ def wddo_loss(weight: Tensor, ratio_up: Tensor, ratio_down: Tensor, beta: float,
 
     With w = p*/p_old and a = β = 1, its expectation under p_old is minimal at p_θ = p* [DMPO, WDDO].
     """
-    return -(weight * F.logsigmoid(beta * ratio_up) + negative * F.logsigmoid(-beta * ratio_down))
+    up = weight * F.logsigmoid(beta * ratio_up)
+    down = negative * F.logsigmoid(-beta * ratio_down)
+    return -(up + down)
 
 
 def gaussian_log_prob(logit: Tensor, mean: Tensor, sigma: float) -> Tensor:
     """Compute log N(z; μ, σ²) [B] of the recorded logits [B, N], summed over those drawn (the others are NaN)."""
     # Undrawn entries are zeroed twice: first to keep NaN out of the arithmetic, then to drop the constant terms.
     drawn = ~logit.isnan()
-    z = torch.where(drawn, logit - mean, 0.0) / sigma
+    deviation = torch.where(drawn, logit - mean, 0.0)
+    z = deviation / sigma
     each = -0.5 * z.square() - math.log(sigma) - 0.5 * math.log(2 * math.pi)
     return torch.where(drawn, each, 0.0).sum(1)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -56,9 +57,12 @@ class Rollouts:
 
     def mean_entropy(self) -> float:
         """Average the entropy [nats] over drawn tokens up to the first end of text; NaN if nothing was drawn."""
+        if self.entropy is None:
+            return math.nan
         # Tokens filled in after the end have step NFE and were not drawn.
         drawn = self.loss_mask * (self.unmask_step < self.nfe[:, None])
-        return float("nan") if self.entropy is None else ((self.entropy * drawn).sum() / drawn.sum()).item()
+        total = (self.entropy * drawn).sum()
+        return (total / drawn.sum()).item()
 
     @property
     def inputs(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -69,13 +73,15 @@ class Rollouts:
     def zero_variance_groups(self) -> float:
         """Share of groups in which all rewards are equal, so that their advantages are zero."""
         groups = self.reward.view(-1, self.group_size)
-        flat = (groups == groups[:, :1]).all(1).float().mean().item()
-        return float("nan") if bool(groups.isnan().any()) else flat  # a corpus has no rewards
+        # A corpus has no rewards.
+        if bool(groups.isnan().any()):
+            return math.nan
+        equal = (groups == groups[:, :1]).all(1)
+        return equal.float().mean().item()
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the tensors by name, for a checkpoint."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {name: value for name, value in values.items() if isinstance(value, Tensor)}
+        return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
 
     def part(self, rows: slice) -> Rollouts:
         """Return a part of the buffer; scalar fields, such as `buffer_rows`, still describe the whole."""
@@ -97,11 +103,14 @@ class Rollouts:
 
         Each process computes its share in parts; the results are gathered, so all processes return the same tensor.
         """
-        progress, made = self.progress("scoring"), []
+        progress = self.progress("scoring")
+        values, done = [], 0
         for part in self.parts():
-            made.append(function(self.part(part), *(x[part] for x in rows)))
-            progress.show(sum(map(len, made)))
-        return distributed.gather(torch.cat(made))
+            inputs = [tensor[part] for tensor in rows]
+            values.append(function(self.part(part), *inputs))
+            done += part.stop - part.start
+            progress.show(done)
+        return distributed.gather(torch.cat(values))
 
     def progress(self, what: str) -> Progress:
         """Create a progress line for work on this process's share of the rows."""
@@ -158,5 +167,8 @@ def pieces(rows: slice, size: int) -> Iterator[slice]:
 
 def loss_mask(response: Tensor, eot: int) -> Tensor:
     """Mark tokens [B, L]: 1.0 up to and including the first end of text, 0.0 after it."""
-    ended = (response == eot).long().cumsum(1)
-    return ((ended == 0) | ((ended == 1) & (response == eot))).float()
+    is_end = response == eot
+    ended = is_end.long().cumsum(1)
+    before_end = ended == 0
+    first_end = (ended == 1) & is_end
+    return (before_end | first_end).float()

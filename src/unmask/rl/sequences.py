@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from dataclasses import fields
 
 import torch
 
@@ -19,22 +18,30 @@ def as_sequences(policy: Policy, corpus: Corpus, examples: list[Example], settin
 
     Prompts of different lengths thus start at the same column and need no attention mask. Rewards are NaN.
     """
-    found = [conversation(policy, corpus, example, settings.length) for example in examples]
-    response = torch.tensor([ids for ids, _ in found], device=policy.model.device)
-    start = torch.tensor([asked for _, asked in found], device=policy.model.device)
-    learnt = torch.arange(settings.length, device=policy.model.device) >= start[:, None]
+    device = policy.model.device
+    token_ids, prompt_lengths = [], []
+    for example in examples:
+        ids, prompt_length = conversation(policy, corpus, example, settings.length)
+        token_ids.append(ids)
+        prompt_lengths.append(prompt_length)
+
+    response = torch.tensor(token_ids, device=device)
+    start = torch.tensor(prompt_lengths, device=device)
+    position = torch.arange(settings.length, device=device)
+    learnt = position >= start[:, None]
+    # An end of text in the prompt is not the end of the response.
+    ends = response.masked_fill(~learnt, -1)
     # The whole conversation is the response; the prompt has zero columns.
     nothing = response[:, :0]
     # NaN, not 0: a corpus cannot reward anything, and metrics must not show it as a failure.
-    unknown = torch.full((len(examples),), torch.nan, device=policy.model.device)
-    given = Completions.given(response)
+    unknown = torch.full((len(examples),), torch.nan, device=device)
     return Rollouts(
         prompt=nothing,
         prompt_mask=nothing.bool(),
-        **{f.name: getattr(given, f.name) for f in fields(given)},
+        **vars(Completions.given(response)),
         reward=unknown,
         correct=unknown,
-        loss_mask=loss_mask(response.masked_fill(~learnt, -1), policy.eot) * learnt,
+        loss_mask=loss_mask(ends, policy.eot) * learnt,
         group_size=settings.group_size,
         buffer_rows=len(examples),
         rows_per_forward=settings.rows_per_forward,
@@ -49,15 +56,21 @@ def conversation(policy: Policy, corpus: Corpus, example: Example, length: int) 
     token of the response's header thus counts as prompt, and the rest of the header is learnt. Raises InputError if the
     prompt leaves no room for a response or if the tokenizer has no token for part of the response.
     """
-    asked = corpus.messages(example)
-    answer = {"role": "assistant", "content": corpus.demonstration(example, length, True, random.Random(0))}
-    template, tokenizer = policy.tokenizer.apply_chat_template, policy.tokenizer
-    prompt = tokenizer(f"{template(asked, tokenize=False)}\n", add_special_tokens=False).input_ids
-    ids = tokenizer(f"{template([*asked, answer], tokenize=False)}", add_special_tokens=False).input_ids[:length]
+    tokenizer = policy.tokenizer
+    messages = corpus.messages(example)
+    demonstration = corpus.demonstration(example, length, True, random.Random(0))
+    answer = {"role": "assistant", "content": demonstration}
+
+    prompt_text = tokenizer.apply_chat_template(messages, tokenize=False)
+    whole_text = tokenizer.apply_chat_template([*messages, answer], tokenize=False)
+    prompt = tokenizer(f"{prompt_text}\n", add_special_tokens=False).input_ids
+    ids = tokenizer(whole_text, add_special_tokens=False).input_ids[:length]
+
     what = f"tasks.{name_of(corpus)}: the row with the question {example['question'][:200]!r}"
     if len(prompt) >= length:
         raise InputError(f"{what} has a prompt of {len(prompt)} tokens; increase methods.sft.generation_length")
     # Only the response is learnt, so unknown tokens in the prompt are tolerated.
     if tokenizer.unk_token_id is not None and tokenizer.unk_token_id in ids[len(prompt) :]:
         raise InputError(f"{what}: the tokenizer has no token for part of its response; use another model or corpus")
-    return ids + [policy.eot] * (length - len(ids)), len(prompt)
+    padding = [policy.eot] * (length - len(ids))
+    return ids + padding, len(prompt)

@@ -26,10 +26,13 @@ class Chooser:
 
         Rows that start a response (or a block, with `each_block`) choose a new threshold; it is recorded in the batch.
         """
-        rows = batch.new_row + (batch.new_block if self.each_block else [])
+        rows = list(batch.new_row)
+        if self.each_block:
+            rows += batch.new_block
         if rows:
-            place = [batch.at[row] if self.each_block else 0 for row in rows]
-            here = upload(batch.state.device, rows, place)
+            # One threshold per response is recorded in column 0, one per block in the block's column.
+            columns = [batch.at[row] if self.each_block else 0 for row in rows]
+            here = upload(batch.state.device, rows, columns)
 
             # State and logit are recorded: the loss takes both as data to compute the density of this choice.
             state = batch.state[here[0]].float()
@@ -37,8 +40,10 @@ class Chooser:
             noise = torch.randn(mean.shape, generator=generator, device=mean.device)
             batch.part.gamma_input[here] = state
             batch.part.gamma_logit[here] = mean + self.sigma * noise
-        return RowBounds(self.head.gamma(self._logit(batch)), self.proxy)
+        gamma = self.head.gamma(self._logit(batch))
+        return RowBounds(gamma, self.proxy)
 
     def _logit(self, batch: DecodingBatch) -> Tensor:
-        place = batch.block if self.each_block else torch.zeros_like(batch.block)
-        return batch.part.gamma_logit.gather(1, place[:, None])[:, 0]
+        """Return the logit [B] of each row's current threshold."""
+        column = batch.block if self.each_block else torch.zeros_like(batch.block)
+        return batch.part.gamma_logit.gather(1, column[:, None])[:, 0]

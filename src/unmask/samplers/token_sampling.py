@@ -47,9 +47,11 @@ def draw(
         some = slice(start, start + rows)
         logits = model.lm_head(hidden[some]).float()
         if unconditional is not None:
-            logits = torch.lerp(model.lm_head(unconditional[some]).float(), logits, 1 + guidance)
-        for one in never:  # one by one, because a list of indices would be uploaded to the device
-            logits[:, one] = NEVER
+            unguided = model.lm_head(unconditional[some]).float()
+            logits = torch.lerp(unguided, logits, 1 + guidance)
+        # One by one, because a list of indices would be uploaded to the device.
+        for token_id in never:
+            logits[:, token_id] = NEVER
         parts.append(_draw(logits, temperature, generator, top_p, draw_dtype, drawn_entropy))
     token, *rest = (torch.cat(column) for column in zip(*parts, strict=True))
     return token, Candidates(*rest)
@@ -64,18 +66,21 @@ def _draw(
     drawn_entropy: bool,
 ) -> tuple[Tensor, ...]:
     """Return the token and its Candidates fields, [n] each; overwrites logits [n, V]."""
+    # Copied now: the logits are overwritten below.
     low = logits.bfloat16() if draw_dtype == "bfloat16" and temperature else None
     best = logits.topk(min(2, logits.shape[1]), dim=1)
 
     # Statistics at temperature 1. Operations are in place here and below, because over the vocabulary memory traffic
     # dominates the time. The largest shifted logit is 0, so exp cannot overflow and `total` is at least 1.
-    shifted = logits.sub_(best.values[:, :1])
+    largest, second = best.values[:, 0], best.values[:, -1]
+    shifted = logits.sub_(largest[:, None])
     weight = shifted.exp()
     total = weight.sum(1)
-    entropy = (total.log() - torch.linalg.vecdot(weight, shifted) / total).clamp(min=0)
-    margin = (1 - (best.values[:, -1] - best.values[:, 0]).exp()) / total
+    mean_logit = torch.linalg.vecdot(weight, shifted) / total
+    entropy = (total.log() - mean_logit).clamp(min=0)
+    margin = (1 - (second - largest).exp()) / total
     # If the best logit is NEVER, all allowed tokens have −∞ and nothing can be drawn; report it as NaN.
-    total = total.masked_fill(best.values[:, 0] <= NEVER, torch.nan)
+    total = total.masked_fill(largest <= NEVER, torch.nan)
 
     # From here on, `weight` is the sampling distribution: tempered, then cut to its nucleus.
     if temperature not in (0, 1):
@@ -83,7 +88,10 @@ def _draw(
     if top_p < 1 and (temperature or drawn_entropy):
         weight = weight.masked_fill(~nucleus(weight, top_p), 0)
     # Another pass over the vocabulary, so only if a commit rule needs it.
-    more = [torch.special.entr(weight / weight.sum(1, keepdim=True)).sum(1)] if drawn_entropy else []
+    more = []
+    if drawn_entropy:
+        probability = weight / weight.sum(1, keepdim=True)
+        more.append(torch.special.entr(probability).sum(1))
     if temperature == 0:
         token = best.indices[:, 0]
         return token, -total.log(), entropy, margin, *more
@@ -92,8 +100,8 @@ def _draw(
     else:
         token = pick_token(weight, generator)
     # The record is the policy's log-probability, whatever distribution the token was drawn from.
-    drawn = shifted.gather(1, token[:, None])[:, 0]
-    return token, drawn - total.log(), entropy, margin, *more
+    log_prob = shifted.gather(1, token[:, None])[:, 0] - total.log()
+    return token, log_prob, entropy, margin, *more
 
 
 def nucleus(weight: Tensor, top_p: float) -> Tensor:
@@ -106,7 +114,9 @@ def nucleus(weight: Tensor, top_p: float) -> Tensor:
     # float64, because an fp32 sum over a large vocabulary loses the rarest tokens.
     share = ordered.cumsum(1, dtype=torch.float64)
     before = nn.functional.pad(share[:, :-1], (1, 0))
-    return torch.zeros_like(weight, dtype=torch.bool).scatter_(1, index, before <= top_p * share[:, -1:])
+    inside = before <= top_p * share[:, -1:]
+    nothing = torch.zeros_like(weight, dtype=torch.bool)
+    return nothing.scatter_(1, index, inside)
 
 
 def gumbel_max(logits: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
@@ -117,7 +127,8 @@ def gumbel_max(logits: Tensor, temperature: float, generator: torch.Generator) -
     """
     uniform = torch.rand(logits.shape, generator=generator, device=logits.device).to(logits.dtype)
     uniform = uniform.masked_fill(uniform == 1, 0)
-    return (logits.exp() / (-uniform.log()) ** temperature).argmax(1)
+    noise = (-uniform.log()) ** temperature
+    return (logits.exp() / noise).argmax(1)
 
 
 def pick_token(weight: Tensor, generator: torch.Generator) -> Tensor:
@@ -128,7 +139,9 @@ def pick_token(weight: Tensor, generator: torch.Generator) -> Tensor:
     rows, width = weight.shape
     if width <= GROUP:
         return _pick(weight, generator)
-    weight = nn.functional.pad(weight, (0, -width % GROUP)) if width % GROUP else weight  # LLaDA's 126,464 need none
+    # LLaDA's 126,464 tokens are whole groups and need no padding.
+    if width % GROUP:
+        weight = nn.functional.pad(weight, (0, -width % GROUP))
     groups = weight.view(rows, -1, GROUP)
     chosen = _pick(groups.sum(2), generator)
     inside = groups[torch.arange(rows, device=weight.device), chosen]
@@ -140,5 +153,7 @@ def _pick(weight: Tensor, generator: torch.Generator) -> Tensor:
     below = weight.cumsum(1, dtype=torch.float64)
     noise = torch.rand((len(weight), 1), generator=generator, device=weight.device, dtype=torch.float64)
     # u · total may round up to the total itself, which no column exceeds; take the last column with weight then.
-    last = (below < below[:, -1:]).sum(1, keepdim=True)
-    return torch.minimum(torch.searchsorted(below, noise * below[:, -1:], right=True), last)[:, 0]
+    total = below[:, -1:]
+    last = (below < total).sum(1, keepdim=True)
+    index = torch.searchsorted(below, noise * total, right=True)
+    return torch.minimum(index, last)[:, 0]

@@ -36,13 +36,16 @@ def top_k(masked: Tensor, found: Candidates, generator: torch.Generator, *, toke
     elif score == "entropy":
         assert found.drawn_entropy is not None
         scores = -found.drawn_entropy
-    return _first(_order(-scores, masked), tokens_per_step, masked)
+    order = _order(-scores, masked)
+    return _first(order, tokens_per_step, masked)
 
 
 def threshold(masked: Tensor, found: Candidates, generator: torch.Generator, *, confidence: float) -> Tensor:
     """Commit all tokens of at least this probability, or the most probable one [Fast-dLLM, section 3.3]."""
-    best = _first(_order(-found.log_prob, masked), 1, masked)
-    return masked & (found.log_prob.exp() >= confidence) | best
+    order = _order(-found.log_prob, masked)
+    best = _first(order, 1, masked)
+    confident = found.log_prob.exp() >= confidence
+    return (masked & confident) | best
 
 
 def factor(masked: Tensor, found: Candidates, generator: torch.Generator, *, factor: float) -> Tensor:
@@ -50,9 +53,11 @@ def factor(masked: Tensor, found: Candidates, generator: torch.Generator, *, fac
     order = _order(-found.log_prob, masked)
     # Over masked positions (n + 1)(1 − c_(n)) grows with n, so n is the length of the leading run. Unmasked positions
     # come last, with 1 − c = 0, and cumprod keeps them out of the count.
-    doubt = 1 - found.log_prob.exp().gather(1, order)
+    confidence = found.log_prob.exp().gather(1, order)
+    doubt = 1 - confidence
     n = torch.arange(1, doubt.shape[1] + 1, device=doubt.device)
-    return _first(order, ((n + 1) * doubt < factor).cumprod(1).sum(1, keepdim=True), masked)
+    below = (n + 1) * doubt < factor
+    return _first(order, _leading(below), masked)
 
 
 def entropy_bound(
@@ -63,13 +68,16 @@ def entropy_bound(
     γ is a number or one per row [B]. The bound is strict (the paper has ≤), so γ = 0 commits one token per step even
     where H rounds to zero. A NaN γ commits nothing, which `decode` reports as an error.
     """
-    error = {"entropy": found.entropy, "confidence": -found.log_prob, "margin": -found.margin}[proxy]
-    order = _order(error, masked)
+    errors = {"entropy": found.entropy, "confidence": -found.log_prob, "margin": -found.margin}
+    order = _order(errors[proxy], masked)
     entropy = found.entropy.gather(1, order)
     excess = entropy.cumsum(1) - entropy.cummax(1).values
-    bound = gamma.view(-1, 1) if isinstance(gamma, Tensor) else gamma
-    chosen = _first(order, (excess < bound).cumprod(1).sum(1, keepdim=True), masked)
-    return chosen & (bound == bound) if isinstance(bound, Tensor) else chosen
+    if not isinstance(gamma, Tensor):
+        return _first(order, _leading(excess < gamma), masked)
+
+    bound = gamma.view(-1, 1)
+    chosen = _first(order, _leading(excess < bound), masked)
+    return chosen & ~bound.isnan()
 
 
 def random_order(masked: Tensor, found: Candidates, generator: torch.Generator) -> Tensor:
@@ -108,6 +116,11 @@ def commit(rule: Sampler | RowBounds, masked: Tensor, found: Candidates, generat
 def _order(error: Tensor, masked: Tensor) -> Tensor:
     """Sort positions [B, K] by ascending error, unmasked positions last."""
     return error.masked_fill(~masked, torch.inf).argsort(dim=1, stable=True)
+
+
+def _leading(holds: Tensor) -> Tensor:
+    """Return the length [B, 1] of the leading run of true values in each row [B, K]."""
+    return holds.cumprod(1).sum(1, keepdim=True)
 
 
 def _first(order: Tensor, count: int | Tensor, masked: Tensor) -> Tensor:

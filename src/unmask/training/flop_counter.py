@@ -21,14 +21,24 @@ class FlopCounter:
         self.flops = done
 
         # Embedding and output head are excluded; `flops_per_token` takes the weights of the body.
-        ends = (model.get_input_embeddings(), model.get_output_embeddings())
-        outside = {id(p) for module in ends for p in module.parameters()}
-        body = [p for p in model.parameters() if id(p) not in outside]
-        trained = sum(size(p) for p in body if p.requires_grad)
-        self.forward, self.backward = flops_per_token(sum(map(size, body)), trained)
+        outside = set()
+        for module in (model.get_input_embeddings(), model.get_output_embeddings()):
+            outside |= {id(parameter) for parameter in module.parameters()}
+        held, trained = 0, 0
+        for parameter in model.parameters():
+            if id(parameter) in outside:
+                continue
+            held += size(parameter)
+            if parameter.requires_grad:
+                trained += size(parameter)
+        self.forward, self.backward = flops_per_token(held, trained)
 
         # The embedding sees each token of a forward pass once; recomputed activations do not pass through it again.
         model.get_input_embeddings().register_forward_hook(self._count)
 
     def _count(self, embedding: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        self.flops += inputs[0].numel() * (self.forward + self.backward * torch.is_grad_enabled())
+        tokens = inputs[0].numel()
+        per_token = self.forward
+        if torch.is_grad_enabled():
+            per_token += self.backward
+        self.flops += tokens * per_token

@@ -13,7 +13,12 @@ SPOILT = "spoilt"  # subfolder of the checkpoints that holds the state at the st
 
 def skipped_in_a_row(metrics: list[dict[str, Any]]) -> int:
     """Return the number of consecutive skipped updates at the end of `metrics`."""
-    return next((n for n, row in enumerate(reversed(metrics)) if not row.get("skipped")), len(metrics))
+    count = 0
+    for row in reversed(metrics):
+        if not row.get("skipped"):
+            break
+        count += 1
+    return count
 
 
 def given_up(run: str, step: int, folder: Path) -> InputError:

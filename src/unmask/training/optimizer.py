@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,15 +13,13 @@ from unmask.config.schema.training import Training
 
 def adamw(parameters: dict[str, Tensor], settings: Training) -> torch.optim.Optimizer:
     """Return AdamW over all parameters; those of an adaptive sampler's head have names that begin with `head.`."""
-    # No weight decay on the head: its bias is the threshold, and a bias of zero means γ_max / 2, not a neutral value.
-    head = [p for name, p in parameters.items() if name.startswith("head.")]
-    others = [p for name, p in parameters.items() if not name.startswith("head.")]
-    chosen = ((others, settings.learning_rate, settings.weight_decay), (head, settings.sampler_learning_rate, 0.0))
-    groups = [
-        {"params": group, "lr": rate, "initial_lr": rate, "weight_decay": decay}
-        for group, rate, decay in chosen
-        if group
-    ]
+    policy, head = _split(parameters)
+    groups = []
+    if policy:
+        groups.append(_group(policy, settings.learning_rate, settings.weight_decay))
+    if head:
+        # No weight decay: the head's bias is the threshold, and a bias of zero means γ_max / 2, not a neutral value.
+        groups.append(_group(head, settings.sampler_learning_rate, 0.0))
     return torch.optim.AdamW(groups, betas=(settings.adam_beta1, settings.adam_beta2))
 
 
@@ -30,10 +29,11 @@ def clip(parameters: dict[str, Tensor], largest: float) -> dict[str, float]:
     Returns the norms before clipping as metric columns; `head_grad_norm` only if a head is trained.
     """
     # Clipped separately: under a joint norm the larger gradient would set the step size of the smaller one.
-    head = [p for name, p in parameters.items() if name.startswith("head.")]
-    others = [p for name, p in parameters.items() if not name.startswith("head.")]
-    groups = {"grad_norm": others} | ({"head_grad_norm": head} if head else {})
-    return {name: torch.nn.utils.clip_grad_norm_(group, largest).item() for name, group in groups.items()}
+    policy, head = _split(parameters)
+    norms = {"grad_norm": torch.nn.utils.clip_grad_norm_(policy, largest).item()}
+    if head:
+        norms["head_grad_norm"] = torch.nn.utils.clip_grad_norm_(head, largest).item()
+    return norms
 
 
 def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
@@ -49,8 +49,23 @@ def schedule(update: int, updates: int, settings: Training) -> float:
         return (update + 1) / warmup
     if settings.schedule == "constant":
         return 1.0
-    done = (update - warmup) / max(1, updates - warmup)
     # The first update after warm-up has the full rate; zero would only be reached one update past the end.
+    done = (update - warmup) / max(1, updates - warmup)
     if settings.schedule == "linear":
         return 1 - done
-    return 0.1 + 0.9 * (1 + math.cos(math.pi * done)) / 2
+    cosine = (1 + math.cos(math.pi * done)) / 2
+    return 0.1 + 0.9 * cosine
+
+
+def _split(parameters: dict[str, Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    """Return the parameters of the policy and those of the sampler head."""
+    policy: list[Tensor] = []
+    head: list[Tensor] = []
+    for name, parameter in parameters.items():
+        group = head if name.startswith("head.") else policy
+        group.append(parameter)
+    return policy, head
+
+
+def _group(parameters: list[Tensor], rate: float, decay: float) -> dict[str, Any]:
+    return {"params": parameters, "lr": rate, "initial_lr": rate, "weight_decay": decay}

@@ -32,6 +32,7 @@ from unmask.models.policy import Policy
 from unmask.rl.generation import encode_prompts, respond
 from unmask.samplers.settings import DecodingSettings
 from unmask.tasks import Example, Task, name_of, total_reward
+from unmask.training.optimizer import set_rates
 
 ONE_TOKEN_PER_STEP = TopK(tokens_per_step=1, score="confidence")
 
@@ -71,8 +72,11 @@ def pretrain(
 
     The lessons share the settings that a model has only once: updates, learning rates, dtype (settings.ONCE).
     """
-    model, common = policy.model.requires_grad_(True), lessons[0].settings
-    data = [[_demonstrations(policy, lesson, length, seeds) for length in lengths] for lesson in lessons]
+    model = policy.model.requires_grad_(True)
+    common = lessons[0].settings
+    data = []
+    for lesson in lessons:
+        data.append([_demonstrations(policy, lesson, length, seeds) for length in lengths])
     optimizers = _optimizers(model, common)
     generator = seeds.generator("batches")
     progress = Progress(name, common.updates)
@@ -86,19 +90,23 @@ def pretrain(
 
         # One batch per task with equal weight; lengths alternate, because a batch holds responses of one length.
         model.train()
-        batches = [(found[update % len(lengths)], lesson) for found, lesson in zip(data, lessons, strict=True)]
-        losses = [_loss(model, part, of.settings, of.right_share(update), generator) for part, of in batches]
+        losses = []
+        for by_length, lesson in zip(data, lessons, strict=True):
+            demonstrations = by_length[update % len(lengths)]
+            right_share = lesson.right_share(update)
+            losses.append(_loss(model, demonstrations, lesson.settings, right_share, generator))
         loss = torch.stack(losses).mean()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = group["initial_lr"] * _schedule(update, common.updates)
+            set_rates(optimizer, _schedule(update, common.updates))
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         progress.show(update + 1, loss=loss.item())
 
-    quality = {name_of(lesson.task): measure(policy, lesson, lengths, block_length) for lesson in lessons}
+    quality = {}
+    for lesson in lessons:
+        quality[name_of(lesson.task)] = measure(policy, lesson, lengths, block_length)
     competence = quality | competence  # a task that never switched is only measured at the end
     _check_gates(name, lessons, competence, quality)
     return {"competence": _rounded(competence), "quality": _rounded(quality), "updates": common.updates}
@@ -125,11 +133,14 @@ def _rounded(values: dict[str, float]) -> dict[str, float]:
 
 def measure(policy: Policy, lesson: TaskData, lengths: list[int], block_length: int) -> float:
     """Return the mean reward of greedy decoding on the validation examples, one token per step, over all lengths."""
-    total, task, examples = 0.0, lesson.task, lesson.validation
+    task, examples = lesson.task, lesson.validation
+    total = 0.0
     for length in lengths:
         settings = DecodingSettings(length, block_length, ONE_TOKEN_PER_STEP, temperature=0.0)
-        _, texts = respond(policy, task, examples, settings, torch.Generator(policy.model.device))
-        total += sum(total_reward(task, t, e) for t, e in zip(texts, examples, strict=True))
+        generator = torch.Generator(policy.model.device)
+        _, texts = respond(policy, task, examples, settings, generator)
+        rewards = [total_reward(task, text, example) for text, example in zip(texts, examples, strict=True)]
+        total += sum(rewards)
     return total / len(examples) / len(lengths)
 
 
@@ -138,17 +149,23 @@ def _demonstrations(policy: Policy, lesson: TaskData, length: int, seeds: Seeds)
     rng = random.Random(seeds.number("demonstrations", length))
     # Both kinds for the same prompts: a batch then mixes them row by row without tokenising again.
     chosen = [rng.choice(lesson.train) for _ in range(lesson.settings.demonstrations)]
-    right, shortcut = (
-        policy.responses([lesson.task.demonstration(example, length, kind, rng) for example in chosen], length)
-        for kind in (True, False)
-    )
-    return Demonstrations(*encode_prompts(policy, lesson.task, chosen, length), right, shortcut)
+    responses = []
+    for is_right in (True, False):
+        texts = [lesson.task.demonstration(example, length, is_right, rng) for example in chosen]
+        responses.append(policy.responses(texts, length))
+    right, shortcut = responses
+    prompt, prompt_mask = encode_prompts(policy, lesson.task, chosen, length)
+    return Demonstrations(prompt, prompt_mask, right, shortcut)
 
 
 def _optimizers(model: torch.nn.Module, settings: Pretraining) -> list[torch.optim.Optimizer]:
     """Return AdamW for embeddings, head and norms, and Muon for the matrices of the body."""
-    matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and ".layers." in name]
-    others = [p for name, p in model.named_parameters() if not (p.ndim == 2 and ".layers." in name)]
+    matrices: list[Tensor] = []
+    others: list[Tensor] = []
+    for name, parameter in model.named_parameters():
+        is_matrix = parameter.ndim == 2 and ".layers." in name
+        chosen = matrices if is_matrix else others
+        chosen.append(parameter)
     adamw = torch.optim.AdamW(
         others, settings.learning_rate, (0.9, settings.adam_beta2), weight_decay=settings.weight_decay
     )
@@ -164,26 +181,36 @@ def _loss(
 ) -> Tensor:
     """Compute the mean cross-entropy over the masked response tokens of a random batch."""
     # Drawn on the CPU, so that the batch is the same on any device.
-    batch_size, device = settings.batch_size, data.right.device
+    batch_size = settings.batch_size
     rows = torch.randint(len(data.right), (batch_size,), generator=generator)
     right = torch.rand(batch_size, 1, generator=generator) < right_share
 
     # Mask ratios t are stratified over [0, 1), which lowers the variance against independent draws. The lower bound
     # avoids rows with almost nothing masked.
-    share = (torch.arange(batch_size) + torch.rand(1, generator=generator)) / batch_size
-    masked = torch.rand((batch_size, data.right.shape[1]), generator=generator) < share[:, None].clamp(min=0.02)
+    offset = torch.rand(1, generator=generator)
+    share = (torch.arange(batch_size) + offset) / batch_size
+    noise = torch.rand((batch_size, data.right.shape[1]), generator=generator)
+    masked = noise < share[:, None].clamp(min=0.02)
 
+    device = data.right.device
     rows, right, masked = rows.to(device), right.to(device), masked.to(device)
     response = torch.where(right, data.right[rows], data.shortcut[rows])
+    noisy = response.masked_fill(masked, model.config.mask_token_id)
     prompt, prompt_mask = data.prompt[rows], data.prompt_mask[rows]
-    ids = torch.cat((prompt, response.masked_fill(masked, model.config.mask_token_id)), dim=1)
 
-    attention = None if bool(prompt_mask.all()) else F.pad(prompt_mask, (0, response.shape[1]), value=True)
+    # Without padding no mask is passed, which allows faster attention kernels.
+    attention = None
+    if not bool(prompt_mask.all()):
+        attention = F.pad(prompt_mask, (0, response.shape[1]), value=True)
+    ids = torch.cat((prompt, noisy), dim=1)
+    response_columns = slice(prompt.shape[1], None)
     with torch.autocast(device.type, torch.bfloat16, enabled=settings.dtype == "bfloat16"):
-        hidden = model.hidden_states(ids, attention, slice(prompt.shape[1], None))[masked]
-    return -model.target_log_probs(hidden.float(), response[masked]).mean()
+        hidden = model.hidden_states(ids, attention, response_columns)[masked]
+    log_probs = model.target_log_probs(hidden.float(), response[masked])
+    return -log_probs.mean()
 
 
 def _schedule(update: int, updates: int, warmup: int = 50) -> float:
     """Return the learning-rate factor: linear warm-up, then cosine decay to 3 %."""
-    return min(1.0, (update + 1) / warmup) * (0.03 + 0.97 * (1 + math.cos(math.pi * update / updates)) / 2)
+    cosine = (1 + math.cos(math.pi * update / updates)) / 2
+    return min(1.0, (update + 1) / warmup) * (0.03 + 0.97 * cosine)

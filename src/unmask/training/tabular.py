@@ -48,9 +48,16 @@ def sample(model: TabularModel, reward: Tensor, groups: int, group_size: int, ge
     earned = reward[index_of(made.response, model.vocabulary)]
     everything = torch.ones_like(made.log_prob_t1)
     return Rollouts(
-        prompt, prompt_mask, **vars(made), reward=earned, correct=earned, loss_mask=everything,
-        group_size=group_size, buffer_rows=rows, rows_per_forward=rows,
-    )  # fmt: skip
+        prompt=prompt,
+        prompt_mask=prompt_mask,
+        **vars(made),
+        reward=earned,
+        correct=earned,
+        loss_mask=everything,
+        group_size=group_size,
+        buffer_rows=rows,
+        rows_per_forward=rows,
+    )
 
 
 def train(model: TabularModel, reward: Tensor, method: Method, loop: Loop, seeds: Seeds) -> Iterator[int]:
@@ -72,6 +79,7 @@ def train(model: TabularModel, reward: Tensor, method: Method, loop: Loop, seeds
         check_losses(method, rows, metrics, len(rollouts))
         optimizer.zero_grad()
         rows.sum().backward()
-        optimizer.param_groups[0]["lr"] = loop.learning_rate * (1 - update / loop.updates)
+        remaining = 1 - update / loop.updates
+        optimizer.param_groups[0]["lr"] = loop.learning_rate * remaining
         optimizer.step()
         yield update + 1

@@ -41,20 +41,22 @@ class BestCheckpoint:
         found = accuracies(policy, task, self.examples, settings, seeds)
         if found["validation"] >= self.score:
             self.score = found["validation"]
-            self.best = {name: p.detach().clone() for name, p in policy.trainable().items()}
+            self.best = {name: value.detach().clone() for name, value in policy.trainable().items()}
         return found
 
     def resume(self, best: dict[str, Tensor], metrics: list[dict[str, Any]]) -> None:
         """Restore the best policy and its score from a checkpoint."""
         self.best = best
         # The score is not stored on its own; the metrics hold every accuracy measured so far.
-        self.score = max((row["validation"] for row in metrics if row.get("validation") is not None), default=-1.0)
+        measured = [row["validation"] for row in metrics if row.get("validation") is not None]
+        self.score = max(measured, default=-1.0)
 
     def restore_best(self, policy: Policy) -> None:
         """Copy the best parameters into the policy."""
+        parameters = policy.trainable()
         with torch.no_grad():
             for name, value in self.best.items():
-                policy.trainable()[name].copy_(value)
+                parameters[name].copy_(value)
 
 
 @torch.no_grad()
@@ -69,21 +71,26 @@ def accuracies(
     decoding = replace(settings.decoding, temperature=0.0, mask_padding=True)
 
     # As in rollouts, each batch has its own random stream: even greedy decoding is random if the sampler's order is.
-    parts = list(pieces(slice(0, len(examples)), decoding.rows_per_batch or len(examples)))
-    mine = parts[distributed.rank() :: distributed.world()]
-    tokens = sum(part.stop - part.start for part in mine) * settings.length
-    progress, done = Progress(settings.name and f"{settings.name}: validation", tokens, unit="tokens", part=True), 0
+    rows_per_batch = decoding.rows_per_batch or len(examples)
+    batches = list(pieces(slice(0, len(examples)), rows_per_batch))
+    mine = batches[distributed.rank() :: distributed.world()]
+    rows = sum(batch.stop - batch.start for batch in mine)
+    title = settings.name and f"{settings.name}: validation"
+    progress = Progress(title, rows * settings.length, unit="tokens", part=True)
 
-    sums = torch.zeros(3, dtype=torch.float64, device="cpu")  # right points, points, right answers
-    for part in mine:
-        generator = seeds.generator("validation", part.start, device=policy.model.device)
-        _, texts = respond(policy, task, examples[part], decoding, generator, progress.after(done))
-        done += len(texts) * settings.length
-        judged = zip(policy.judged(texts), examples[part], strict=True)
-        grades = [grade_response(task, text, example) for text, example in judged]
-        for grade in grades:
-            sums += torch.tensor([grade.published * grade.points, grade.points, grade.strict], dtype=torch.float64)
+    right, points, strict, decoded = 0.0, 0, 0.0, 0
+    for batch in mine:
+        asked = examples[batch]
+        generator = seeds.generator("validation", batch.start, device=policy.model.device)
+        _, texts = respond(policy, task, asked, decoding, generator, progress.after(decoded))
+        decoded += len(texts) * settings.length
+        for text, example in zip(policy.judged(texts), asked, strict=True):
+            grade = grade_response(task, text, example)
+            right += grade.published * grade.points
+            points += grade.points
+            strict += grade.strict
 
+    sums = torch.tensor([right, points, strict], dtype=torch.float64, device="cpu")
     distributed.add([sums])
     right, points, strict = sums.tolist()
     # A share times its points is an integer only up to rounding, and the order of the sum depends on the world size.
