@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from unmask.config.schema.training import Training
+from unmask.models.sharding import whole
 
 
 def adamw(parameters: dict[str, Tensor], settings: Training) -> torch.optim.Optimizer:
@@ -33,7 +34,8 @@ def clip(parameters: dict[str, Tensor], largest: float) -> dict[str, float]:
     head = [p for name, p in parameters.items() if name.startswith("head.")]
     others = [p for name, p in parameters.items() if not name.startswith("head.")]
     groups = {"grad_norm": others} | ({"head_grad_norm": head} if head else {})
-    return {name: torch.nn.utils.clip_grad_norm_(group, largest).item() for name, group in groups.items()}
+    # The norm of sharded gradients is a sum that torch leaves divided between the ranks.
+    return {name: whole(torch.nn.utils.clip_grad_norm_(group, largest)).item() for name, group in groups.items()}
 
 
 def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:

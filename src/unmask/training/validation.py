@@ -75,14 +75,16 @@ def accuracies(
     progress, done = Progress(settings.name and f"{settings.name}: validation", tokens, unit="tokens", part=True), 0
 
     sums = torch.zeros(3, dtype=torch.float64, device="cpu")  # right points, points, right answers
-    for part in mine:
-        generator = seeds.generator("validation", part.start, device=policy.model.device)
-        _, texts = respond(policy, task, examples[part], decoding, generator, progress.after(done))
-        done += len(texts) * settings.length
-        judged = zip(policy.judged(texts), examples[part], strict=True)
-        grades = [grade_response(task, text, example) for text, example in judged]
-        for grade in grades:
-            sums += torch.tensor([grade.published * grade.points, grade.points, grade.strict], dtype=torch.float64)
+    # Once for all batches: a sharded policy is gathered here, and ranks may have different numbers of them.
+    with policy.narrowed():
+        for part in mine:
+            generator = seeds.generator("validation", part.start, device=policy.model.device)
+            _, texts = respond(policy, task, examples[part], decoding, generator, progress.after(done))
+            done += len(texts) * settings.length
+            judged = zip(policy.judged(texts), examples[part], strict=True)
+            grades = [grade_response(task, text, example) for text, example in judged]
+            for grade in grades:
+                sums += torch.tensor([grade.published * grade.points, grade.points, grade.strict], dtype=torch.float64)
 
     distributed.add([sums])
     right, points, strict = sums.tolist()
