@@ -13,6 +13,7 @@ from pathlib import Path
 
 from unmask.common.errors import run_step
 from unmask.common.gpu_locks import take_cards
+from unmask.common.world_size import request_processes
 from unmask.config.specs import RunSpec
 
 # torchrun forwards SIGTERM and SIGUSR1 to every rank and gives them time to write a checkpoint.
@@ -34,7 +35,9 @@ def main() -> None:
 
     # GPUs are locked per machine; a job on several nodes is a SLURM job and gets its GPUs from SLURM.
     take_cards(args.gpus if args.nodes == 1 else 0)
-    command = launcher(processes(script, words, args.gpus), args.nodes)
+    count = processes(script, words, args.gpus)
+    command = launcher(count, args.nodes)
+    request_processes(count)
     os.execvp(command[0], [*command, script, *words])  # noqa: S606 (no shell is meant)
 
 

@@ -3,16 +3,14 @@
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from helpers.paths import ROOT
+from helpers.processes import begin_job, start, wait_for_checkpoint, workers
 from unmask.common import distributed
 from unmask.common.errors import InputError
 from unmask.common.seeding import Seeds
@@ -24,17 +22,7 @@ from unmask.training import validation
 from unmask.training.checkpoint import Checkpoint
 from unmask.training.sharing import check_equal, check_shares
 
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
 METHODS = ["diffu_grpo", "dmpo"]
-
-
-def start(count, *command, **environment):
-    """Begin a script in so many processes."""
-    begin = [*TORCHRUN, str(count)] if count > 1 else [sys.executable]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), **environment}
-    return subprocess.Popen(
-        [*begin, *map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
-    )
 
 
 @pytest.fixture
@@ -97,31 +85,6 @@ def test_validation_answers_are_those_of_one_process(policy, sudoku, monkeypatch
             validation.accuracies(policy, sudoku, examples, settings, Seeds((0,)))
         assert len(answers) == len(examples) == 8
     assert said[1] == said[2]
-
-
-def begin_job(spec, count, out):
-    """Begin train_policy.py in so many processes."""
-    here = spec.parent
-    return start(
-        count, ROOT / "src" / "train_policy.py", spec, "--weights", here / "weights", "--data", here / "train.parquet",
-        "--validation", here / "validation.parquet", "--checkpoint-minutes", "0",
-        "--adapter", out / "adapter", "--metrics", out / "metrics.csv", "--manifest", out / "manifest.json",
-    )  # fmt: skip
-
-
-def workers(process):
-    """The processes that torchrun started, by rank."""
-    found = {}
-    for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
-        values = dict(v.split("=", 1) for v in Path(f"/proc/{child}/environ").read_text().split("\0") if "=" in v)
-        found[int(values["RANK"])] = int(child)
-    return found
-
-
-def wait_for_checkpoint(out, process):
-    while not list(out.glob("checkpoints/step-*")):
-        assert process.poll() is None, process.communicate()[0]
-        time.sleep(0.02)
 
 
 def test_when_one_dies_all_end_and_one_alone_goes_on_to_the_same_result(config, folder):
@@ -205,14 +168,15 @@ def test_a_number_of_processes_that_cannot_share_is_refused(grid):
 @pytest.mark.parametrize(("found", "said"), [(None, "process 1 of 2 cannot all-reduce on cpu: each process needs"),
                                              (1.0, "2 processes all-reduce a one to 1 on cpu")])  # fmt: skip
 def test_a_device_that_cannot_reach_the_others_is_found_before_models_are_read(found, said, monkeypatch):
-    def reduce(one):
+    def reduce(one, _reduction):
         if found is None:
             raise RuntimeError("NCCL error: Duplicate GPU detected")
+        return one
 
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setattr(distributed, "world", lambda: 2)
-    monkeypatch.setattr(distributed.distributed, "init_process_group", lambda *args, **options: None)
-    monkeypatch.setattr(distributed.distributed, "all_reduce", reduce)
+    monkeypatch.setattr(distributed, "_state", None)
+    monkeypatch.setattr(distributed, "PartialState", lambda **_: SimpleNamespace(num_processes=2, process_index=1))
+    monkeypatch.setattr(distributed.utils, "reduce", reduce)
     with pytest.raises(InputError, match=said), distributed.joined():
         pytest.fail("the processes work without each other")

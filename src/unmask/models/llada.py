@@ -38,6 +38,7 @@ class LladaForMaskedDiffusion(LlamaPreTrainedModel):
     config_class = LladaConfig
     activation_checkpointing = False  # recompute every layer in the backward pass
     is_loaded_in_4bit = False  # set by quantization.py; PEFT looks for this name
+    is_sharded = False  # set by sharding.py: with gradients, layers are called, and gather their parameters then
 
     def __init__(self, config: LladaConfig) -> None:
         super().__init__(config)
@@ -105,7 +106,13 @@ class LladaForMaskedDiffusion(LlamaPreTrainedModel):
         """Compute raw logits [B, T, V], as the published model returns them."""
         return self.lm_head(self.hidden_states(input_ids, attention_mask))
 
-    def _layer(self, *arguments: Any) -> Tensor:
+    def _layer(self, layer: nn.Module, *arguments: Any) -> Tensor:
+        """Run a layer, in passes with gradients through the hooks that gather a sharded layer's parameters."""
+        if self.is_sharded and torch.is_grad_enabled():
+            return layer(*arguments)
+        return self.apply_layer(layer, *arguments)
+
+    def apply_layer(self, *arguments: Any) -> Tensor:
         """Run `_block`; with activation checkpointing, only its input is kept for the backward pass."""
         if self.activation_checkpointing and torch.is_grad_enabled():
             return checkpoint(_block, *arguments, use_reentrant=False)

@@ -23,6 +23,7 @@ from unmask.common import distributed
 from unmask.common.checksums import write_checksums
 from unmask.common.errors import InputError
 from unmask.config.schema.samplers import Adaptive, Sampler
+from unmask.models import sharding
 from unmask.models.adapters import add_fresh, load_adapter, multiply_in_the_bases_type, save_joined
 from unmask.models.llada import LladaForMaskedDiffusion
 from unmask.models.loading import check_trained, load_model, load_tokenizer
@@ -43,7 +44,7 @@ class Policy(Tokenization):
     adapter: Any = None
     head: ThresholdHead | None = None  # of an adaptive sampler
     snapshot: dict[str, Tensor] | None = None  # the reference policy's values of the trained parameters
-    is_narrow: bool = False  # True inside `narrowed`
+    is_narrow: bool = False  # True inside `narrowed`, also where it only gathers a sharded model
 
     @classmethod
     def load(
@@ -102,7 +103,8 @@ class Policy(Tokenization):
         """Add a LoRA adapter, or unfreeze all weights if `rank` is 0; the current policy becomes the reference.
 
         A policy loaded with a trained adapter continues training it or, with `merge_start`, keeps it as a frozen part
-        of the model and trains a fresh adapter. Raises InputError for rank 0 in any dtype but float32.
+        of the model and trains a fresh adapter. Without an adapter, several processes shard the model between them
+        (models/sharding.py). Raises InputError for rank 0 in any dtype but float32.
         """
         if rank == 0 and self.model.dtype != torch.float32:
             raise InputError(
@@ -115,6 +117,9 @@ class Policy(Tokenization):
                 self.adapter.merge_and_unload()
                 self.adapter = None
             self.model.requires_grad_(True)
+            # Before the snapshot is taken, so that no rank ever holds two whole models.
+            if distributed.world() > 1:
+                sharding.shard(self.model)
         elif not fresh:
             self.adapter.set_requires_grad("default", True)
         else:
@@ -169,16 +174,13 @@ class Policy(Tokenization):
     @contextlib.contextmanager
     def reference(self) -> Iterator[None]:
         """Make `model` the reference π_ref within the block, in eval mode (no dropout) whatever its mode was."""
-        # Only the parameters' data is swapped. The optimiser keeps its references, and no second model is needed.
-        held = {name: p.data for name, p in self.trainable().items()}
         was_training = self.model.training
-        self._point_to(self.snapshot)
-        self.model.eval()
-        try:
-            yield
-        finally:
-            self._point_to(held)
-            self.model.train(was_training)
+        with self._holding(self.snapshot):
+            self.model.eval()
+            try:
+                yield
+            finally:
+                self.model.train(was_training)
 
     @contextlib.contextmanager
     def merged(self) -> Iterator[None]:
@@ -222,8 +224,17 @@ class Policy(Tokenization):
         """Cast LoRA's matrices to the base model's dtype once for the whole block, in which gradients are off.
 
         Results are bitwise the same, since `multiply_in_the_bases_type` makes the same cast in every forward pass. A
-        no-op if the base is in fp32.
+        no-op if the base is in fp32. A sharded model is whole on every rank within the block, which makes entering it
+        a collective call; the number of forward passes inside may differ between ranks.
         """
+        if self.model.is_sharded and not self.is_narrow:
+            self.is_narrow = True
+            try:
+                with sharding.unsharded(self.model):
+                    yield
+            finally:
+                self.is_narrow = False
+            return
         lora = {name: p for name, p in self.model.named_parameters() if ".lora_" in name}
         if self.model.dtype == torch.float32 or not lora or self.is_narrow:
             yield
@@ -244,6 +255,23 @@ class Policy(Tokenization):
         parent, _, leaf = name.rpartition(".")
         setattr(self.model.get_submodule(parent), leaf, module)
 
+    @contextlib.contextmanager
+    def _holding(self, values: dict[str, Tensor]) -> Iterator[None]:
+        """Give the trained parameters other values within the block; optimisers keep their references."""
+        if self.model.is_sharded:
+            if not self.is_narrow:
+                raise RuntimeError("the reference of a sharded policy can only be scored inside `narrowed`")
+            with sharding.exchanged(self.model, self.trainable, values):
+                yield
+            return
+        # Only the parameters' data is swapped, so that nothing is copied.
+        held = {name: p.data for name, p in self.trainable().items()}
+        self._point_to(values)
+        try:
+            yield
+        finally:
+            self._point_to(held)
+
     def _point_to(self, values: dict[str, Tensor]) -> None:
         for name, parameter in self.trainable().items():
             # Inside `narrowed` the reference is rounded like the policy, so that equal weights give equal scores.
@@ -251,6 +279,11 @@ class Policy(Tokenization):
             if self.is_narrow and ".lora_" in name:
                 value = value.to(self.model.dtype)
             parameter.data = value
+
+    def gather(self) -> None:
+        """Replace a sharded model by the whole one, on every rank, so that it can be saved. A collective call."""
+        if self.model.is_sharded:
+            self.model = sharding.whole_model(self.model)
 
     def save(self, folder: Path, card: str | None = None) -> None:
         """Write the adapter in PEFT's format, or the model if all weights were trained, then seal the folder.

@@ -20,6 +20,8 @@ from unmask.models.llada import select
 class TabularModel(nn.Module):
     """Table [(V + 1)^L, L, V + 1] of logits for π_θ(· | state); tokens 0..V−1, [MASK] is V; the prompt is ignored."""
 
+    is_sharded = False  # as in llada.py
+
     def __init__(self, vocabulary: int, length: int, scale: float, generator: torch.Generator) -> None:
         super().__init__()
         self.config = SimpleNamespace(mask_token_id=vocabulary, vocab_size=vocabulary + 1)

@@ -62,13 +62,17 @@ def training_memory(shape: Shape, run: RunSpec, cost: Hardware, gpus: int = 1) -
     # `Policy.narrowed` copies LoRA's matrices to the base dtype.
     narrowed = size * adapters if lora and size < 4 else 0
 
+    # Several GPUs that train all weights shard them with all that belongs to them (models/sharding.py).
+    shards = 1 if lora else gpus
+    gathered_for_gradients, gathered = gathered_weights(shape) if shards > 1 else ({}, {})
+
     # Held in all phases. Everything that is trained is in fp32: small steps would be lost in bfloat16.
     held: Parts = {
-        "weights": weights(shape, run, cost),
+        "weights": weights(shape, run, cost) / shards,
         "adapter": 4 * adapters if lora else 0,
-        "reference": 4 * trained,
-        "moments": 8 * trained,
-        "best": 4 * trained if training.validate_every else 0,
+        "reference": 4 * trained / shards,
+        "moments": 8 * trained / shards,
+        "best": 4 * trained / shards if training.validate_every else 0,
         "context": CONTEXT if cost.gpu_memory else 0,
     }
 
@@ -78,29 +82,46 @@ def training_memory(shape: Shape, run: RunSpec, cost: Hardware, gpus: int = 1) -
     decoded = min(training.prompts_at_once * training.group_size, share)
 
     # Gradients live from the first backward pass of an update to the end of its optimiser step.
-    gradients: Parts = {"gradients": 4 * trained}
+    gradients: Parts = {"gradients": 4 * trained / shards}
+    one_pass = gradient_pass(shape, training, passes, rows, width, size)
     phases = {
-        "gradient": held | gradients | gradient_pass(shape, training, passes, rows, width, size),
-        "optimiser step": held | gradients | {"workspace": 4 * trained},
+        "gradient": held | gradients | gathered_for_gradients | one_pass,
+        "optimiser step": held | gradients | {"workspace": 4 * trained / shards},
     }
 
     if passes.prepare:
         scored = rows * min(passes.scored, _at_once(training, rows))
         # The trained matrices are copied again for the reference.
         narrowed_twice = narrowed + size * trained if narrowed else 0
-        phases["scoring"] = held | {
-            "workspace": workspace(shape, lora, scored * width, size),
-            "narrowed": narrowed_twice,
-            "head": head(shape, scored * training.generation_length, size),
-        }
+        phases["scoring"] = (
+            held
+            | gathered
+            | {
+                "workspace": workspace(shape, lora, scored * width, size),
+                "narrowed": narrowed_twice,
+                "head": head(shape, scored * training.generation_length, size),
+            }
+        )
 
     # A method that learns from demonstrations decodes only to validate.
     if not method_class(run.algorithm).demonstrations or training.validate_every:
         sampler = run.rollout_sampler
         block = active_block(sampler, training.generation_length, run.block_length)
         batch = decoding(shape, training, sampler, decoded, width, block, size)
-        phases["rollouts"] = held | {"narrowed": narrowed} | batch
+        phases["rollouts"] = held | gathered | {"narrowed": narrowed} | batch
     return phases
+
+
+def gathered_weights(shape: Shape) -> tuple[Parts, Parts]:
+    """Return the bytes that a GPU gathers of a sharded model, next to its shards: for a gradient, and without one.
+
+    In gradient passes that is the unit of embedding and head, its gradient and the buffer which reduces it, and as much
+    of one layer, with the weights of the next layer under way. Without gradients it is the whole model, and a buffer
+    for its largest unit.
+    """
+    ends = 2 * shape.vocabulary * shape.hidden
+    layer = shape.body / shape.layers
+    return {"gathered": 4 * (3 * ends + 4 * layer)}, {"gathered": 4 * (shape.parameters + ends)}
 
 
 def evaluation_memory(shape: Shape, run: RunSpec, evaluation: EvaluationSpec, cost: Hardware) -> Parts:

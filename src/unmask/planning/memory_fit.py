@@ -82,6 +82,8 @@ class _Case:
         end = ": use a GPU with more memory, or a smaller model."
         if ways:
             end = f". Set {', or '.join(ways)}."
+        elif self.run.trains and self.run.training.lora_rank == 0 and not phase.startswith(EVALUATION):
+            end = ": use a GPU with more memory, a smaller model, or an adapter (lora_rank above 0)."
         what = f"{needed:.1f} GB ({phase}) do not fit into the {self.limit:g} GB of"
         return f"{what} scales.{self.grid.scale}.cost.gpu_memory{end}"
 
@@ -101,6 +103,11 @@ class _Case:
         Of `rows_per_forward`, the largest value that fits is named.
         """
         training = self.run.training
+        # Where all weights are trained, they are sharded: more GPUs help in every phase.
+        more = self.more_gpus() if training.lora_rank == 0 else []
+        if more:
+            return more
+
         # Rollouts depend on how many prompts are decoded together, the other phases on rows and checkpointing.
         if phase == "rollouts" and training.prompts_at_once == 1:
             return []
@@ -118,6 +125,17 @@ class _Case:
             return ways
         both = [checkpointing | change for change in rows]
         return self._first(phase, both)
+
+    def more_gpus(self) -> list[str]:
+        """Return the smallest larger number of GPUs on which all phases fit, as a line for config.yaml, or nothing."""
+        for gpus in range(self.grid.gpus(self.run.name) + 1, self.run.processes + 1):
+            if self.run.shared_by(gpus) < gpus:
+                continue  # the prompts of a buffer cannot be split among so many
+            phases = training_memory(self.shape, self.run, self.grid.cost, gpus)
+            needed = max(map(total, phases.values()))
+            if needed <= self.limit:
+                return [f"scales.{self.grid.scale}.cost.gpus: {gpus} ({needed:.1f} GB)"]
+        return []
 
     def _first(self, phase: str, changes: list[Change]) -> list[str]:
         """Return the first of `changes` with which the phase fits, as a line for config.yaml; empty if none does."""

@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from unmask.common import distributed
 from unmask.common.atomic import atomic_write, remove
 from unmask.common.checksums import sealed, verify_checksums, write_checksums
 from unmask.common.provenance import CHECKPOINT_FORMAT
+from unmask.models.sharding import is_sharded, shard_like, whole
 
 # Exceptions that reading a truncated or altered checkpoint can raise.
 DAMAGE = (OSError, ValueError, KeyError, SafetensorError)
@@ -48,13 +49,36 @@ class Checkpoint:
         """All tensors, keyed by the stem of their file."""
         return {name: getattr(self, name) for name in ("parameters", "optimizer", *STEADY)}
 
+    @property
+    def is_sharded(self) -> bool:
+        """True if each rank holds a part of the model only, so that `on_host` is a collective call."""
+        return any(map(is_sharded, (*self.parameters.values(), *self.reference.values())))
+
     def on_host(self, without: Collection[str] = ()) -> Checkpoint:
-        """Return a copy in host memory that later updates do not change; the files `without` are left empty."""
+        """Return a copy in host memory that later updates do not change; the files `without` are left empty.
+
+        Sharded tensors are gathered, one at a time, so that a checkpoint does not depend on the number of processes.
+        """
         copies = {
             name: {} if name in without else {key: _host_copy(value) for key, value in tensors.items()}
             for name, tensors in self.tensors.items()
         }
         return Checkpoint(self.step, metrics=list(self.metrics), **copies)
+
+    def sharded_like(self, held: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> Checkpoint:
+        """Return this rank's part of a checkpoint, with the shards of the parameters in `held`, on their device."""
+        # The optimiser numbers its parameters in the order of its groups.
+        numbered = [p for group in optimizer.param_groups for p in group["params"]]
+        moments = {}
+        for key, value in self.optimizer.items():
+            parameter = numbered[int(key.partition(".")[0])]
+            # Adam's step counter is one number and has no shards.
+            moments[key] = shard_like(value, parameter) if value.shape == parameter.shape else value
+        parts: dict[str, Any] = {
+            name: {key: shard_like(value, held[key]) for key, value in getattr(self, name).items()}
+            for name in ("parameters", "reference", "best")
+        }
+        return replace(self, optimizer=moments, **parts)
 
     def save(self, folder: Path, identity: str, unchanged: Mapping[str, Path] | None = None) -> None:
         """Write this checkpoint, which must be `on_host`, into `folder`; keep the run's previous one as a fallback.
@@ -88,9 +112,12 @@ class Checkpoint:
             remove(old)
 
     @classmethod
-    def newest(cls, folder: Path, identity: str, device: torch.device | str = "cpu") -> Checkpoint | None:
+    def newest(
+        cls, folder: Path, identity: str, device: torch.device | str = "cpu", *, is_sharded: bool = False
+    ) -> Checkpoint | None:
         """Return the newest intact checkpoint of this run, or None; rank 0 removes what a killed run left unfinished.
 
+        Its tensors are on `device`; with `is_sharded`, all but the buffer stay on the host, for `sharded_like`.
         Raises InputError or OSError if the disk cannot be read, because the checkpoint may be intact.
         """
         # Other nodes may see files late, so what looks damaged to them may be intact: only rank 0 removes anything.
@@ -108,9 +135,9 @@ class Checkpoint:
                     print(f"{path}: written by another version of the code; not resumed from", flush=True)
                     continue
                 # torch keeps Adam's step counters on the CPU and moves the moments itself when they are loaded.
-                there = {
-                    name: "cpu" if name == "optimizer" else str(device) for name in ("parameters", "optimizer", *STEADY)
-                }
+                trained = "cpu" if is_sharded else str(device)
+                there = {"buffer": str(device), "optimizer": "cpu"}
+                there |= dict.fromkeys(("parameters", "reference", "best"), trained)
                 tensors = {name: load_file(path / f"{name}.safetensors", place) for name, place in there.items()}
                 return cls(step=state["step"], metrics=state["metrics"], **tensors)
             except DAMAGE as error:
@@ -169,7 +196,9 @@ def _identity(path: Path) -> str | None:
 
 def _host_copy(tensor: Tensor) -> Tensor:
     """Return a contiguous copy in host memory; safetensors refuses tensors that share memory."""
-    return tensor.detach().to("cpu", copy=True).contiguous()
+    found = whole(tensor.detach())
+    # Rank 0 writes; the others take part in the gathering only.
+    return found.to("cpu", copy=True).contiguous() if distributed.rank() == 0 else found.new_empty(0)
 
 
 def _link(source: Path, target: Path) -> None:

@@ -45,18 +45,43 @@ class CheckpointWriter:
         return distributed.rank() == 0 and time.monotonic() - self.last >= 60 * self.minutes
 
     def write(self, state: Checkpoint) -> None:
-        """Start writing a checkpoint after waiting for the previous one. Does nothing except on rank 0."""
-        if distributed.rank() > 0:
+        """Start writing a checkpoint after waiting for the previous one.
+
+        Does nothing except on rank 0, unless the state is sharded: then all ranks take part in gathering it.
+        """
+        is_writer = distributed.rank() == 0
+        if not (is_writer or state.is_sharded):
             return
         self.finish()
         self.last = time.monotonic()
 
         # The copy is made before this returns: the next update changes the parameters in place.
-        unchanged = {name: path for name in STEADY if (path := self._unchanged(name, state.tensors[name]))}
-        copy = state.on_host(without=unchanged)
+        unchanged: dict[str, Path] = {}
+        for name in STEADY if is_writer else ():
+            path = self._unchanged(name, state.tensors[name])
+            if path:
+                unchanged[name] = path
+        without = list(unchanged)
+        if state.is_sharded:
+            # Rank 0 decides which files are written, and so which tensors all ranks gather.
+            left_out = distributed.any_rank(*(name in unchanged for name in STEADY))
+            without = [name for name, is_left_out in zip(STEADY, left_out, strict=True) if is_left_out]
+        copy = state.on_host(without)
+        if not is_writer:
+            return
         self.seen(state)
         self.thread = threading.Thread(target=self._save, args=(copy, unchanged), name="checkpoint")
         self.thread.start()
+
+    def write_apart(self, state: Checkpoint, folder: Path) -> None:
+        """Write a checkpoint into another folder, for inspection, and wait until it is there. A collective call."""
+        self.finish()
+        distributed.barrier()
+        copy = state.on_host()
+        if distributed.rank() == 0:
+            copy.save(folder, self.identity)
+        # torchrun ends all ranks once one fails, so the others wait for rank 0.
+        distributed.barrier()
 
     def finish(self) -> None:
         """Wait until the last checkpoint is written; re-raise the error that prevented it, if any."""

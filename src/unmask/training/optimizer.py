@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from unmask.config.schema.training import Training
+from unmask.models.sharding import whole
 
 
 def adamw(parameters: dict[str, Tensor], settings: Training) -> torch.optim.Optimizer:
@@ -30,9 +31,10 @@ def clip(parameters: dict[str, Tensor], largest: float) -> dict[str, float]:
     """
     # Clipped separately: under a joint norm the larger gradient would set the step size of the smaller one.
     policy, head = _split(parameters)
-    norms = {"grad_norm": torch.nn.utils.clip_grad_norm_(policy, largest).item()}
+    # The norm of sharded gradients is a sum that torch leaves divided between the ranks.
+    norms = {"grad_norm": whole(torch.nn.utils.clip_grad_norm_(policy, largest)).item()}
     if head:
-        norms["head_grad_norm"] = torch.nn.utils.clip_grad_norm_(head, largest).item()
+        norms["head_grad_norm"] = whole(torch.nn.utils.clip_grad_norm_(head, largest)).item()
     return norms
 
 

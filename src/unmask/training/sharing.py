@@ -10,6 +10,7 @@ from torch import Tensor
 from unmask.common import distributed
 from unmask.common.errors import InputError, TransientError
 from unmask.config.schema.training import Training
+from unmask.models.sharding import is_sharded
 
 
 def check_shares(settings: Training, count: int) -> None:
@@ -26,12 +27,14 @@ def check_shares(settings: Training, count: int) -> None:
 
 def check_equal(parameters: dict[str, Tensor], run: str, update: int) -> None:
     """Raise TransientError on every rank unless all hold the same parameters, bit for bit."""
-    if distributed.world() == 1:
+    # A sharded parameter exists once, so that ranks cannot differ in it.
+    replicated = [p for p in parameters.values() if not is_sharded(p)]
+    if distributed.world() == 1 or not replicated:
         return
 
     # A checksum over the bits as integers: exact in any order of summation, and one number to gather per rank.
     # Weights by position make it depend on which parameter holds which values.
-    sums = [p.detach().contiguous().view(torch.int32).sum(dtype=torch.int64) for p in parameters.values()]
+    sums = [p.detach().contiguous().view(torch.int32).sum(dtype=torch.int64) for p in replicated]
     weights = torch.arange(1, len(sums) + 1, device=sums[0].device)
     found = distributed.values(int((torch.stack(sums) * weights).sum()))
     if wrong := [rank for rank, value in enumerate(found) if value != found[0]]:

@@ -26,12 +26,14 @@ from unmask.common.seeding import Seeds
 from unmask.config.specs import RunSpec
 from unmask.methods import Method
 from unmask.models.policy import Policy
+from unmask.models.sharding import is_sharded
 from unmask.rl.buffer_data import leaves, restore, take
 from unmask.rl.rollouts import Rollouts, RolloutSettings
 from unmask.rl.row_checks import check_buffer_data, check_losses, check_update_data
 from unmask.tasks import Example, Task
 from unmask.training.checkpoint import Checkpoint, flatten, optimizer_state, restore_optimizer_state, unflatten
 from unmask.training.checkpoint_writer import CheckpointWriter
+from unmask.training.epochs import examples_of
 from unmask.training.flop_counter import FlopCounter
 from unmask.training.nonfinite import MOST_SKIPPED, SPOILT, given_up, skipped_in_a_row
 from unmask.training.optimizer import adamw, clip, schedule, set_rates
@@ -89,6 +91,8 @@ class Trainer:
         with self.writer:
             self._updates(parameters, optimizer)
         self.validation.restore_best(self.policy)
+        distributed.barrier()  # rank 0 may have written a checkpoint for longer than a gathering waits
+        self.policy.gather()
         return self.metrics
 
     def _updates(self, parameters: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> None:
@@ -119,7 +123,8 @@ class Trainer:
 
             if skipped_in_a_row(self.metrics) >= MOST_SKIPPED:
                 # Saved outside the checkpoints: a restart must fail again rather than resume from a broken state.
-                self._spoilt(self._state(update + 1, parameters, optimizer, rollouts, buffer_data))
+                state = self._state(update + 1, parameters, optimizer, rollouts, buffer_data)
+                self.writer.write_apart(state, self.folder / SPOILT)
                 raise given_up(self.run.name, update + 1, self.folder)
 
             # All ranks must agree, or one would wait in a collective that the others never enter.
@@ -183,7 +188,9 @@ class Trainer:
             progress.show(part.stop - distributed.local_slice(len(rollouts)).start)
 
         # Clip after the all-reduce: the norm is that of the full gradient and the step is the same on every rank.
-        distributed.add([p.grad for p in parameters.values() if p.grad is not None] + list(sums.values()))
+        # The backward pass has already summed the gradients of sharded parameters.
+        gradients = [p.grad for p in parameters.values() if p.grad is not None and not is_sharded(p)]
+        distributed.add([*gradients, *sums.values()])
         norms = clip(parameters, self.settings.gradient_clip)
         set_rates(optimizer, schedule(update, self.updates, self.settings))
 
@@ -221,15 +228,7 @@ class Trainer:
         return self.validation.evaluate(self.policy, self.task, self._rollout_settings(buffers - 1), seeds)
 
     def _prompts(self, buffer: int) -> list[Example]:
-        """Return the training examples of a buffer; the split is reshuffled for each epoch."""
-        # Computed from the position alone, so a resumed run needs no data-loader state. A buffer may span two epochs.
-        size, count = self.settings.prompts_per_buffer, len(self.examples)
-        chosen = []
-        for position in range(buffer * size, (buffer + 1) * size):
-            epoch, index = divmod(position, count)
-            order = torch.randperm(count, generator=self.seeds.generator("epoch", epoch))
-            chosen.append(self.examples[order[index]])
-        return chosen
+        return examples_of(buffer, self.examples, self.settings.prompts_per_buffer, self.seeds)
 
     def _rollout_settings(self, buffer: int = 0) -> RolloutSettings:
         return RolloutSettings.of_run(self.run, self.settings, self._label(buffer))
@@ -257,20 +256,14 @@ class Trainer:
             best=self.validation.best,
         )
 
-    def _spoilt(self, state: Checkpoint) -> None:
-        """Save the state for inspection; the other ranks wait, because torchrun ends all once one fails."""
-        self.writer.finish()
-        if distributed.rank() == 0:
-            state.on_host().save(self.folder / SPOILT, self.identity)
-        distributed.barrier()
-
     def _resume(self, parameters: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> tuple[int, Any, Any]:
         """Restore the newest checkpoint; return (updates done, current buffer, its data).
 
         Returns (0, None, None) if there is no checkpoint. Raises TransientError if ranks find different ones.
         """
+        model = self.policy.model
         with distributed.rank0_first():  # rank 0 goes first and removes damaged checkpoints
-            state = Checkpoint.newest(self.folder, self.identity, self.policy.model.device)
+            state = Checkpoint.newest(self.folder, self.identity, model.device, is_sharded=model.is_sharded)
         # On a network file system a node may see files late; resuming from different steps would diverge silently.
         if not distributed.same(state.step if state else 0):
             raise TransientError(
@@ -278,6 +271,8 @@ class Trainer:
             )
         if state is None:
             return 0, None, None
+        if model.is_sharded:
+            state = state.sharded_like(self.policy.snapshot | parameters, optimizer)
 
         # Copied in place, because the optimiser already holds these tensors.
         with torch.no_grad():

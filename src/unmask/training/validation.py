@@ -79,16 +79,18 @@ def accuracies(
     progress = Progress(title, rows * settings.length, unit="tokens", part=True)
 
     right, points, strict, decoded = 0.0, 0, 0.0, 0
-    for batch in mine:
-        asked = examples[batch]
-        generator = seeds.generator("validation", batch.start, device=policy.model.device)
-        _, texts = respond(policy, task, asked, decoding, generator, progress.after(decoded))
-        decoded += len(texts) * settings.length
-        for text, example in zip(policy.judged(texts), asked, strict=True):
-            grade = grade_response(task, text, example)
-            right += grade.published * grade.points
-            points += grade.points
-            strict += grade.strict
+    # Once for all batches: a sharded policy is gathered here, and ranks may have different numbers of them.
+    with policy.narrowed():
+        for batch in mine:
+            asked = examples[batch]
+            generator = seeds.generator("validation", batch.start, device=policy.model.device)
+            _, texts = respond(policy, task, asked, decoding, generator, progress.after(decoded))
+            decoded += len(texts) * settings.length
+            for text, example in zip(policy.judged(texts), asked, strict=True):
+                grade = grade_response(task, text, example)
+                right += grade.published * grade.points
+                points += grade.points
+                strict += grade.strict
 
     sums = torch.tensor([right, points, strict], dtype=torch.float64, device="cpu")
     distributed.add([sums])

@@ -64,6 +64,31 @@ def test_terms_of_a_loss_are_the_loss(name, bound):
     assert (len(terms) > 1) == (name.startswith("dmpo") and name != "dmpo-wddo" and bound < 48)
 
 
+@pytest.mark.parametrize("name", LOSSES)
+def test_the_passes_of_a_loss_depend_on_the_number_of_rows_alone(name, monkeypatch):
+    """Whatever the rows are: processes that share a model make each pass together (models/sharding.py)."""
+    method = LOSSES[name]
+    policy = Policy(TabularModel(3, 4, 1.0, torch.Generator().manual_seed(0)), tokenizer=None)
+    policy.set_reference()
+    rollouts = sample(policy.model, torch.rand(81), 3, 4, torch.Generator().manual_seed(1))
+    rollouts.rows_per_forward = 8
+    buffer_data = method.prepare(policy, rollouts, 2, SEEDS)
+    update_data = method.refresh(policy, rollouts, buffer_data, 1, SEEDS)
+    # In one share everything ended at once and nothing is learnt from it.
+    rollouts.unmask_step[:6], rollouts.nfe[:6], rollouts.reward[:6] = 0, 1, 0.0
+    rollouts.loss_mask[:6, 1:] = 0.0
+    passes, whole = [], policy.model.hidden_states
+    monkeypatch.setattr(policy.model, "hidden_states", lambda *given: passes.append(len(given[0])) or whole(*given))
+    counts = []
+    for share in (slice(0, 6), slice(6, 12)):
+        some = rollouts.part(share), take(buffer_data, share), take(update_data, share)
+        passes.clear()
+        terms = [len(rows) for rows, _ in method.losses(policy, *some)]
+        counts.append((list(passes), terms))
+    assert counts[0] == counts[1]
+    assert counts[0][0]
+
+
 @pytest.mark.parametrize("bound", [5, 12, 24])
 def test_no_pass_of_dmpo_has_more_than_rows_per_forward(bound, monkeypatch):
     """Responses and their masked copies alike, in scoring and in the gradient; the parts are as the trainer's."""

@@ -169,6 +169,38 @@ def test_where_one_change_is_not_enough_two_are_named(config):
     assert f". Set {where}.activation_checkpointing: true and {where}.rows_per_forward: 7 (" in said
 
 
+EVERY_WEIGHT = {"lora_rank": 0, "dtype": "float32", "activation_checkpointing": True}
+
+
+def test_gpus_that_train_every_weight_share_the_model(config):
+    grid, run = run_of(config, scale="llada-8b", **EVERY_WEIGHT)
+    one, eight = (training_memory(LLADA_8B, run, grid.cost, gpus) for gpus in (1, 8))
+    for phase in one:
+        for part in ("weights", "reference", "moments", "best"):
+            assert one[phase][part] == 8 * eight[phase][part] > 0
+    assert one["gradient"]["gradients"] == 8 * eight["gradient"]["gradients"] == 4 * 8_015_581_184
+    # Without gradients the whole model is gathered, with a buffer for embedding, last norm and head; with gradients
+    # these stay, with their gradient and its buffer.
+    ends, layer = 2 * 126_464 * 4096, 4 * 4096**2 + 3 * 4096 * 12288 + 2 * 4096
+    assert eight["rollouts"]["gathered"] == eight["scoring"]["gathered"] == 4 * (8_015_581_184 + ends)
+    assert eight["gradient"]["gathered"] == pytest.approx(4 * (3 * ends + 4 * layer), rel=1e-6)
+    assert all("gathered" not in parts for parts in one.values())
+
+
+def test_a_run_that_trains_every_weight_is_told_how_many_gpus_hold_it(config):
+    config["scales"]["llada-8b"]["cost"]["gpus"] = 2
+    grid, run = run_of(config, scale="llada-8b", **EVERY_WEIGHT)
+    (said,) = misfits(grid, run, LLADA_8B, [])
+    assert "GB (rollouts) do not fit into the 80 GB" in said
+    assert "Set scales.llada-8b.cost.gpus: 8 (" in said  # four hold the gradient but not the rollouts
+    for gpus, fits in ((4, False), (8, True)):
+        cost = grid.cost.model_copy(update={"gpus": gpus})
+        assert (misfits(replace(grid, cost=cost), run, LLADA_8B, []) == []) == fits
+    small = grid.cost.model_copy(update={"gpu_memory": 12})
+    (said,) = misfits(replace(grid, cost=small), run, LLADA_8B, [])
+    assert said.endswith(": use a GPU with more memory, a smaller model, or an adapter (lora_rank above 0).")
+
+
 def test_an_evaluation_that_does_not_fit_names_its_rows(config):
     config["scales"]["llada-8b"]["cost"]["gpu_memory"] = 24
     grid, base = run_of(config, "base", scale="llada-8b")

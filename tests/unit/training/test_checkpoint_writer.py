@@ -142,7 +142,7 @@ def test_an_error_of_the_thread_is_raised_at_the_next_checkpoint_or_the_end(writ
     writer.finish()
 
 
-def test_the_first_process_decides_by_its_clock(tmp_path, monkeypatch):
+def test_the_first_process_decides_by_its_clock(tmp_path, steady, monkeypatch):
     writer = CheckpointWriter(tmp_path, "x", minutes=10)
     now = time.monotonic()
     for later, due in ((9.9 * 60, False), (10.1 * 60, True)):
@@ -150,7 +150,9 @@ def test_the_first_process_decides_by_its_clock(tmp_path, monkeypatch):
         assert writer.due() == due
     monkeypatch.setattr(distributed, "rank", lambda: 1)
     assert not writer.due()
-    writer.write(None)  # the others have nothing to do
+    writer.write(state(1, **steady))  # the others have nothing to do
+    writer.finish()
+    assert not folders(tmp_path)
 
 
 def test_no_checkpoint_before_its_time(config, make_policy, sudoku, tmp_path):
