@@ -13,21 +13,9 @@ from unmask.planning.slurm_probe import slurm_lacks
 from unmask.planning.targets import asked, unknown_targets
 
 
-def protocol_arguments(experiment):
-    """Return the CLI arguments with the evaluation protocol behind a table; none for a diagnosis."""
-    if GRID.experiments[experiment].rows == "steps":
-        return []
-    return ["--protocol", Protocol.of(GRID, experiment).to_json()]
-
-
-def checked(claims):
-    """Return the experiments that claims are tested on: those of `all` or, for all_claims, of `everything`."""
-    return GRID.wanted if claims == "claims" else GRID.everything
-
-
 def reported(wildcards):
     """Return the experiments of a report: the same as those of its claims."""
-    return checked(f"{wildcards.extent}claims")
+    return LINEAGE.experiments_of(f"{wildcards.extent}claims")
 
 
 def told(experiment):
