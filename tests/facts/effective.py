@@ -61,7 +61,11 @@ def effective_settings(preset: str) -> dict[Place, Settings]:
     for run in grid.runs.values():
         if run.seed == 0 and run.variant == "default":
             values = {"training": run.training, "method": run.method_settings, "sampler": whole(run.sampler)}
-            values |= {"tasks": {run.task: run.task_settings}, "model": grid.models[run.model].settings}
+            values |= {
+                "runtime": grid.runtime.model_dump(),
+                "tasks": {run.task: run.task_settings},
+                "model": grid.models[run.model].settings,
+            }
             values |= {"block_length": run.block_length, "start_from": methods[run.method].get("start_from", "none")}
             found[run.method, run.task] = flat(values)
             del found[run.method, run.task]["training.sampler"]  # a name; what it stands for is in `sampler`

@@ -14,10 +14,11 @@ TOP1, DUAL, PREFIX = (
 )
 
 
-def run_of(config, method="dmpo", scale="smoke", **training):
+def run_of(config, method="dmpo", scale="smoke", runtime=None, **training):
     config["scale"] = scale
     config["experiments"]["main"]["methods"] = [method]
     config["scales"][scale]["training"] |= training
+    config["scales"][scale].setdefault("runtime", {}).update(runtime or {})
     grid = expand(config)
     return grid, grid.runs[f"{method}/sudoku/default/seed-0"]
 

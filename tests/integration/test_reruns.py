@@ -119,8 +119,12 @@ def configuration(change=None):
 
 def test_what_decides_no_result_repeats_nothing(finished):
     cost = {"peak_tflops": 0.2, "gpus": 2}
-    change = {"runtime": {"checkpoint_minutes": 1}, "scales": {"smoke": {"cost": cost}}}
+    runtime = {"checkpoint_minutes": 1, "activation_checkpointing": True, "overwrite_above": 0.5}
+    change = {"runtime": runtime, "scales": {"smoke": {"cost": cost}}}
     assert jobs(finished, change) == {}
+    before, after = expand(configuration()), expand(configuration(change))
+    assert after.runtime.activation_checkpointing
+    assert before.specs == after.specs
 
 
 def test_a_learning_rate_repeats_the_runs_that_have_it(finished):

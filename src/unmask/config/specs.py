@@ -38,8 +38,7 @@ class Spec:
     @property
     def digest(self) -> str:
         """Twelve hexadecimal digits that identify this spec. Files count by their hash, not by their path."""
-        content = json.dumps(_without_paths(self.values()), sort_keys=True)
-        return hashlib.sha256(content.encode()).hexdigest()[:12]
+        return digest_of_values(self.values())
 
     def write(self, path: Path) -> None:
         """Write spec.yaml atomically."""
@@ -64,6 +63,12 @@ class Spec:
                 "it and run snakemake again, or write the digest of the values there if you edited it on purpose."
             )
         return spec
+
+
+def digest_of_values(values: dict[str, Any]) -> str:
+    """Return the digest of a spec with these values."""
+    content = json.dumps(_without_paths(values), sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
 def _without_paths(value: Any) -> Any:
@@ -167,7 +172,7 @@ class RunSpec(Spec):
     @property
     def processes(self) -> int:
         """Largest usable world size: prompts per buffer divided by prompts decoded at once."""
-        shares, rest = divmod(self.training["prompts_per_buffer"], self.training["prompts_at_once"])
+        shares, rest = divmod(self.training["prompts_per_buffer"], self.training["prompts_per_decode_batch"])
         return shares if shares and not rest else 1
 
     def shared_by(self, gpus: int) -> int:
@@ -224,5 +229,5 @@ class DiagnosisSpec(Spec):
     examples: int
     generation_length: int
     block_length: int
-    rows_per_forward: int
+    micro_batch_size: int
     mask_padding: bool

@@ -24,7 +24,7 @@ QUANTILES = {"weight_05": 0.05, "weight_50": 0.5, "weight_95": 0.95}
 def surrogate_gaps(model: nn.Module, rollouts: Rollouts) -> list[Row]:
     """Return a row per step and surrogate: mean KL over tokens [nats], importance-weight quantiles, token count.
 
-    The rollouts must come from a sampler that commits one token per step; `rows_per_forward` are processed at a time.
+    The rollouts must come from a sampler that commits one token per step; `micro_batch_size` are processed at a time.
     """
     found = [_by_step(model, rollouts.part(part)) for part in rollouts.parts()]
     rows = []

@@ -25,7 +25,7 @@ class Passes:
     update: int  # with gradient, at each update
     prepare: int = 0  # without gradient, once per buffer
     refresh: int = 0  # without gradient, at each update
-    copies: int = 1  # of one response in one forward pass with gradient, if `rows_per_forward` allows
+    copies: int = 1  # of one response in one forward pass with gradient, if `micro_batch_size` allows
     scored: int = 1  # the same without gradient
     apart: bool = False  # the loss is a mean over copies, whose activations need not all exist at once
 
@@ -136,10 +136,11 @@ def sequence_width(run: RunSpec, prompt: int) -> int:
     return length if run.corpus else prompt + length
 
 
-def training_flops(shape: Shape, run: RunSpec, prompt: int) -> dict[str, float]:
+def training_flops(shape: Shape, run: RunSpec, prompt: int, checkpointing: bool = False) -> dict[str, float]:
     """Return the FLOPs of a training run by kind, for prompts of `prompt` tokens.
 
-    `flop_counter.py` counts their sum without `recomputing`, the second forward pass of activation checkpointing.
+    `flop_counter.py` counts their sum without `recomputing`, the second forward pass if activations are not stored
+    (`checkpointing`).
     """
     training, passes = Training(**run.training), passes_of(run)
     adapter = trained_parameters(shape, training) if training.lora_rank else 0
@@ -172,7 +173,7 @@ def training_flops(shape: Shape, run: RunSpec, prompt: int) -> dict[str, float]:
         "validating": validated * forward,
         "scoring": scored * forward,
         "updating": updated * (forward + backward),
-        "recomputing": updated * forward if training.activation_checkpointing else 0,
+        "recomputing": updated * forward if checkpointing else 0,
     }
 
 

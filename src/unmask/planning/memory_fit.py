@@ -5,19 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from unmask.config.grid.grid import Grid
+from unmask.config.schema.runtime import Runtime
 from unmask.config.specs import EvaluationSpec, RunSpec
 from unmask.models.shapes import Shape
 from unmask.planning.memory import evaluation_memory, total, training_memory
 
 EVALUATION = "evaluation "  # prefix of the phase of an evaluation
-Change = dict[str, int]  # settings of the training and their new values
+Change = dict[str, int]  # settings of the training or of `runtime`, and their new values
 
 
 def memory_by_phase(grid: Grid, run: RunSpec, shape: Shape, evaluations: list[EvaluationSpec]) -> dict[str, float]:
     """Return the GB of a GPU that each phase of a run's training, and each of its evaluations, needs."""
     needed = {}
     if run.trains:
-        for phase, parts in training_memory(shape, run, grid.cost, grid.gpus(run.name)).items():
+        checkpointing = grid.runtime.activation_checkpointing
+        for phase, parts in training_memory(shape, run, grid.cost, grid.gpus(run.name), checkpointing).items():
             needed[phase] = total(parts)
     for evaluation in evaluations:
         needed[EVALUATION + evaluation.name] = total(evaluation_memory(shape, run, evaluation, grid.cost))
@@ -82,15 +84,16 @@ class _Case:
     def smaller_training(self, phase: str) -> list[str]:
         """Return single changes with which this phase of the training fits, else the first pair that does.
 
-        Of `rows_per_forward`, the largest value that fits is named.
+        Of `micro_batch_size`, the largest value that fits is named.
         """
         training = self.run.training
         # Rollouts depend on how many prompts are decoded together, the other phases on rows and checkpointing.
         if phase == "rollouts":
-            return self._first(phase, [{"prompts_at_once": 1}] if training["prompts_at_once"] > 1 else [])
+            fewer: list[Change] = [{"prompts_per_decode_batch": 1}]
+            return self._first(phase, fewer if training["prompts_per_decode_batch"] > 1 else [])
 
-        rows: list[Change] = [{"rows_per_forward": count} for count in range(training["rows_per_forward"] - 1, 0, -1)]
-        if training["activation_checkpointing"]:
+        rows: list[Change] = [{"micro_batch_size": count} for count in range(training["micro_batch_size"] - 1, 0, -1)]
+        if self.grid.runtime.activation_checkpointing:
             return self._first(phase, rows)
 
         checkpointing: Change = {"activation_checkpointing": True}
@@ -100,11 +103,15 @@ class _Case:
     def _first(self, phase: str, changes: list[Change]) -> list[str]:
         """Return the first of `changes` with which the phase fits, as a line for config.yaml; empty if none does."""
         for change in changes:
-            changed = replace(self.run, training=self.run.training | change)
-            needed = memory_by_phase(self.grid, changed, self.shape, [])[phase]
+            runtime = {key: value for key, value in change.items() if key in Runtime.model_fields}
+            training = {key: value for key, value in change.items() if key not in runtime}
+            grid = replace(self.grid, runtime=self.grid.runtime.model_copy(update=runtime))
+            run = replace(self.run, training=self.run.training | training)
+            needed = memory_by_phase(grid, run, self.shape, [])[phase]
             if needed <= self.limit:
                 # Only `by_task` and grids override this layer, so the advice takes effect wherever the value came from.
-                place = f"scales.{self.grid.scale}.methods.{self.run.method}"
-                lines = [f"{place}.{key}: {str(value).lower()}" for key, value in change.items()]
+                scale = f"scales.{self.grid.scale}"
+                lines = [f"{scale}.runtime.{key}: {str(value).lower()}" for key, value in runtime.items()]
+                lines += [f"{scale}.methods.{self.run.method}.{key}: {value}" for key, value in training.items()]
                 return [f"{' and '.join(lines)} ({needed:.1f} GB)"]
         return []

@@ -48,7 +48,7 @@ def sample(model: TabularModel, reward: Tensor, groups: int, group_size: int, ge
     everything = torch.ones_like(made.log_prob_t1)
     return Rollouts(
         prompt, prompt_mask, **vars(made), reward=earned, correct=earned, loss_mask=everything,
-        group_size=group_size, buffer_rows=rows, rows_per_forward=rows,
+        group_size=group_size, buffer_rows=rows, micro_batch_size=rows,
     )  # fmt: skip
 
 

@@ -68,7 +68,7 @@ def corpus(tmp_path):
 
 
 def settings(length, group_size=1):
-    return RolloutSettings(group_size, DecodingSettings(length, 8, {}, 0.0), rows_per_forward=4, dropout=False)
+    return RolloutSettings(group_size, DecodingSettings(length, 8, {}, 0.0), micro_batch_size=4, dropout=False)
 
 
 def test_a_row_by_hand(llada, corpus):
@@ -310,7 +310,7 @@ def test_the_linear_schedule_ends_at_zero(papers):
     run = expand(papers).runs["sft/s1k/default/seed-0"]
     found = Training(**run.training)
     assert [schedule(i, 4, found) for i in range(4)] == [1.0, 0.75, 0.5, 0.25]
-    warm = found.model_copy(update={"warmup": 0.5})
+    warm = found.model_copy(update={"warmup_ratio": 0.5})
     assert [schedule(i, 4, warm) for i in range(4)] == [0.5, 1.0, 1.0, 0.5]
     assert dataclasses.replace(run, corpus=False).digest != run.digest
     assert json.loads(run.to_json())["corpus"] is True

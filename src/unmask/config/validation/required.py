@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from unmask.config.renames import current_name
 from unmask.config.schema.introspection import declared_names, declared_settings, settings_of
 from unmask.config.schema.training import Training
 from unmask.config.validation.safe_access import algorithm_of, block_at, given_at, items_at
@@ -27,7 +28,9 @@ def _of_methods(raw: dict[str, Any], *overriding: dict[str, Any]) -> list[str]:
     for method, general in block_at(raw, "methods").items():
         if (algorithm := algorithm_of(raw, method)) in declared_names("methods") and isinstance(general, dict):
             blocks = [block_at(block, "methods", method) for block in (raw, *overriding)]
-            for key in settings_of(algorithm).model_fields.keys() - common.union(*blocks):
+            # An old name has its own line, so the new one counts as present.
+            given = {current_name(key) for key in common.union(*blocks)}
+            for key in settings_of(algorithm).model_fields.keys() - given:
                 where = "training" if key in Training.model_fields else f"methods.{method}"
                 found.append(f"{where}.{key}: missing; add it")
     return found
