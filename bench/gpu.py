@@ -55,7 +55,7 @@ def estimated(job: Job, run: RunSpec, cost: Hardware) -> dict[str, dict[str, Par
     own = run.method_settings | {"copies": job["copies"]}
     found = {}
     for name, checkpointing in (("without", False), ("with", True)):
-        changed = replace(run, training=run.training | sizes, method_settings=own)
+        changed = replace(run, training=run.training.model_copy(update=sizes), method_settings=own)
         found[name] = training_memory(job["shape"], changed, cost, checkpointing=checkpointing)
     return found
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from unmask.config.schema.samplers import TopK
 from unmask.config.specs import RunSpec
 from unmask.models.llada import LladaConfig, LladaForMaskedDiffusion
 from unmask.models.policy import Policy
@@ -41,7 +42,7 @@ SMOKE: Job = {
     "copied": 2**20,
 }
 CACHES = ("none", "prefix", "dual")
-SAMPLER = {"rule": "top_k", "tokens_per_step": 2, "score": "confidence"}
+SAMPLER = TopK(tokens_per_step=2, score="confidence")
 
 
 def random_policy(shape: Shape, run: RunSpec, device: torch.device) -> Policy:
@@ -69,9 +70,7 @@ def random_policy(shape: Shape, run: RunSpec, device: torch.device) -> Policy:
         parameter.fill_(1.0) if "norm" in name else parameter.normal_(std=shape.hidden**-0.5)
 
     policy, t = Policy(model, None), run.training
-    policy.make_trainable(
-        rank=t["lora_rank"], alpha=t["lora_alpha"], dropout=t["lora_dropout"], targets=t["lora_targets"], seed=0
-    )
+    policy.make_trainable(rank=t.lora_rank, alpha=t.lora_alpha, dropout=t.lora_dropout, targets=t.lora_targets, seed=0)
     return policy
 
 
@@ -108,7 +107,7 @@ def reached(job: Job, device: torch.device, repeats: int) -> dict[str, float]:
 
 def widths(job: Job, cache: str) -> list[int]:
     """Return the tokens of each forward pass of a response: the whole sequence, or what a cache leaves of it."""
-    whole, passes = job["prompt"] + job["length"], job["block"] // SAMPLER["tokens_per_step"]
+    whole, passes = job["prompt"] + job["length"], job["block"] // SAMPLER.tokens_per_step
     found = []
     for start in range(0, job["length"], job["block"]):
         later = {"none": whole, "prefix": job["length"] - start, "dual": job["block"]}[cache]
@@ -124,7 +123,9 @@ def rollouts(job: Job, policy: Policy, cache: str, peaks: dict[str, float], repe
     generator = torch.Generator(device).manual_seed(0)
     mask = torch.ones_like(prompt, dtype=torch.bool)
     # No token has the end-of-text id −1, so every response has its full length.
-    settings = DecodingSettings(job["length"], job["block"], SAMPLER | {"cache": cache}, temperature=0.2)
+    settings = DecodingSettings(
+        job["length"], job["block"], SAMPLER.model_copy(update={"cache": cache}), temperature=0.2
+    )
     times = seconds(lambda: decode(model, prompt, mask, settings, eot=-1, generator=generator), device, repeats)
 
     # Per pass, the longer of reading all weights (memory-bound) and of its operations (compute-bound).

@@ -20,6 +20,7 @@ from torch import Tensor
 
 import textbook
 from syncs import HostSyncs
+from unmask.config.schema.samplers import sampler_from
 from unmask.models.policy import Policy
 from unmask.models.tiny import build_model
 from unmask.rl.likelihoods import Copies, denoising, elbo
@@ -39,7 +40,7 @@ def decoding(side: str, job: dict[str, Any], model: torch.nn.Module, generator: 
     # The engine takes all rows and refills its slots as rows end; the textbook decodes batches of that many rows.
     def ours(temperature: float) -> Any:
         mask = torch.ones_like(prompt, dtype=torch.bool)
-        settings = DecodingSettings(length, block, sampler | {"cache": job["cache"]}, temperature)
+        settings = DecodingSettings(length, block, sampler_from(sampler | {"cache": job["cache"]}), temperature)
         return [decode(model, prompt, mask, settings, eot=eot, generator=generator, slots=job["slots"])]
 
     def theirs(temperature: float) -> Any:

@@ -18,7 +18,7 @@ from unmask.common.checksums import write_checksums
 from unmask.common.errors import InputError, run_step
 from unmask.common.manifest import write_manifest
 from unmask.common.seeding import Seeds
-from unmask.config.schema.models import Pretraining
+from unmask.config.schema.models import HubModel, LocalModel, ScratchModel
 from unmask.config.specs import ModelSpec
 from unmask.models.hub import checkpoint_folder, link
 from unmask.models.loading import check_checkpoint
@@ -47,31 +47,30 @@ def main() -> None:
 
     # A published checkpoint is linked, not written: the manifest lists the hash of each file instead of an output.
     outputs = []
-    if spec.source == "scratch":
-        facts = _train(spec, args.data, args.weights, args.manifest)
+    if isinstance(spec.settings, ScratchModel):
+        facts = _train(spec, spec.settings, args.data, args.weights, args.manifest)
         outputs.append(args.weights)
     else:
-        facts = _provide(spec, args.weights, args.manifest)
+        facts = _provide(spec, spec.settings, args.weights, args.manifest)
     write_manifest(args.manifest, spec.digest, inputs, outputs, began, **facts)
 
 
-def _train(spec: ModelSpec, files: list[Path], weights: Path, manifest: Path) -> dict[str, Any]:
+def _train(spec: ModelSpec, settings: ScratchModel, files: list[Path], weights: Path, manifest: Path) -> dict[str, Any]:
     """Train a tiny model and write it; return entries for the manifest.
 
     `files` are the splits, in one folder per task. Raises InputError if one is missing or the model fails its gates.
     """
     seeds = Seeds(("pretrain", "+".join(spec.tasks), spec.seed))
     tokenizer = build_tokenizer()
-    sizes = {key: value for key, value in spec.settings.items() if key not in ("pretraining", "shared")}
+    sizes = settings.model_dump(exclude={"source", "pretraining", "shared"})
     model = build_model(**sizes, vocabulary=len(tokenizer), seed=seeds.number("weights"))
     policy = Policy(model.to(distributed.device()), tokenizer)
 
     # One lesson per task; a shared model learns several at once, in the order of the spec.
     lessons = []
-    for task, settings in spec.tasks.items():
+    for task, task_settings in spec.tasks.items():
         training, validation = _splits(files, task)
-        pretraining = Pretraining(**spec.pretraining[task])
-        lessons.append(TaskData(tasks.load(task, settings), training, validation, pretraining))
+        lessons.append(TaskData(tasks.load(task, task_settings), training, validation, settings.pretraining[task]))
     found = pretrain(policy, lessons, spec.lengths, spec.block_length, seeds, spec.name)
 
     # Remove the old manifest first: if writing fails halfway, none must describe weights that have been replaced.
@@ -94,12 +93,12 @@ def _splits(files: list[Path], task: str) -> tuple[list[Example], list[Example]]
     return read_examples(found["train"]), read_examples(found["validation"])
 
 
-def _provide(spec: ModelSpec, weights: Path, manifest: Path) -> dict[str, Any]:
+def _provide(spec: ModelSpec, settings: HubModel | LocalModel, weights: Path, manifest: Path) -> dict[str, Any]:
     """Verify a published checkpoint and link its files; return entries for the manifest.
 
     Raises InputError if the checkpoint cannot be fetched or is incomplete.
     """
-    checkpoint = checkpoint_folder(spec.name, spec.source, spec.settings)
+    checkpoint = checkpoint_folder(spec.name, settings)
     parameters = check_checkpoint(checkpoint)
     forget(manifest)
     with atomic_write(weights) as temporary:
@@ -108,7 +107,7 @@ def _provide(spec: ModelSpec, weights: Path, manifest: Path) -> dict[str, Any]:
     print(f"{spec.name}: {parameters:,} parameters, in {checkpoint}", flush=True)
     return {
         "parameters": parameters,
-        "origin": {"source": spec.source, **spec.settings},
+        "origin": settings.values(),
         "files": files,
     }
 

@@ -6,7 +6,6 @@ python src/run_exact_toy.py results/laptop/exact_toy/spec.yaml results/laptop/ex
 import argparse
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,29 +16,12 @@ from unmask import methods
 from unmask.common.atomic import atomic_write
 from unmask.common.errors import run_step
 from unmask.common.seeding import Seeds
+from unmask.config.schema.exact_toy import ToySettings
 from unmask.config.specs import ToySpec
 from unmask.models.tabular import TabularModel, entropy, kl, log_likelihood, random_modes, share_covered, target
 from unmask.training.tabular import Loop, train
 
 Row = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Settings of the spec (config/schema/exact_toy.py)."""
-
-    vocabulary: int
-    length: int
-    modes: int
-    alpha: float
-    reference_scale: float
-    seeds: list[int]
-    samples_per_buffer: int
-    group_sizes: list[int]
-    updates: int
-    updates_per_buffer: int
-    learning_rate: float
-    measure_every: int
 
 
 def main() -> None:
@@ -51,11 +33,11 @@ def main() -> None:
 
     torch.set_num_threads(1)  # fixed summation order, whatever the number of cores
     spec = ToySpec.read(args.spec)
-    settings = Settings(**spec.settings)
+    settings = spec.settings
     rows = []
     for group_size, name, seed in itertools.product(settings.group_sizes, spec.curves, settings.seeds):
         curve = spec.curves[name]
-        method = methods.load(curve["method"], curve["settings"])
+        method = methods.load(curve.method, curve.settings)
         labels = {"curve": name, "group_size": group_size, "seed": seed}
         rows += [labels | row for row in measured(settings, method, group_size, seed)]
         kl_divergence, modes = rows[-1]["kl"], rows[-1]["modes"]
@@ -65,7 +47,7 @@ def main() -> None:
         pd.DataFrame(rows).to_csv(temporary, index=False, float_format="%.6g")
 
 
-def measured(settings: Settings, method: methods.Method, group_size: int, seed: int) -> Iterator[Row]:
+def measured(settings: ToySettings, method: methods.Method, group_size: int, seed: int) -> Iterator[Row]:
     """Train one policy and yield its measures every `measure_every` updates: KL and entropies in nats."""
     # Reference and modes depend on the seed only, so all curves of a seed are measured against the same target p*.
     seeds = Seeds(("exact_toy", seed))

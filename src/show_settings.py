@@ -61,7 +61,7 @@ def sampler_layers(config: Config, name: str) -> list[Layer]:
     place = f"samplers.{name}"
     if name in config.scales[config.scale].samplers:
         place = f"scales.{config.scale}.{place}"
-    return [(place, config.sampler(name))]
+    return [(place, config.sampler(name).values())]
 
 
 def show(title: str, found: dict[str, Origin], args: argparse.Namespace) -> None:

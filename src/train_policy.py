@@ -80,7 +80,7 @@ def train(args: argparse.Namespace, lock: Lock | None, asked: Callable[[], bool]
     torch.set_num_threads(1)  # fixed summation order, whatever the number of cores
     run = RunSpec.read(args.spec)
     base = ModelSpec.read(args.base) if args.base else None
-    if run.training["validate_every"] and not args.validation:
+    if run.training.validate_every and not args.validation:
         raise InputError(f"{args.spec}: validate_every needs the validation split; pass --validation")
     why = lost(args.manifest, run, args.overwrite_above)
     if why:

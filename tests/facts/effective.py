@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import TypeAdapter
 
 from unmask.config.grid.expand import expand
 from unmask.config.loading import load_config
 from unmask.config.normalize import normalise
 from unmask.config.schema import Config
-from unmask.config.schema.samplers import Sampler
 
 FOLDER = Path(__file__).parent
 PRESETS = ("paper", "released", "corrected")
@@ -60,26 +58,25 @@ def effective_settings(preset: str) -> dict[Place, Settings]:
     found: dict[Place, Settings] = {}
     for run in grid.runs.values():
         if run.seed == 0 and run.variant == "default":
-            values = {"training": run.training, "method": run.method_settings, "sampler": whole(run.sampler)}
+            values = {
+                "training": run.training.values(),
+                "method": run.method_settings,
+                "sampler": run.rollout_sampler.model_dump(),
+            }
             values |= {
                 "runtime": grid.runtime.model_dump(),
                 "tasks": {run.task: run.task_settings},
-                "model": grid.models[run.model].settings,
+                "model": grid.models[run.model].values()["settings"],
             }
             values |= {"block_length": run.block_length, "start_from": methods[run.method].get("start_from", "none")}
             found[run.method, run.task] = flat(values)
             del found[run.method, run.task]["training.sampler"]  # a name; what it stands for is in `sampler`
     evaluations = {name: asdict(spec) for name, spec in grid.evaluations.items() if spec.task is None}
     for evaluation in evaluations.values():
-        evaluation["samplers"] = {name: whole(sampler) for name, sampler in evaluation["samplers"].items()}
+        evaluation["samplers"] = {name: sampler.model_dump() for name, sampler in evaluation["samplers"].items()}
     tests = {task: grid.tests[task].settings for task in TASKS}
     found["evaluation", ""] = flat({"evaluations": evaluations, "tasks": tests})
     return found
-
-
-def whole(sampler: dict[str, Any]) -> dict[str, Any]:
-    """A sampler with the settings that a spec leaves out at their default."""
-    return TypeAdapter(Sampler).validate_python(sampler).model_dump()
 
 
 def flat(values: dict[str, Any], path: str = "") -> Settings:

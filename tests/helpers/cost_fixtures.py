@@ -3,15 +3,14 @@
 import torch
 
 from unmask.config.grid.expand import expand
+from unmask.config.schema.samplers import TopK
 from unmask.models.policy import Policy
 from unmask.models.shapes import Shape
 from unmask.models.tiny import build_model, build_tokenizer
 
 ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 TINY = Shape(hidden=64, layers=6, heads=2, kv_heads=2, mlp=96, vocabulary=55)
-TOP1, DUAL, PREFIX = (
-    {"rule": "top_k", "tokens_per_step": 1, "cache": cache, "guidance": 0.0} for cache in ("none", "dual", "prefix")
-)
+TOP1, DUAL, PREFIX = (TopK(tokens_per_step=1, score="confidence", cache=cache) for cache in ("none", "dual", "prefix"))
 
 
 def run_of(config, method="dmpo", scale="smoke", runtime=None, **training):

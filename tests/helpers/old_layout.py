@@ -9,7 +9,8 @@ from helpers.paths import ROOT
 from unmask.analysis.lineage import Lineage, content_of
 from unmask.common.manifest import read_manifest, signed
 from unmask.config.renames import RENAMED
-from unmask.config.specs import DiagnosisSpec, RunSpec, Spec, digest_of_values, joined
+from unmask.config.spec_file import Spec, digest_of_values, joined
+from unmask.config.specs import DiagnosisSpec, RunSpec
 from unmask.planning.snakemake_records import record_path, with_parameters
 
 OLD_NAMES = {new: old for old, new in RENAMED.items()}

@@ -86,7 +86,7 @@ def test_the_roofline_counts_every_token_that_is_decoded(cache):
     from gpu_work import FULL, SAMPLER, widths
     from unmask.planning.flops import decoded_tokens
 
-    sampler = SAMPLER | {"cache": cache, "guidance": 0.0}
+    sampler = SAMPLER.model_copy(update={"cache": cache})
     assert sum(widths(FULL, cache)) == decoded_tokens(sampler, FULL["prompt"], FULL["length"], FULL["block"])
     assert len(widths(FULL, cache)) == 128
 

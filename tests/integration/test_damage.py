@@ -177,7 +177,7 @@ def test_a_spec_changed_by_hand_is_taken_with_its_digest(grid, tmp_path):
         RunSpec.read(file)
     old, new = (word.split("'")[1] for word in str(caught.value).split(" is ")[1].split(" but its values have "))
     file.write_text(file.read_text().replace(old, new))
-    assert RunSpec.read(file).training["lora_rank"] == 8
+    assert RunSpec.read(file).training.lora_rank == 8
 
 
 def test_a_damaged_manifest_is_refused(grid, tmp_path):

@@ -16,6 +16,7 @@ from unmask import methods
 from unmask.common import distributed
 from unmask.common.errors import InputError
 from unmask.config.grid.expand import expand
+from unmask.config.schema.samplers import sampler_from
 from unmask.evaluation.evaluate import evaluate
 from unmask.evaluation.shards import ShardStore
 from unmask.evaluation.surrogate_gaps import surrogate_gaps
@@ -46,7 +47,7 @@ def trainer_of(config, policy, sudoku, tmp_path):
         run = runs[f"{name}/sudoku/default/seed-0"]
         if "learn" in changes:
             run = replace(run, sampler=config["samplers"]["adaptive_block"])
-            policy.add_head(run.sampler, seed=0)
+            policy.add_head(run.rollout_sampler, seed=0)
         method = methods.load(run.algorithm, run.method_settings | changes)
         method.begin(policy)
         policy.make_trainable(rank=4, alpha=8, dropout=0.0, targets=["q_proj"], seed=0)
@@ -141,7 +142,7 @@ def test_every_tensor_of_a_process_goes_to_its_own_gpu(policy, config, asked, de
     """safetensors reads "cuda" as GPU 0, whatever torch's current device is."""
     policy.model.save_pretrained(tmp_path / "base")
     policy.tokenizer.save_pretrained(tmp_path / "base")
-    policy.add_head(config["samplers"]["adaptive_block"], seed=0)
+    policy.add_head(sampler_from(config["samplers"]["adaptive_block"]), seed=0)
     policy.make_trainable(rank=rank, alpha=8, dropout=0.0, targets=["q_proj", "up_proj"], seed=0)
     policy.save(tmp_path / "trained")
     asked.clear()

@@ -12,6 +12,7 @@ from helpers.paths import ROOT
 from helpers.published_checkpoints import load, write_checkpoint
 from unmask.common.checksums import SUMS, checksums
 from unmask.common.errors import InputError
+from unmask.config.schema.models import base_model_from
 from unmask.config.specs import ModelSpec
 from unmask.models.hub import checkpoint_folder
 
@@ -21,7 +22,7 @@ SHARD = "model-00002-of-00002.safetensors"
 
 def prepare(tmp_path, source, **settings):
     """Run prepare_model.py; returns its exit code and what it said."""
-    ModelSpec("some-model", source, settings).write(tmp_path / "spec.yaml")
+    ModelSpec("some-model", source, base_model_from({"source": source} | settings)).write(tmp_path / "spec.yaml")
     command = [sys.executable, ROOT / "src/prepare_model.py", "spec.yaml", "--weights", "weights", "--data"]
     done = subprocess.run(
         [*command, "--manifest", "manifest.json"],

@@ -17,7 +17,7 @@ from unmask.common import distributed
 from unmask.common.errors import InputError
 from unmask.common.seeding import Seeds
 from unmask.config.grid.expand import expand
-from unmask.config.schema.training import Training
+from unmask.config.schema.samplers import RandomOrder
 from unmask.rl.rollouts import RolloutSettings
 from unmask.samplers.settings import DecodingSettings
 from unmask.training import validation
@@ -80,7 +80,7 @@ def test_all_end_soon_when_the_logits_of_one_turn_to_nan(folder):
 def test_validation_answers_are_those_of_one_process(policy, sudoku, monkeypatch):
     """With an order that is drawn at random, and a share that the number of processes does not divide."""
     examples = sudoku.splits()["validation"]
-    decoding = DecodingSettings(16, 8, {"rule": "random_order"}, temperature=1.0, rows_per_batch=3)
+    decoding = DecodingSettings(16, 8, RandomOrder(), temperature=1.0, rows_per_batch=3)
     settings = RolloutSettings(group_size=2, decoding=decoding, micro_batch_size=8, dropout=False)
     graded, said = validation.grade_response, {1: {}, 2: {}}
 
@@ -188,21 +188,18 @@ def test_processes_with_other_parameters_are_named(monkeypatch):
 
 def test_a_number_of_processes_that_cannot_share_is_refused(grid):
     run = next(run for run in grid.runs.values() if run.trains)
-    values = run.training | {
-        "prompts_per_buffer": 12,
-        "prompts_per_decode_batch": 2,
-    }
+    settings = run.training.model_copy(update={"prompts_per_buffer": 12, "prompts_per_decode_batch": 2})
     for count in (1, 2, 3, 6):
-        check_shares(Training(**values), count)
+        check_shares(settings, count)
     with pytest.raises(
         InputError, match="4 processes cannot share prompts_per_buffer: 12 by prompts_per_decode_batch: 2; start 2,"
     ):
-        check_shares(Training(**values), 4)
+        check_shares(settings, 4)
     with pytest.raises(
         InputError, match="2 processes cannot share prompts_per_buffer: 12 by prompts_per_decode_batch: 5; start 1,"
     ):
-        check_shares(Training(**{**values, "prompts_per_decode_batch": 5}), 2)
-    check_shares(Training(**{**values, "prompts_per_decode_batch": 64}), 1)
+        check_shares(settings.model_copy(update={"prompts_per_decode_batch": 5}), 2)
+    check_shares(settings.model_copy(update={"prompts_per_decode_batch": 64}), 1)
 
 
 @pytest.mark.parametrize(("found", "said"), [(None, "process 1 of 2 cannot all-reduce on cpu: each process needs"),

@@ -11,6 +11,8 @@ from unmask import methods
 from unmask.common.errors import InputError
 from unmask.common.seeding import Seeds
 from unmask.config.grid.expand import expand
+from unmask.config.schema.models import LocalModel
+from unmask.config.schema.samplers import TopK
 from unmask.config.specs import ModelSpec
 from unmask.evaluation.evaluate import evaluate
 from unmask.evaluation.shards import ShardStore
@@ -48,7 +50,7 @@ def test_rollouts_and_likelihoods_run(kind, dtype, tmp_path):
     write_checkpoint(tmp_path, kind)
     policy = Policy.load(tmp_path, device="cpu", dtype=dtype)
     policy.make_trainable(**LORA)
-    top1 = {"rule": "top_k", "tokens_per_step": 1, "score": "confidence"}
+    top1 = TopK(tokens_per_step=1, score="confidence")
     decoding = DecodingSettings(8, 4, top1, temperature=1.0)
     settings = RolloutSettings(group_size=2, decoding=decoding, micro_batch_size=4, dropout=False)
     rollouts = roll_out(policy, Words(), WORDS[kind], settings, Seeds((0,)))
@@ -141,9 +143,9 @@ def test_a_run_is_trained_and_examined_on_a_published_checkpoint(kind, config, s
     grid = expand(config)
     run = grid.runs["dmpo/sudoku/default/seed-1"]
     assert run.model == "mine"
-    assert grid.models["mine"] == ModelSpec("mine", "local", {"path": str(tmp_path / "base")})
+    assert grid.models["mine"] == ModelSpec("mine", "local", LocalModel(source="local", path=str(tmp_path / "base")))
     assert grid.model_data("mine") == []
-    policy = Policy.load(tmp_path / "base", device="cpu", dtype=run.training["dtype"])
+    policy = Policy.load(tmp_path / "base", device="cpu", dtype=run.training.dtype)
     method, splits = methods.load(run.algorithm, run.method_settings), sudoku.splits()
     metrics = Trainer(
         run, policy, method, sudoku, splits["train"], tmp_path / "checkpoints", "", held_back=splits["validation"]

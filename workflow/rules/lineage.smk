@@ -17,7 +17,7 @@ from snakemake.persistence import FileBackupMixin
 from unmask.analysis.lineage import Lineage, content_of, parameter_of
 from unmask.common.errors import InputError
 from unmask.common.manifest import made_of, read_manifest
-from unmask.config.specs import digest_of
+from unmask.config.spec_file import digest_of
 
 # Outputs marked `update` stay in place until their step replaces them atomically. Snakemake would back each up before
 # the job and restore it after a failure; that is not needed, and a backup left by a killed job would stop the next one.

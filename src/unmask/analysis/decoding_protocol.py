@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 from unmask.analysis.paper_evaluations import problems_of, prompt_of
 from unmask.config.grid.grid import Grid
+from unmask.config.schema.samplers import TopK
+from unmask.config.schema.types import GeneratedData
 
 
 @dataclass(frozen=True)
@@ -37,19 +38,19 @@ class Protocol:
 
         # Only plain top-k decoding has a fixed number of steps. A cache, guidance or forbidden tokens make it another
         # decoder: such samplers get no steps, so that they match no published number.
-        fixed = {"rule": "top_k", "cache": "none", "guidance": 0.0, "forbidden": []}
         steps: dict[str, str] = {}
         orders: dict[str, str] = {}
         top_p: dict[str, float] = {}
         for name, sampler in evaluation.samplers.items():
-            if not fixed.items() <= sampler.items():
+            plain = sampler.cache == "none" and not sampler.guidance and not sampler.forbidden
+            if not isinstance(sampler, TopK) or not plain:
                 continue
-            count = sampler["tokens_per_step"]
+            count = sampler.tokens_per_step
             steps[name] = "L" if count == 1 else f"L/{count}"
-            if sampler["score"] != "confidence":
-                orders[name] = sampler["score"]
-            if sampler.get("top_p", 1.0) != 1.0:
-                top_p[name] = sampler["top_p"]
+            if sampler.score != "confidence":
+                orders[name] = sampler.score
+            if sampler.top_p != 1.0:
+                top_p[name] = sampler.top_p
 
         # A first stage can match the papers' only if it learns a corpus, not the demonstrations of the task itself.
         first_stages = {}
@@ -57,16 +58,15 @@ class Protocol:
             if run.start_from and grid.runs[run.start_from].corpus:
                 first_stages[run.method] = grid.runs[run.start_from].task
 
-        settings = {task: data.settings for task, data in grid.tests.items()}
         return cls(
             model=runs[0].model.partition("/")[0],
             temperature=evaluation.temperature,
             steps=steps,
-            generated=[task for task, of_task in settings.items() if _generated(of_task)],
+            generated=[task for task, data in grid.tests.items() if isinstance(data.test_source, GeneratedData)],
             first_stages=first_stages,
             orders=orders,
-            problems={task: problems_of(of_task) for task, of_task in settings.items()},
-            prompts={task: prompt_of(of_task) for task, of_task in settings.items()},
+            problems={task: problems_of(data) for task, data in grid.tests.items()},
+            prompts={task: prompt_of(data) for task, data in grid.tests.items()},
             block_length=evaluation.block_length,
             mask_padding=evaluation.mask_padding,
             top_p=top_p,
@@ -75,9 +75,3 @@ class Protocol:
     def to_json(self) -> str:
         """Return one line of JSON, as an argument of a step."""
         return json.dumps(asdict(self), sort_keys=True)
-
-
-def _generated(settings: dict[str, Any]) -> bool:
-    """Return True if a task generates its test problems."""
-    source = settings.get("test_source", {})
-    return bool(source.get("source") == "generated")

@@ -18,7 +18,7 @@ from unmask.analysis.decoding_protocol import Protocol
 from unmask.common.errors import InputError
 from unmask.common.manifest import read_manifest
 from unmask.config.grid.grid import Grid
-from unmask.config.specs import joined
+from unmask.config.spec_file import joined
 
 # Code behind all scores, tables, figures and claims. An edit redraws all of them, which takes seconds.
 SHARED = ("src/unmask/common/catalogue.py", "src/unmask/tasks/_released_prompts.py")

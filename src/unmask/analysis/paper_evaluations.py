@@ -8,8 +8,9 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from unmask.config.schema.types import HubData, LocalData, NumpyChoice
+from unmask.config.specs import DataSpec
 from unmask.tasks._released_prompts import PROMPTS
 
 
@@ -27,33 +28,28 @@ class Evaluation:
     top_p: float = 1.0
 
 
-def problems_of(settings: dict[str, Any]) -> str:
+def problems_of(data: DataSpec) -> str:
     """Name a task's test problems; two names are equal only for the same rows of the same data."""
-    source = settings.get("test_source", {"source": "generated"})
-    if source["source"] == "hub":
-        name = f"{source['repository']}/{source['subset']}/{source['split']}@{source['revision']}"
-    elif source["source"] == "local":
-        name = f"sha256:{_plain_sha256(source['path'])}"
+    source = data.test_source
+    if isinstance(source, HubData):
+        name = f"{source.repository}/{source.subset}/{source.split}@{source.revision}"
+    elif isinstance(source, LocalData):
+        name = f"sha256:{_plain_sha256(source.path)}"
     else:
         return "generated"
 
     # The same file gives other problems if other rows, or another number of them, are chosen.
-    if "test" not in settings:
+    if data.test_examples is None:
         return name
-    subset = settings.get("test_subset", {"rule": "first"})
     chosen = "first"
-    if subset["rule"] != "first":
-        chosen = " ".join(map(str, subset.values()))
-    return f"{name} {chosen} {settings['test']}"
+    if isinstance(data.test_subset, NumpyChoice):
+        chosen = f"{data.test_subset.rule} {data.test_subset.seed}"
+    return f"{name} {chosen} {data.test_examples}"
 
 
-def prompt_of(settings: dict[str, Any]) -> str:
+def prompt_of(data: DataSpec) -> str:
     """Return the SHA-256 of the prompt file of a task's test problems; "" if the wording is ours."""
-    file = settings.get("evaluation_prompt_file")
-    if not file:
-        return ""
-    path = file["path"] if isinstance(file, dict) else file
-    return _plain_sha256(path)
+    return _plain_sha256(data.evaluation_prompt) if data.evaluation_prompt else ""
 
 
 def _plain_sha256(path: str) -> str:

@@ -50,7 +50,7 @@ def read_metrics(file: Path) -> pd.DataFrame:
         task=run.task,
         variant=run.variant,
         seed=run.seed,
-        settings=json.dumps(run.training | run.method_settings),
+        settings=json.dumps(run.training.values() | run.method_settings),
     )
 
 

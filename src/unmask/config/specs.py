@@ -6,94 +6,15 @@ one hyper-parameter changes only the specs that contain it. The last line is the
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-import re
-from dataclasses import dataclass, fields, replace
-from pathlib import Path
-from typing import Any, Self
+from dataclasses import dataclass, replace
 
-import yaml
-
-from unmask.common.atomic import atomic_write
-from unmask.common.errors import InputError
-
-NUMBERS = ("dtype", "quantisation")  # settings that decide the number format of the base model's weights
-
-
-@dataclass(frozen=True)
-class Spec:
-    """Base class of specs: digest, reading and writing."""
-
-    def values(self) -> dict[str, Any]:
-        """Return the fields that differ from their default."""
-        # A new field with a default thus leaves the digests of existing specs, and so finished runs, unchanged.
-        return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
-
-    def to_json(self) -> str:
-        """Return a canonical one-line JSON form: equal specs give equal lines."""
-        return json.dumps(self.values(), sort_keys=True)
-
-    @property
-    def digest(self) -> str:
-        """Twelve hexadecimal digits that identify this spec. Files count by their hash, not by their path."""
-        return digest_of_values(self.values())
-
-    def write(self, path: Path) -> None:
-        """Write spec.yaml atomically."""
-        with atomic_write(path) as temporary:
-            values = self.values() | {"digest": self.digest}
-            temporary.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), encoding="utf-8")
-
-    @classmethod
-    def read(cls, path: Path) -> Self:
-        """Read a spec.yaml. Raises InputError that names the file and the wrong keys, or the digest if it differs."""
-        # A wrong digest is refused, because results are filed under it.
-        try:
-            values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-            written = values.pop("digest", None) if isinstance(values, dict) else None
-            spec = cls(**values)
-            digest = spec.digest
-        except (OSError, TypeError, ValueError, RecursionError, yaml.YAMLError) as error:
-            raise InputError(f"{path}: not a {cls.__name__}: {error}. Delete it and run snakemake again.") from error
-        if digest != written:
-            raise InputError(
-                f"{path}: its digest is {written!r}, but its values have {digest!r}: it was damaged or edited. Delete "
-                "it and run snakemake again, or write the digest of the values there if you edited it on purpose."
-            )
-        return spec
-
-
-def digest_of_values(values: dict[str, Any]) -> str:
-    """Return the digest of a spec with these values."""
-    content = json.dumps(_without_paths(values), sort_keys=True)
-    return hashlib.sha256(content.encode()).hexdigest()[:12]
-
-
-def _without_paths(value: Any) -> Any:
-    """Return a value without the paths of files that are identified by a hash next to them."""
-    if isinstance(value, list):
-        return [_without_paths(one) for one in value]
-    if not isinstance(value, dict):
-        return value
-    known = "sha256" in value
-    return {key: _without_paths(one) for key, one in value.items() if not (known and key == "path")}
-
-
-def digest_of(path: Path) -> str | None:
-    """Return the digest in a spec.yaml without parsing it; None if there is none."""
-    # PyYAML quotes a digest that looks like a number, hence the optional quotes.
-    try:
-        found = re.search(r"^digest: '?([0-9a-f]{12})'?$", path.read_text(encoding="utf-8"), re.MULTILINE)
-    except (OSError, ValueError):
-        return None
-    return found[1] if found else None
-
-
-def joined(*digests: str) -> str:
-    """Combine several digests into one; their order matters."""
-    return hashlib.sha256(" ".join(digests).encode()).hexdigest()[:12]
+from unmask.config.schema.exact_toy import ToySettings
+from unmask.config.schema.models import BaseModelSettings, base_model_from
+from unmask.config.schema.samplers import Sampler, sampler_from
+from unmask.config.schema.training import Training
+from unmask.config.schema.types import Source, Subset, Values, prompt_path, source_from, subset_from
+from unmask.config.spec_file import Spec
 
 
 @dataclass(frozen=True)
@@ -101,8 +22,30 @@ class DataSpec(Spec):
     """Dataset of a task: training and validation examples, or test examples; only the settings that decide them."""
 
     task: str
-    settings: dict[str, Any]
+    settings: Values  # of the task, with the hashes of files
     test: bool = False
+
+    @property
+    def test_source(self) -> Source | None:
+        """Where the test problems come from; None for training data and for tasks without this setting."""
+        found = self.settings.get("test_source")
+        return None if found is None else source_from(found)
+
+    @property
+    def test_subset(self) -> Subset | None:
+        """Which of the test problems are used; None for training data and for tasks without this setting."""
+        found = self.settings.get("test_subset")
+        return None if found is None else subset_from(found)
+
+    @property
+    def test_examples(self) -> int | None:
+        """Number of test problems; None if the settings do not fix it."""
+        return self.settings.get("test")
+
+    @property
+    def evaluation_prompt(self) -> str:
+        """Path of the prompt file of evaluations; empty for our own wording."""
+        return prompt_path(self.settings.get("evaluation_prompt_file", ""))
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -118,24 +61,35 @@ class ModelSpec(Spec):
     """
 
     name: str
-    source: str
-    settings: dict[str, Any]
+    source: str  # scratch, hub or local
+    settings: BaseModelSettings
     task: str | None = None
-    task_settings: dict[str, Any] | None = None
+    task_settings: Values | None = None
     seed: int | None = None
     block_length: int | None = None
     lengths: list[int] | None = None
 
+    @classmethod
+    def of(cls, values: Values) -> ModelSpec:
+        """Return the base model with these values, its settings typed."""
+        settings = {"source": values["source"]} | values["settings"]
+        if task := values.get("task"):
+            settings["pretraining"] = {task: settings["pretraining"]}
+        return cls(**values | {"settings": base_model_from(settings)})
+
+    def values(self) -> Values:
+        """Return the fields that differ from their default; of the settings those that do."""
+        # A new setting with a default thus leaves the digests of existing models unchanged.
+        settings = self.settings.model_dump(exclude={"source"}, exclude_defaults=True)
+        if self.task:
+            settings["pretraining"] = settings["pretraining"][self.task]
+        return super().values() | {"settings": settings}
+
     @property
-    def tasks(self) -> dict[str, dict[str, Any]]:
+    def tasks(self) -> dict[str, Values]:
         """Settings of each task that a model trained from scratch learns, by name; empty for a published model."""
         settings = self.task_settings or {}
         return {self.task: settings} if self.task else dict(sorted(settings.items()))
-
-    @property
-    def pretraining(self) -> dict[str, dict[str, Any]]:
-        """Pretraining settings of each task, for a model trained from scratch."""
-        return {self.task: self.settings["pretraining"]} if self.task else self.settings["pretraining"]
 
 
 @dataclass(frozen=True)
@@ -156,13 +110,33 @@ class RunSpec(Spec):
     variant: str
     seed: int
     model: str
-    training: dict[str, Any]
-    method_settings: dict[str, Any]
-    task_settings: dict[str, Any]
-    sampler: dict[str, Any]
+    training: Training  # of the base model: only its number format
+    method_settings: Values
+    task_settings: Values
+    sampler: Sampler | None  # of rollouts; None for the base model
     block_length: int
     corpus: bool = False  # the task is a corpus: the run is evaluated on other tasks only
     inputs: dict[str, str] | None = None
+
+    @classmethod
+    def of(cls, values: Values) -> RunSpec:
+        """Return the run with these values, typed as far as its settings have classes."""
+        if values["algorithm"] == "base":
+            return cls(**values | {"training": Training.number_format(**values["training"]), "sampler": None})
+        training, sampler = Training(**values["training"]), sampler_from(values["sampler"])
+        return cls(**values | {"training": training, "sampler": sampler})
+
+    def values(self) -> Values:
+        """Return the fields that differ from their default; the base model has a sampler without settings."""
+        found = super().values()
+        return found if self.sampler else found | {"sampler": {}}
+
+    @property
+    def rollout_sampler(self) -> Sampler:
+        """Sampler of rollouts. Raises ValueError for the base model, which has none."""
+        if self.sampler is None:
+            raise ValueError(f"{self.name} trains nothing, so it has no sampler of rollouts")
+        return self.sampler
 
     @property
     def trains(self) -> bool:
@@ -172,7 +146,7 @@ class RunSpec(Spec):
     @property
     def processes(self) -> int:
         """Largest usable world size: prompts per buffer divided by prompts decoded at once."""
-        shares, rest = divmod(self.training["prompts_per_buffer"], self.training["prompts_per_decode_batch"])
+        shares, rest = divmod(self.training.prompts_per_buffer, self.training.prompts_per_decode_batch)
         return shares if shares and not rest else 1
 
     def shared_by(self, gpus: int) -> int:
@@ -182,7 +156,7 @@ class RunSpec(Spec):
     @property
     def numbers(self) -> dict[str, str]:
         """Number format of the base model's weights: dtype and quantisation."""
-        return {key: self.training[key] for key in NUMBERS}
+        return {"dtype": self.training.dtype, "quantisation": self.training.quantisation}
 
     def for_evaluation(self, evaluation: EvaluationSpec) -> RunSpec:
         """Return the run as an evaluation sees it: on the evaluation's own task, if any, in a variant that says so."""
@@ -197,11 +171,25 @@ class RunSpec(Spec):
 
 
 @dataclass(frozen=True)
-class ToySpec(Spec):
-    """Exact toy experiment; a curve has the keys `method`, a file in methods/, and `settings`."""
+class CurveSpec:
+    """Curve of the exact toy: a file in methods/, and the settings of its method."""
 
-    settings: dict[str, Any]
-    curves: dict[str, dict[str, Any]]
+    method: str
+    settings: Values
+
+
+@dataclass(frozen=True)
+class ToySpec(Spec):
+    """Exact toy experiment, with its curves by name."""
+
+    settings: ToySettings
+    curves: dict[str, CurveSpec]
+
+    @classmethod
+    def of(cls, values: Values) -> ToySpec:
+        """Return the exact toy with these values, typed."""
+        curves = {name: CurveSpec(**curve) for name, curve in values["curves"].items()}
+        return cls(ToySettings(**values["settings"]), curves)
 
 
 @dataclass(frozen=True)
@@ -209,14 +197,20 @@ class EvaluationSpec(Spec):
     """Evaluation of a run's policy: every length with every sampler, on the run's own task or on another."""
 
     name: str
-    samplers: dict[str, dict[str, Any]]
+    samplers: dict[str, Sampler]
     lengths: list[int]
     block_length: int
     temperature: float
     rows_per_batch: int
     task: str | None = None
-    task_settings: dict[str, Any] | None = None
+    task_settings: Values | None = None
     mask_padding: bool = True
+
+    @classmethod
+    def of(cls, values: Values) -> EvaluationSpec:
+        """Return the evaluation with these values, its samplers typed."""
+        samplers = {name: sampler_from(settings) for name, settings in values["samplers"].items()}
+        return cls(**values | {"samplers": samplers})
 
 
 @dataclass(frozen=True)
@@ -224,10 +218,15 @@ class DiagnosisSpec(Spec):
     """Diagnosis: settings for comparing a run's surrogates with its policy."""
 
     name: str
-    sampler: dict[str, Any]
+    sampler: Sampler
     temperature: float
     examples: int
     generation_length: int
     block_length: int
     micro_batch_size: int
     mask_padding: bool
+
+    @classmethod
+    def of(cls, values: Values) -> DiagnosisSpec:
+        """Return the diagnosis with these values, its sampler typed."""
+        return cls(**values | {"sampler": sampler_from(values["sampler"])})

@@ -5,22 +5,22 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Any
 
 from unmask.common.errors import InputError
+from unmask.config.schema.models import HubModel, LocalModel
 
 # Weights, configuration and tokenizer. Pickle files and code are never fetched, because neither is ever run.
 FILES = ("*.safetensors", "*.json", "*.jinja", "merges.txt")
 
 
-def checkpoint_folder(name: str, source: str, settings: dict[str, Any]) -> Path:
+def checkpoint_folder(name: str, settings: HubModel | LocalModel) -> Path:
     """Return the folder of the model `name` of config.yaml, fetching it if needed.
 
     Raises InputError that says how to fix it if the model is not available.
     """
-    if source == "hub":
-        return fetch(name, **settings)
-    folder = Path(settings["path"])
+    if isinstance(settings, HubModel):
+        return fetch(name, settings.repository, settings.revision)
+    folder = Path(settings.path)
     if not folder.is_dir():
         raise InputError(
             f"models.{name}.path: {folder} is not a folder; correct the path (relative to the folder where snakemake "

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from unmask.common.catalogue import PAPERS, method_name, task_name
+from unmask.config.schema.models import HubModel
 from unmask.config.specs import ModelSpec, RunSpec
 
 # Columns of metrics.csv that the card shows, with their labels.
@@ -87,7 +88,7 @@ def model_card(
 
     `metrics` are the rows of a finished training run, `data` is the SHA-256 of its training split.
     """
-    lora, last = run.training["lora_rank"] > 0, metrics[-1]
+    lora, last = run.training.lora_rank > 0, metrics[-1]
     # A corpus has no task to score its conversations, and nothing is sampled from the policy.
     unmeasured = ("reward", "accuracy", "entropy", "nfe") if run.corpus else ()
     figures = {key: text for key, text in FIGURES.items() if key not in unmeasured}
@@ -126,15 +127,15 @@ def model_card(
 
 def _repository(base: ModelSpec | None) -> str | None:
     """Return the base model's name on the hub, or None if it is not from there."""
-    return base.settings["repository"] if base and base.source == "hub" else None
+    return base.settings.repository if base and isinstance(base.settings, HubModel) else None
 
 
 def _origin(run: RunSpec, base: ModelSpec | None) -> str:
     """Describe the base model. A local folder is not named, because its path would tie the card to one machine."""
     if base is None:
         return f"`{run.model}`"
-    if base.source == "hub":
-        return f"`{base.settings['repository']}` at revision `{base.settings['revision']}`"
+    if isinstance(base.settings, HubModel):
+        return f"`{base.settings.repository}` at revision `{base.settings.revision}`"
     how = "made by this workflow" if base.source == "scratch" else "a local checkpoint"
     return f"`{run.model}`, {how}, digest {base.digest}; its manifest has the hashes of its files"
 
@@ -143,7 +144,7 @@ def _start(run: RunSpec) -> str:
     """Describe the run that this one started from; empty if there is none."""
     if not run.start_from:
         return ""
-    if run.training.get("merge_start"):
+    if run.training.merge_start:
         return f", on top of the adapter of `{run.start_from}`, which is part of this one"
     return f", from the adapter of `{run.start_from}`"
 

@@ -22,6 +22,7 @@ from transformers.utils import logging
 from unmask.common import distributed
 from unmask.common.checksums import write_checksums
 from unmask.common.errors import InputError
+from unmask.config.schema.samplers import Adaptive, Sampler
 from unmask.models.adapters import add_fresh, load_adapter, multiply_in_the_bases_type, save_joined
 from unmask.models.llada import LladaForMaskedDiffusion
 from unmask.models.loading import check_trained, load_model, load_tokenizer
@@ -141,9 +142,9 @@ class Policy(Tokenization):
                     parameters[f"head.{name}"] = p
         return parameters
 
-    def add_head(self, sampler: dict[str, Any], seed: int) -> None:
+    def add_head(self, sampler: Sampler, seed: int) -> None:
         """Create the untrained threshold head that an adaptive sampler needs, unless there is one."""
-        if sampler["rule"] == "adaptive" and self.head is None:
+        if isinstance(sampler, Adaptive) and self.head is None:
             self.head = ThresholdHead.of(sampler, self.model.config.hidden_size, seed).to(self.model.device)
 
     def set_reference(self, mix: float = 1.0) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from unmask.config.schema.models import HubModel, LocalModel, ScratchModel
 from unmask.config.specs import ModelSpec
 
 # Keys of our config.json (transformers' Llama) -> keys of LLaDA's.
@@ -96,14 +97,24 @@ def shape_of(model: ModelSpec, prepared: Path) -> Shape | None:
     It is read from config.json, in `prepared` or at a local path. Before a model is prepared, a scratch model's shape
     follows from its settings, and a published one's from the table above.
     """
-    for folder in (prepared, Path(model.settings.get("path", prepared))):
+    settings = model.settings
+    folders = [prepared]
+    if isinstance(settings, LocalModel):
+        folders.append(Path(settings.path))
+    for folder in folders:
         file = folder / "config.json"
         if file.exists():
             return _read(json.loads(file.read_text(encoding="utf-8")))
-    if model.source == "scratch":
-        s = model.settings
-        return Shape(s["hidden_size"], s["layers"], s["heads"], s["heads"], s["mlp_size"], TINY_VOCABULARY)
-    return PUBLISHED.get(model.settings.get("repository", ""))
+    if isinstance(settings, ScratchModel):
+        return Shape(
+            hidden=settings.hidden_size,
+            layers=settings.layers,
+            heads=settings.heads,
+            kv_heads=settings.heads,
+            mlp=settings.mlp_size,
+            vocabulary=TINY_VOCABULARY,
+        )
+    return PUBLISHED.get(settings.repository) if isinstance(settings, HubModel) else None
 
 
 def _read(values: dict[str, Any]) -> Shape:

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+
+from unmask.config.schema.samplers import Adaptive
 
 FILE = "threshold_head.safetensors"
 
@@ -33,11 +34,11 @@ class ThresholdHead(nn.Module):
         nn.init.constant_(self.outer.bias, math.log(gamma / (gamma_max - gamma)))
 
     @classmethod
-    def of(cls, sampler: dict[str, Any], hidden_size: int, seed: int) -> ThresholdHead:
+    def of(cls, sampler: Adaptive, hidden_size: int, seed: int) -> ThresholdHead:
         """Create an untrained head for an adaptive sampler."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return cls(hidden_size, sampler["width"], sampler["gamma"], sampler["gamma_max"])
+            return cls(hidden_size, sampler.width, sampler.gamma, sampler.gamma_max)
 
     def forward(self, state: Tensor) -> Tensor:
         """Compute the mean of the threshold's logit."""

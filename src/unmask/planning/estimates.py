@@ -179,4 +179,4 @@ def _test_examples(grid: Grid, task: str) -> int | None:
     manifest = Path("results", grid.place, "data", task, "test", "manifest.json")
     if manifest.exists():
         return read_manifest(manifest)["rows"]["test"]
-    return grid.tests[task].settings.get("test", grid.cost.test_examples.get(task))
+    return grid.tests[task].test_examples or grid.cost.test_examples.get(task)

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
+from unmask.config.schema.samplers import Sampler, TopK
 from unmask.config.schema.scales import Hardware
 from unmask.config.schema.training import Training
 from unmask.config.specs import EvaluationSpec, RunSpec
 from unmask.models.shapes import Shape, flops_per_token
-
-Settings = dict[str, Any]  # of a sampler
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,7 @@ class Passes:
 
 def passes_of(run: RunSpec) -> Passes:
     """Return the passes of a run's method; an unknown method is assumed to score nothing before its updates."""
-    own, updates = run.method_settings, run.training["updates_per_buffer"]
+    own, updates = run.method_settings, run.training.updates_per_buffer
     match run.algorithm:
         case "dmpo":
             return _dmpo(run)
@@ -65,7 +63,8 @@ def _dmpo(run: RunSpec) -> Passes:
     # A likelihood is either exact, a pass per denoising step, or an ELBO over masked copies.
     exact = own["likelihood"] == "trajectory"
     if exact:
-        each, scored = forward_passes(run.sampler, run.training["generation_length"], run.block_length), 1
+        each = forward_passes(run.rollout_sampler, run.training.generation_length, run.block_length)
+        scored = 1
     else:
         each, scored = own["elbo_copies"], own["elbo_copies"]
 
@@ -77,27 +76,28 @@ def _dmpo(run: RunSpec) -> Passes:
 
     # WDDO has two terms, each on separate masks, and needs the old ELBO on both sets of each update.
     if own["loss_kind"] == "wddo":
-        prepare += 2 * run.training["updates_per_buffer"] * copies
+        prepare += 2 * run.training.updates_per_buffer * copies
         return Passes(update=2 * copies, prepare=prepare, copies=copies, scored=max(copies, scored))
 
     refresh = each if own["loss_kind"] == "wdce" and own["baseline"] == "model" else 0
     return Passes(update=copies, prepare=prepare, refresh=refresh, copies=copies, scored=scored, apart=True)
 
 
-def forward_passes(sampler: Settings, length: int, block: int) -> int:
+def forward_passes(sampler: Sampler, length: int, block: int) -> int:
     """Return the denoising steps of a response of `length` tokens: exact for top-k, else at most one per token."""
     block = active_block(sampler, length, block)
     # Each block rounds up on its own: a step never commits tokens of two blocks.
-    steps = math.ceil(block / sampler.get("tokens_per_step", 1))
+    tokens_per_step = sampler.tokens_per_step if isinstance(sampler, TopK) else 1
+    steps = math.ceil(block / tokens_per_step)
     return length // block * steps
 
 
-def active_block(sampler: Settings, length: int, block: int) -> int:
+def active_block(sampler: Sampler, length: int, block: int) -> int:
     """Return the tokens of a block: the whole response for a sampler without blocks."""
-    return block if sampler.get("blocks", True) else length
+    return block if sampler.blocks else length
 
 
-def decoded_tokens(sampler: Settings, prompt: int, length: int, block: int) -> int:
+def decoded_tokens(sampler: Sampler, prompt: int, length: int, block: int) -> int:
     """Return the tokens that pass through the model for one response: whole sequences, or the part not cached."""
     block = active_block(sampler, length, block)
     blocks = length // block
@@ -111,7 +111,7 @@ def decoded_tokens(sampler: Settings, prompt: int, length: int, block: int) -> i
         "prefix": sum(length - index * block for index in range(blocks)),
         "dual": blocks * block,
     }
-    recomputed = later * windows[sampler["cache"]]
+    recomputed = later * windows[sampler.cache]
     return (whole + recomputed) * _guided(sampler)
 
 
@@ -124,15 +124,14 @@ def trained_parameters(shape: Shape, training: Training) -> int:
 
 def held_parameters(shape: Shape, run: RunSpec) -> int:
     """Return the parameters of a frozen adapter below the trained one, assumed to be of equal size; 0 without one."""
-    training = Training(**run.training)
-    if run.start_from and training.merge_start and training.lora_rank:
-        return trained_parameters(shape, training)
+    if run.start_from and run.training.merge_start and run.training.lora_rank:
+        return trained_parameters(shape, run.training)
     return 0
 
 
 def sequence_width(run: RunSpec, prompt: int) -> int:
     """Return the tokens of a training sequence; on a corpus, `generation_length` includes the prompt."""
-    length: int = run.training["generation_length"]
+    length = run.training.generation_length
     return length if run.corpus else prompt + length
 
 
@@ -142,7 +141,7 @@ def training_flops(shape: Shape, run: RunSpec, prompt: int, checkpointing: bool 
     `flop_counter.py` counts their sum without `recomputing`, the second forward pass if activations are not stored
     (`checkpointing`).
     """
-    training, passes = Training(**run.training), passes_of(run)
+    training, sampler, passes = run.training, run.rollout_sampler, passes_of(run)
     adapter = trained_parameters(shape, training) if training.lora_rank else 0
     body = shape.body + adapter + held_parameters(shape, run)
     forward, backward = flops_per_token(body, adapter or shape.body)
@@ -150,7 +149,7 @@ def training_flops(shape: Shape, run: RunSpec, prompt: int, checkpointing: bool 
     width = sequence_width(run, prompt)
     groups = training.buffers * training.prompts_per_buffer
     rows = groups * training.group_size
-    response = decoded_tokens(run.sampler, prompt, training.generation_length, run.block_length)
+    response = decoded_tokens(sampler, prompt, training.generation_length, run.block_length)
 
     # SFT learns from given responses and samples none.
     sampled = 0
@@ -158,7 +157,7 @@ def training_flops(shape: Shape, run: RunSpec, prompt: int, checkpointing: bool 
         sampled = rows * response
         # Without dropout the rows of a group share their first pass: nothing but the prompt differs yet.
         if not training.rollout_dropout:
-            sampled -= (rows - groups) * width * _guided(run.sampler)
+            sampled -= (rows - groups) * width * _guided(sampler)
 
     # Rounded up, because the end is always validated.
     validations = 0
@@ -180,8 +179,8 @@ def training_flops(shape: Shape, run: RunSpec, prompt: int, checkpointing: bool 
 def evaluation_flops(shape: Shape, run: RunSpec, evaluation: EvaluationSpec, prompt: int, examples: int) -> float:
     """Return the FLOPs of an evaluation: every example at every length with every sampler."""
     adapter = 0
-    if run.trains and run.training["lora_rank"]:
-        adapter = trained_parameters(shape, Training(**run.training)) + held_parameters(shape, run)
+    if run.trains and run.training.lora_rank:
+        adapter = trained_parameters(shape, run.training) + held_parameters(shape, run)
     forward, _ = flops_per_token(shape.body + adapter, 0)
 
     tokens = 0
@@ -201,6 +200,6 @@ def hours(flops: dict[str, float], cost: Hardware) -> float:
     return seconds / (cost.peak_tflops * 1e12) / 3600
 
 
-def _guided(sampler: Settings) -> int:
+def _guided(sampler: Sampler) -> int:
     """Return the passes per denoising step: classifier-free guidance needs a second, unconditional one."""
-    return 2 if sampler["guidance"] else 1
+    return 2 if sampler.guidance else 1

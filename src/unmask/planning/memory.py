@@ -7,8 +7,7 @@ moments read from the code. Fragmentation of the allocator is not included.
 
 from __future__ import annotations
 
-from typing import Any
-
+from unmask.config.schema.samplers import Sampler
 from unmask.config.schema.scales import Hardware
 from unmask.config.schema.training import Training
 from unmask.config.specs import EvaluationSpec, RunSpec
@@ -32,14 +31,14 @@ SHARED_INPUTS = {
 
 def item_size(run: RunSpec, cost: Hardware) -> int:
     """Return the bytes per number of the base model; dtype auto is bfloat16 on a GPU, else float32."""
-    dtype = run.training["dtype"]
+    dtype = run.training.dtype
     return 2 if dtype == "bfloat16" or (dtype == "auto" and cost.gpu_memory) else 4
 
 
 def weights(shape: Shape, run: RunSpec, cost: Hardware) -> float:
     """Return the bytes of the base model; `quantisation: nf4` holds the matrices of its layers in four bits."""
     size = item_size(run, cost)
-    if run.training["quantisation"] == "none":
+    if run.training.quantisation == "none":
         return shape.parameters * size
 
     # Embedding, head, norms and biases stay in the model's dtype.
@@ -54,7 +53,7 @@ def training_memory(
 
     `checkpointing` is the runtime setting `activation_checkpointing`.
     """
-    training, size = Training(**run.training), item_size(run, cost)
+    training, size = run.training, item_size(run, cost)
     passes = passes_of(run)
     lora = training.lora_rank > 0
     trained, width = trained_parameters(shape, training), sequence_width(run, cost.prompt_tokens)
@@ -96,15 +95,16 @@ def training_memory(
 
     # SFT decodes only to validate.
     if run.algorithm != "sft" or training.validate_every:
-        block = active_block(run.sampler, training.generation_length, run.block_length)
-        batch = decoding(shape, training, run.sampler, decoded, width, block, size)
+        sampler = run.rollout_sampler
+        block = active_block(sampler, training.generation_length, run.block_length)
+        batch = decoding(shape, training, sampler, decoded, width, block, size)
         phases["rollouts"] = held | {"narrowed": narrowed} | batch
     return phases
 
 
 def evaluation_memory(shape: Shape, run: RunSpec, evaluation: EvaluationSpec, cost: Hardware) -> Parts:
     """Return the bytes that a GPU holds in the largest batch of an evaluation."""
-    training = Training(**run.training) if run.trains else None
+    training = run.training if run.trains else None
     size = item_size(run, cost)
     held: Parts = {"weights": weights(shape, run, cost), "context": CONTEXT if cost.gpu_memory else 0}
     if training and training.lora_rank:
@@ -215,7 +215,7 @@ def kept_by_layer(shape: Shape, training: Training, size: int) -> tuple[int, int
 
 
 def decoding(
-    shape: Shape, training: Training | None, sampler: dict[str, Any], rows: int, width: int, block: int, size: int
+    shape: Shape, training: Training | None, sampler: Sampler, rows: int, width: int, block: int, size: int
 ) -> Parts:
     """Return the bytes that decoding `rows` responses at a time adds; `training` is None for a base model."""
     adapter_is_separate, merged = False, 0
@@ -228,9 +228,9 @@ def decoding(
 
     # Keys and values of all layers, and a copy of them when a row leaves; guidance caches the unconditional passes too.
     cache = 0
-    if sampler["cache"] != "none":
+    if sampler.cache != "none":
         cache = 2 * 2 * shape.layers * rows * width * shape.kv_width * size
-        if sampler["guidance"]:
+        if sampler.guidance:
             cache *= 2
     return {
         "merged": merged,

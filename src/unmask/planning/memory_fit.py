@@ -90,9 +90,9 @@ class _Case:
         # Rollouts depend on how many prompts are decoded together, the other phases on rows and checkpointing.
         if phase == "rollouts":
             fewer: list[Change] = [{"prompts_per_decode_batch": 1}]
-            return self._first(phase, fewer if training["prompts_per_decode_batch"] > 1 else [])
+            return self._first(phase, fewer if training.prompts_per_decode_batch > 1 else [])
 
-        rows: list[Change] = [{"micro_batch_size": count} for count in range(training["micro_batch_size"] - 1, 0, -1)]
+        rows: list[Change] = [{"micro_batch_size": count} for count in range(training.micro_batch_size - 1, 0, -1)]
         if self.grid.runtime.activation_checkpointing:
             return self._first(phase, rows)
 
@@ -106,7 +106,7 @@ class _Case:
             runtime = {key: value for key, value in change.items() if key in Runtime.model_fields}
             training = {key: value for key, value in change.items() if key not in runtime}
             grid = replace(self.grid, runtime=self.grid.runtime.model_copy(update=runtime))
-            run = replace(self.run, training=self.run.training | training)
+            run = replace(self.run, training=self.run.training.model_copy(update=training))
             needed = memory_by_phase(grid, run, self.shape, [])[phase]
             if needed <= self.limit:
                 # Only `by_task` and grids override this layer, so the advice takes effect wherever the value came from.

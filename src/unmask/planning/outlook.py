@@ -12,7 +12,6 @@ from collections import Counter
 from pathlib import Path
 
 from unmask.config.grid.grid import Grid
-from unmask.config.schema.training import Training
 from unmask.planning.checkpoint_size import BYTES, most_checkpoint_bytes
 from unmask.planning.estimates import Estimate, shape
 from unmask.planning.flops import trained_parameters
@@ -82,14 +81,13 @@ def disk(grid: Grid, evaluations: dict[str, list[str]]) -> str:
     for name, names in evaluations.items():
         run, known = grid.runs[name], shape(grid, name)
         if known and run.trains:
-            training = Training(**run.training)
-            trained = trained_parameters(known, training)
+            trained = trained_parameters(known, run.training)
             adapters += BYTES * trained
-            largest = max(largest, most_checkpoint_bytes(trained, training))
+            largest = max(largest, most_checkpoint_bytes(trained, run.training))
         for evaluation in names:
             spec = grid.evaluations[evaluation]
-            test = grid.tests[spec.task or run.task].settings
-            examples = test.get("test", grid.cost.test_examples.get(run.task, 0))
+            test = grid.tests[spec.task or run.task]
+            examples = test.test_examples or grid.cost.test_examples.get(run.task, 0)
             # Every sample is counted at full length; responses that end early take less.
             tokens += examples * sum(spec.lengths) * len(spec.samplers)
 

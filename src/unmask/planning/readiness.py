@@ -14,7 +14,10 @@ from unmask.common.manifest import made_of
 from unmask.config.data_files import SUFFIXES, source_file
 from unmask.config.grid.grid import Grid
 from unmask.config.schema.introspection import question_fields
-from unmask.config.specs import DataSpec, Spec
+from unmask.config.schema.models import HubModel, LocalModel
+from unmask.config.schema.types import HubData, LocalData, prompt_path, source_from
+from unmask.config.spec_file import Spec
+from unmask.config.specs import DataSpec, ModelSpec
 from unmask.config.validation.safe_access import block_at
 from unmask.planning.targets import Asked
 from unmask.tasks._prompts import read_template
@@ -24,7 +27,6 @@ from unmask.tasks._sources import file_rows
 COMMIT = re.compile("[0-9a-f]{40}")
 TOKENIZERS = ("tokenizer.json", "vocab.json")
 Raw = dict[str, Any]  # the merged configuration, before any check
-Settings = dict[str, Any]  # of a task, a source or a base model
 
 
 def lacking(grid: Grid, asked: Asked, raw: Raw) -> list[str]:
@@ -43,7 +45,7 @@ def lacking(grid: Grid, asked: Asked, raw: Raw) -> list[str]:
     for name in sorted(asked.models):
         model = grid.models[name]
         if not _is_made(model, root / "models" / name):
-            lines += _of_model(name, model.source, model.settings)
+            lines += _of_model(model)
 
     # Tasks often share sources and prompts: drop repeated lines, keep their order.
     return list(dict.fromkeys(lines))
@@ -76,8 +78,8 @@ def _of_data(raw: Raw, spec: DataSpec, folder: Path) -> list[str]:
     lines = []
     for key, value in spec.settings.items():
         lines += _of_setting(_key(raw, spec.task, key), key, value, spec.task)
-    if "test_subset" in spec.settings:
-        lines += _of_subset(_key(raw, spec.task, "test"), spec.settings)
+    if spec.test_subset:
+        lines += _of_subset(_key(raw, spec.task, "test"), spec)
     return lines
 
 
@@ -106,14 +108,15 @@ def _key(raw: Raw, task: str, key: str) -> str:
 def _of_setting(place: str, key: str, value: Any, task: str) -> list[str]:
     """Return what is wrong with a source of examples or a prompt file."""
     if key.endswith("prompt_file") and value:
-        path = value["path"] if isinstance(value, dict) else value
-        return _of_prompt(place, path, task)
+        return _of_prompt(place, prompt_path(value), task)
 
-    source = value.get("source") if isinstance(value, dict) else None
-    if source == "hub" and not COMMIT.fullmatch(value["revision"]):
-        return [_unpinned(f"{place}.revision", value, f"datasets/{value['repository']}")]
-    if source == "local":
-        return _of_file(f"{place}.path", value["path"], split=key.removesuffix("_source"))
+    if not key.endswith("_source"):
+        return []
+    source = source_from(value)
+    if isinstance(source, HubData) and not COMMIT.fullmatch(source.revision):
+        return [_unpinned(f"{place}.revision", source, f"datasets/{source.repository}")]
+    if isinstance(source, LocalData):
+        return _of_file(f"{place}.path", source.path, split=key.removesuffix("_source"))
     return []
 
 
@@ -128,22 +131,21 @@ def _of_file(place: str, path: str, split: str) -> list[str]:
     return []
 
 
-def _of_subset(place: str, settings: Settings) -> list[str]:
+def _of_subset(place: str, spec: DataSpec) -> list[str]:
     """Return a line if more test problems are asked for than a local file has rows.
 
     prepare_dataset counts the rows of other sources, which a dry run would have to download. Missing and unreadable
     files are reported by `_of_setting` or by prepare_dataset.
     """
-    source = settings["test_source"]
-    if source["source"] != "local":
+    if not isinstance(spec.test_source, LocalData):
         return []
     try:
-        file = source_file(source["path"], "test")
+        file = source_file(spec.test_source.path, "test")
         rows = len(file_rows(file))
     except ValueError:
         return []
-    asked = settings["test"]
-    if asked <= rows:
+    asked = spec.test_examples
+    if asked is None or asked <= rows:
         return []
     return [f"{place}: {asked} test problems are asked for, and {file} has {rows}; ask for {rows} or fewer"]
 
@@ -169,16 +171,17 @@ def _fetched(path: str) -> str:
     return f"{path} does not exist; fetch it: `make data`, or src/fetch_data.py in another folder"
 
 
-def _of_model(name: str, source: str, settings: Settings) -> list[str]:
+def _of_model(model: ModelSpec) -> list[str]:
     """Return what a published base model lacks; nothing for one trained from scratch."""
-    place = f"models.{name.partition('/')[0]}"
-    if source == "hub" and not COMMIT.fullmatch(settings["revision"]):
-        return [_unpinned(f"{place}.revision", settings, settings["repository"])]
-    if source != "local":
+    place = f"models.{model.name.partition('/')[0]}"
+    settings = model.settings
+    if isinstance(settings, HubModel) and not COMMIT.fullmatch(settings.revision):
+        return [_unpinned(f"{place}.revision", settings, settings.repository)]
+    if not isinstance(settings, LocalModel):
         return []
-    folder = Path(settings["path"])
+    folder = Path(settings.path)
     if not folder.is_dir():
-        return [f"{place}.path: {folder} is not a folder; {_relative(settings['path'])}"]
+        return [f"{place}.path: {folder} is not a folder; {_relative(settings.path)}"]
 
     missing = _missing_files(folder)
     if not missing:
@@ -201,9 +204,9 @@ def _missing_files(folder: Path) -> list[str]:
     return missing
 
 
-def _unpinned(place: str, source: Settings, page: str) -> str:
+def _unpinned(place: str, source: HubData | HubModel, page: str) -> str:
     how = f"`make pin`, or put the 40 digits from https://huggingface.co/{page}/commits/main there"
-    return f"{place}: {source['revision']!r} is not a commit of {source['repository']}; {how}"
+    return f"{place}: {source.revision!r} is not a commit of {source.repository}; {how}"
 
 
 def _relative(path: str) -> str:

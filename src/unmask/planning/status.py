@@ -53,7 +53,7 @@ class RunStatus:
 
 def standing(run: RunSpec, folder: Path, jobs: list[Job], source: dict[str, str]) -> RunStatus:
     """Return the progress of a run in `folder`, given its submitted `jobs` and the hashes of its code, `source`."""
-    updates = run.training["buffers"] * run.training["updates_per_buffer"]
+    updates = run.training.buffers * run.training.updates_per_buffer
     path = folder / "manifest.json"
     try:
         manifest = read_manifest(path) if path.exists() else {}

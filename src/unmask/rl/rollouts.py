@@ -124,7 +124,7 @@ class RolloutSettings:
         decoding = DecodingSettings(
             length=training.generation_length,
             block_length=run.block_length,
-            sampler=run.sampler,
+            sampler=run.rollout_sampler,
             temperature=training.temperature,
             rows_per_batch=training.prompts_per_decode_batch * training.group_size,
             mask_padding=training.mask_padding,

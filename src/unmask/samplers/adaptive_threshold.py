@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from unmask.models.threshold_head import ThresholdHead
 from unmask.samplers.batch import DecodingBatch, upload
+from unmask.samplers.unmasking_rules import RowBounds
 
 
 @dataclass
@@ -21,8 +21,8 @@ class Chooser:
     each_block: bool
     proxy: str  # error proxy of the entropy bound
 
-    def commit_rule(self, batch: DecodingBatch, generator: torch.Generator) -> dict[str, Any]:
-        """Return the entropy-bound rule of this step, with one γ per row.
+    def bounds(self, batch: DecodingBatch, generator: torch.Generator) -> RowBounds:
+        """Return the entropy bounds of this step, one γ per row.
 
         Rows that start a response (or a block, with `each_block`) choose a new threshold; it is recorded in the batch.
         """
@@ -37,7 +37,7 @@ class Chooser:
             noise = torch.randn(mean.shape, generator=generator, device=mean.device)
             batch.part.gamma_input[here] = state
             batch.part.gamma_logit[here] = mean + self.sigma * noise
-        return {"rule": "entropy_bound", "gamma": self.head.gamma(self._logit(batch)), "proxy": self.proxy}
+        return RowBounds(self.head.gamma(self._logit(batch)), self.proxy)
 
     def _logit(self, batch: DecodingBatch) -> Tensor:
         place = batch.block if self.each_block else torch.zeros_like(batch.block)

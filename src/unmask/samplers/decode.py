@@ -20,6 +20,7 @@ from dataclasses import fields
 import torch
 from torch import Tensor
 
+from unmask.config.schema.samplers import Adaptive, TopK
 from unmask.models.threshold_head import ThresholdHead
 from unmask.samplers.adaptive_threshold import Chooser
 from unmask.samplers.batch import DecodingBatch
@@ -56,15 +57,15 @@ def decode(
     Raises InputError that names the row and position if logits are NaN or infinite, or if a row commits nothing, which
     would loop forever.
     """
-    length, rule, options = settings.length, settings.rule, settings.options
-    block_length = settings.block_length if options.blocks else length
+    length, sampler = settings.length, settings.sampler
+    block_length = settings.block_length if sampler.blocks else length
     queue = Queue.of(prompt, prompt_mask)
     choices = 0
-    if rule["rule"] == "adaptive":
-        each_block = rule["choose"] == "block"
-        chooser = Chooser(head, sigma, each_block, rule["proxy"])
+    if isinstance(sampler, Adaptive):
+        each_block = sampler.choose == "block"
+        chooser = Chooser(head, sigma, each_block, sampler.proxy)
         choices = length // block_length if each_block else 1
-    batch = DecodingBatch.of(model, queue.take(slots or len(prompt)), length, block_length, options.cache, choices)
+    batch = DecodingBatch.of(model, queue.take(slots or len(prompt)), length, block_length, sampler.cache, choices)
     choices_and_width = batch.part.gamma_input.shape[1:]
     out = Completions.empty(len(prompt), length, model.config.mask_token_id, prompt.device, *choices_and_width)
     finished = 0
@@ -75,24 +76,24 @@ def decode(
         hidden = batch.hidden_states()
 
         # Thresholds are chosen from the hidden states of this very pass, so the rule is known only now.
-        step_rule = chooser.commit_rule(batch, generator) if choices else rule
+        rule = chooser.bounds(batch, generator) if choices else sampler
         token, found = draw(
             model,
             hidden[where],
             settings.temperature,
             generator,
-            top_p=options.top_p,
-            draw_dtype=options.draw_dtype,
-            drawn_entropy=rule.get("score") == "entropy",
-            forbidden=options.forbidden,
-            unconditional=batch.hidden_states(unconditional=True)[where] if options.guidance else None,
-            guidance=options.guidance,
+            top_p=sampler.top_p,
+            draw_dtype=sampler.draw_dtype,
+            drawn_entropy=isinstance(sampler, TopK) and sampler.score == "entropy",
+            forbidden=sampler.forbidden,
+            unconditional=batch.hidden_states(unconditional=True)[where] if sampler.guidance else None,
+            guidance=sampler.guidance,
         )
 
         # Rules and records work on [B, K]; only masked positions have values.
         every = (getattr(found, f.name) for f in fields(found))
         found = Candidates(*(None if values is None else _spread(values, masked) for values in every))
-        chosen = commit(step_rule, masked, found, generator)
+        chosen = commit(rule, masked, found, generator)
         batch.keep(chosen, _spread(token, masked), found.log_prob, found.entropy)
         done = batch.advance(eot)
         if done:

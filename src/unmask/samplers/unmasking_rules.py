@@ -6,12 +6,12 @@ commit [B, K]: only masked ones, and at least one in every row that has any. Tie
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
+
+from unmask.config.schema.samplers import Adaptive, EntropyBound, Factor, RandomOrder, Sampler, Threshold, TopK
 
 
 @dataclass
@@ -80,19 +80,29 @@ def random_order(masked: Tensor, found: Candidates, generator: torch.Generator) 
     return top_k(masked, found, generator, tokens_per_step=1, score="random")
 
 
-RULES: dict[str, Callable[..., Tensor]] = {
-    "top_k": top_k,
-    "threshold": threshold,
-    "factor": factor,
-    "entropy_bound": entropy_bound,
-    "random_order": random_order,
-}
+@dataclass(frozen=True)
+class RowBounds:
+    """Entropy bound of an adaptive sampler: a threshold γ per row [B], chosen from the hidden states of this step."""
+
+    gamma: Tensor
+    proxy: str
 
 
-def commit(sampler: dict[str, Any], masked: Tensor, found: Candidates, generator: torch.Generator) -> Tensor:
-    """Apply the rule named in a sampler's settings; arguments and result as in the module docstring."""
-    settings = {key: value for key, value in sampler.items() if key != "rule"}
-    return RULES[sampler["rule"]](masked, found, generator, **settings)
+def commit(rule: Sampler | RowBounds, masked: Tensor, found: Candidates, generator: torch.Generator) -> Tensor:
+    """Apply the rule of a sampler; arguments and result as in the module docstring."""
+    match rule:
+        case TopK():
+            return top_k(masked, found, generator, tokens_per_step=rule.tokens_per_step, score=rule.score)
+        case RandomOrder():
+            return random_order(masked, found, generator)
+        case Threshold():
+            return threshold(masked, found, generator, confidence=rule.confidence)
+        case Factor():
+            return factor(masked, found, generator, factor=rule.factor)
+        case EntropyBound() | RowBounds():
+            return entropy_bound(masked, found, generator, gamma=rule.gamma, proxy=rule.proxy)
+        case Adaptive():
+            raise TypeError("an adaptive sampler has no rule of its own: pass the bounds that its head chose")
 
 
 def _order(error: Tensor, masked: Tensor) -> Tensor:

@@ -27,12 +27,13 @@ from unmask.common.errors import InputError
 from unmask.common.progress import Progress
 from unmask.common.seeding import Seeds
 from unmask.config.schema.models import Pretraining
+from unmask.config.schema.samplers import TopK
 from unmask.models.policy import Policy
 from unmask.rl.generation import encode_prompts, respond
 from unmask.samplers.settings import DecodingSettings
 from unmask.tasks import Example, Task, name_of, total_reward
 
-ONE_TOKEN_PER_STEP = {"rule": "top_k", "tokens_per_step": 1, "score": "confidence"}
+ONE_TOKEN_PER_STEP = TopK(tokens_per_step=1, score="confidence")
 
 
 @dataclass

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from unmask.common.seeding import Seeds
+from unmask.config.schema.samplers import RandomOrder
 from unmask.methods import Method
 from unmask.models.policy import Policy
 from unmask.models.tabular import TabularModel, index_of
@@ -42,7 +43,7 @@ def sample(model: TabularModel, reward: Tensor, groups: int, group_size: int, ge
     prompt_mask = torch.ones_like(prompt, dtype=torch.bool)
 
     # Random order and temperature 1 make p_θ the very distribution that `models.tabular.log_likelihood` enumerates.
-    settings = DecodingSettings(model.length, model.length, {"rule": "random_order"}, temperature=1.0)
+    settings = DecodingSettings(model.length, model.length, RandomOrder(), temperature=1.0)
     made = decode(model, prompt, prompt_mask, settings, eot=NO_END, generator=generator)
     earned = reward[index_of(made.response, model.vocabulary)]
     everything = torch.ones_like(made.log_prob_t1)

@@ -23,7 +23,6 @@ from unmask.common import distributed
 from unmask.common.errors import TransientError
 from unmask.common.progress import Progress
 from unmask.common.seeding import Seeds
-from unmask.config.schema.training import Training
 from unmask.config.specs import RunSpec
 from unmask.methods import Method
 from unmask.models.policy import Policy
@@ -58,7 +57,7 @@ class Trainer:
     activation_checkpointing: bool = False  # recompute activations in the backward pass; changes no bit of the result
 
     def __post_init__(self) -> None:
-        self.settings = Training(**self.run.training)
+        self.settings = self.run.training
         check_shares(self.settings, distributed.world())
         self.seeds = Seeds(("train", self.run.seed))
         self.updates = self.settings.buffers * self.settings.updates_per_buffer
@@ -71,7 +70,7 @@ class Trainer:
         self.policy.model.activation_checkpointing = self.activation_checkpointing
 
         # The head must exist before `make_trainable`, which takes the snapshot that serves as the reference policy.
-        self.policy.add_head(self.run.sampler, self.seeds.number("head"))
+        self.policy.add_head(self.run.rollout_sampler, self.seeds.number("head"))
         self.policy.make_trainable(
             rank=s.lora_rank,
             alpha=s.lora_alpha,

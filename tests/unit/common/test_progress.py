@@ -8,6 +8,7 @@ import torch
 
 from helpers.small_trainer import sudoku_trainer
 from unmask.common.progress import Progress
+from unmask.config.schema.samplers import TopK
 from unmask.samplers.decode import decode
 from unmask.samplers.settings import DecodingSettings
 
@@ -46,7 +47,7 @@ def test_a_part_has_no_last_line_and_nothing_is_said_without_a_name(clock, capsy
 def test_decoding_reports_tokens_after_every_pass(policy):
     prompt, mask = policy.pad([[10, 11, 12], [13, 14]])
     said = []
-    top2 = {"rule": "top_k", "tokens_per_step": 2, "score": "confidence"}
+    top2 = TopK(tokens_per_step=2, score="confidence")
     settings = DecodingSettings(16, 8, top2, temperature=0.0)
     decode(policy.model, prompt, mask, settings, eot=-1, generator=torch.Generator(), report=said.append)
     assert said == [4, 8, 12, 16, 20, 24, 28, 32]

@@ -7,12 +7,13 @@ from unmask.config.errors import ConfigError
 from unmask.config.grid.expand import expand
 from unmask.config.normalize import normalise
 from unmask.config.schema import Config
+from unmask.config.schema.samplers import TopK
 from unmask.evaluation import evaluate
 from unmask.evaluation.shards import ShardStore
 from unmask.rl.generation import respond
 from unmask.samplers.settings import DecodingSettings
 
-TOP1 = {"rule": "top_k", "tokens_per_step": 1, "score": "confidence"}
+TOP1 = TopK(tokens_per_step=1, score="confidence")
 PROMPTS = ["1 + 1", "1 + 1 + 1 + 1 + 1 + 1 + 1"]
 
 

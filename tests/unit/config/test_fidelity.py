@@ -11,6 +11,7 @@ from facts.effective import PRESETS, TASKS, effective_settings, load_facts, plac
 from facts.render import DOCUMENT, rendered
 from unmask import tasks
 from unmask.common.seeding import Seeds
+from unmask.config.schema.samplers import RandomOrder
 from unmask.rl.generation import roll_out
 from unmask.rl.rollouts import RolloutSettings
 from unmask.samplers.settings import DecodingSettings
@@ -110,7 +111,7 @@ def test_unmasked_padding_makes_a_response_depend_on_its_batch_mates(policy, sud
         def grade(self, response, example):
             return tasks.Grade(None, 0.0, 0.0)
 
-    decoding = DecodingSettings(8, 8, {"rule": "random_order"}, temperature=0.0, mask_padding=mask_padding)
+    decoding = DecodingSettings(8, 8, RandomOrder(), temperature=0.0, mask_padding=mask_padding)
     settings = RolloutSettings(group_size=2, decoding=decoding, micro_batch_size=8, dropout=False)
     short, long = {"question": "1 + 1"}, {"question": "1 + 1 + 1 + 1 + 1"}
     alone = roll_out(policy, Padded(), [short], settings, Seeds((0,)))

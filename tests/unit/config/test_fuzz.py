@@ -21,7 +21,7 @@ from unmask.common.parquet import write_rows
 from unmask.config.errors import ConfigError
 from unmask.config.grid.expand import expand
 from unmask.config.loading import load_config
-from unmask.config.specs import Spec
+from unmask.config.spec_file import Spec
 from unmask.tasks._examples import read_examples
 from unmask.tasks._sources import READERS, file_rows
 

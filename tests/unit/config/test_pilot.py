@@ -24,11 +24,11 @@ def test_every_scale_has_one(config, scale):
     whole = expand(config | {"scale": scale})
     name = "dmpo/sudoku/default/seed-0"
     mine, its = grid.runs[name], whole.runs[name]
-    assert mine.training["buffers"] == min(10, its.training["buffers"])
-    assert mine.training["validate_every"] == min(5, its.training["validate_every"])
+    assert mine.training.buffers == min(10, its.training.buffers)
+    assert mine.training.validate_every == min(5, its.training.validate_every)
     same = {"buffers", "validate_every"}
-    assert {k: v for k, v in mine.training.items() if k not in same} == {
-        k: v for k, v in its.training.items() if k not in same
+    assert {k: v for k, v in mine.training.values().items() if k not in same} == {
+        k: v for k, v in its.training.values().items() if k not in same
     }
     assert mine.model == its.model
 

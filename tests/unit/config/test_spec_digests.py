@@ -14,7 +14,7 @@ from helpers.old_layout import old_specs
 from helpers.paths import ROOT
 from unmask.config.grid.expand import expand
 from unmask.config.loading import load_config
-from unmask.config.specs import digest_of_values
+from unmask.config.spec_file import digest_of_values
 
 REFERENCE = yaml.safe_load((ROOT / "tests/data/before_the_move.yaml").read_text(encoding="utf-8"))
 BEFORE, NOW = REFERENCE["spec_digests"], REFERENCE["renamed_spec_digests"]

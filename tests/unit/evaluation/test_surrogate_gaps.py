@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from unmask.config.schema.samplers import RandomOrder
 from unmask.evaluation.surrogate_gaps import surrogate_gaps
 from unmask.models.tabular import TabularModel
 from unmask.rl.rollouts import Rollouts, loss_mask
@@ -16,7 +17,7 @@ def drawn(model, eot, micro_batch_size):
     """Responses in random order, in two blocks; with token 2 for the end of text some end after the first."""
     prompt = torch.zeros((ROWS, 1), dtype=torch.long)
     seen = torch.ones_like(prompt, dtype=torch.bool)
-    settings = DecodingSettings(LENGTH, 2, {"rule": "random_order"}, temperature=1.0)
+    settings = DecodingSettings(LENGTH, 2, RandomOrder(), temperature=1.0)
     made = decode(model, prompt, seen, settings, eot=eot, generator=torch.Generator().manual_seed(1))
     nothing = torch.zeros(ROWS)
     return Rollouts(

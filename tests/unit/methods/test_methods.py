@@ -9,6 +9,7 @@ from torch.testing import assert_close
 
 from helpers.every_method import DMPO, LOSSES, RL, SEEDS
 from unmask.config.grid.expand import expand
+from unmask.config.schema.samplers import RandomOrder
 from unmask.methods.dmpo import Dmpo
 from unmask.models.policy import Policy
 from unmask.models.tabular import TabularModel, all_responses, log_likelihood
@@ -64,7 +65,7 @@ def test_terms_of_a_loss_are_the_loss(name, bound):
 
 
 @pytest.mark.parametrize("bound", [5, 12, 24])
-def test_no_pass_of_dmpo_has_more_than_rows_per_forward(bound, monkeypatch):
+def test_no_pass_of_dmpo_has_more_than_micro_batch_size(bound, monkeypatch):
     """Responses and their masked copies alike, in scoring and in the gradient; the parts are as the trainer's."""
     policy = Policy(TabularModel(3, 4, 1.0, torch.Generator().manual_seed(0)), tokenizer=None)
     policy.set_reference()
@@ -89,7 +90,7 @@ def test_gradients_reach_the_adapter_and_nothing_else(policy, name):
     method = LOSSES[name]
     policy.make_trainable(rank=2, alpha=4, dropout=0.0, targets=["q_proj", "down_proj"], seed=0)
     prompt, mask = policy.pad([[10, 11, 12], [13]] * 4)
-    settings = DecodingSettings(8, 8, {"rule": "random_order"}, temperature=1.0)
+    settings = DecodingSettings(8, 8, RandomOrder(), temperature=1.0)
     made = decode(policy.model, prompt, mask, settings, eot=policy.eot, generator=torch.Generator().manual_seed(0))
     reward = torch.arange(8.0)
     rollouts = Rollouts(

@@ -21,7 +21,7 @@ from unmask.common.progress import Progress
 from unmask.common.seeding import Seeds
 from unmask.config.errors import ConfigError
 from unmask.config.grid.expand import expand
-from unmask.config.schema.training import Training
+from unmask.config.schema.samplers import RandomOrder
 from unmask.methods.sft import Sft
 from unmask.models.policy import Policy
 from unmask.models.shapes import LLADA_8B, flops_per_token
@@ -68,7 +68,9 @@ def corpus(tmp_path):
 
 
 def settings(length, group_size=1):
-    return RolloutSettings(group_size, DecodingSettings(length, 8, {}, 0.0), micro_batch_size=4, dropout=False)
+    return RolloutSettings(
+        group_size, DecodingSettings(length, 8, RandomOrder(), 0.0), micro_batch_size=4, dropout=False
+    )
 
 
 def test_a_row_by_hand(llada, corpus):
@@ -308,7 +310,7 @@ def test_a_sequence_has_no_prompt_in_front(papers):
 def test_the_linear_schedule_ends_at_zero(papers):
     """As the default of transformers' trainer: (n − i)/n of the rate at update i of n, from 0."""
     run = expand(papers).runs["sft/s1k/default/seed-0"]
-    found = Training(**run.training)
+    found = run.training
     assert [schedule(i, 4, found) for i in range(4)] == [1.0, 0.75, 0.5, 0.25]
     warm = found.model_copy(update={"warmup_ratio": 0.5})
     assert [schedule(i, 4, warm) for i in range(4)] == [0.5, 1.0, 1.0, 0.5]

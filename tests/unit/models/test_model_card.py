@@ -8,6 +8,9 @@ from huggingface_hub import ModelCard
 
 from helpers.paths import DATA
 from unmask.common.checksums import sha256
+from unmask.config.schema.models import ScratchModel, base_model_from
+from unmask.config.schema.samplers import TopK
+from unmask.config.schema.training import Training
 from unmask.config.specs import ModelSpec, RunSpec
 from unmask.models.model_card import model_card
 
@@ -21,13 +24,20 @@ RUN = RunSpec(
     variant="default",
     seed=0,
     model="llada-8b-instruct",
-    training={"lora_rank": 128, "temperature": 0.9},
+    training=Training.model_construct(lora_rank=128, temperature=0.9, merge_start=False),
     method_settings={"clip": 0.5},
     task_settings={"rewards": "corrected"},
-    sampler={"rule": "top_k", "tokens_per_step": 2},
+    sampler=TopK(tokens_per_step=2, score="confidence"),
     block_length=32,
 )
-HUB = ModelSpec("llada-8b-instruct", "hub", {"repository": "GSAI-ML/LLaDA-8B-Instruct", "revision": "c" * 40})
+
+
+def base_model(name, **settings):
+    return ModelSpec(name, settings["source"], base_model_from(settings))
+
+
+HUB = base_model("llada-8b-instruct", source="hub", repository="GSAI-ML/LLaDA-8B-Instruct", revision="c" * 40)
+SCRATCH = ScratchModel.model_construct(source="scratch", pretraining={"sudoku": {}})
 METRICS = [
     {"step": 1, "reward": 0.5, "accuracy": 0.25, "skipped": 1, "validation": 0.625, "seconds": 1.0},
     {"step": 2, "reward": 1.23456, "accuracy": 0.5, "skipped": 0, "validation": None, "entropy": 0.75, "seconds": 2.0},
@@ -42,8 +52,8 @@ def test_the_text():
     ("base", "named", "said"),
     [
         (None, "llada-8b-instruct", "| Base model | `llada-8b-instruct` |"),
-        (ModelSpec("mine", "local", {"path": "/home/me/mine"}), "llada-8b-instruct", "a local checkpoint, digest"),
-        (ModelSpec("tiny", "scratch", {}, "sudoku"), "llada-8b-instruct", "made by this workflow, digest"),
+        (base_model("mine", source="local", path="/home/me/mine"), "llada-8b-instruct", "a local checkpoint, digest"),
+        (ModelSpec("tiny", "scratch", SCRATCH, "sudoku"), "llada-8b-instruct", "made by this workflow, digest"),
         (HUB, "GSAI-ML/LLaDA-8B-Instruct", f"`GSAI-ML/LLaDA-8B-Instruct` at revision `{'c' * 40}`"),
     ],
 )
@@ -60,7 +70,9 @@ def test_a_base_model_of_each_source(base, named, said):
 
 
 def test_a_training_of_every_weight_and_a_method_of_ones_own():
-    run = replace(RUN, algorithm="mine", method="mine", start_from=None, training=RUN.training | {"lora_rank": 0})
+    run = replace(
+        RUN, algorithm="mine", method="mine", start_from=None, training=RUN.training.model_copy(update={"lora_rank": 0})
+    )
     text = model_card(run, HUB, [{"step": 1, "reward": float("nan")}], "a" * 64, "s", "corrected")
     assert ModelCard(text).data.library_name is None
     assert "See `src/unmask/methods/mine.py`." in text

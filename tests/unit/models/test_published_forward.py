@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from helpers.published_checkpoints import change_json, kinds, load, plain_logits, write_checkpoint
+from unmask.config.schema.samplers import TopK
 from unmask.models.checkpoint_formats import Layout
 from unmask.models.dream import DreamForMaskedDiffusion
 from unmask.rl.likelihoods import token_log_probs
@@ -99,10 +100,10 @@ def test_caches_are_exact_where_nothing_changes_within_a_block(kind, tmp_path):
     write_checkpoint(tmp_path, kind)
     model = load(tmp_path)
     prompt = torch.randint(2, 59, (3, 7), generator=torch.Generator().manual_seed(1))
-    top1 = {"rule": "top_k", "tokens_per_step": 1, "score": "confidence"}
+    top1 = TopK(tokens_per_step=1, score="confidence")
 
     def response(cache):
-        settings = DecodingSettings(6, 1, top1 | {"cache": cache}, temperature=0.0)
+        settings = DecodingSettings(6, 1, top1.model_copy(update={"cache": cache}), temperature=0.0)
         return decode(model, prompt, prompt > 0, settings, eot=1, generator=torch.Generator()).response
 
     none, prefix, dual = map(response, ("none", "prefix", "dual"))

@@ -10,6 +10,7 @@ from helpers.cost_fixtures import ALL, DUAL, PREFIX, TINY, TOP1, run_of, tiny_po
 from helpers.published_checkpoints import write_checkpoint
 from unmask import methods
 from unmask.config.grid.expand import expand
+from unmask.config.schema.samplers import Threshold, TopK
 from unmask.config.schema.scales import Hardware
 from unmask.models.checkpoint_formats import Layout
 from unmask.models.shapes import DREAM_7B, LLADA_8B, TINY_VOCABULARY, flops_per_token, shape_of
@@ -34,9 +35,10 @@ def test_parameters_are_those_of_a_checkpoint_of_each_layout(tmp_path, kind):
 
 
 def model_spec(source, **settings):
+    from unmask.config.schema.models import base_model_from
     from unmask.config.specs import ModelSpec
 
-    return ModelSpec("mine", source, settings)
+    return ModelSpec("mine", source, base_model_from({"source": source} | settings))
 
 
 def test_parameters_of_the_published_models():
@@ -69,11 +71,11 @@ def test_the_adapter_of_the_8b_model():
     ("sampler", "tokens"),
     [
         (TOP1, 16 * (5 + 16)),
-        (TOP1 | {"tokens_per_step": 3}, 2 * 3 * (5 + 16)),  # 3, 3 and 2 tokens of each block of 8
-        (TOP1 | {"guidance": 1.0}, 2 * 16 * (5 + 16)),
+        (TOP1.model_copy(update={"tokens_per_step": 3}), 2 * 3 * (5 + 16)),  # 3, 3 and 2 tokens of each block of 8
+        (TOP1.model_copy(update={"guidance": 1.0}), 2 * 16 * (5 + 16)),
         (DUAL, 2 * (5 + 16) + 2 * 7 * 8),
         (PREFIX, 2 * (5 + 16) + 7 * 16 + 7 * 8),
-        ({"rule": "threshold", "confidence": 0.9, "cache": "none", "guidance": 0.0}, 16 * (5 + 16)),
+        (Threshold(confidence=0.9), 16 * (5 + 16)),
     ],
 )
 def test_tokens_of_a_response_by_hand(sampler, tokens):
@@ -89,10 +91,9 @@ def test_tokens_of_a_response_are_those_that_are_decoded(cache):
     seen = []
     model.get_input_embeddings().register_forward_hook(lambda _, inputs, __: seen.append(inputs[0].numel()))
     prompt = torch.arange(2, 9)[None]
-    top2 = {"rule": "top_k", "tokens_per_step": 2, "score": "confidence"}
-    settings = DecodingSettings(16, 8, top2 | {"cache": cache, "forbidden": [1]}, temperature=0.0)
+    sampler = TopK(tokens_per_step=2, score="confidence", cache=cache, forbidden=[1])
+    settings = DecodingSettings(16, 8, sampler, temperature=0.0)
     made = decode(model, prompt, prompt > 0, settings, eot=1, generator=torch.Generator())
-    sampler = TOP1 | {"tokens_per_step": 2, "cache": cache}
     assert sum(seen) == decoded_tokens(sampler, 7, 16, 8)
     assert made.nfe.item() == forward_passes(sampler, 16, 8)
 
@@ -142,10 +143,10 @@ def test_recomputing_is_one_more_forward_pass(config):
 def test_a_training_looks_at_the_validation_split_and_at_its_end(config, every, looks):
     _, run = run_of(config, buffers=5, validate_every=every)
     tokens = decoded_tokens(run.sampler, 20, 24, 8)
-    forward = 2 * (TINY.body + TINY.adapter(run.training["lora_rank"], ALL))
+    forward = 2 * (TINY.body + TINY.adapter(run.training.lora_rank, ALL))
     assert training_flops(TINY, run, 20)["validating"] == looks * 8 * tokens * forward
     best = training_memory(TINY, run, expand(config).cost)["gradient"]["best"]
-    assert best == (every > 0) * 4 * TINY.adapter(run.training["lora_rank"], ALL)
+    assert best == (every > 0) * 4 * TINY.adapter(run.training.lora_rank, ALL)
 
 
 def test_operations_of_an_evaluation_by_hand(grid):
@@ -154,7 +155,7 @@ def test_operations_of_an_evaluation_by_hand(grid):
     tokens = 8 * (20 + 8) + 16 * (20 + 16)
     assert evaluation_flops(TINY, base, evaluation, prompt=20, examples=5) == 5 * tokens * 2 * TINY.body
     trained = grid.runs["dmpo/sudoku/default/seed-0"]
-    adapter = TINY.adapter(trained.training["lora_rank"], ALL)
+    adapter = TINY.adapter(trained.training.lora_rank, ALL)
     assert evaluation_flops(TINY, trained, evaluation, 20, 5) == 5 * tokens * 2 * (TINY.body + adapter)
 
 
@@ -187,7 +188,7 @@ def test_passes_through_a_held_adapter_are_counted(config):
             training_flops(TINY, run, 5)["scoring"], evaluation_flops(TINY, run, evaluation, 5, 1),
             training_memory(TINY, run, grid.cost)["gradient"]["adapter"],
         )  # fmt: skip
-    adapter = TINY.adapter(run.training["lora_rank"], run.training["lora_targets"])
+    adapter = TINY.adapter(run.training.lora_rank, run.training.lora_targets)
     scored, evaluated, held = (after / before for before, after in zip(one[False], one[True], strict=True))
     assert scored == evaluated == pytest.approx((TINY.body + 2 * adapter) / (TINY.body + adapter))
     assert held == 2

@@ -7,7 +7,6 @@ import torch
 
 from helpers.cost_fixtures import ALL, DUAL, TINY, TOP1, run_of, tiny_policy
 from unmask.config.grid.expand import expand
-from unmask.config.schema.training import Training
 from unmask.models.logit_chunks import CPU_LOGITS, GPU_LOGITS, logit_chunk_rows
 from unmask.models.shapes import LLADA_8B, TINY_VOCABULARY
 from unmask.planning.memory import activations, casts, evaluation_memory, head, kept_by_layer, total, training_memory
@@ -17,7 +16,7 @@ STORED = {"activation_checkpointing": False}
 
 
 def settings(config, **training):
-    return Training(**run_of(config, **training)[1].training)
+    return run_of(config, **training)[1].training
 
 
 @pytest.mark.parametrize(
@@ -97,7 +96,7 @@ def test_parts_of_the_8b_model_by_hand(config):
 
 def with_rows(run, count):
     """The run with so many responses in a buffer."""
-    return replace(run, training=run.training | {"prompts_per_buffer": 1, "group_size": count})
+    return replace(run, training=run.training.model_copy(update={"prompts_per_buffer": 1, "group_size": count}))
 
 
 def test_the_head_never_makes_full_logits():
@@ -108,7 +107,7 @@ def test_the_head_never_makes_full_logits():
 def test_without_blocks_the_head_sees_the_whole_response_and_no_prompt(config):
     grid, run = run_of(config, scale="llada-8b")  # 16 responses at once, of 256 tokens
     papers = grid.evaluations["papers"]
-    for sampler, trained, longest in ((TOP1, 32, 32), (TOP1 | {"blocks": False}, 256, 512)):
+    for sampler, trained, longest in ((TOP1, 32, 32), (TOP1.model_copy(update={"blocks": False}), 256, 512)):
         rollouts = training_memory(LLADA_8B, replace(run, sampler=sampler), grid.cost)["rollouts"]
         assert rollouts["head"] == head(LLADA_8B, 16 * trained, size=2)
         samples = evaluation_memory(LLADA_8B, run, replace(papers, samplers={"one": sampler}), grid.cost)
@@ -158,10 +157,11 @@ def test_a_run_that_does_not_fit_names_the_settings_to_change(config):
     assert "GB (gradient) do not fit into the 80 GB of scales.llada-8b.cost.gpu_memory. Set " in said
     assert "scales.llada-8b.methods.dmpo.micro_batch_size: 14 (" in said
     assert ", or scales.llada-8b.runtime.activation_checkpointing: true (" in said
-    assert not misfits(grid, replace(run, training=run.training | {"micro_batch_size": 14}), LLADA_8B, [])
+    few, too_many = (run.training.model_copy(update={"micro_batch_size": rows}) for rows in (14, 15))
+    assert not misfits(grid, replace(run, training=few), LLADA_8B, [])
     checkpointed = replace(grid, runtime=grid.runtime.model_copy(update={"activation_checkpointing": True}))
     assert not misfits(checkpointed, run, LLADA_8B, [])
-    assert misfits(grid, replace(run, training=run.training | {"micro_batch_size": 15}), LLADA_8B, [])
+    assert misfits(grid, replace(run, training=too_many), LLADA_8B, [])
 
 
 def test_where_one_change_is_not_enough_two_are_named(config):

@@ -13,7 +13,8 @@ from unmask.common.checksums import verify_checksums, write_checksums
 from unmask.common.errors import InputError
 from unmask.common.manifest import read_manifest, signed
 from unmask.config.grid.expand import expand
-from unmask.config.specs import DiagnosisSpec, RunSpec, digest_of_values
+from unmask.config.spec_file import digest_of_values
+from unmask.config.specs import DiagnosisSpec, RunSpec
 from unmask.planning import migration
 from unmask.planning.migration import plan_migration, under_current_names
 

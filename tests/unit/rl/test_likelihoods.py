@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from helpers.enumeration import consistent_model, exact_elbo
+from unmask.config.schema.samplers import RandomOrder
 from unmask.models.tabular import (
     TabularModel,
     all_responses,
@@ -149,7 +150,7 @@ def test_coupled_gives_each_pass_the_tokens_it_does_not_mask(model):
 
 def in_random_order(model, rows, seed=0):
     prompt, mask, _ = with_prompt(torch.zeros((rows, 1)))
-    settings = DecodingSettings(model.length, model.length, {"rule": "random_order"}, temperature=1.0)
+    settings = DecodingSettings(model.length, model.length, RandomOrder(), temperature=1.0)
     return decode(model, prompt, mask, settings, eot=-1, generator=seeded(seed))
 
 
@@ -221,7 +222,7 @@ def test_two_stage_is_closer_to_the_trained_policy_than_the_mean_field_at_late_s
         optimizer.step()
     model.requires_grad_(False)
     prompt, mask, _ = with_prompt(torch.zeros((400, 1)))
-    settings = DecodingSettings(12, 12, {"rule": "random_order"}, temperature=1.0)
+    settings = DecodingSettings(12, 12, RandomOrder(), temperature=1.0)
     made = decode(model, prompt + 9, mask, settings, eot=-1, generator=generator)
     inputs = (prompt + 9, mask, made.response)
     late = made.unmask_step >= 6

@@ -7,6 +7,7 @@ from unmask import methods, tasks
 from unmask.common.seeding import Seeds
 from unmask.config.errors import ConfigError
 from unmask.config.grid.expand import expand
+from unmask.config.schema.samplers import RandomOrder
 from unmask.rl import generation
 from unmask.rl.generation import as_rollouts, encode_prompts, roll_out
 from unmask.rl.rollouts import RolloutSettings
@@ -32,7 +33,7 @@ class Sums(tasks.Task):
 
 
 def settings(**changes):
-    decoding = DecodingSettings(8, 8, {"rule": "random_order"}, temperature=1.0)
+    decoding = DecodingSettings(8, 8, RandomOrder(), temperature=1.0)
     return RolloutSettings(2, decoding, micro_batch_size=8, dropout=False, name="a run", **changes)
 
 
@@ -117,9 +118,9 @@ def test_metrics_say_nothing_of_prompts_where_none_may_be_cut(config, policy, su
 def test_presets_at_the_papers_scale(config):
     config |= {"scale": "llada-8b", "fidelity": "released"}
     training = expand(config).runs["dmpo/gsm8k/default/seed-0"].training
-    assert (training["prefill"], training["max_prompt_length"]) == (False, 200)
+    assert (training.prefill, training.max_prompt_length) == (False, 200)
     training = expand(config | {"fidelity": "corrected"}).runs["dmpo/gsm8k/default/seed-0"].training
-    assert (training["prefill"], training["max_prompt_length"]) == (True, 0)
+    assert (training.prefill, training.max_prompt_length) == (True, 0)
 
 
 def test_demonstrations_need_the_prefill(config):

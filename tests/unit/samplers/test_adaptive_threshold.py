@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from unmask.common.seeding import Seeds
-from unmask.config.schema.training import Training
+from unmask.config.schema.samplers import Adaptive, EntropyBound
 from unmask.methods.diffpo import Diffpo
 from unmask.models.threshold_head import ThresholdHead
 from unmask.rl.buffer_data import NoData
@@ -16,8 +16,8 @@ from unmask.samplers.decode import decode
 from unmask.samplers.settings import DecodingSettings
 from unmask.training.optimizer import adamw
 
-SAMPLER = {"rule": "adaptive", "gamma": 0.1, "gamma_max": 2.0, "choose": "prompt", "width": 8, "proxy": "entropy"}
-BOUND = {"rule": "entropy_bound", "gamma": 0.1, "proxy": "entropy"}
+SAMPLER = Adaptive(gamma=0.1, gamma_max=2.0, choose="prompt", width=8, proxy="entropy")
+BOUND = EntropyBound(gamma=0.1, proxy="entropy")
 PROMPTS = [[10, 11, 12, 13], [14, 15], [16, 17, 18, 19, 20, 21]]
 
 
@@ -31,7 +31,7 @@ def run(policy, sampler, **more):
 def test_an_untrained_head_is_the_fixed_bound(policy, choose):
     fixed = run(policy, BOUND)
     policy.add_head(SAMPLER, seed=0)
-    made = run(policy, {**SAMPLER, "choose": choose})
+    made = run(policy, SAMPLER.model_copy(update={"choose": choose}))
     assert torch.equal(made.response, fixed.response)
     assert torch.equal(made.nfe, fixed.nfe)
     assert made.gamma_logit.shape == (3, 1 if choose == "prompt" else 3)
@@ -42,7 +42,7 @@ def test_an_untrained_head_is_the_fixed_bound(policy, choose):
 @pytest.mark.parametrize("slots", [None, 1])
 def test_the_recorded_state_is_that_of_the_column_before_the_response(policy, cache, slots):
     policy.add_head(SAMPLER, seed=0)
-    made = run(policy, {**SAMPLER, "cache": cache}, slots=slots)
+    made = run(policy, SAMPLER.model_copy(update={"cache": cache}), slots=slots)
     mask_id = policy.model.config.mask_token_id
     for i, prompt in enumerate(PROMPTS):
         ids = torch.tensor([prompt + [mask_id] * 24])
@@ -56,7 +56,7 @@ def test_a_larger_threshold_needs_fewer_passes(policy):
     passes = []
     for gamma in (0.01, 1.0, 1.99):
         policy.head = None
-        policy.add_head({**SAMPLER, "gamma": gamma}, seed=0)
+        policy.add_head(SAMPLER.model_copy(update={"gamma": gamma}), seed=0)
         passes.append(int(run(policy, SAMPLER).nfe.sum()))
     assert passes[0] > passes[1] > passes[2]
 
@@ -67,7 +67,8 @@ def test_the_threshold_does_not_decay(policy, grid):
     policy.make_trainable(rank=2, alpha=4, dropout=0.0, targets=["q_proj"], seed=0)
     parameters = policy.trainable()
     before = {name: p.detach().clone() for name, p in parameters.items()}
-    settings = Training(**next(run.training for run in grid.runs.values() if run.trains) | {"weight_decay": 0.1})
+    training = next(run.training for run in grid.runs.values() if run.trains)
+    settings = training.model_copy(update={"weight_decay": 0.1})
     optimizer = adamw(parameters, settings)
     for p in parameters.values():
         p.grad = torch.zeros_like(p)

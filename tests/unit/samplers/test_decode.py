@@ -6,15 +6,16 @@ import pytest
 import torch
 
 from syncs import HostSyncs
+from unmask.config.schema.samplers import EntropyBound, Threshold, TopK
 from unmask.rl.likelihoods import trajectory
 from unmask.rl.rollouts import loss_mask
 from unmask.samplers.decode import decode
 from unmask.samplers.settings import DecodingSettings
 from unmask.samplers.token_sampling import draw, pick_token
 
-TOP1 = {"rule": "top_k", "tokens_per_step": 1, "score": "confidence"}
-TOP2 = {**TOP1, "tokens_per_step": 2}
-RANDOM = {**TOP1, "score": "random"}
+TOP1 = TopK(tokens_per_step=1, score="confidence")
+TOP2 = TopK(tokens_per_step=2, score="confidence")
+RANDOM = TopK(tokens_per_step=1, score="random")
 
 
 def run(policy, prompts, length=24, sampler=TOP1, temperature=0.0, seed=0, eot=-1, **more):
@@ -30,12 +31,12 @@ PROMPTS = [[10, 11, 12, 13], [14, 15], [16, 17, 18, 19, 20, 21]]
 def test_nothing_stays_masked_and_the_steps_are_counted(policy, sampler):
     made = run(policy, PROMPTS, sampler=sampler, temperature=1.0)
     assert not (made.response == policy.model.config.mask_token_id).any()
-    assert made.nfe.tolist() == [24 // sampler["tokens_per_step"]] * 3
+    assert made.nfe.tolist() == [24 // sampler.tokens_per_step] * 3
     counts = torch.stack([torch.bincount(row) for row in made.unmask_step])
-    assert torch.all(counts == sampler["tokens_per_step"])
+    assert torch.all(counts == sampler.tokens_per_step)
     assert torch.equal(
         made.unmask_step.view(3, 3, 8).amin(2),
-        torch.arange(0, 24, 8)[None] // sampler["tokens_per_step"] + 0 * made.nfe[:, None],
+        torch.arange(0, 24, 8)[None] // sampler.tokens_per_step + 0 * made.nfe[:, None],
     )
 
 
@@ -85,10 +86,10 @@ def test_a_row_stops_after_the_block_with_its_end_of_text(policy):
 
 
 @pytest.mark.parametrize("cache", ["none", "prefix", "dual"])
-@pytest.mark.parametrize("sampler", [TOP1, {"rule": "entropy_bound", "gamma": 0.1, "proxy": "entropy"}])
+@pytest.mark.parametrize("sampler", [TOP1, EntropyBound(gamma=0.1, proxy="entropy")])
 def test_rows_in_lock_step_wait_for_the_device_once_a_step(policy, sampler, cache):
     with HostSyncs() as syncs:
-        made = run(policy, PROMPTS, sampler=sampler | {"cache": cache})
+        made = run(policy, PROMPTS, sampler=sampler.model_copy(update={"cache": cache}))
     assert made.nfe.tolist() == [24] * 3
     # The prompts put in order, padded by two uploads before that; what became of the rows at each step; their end.
     assert +syncs.calls == {"unique": 1, "tolist": 1 + 24, "tensor": 2 + 1}
@@ -99,7 +100,7 @@ def test_rows_that_come_and_go_cost_at_most_two_uploads_a_step(policy, cache):
     prompts = [[10 + i % 5] * (1 + i % 7) for i in range(15)] + [[12, 13]] * 3
     eot = int(run(policy, prompts).response[0, 3])
     with HostSyncs() as syncs:
-        made = run(policy, prompts, sampler=TOP1 | {"cache": cache}, eot=eot, slots=4, temperature=1.0)
+        made = run(policy, prompts, sampler=TOP1.model_copy(update={"cache": cache}), eot=eot, slots=4, temperature=1.0)
     assert len(set(made.nfe.tolist())) > 1
     assert (+syncs.calls).keys() == {"unique", "tolist", "tensor"}
     assert syncs.calls["unique"] == 1
@@ -143,7 +144,7 @@ def chi_square(tokens, expected):
 def test_entropies_of_drawn_tokens_are_recorded(policy):
     """At temperature 0 in one step every position has the entropy of the same fully masked response."""
     prompt, mask = policy.pad([policy.prompt_ids([{"role": "user", "content": "1+1"}], "")])
-    everything = {"rule": "threshold", "confidence": 0.0}
+    everything = Threshold(confidence=0.0)
     settings = DecodingSettings(4, 4, everything, temperature=0.0)
     made = decode(policy.model, prompt, mask, settings, eot=-1, generator=torch.Generator())
     blank = torch.full((1, 4), policy.model.config.mask_token_id)

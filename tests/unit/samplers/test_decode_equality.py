@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 import textbook
+from unmask.config.schema.samplers import sampler_from
 from unmask.models.tiny import build_model
 from unmask.samplers.decode import decode
 from unmask.samplers.settings import DecodingSettings
@@ -49,7 +50,7 @@ def pad(prompts):
 
 def ours(model, prompts, *, length, block_length, sampler, temperature, eot, slots=None, **options):
     """The engine's answer; `options` are those of the sampler, which the textbook takes as arguments."""
-    decoding = DecodingSettings(length, block_length, sampler | options, temperature)
+    decoding = DecodingSettings(length, block_length, sampler_from(sampler | options), temperature)
     return decode(model, *pad(prompts), decoding, eot=eot, generator=seeded(), slots=slots)
 
 

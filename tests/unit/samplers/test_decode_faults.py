@@ -7,22 +7,23 @@ import pytest
 import torch
 
 from unmask.common.errors import InputError
+from unmask.config.schema.samplers import Adaptive, EntropyBound, Factor, RandomOrder, Threshold, TopK
 from unmask.models.threshold_head import ThresholdHead
 from unmask.samplers.decode import decode
 from unmask.samplers.settings import DecodingSettings
 
 PROMPTS = [[10, 11, 12, 13], [14, 15], [14, 15]]
-TOP1 = {"rule": "top_k", "tokens_per_step": 1, "score": "confidence"}
+TOP1 = TopK(tokens_per_step=1, score="confidence")
 SAMPLERS = {
-    "top_k": {**TOP1, "tokens_per_step": 2},
-    "random": {**TOP1, "score": "random"},
-    "random_order": {"rule": "random_order"},
-    "threshold": {"rule": "threshold", "confidence": 0.9},
-    "factor": {"rule": "factor", "factor": 1.0},
-    "entropy": {"rule": "entropy_bound", "gamma": 0.1, "proxy": "entropy"},
-    "margin": {"rule": "entropy_bound", "gamma": 0.1, "proxy": "margin"},
-    "adaptive": {"rule": "adaptive", "choose": "block", "proxy": "confidence", "width": 4},
-    "guided": {**TOP1, "guidance": 0.5},
+    "top_k": TopK(tokens_per_step=2, score="confidence"),
+    "random": TopK(tokens_per_step=1, score="random"),
+    "random_order": RandomOrder(),
+    "threshold": Threshold(confidence=0.9),
+    "factor": Factor(factor=1.0),
+    "entropy": EntropyBound(gamma=0.1, proxy="entropy"),
+    "margin": EntropyBound(gamma=0.1, proxy="margin"),
+    "adaptive": Adaptive(gamma=0.1, gamma_max=1.0, choose="block", width=4, proxy="confidence"),
+    "guided": TopK(tokens_per_step=1, score="confidence", guidance=0.5),
 }
 
 
@@ -86,7 +87,7 @@ def test_spoilt_logits_end_the_decoding_with_their_place(policy, sampler, temper
 def test_with_any_cache_and_queue(policy, cache, slots):
     spoil(policy, 9, CHANGES["NaN"])
     with pytest.raises(InputError, match=r"row \d, block 1, position (8|9|1[0-5]) of the response .* forward pass 9"):
-        run(policy, TOP1 | {"cache": cache}, slots=slots)
+        run(policy, TOP1.model_copy(update={"cache": cache}), slots=slots)
 
 
 def test_the_row_and_position_are_those_of_the_spoilt_logits(policy):

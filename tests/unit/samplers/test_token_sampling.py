@@ -6,12 +6,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from unmask.config.schema.samplers import TopK
 from unmask.samplers.decode import decode
 from unmask.samplers.settings import DecodingSettings
 from unmask.samplers.token_sampling import draw, gumbel_max, nucleus
 from unmask.samplers.unmasking_rules import Candidates, top_k
 
-ENTROPY = {"rule": "top_k", "tokens_per_step": 1, "score": "entropy"}
+ENTROPY = TopK(tokens_per_step=1, score="entropy", blocks=False, top_p=0.9)
 VOCABULARY = 8
 
 
@@ -97,7 +98,7 @@ def test_the_order_by_entropy_is_that_of_what_is_drawn_from():
 def test_without_blocks_the_order_is_one_of_the_whole_response(policy):
     """A plain loop: at each step, of all masked positions, the one with the lowest entropy gets its best token."""
     prompt, mask_id = torch.tensor([[10, 11, 12]]), policy.model.config.mask_token_id
-    settings = DecodingSettings(16, 4, ENTROPY | {"blocks": False, "top_p": 0.9}, temperature=0.0)
+    settings = DecodingSettings(16, 4, ENTROPY, temperature=0.0)
     made = decode(policy.model, prompt, prompt > 0, settings, eot=-1, generator=seeded())
     ids = torch.cat((prompt, torch.full((1, 16), mask_id)), 1)
     steps = torch.zeros(16, dtype=torch.long)

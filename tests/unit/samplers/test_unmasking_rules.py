@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import tensor
 
-from unmask.samplers.unmasking_rules import Candidates, commit
+from unmask.config.schema.samplers import sampler_from
+from unmask.samplers.unmasking_rules import Candidates, RowBounds, commit
 
 NONE = torch.Generator()
 
@@ -16,8 +17,7 @@ def found(probability, entropy=None, margin=None):
 
 
 def chosen(rule, masked=(True, True, True, True), **values):
-    settings = {key: rule.pop(key) for key in list(rule)}
-    return commit(settings, tensor([masked]), found(**values), NONE)[0].tolist()
+    return commit(sampler_from(rule), tensor([masked]), found(**values), NONE)[0].tolist()
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_rules_on_confidence(rule, expected):
         (0.11, [0, 1, 0, 1]),
         (0.31, [1, 1, 0, 1]),  # .1 + .2
         (0.71, [1, 1, 1, 1]),  # .1 + .2 + .4
-        (float("inf"), [1, 1, 1, 1]),
+        (1e9, [1, 1, 1, 1]),
     ],
 )
 def test_entropy_bound_leaves_out_the_largest(gamma, expected):
@@ -63,7 +63,7 @@ def test_entropy_bound_sorts_by_its_proxy():
 def test_entropy_bound_takes_one_gamma_a_row():
     two = found([0.5] * 4, [0.1, 0.2, 0.4, 0.8])
     both = Candidates(*(value.repeat(2, 1) for value in (two.log_prob, two.entropy, two.margin)))
-    rule = {"rule": "entropy_bound", "gamma": tensor([0.11, 9.0]), "proxy": "entropy"}
+    rule = RowBounds(tensor([0.11, 9.0]), "entropy")
     masked = torch.ones(2, 4, dtype=torch.bool)
     assert commit(rule, masked, both, NONE).tolist() == [[1, 1, 0, 0], [1, 1, 1, 1]]
 

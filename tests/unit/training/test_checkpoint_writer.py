@@ -12,7 +12,6 @@ from helpers.small_trainer import preemptible_trainer, same, sudoku_trainer, tra
 from unmask.common import distributed
 from unmask.common.checksums import sealed, verify_checksums
 from unmask.common.errors import InputError
-from unmask.config.schema.training import Training
 from unmask.planning.checkpoint_size import checkpoint_bytes, most_checkpoint_bytes
 from unmask.training import checkpoint
 from unmask.training.checkpoint import Checkpoint, folders
@@ -184,7 +183,8 @@ def test_the_estimated_size_is_that_on_the_disk(config, make_policy, sudoku, tmp
 
 
 def test_the_most_on_the_disk_counts_what_is_linked_once(grid):
-    training = Training(**grid.runs["dmpo/sudoku/default/seed-0"].training | {"validate_every": 1, "reference_sync": 0})
+    training = grid.runs["dmpo/sudoku/default/seed-0"].training
+    training = training.model_copy(update={"validate_every": 1, "reference_sync": 0})
     assert most_checkpoint_bytes(10, training) == 40 * (3 * 4 + 1)
     assert most_checkpoint_bytes(10, training.model_copy(update={"reference_sync": 1})) == 40 * 3 * 5
 

@@ -10,7 +10,7 @@ from torch.testing import assert_close
 from helpers.every_method import DIFFU, SEEDS
 from helpers.small_trainer import small_trainer
 from unmask.common.seeding import Seeds
-from unmask.config.schema.training import Training
+from unmask.config.schema.samplers import TopK
 from unmask.rl.generation import roll_out
 from unmask.rl.rollouts import RolloutSettings
 from unmask.samplers.settings import DecodingSettings
@@ -18,7 +18,7 @@ from unmask.training import validation
 from unmask.training.optimizer import adamw, schedule, set_rates
 from unmask.training.preemption import Preempted
 
-TOP2 = {"rule": "top_k", "tokens_per_step": 2, "score": "confidence"}
+TOP2 = TopK(tokens_per_step=2, score="confidence")
 
 
 def settings(rows_per_batch=None):
@@ -156,7 +156,7 @@ def test_when_validation_looks(every, buffers, looks):
 
 
 @pytest.fixture
-def values(grid):
+def training(grid):
     return next(run for run in grid.runs.values() if run.trains).training
 
 
@@ -173,13 +173,14 @@ def values(grid):
         ("cosine", 0.25, 3, [1.0, 1.0, 0.55]),
     ],
 )
-def test_the_schedule_by_hand(values, kind, warmup_ratio, updates, factors):
-    chosen = Training(**values | {"schedule": kind, "warmup_ratio": warmup_ratio})
+def test_the_schedule_by_hand(training, kind, warmup_ratio, updates, factors):
+    chosen = training.model_copy(update={"schedule": kind, "warmup_ratio": warmup_ratio})
     assert [schedule(update, updates, chosen) for update in range(updates)] == pytest.approx(factors)
 
 
-def test_the_rates_of_adapter_and_head_follow_the_schedule(values):
-    chosen = Training(**values | {"learning_rate": 0.5, "sampler_learning_rate": 0.25, "weight_decay": 0.125})
+def test_the_rates_of_adapter_and_head_follow_the_schedule(training):
+    rates = {"learning_rate": 0.5, "sampler_learning_rate": 0.25}
+    chosen = training.model_copy(update=rates | {"weight_decay": 0.125})
     parameters = {name: torch.nn.Parameter(torch.zeros(1)) for name in ("lora_A", "head.inner", "lora_B")}
     optimizer = adamw(parameters, chosen)
     for factor in (1.0, 0.5, 0.25):  # of the first rate, not of the one before

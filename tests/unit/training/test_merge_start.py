@@ -173,4 +173,4 @@ def test_an_adapter_cannot_hold_what_every_weight_learnt(config):
 
 def test_shapes_may_differ_where_the_adapter_is_merged(config):
     config["methods"]["d1"] |= {"merge_start": True, "lora_alpha": 3, "lora_targets": ["q_proj"]}
-    assert expand(config).runs["d1/sudoku/default/seed-0"].training["lora_targets"] == ["q_proj"]
+    assert expand(config).runs["d1/sudoku/default/seed-0"].training.lora_targets == ["q_proj"]

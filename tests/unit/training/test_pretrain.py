@@ -11,7 +11,6 @@ from helpers.paths import ROOT
 from unmask import methods, tasks
 from unmask.common.seeding import Seeds
 from unmask.config.grid.expand import expand
-from unmask.config.schema.models import Pretraining
 from unmask.evaluation.evaluate import evaluate
 from unmask.evaluation.shards import ShardStore
 from unmask.models.dream import DreamForMaskedDiffusion
@@ -34,7 +33,7 @@ def made(spec, seed=0):
     for name, settings in spec.tasks.items():
         task = tasks.load(name, settings)
         splits = task.splits()
-        lessons.append(TaskData(task, splits["train"], splits["validation"], Pretraining(**spec.pretraining[name])))
+        lessons.append(TaskData(task, splits["train"], splits["validation"], spec.settings.pretraining[name]))
     return policy, lessons
 
 
@@ -131,7 +130,7 @@ def test_the_scale_for_one_gpu_pretrains_trains_and_examines(one_gpu, tmp_path):
     spec = one_gpu.models[run.model]
     policy, lessons = made(spec)
     pretrain(policy, lessons, spec.lengths[:1], spec.block_length, Seeds(("t",)), spec.name)
-    policy = Policy.load(saved(policy, tmp_path / "weights"), device="cpu", dtype=run.training["dtype"])
+    policy = Policy.load(saved(policy, tmp_path / "weights"), device="cpu", dtype=run.training.dtype)
     assert policy.model.dtype == torch.bfloat16
     algorithm = methods.load(run.algorithm, run.method_settings)
     (lesson,) = lessons

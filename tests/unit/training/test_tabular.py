@@ -264,8 +264,8 @@ def test_the_experiment_is_measured_drawn_and_set(grid, tmp_path):
     }.items():
         subprocess.run([sys.executable, SOURCE / f"{script}.py", *arguments], check=True, stdout=subprocess.DEVNULL)
     settings, rows = ToySpec.read(spec).settings, pd.read_csv(curves)
-    updates = settings["updates"] // settings["measure_every"] + 1
-    assert len(rows) == 7 * len(settings["group_sizes"]) * len(settings["seeds"]) * updates
+    updates = settings.updates // settings.measure_every + 1
+    assert len(rows) == 7 * len(settings.group_sizes) * len(settings.seeds) * updates
     assert rows[rows["update"] == 0].groupby("seed")[["kl", "entropy"]].nunique().eq(1).all().all()
     assert all(name.stat().st_size > 0 for name in names)
     assert len(pd.read_csv(names[-1])) == 14

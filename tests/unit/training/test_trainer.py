@@ -72,15 +72,13 @@ def test_the_micro_batch_size_does_not_change_the_gradient(config, make_policy, 
 
 
 def test_schedule_warms_up_and_falls_to_a_tenth(grid):
-    from unmask.config.schema.training import Training
-
-    values = next(run for run in grid.runs.values() if run.trains).training
-    cosine = Training(**{**values, "schedule": "cosine", "warmup_ratio": 0.1})
+    settings = next(run for run in grid.runs.values() if run.trains).training
+    cosine = settings.model_copy(update={"schedule": "cosine", "warmup_ratio": 0.1})
     factors = [schedule(update, 100, cosine) for update in range(100)]
     assert factors[0] == pytest.approx(0.1)
     assert max(factors) == factors[10] == 1.0
     assert factors[-1] == pytest.approx(0.1, abs=0.01)
-    assert schedule(99, 100, Training(**{**values, "schedule": "constant", "warmup_ratio": 0.0})) == 1.0
+    assert schedule(99, 100, settings.model_copy(update={"schedule": "constant", "warmup_ratio": 0.0})) == 1.0
 
 
 def test_the_head_is_clipped_on_its_own():

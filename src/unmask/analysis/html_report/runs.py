@@ -147,8 +147,8 @@ def changed(grid: Grid, name: str) -> str:
     if default is None:
         return "" if run.variant == "default" else run.variant.replace("~", " ").replace("+", ", ")
 
-    usual = default.training | default.method_settings
-    own = run.training | run.method_settings
+    usual = default.training.values() | default.method_settings
+    own = run.training.values() | run.method_settings
     names = [setting_name(key, value) for key, value in own.items() if value != usual[key]]
     return ", ".join(names)
 

@@ -6,9 +6,10 @@ from typing import Any
 
 from unmask.config.grid.content import with_content
 from unmask.config.schema import Config
+from unmask.config.schema.exact_toy import ToySettings
 from unmask.config.schema.introspection import declared_settings, narrow_settings
 from unmask.config.schema.models import ScratchModel
-from unmask.config.specs import DataSpec, DiagnosisSpec, EvaluationSpec, ModelSpec, RunSpec, ToySpec
+from unmask.config.specs import CurveSpec, DataSpec, DiagnosisSpec, EvaluationSpec, ModelSpec, RunSpec, ToySpec
 
 
 def training_settings(config: Config, task: str, method: str | None = None) -> dict[str, Any]:
@@ -36,21 +37,20 @@ def _task_settings(config: Config, task: str, *without: str, method: str | None 
 
 def model_spec(config: Config, run: RunSpec) -> ModelSpec:
     """Return the spec of a run's base model."""
-    # Settings at their default are omitted, so that adding a setting does not change the digests of existing models.
-    scale = config.scales[config.scale]
     model = config.models[run.model.partition("/")[0]]
-    settings = model.model_dump(exclude_defaults=True)
-    source = settings.pop("source")
     if not isinstance(model, ScratchModel):
-        return ModelSpec(run.model, source, settings)
+        return ModelSpec(run.model, model.source, model)
 
     # Pretraining uses examples, prompts and rewards of its tasks and decodes at the evaluation lengths.
+    task = None
     if model.shared:
-        all_settings = {name: training_settings(config, name) for name in model.pretraining}
-        return ModelSpec(run.model, source, settings, None, all_settings, run.seed, scale.block_length, scale.lengths)
-    settings["pretraining"] = settings["pretraining"][run.task]
-    own = run.task, training_settings(config, run.task)
-    return ModelSpec(run.model, source, settings, *own, run.seed, scale.block_length, scale.lengths)
+        task_settings = {name: training_settings(config, name) for name in model.pretraining}
+    else:
+        task = run.task
+        task_settings = training_settings(config, task)
+        model = model.model_copy(update={"pretraining": {task: model.pretraining[task]}})
+    scale = config.scales[config.scale]
+    return ModelSpec(run.model, model.source, model, task, task_settings, run.seed, scale.block_length, scale.lengths)
 
 
 def evaluation_spec(config: Config, name: str, task: str | None = None) -> EvaluationSpec:
@@ -90,15 +90,13 @@ def toy_spec(config: Config) -> ToySpec:
 
     A curve's settings are merged in this order: general method block, `exact_toy.methods`, the curve's own block.
     """
-    settings = config.exact_toy.model_dump() | config.scales[config.scale].exact_toy
-    overrides, changes = settings.pop("methods"), settings.pop("curves")
+    toy = config.exact_toy_at_scale
     curves = {}
-    for name, change in changes.items():
-        method = change["method"]
-        values = config.methods[method] | overrides.get(method, {}) | change
-
+    for name, curve in toy.curves.items():
         # A method block also has trainer settings (learning rate, LoRA …), which the toy does not use.
-        algorithm = config.algorithm(method)
-        known = declared_settings("methods", algorithm).model_fields
-        curves[name] = {"method": algorithm, "settings": {key: values[key] for key in known}}
-    return ToySpec(settings, curves)
+        method = curve["method"]
+        values = config.methods[method] | toy.methods.get(method, {}) | curve
+        known = declared_settings("methods", config.algorithm(method)).model_fields
+        curves[name] = CurveSpec(config.algorithm(method), {key: values[key] for key in known})
+    settings = {key: getattr(toy, key) for key in ToySettings.model_fields}
+    return ToySpec(ToySettings(**settings), curves)

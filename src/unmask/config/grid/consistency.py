@@ -6,6 +6,7 @@ from typing import Any
 
 from unmask.config.grid.grid import Experiment
 from unmask.config.schema.introspection import defines, learns_demonstrations
+from unmask.config.schema.types import GeneratedData, NumpyChoice
 from unmask.config.specs import DataSpec, RunSpec
 
 LONGEST = 255  # bytes of a file name on common file systems
@@ -27,37 +28,37 @@ def contradictions(runs: list[RunSpec], datasets: dict[str, DataSpec], tests: di
 
     # Runs that start from another run's adapter: either a fresh adapter on top of it, or the same one trained further.
     for run, start in [(run, by_name[run.start_from]) for run in runs if run.start_from]:
-        if run.training["merge_start"]:
-            if run.training["lora_rank"] and not start.training["lora_rank"]:
+        if run.training.merge_start:
+            if run.training.lora_rank and not start.training.lora_rank:
                 how = f"{start.method} trains every weight, which no adapter on the base model can hold"
                 lines.append(f"methods.{run.method}.lora_rank: {how}; set it to 0, or give {start.method} a rank")
             continue
         for key in ADAPTER:
-            mine = run.training[key]
-            if mine != start.training[key]:
-                change = f"{mine} cannot continue training an adapter of {start.method} with {start.training[key]}"
+            mine, its = getattr(run.training, key), getattr(start.training, key)
+            if mine != its:
+                change = f"{mine} cannot continue training an adapter of {start.method} with {its}"
                 lines.append(f"methods.{run.method}.{key}: {change}")
 
     for run in runs:
-        if run.trains and run.training["quantisation"] != "none" and run.training["lora_rank"] == 0:
-            how = f"quantisation {run.training['quantisation']} trains an adapter only"
+        if run.trains and run.training.quantisation != "none" and run.training.lora_rank == 0:
+            how = f"quantisation {run.training.quantisation} trains an adapter only"
             lines.append(f"methods.{run.method}.lora_rank: 0 trains every weight, and {how}; give it a rank")
         if not run.trains:
             continue
 
         # A trajectory's likelihood is recomputed with plain forward passes. With a cache, guidance or forbidden tokens
         # the sampler drew from other distributions.
-        bent = [key for key in ("cache", "guidance", "forbidden") if run.sampler[key] not in ("none", 0.0, [])]
+        sampler = run.rollout_sampler
+        bent = [key for key in ("cache", "guidance", "forbidden") if getattr(sampler, key) not in ("none", 0.0, [])]
         if bent and _scores_trajectories(run):
-            how = f"trajectory scores plain passes, and the sampler {run.training['sampler']} has {' and '.join(bent)}"
+            how = f"trajectory scores plain passes, and the sampler {run.training.sampler} has {' and '.join(bent)}"
             lines.append(f"methods.{run.method}.likelihood, or a grid's: {how}; choose a sampler without, or elbo")
 
     for run in runs:
         lines += _undemonstrated(run) + _uncounted(run) + _unlearnable(run)
 
     for task, data in tests.items():
-        drawn = data.settings.get("test_subset", {}).get("rule", "first") != "first"
-        if drawn and data.settings["test_source"]["source"] == "generated":
+        if isinstance(data.test_subset, NumpyChoice) and isinstance(data.test_source, GeneratedData):
             why = "chooses among stored rows, and test_source is generated"
             lines.append(f"tasks.{task}.test_subset: {why}; set {{rule: first}}")
 
@@ -83,9 +84,9 @@ def _uncounted(run: RunSpec) -> list[str]:
 def _unlearnable(run: RunSpec) -> list[str]:
     """Return a line if DiFFPO trains the threshold of a sampler that has none."""
     own = run.method_settings
-    if run.algorithm != "diffpo" or own["learn"] == "model" or run.sampler["rule"] == "adaptive":
+    if run.algorithm != "diffpo" or own["learn"] == "model" or run.rollout_sampler.rule == "adaptive":
         return []
-    how = f"{own['learn']} trains a threshold, and the sampler {run.training['sampler']} has none"
+    how = f"{own['learn']} trains a threshold, and the sampler {run.training.sampler} has none"
     return [f"methods.{run.method}.learn, or a grid's: {how}; choose a sampler with rule: adaptive, or learn: model"]
 
 
@@ -96,11 +97,11 @@ def _undemonstrated(run: RunSpec) -> list[str]:
     """
     where, training = f"methods.{run.method}", run.training
     if not run.trains or not learns_demonstrations(run.algorithm):
-        alone = run.trains and training["group_size"] == 1
+        alone = run.trains and training.group_size == 1
         return [f"{where}.group_size: 1 response has no others to be compared with; use 2 or more"] if alone else []
-    if run.corpus and training["validate_every"]:
+    if run.corpus and training.validate_every:
         return [f"{where}.validate_every: {run.task} is a corpus and has no answers to check; set it to 0"]
-    if not run.corpus and not training["prefill"]:
+    if not run.corpus and not training.prefill:
         how = f"demonstrations of {run.task} continue the opening that the prompt contains"
         return [f"{where}.prefill: {how}; set it to true"]
     if not defines("tasks", run.task, "demonstration"):

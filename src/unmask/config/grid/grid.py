@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from unmask.config.schema.runtime import Runtime
 from unmask.config.schema.scales import Hardware
-from unmask.config.specs import DataSpec, DiagnosisSpec, EvaluationSpec, ModelSpec, RunSpec, Spec, ToySpec, joined
+from unmask.config.spec_file import Spec, joined
+from unmask.config.specs import DataSpec, DiagnosisSpec, EvaluationSpec, ModelSpec, RunSpec, ToySpec
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,7 @@ class Grid:
 
     def validation(self, run: str) -> list[str]:
         """Return the path of the validation split as a list; empty if the run keeps its last policy."""
-        chosen = self.runs[run].training["validate_every"]
+        chosen = self.runs[run].training.validate_every
         return [f"results/{self.place}/data/{self.runs[run].task}/validation.parquet"] if chosen else []
 
     def model_data(self, model: str) -> list[str]:

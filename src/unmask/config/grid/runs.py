@@ -12,7 +12,7 @@ from unmask.config.schema import Config
 from unmask.config.schema.introspection import settings_of
 from unmask.config.schema.models import ScratchModel
 from unmask.config.schema.training import Training
-from unmask.config.specs import NUMBERS, RunSpec
+from unmask.config.specs import RunSpec
 
 
 def runs_of(config: Config, name: str) -> list[RunSpec]:
@@ -77,8 +77,12 @@ def _run(
     # A base model keeps only the settings that affect its samples: a change of training settings must not repeat its
     # evaluations.
     trains = config.algorithm(method) != "base"
-    training = {key: values[key] for key in (Training.model_fields if trains else NUMBERS)}
-    own = {key: value for key, value in values.items() if trains and key not in Training.model_fields}
+    if trains:
+        training = Training(**{key: values[key] for key in Training.model_fields})
+        own = {key: value for key, value in values.items() if key not in Training.model_fields}
+    else:
+        training = Training.number_format(values["dtype"], values["quantisation"])
+        own = {}
     start = config.methods[method].get("start_from")
     return RunSpec(
         name=f"{method}/{task}/{_address(variant, model, scale.model)}/seed-{seed}",
@@ -92,7 +96,7 @@ def _run(
         training=training,
         method_settings=own,
         task_settings=training_settings(config, task, method) if trains else test_settings(config, task),
-        sampler=config.sampler(training["sampler"]) if trains else {},
+        sampler=config.sampler(training.sampler) if trains else None,
         block_length=scale.block_length if trains else 0,
         corpus=corpus is not None,
     )

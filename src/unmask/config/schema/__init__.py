@@ -6,14 +6,14 @@ once, as fields of the class in their own file, and read from there (introspecti
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import Field
 
 from unmask.config.schema.exact_toy import ExactToy
 from unmask.config.schema.experiments import Diagnosis, Evaluation, Experiment
 from unmask.config.schema.methods import NOT_SETTINGS, MethodBlock
-from unmask.config.schema.models import HubModel, LocalModel, ScratchModel
+from unmask.config.schema.models import BaseModelSettings
 from unmask.config.schema.runtime import Runtime
 from unmask.config.schema.samplers import Sampler
 from unmask.config.schema.scales import ExperimentChange, Overrides, Scale
@@ -39,9 +39,7 @@ class Config(Section):
     diagnoses: dict[Name, Diagnosis] = Field(description="how surrogates are compared with the policy")
     methods: dict[Name, MethodBlock] = Field(description="settings of each method, and its overrides of `training`")
     tasks: dict[Name, dict[str, Any]] = Field(description="problems: sources, splits, prompts, rewards")
-    models: dict[Name, Annotated[ScratchModel | HubModel | LocalModel, Field(discriminator="source")]] = Field(
-        description="base models"
-    )
+    models: dict[Name, BaseModelSettings] = Field(description="base models")
     fidelities: dict[Name, Overrides] = Field(
         description="overrides where papers and codes differ; the first is the default, and results of another NAME "
         "are in results/{scale}-NAME"
@@ -50,9 +48,9 @@ class Config(Section):
     experiments: dict[Name, Experiment] = Field(description="questions, each with the runs that answer it")
     exact_toy: ExactToy = Field(description="experiment on a table of logits, whose responses are all enumerated")
 
-    def sampler(self, name: str) -> dict[str, Any]:
-        """Return a sampler's settings: the scale's block if it has one, else the general block; no merging."""
-        return (self.scales[self.scale].samplers.get(name) or self.samplers[name]).settings()
+    def sampler(self, name: str) -> Sampler:
+        """Return a sampler: the scale's block if it has one, else the general block; no merging."""
+        return self.scales[self.scale].samplers.get(name) or self.samplers[name]
 
     def evaluation(self, name: str) -> Evaluation:
         """Return an evaluation's settings, merged in this order: general, fidelity, scale; later layers override."""
@@ -60,6 +58,11 @@ class Config(Section):
         for overrides in (self.fidelities[self.fidelity], self.scales[self.scale]):
             values |= overrides.evaluations.get(name, {})
         return Evaluation(**values)
+
+    @property
+    def exact_toy_at_scale(self) -> ExactToy:
+        """The exact toy with the scale's overrides."""
+        return ExactToy(**self.exact_toy.model_dump() | self.scales[self.scale].exact_toy)
 
     @property
     def runtime_at_scale(self) -> Runtime:
@@ -127,8 +130,7 @@ class Config(Section):
         # Even at temperature 0 these samplers draw the order in which positions are committed.
         evaluation = self.evaluation(name)
         samplers = [self.sampler(one) for one in evaluation.samplers]
-        drawn = any(one["rule"] == "random_order" or one.get("score") == "random" for one in samplers)
-        return evaluation.temperature == 0 and not drawn
+        return evaluation.temperature == 0 and not any(one.draws_order for one in samplers)
 
     def layers_of(self, method: str, task: str) -> list[Layer]:
         """Return the layers of a method's settings on a task, in the order in which later ones override earlier ones.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Required
+from typing import Annotated, Required
 
 from pydantic import Field, model_validator
 from typing_extensions import TypedDict
 
 from unmask.config.schema.methods import ByTask
-from unmask.config.schema.types import Count, Distinct, Name, NonNegative, Positive, Section, Whole, refuse
+from unmask.config.schema.types import AsWritten, Count, Distinct, Name, NonNegative, Positive, Values, Whole, refuse
 
 
 class Curve(TypedDict, total=False):
@@ -18,8 +18,8 @@ class Curve(TypedDict, total=False):
     method: Required[Annotated[Name, Field(description="file in `src/unmask/methods/`")]]
 
 
-class ExactToy(Section):
-    """Exact toy experiment: distribution matching against reward maximisation, with every response enumerated."""
+class ToySettings(AsWritten):
+    """Problem and training loop of the exact toy, common to all curves."""
 
     vocabulary: Count = Field(description="V, tokens")
     length: Count = Field(description="L, positions; there are V^L responses")
@@ -37,11 +37,9 @@ class ExactToy(Section):
     updates_per_buffer: Count = Field(description="gradient steps on each buffer")
     learning_rate: Positive = Field(description="initial value; decays linearly to zero")
     measure_every: Count = Field(description="updates between two enumerations of p_θ")
-    methods: dict[Name, dict[str, Any]] = Field(description="overrides of `methods`")
-    curves: dict[Name, Curve] = Field(description="name -> method and overrides")
 
     @model_validator(mode="after")
-    def _counts_fit(self) -> ExactToy:
+    def _counts_fit(self) -> ToySettings:
         for size in self.group_sizes:
             if self.samples_per_buffer % size:
                 raise refuse(f"samples_per_buffer {self.samples_per_buffer} is not a multiple of group size {size}")
@@ -50,3 +48,10 @@ class ExactToy(Section):
         if self.modes > self.vocabulary ** min(self.length, 64):
             raise refuse(f"modes {self.modes} is more than vocabulary**length, {self.vocabulary**self.length}")
         return self
+
+
+class ExactToy(ToySettings):
+    """Exact toy experiment: distribution matching against reward maximisation, with every response enumerated."""
+
+    methods: dict[Name, Values] = Field(description="overrides of `methods`")
+    curves: dict[Name, Curve] = Field(description="name -> method and overrides")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, TypeAdapter, model_validator
 
-from unmask.config.schema.types import Beta, Count, Fraction, Name, NonNegative, Positive, Section, refuse
+from unmask.config.schema.types import Beta, Count, Fraction, Name, NonNegative, Positive, Section, Values, refuse
 
 
 def _ascending(values: list[float]) -> list[float]:
@@ -88,3 +88,12 @@ class LocalModel(Section):
 
     source: Literal["local"]
     path: str = Field(description="folder with config.json, safetensors weights and the tokenizer")
+
+
+BaseModelSettings = Annotated[ScratchModel | HubModel | LocalModel, Field(discriminator="source")]
+_BASE_MODEL: TypeAdapter[BaseModelSettings] = TypeAdapter(BaseModelSettings)
+
+
+def base_model_from(settings: Values) -> BaseModelSettings:
+    """Return the base model with these settings, as they are in config.yaml or a spec."""
+    return _BASE_MODEL.validate_python(settings)

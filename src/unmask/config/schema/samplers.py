@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, TypeAdapter, model_validator
 
-from unmask.config.schema.types import Count, Distinct, Fraction, NonNegative, Positive, Section, Whole, refuse
+from unmask.config.schema.types import Count, Distinct, Fraction, NonNegative, Positive, Section, Values, Whole, refuse
 
 # Added after runs had been stored. Specs omit them at their default, so that the digests of those runs do not change.
 LATER = ("blocks", "top_p", "draw_dtype")
@@ -34,7 +34,12 @@ class Decoding(Section):
         description="precision of the draw; bfloat16 is d1's Gumbel-max draw, which never draws rare tokens",
     )
 
-    def settings(self) -> dict[str, Any]:
+    @property
+    def draws_order(self) -> bool:
+        """True if the order in which positions are committed is random."""
+        return False
+
+    def values(self) -> Values:
         """Return all settings for a spec, without those in LATER that are at their default."""
         later = {key for key in LATER if getattr(self, key) == type(self).model_fields[key].default}
         return self.model_dump(exclude=later)
@@ -43,30 +48,40 @@ class Decoding(Section):
 class TopK(Decoding):
     """Commit the k best-scored positions of the active block at every denoising step."""
 
-    rule: Literal["top_k"]
+    rule: Literal["top_k"] = "top_k"
     tokens_per_step: Count = Field(description="1 means L steps, 2 means L/2 steps")
     score: Literal["confidence", "entropy", "random"] = Field(
         description="probability of the drawn token; entropy of its distribution, lowest first; or random"
     )
 
+    @property
+    def draws_order(self) -> bool:
+        """True if the score is random."""
+        return self.score == "random"
+
 
 class RandomOrder(Decoding):
     """Commit one position of the active block per denoising step, in uniformly random order (ROAR in DMPO)."""
 
-    rule: Literal["random_order"]
+    rule: Literal["random_order"] = "random_order"
+
+    @property
+    def draws_order(self) -> bool:
+        """True: the order is all that this rule decides."""
+        return True
 
 
 class Threshold(Decoding):
     """Commit every token with at least this probability (Fast-dLLM)."""
 
-    rule: Literal["threshold"]
+    rule: Literal["threshold"] = "threshold"
     confidence: Fraction = Field(description="minimum probability of a token that is committed; at least one is")
 
 
 class Factor(Decoding):
     """Commit the n most probable tokens, with the largest n such that (n + 1)(1 - c_n) < factor (Fast-dLLM)."""
 
-    rule: Literal["factor"]
+    rule: Literal["factor"] = "factor"
     factor: NonNegative = Field(description="the larger, the more tokens are committed; at least one is")
 
 
@@ -76,7 +91,7 @@ Proxy = Literal["entropy", "confidence", "margin"]
 class EntropyBound(Decoding):
     """Commit positions in the order of `proxy` while their entropies but the largest sum to < gamma (EB-Sampler)."""
 
-    rule: Literal["entropy_bound"]
+    rule: Literal["entropy_bound"] = "entropy_bound"
     gamma: NonNegative = Field(description="nats; 0 commits one token per step")
     proxy: Proxy = Field(description="error estimate by which positions are sorted")
 
@@ -84,7 +99,7 @@ class EntropyBound(Decoding):
 class Adaptive(Decoding):
     """Entropy bound chosen by a trained head (DiFFPO); the paper's values are not public, these settings are ours."""
 
-    rule: Literal["adaptive"]
+    rule: Literal["adaptive"] = "adaptive"
     gamma: Positive = Field(description="threshold of an untrained head [nats]")
     gamma_max: Positive = Field(description="largest threshold that the head can choose [nats]")
     choose: Literal["prompt", "block"] = Field(description="once, from the prompt; or again for each block")
@@ -100,3 +115,9 @@ class Adaptive(Decoding):
 
 
 Sampler = Annotated[TopK | RandomOrder | Threshold | Factor | EntropyBound | Adaptive, Field(discriminator="rule")]
+_SAMPLER: TypeAdapter[Sampler] = TypeAdapter(Sampler)
+
+
+def sampler_from(settings: Values) -> Sampler:
+    """Return the sampler with these settings, as they are in config.yaml or a spec."""
+    return _SAMPLER.validate_python(settings)

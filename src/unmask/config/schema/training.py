@@ -6,12 +6,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from unmask.config.schema.types import Beta, Count, Distinct, Fraction, Name, NonNegative, Positive, Section, Whole
+from unmask.config.schema.types import AsWritten, Beta, Count, Distinct, Fraction, Name, NonNegative, Positive, Whole
 
 Projection = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
-class Training(Section):
+class Training(AsWritten):
     """Settings of every training run, whatever its method."""
 
     # Rollouts: how many responses are sampled, from which prompts, and how.
@@ -85,6 +85,11 @@ class Training(Section):
         description="buffers between two validations; the policy that is best on the validation split is kept. 0: the "
         "last policy is kept"
     )
+
+    @classmethod
+    def number_format(cls, dtype: str, quantisation: str) -> Training:
+        """Return settings without any but the number format of the base model: those of a run that trains nothing."""
+        return cls.model_construct(dtype=dtype, quantisation=quantisation)
 
 
 # What a setting needs to have an effect, as an expression of other settings (validation/unused.py). Other names in it:

@@ -8,8 +8,19 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+)
 from pydantic_core import PydanticCustomError
+
+# Settings by name as YAML and JSON have them: of a block before it is checked, or of a section in a spec.
+Values = dict[str, Any]
 
 
 def refuse(message: str) -> PydanticCustomError:
@@ -45,6 +56,21 @@ class Section(BaseModel):
 
     # strict: no conversions, so "3" or true is never taken for a number.
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+    def values(self) -> Values:
+        """Return the settings by name, as a spec stores them."""
+        return self.model_dump()
+
+
+class AsWritten(Section):
+    """Section whose specs have its numbers as they are written in config.yaml: 1 stays 1 where 1.0 could be."""
+
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _keep_whole_numbers(cls, value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+        # Specs of finished runs have such numbers: as floats they would have other digests, and be trained again.
+        checked = check(value)
+        return value if type(value) is int else checked
 
 
 class HubData(Section):
@@ -95,3 +121,21 @@ ANNOTATIONS = {
     "Fraction": Fraction,
     "Stored": Stored, "Source": Source, "Subset": Subset, "Rewards": Rewards,
 }  # fmt: skip
+
+_SOURCE: TypeAdapter[Source] = TypeAdapter(Source)
+_SUBSET: TypeAdapter[Subset] = TypeAdapter(Subset)
+
+
+def source_from(values: Values) -> Source:
+    """Return a source as a spec has it, where a local file is stored with its hash."""
+    return _SOURCE.validate_python({key: value for key, value in values.items() if key != "sha256"})
+
+
+def subset_from(values: Values) -> Subset:
+    """Return a test subset as a spec has it."""
+    return _SUBSET.validate_python(values)
+
+
+def prompt_path(value: str | Values) -> str:
+    """Return the path of a prompt file as a spec has it: plain, or with the hash of its content if the file exists."""
+    return value if isinstance(value, str) else str(value["path"])
