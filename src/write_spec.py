@@ -20,7 +20,7 @@ def main() -> None:
     parser.add_argument("values", type=json.loads, help="fields of the spec as JSON")
     parser.add_argument("path", type=Path)
     args = parser.parse_args()
-    getattr(specs, args.kind)(**args.values).write(args.path)
+    getattr(specs, args.kind).of(args.values).write(args.path)
 
 
 if __name__ == "__main__":
