@@ -4,7 +4,8 @@ python src/migrate_results.py results/laptop              prints what would be r
 python src/migrate_results.py results/laptop --write      does it
 
 Run it in the folder of the workflow, with the configuration that the project was made with, under the new names. No
-weights, samples or tables are touched, and snakemake has nothing to do afterwards. It can be interrupted and repeated.
+weights, samples or tables are touched, and snakemake repeats no training run and no evaluation afterwards. The command
+can be interrupted and repeated.
 """
 
 import argparse
@@ -51,7 +52,7 @@ def main() -> None:
         print("nothing was written; add --write")
         return
     plan.write()
-    print("done; a dry run, `snakemake -n`, should have nothing to do")
+    print("done; `snakemake -n` repeats none of these, and draws tables again only if their code has changed")
 
 
 def refuse_while_running(plan: Migration) -> None:
