@@ -219,9 +219,7 @@ def test_a_project_finished_before_settings_were_renamed_has_nothing_to_do_once_
     make_old(copy, expand(configuration()), monkeypatch)
     code, output = snakemake(copy, "-n", *goals)
     assert code == 1
-    assert (
-        "dmpo/sudoku/default/seed-0 and 1 more: finished before settings were renamed. Run `python src/migr" in output
-    )
+    assert "seed-0 and 1 more: finished before settings were renamed. Run `python src/migrate_results.py" in output
     old = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in contents}
     assert "gradient_clip" in old[copy / RUN / "spec.yaml"][0].decode()
 
@@ -244,8 +242,11 @@ def test_a_project_finished_before_settings_were_renamed_has_nothing_to_do_once_
 
 
 def comparable(text):
-    """The content of a spec or manifest."""
-    return yaml.safe_load(text)
+    """The content of a spec or manifest; without the hash of a manifest, which depends on the order of its entries."""
+    content = yaml.safe_load(text)
+    if "outputs" in content:
+        content.pop("digest")
+    return content
 
 
 @pytest.mark.parametrize("profile", sorted((ROOT / "workflow/profiles").glob("*/profile.yaml")))
