@@ -14,7 +14,6 @@ import functools
 import json
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
 
 from unmask.analysis.lineage import Lineage, content_of
 from unmask.common.errors import InputError, run_step
@@ -22,7 +21,8 @@ from unmask.config.blame import by_file
 from unmask.config.errors import ConfigError
 from unmask.config.grid.expand import expand
 from unmask.config.grid.grid import Grid
-from unmask.config.loading import CONFIG, ROOT, read_settings, with_defaults
+from unmask.config.loading import CONFIG, ROOT, RawConfig, read_settings, with_defaults
+from unmask.config.schema.types import Values
 from unmask.config.specs import DiagnosisSpec, RunSpec
 from unmask.planning.migration import Migration, plan_migration
 from unmask.planning.snakemake_records import METADATA, is_locked, record_path, with_parameters
@@ -98,7 +98,7 @@ def grid_of(results: Path, configfiles: list[Path]) -> Grid:
             raise InputError(by_file(mistakes.lines, config)) from None
 
 
-def chosen_of(place: str, config: dict[str, Any]) -> dict[str, str]:
+def chosen_of(place: str, config: RawConfig) -> dict[str, str]:
     """Return scale and fidelity of a folder below results/, which is named SCALE or SCALE-FIDELITY."""
     first, *others = config["fidelities"]
     for scale in config["scales"]:
@@ -140,7 +140,7 @@ class FormerDiagnosis(DiagnosisSpec):
 def former_grid(grid: Grid, former: dict[str, str]) -> Grid:
     """Return the grid with the digests that its runs and diagnoses had; `former` has them by the new ones."""
 
-    def values(spec: RunSpec | DiagnosisSpec) -> dict[str, Any]:
+    def values(spec: RunSpec | DiagnosisSpec) -> Values:
         kept = {one.name: getattr(spec, one.name) for one in fields(spec)}
         return kept | {"former": former.get(spec.digest, spec.digest)}
 

@@ -25,11 +25,11 @@ from unmask.common.manifest import device_name, identity, write_manifest
 from unmask.common.provenance import STEP, code_of
 from unmask.config.specs import ModelSpec, RunSpec
 from unmask.models.loading import check_base
-from unmask.models.model_card import model_card
 from unmask.models.policy import Policy
 from unmask.planning.overwriting import lost
 from unmask.tasks._examples import read_examples
 from unmask.training import preemption
+from unmask.training.model_card import model_card
 from unmask.training.trainer import Trainer
 
 

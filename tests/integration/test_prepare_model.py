@@ -12,7 +12,7 @@ from helpers.paths import ROOT
 from helpers.published_checkpoints import load, write_checkpoint
 from unmask.common.checksums import SUMS, checksums
 from unmask.common.errors import InputError
-from unmask.config.schema.models import base_model_from
+from unmask.config.schema.models import HubModel, LocalModel, base_model_from
 from unmask.config.specs import ModelSpec
 from unmask.models.hub import checkpoint_folder
 
@@ -76,10 +76,10 @@ def test_a_revision_that_is_no_commit_is_refused(revision):
     with pytest.raises(
         InputError, match=r"models\.m\.revision: .* choose one from https://huggingface\.co/some/model/commits"
     ):
-        checkpoint_folder("m", "hub", {"repository": "some/model", "revision": revision})
+        checkpoint_folder("m", HubModel(source="hub", repository="some/model", revision=revision))
 
 
 def test_a_local_path_must_be_a_folder(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"models\.m\.path: .*/file is not a folder"):
-        checkpoint_folder("m", "local", {"path": str(tmp_path / "file")})
+        checkpoint_folder("m", LocalModel(source="local", path=str(tmp_path / "file")))

@@ -10,7 +10,8 @@ import pandas as pd
 from unmask.analysis.claims import Claim, Finding, Measure, judged
 from unmask.analysis.frames import select
 from unmask.analysis.statistics import Estimate
-from unmask.common.catalogue import SAMPLERS, method_name, sampler_name, task_name
+from unmask.common.catalogue import SAMPLERS, sampler_name, task_name
+from unmask.methods import method_name
 
 # Added to the table where a base model has a single evaluation.
 ONCE = (

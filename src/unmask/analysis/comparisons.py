@@ -14,8 +14,9 @@ import pandas as pd
 
 from unmask.analysis.scores import for_every_seed, interval, shared_base, to_come
 from unmask.analysis.statistics import holm, mcnemar, over_seeds_and_examples, paired_interval, standard_error
-from unmask.common.catalogue import method_name, sampler_name, task_name
+from unmask.common.catalogue import sampler_name, task_name
 from unmask.common.errors import InputError
+from unmask.methods import method_name
 
 COLUMNS = ["method", "task", "variant", "seed", "sampler", "length", "example", "strict", "nfe"]
 CELL = ["task", "sampler", "length"]

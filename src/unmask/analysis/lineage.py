@@ -169,7 +169,8 @@ def content_of(file: Path) -> str:
 def _code(project: Path, step: str, more: tuple[str, ...]) -> str:
     # Cached, because every experiment asks for the same steps.
     folder = project / "src/unmask/analysis"
-    library = []
+    # Names and colours of methods are in their files.
+    library = [f"src/unmask/methods/{path.name}" for path in sorted((project / "src/unmask/methods").glob("*.py"))]
     for path in sorted(folder.rglob("*.py")):
         if path.parent.name != "html_report" and path.name not in APART:
             library.append(f"src/unmask/analysis/{path.relative_to(folder)}")

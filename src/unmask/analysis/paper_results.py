@@ -20,8 +20,9 @@ from unmask.analysis.decoding_protocol import Protocol
 from unmask.analysis.frames import select
 from unmask.analysis.paper_evaluations import EVALUATIONS
 from unmask.analysis.yaml_entries import read_entries
-from unmask.common.catalogue import method_name, task_name
+from unmask.common.catalogue import task_name
 from unmask.config.schema.types import Name, NonNegative, Section
+from unmask.methods import method_name
 
 Percent = Annotated[float, Field(ge=0, le=100)]
 Lengths = dict[int | Literal["unstated"], Percent]

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from unmask.common.catalogue import method_name, task_name
+from unmask.common.catalogue import task_name
 from unmask.common.errors import InputError
 from unmask.common.manifest import made_of, read_manifest
 from unmask.config.grid.grid import Grid
 from unmask.config.specs import RunSpec
+from unmask.methods import method_name
 
 Policy = tuple[str, str, str]  # method, task and variant
 

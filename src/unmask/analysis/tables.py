@@ -14,7 +14,8 @@ import pandas as pd
 from unmask.analysis.decoding_protocol import Protocol
 from unmask.analysis.paper_results import apart, join_published
 from unmask.analysis.scores import PROTOCOLS, over_seeds, steps_over_seeds
-from unmask.common.catalogue import method_name, sampler_name, task_name
+from unmask.common.catalogue import sampler_name, task_name
+from unmask.methods import method_name
 
 Blocks = list[tuple[str, pd.DataFrame]]  # heading and body
 Cell = dict[Any, Any]  # row of a table of scores

@@ -1,20 +1,5 @@
-"""Names and colours of methods, tasks and samplers, the same in all tables and figures.
+"""Names of tasks and samplers, the same in all tables and figures. Those of methods are in the methods' own files."""
 
-Colours are from the palette of Okabe and Ito, which readers with colour-vision deficiencies can tell apart. A method
-that is not listed keeps its name and is drawn in grey.
-"""
-
-# Key of config.yaml -> name and colour.
-METHODS = {
-    "base": ("Base", "#000000"),
-    "sft": ("SFT", "#999999"),
-    "diffu_grpo": ("diffu-GRPO", "#E69F00"),
-    "d1": ("d1", "#D55E00"),
-    "coupled_grpo": ("coupled-GRPO", "#009E73"),
-    "dmpo": ("DMPO", "#0072B2"),
-    "dmpo_sft": ("DMPO from SFT", "#56B4E9"),
-    "diffpo": ("DiFFPO", "#CC79A7"),
-}
 TASKS = {
     "gsm8k": "GSM8K",
     "math500": "MATH500",
@@ -62,15 +47,6 @@ def sampler_kind(sampler: str) -> tuple[str, str]:
     return sampler, "P"
 
 
-def method_name(method: str, variant: str = "default") -> str:
-    """Format a method and its variant: `dmpo`, `baseline~none` -> `DMPO (baseline none)`."""
-    name = METHODS.get(method, (method, ""))[0]
-    if variant == "default":
-        return name
-    settings = variant.replace("~", " ").replace("_", " ").split("+")
-    return f"{name} ({', '.join(settings)})"
-
-
 def without_common(variants: list[str]) -> list[str]:
     """Remove from variants the settings that all of them share, which labels of one panel need not repeat."""
     # If there is only one variant, nothing is removed: its settings still name it.
@@ -88,11 +64,6 @@ def setting_name(key: str, value: object) -> str:
     return f"{key} {value}".replace("_", " ")
 
 
-def method_colour(method: str) -> str:
-    """Return the colour of a method; grey if it is not listed."""
-    return METHODS.get(method, ("", "#666666"))[1]
-
-
 def task_name(task: str) -> str:
     """Format a task: `sudoku` -> `Sudoku`."""
     return TASKS.get(task, task)
@@ -101,14 +72,3 @@ def task_name(task: str) -> str:
 def sampler_name(sampler: str) -> str:
     """Format a sampler: `top1` -> `one token a step`."""
     return SAMPLERS.get(sampler, sampler)
-
-
-PAPERS = {
-    "sft": "Shen Nie, Fengqi Zhu, Zebin You, Xiaolu Zhang, Jingyang Ou, Jun Hu, Jun Zhou, Yankai Lin, Ji-Rong Wen, "
-    "Chongxuan Li: arXiv 2502.09992 (LLaDA)",
-    "diffu_grpo": "Siyan Zhao, Devaansh Gupta, Qinqing Zheng, Aditya Grover: arXiv 2504.12216 (d1)",
-    "coupled_grpo": "Shansan Gong, Ruixiang Zhang, Huangjie Zheng, Jiatao Gu, Navdeep Jaitly, Lingpeng Kong, "
-    "Yizhe Zhang: arXiv 2506.20639 (DiffuCoder)",
-    "dmpo": "Yuchen Zhu, Wei Guo, Jaemoo Choi, Petr Molodyk, Bo Yuan, Molei Tao, Yongxin Chen: arXiv 2510.08233 (DMPO)",
-    "diffpo": "Hanyang Zhao, Dawen Liang, Wenpin Tang, David Yao, Nathan Kallus: arXiv 2510.02212 (DiFFPO)",
-}

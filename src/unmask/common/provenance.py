@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,10 @@ APART = {
     "common.progress",
     "common.provenance",
     "config",
-    "models.model_card",
     "models.shapes",
     "planning",
     "training.flop_counter",
+    "training.model_card",
     "training.preemption",
 }
 
@@ -72,18 +73,31 @@ def _imported(file: Path) -> tuple[Path, ...]:
 
 def _imported_names(file: Path) -> set[str]:
     """Return the names, without `unmask.`, of what a file imports from the library: modules, and objects in them."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
     names: set[str] = set()
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if not isinstance(node, ast.ImportFrom) or node.module is None:
-            continue
-        if node.module.partition(".")[0] != "unmask":
-            continue
-        # `from unmask.common import lock` names a module, `from unmask.common.lock import Lock` an object.
-        names.add(node.module)
-        for alias in node.names:
-            names.add(f"{node.module}.{alias.name}")
+    for node in _executed(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "unmask":
+            # `from unmask.common import lock` names a module, `from unmask.common.lock import Lock` an object.
+            names.add(f"{node.module}")
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+
+    # Modules of a package that loads them on first use, as in `rl.losses.k3`.
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            package = f"unmask.{node.value.id}"
+            if package in names:
+                names.add(f"{package}.{node.attr}")
     names.discard("unmask")
     return {name.removeprefix("unmask.") for name in names}
+
+
+def _executed(tree: ast.AST) -> Iterator[ast.AST]:
+    """Yield the nodes of a file except those under `if TYPE_CHECKING`, on which no result depends."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            continue
+        yield node
+        yield from _executed(node)
 
 
 @functools.cache

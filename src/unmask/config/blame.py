@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from unmask.config.errors import listed
-from unmask.config.loading import KINDS, ROOT, default_files, read_settings
+from unmask.config.loading import KINDS, ROOT, RawConfig, default_files, read_settings
 
 TOP = "config.yaml"  # stands for the top level in lines about it
 ABSENT = object()
 
 
-def by_file(lines: list[str], config: dict[str, Any]) -> str:
+def by_file(lines: list[str], config: RawConfig) -> str:
     """Return the message for all mistakes of a configuration, with a heading for each file that has some."""
     groups: dict[str, list[str]] = {}
     for line in lines:
@@ -23,7 +23,7 @@ def by_file(lines: list[str], config: dict[str, Any]) -> str:
     return "\n".join(listed(file, of_file) for file, of_file in groups.items())
 
 
-def file_of(line: str, config: dict[str, Any]) -> str:
+def file_of(line: str, config: RawConfig) -> str:
     """Return the file to correct for a line about a mistake, such as `models.tiny: unknown 'layer'; …`."""
     place, _, text = line.partition(": ")
     # A pilot has no block of its own: its settings are those of its scale.
@@ -45,7 +45,7 @@ def file_of(line: str, config: dict[str, Any]) -> str:
 
 
 @functools.cache
-def _default_settings() -> dict[str, dict[str, Any]]:
+def _default_settings() -> dict[str, RawConfig]:
     return {shown(file): read_settings(file) for file in default_files()}
 
 

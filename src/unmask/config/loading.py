@@ -12,6 +12,7 @@ from unmask.common.errors import InputError
 ROOT = Path(__file__).parents[3]
 CONFIG = ROOT / "config.yaml"
 KINDS = ("source", "rule")  # keys whose value decides which other keys a block may have
+RawConfig = dict[str, Any]  # settings as read from YAML, not yet checked
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # twenty times as fast, if libyaml is installed
 
 
@@ -20,14 +21,14 @@ def default_files() -> list[Path]:
     return sorted((ROOT / "workflow/config").rglob("*.yaml"))
 
 
-def load_config(path: Path = CONFIG) -> dict[str, Any]:
+def load_config(path: Path = CONFIG) -> RawConfig:
     """Return the settings of config.yaml, completed by the defaults, as read and not yet checked."""
     return with_defaults(read_settings(path))
 
 
-def with_defaults(settings: dict[str, Any]) -> dict[str, Any]:
+def with_defaults(settings: RawConfig) -> RawConfig:
     """Return the settings over those of workflow/config/. Raises InputError if a file there is broken."""
-    defaults: dict[str, Any] = {}
+    defaults: RawConfig = {}
     for file in default_files():
         defaults = merge(defaults, read_settings(file))
     # A section whose lines are all commented out reads as null: it is not given.
@@ -53,7 +54,14 @@ def merge(values: Any, changes: Any) -> Any:
     return merged
 
 
-def read_settings(path: Path) -> dict[str, Any]:
+def block_at(values: Any, *keys: str) -> RawConfig:
+    """Return the block at a path of keys of a configuration that is not yet checked; empty if there is none."""
+    for key in keys:
+        values = values.get(key) if isinstance(values, dict) else None
+    return values if isinstance(values, dict) else {}
+
+
+def read_settings(path: Path) -> RawConfig:
     """Return the settings of a YAML file. Raises InputError with the file, and the line if it is no valid YAML."""
     try:
         settings = yaml.load(path.read_text(encoding="utf-8"), Loader=LOADER)

@@ -17,15 +17,34 @@ def normalise(values: Any, path: tuple[str, ...] = ()) -> Any:
 
     Raises ConfigError for values that no setting can have: recursive blocks, huge integers, lone surrogates.
     """
-    if wrong := _wrong(values, path):
-        raise ConfigError([f"{'.'.join(map(shown, path)) or 'config.yaml'}: {wrong}"])
+    wrong = _wrong(values, path)
+    if wrong:
+        raise ConfigError([f"{_dotted(path)}: {wrong}"])
     if isinstance(values, dict):
-        return {name: normalise(values[key], (*path, name)) for key, name in _names(values, path)}
+        return _block(values, path)
     if isinstance(values, list):
         return [normalise(value, (*path, str(i))) for i, value in enumerate(values)]
     if isinstance(values, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", values):
         return float(values)
     return values
+
+
+def _block(block: dict[Any, Any], path: tuple[str, ...]) -> dict[str, Any]:
+    """Return a block with its keys as text. Raises ConfigError if two names are equal, as those of 9 and "9"."""
+    found: dict[str, Any] = {}
+    for key, value in block.items():
+        # Keys must pass the same checks as values.
+        normalise(key if isinstance(key, int | str) else None, (*path, "a key"))
+        name = str(key)
+        # YAML tells 9 from "9", but names are compared as text everywhere else; one would silently replace the other.
+        if name in found:
+            raise ConfigError([f"{_dotted(path)}: two keys have the same name; remove one"])
+        found[name] = normalise(value, (*path, name))
+    return found
+
+
+def _dotted(path: tuple[str, ...]) -> str:
+    return ".".join(map(shown, path)) or "config.yaml"
 
 
 def _wrong(value: Any, path: tuple[str, ...]) -> str | None:
@@ -37,16 +56,3 @@ def _wrong(value: Any, path: tuple[str, ...]) -> str | None:
     if isinstance(value, str) and re.search("[\ud800-\udfff]", value):
         return f"'{shown(value)}' has half a surrogate pair; remove it"
     return None
-
-
-def _names(block: dict[Any, Any], path: tuple[str, ...]) -> list[tuple[Any, str]]:
-    """Pair each key with its name. Raises ConfigError if two names are equal, as those of 9 and "9"."""
-    # Keys must pass the same checks as values.
-    for key in block:
-        normalise(key if isinstance(key, int | str) else None, (*path, "a key"))
-    names = [(key, str(key)) for key in block]
-
-    # YAML tells 9 from "9", but names are compared as text everywhere else; one would silently replace the other.
-    if len({name for _, name in names}) < len(names):
-        raise ConfigError([f"{'.'.join(map(shown, path)) or 'config.yaml'}: two keys have the same name; remove one"])
-    return names

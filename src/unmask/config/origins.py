@@ -11,6 +11,7 @@ import yaml
 from unmask.config.blame import shown
 from unmask.config.loading import LOADER
 from unmask.config.schema import Layer
+from unmask.config.schema.introspection import declared_fields
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Origin:
     """Effective value of a setting, and where it comes from."""
 
     value: Any
-    place: str  # dotted path of the layer that set it
+    place: str  # dotted path of the layer that set it, or the method's file for a default
     line: str  # file and line, as in config.yaml:12; empty if no file gives the value
     overridden: tuple[str, ...]  # earlier layers that set it to another value
 
@@ -34,12 +35,16 @@ def origins(layers: list[Layer], files: list[Path]) -> dict[str, Origin]:
             lost = () if before is None else before.overridden
             if before is not None and before.value != value:
                 lost = (*lost, f"{before.place} ({before.value})")
-            found[key] = Origin(value, place, _line(roots, [*place.split("."), key]), lost)
+            found[key] = Origin(value, place, _line(roots, place, key), lost)
     return found
 
 
-def _line(roots: dict[str, yaml.Node], path: list[str]) -> str:
-    """Return the last file that has the key at a path, with its line counted from 1; empty if no file has it."""
+def _line(roots: dict[str, yaml.Node], place: str, setting: str) -> str:
+    """Return the last file that gives a layer's setting, with the line counted from 1; empty if no file has it."""
+    # Defaults of a method are in its file, not under a key of the configuration.
+    if place.endswith(".py"):
+        return f"{place}:{declared_fields('methods', Path(place).stem)[setting].lineno}"
+    path = [*place.split("."), setting]
     for name, root in reversed(roots.items()):
         key = _key_at(root, path)
         if key is not None:

@@ -1,37 +1,74 @@
-"""Training methods, one algorithm per file: a frozen dataclass of settings with functions of a rollout buffer.
+"""Training methods, one per file: settings and facts at the top, then functions of a rollout buffer.
 
-To add a method, write methods/<name>.py with one subclass of Method and add its block to config.yaml.
+To add a method, write methods/<name>.py with one subclass of Method and add its block to config.yaml. These files
+import no torch (`rl` loads its modules on first use), because plan, tables and figures read the facts in them.
 """
 
 from __future__ import annotations
 
-import importlib
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from torch import Tensor
-
-from unmask.common.seeding import Seeds
-from unmask.models.policy import Policy
+from unmask import rl
+from unmask.config.schema.introspection import declared_names, method_class
 from unmask.rl.buffer_data import NoData
-from unmask.rl.generation import roll_out
-from unmask.rl.rollouts import Rollouts, RolloutSettings
-from unmask.tasks import Example, Task
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from unmask.common.seeding import Seeds
+    from unmask.config.specs import RunSpec
+    from unmask.models.policy import Policy
+    from unmask.rl.rollouts import Rollouts, RolloutSettings
+    from unmask.tasks import Example, Task
+
+
+@dataclass(frozen=True)
+class Passes:
+    """Passes of prompt and response through the model for each response of a buffer, in addition to its sampling."""
+
+    update: int  # with gradient, at each update
+    prepare: int = 0  # without gradient, once per buffer
+    refresh: int = 0  # without gradient, at each update
+    copies: int = 1  # of one response in one forward pass with gradient, if `micro_batch_size` allows
+    scored: int = 1  # the same without gradient
+    apart: bool = False  # the loss is a mean over copies, whose activations need not all exist at once
 
 
 @dataclass(frozen=True)
 class Method:
-    """Base class of training objectives.
+    """Base class of training methods. The annotated fields of a subclass are its settings, each with a default.
 
     Rows of a buffer are ordered by prompt: G responses to the first prompt, then G to the next, and so on.
     """
 
+    # --- facts --------------------------------------------------------------------------------------------------------
+
+    label: ClassVar[str] = ""  # name in tables and figures; empty: that of the file
+    colour: ClassVar[str] = "#666666"  # in figures
+    citation: ClassVar[str] = ""  # in model cards
+    # Other blocks of config.yaml that run this file, such as this method after SFT: name -> (label, colour).
+    recipes: ClassVar[dict[str, tuple[str, str]]] = {}
     # Setting -> what it needs to have an effect, an expression of other settings as in USED_IF of schema/training.py.
-    # Read from the source without importing it: config.yaml may not set what has no effect (validation/unused.py).
+    # config.yaml may not set what has no effect (validation/unused.py).
     used_if: ClassVar[dict[str, str]] = {}
+    demonstrations: ClassVar[bool] = False  # True if `collect` uses demonstrations, of a task or corpus, not rollouts
     buffer_type: ClassVar[type] = NoData  # what `prepare` returns; a checkpoint restores it
-    demonstrations = False  # True if `collect` uses demonstrations, of the task or of a corpus, not rollouts
+
+    def passes(self, updates: int, steps: int) -> Passes:
+        """Return the forward passes that `plan` counts, by default one per row and update.
+
+        A buffer has `updates` updates, and a response is sampled in `steps` denoising steps.
+        """
+        return Passes(update=1)
+
+    def check(self, run: RunSpec) -> Iterator[tuple[str, str]]:
+        """Yield settings that contradict others of the run, each with what is wrong and how to fix it."""
+        yield from ()
+
+    # --- training -----------------------------------------------------------------------------------------------------
 
     def begin(self, policy: Policy) -> None:
         """Freeze parameters that the method does not train, by default those of the threshold head.
@@ -49,7 +86,7 @@ class Method:
         self, policy: Policy, task: Task, examples: list[Example], settings: RolloutSettings, seeds: Seeds
     ) -> Rollouts:
         """Fill a buffer with G responses per example, by default sampled from the policy."""
-        return roll_out(policy, task, examples, settings, seeds)
+        return rl.generation.roll_out(policy, task, examples, settings, seeds)
 
     def prepare(self, policy: Policy, rollouts: Rollouts, updates: int, seeds: Seeds) -> Any:
         """Compute what all `updates` of a buffer share: weights, advantages, old log-probabilities.
@@ -85,8 +122,32 @@ class Method:
 
 
 def load(name: str, settings: dict[str, Any]) -> Method:
-    """Instantiate the method in methods/<name>.py with these settings."""
-    module = importlib.import_module(f"unmask.methods.{name}")
-    # Each file has exactly one subclass; more or fewer fail to unpack here.
-    (found,) = [v for v in vars(module).values() if isinstance(v, type) and issubclass(v, Method) and v is not Method]
-    return found(**settings)
+    """Instantiate the method in methods/<name>.py; settings that are not given have their defaults."""
+    method: Method = method_class(name)(**settings)
+    return method
+
+
+def method_name(method: str, variant: str = "default") -> str:
+    """Format a method and its variant: `dmpo`, `baseline~none` -> `DMPO (baseline none)`."""
+    label, _ = _looks().get(method, (method, ""))
+    if variant == "default":
+        return label
+    settings = variant.replace("~", " ").replace("_", " ").split("+")
+    return f"{label} ({', '.join(settings)})"
+
+
+def method_colour(method: str) -> str:
+    """Return the colour of a method in figures; grey if no file declares one."""
+    _, colour = _looks().get(method, ("", Method.colour))
+    return colour
+
+
+@functools.cache
+def _looks() -> dict[str, tuple[str, str]]:
+    """Return label and colour of every method and recipe, by name."""
+    found: dict[str, tuple[str, str]] = {}
+    for name in sorted(declared_names("methods")):
+        method = method_class(name)
+        found[name] = (method.label or name, method.colour)
+        found |= method.recipes
+    return found

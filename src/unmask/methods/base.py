@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from unmask.methods import Method
 
@@ -10,3 +11,6 @@ from unmask.methods import Method
 @dataclass(frozen=True)
 class Base(Method):
     """Method without settings or loss: a run of it is its base model."""
+
+    label: ClassVar = "Base"
+    colour: ClassVar = "#000000"

@@ -6,43 +6,64 @@ the tokens that its mask leaves visible; the baseline of a response's advantage 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-import torch
-from torch import Tensor, nn
-
-from unmask.common.seeding import Seeds
+from unmask import rl
 from unmask.config.schema.types import Count, NonNegative, Positive, Whole
-from unmask.methods import Method
-from unmask.models.policy import Policy
-from unmask.rl.clipped_ratio import RatioBuffer, RatioUpdate, at_micro_step, at_update, prepare_ratios, ratio_loss
-from unmask.rl.likelihoods import coupled, draw_coupled
-from unmask.rl.losses import leave_one_out_advantages
-from unmask.rl.rollouts import Rollouts, Rows
+from unmask.methods import Method, Passes
+from unmask.rl.buffer_data import RatioBuffer, RatioUpdate
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor, nn
+
+    from unmask.common.seeding import Seeds
+    from unmask.config.specs import RunSpec
+    from unmask.models.policy import Policy
+    from unmask.rl.rollouts import Rollouts, Rows
 
 
 @dataclass(frozen=True)
 class CoupledGrpo(Method):
     """Clipped policy gradient on the coupled surrogate with leave-one-out advantages; the prompt is never masked."""
 
+    label: ClassVar = "coupled-GRPO"
+    colour: ClassVar = "#009E73"
+    citation: ClassVar = (
+        "Shansan Gong, Ruixiang Zhang, Huangjie Zheng, Jiatao Gu, Navdeep Jaitly, Lingpeng Kong, Yizhe Zhang: "
+        "arXiv 2506.20639 (DiffuCoder)"
+    )
     used_if: ClassVar = {
         "micro_steps": "mask_index == 'micro_step'",
         "reference_sync": "kl_penalty > 0",
     }
     buffer_type: ClassVar = RatioBuffer
 
-    clip: Positive  # the ratio is clipped to 1 ± this
-    kl_penalty: NonNegative  # weight of the KL divergence to the reference
-    mask_rate: Literal["response", "micro_batch"]  # rows that share a mask ratio; the released code has micro_batch
-    mask_index: Literal["update", "micro_step"]  # counter that selects the masks; the released code has micro_step
-    micro_steps: Count  # gradient accumulation steps of the released code, for mask_index micro_step
-    micro_batch_rows: Whole  # rows of a micro-batch, over which the released code averages tokens; 0: the whole buffer
+    clip: Positive = 0.5  # ε, the ratio is clipped to 1 ± this
+    kl_penalty: NonNegative = 0.01  # β, weight of the KL divergence to the reference
+    mask_rate: Literal["response", "micro_batch"] = "response"  # rows that share a ratio; released code: micro_batch
+    mask_index: Literal["update", "micro_step"] = "update"  # counter that selects the masks; released code: micro_step
+    micro_steps: Count = 2  # gradient accumulation steps of the released code, for mask_index micro_step
+    # Rows of a micro-batch, over which the released code averages tokens; 0: the whole buffer.
+    micro_batch_rows: Whole = 0
+
+    def passes(self, updates: int, steps: int) -> Passes:
+        """Count three passes per scoring: one on the fully masked response, two on the pair of masks."""
+        return Passes(update=3, prepare=2 * 3 * updates)
+
+    def check(self, run: RunSpec) -> Iterator[tuple[str, str]]:
+        """Refuse an index by micro-step without micro-batches: every update would use the same few masks."""
+        if self.mask_index == "micro_step" and not self.micro_batch_rows:
+            how = "micro_step counts micro-batches, and micro_batch_rows is 0"
+            yield "mask_index", f"{how}; set micro_batch_rows, or mask_index: update"
 
     def prepare(self, policy: Policy, rollouts: Rollouts, updates: int, seeds: Seeds) -> RatioBuffer:
         """Compute advantages, and old and reference log-probabilities on each update's pair of masks."""
-        advantage = leave_one_out_advantages(rollouts.reward, rollouts.group_size)
-        return prepare_ratios(policy, rollouts, updates, seeds, self._draw, _score, advantage, self.micro_batch_rows)
+        advantage = rl.losses.leave_one_out_advantages(rollouts.reward, rollouts.group_size)
+        return rl.clipped_ratio.prepare_ratios(
+            policy, rollouts, updates, seeds, self._draw, _score, advantage, self.micro_batch_rows
+        )
 
     def refresh(
         self, policy: Policy, rollouts: Rollouts, buffer_data: RatioBuffer, update: int, seeds: Seeds
@@ -54,25 +75,26 @@ class CoupledGrpo(Method):
         second.
         """
         if self.mask_index == "update":
-            return at_update(buffer_data, update)
+            return rl.clipped_ratio.at_update(buffer_data, update)
         # Micro-batches are blocks of consecutive rows, and each device cycles through its micro-steps.
-        row = torch.arange(len(rollouts), device=rollouts.reward.device)
-        micro_step = row // (self.micro_batch_rows or len(rollouts)) % self.micro_steps
-        return at_micro_step(buffer_data, update, micro_step, self.micro_steps)
+        micro_batch = rollouts.row_index // (self.micro_batch_rows or len(rollouts))
+        micro_step = micro_batch % self.micro_steps
+        return rl.clipped_ratio.at_micro_step(buffer_data, update, micro_step, self.micro_steps)
 
     def loss(
         self, policy: Policy, rollouts: Rollouts, buffer_data: RatioBuffer, update_data: RatioUpdate
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Average −min(ρA, clip(ρ)A) + β · k3 over the tokens of the buffer, or of each micro-batch."""
         new = _score(policy.model, rollouts, update_data.masks)
-        return ratio_loss(new, rollouts, buffer_data, update_data, self.clip, self.kl_penalty)
+        return rl.clipped_ratio.ratio_loss(new, rollouts, buffer_data, update_data, self.clip, self.kl_penalty)
 
-    def _draw(self, rollouts: Rollouts, generator: torch.Generator) -> Rows:
+    def _draw(self, rollouts: Rollouts, generator: Generator) -> Rows:
         # Number of consecutive rows that share a mask ratio.
         together = 1 if self.mask_rate == "response" else self.micro_batch_rows or len(rollouts)
-        rate, first = draw_coupled(tuple(rollouts.response.shape), generator, together)
+        shape = tuple(rollouts.response.shape)
+        rate, first = rl.likelihoods.draw_coupled(shape, generator, together)
         return {"rate": rate, "first": first}
 
 
 def _score(model: nn.Module, rollouts: Rollouts, masks: Rows) -> Tensor:
-    return coupled(model, *rollouts.inputs, masks["rate"], masks["first"])
+    return rl.likelihoods.coupled(model, *rollouts.inputs, masks["rate"], masks["first"])

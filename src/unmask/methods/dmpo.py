@@ -10,18 +10,20 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-import torch
-from torch import Tensor, nn
-
-from unmask.common.seeding import Seeds
+from unmask import rl
 from unmask.config.schema.types import EvenInt, Fraction, NonNegative, Positive, Whole
-from unmask.methods import Method
-from unmask.models.policy import Policy
-from unmask.rl.likelihoods import Copies, denoising, draw_copies, elbo, trajectory
-from unmask.rl.losses import binned, coefficient_for, effective_sample_size, group_advantages, group_softmax, wddo_loss
-from unmask.rl.rollouts import Rollouts
+from unmask.methods import Method, Passes
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from unmask.common.seeding import Seeds
+    from unmask.config.specs import RunSpec
+    from unmask.models.policy import Policy
+    from unmask.rl.likelihoods import Copies
+    from unmask.rl.rollouts import Rollouts
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Likelihoods:
 
     log_old: Tensor  # [B]
     log_reference: Tensor  # [B]
-    copies: Copies | None = None  # masks of the ELBO; None for likelihoods along the recorded order
+    copies: rl.likelihoods.Copies | None = None  # masks of the ELBO; None for likelihoods along the recorded order
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class DmpoBuffer:
     effective_sample_size: Tensor | None = None  # [B] that of the row's group
     largest_weight: Tensor | None = None  # [B] that of the row's group
     likelihoods: Likelihoods | None = None
-    wddo_copies: Copies | None = None  # masked [B, sets, R, L], two sets per update
+    wddo_copies: rl.likelihoods.Copies | None = None  # masked [B, sets, R, L], two sets per update
     wddo_old: Tensor | None = None  # [B, sets] old ELBO on each set
 
 
@@ -59,6 +61,12 @@ class DmpoUpdate:
 class Dmpo(Method):
     """Distribution matching by WDCE or WDDO, with weight baselines."""
 
+    label: ClassVar = "DMPO"
+    colour: ClassVar = "#0072B2"
+    citation: ClassVar = (
+        "Yuchen Zhu, Wei Guo, Jaemoo Choi, Petr Molodyk, Bo Yuan, Molei Tao, Yongxin Chen: arXiv 2510.08233 (DMPO)"
+    )
+    recipes: ClassVar = {"dmpo_sft": ("DMPO from SFT", "#56B4E9")}
     # WDDO has no baseline. reward_only replaces w by advantages, so it needs neither likelihoods nor a reference.
     used_if: ClassVar = {
         "eta": "alpha == 0 and loss_kind != 'reward_only'",
@@ -72,31 +80,71 @@ class Dmpo(Method):
     }
     buffer_type: ClassVar = DmpoBuffer
 
-    alpha: NonNegative  # temperature of the target; 0 means ℓ = η · r, without likelihoods
-    eta: Positive  # step of ℓ = η · r, used if alpha is 0
-    coefficient: Fraction  # proximal step: 1 targets p* itself, less a point on the way
-    ess_target: Fraction  # effective sample size, as a share of G, that ℓ of each group is shrunk to reach; 0 is off
-    loss_kind: Literal["wdce", "wddo", "reward_only"]  # reward_only, an ablation: WDCE with weights r − mean(r)
-    baseline: Literal["none", "group", "individual", "model"]  # subtracted from the weights of WDCE
-    baseline_strength: NonNegative  # s in w_real = w − s · w_base
-    wddo_beta: Positive  # scale of WDDO's log-ratios: β in log σ(β · Δ)
-    wddo_negative: NonNegative  # weight of WDDO's second term, log σ(−β · Δ)
-    likelihood: Literal["elbo", "trajectory"]  # in the weights; trajectory is exact for random_order rollouts
-    masks: Literal["uniform", "bernoulli"]  # masking scheme of the copies
-    elbo_copies: EvenInt  # masked copies per log-probability, in antithetic pairs
-    copies: EvenInt  # masked copies of each response in the loss, in antithetic pairs
+    alpha: NonNegative = 0.04  # temperature of the target; 0 means ℓ = η · r, without likelihoods
+    eta: Positive = 25.0  # step of ℓ = η · r, used if alpha is 0
+    coefficient: Fraction = 1.0  # proximal step ηα: 1 targets p* itself, less a point on the way
+    # Effective sample size, as a share of G, that ℓ of each group is shrunk to reach; 0 is off.
+    ess_target: Fraction = 0.0
+    # Objective; reward_only is an ablation, WDCE with weights r − mean(r).
+    loss_kind: Literal["wdce", "wddo", "reward_only"] = "wdce"
+    baseline: Literal["none", "group", "individual", "model"] = "group"  # subtracted from the weights of WDCE
+    baseline_strength: NonNegative = 1.0  # s in w_real = w − s · w_base
+    wddo_beta: Positive = 1.0  # scale of WDDO's log-ratios: β in log σ(β · Δ)
+    wddo_negative: NonNegative = 1.0  # weight of WDDO's second term, log σ(−β · Δ)
+    likelihood: Literal["elbo", "trajectory"] = "elbo"  # in the weights; trajectory is exact for random_order rollouts
+    masks: Literal["uniform", "bernoulli"] = "bernoulli"  # masking scheme of the copies
+    elbo_copies: EvenInt = 4  # K, masked copies per log-probability, in antithetic pairs
+    copies: EvenInt = 4  # R, masked copies of each response in the loss, in antithetic pairs
     # Rows per device in the released code, which sets the scale of its WDCE loss; 0: a mean over all rows.
-    micro_batch_rows: Whole
+    micro_batch_rows: Whole = 0
+
+    def passes(self, updates: int, steps: int) -> Passes:
+        """Count old and reference log-probabilities, the current ones of the model baseline, and the loss copies."""
+        copies = self.copies
+        if self.loss_kind == "reward_only":
+            return Passes(update=copies, copies=copies, apart=True)
+
+        # A likelihood is an ELBO over masked copies or exact, a pass per denoising step.
+        exact = self.likelihood == "trajectory"
+        likelihood, scored = (steps, 1) if exact else (self.elbo_copies, self.elbo_copies)
+
+        # The exact old log-probabilities were recorded while sampling: only the reference remains to be scored.
+        prepare = 0
+        if self._needs_likelihoods:
+            prepare = likelihood if exact else 2 * likelihood
+
+        # WDDO has two terms, each on separate masks, and needs the old ELBO on both sets of each update.
+        if self.loss_kind == "wddo":
+            prepare += 2 * updates * copies
+            return Passes(update=2 * copies, prepare=prepare, copies=copies, scored=max(copies, scored))
+
+        refresh = likelihood if self.baseline == "model" else 0
+        return Passes(update=copies, prepare=prepare, refresh=refresh, copies=copies, scored=scored, apart=True)
+
+    def check(self, run: RunSpec) -> Iterator[tuple[str, str]]:
+        """Refuse exact likelihoods of rollouts that were not drawn from plain forward passes."""
+        # A trajectory's likelihood is recomputed with plain forward passes. With a cache, guidance or forbidden tokens
+        # the sampler drew from other distributions.
+        bent = [key for key in ("cache", "guidance", "forbidden") if key in run.rollout_sampler.changed]
+        exact = self.likelihood == "trajectory" and self.loss_kind != "reward_only" and self._needs_likelihoods
+        if bent and exact:
+            how = f"trajectory scores plain passes, and the sampler {run.training.sampler} has {' and '.join(bent)}"
+            yield "likelihood", f"{how}; choose a sampler without, or elbo"
+
+    @property
+    def _needs_likelihoods(self) -> bool:
+        """True if the weights or the model baseline use likelihoods; with alpha 0 the weights use rewards only."""
+        return self.alpha > 0 or self.baseline == "model"
 
     def prepare(self, policy: Policy, rollouts: Rollouts, updates: int, seeds: Seeds) -> DmpoBuffer:
         """Compute weights and baselines of the buffer; for WDDO also the old ELBOs on each update's masks."""
         if self.loss_kind == "reward_only":
-            advantage = group_advantages(rollouts.reward, rollouts.group_size)
-            return DmpoBuffer(advantage, torch.zeros_like(advantage))
+            advantage = rl.losses.group_advantages(rollouts.reward, rollouts.group_size)
+            return DmpoBuffer(advantage, weight_base=advantage.new_zeros(advantage.shape))
 
         # Likelihoods take many forward passes, so they are computed only if the weights or the baseline use them.
         likelihoods = None
-        if self.alpha > 0 or self.baseline == "model":
+        if self._needs_likelihoods:
             likelihoods = self._likelihoods(policy, rollouts, seeds)
         buffer_data = self._weights(rollouts, likelihoods)
         if self.loss_kind == "wddo":
@@ -117,11 +165,11 @@ class Dmpo(Method):
         if self.loss_kind == "wdce" and self.baseline == "model":
             old = buffer_data.likelihoods
             now = self._log_likelihood(policy.model, rollouts, old.copies)
-            weight_base = group_softmax(now - old.log_old, rollouts.group_size)
+            weight_base = rl.losses.group_softmax(now - old.log_old, rollouts.group_size)
         copies = self._draw(rollouts, self.copies, seeds)
         return DmpoUpdate(
             weight_real=buffer_data.weight - self.baseline_strength * weight_base,
-            copies=Copies(copies.masked, copies.weight / rollouts.length),
+            copies=replace(copies, weight=copies.weight / rollouts.length),
         )
 
     def loss(
@@ -135,8 +183,10 @@ class Dmpo(Method):
         if self.loss_kind == "wddo":
             rows = self._wddo(policy.model, rollouts, update_data)
         else:
-            rows = -update_data.weight_real * denoising(policy.model, *rollouts.inputs, update_data.copies).mean(1)
-        return rows / self._loss_rows(rollouts), self._metrics(buffer_data) | binned(update_data.weight_real)
+            score = rl.likelihoods.denoising(policy.model, *rollouts.inputs, update_data.copies).mean(1)
+            rows = -update_data.weight_real * score
+        metrics = self._metrics(buffer_data) | rl.losses.binned(update_data.weight_real)
+        return rows / self._loss_rows(rollouts), metrics
 
     def _metrics(self, buffer_data: DmpoBuffer) -> dict[str, Tensor]:
         """Return what a buffer knows of KL(old ‖ reference) and of its weights."""
@@ -174,15 +224,15 @@ class Dmpo(Method):
         """Compute the weights w = G · softmax(ℓ) [B] over each group and w_base [B]; the model baseline starts at 1."""
         size = rollouts.group_size
         tilted, reversed_ = self._tilts(rollouts.reward, likelihoods, size)
-        weight = group_softmax(tilted, size)
-        ones = torch.ones_like(weight)
-        individual = group_softmax(reversed_, size)
+        weight = rl.losses.group_softmax(tilted, size)
+        individual = rl.losses.group_softmax(reversed_, size)
+        ones = weight.new_ones(weight.shape)
         weight_base = {"none": 0 * ones, "group": ones, "individual": individual, "model": ones}
         largest = weight.view(-1, size).amax(1).repeat_interleave(size)
         return DmpoBuffer(
             weight=weight,
             weight_base=weight_base[self.baseline],
-            effective_sample_size=effective_sample_size(weight, size),
+            effective_sample_size=rl.losses.effective_sample_size(weight, size),
             largest_weight=largest / size,
             likelihoods=likelihoods,
         )
@@ -198,7 +248,7 @@ class Dmpo(Method):
         if self.ess_target == 0:
             return tilted, reversed_
         # The reversed target gets the coefficient of the weights, not a separate one.
-        shrink = coefficient_for(tilted, group_size, self.ess_target)
+        shrink = rl.losses.coefficient_for(tilted, group_size, self.ess_target)
         return shrink * tilted, shrink * reversed_
 
     # --- likelihoods --------------------------------------------------------------------------------------------------
@@ -217,41 +267,25 @@ class Dmpo(Method):
 
     def _log_likelihood(self, model: nn.Module, rollouts: Rollouts, copies: Copies | None) -> Tensor:
         """Estimate log p_θ of the responses [B], by the ELBO on these copies or exactly along the recorded order."""
-        if copies:
-            return self._elbo(model, rollouts, copies)
-
-        def scored(part: Rollouts) -> Tensor:
-            # Tokens filled in after the end were not drawn; their step is NFE.
-            drawn = part.unmask_step < part.nfe[:, None]
-            return trajectory(model, *part.inputs, part.unmask_step, drawn).sum(1)
-
-        return rollouts.map(scored)
-
-    def _elbo(self, model: nn.Module, rollouts: Rollouts, copies: Copies) -> Tensor:
-        def scored(part: Rollouts, masked: Tensor, weight: Tensor) -> Tensor:
-            copies = Copies(masked, weight)
-            some = part.copies_at_once(masked.shape[1])
-            return torch.cat([denoising(model, *part.inputs, copies.select(few)) for few in some], 1).mean(1)
-
-        return rollouts.map(scored, copies.masked, copies.weight)
+        if copies is None:
+            return rl.response_likelihoods.trajectory(model, rollouts)
+        return rl.response_likelihoods.elbo(model, rollouts, copies)
 
     def _draw(self, rollouts: Rollouts, count: int, seeds: Seeds) -> Copies:
-        generator = seeds.generator("copies", device=rollouts.response.device)
-        return draw_copies((len(rollouts), count, rollouts.length), self.masks, generator)
+        return rl.response_likelihoods.draw_copies(rollouts, count, self.masks, seeds)
 
     # --- WDDO ---------------------------------------------------------------------------------------------------------
 
     def _old_on_masks(self, model: nn.Module, rollouts: Rollouts, sets: int, seeds: Seeds) -> tuple[Copies, Tensor]:
         """Draw mask sets [B, sets, R, L] and compute the old ELBO on each [B, sets]; an update uses two sets."""
         drawn = [self._draw(rollouts, self.copies, seeds.child("wddo", index)) for index in range(sets)]
-        masked = torch.stack([copies.masked for copies in drawn], 1)
-        weight = torch.stack([copies.weight for copies in drawn], 1)
-        old = torch.stack([self._elbo(model, rollouts, copies) for copies in drawn], 1)
-        return Copies(masked, weight), old
+        return rl.response_likelihoods.elbo_of_sets(model, rollouts, drawn)
 
     def _wddo(self, model: nn.Module, rollouts: Rollouts, update_data: DmpoUpdate) -> Tensor:
         """Compute `wddo_loss` [B] with an independent estimate of Δ, on its own mask set, for each of its two terms."""
-        up, down = (
-            elbo(model, *rollouts.inputs, update_data.copies.select(i)) - update_data.old_elbo[:, i] for i in (0, 1)
-        )
-        return wddo_loss(update_data.weight_real, up, down, self.wddo_beta, self.wddo_negative)
+        ratios = []
+        for term in (0, 1):
+            new = rl.likelihoods.elbo(model, *rollouts.inputs, update_data.copies.select(term))
+            ratios.append(new - update_data.old_elbo[:, term])
+        up, down = ratios
+        return rl.losses.wddo_loss(update_data.weight_real, up, down, self.wddo_beta, self.wddo_negative)

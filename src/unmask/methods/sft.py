@@ -9,29 +9,35 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-import torch
-from torch import Tensor
-
-from unmask.common import distributed
+from unmask import rl
 from unmask.common.errors import InputError
-from unmask.common.seeding import Seeds
 from unmask.config.schema.types import Fraction
 from unmask.methods import Method
-from unmask.models.policy import Policy
 from unmask.rl.buffer_data import NoData
-from unmask.rl.generation import as_rollouts
-from unmask.rl.likelihoods import Copies, denoising
-from unmask.rl.rollouts import Rollouts, RolloutSettings
-from unmask.rl.sequences import as_sequences, conversation
-from unmask.tasks import Corpus, Example, Task, name_of
+from unmask.tasks import Corpus, name_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from unmask.common.seeding import Seeds
+    from unmask.models.policy import Policy
+    from unmask.rl.likelihoods import Copies
+    from unmask.rl.rollouts import Rollouts, RolloutSettings
+    from unmask.tasks import Example, Task
 
 
 @dataclass(frozen=True)
 class Sft(Method):
     """Cross-entropy on masked demonstration tokens, weighted by 1/t."""
 
+    label: ClassVar = "SFT"
+    colour: ClassVar = "#999999"
+    citation: ClassVar = (
+        "Shen Nie, Fengqi Zhu, Zebin You, Xiaolu Zhang, Jingyang Ou, Jun Hu, Jun Zhou, Yankai Lin, Ji-Rong Wen, "
+        "Chongxuan Li: arXiv 2502.09992 (LLaDA)"
+    )
     # Demonstrations take the place of rollouts, validation is greedy, and the loss has no reference policy.
     used_if: ClassVar = {
         "temperature": "False",
@@ -41,8 +47,9 @@ class Sft(Method):
         "right_share": "not corpus",
     }
 
-    demonstrations = True
-    right_share: Fraction  # share of correct demonstrations, for tasks that generate their own
+    demonstrations: ClassVar = True
+
+    right_share: Fraction = 1.0  # share of correct demonstrations, for tasks that generate their own
 
     def usable(self, policy: Policy, task: Task, examples: list[Example], settings: RolloutSettings) -> list[Example]:
         """Select examples whose demonstration fits; conversations of a corpus are truncated instead, and all are kept.
@@ -52,34 +59,30 @@ class Sft(Method):
         if isinstance(task, Corpus):
             # Called for its errors: a bad row should stop the run before training starts, not when its turn comes.
             for example in examples:
-                conversation(policy, task, example, settings.length)
+                rl.sequences.conversation(policy, task, example, settings.length)
             return examples
+
         texts = [task.demonstration(example, settings.length, True, random.Random(0)) for example in examples]
         sizes = [len(ids) for ids in policy.tokenizer(texts, add_special_tokens=False).input_ids]
-        found = [example for example, size in zip(examples, sizes, strict=True) if size <= settings.length]
-        if len(found) == len(examples):
-            return examples
-        longest = max(range(len(sizes)), key=sizes.__getitem__)
-        said = (
-            f"tasks.{name_of(task)}: {len(examples) - len(found)} of {len(examples)} demonstrations have more tokens "
-            f"than generation_length, {settings.length}; the longest is row {longest + 1} with {sizes[longest]}"
-        )
-        if not found:
-            raise InputError(f"{said}. Increase methods.sft.generation_length or train on a corpus")
-        if distributed.rank() == 0:
-            print(f"{said}. They are left out.", flush=True)
-        return found
+        fitting = [example for example, size in zip(examples, sizes, strict=True) if size <= settings.length]
+        if len(fitting) < len(examples):
+            _report(task, sizes, settings.length)
+        return fitting
 
     def collect(
         self, policy: Policy, task: Task, examples: list[Example], settings: RolloutSettings, seeds: Seeds
     ) -> Rollouts:
         """Fill a buffer with G demonstrations of each example."""
-        rng = random.Random(seeds.number("demonstrations"))
         repeated = [example for example in examples for _ in range(settings.group_size)]
         if isinstance(task, Corpus):
-            return as_sequences(policy, task, repeated, settings)
-        texts = [task.demonstration(e, settings.length, rng.random() < self.right_share, rng) for e in repeated]
-        return as_rollouts(policy, task, repeated, texts, settings)
+            return rl.sequences.as_sequences(policy, task, repeated, settings)
+
+        rng = random.Random(seeds.number("demonstrations"))
+        texts = []
+        for example in repeated:
+            is_right = rng.random() < self.right_share
+            texts.append(task.demonstration(example, settings.length, is_right, rng))
+        return rl.generation.as_rollouts(policy, task, repeated, texts, settings)
 
     def prepare(self, policy: Policy, rollouts: Rollouts, updates: int, seeds: Seeds) -> NoData:
         """Return nothing: the updates of a buffer share only its demonstrations."""
@@ -87,19 +90,29 @@ class Sft(Method):
 
     def refresh(self, policy: Policy, rollouts: Rollouts, buffer_data: NoData, update: int, seeds: Seeds) -> Copies:
         """Draw mask ratios t ~ U(0.001, 1) and mask tokens iid with probability t."""
-        # t is bounded away from 0, because the loss is weighted by 1/t.
         generator = seeds.generator("masks", device=rollouts.response.device)
-        rate = 1e-3 + (1 - 1e-3) * torch.rand(len(rollouts), 1, generator=generator, device=generator.device)
-        noise = torch.rand(rollouts.response.shape, generator=generator, device=generator.device)
-        # In a conversation, prompt tokens share the row with the response and are never masked or counted.
-        if rollouts.learnt is None:
-            return Copies((noise < rate)[:, None], 1 / rate / rollouts.length)
-        masked = (noise < rate) & rollouts.learnt
-        return Copies(masked[:, None], 1 / rate / rollouts.learnt.sum(1, keepdim=True))
+        return rl.likelihoods.draw_single_copies(rollouts.response.shape, rollouts.learnt, generator)
 
     def loss(
         self, policy: Policy, rollouts: Rollouts, buffer_data: NoData, update_data: Copies
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Compute (1/L) Σ_{d masked} −log π_θ(o_d | q, õ) / t, averaged over the buffer; L counts learnt tokens."""
-        score = denoising(policy.model, *rollouts.inputs, update_data)
+        score = rl.likelihoods.denoising(policy.model, *rollouts.inputs, update_data)
         return -score.mean(1) / rollouts.buffer_rows, {}
+
+
+def _report(task: Task, sizes: list[int], limit: int) -> None:
+    """Print how many demonstrations have more than `limit` tokens. Raises InputError if all of them have."""
+    from unmask.common import distributed
+
+    too_long = sum(size > limit for size in sizes)
+    longest = max(sizes)
+    row = sizes.index(longest) + 1
+    message = (
+        f"tasks.{name_of(task)}: {too_long} of {len(sizes)} demonstrations have more tokens than generation_length, "
+        f"{limit}; the longest is row {row} with {longest}"
+    )
+    if too_long == len(sizes):
+        raise InputError(f"{message}. Increase methods.sft.generation_length or train on a corpus")
+    if distributed.rank() == 0:
+        print(f"{message}. They are left out.", flush=True)

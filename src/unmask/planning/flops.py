@@ -7,80 +7,22 @@ counts (early end of text, adaptive thresholds) are upper bounds.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
+from unmask import methods
+from unmask.config.schema.introspection import method_class
 from unmask.config.schema.samplers import Sampler, TopK
 from unmask.config.schema.scales import Hardware
 from unmask.config.schema.training import Training
 from unmask.config.specs import EvaluationSpec, RunSpec
+from unmask.methods import Passes
 from unmask.models.shapes import Shape, flops_per_token
 
 
-@dataclass(frozen=True)
-class Passes:
-    """Passes of prompt and response through the model for each response of a buffer, in addition to its sampling."""
-
-    update: int  # with gradient, at each update
-    prepare: int = 0  # without gradient, once per buffer
-    refresh: int = 0  # without gradient, at each update
-    copies: int = 1  # of one response in one forward pass with gradient, if `micro_batch_size` allows
-    scored: int = 1  # the same without gradient
-    apart: bool = False  # the loss is a mean over copies, whose activations need not all exist at once
-
-
 def passes_of(run: RunSpec) -> Passes:
-    """Return the passes of a run's method; an unknown method is assumed to score nothing before its updates."""
-    own, updates = run.method_settings, run.training.updates_per_buffer
-    match run.algorithm:
-        case "dmpo":
-            return _dmpo(run)
-        # The GRPO family scores old and reference policy, hence the factor 2, on the masks of each update. Where no
-        # mask is random (no prompt masking, the mean field of DiFFPO), one scoring serves all updates of a buffer.
-        case "diffu_grpo":
-            scorings = updates if own["prompt_mask"] else 1
-            return Passes(update=1, prepare=2 * scorings)
-        # A fully masked pass and two with complementary masks.
-        case "coupled_grpo":
-            return Passes(update=3, prepare=2 * 3 * updates)
-        # The threshold head learns from states recorded while sampling: no pass through the model.
-        case "diffpo" if own["learn"] == "sampler":
-            return Passes(update=0)
-        case "diffpo" if own["surrogate"] == "two_stage":
-            return Passes(update=2, prepare=2 * 2 * updates)
-        case "diffpo":
-            return Passes(update=1, prepare=2)
-        case _:
-            copies = own.get("copies", 1)
-            return Passes(update=copies, copies=copies)
-
-
-def _dmpo(run: RunSpec) -> Passes:
-    """Count DMPO's old and reference log-probabilities, the current ones of the model baseline, and the loss copies."""
-    own, copies = run.method_settings, run.method_settings["copies"]
-    if own["loss_kind"] == "reward_only":
-        return Passes(update=copies, copies=copies, apart=True)
-
-    # A likelihood is either exact, a pass per denoising step, or an ELBO over masked copies.
-    exact = own["likelihood"] == "trajectory"
-    if exact:
-        each = forward_passes(run.rollout_sampler, run.training.generation_length, run.block_length)
-        scored = 1
-    else:
-        each, scored = own["elbo_copies"], own["elbo_copies"]
-
-    # With alpha 0 the weights come from rewards only, and the model baseline is all that needs likelihoods.
-    prepare = 0
-    if own["alpha"] > 0 or own["baseline"] == "model":
-        # The exact old log-probabilities were recorded while sampling: only the reference remains to be scored.
-        prepare = each if exact else 2 * each
-
-    # WDDO has two terms, each on separate masks, and needs the old ELBO on both sets of each update.
-    if own["loss_kind"] == "wddo":
-        prepare += 2 * run.training.updates_per_buffer * copies
-        return Passes(update=2 * copies, prepare=prepare, copies=copies, scored=max(copies, scored))
-
-    refresh = each if own["loss_kind"] == "wdce" and own["baseline"] == "model" else 0
-    return Passes(update=copies, prepare=prepare, refresh=refresh, copies=copies, scored=scored, apart=True)
+    """Return the passes of a run's method, which its own file counts."""
+    method = methods.load(run.algorithm, run.method_settings)
+    steps = forward_passes(run.rollout_sampler, run.training.generation_length, run.block_length)
+    return method.passes(run.training.updates_per_buffer, steps)
 
 
 def forward_passes(sampler: Sampler, length: int, block: int) -> int:
@@ -151,9 +93,9 @@ def training_flops(shape: Shape, run: RunSpec, prompt: int, checkpointing: bool 
     rows = groups * training.group_size
     response = decoded_tokens(sampler, prompt, training.generation_length, run.block_length)
 
-    # SFT learns from given responses and samples none.
+    # Demonstrations are given, not sampled.
     sampled = 0
-    if run.algorithm != "sft":
+    if not method_class(run.algorithm).demonstrations:
         sampled = rows * response
         # Without dropout the rows of a group share their first pass: nothing but the prompt differs yet.
         if not training.rollout_dropout:

@@ -7,13 +7,15 @@ moments read from the code. Fragmentation of the allocator is not included.
 
 from __future__ import annotations
 
+from unmask.config.schema.introspection import method_class
 from unmask.config.schema.samplers import Sampler
 from unmask.config.schema.scales import Hardware
 from unmask.config.schema.training import Training
 from unmask.config.specs import EvaluationSpec, RunSpec
+from unmask.methods import Passes
 from unmask.models.logit_chunks import GPU_LOGITS
 from unmask.models.shapes import Shape
-from unmask.planning.flops import Passes, active_block, held_parameters, passes_of, sequence_width, trained_parameters
+from unmask.planning.flops import active_block, held_parameters, passes_of, sequence_width, trained_parameters
 
 Parts = dict[str, float]  # bytes by purpose
 CONTEXT = 1.5e9  # bytes of CUDA, cuBLAS and NCCL: a guess
@@ -93,8 +95,8 @@ def training_memory(
             "head": head(shape, scored * training.generation_length, size),
         }
 
-    # SFT decodes only to validate.
-    if run.algorithm != "sft" or training.validate_every:
+    # A method that learns from demonstrations decodes only to validate.
+    if not method_class(run.algorithm).demonstrations or training.validate_every:
         sampler = run.rollout_sampler
         block = active_block(sampler, training.generation_length, run.block_length)
         batch = decoding(shape, training, sampler, decoded, width, block, size)

@@ -24,10 +24,9 @@ from unmask.common.checksums import SUMS, sealed, write_checksums
 from unmask.common.errors import InputError
 from unmask.common.manifest import read_manifest, signed
 from unmask.config.renames import RENAMED, TO_RUNTIME, current_name
+from unmask.config.schema.types import Values
 from unmask.config.spec_file import digest_of, digest_of_values, joined
 from unmask.planning.snakemake_records import METADATA, record_path, with_parameters
-
-Values = dict[str, Any]  # of a spec
 
 
 @dataclass(frozen=True)

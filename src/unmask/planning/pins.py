@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from unmask.common.errors import InputError
-from unmask.config.validation.safe_access import block_at
+from unmask.config.loading import RawConfig, block_at
 
 COMMIT = re.compile("[0-9a-f]{40}")
 
@@ -33,7 +33,7 @@ class Loose:
         return f"datasets/{self.repository}" if self.kind == "dataset" else self.repository
 
 
-def loose_revisions(text: str, settings: dict[str, Any] | None = None) -> list[Loose]:
+def loose_revisions(text: str, settings: RawConfig | None = None) -> list[Loose]:
     """Return all unpinned revisions in file order; a block shared by an anchor counts once.
 
     A file may give a revision only: the other keys of its block are looked up in `settings`, the whole configuration.
@@ -54,7 +54,7 @@ def loose_revisions(text: str, settings: dict[str, Any] | None = None) -> list[L
     return [found[start] for start in sorted(found)]
 
 
-def _loose(place: str, values: dict[str, yaml.Node], settings: dict[str, Any] | None) -> Loose | None:
+def _loose(place: str, values: dict[str, yaml.Node], settings: RawConfig | None) -> Loose | None:
     """Return the revision of a block at `place`; None if it is a commit, or if the block is no source on the hub."""
     texts = {key: value for key, value in values.items() if isinstance(value, yaml.ScalarNode)}
     if "revision" not in texts:
@@ -74,7 +74,7 @@ def _loose(place: str, values: dict[str, yaml.Node], settings: dict[str, Any] | 
     )
 
 
-def pinned(text: str, commits: dict[str, str], settings: dict[str, Any] | None = None) -> str:
+def pinned(text: str, commits: dict[str, str], settings: RawConfig | None = None) -> str:
     """Return the text with the given commits by key. Raises InputError if any other value would change."""
     # From the end backwards, so that earlier positions stay valid.
     changed = text

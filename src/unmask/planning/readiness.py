@@ -13,12 +13,12 @@ from unmask.common.errors import InputError
 from unmask.common.manifest import made_of
 from unmask.config.data_files import SUFFIXES, source_file
 from unmask.config.grid.grid import Grid
+from unmask.config.loading import RawConfig, block_at
 from unmask.config.schema.introspection import question_fields
 from unmask.config.schema.models import HubModel, LocalModel
 from unmask.config.schema.types import HubData, LocalData, prompt_path, source_from
 from unmask.config.spec_file import Spec
 from unmask.config.specs import DataSpec, ModelSpec
-from unmask.config.validation.safe_access import block_at
 from unmask.planning.targets import Asked
 from unmask.tasks._prompts import read_template
 from unmask.tasks._released_prompts import PROMPTS, prompt_place
@@ -26,10 +26,9 @@ from unmask.tasks._sources import file_rows
 
 COMMIT = re.compile("[0-9a-f]{40}")
 TOKENIZERS = ("tokenizer.json", "vocab.json")
-Raw = dict[str, Any]  # the merged configuration, before any check
 
 
-def lacking(grid: Grid, asked: Asked, raw: Raw) -> list[str]:
+def lacking(grid: Grid, asked: Asked, raw: RawConfig) -> list[str]:
     """Return a line for every missing input of the targets; what is already prepared needs no sources any more.
 
     `raw` is the merged configuration, used to name the key of a value.
@@ -71,7 +70,7 @@ def idle_gpus(grid: Grid, asked: Asked, gpus: int | None) -> list[str]:
     return lines
 
 
-def _of_data(raw: Raw, spec: DataSpec, folder: Path) -> list[str]:
+def _of_data(raw: RawConfig, spec: DataSpec, folder: Path) -> list[str]:
     """Return a line for every missing source and prompt of a dataset that is not prepared yet."""
     if _is_made(spec, folder):
         return []
@@ -88,7 +87,7 @@ def _is_made(spec: Spec, folder: Path) -> bool:
     return made_of(folder / "manifest.json") == spec.digest
 
 
-def _key(raw: Raw, task: str, key: str) -> str:
+def _key(raw: RawConfig, task: str, key: str) -> str:
     """Return the dotted config key of a task's setting, in the strongest layer that sets it."""
     layers = (
         ("scales", str(raw.get("scale")), "task_settings", task),

@@ -1,16 +1,18 @@
 """Data of a buffer or an update: small frozen dataclasses of tensors whose first axis runs over the responses.
 
-Each method declares its own, one for what all updates of a buffer share and one for what is new in an update. A field
-is a tensor, None, a dictionary of tensors or another such dataclass.
+Each method declares its own, one for what all updates of a buffer share and one for what is new in an update; those of
+several methods are here. A field is a tensor, None, a dictionary of tensors or another such dataclass. Torch-free, so
+that the files of methods can name these types where torch is not installed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_hints
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Data = TypeVar("Data")
 
@@ -18,6 +20,27 @@ Data = TypeVar("Data")
 @dataclass(frozen=True)
 class NoData:
     """For methods whose updates share only the rollouts, or draw nothing."""
+
+
+@dataclass(frozen=True)
+class RatioBuffer:
+    """What the updates of a buffer of the GRPO family share; axis 1 runs over the updates."""
+
+    advantage: Tensor  # [B]
+    token_weight: Tensor  # [B, L] weight of each token in the loss
+    kl: Tensor  # [B] estimate of KL(old ‖ reference)
+    old: Tensor  # [B, updates, L] log-probabilities of the policy that sampled the buffer, on each update's masks
+    reference: Tensor  # [B, updates, L] those of the reference policy
+    masks: dict[str, Tensor] = field(default_factory=dict)  # [B, updates, …] random masks of each update, by name
+
+
+@dataclass(frozen=True)
+class RatioUpdate:
+    """Masks of one update and the log-probabilities on them."""
+
+    old: Tensor  # [B, L]
+    reference: Tensor  # [B, L]
+    masks: dict[str, Tensor] = field(default_factory=dict)  # [B, …]
 
 
 def leaves(data: Any) -> Iterator[tuple[str, Any]]:
@@ -33,13 +56,14 @@ def leaves(data: Any) -> Iterator[tuple[str, Any]]:
 
 def map_tensors(data: Data, change: Callable[[Tensor], Tensor]) -> Data:
     """Return a copy of the data with every tensor changed."""
-    if isinstance(data, Tensor):
-        return change(data)  # type: ignore[return-value]
-    if isinstance(data, dict):
-        return {name: map_tensors(value, change) for name, value in data.items()}  # type: ignore[return-value]
     if data is None:
         return data
-    return replace(data, **{f.name: map_tensors(getattr(data, f.name), change) for f in fields(data)})  # type: ignore
+    if isinstance(data, dict):
+        return {name: map_tensors(value, change) for name, value in data.items()}  # type: ignore[return-value]
+    if is_dataclass(data):
+        changed = {f.name: map_tensors(getattr(data, f.name), change) for f in fields(data)}
+        return replace(data, **changed)  # type: ignore[type-var]
+    return change(data)  # type: ignore[arg-type, return-value]
 
 
 def take(data: Data, rows: slice) -> Data:
@@ -49,8 +73,12 @@ def take(data: Data, rows: slice) -> Data:
 
 def restore(kind: type[Data], tensors: dict[str, Tensor]) -> Data:
     """Rebuild data of type `kind` from its `leaves`, as read from a checkpoint."""
+    # The files that declare these types import Tensor only for type checking.
+    import torch
+
+    annotations = get_type_hints(kind, localns={"Tensor": torch.Tensor})
     values: dict[str, Any] = {}
-    for name, annotation in get_type_hints(kind).items():
+    for name, annotation in annotations.items():
         prefix = f"{name}."
         inner = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
         if name in tensors:

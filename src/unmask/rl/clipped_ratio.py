@@ -7,39 +7,18 @@ policy are scored on the same masks, so that ratios are not distorted by mask no
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from unmask.common.seeding import Seeds
 from unmask.models.policy import Policy
+from unmask.rl.buffer_data import RatioBuffer, RatioUpdate
 from unmask.rl.losses import clipped_loss, k3
 from unmask.rl.rollouts import Rollouts, Rows
 
 Draw = Callable[[Rollouts, torch.Generator], Rows]
 Score = Callable[[nn.Module, Rollouts, Rows], Tensor]
-
-
-@dataclass(frozen=True)
-class RatioBuffer:
-    """What the updates of a buffer share, and the masks and log-probabilities of each update on axis 1."""
-
-    advantage: Tensor  # [B]
-    token_weight: Tensor  # [B, L] weight of each token in the loss
-    kl: Tensor  # [B] estimate of KL(old ‖ reference)
-    old: Tensor  # [B, updates, L] log-probabilities of the policy that sampled the buffer, on each update's masks
-    reference: Tensor  # [B, updates, L] those of the reference policy
-    masks: Rows = field(default_factory=dict)  # [B, updates, …] what `draw` returned for each update, by name
-
-
-@dataclass(frozen=True)
-class RatioUpdate:
-    """Masks of one update and the log-probabilities on them."""
-
-    old: Tensor  # [B, L]
-    reference: Tensor  # [B, L]
-    masks: Rows = field(default_factory=dict)  # [B, …]
 
 
 def prepare_ratios(

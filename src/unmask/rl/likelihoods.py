@@ -86,6 +86,22 @@ def draw_copies(
     return Copies(masked, torch.where(count > 0, total / count.clamp(min=1), 0.0))
 
 
+def draw_single_copies(shape: tuple[int, int], learnt: Tensor | None, generator: torch.Generator) -> Copies:
+    """Draw one masked copy per response of `shape` (B, L), for SFT: t ~ U(0.001, 1), each token iid with probability t.
+
+    Only tokens in `learnt` [B, L] are masked and counted, all if it is None; the weight is 1 / (t · their number).
+    """
+    # t is bounded away from 0, because the loss is weighted by 1/t.
+    rows, length = shape
+    rate = 1e-3 + (1 - 1e-3) * torch.rand(rows, 1, generator=generator, device=generator.device)
+    noise = torch.rand(shape, generator=generator, device=generator.device)
+    masked = noise < rate
+    if learnt is None:
+        return Copies(masked[:, None], 1 / rate / length)
+    masked = masked & learnt
+    return Copies(masked[:, None], 1 / rate / learnt.sum(1, keepdim=True))
+
+
 def denoising(model: nn.Module, prompt: Tensor, prompt_mask: Tensor, response: Tensor, copies: Copies) -> Tensor:
     """Compute the ELBO term of each masked copy [B, K]: weight · Σ_{d masked} log π_θ(o_d | q, õ)."""
     k = copies.masked.shape[1]
@@ -112,13 +128,16 @@ def draw_prompt_drop(prompt_mask: Tensor, probability: float, generator: torch.G
     return (noise < probability) & prompt_mask
 
 
-def mean_field(model: nn.Module, prompt: Tensor, prompt_mask: Tensor, response: Tensor, prompt_drop: Tensor) -> Tensor:
+def mean_field(
+    model: nn.Module, prompt: Tensor, prompt_mask: Tensor, response: Tensor, prompt_drop: Tensor | None = None
+) -> Tensor:
     """Compute log π_θ(o_d | q') [B, L]: response fully masked, `prompt_drop` masked in the prompt [d1, section 3.2]."""
     mask_id = model.config.mask_token_id
+    if prompt_drop is not None:
+        prompt = prompt.masked_fill(prompt_drop, mask_id)
     everywhere = torch.ones_like(response, dtype=torch.bool)
     hidden_response = torch.full_like(response, mask_id)
-    hidden_prompt = prompt.masked_fill(prompt_drop, mask_id)
-    return token_log_probs(model, hidden_prompt, prompt_mask, hidden_response, response, everywhere)
+    return token_log_probs(model, prompt, prompt_mask, hidden_response, response, everywhere)
 
 
 # --- coupled ----------------------------------------------------------------------------------------------------------
@@ -143,11 +162,12 @@ def coupled(
     1/t where `first` masks the token and 1/(1 − t) elsewhere. Takes three forward passes.
     """
     mask_id = model.config.mask_token_id
-    full = mean_field(model, prompt, prompt_mask, response, torch.zeros_like(prompt, dtype=torch.bool))
-    pair = sum(
-        token_log_probs(model, prompt, prompt_mask, response.masked_fill(masked, mask_id), response, masked)
-        for masked in (first, ~first)
-    )
+    full = mean_field(model, prompt, prompt_mask, response)
+    # Each token is scored in exactly one pass of the pair and is 0 in the other, so the results add up.
+    second = ~first
+    given_second = token_log_probs(model, prompt, prompt_mask, response.masked_fill(first, mask_id), response, first)
+    given_first = token_log_probs(model, prompt, prompt_mask, response.masked_fill(second, mask_id), response, second)
+    pair = given_second + given_first
     weight = torch.where(first, 1 / rate[:, None], 1 / (1 - rate[:, None]))
     return 0.5 * (full + weight * pair)
 

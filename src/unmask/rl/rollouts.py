@@ -49,6 +49,11 @@ class Rollouts:
         """Response length L in tokens."""
         return self.response.shape[1]
 
+    @property
+    def row_index(self) -> Tensor:
+        """Index [B] of each row."""
+        return torch.arange(len(self), device=self.reward.device)
+
     def mean_entropy(self) -> float:
         """Average the entropy [nats] over drawn tokens up to the first end of text; NaN if nothing was drawn."""
         # Tokens filled in after the end have step NFE and were not drawn.

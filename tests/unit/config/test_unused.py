@@ -8,9 +8,9 @@ import torch
 from helpers.configs import lines, put
 from helpers.every_method import DIFFPO, DMPO, LOSSES, SEEDS
 from unmask.config.grid.expand import expand
-from unmask.config.schema.introspection import declared_names, settings_of, used_if
+from unmask.config.schema.introspection import declared_names, method_class, settings_of
 from unmask.config.schema.training import USED_IF, Training
-from unmask.config.validation.unused import _names
+from unmask.config.validation.conditions import names_in
 from unmask.models.policy import Policy
 from unmask.models.tabular import TabularModel
 from unmask.training.tabular import sample
@@ -133,10 +133,10 @@ def test_conditions_are_about_settings_that_exist():
     assert USED_IF.keys() <= Training.model_fields.keys()
     for algorithm in declared_names("methods") - {"base"}:
         known = settings_of(algorithm).model_fields.keys()
-        conditions = used_if(algorithm)
+        conditions = method_class(algorithm).used_if
         assert conditions.keys() <= known, algorithm
         for condition in (USED_IF | conditions).values():
-            assert set(_names(condition)) <= known | others, condition
+            assert set(names_in(condition)) <= known | others, condition
 
 
 # --- the conditions against the losses --------------------------------------------------------------------------------
@@ -154,7 +154,7 @@ CASES = LOSSES | {
 
 
 def conditions_of(method):
-    return used_if(type(method).__module__.rpartition(".")[2])
+    return method.used_if
 
 
 def acts(method, key):

@@ -33,8 +33,8 @@ def test_an_unknown_key_with_a_dot_is_named_whole(config):
 
 
 def test_missing_key_names_its_place(config):
-    del config["methods"]["dmpo"]["copies"]
-    assert lines(config) == ["methods.dmpo.copies: missing; add it"]
+    del config["training"]["adam_beta1"]
+    assert lines(config) == ["training.adam_beta1: missing; add it"]
 
 
 def test_grid_values_are_checked(config):

@@ -15,7 +15,7 @@ from unmask.config.schema.scales import Hardware
 from unmask.models.checkpoint_formats import Layout
 from unmask.models.shapes import DREAM_7B, LLADA_8B, TINY_VOCABULARY, flops_per_token, shape_of
 from unmask.models.tiny import build_tokenizer
-from unmask.planning.flops import decoded_tokens, evaluation_flops, forward_passes, hours, passes_of, training_flops
+from unmask.planning.flops import decoded_tokens, evaluation_flops, forward_passes, hours, training_flops
 from unmask.planning.memory import training_memory
 from unmask.training.trainer import Trainer
 
@@ -162,12 +162,6 @@ def test_operations_of_an_evaluation_by_hand(grid):
 def test_hours_at_the_assumed_throughput():
     cost = Hardware(peak_tflops=100, training_utilisation=0.5, decoding_utilisation=0.25, prompt_tokens=1)
     assert hours({"sampling": 25e12 * 3600, "updating": 50e12 * 3600, "recomputing": 100e12 * 3600}, cost) == 4
-
-
-def test_a_method_that_is_not_known_is_its_copies(config):
-    _, run = run_of(config)
-    passes = passes_of(replace(run, algorithm="mine", method_settings={"copies": 6}))
-    assert (passes.update, passes.copies, passes.prepare) == (6, 6, 0)
 
 
 def test_cost_decides_no_spec(config):

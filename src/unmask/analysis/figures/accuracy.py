@@ -18,7 +18,8 @@ from matplotlib.ticker import LogLocator, NullLocator
 from unmask.analysis.figures.style import End, bars_of, heading, labels, line_of, panels
 from unmask.analysis.frames import by_policy, select
 from unmask.analysis.scores import over_seeds
-from unmask.common.catalogue import method_colour, sampler_kind, sampler_name, task_name
+from unmask.common.catalogue import sampler_kind, sampler_name, task_name
+from unmask.methods import method_colour
 
 MOST_BANDS = 4  # lines in a panel; with more of them intervals are error bars
 STRICT = ["strict", "strict_low", "strict_high"]

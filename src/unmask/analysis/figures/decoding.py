@@ -8,7 +8,8 @@ from matplotlib.ticker import MaxNLocator
 
 from unmask.analysis.figures.style import End, labels, line_of, means, panels
 from unmask.analysis.frames import by_policy, select
-from unmask.common.catalogue import method_colour, method_name, task_name
+from unmask.common.catalogue import task_name
+from unmask.methods import method_colour, method_name
 
 
 def threshold_by_difficulty(scores: pd.DataFrame, metrics: pd.DataFrame, samples: pd.DataFrame) -> Figure:

@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from unmask.analysis.figures.style import curves, heading, labels, line_of, means, panels, plt, smooth
-from unmask.common.catalogue import method_name, task_name
+from unmask.common.catalogue import task_name
 from unmask.common.errors import InputError
+from unmask.methods import method_name
 
 BIN = "weight_from_"  # prefix of metrics columns with the share of weights in a bin; its lower edge follows
 

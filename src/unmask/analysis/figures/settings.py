@@ -12,8 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from unmask.analysis.figures.style import End, bars_of, heading, labels, line_of, means, panels
-from unmask.common.catalogue import method_colour, sampler_name, setting_name, task_name
+from unmask.common.catalogue import sampler_name, setting_name, task_name
 from unmask.common.errors import InputError
+from unmask.methods import method_colour
 
 
 @dataclass(frozen=True)

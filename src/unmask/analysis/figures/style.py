@@ -21,8 +21,9 @@ from matplotlib.transforms import offset_copy
 from unmask.analysis.frames import by_policy
 from unmask.analysis.scores import interval
 from unmask.common.atomic import atomic_write
-from unmask.common.catalogue import method_colour, method_name, without_common
+from unmask.common.catalogue import without_common
 from unmask.common.errors import InputError
+from unmask.methods import method_colour, method_name
 
 LONG = 30  # characters; longer labels would cover the next panel
 STYLES = ("-", "--", "-.", (0, (1, 1)), (0, (4, 1, 1, 1, 1, 1)))

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from unmask.analysis.figures.style import plt
 from unmask.analysis.frames import select
 from unmask.analysis.scores import interval
-from unmask.common.catalogue import METHODS
+from unmask.methods import method_colour, method_name
 
-BLUE = METHODS["dmpo"][1]
+BLUE = method_colour("dmpo")
 # Curve -> (label, colour, line style). DMPO's kinds are shades of its blue, except for the baseline that diverges.
 CURVES = {
     "none": ("DMPO, no baseline", "#7F97AA", "-"),
@@ -21,7 +21,7 @@ CURVES = {
     "elbo": ("DMPO, group (ELBO)", BLUE, ":"),
     "individual": ("DMPO, individual", "#882255", "-"),
     "wddo": ("WDDO", "#56B4E9", "-"),
-    "coupled_grpo": (*METHODS["coupled_grpo"], "-"),
+    "coupled_grpo": (method_name("coupled_grpo"), method_colour("coupled_grpo"), "-"),
 }
 # Column -> (title, axis limits)
 MEASURES = {

@@ -11,11 +11,12 @@ import pandas as pd
 from unmask.analysis.frames import select
 from unmask.analysis.html_report.page import read
 from unmask.analysis.scores import read_metrics
-from unmask.common.catalogue import method_colour, setting_name
+from unmask.common.catalogue import setting_name
 from unmask.common.manifest import read_manifest, seconds_of
 from unmask.common.parquet import read_csv, read_rows
 from unmask.config.grid.grid import Experiment, Grid
 from unmask.config.specs import RunSpec
+from unmask.methods import method_colour
 
 WIDTH, HEIGHT = 320, 100  # of a curve, in units of its SVG
 POINTS = 100  # at most, in a curve

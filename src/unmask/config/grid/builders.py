@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from unmask.config.grid.content import with_content
 from unmask.config.schema import Config
 from unmask.config.schema.exact_toy import ToySettings
 from unmask.config.schema.introspection import declared_settings, narrow_settings
 from unmask.config.schema.models import ScratchModel
+from unmask.config.schema.types import Values
 from unmask.config.specs import CurveSpec, DataSpec, DiagnosisSpec, EvaluationSpec, ModelSpec, RunSpec, ToySpec
 
 
-def training_settings(config: Config, task: str, method: str | None = None) -> dict[str, Any]:
+def training_settings(config: Config, task: str, method: str | None = None) -> Values:
     """Return the task settings that affect training with a method: all except those of test data only."""
     return _task_settings(config, task, "test_only", method=method)
 
 
-def test_settings(config: Config, task: str) -> dict[str, Any]:
+def test_settings(config: Config, task: str) -> Values:
     """Return the task settings that affect an evaluation: prompts and grading. The test data has its own digest."""
     return _task_settings(config, task, "test_only", "training_only", "reward_only")
 
@@ -29,7 +28,7 @@ def data_specs(config: Config, task: str) -> tuple[DataSpec, DataSpec]:
     return DataSpec(task, training), DataSpec(task, _task_settings(config, task, "training_only", "reward_only"), True)
 
 
-def _task_settings(config: Config, task: str, *without: str, method: str | None = None) -> dict[str, Any]:
+def _task_settings(config: Config, task: str, *without: str, method: str | None = None) -> Values:
     left_out = {key for kind in without for key in narrow_settings(task)[kind]}
     settings = config.task_settings(task, method)
     return with_content({key: value for key, value in settings.items() if key not in left_out})
@@ -86,17 +85,14 @@ def diagnosis_spec(config: Config, name: str) -> DiagnosisSpec:
 
 
 def toy_spec(config: Config) -> ToySpec:
-    """Return the spec of the exact toy.
-
-    A curve's settings are merged in this order: general method block, `exact_toy.methods`, the curve's own block.
-    """
+    """Return the spec of the exact toy."""
     toy = config.exact_toy_at_scale
     curves = {}
     for name, curve in toy.curves.items():
         # A method block also has trainer settings (learning rate, LoRA …), which the toy does not use.
-        method = curve["method"]
-        values = config.methods[method] | toy.methods.get(method, {}) | curve
-        known = declared_settings("methods", config.algorithm(method)).model_fields
-        curves[name] = CurveSpec(config.algorithm(method), {key: values[key] for key in known})
+        algorithm = config.algorithm(curve.method)
+        values = config.curve_settings(toy, curve)
+        known = declared_settings("methods", algorithm).model_fields
+        curves[name] = CurveSpec(algorithm, {key: values[key] for key in known})
     settings = {key: getattr(toy, key) for key in ToySettings.model_fields}
     return ToySpec(ToySettings(**settings), curves)

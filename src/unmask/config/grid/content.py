@@ -8,9 +8,10 @@ from typing import Any
 
 from unmask.common.checksums import sha256
 from unmask.config.data_files import source_file
+from unmask.config.schema.types import Values
 
 
-def with_content(settings: dict[str, Any]) -> dict[str, Any]:
+def with_content(settings: Values) -> Values:
     """Return the settings with the SHA-256 of each local file that they name, if the file exists."""
     return {key: _with_hash(key, value) for key, value in settings.items()}
 

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
-from typing import Any
 
 from unmask.config.errors import ConfigError
 from unmask.config.grid.builders import data_specs, diagnosis_spec, evaluation_spec, model_spec, toy_spec
 from unmask.config.grid.consistency import contradictions, too_long, undrawable
 from unmask.config.grid.grid import Experiment, Grid
-from unmask.config.grid.pilot import with_pilot
 from unmask.config.grid.runs import runs_of, start_of
+from unmask.config.loading import RawConfig
 from unmask.config.normalize import normalise
 from unmask.config.schema import Config
 from unmask.config.schema.introspection import is_corpus
@@ -22,16 +21,15 @@ from unmask.config.specs import RunSpec
 from unmask.config.validation import check, check_scale
 
 
-def expand(raw: dict[str, Any]) -> Grid:
+def expand(raw: RawConfig) -> Grid:
     """Return the grid of the scale named by `raw["scale"]`; raises ConfigError with all mistakes that can be found."""
     return grid_of(*checked(raw))
 
 
-def checked(raw: dict[str, Any]) -> tuple[Config, list[str]]:
+def checked(raw: RawConfig) -> tuple[Config, list[str]]:
     """Return the typed configuration, and the mistakes in other scales; raises ConfigError with all mistakes."""
     # Checks come in stages, each on input that passed the one before: blocks, then how they fit.
-    raw, warnings = check(with_pilot(normalise(raw)))
-    config = Config.model_validate(raw)
+    config, warnings = check(normalise(raw))
     check_scale(config)
     return config, warnings
 
@@ -39,50 +37,52 @@ def checked(raw: dict[str, Any]) -> tuple[Config, list[str]]:
 def grid_of(config: Config, warnings: list[str]) -> Grid:
     """Return the grid of a checked configuration; raises ConfigError if its merged settings contradict each other."""
     scale = config.scales[config.scale]
-    carried_out = scale.cost, config.runtime_at_scale, config.other_fidelity
-    grid = Grid(config.scale, scale.experiments, toy_spec(config), *carried_out, warnings)
-
-    for task in itertools.chain(scale.tasks, *map(config.tasks_of, config.experiments)):
-        _add_data(grid, config, task)
+    grid = Grid(
+        scale=config.scale,
+        wanted=scale.experiments,
+        exact_toy=toy_spec(config),
+        cost=scale.cost,
+        runtime=config.runtime_at_scale,
+        fidelity=config.other_fidelity,
+        warnings=warnings,
+    )
     for name in config.evaluations:
         grid.evaluations[name] = evaluation_spec(config, name)
     for name in config.diagnoses:
         grid.diagnoses[name] = diagnosis_spec(config, name)
+    for task in scale.tasks:
+        _add_data(grid, config, task)
 
     # `made` keeps every run, also several of one name: contradictions() compares them, the grid holds the last only.
     made: list[RunSpec] = []
     lines: list[str] = []
-    for name, experiment in config.experiments.items():
+    for name, block in config.experiments.items():
         runs = runs_of(config, name)
-        lines += undrawable(name, experiment.figures, config.grid_of(name), runs)
-
-        # Runs that others start from may belong to no experiment; a corpus and pretraining need data of more tasks.
-        starts = [start_of(config, run) for run in runs if run.start_from]
-        made += starts + runs
-        for run in starts + runs:
-            grid.runs[run.name] = run
-            grid.models.setdefault(run.model, model_spec(config, run))
-            for task in (run.task, *grid.models[run.model].tasks):
-                _add_data(grid, config, task)
-        grid.experiments[name] = _experiment(name, experiment, runs, config.tasks_of(name))
-        lines += too_long(grid.experiments[name], config.scale, runs)
-
-        # Transfer to another task is a separate evaluation: its spec has the other task's prompt settings.
-        for other in itertools.chain(*grid.experiments[name].transfers.values()):
-            spec = evaluation_spec(config, experiment.evaluation or "", other)
-            if spec.name in config.evaluations:
-                raise ConfigError([f"evaluations.{spec.name}: reserved for transfers between tasks; rename it"])
-            grid.evaluations[spec.name] = spec
-    if lines := lines + contradictions(made, grid.datasets, grid.tests):
+        made += _add_runs(grid, config, runs)
+        experiment = _add_experiment(grid, config, name, runs)
+        lines += undrawable(name, block.figures, config.grid_of(name), runs)
+        lines += too_long(experiment, config.scale, runs)
+    lines += contradictions(made, grid.datasets, grid.tests)
+    if lines:
         raise ConfigError(lines)
 
-    # A digest covers everything upstream, so runs without `start_from` come first: others include their digest.
-    for name, run in sorted(grid.runs.items(), key=lambda named: named[1].start_from is not None):
-        inputs = {"model": grid.models[run.model].digest}
-        if run.start_from:
-            inputs["start"] = grid.runs[run.start_from].digest
-        grid.runs[name] = replace(run, inputs=inputs)
+    _add_inputs(grid)
     return grid
+
+
+def _add_runs(grid: Grid, config: Config, runs: list[RunSpec]) -> list[RunSpec]:
+    """Add runs to the grid with their base models and data, and return them after those that they start from."""
+    # Runs that others start from may belong to no experiment.
+    starts = [start_of(config, run) for run in runs if run.start_from]
+    for run in starts + runs:
+        grid.runs[run.name] = run
+        if run.model not in grid.models:
+            grid.models[run.model] = model_spec(config, run)
+        # A corpus and pretraining need data of more tasks.
+        _add_data(grid, config, run.task)
+        for task in grid.models[run.model].tasks:
+            _add_data(grid, config, task)
+    return starts + runs
 
 
 def _add_data(grid: Grid, config: Config, task: str) -> None:
@@ -93,15 +93,52 @@ def _add_data(grid: Grid, config: Config, task: str) -> None:
             grid.tests[task] = test
 
 
-def _experiment(name: str, experiment: Any, runs: list[RunSpec], tasks: list[str]) -> Experiment:
-    """Return the experiment over these runs, with the tasks that each run is transferred to."""
-    evaluated = f"diagnosis-{experiment.diagnosis}" if experiment.diagnosis else f"samples-{experiment.evaluation}"
-    rows = "steps" if experiment.diagnosis else experiment.rows
+def _add_experiment(grid: Grid, config: Config, name: str, runs: list[RunSpec]) -> Experiment:
+    """Add an experiment over these runs to the grid, with the evaluations on other tasks that it needs."""
+    block = config.experiments[name]
+    tasks = config.tasks_of(name)
+    for task in tasks:
+        _add_data(grid, config, task)
 
-    # The base model is trained on no task, so it has nothing to transfer. A corpus is evaluated by transfer only.
-    carried = [run for run in runs if run.corpus or (run.trains and experiment.transfer)]
-    transfers = {run.name: [task for task in tasks if task != run.task] for run in carried}
+    transfers = {}
+    for run in runs:
+        # The base model is trained on no task, so it has nothing to transfer. A corpus is evaluated by transfer only.
+        if run.corpus or (run.trains and block.transfer):
+            transfers[run.name] = [task for task in tasks if task != run.task]
 
-    names = list(dict.fromkeys(run.name for run in runs))
-    kept = experiment.figures, experiment.section, experiment.apart
-    return Experiment(name, experiment.question, names, evaluated, transfers, rows, *kept)
+    # Transfer to another task is a separate evaluation: its spec has the other task's prompt settings.
+    for task in itertools.chain(*transfers.values()):
+        spec = evaluation_spec(config, block.evaluation or "", task)
+        if spec.name in config.evaluations:
+            raise ConfigError([f"evaluations.{spec.name}: reserved for transfers between tasks; rename it"])
+        grid.evaluations[spec.name] = spec
+
+    stem = f"samples-{block.evaluation}"
+    rows: str = block.rows
+    if block.diagnosis:
+        stem = f"diagnosis-{block.diagnosis}"
+        rows = "steps"
+    grid.experiments[name] = Experiment(
+        name=name,
+        question=block.question,
+        runs=list(dict.fromkeys(run.name for run in runs)),
+        evaluation_stem=stem,
+        transfers=transfers,
+        rows=rows,
+        figures=block.figures,
+        section=block.section,
+        apart=block.apart,
+    )
+    return grid.experiments[name]
+
+
+def _add_inputs(grid: Grid) -> None:
+    """Add to each run the digests of what it starts from."""
+    # Runs without `start_from` come first: the digests of others cover theirs.
+    first = [run for run in grid.runs.values() if run.start_from is None]
+    then = [run for run in grid.runs.values() if run.start_from is not None]
+    for run in first + then:
+        inputs = {"model": grid.models[run.model].digest}
+        if run.start_from:
+            inputs["start"] = grid.runs[run.start_from].digest
+        grid.runs[run.name] = replace(run, inputs=inputs)

@@ -52,9 +52,18 @@ class Grid:
         return f"{self.scale}-{self.fidelity}" if self.fidelity else self.scale
 
     @property
+    def root(self) -> str:
+        """Folder of the results of this scale and fidelity."""
+        return f"results/{self.place}"
+
+    @property
     def everything(self) -> list[str]:
         """Experiments of the target `everything`: all except those marked `apart`, unless the scale lists them."""
-        return [name for name, one in self.experiments.items() if name in self.wanted or not one.apart]
+        found = []
+        for name, experiment in self.experiments.items():
+            if name in self.wanted or not experiment.apart:
+                found.append(name)
+        return found
 
     @property
     def specs(self) -> dict[str, Spec]:
@@ -66,51 +75,65 @@ class Grid:
             "evaluations": self.evaluations,
             "diagnoses": self.diagnoses,
         }
-        named = {f"{kind}/{name}": spec for kind, specs in kinds.items() for name, spec in specs.items()}
-        tests = {f"data/{task}/test": spec for task, spec in self.tests.items()}
-        return named | tests | {"exact_toy": self.exact_toy}
+        found: dict[str, Spec] = {}
+        for kind, specs in kinds.items():
+            for name, spec in specs.items():
+                found[f"{kind}/{name}"] = spec
+        for task, test in self.tests.items():
+            found[f"data/{task}/test"] = test
+        found["exact_toy"] = self.exact_toy
+        return found
 
     def evaluated(self, run: str, evaluation: str) -> str:
         """Return the digest of everything that affects a run's samples in an evaluation: run, evaluation, test data."""
-        spec = self.evaluations[evaluation]
-        return joined(self.runs[run].digest, spec.digest, self.tests[self.evaluation_task(run, evaluation)].digest)
+        test = self.tests[self.evaluation_task(run, evaluation)]
+        return joined(self.runs[run].digest, self.evaluations[evaluation].digest, test.digest)
 
     def diagnosed(self, run: str, diagnosis: str) -> str:
         """Return the digest of everything that affects a run's diagnosis: run, diagnosis, test data."""
-        one = self.runs[run]
-        return joined(one.digest, self.diagnoses[diagnosis].digest, self.tests[one.task].digest)
+        test = self.tests[self.runs[run].task]
+        return joined(self.runs[run].digest, self.diagnoses[diagnosis].digest, test.digest)
 
     def artifacts(self, experiment: str) -> list[str]:
         """Return the paths of an experiment's tables and figures."""
-        root = f"results/{self.place}"
-        one = self.experiments[experiment]
-
+        spec = self.experiments[experiment]
+        endings = [".md", ".tex", ".csv"]
         # A diagnosis has no samples, so there are no paired comparisons.
-        figures, compared = one.figures, [] if one.rows == "steps" else ["-comparisons.md", "-comparisons.csv"]
-        tables = [f"{root}/tables/{experiment}{end}" for end in (".md", ".tex", ".csv", *compared)]
-        return tables + [f"{root}/figures/{experiment}/{f}.{end}" for f in figures for end in ("pdf", "png")]
+        if spec.rows != "steps":
+            endings += ["-comparisons.md", "-comparisons.csv"]
+
+        found = [f"{self.root}/tables/{experiment}{ending}" for ending in endings]
+        for figure in spec.figures:
+            path = f"{self.root}/figures/{experiment}/{figure}"
+            found += [f"{path}.pdf", f"{path}.png"]
+        return found
 
     def targets(self, experiment: str) -> list[str]:
         """Return the paths of an experiment's artifacts and adapters."""
+        found = self.artifacts(experiment)
         # Adapters are listed because Snakemake recreates a deleted intermediate file only if it is a target.
-        adapters = [path for run in self.experiments[experiment].runs for path in self.adapter(run)]
-        return self.artifacts(experiment) + adapters
+        for run in self.experiments[experiment].runs:
+            found += self.adapter(run)
+        return found
 
     def samples(self, experiment: str) -> list[str]:
         """Return the paths of the sample or diagnosis files that an experiment's scores are computed from."""
+        spec = self.experiments[experiment]
+        names = []
+        for run in spec.runs:
+            names += [f"{run}/{stem}" for stem in self.measured(experiment, run)]
+        for run, tasks in spec.transfers.items():
+            names += [f"{run}/{spec.evaluation_stem}-on-{task}" for task in tasks]
         # `measured` already lists the transfers of corpus runs, so duplicates are removed.
-        one = self.experiments[experiment]
-        own = [f"{run}/{name}" for run in one.runs for name in self.measured(experiment, run)]
-        carried = [f"{run}/{one.evaluation_stem}-on-{task}" for run, tasks in one.transfers.items() for task in tasks]
-        return [f"results/{self.place}/runs/{name}.parquet" for name in dict.fromkeys(own + carried)]
+        return [f"{self.root}/runs/{name}.parquet" for name in dict.fromkeys(names)]
 
     def measured(self, experiment: str, run: str) -> list[str]:
         """Return the stems of a run's files in an experiment: on its own task or, after a corpus, on every task."""
         # A corpus has no test data, so a run on it is evaluated on other tasks only.
-        one = self.experiments[experiment]
+        spec = self.experiments[experiment]
         if not self.runs[run].corpus:
-            return [one.evaluation_stem]
-        return [f"{one.evaluation_stem}-on-{task}" for task in one.transfers[run]]
+            return [spec.evaluation_stem]
+        return [f"{spec.evaluation_stem}-on-{task}" for task in spec.transfers[run]]
 
     def evaluation_task(self, run: str, evaluation: str) -> str:
         """Return the task on whose test data a run is evaluated."""
@@ -120,19 +143,25 @@ class Grid:
         """Return the digest of everything that affects an experiment's samples or diagnoses."""
         digests = []
         for path in self.samples(experiment):
-            run, _, name = path.removeprefix(f"results/{self.place}/runs/").removesuffix(".parquet").rpartition("/")
-            kind, _, which = name.partition("-")
-            digests.append(self.evaluated(run, which) if kind == "samples" else self.diagnosed(run, which))
+            address = path.removeprefix(f"{self.root}/runs/").removesuffix(".parquet")
+            run, _, stem = address.rpartition("/")
+            kind, _, name = stem.partition("-")
+            digest = self.evaluated(run, name) if kind == "samples" else self.diagnosed(run, name)
+            digests.append(digest)
         return joined(*digests)
 
     def metrics_digest(self, experiment: str) -> str:
         """Return the digest of everything that affects an experiment's training metrics."""
-        return joined(*(self.runs[run].digest for run in self.experiments[experiment].runs))
+        digests = [self.runs[run].digest for run in self.experiments[experiment].runs]
+        return joined(*digests)
 
     def metrics(self, experiment: str) -> list[str]:
         """Return the paths of the training metrics of an experiment's trained runs."""
-        trained = [run for run in self.experiments[experiment].runs if self.runs[run].trains]
-        return [f"results/{self.place}/runs/{run}/metrics.csv" for run in trained]
+        found = []
+        for run in self.experiments[experiment].runs:
+            if self.runs[run].trains:
+                found.append(f"{self.root}/runs/{run}/metrics.csv")
+        return found
 
     def gpus(self, run: str) -> int:
         """Return the number of GPUs of a training run: the largest divisor of `cost.gpus` that splits its prompts."""
@@ -142,18 +171,27 @@ class Grid:
         """Return the number of nodes of a training run: the fewest that hold its GPUs in equal shares."""
         # torchrun needs the same number of ranks on every node.
         gpus = self.gpus(run)
-        return next(n for n in range(1, gpus + 1) if gpus % n == 0 and gpus // n <= self.cost.gpus_per_node)
+        nodes = 1
+        while gpus % nodes or gpus // nodes > self.cost.gpus_per_node:
+            nodes += 1
+        return nodes
 
     def adapter(self, run: str | None) -> list[str]:
         """Return the path of a run's adapter as a list; empty for the base model and for None."""
-        return [f"results/{self.place}/runs/{run}/adapter"] if run and self.runs[run].trains else []
+        if run is None or not self.runs[run].trains:
+            return []
+        return [f"{self.root}/runs/{run}/adapter"]
 
     def validation(self, run: str) -> list[str]:
         """Return the path of the validation split as a list; empty if the run keeps its last policy."""
-        chosen = self.runs[run].training.validate_every
-        return [f"results/{self.place}/data/{self.runs[run].task}/validation.parquet"] if chosen else []
+        spec = self.runs[run]
+        if spec.training.validate_every == 0:
+            return []
+        return [f"{self.root}/data/{spec.task}/validation.parquet"]
 
     def model_data(self, model: str) -> list[str]:
         """Return the paths of the splits that a model from scratch is trained and validated on; none if published."""
-        root = f"results/{self.place}/data"
-        return [f"{root}/{task}/{s}.parquet" for task in self.models[model].tasks for s in ("train", "validation")]
+        found = []
+        for task in self.models[model].tasks:
+            found += [f"{self.root}/data/{task}/train.parquet", f"{self.root}/data/{task}/validation.parquet"]
+        return found

@@ -10,21 +10,25 @@ from typing import Any
 
 from pydantic import Field
 
-from unmask.config.schema.exact_toy import ExactToy
+from unmask.config.schema.exact_toy import Curve, ExactToy
 from unmask.config.schema.experiments import Diagnosis, Evaluation, Experiment
-from unmask.config.schema.methods import NOT_SETTINGS, MethodBlock
+from unmask.config.schema.introspection import declared_names, method_defaults, method_file
+from unmask.config.schema.methods import ByTask, MethodBlock
 from unmask.config.schema.models import BaseModelSettings
 from unmask.config.schema.runtime import Runtime
 from unmask.config.schema.samplers import Sampler
 from unmask.config.schema.scales import ExperimentChange, Overrides, Scale
-from unmask.config.schema.types import Name, Section
+from unmask.config.schema.types import Name, Section, Values
 
-Layer = tuple[str, dict[str, Any]]  # dotted path of a block in config.yaml, and the settings that it gives
+Layer = tuple[str, Values]  # dotted path of a block in config.yaml, and the settings that it gives
 
 
-def merged(layers: list[Layer]) -> dict[str, Any]:
+def merged(layers: list[Layer]) -> Values:
     """Return the settings of all layers; later layers override earlier ones."""
-    return {key: value for _, settings in layers for key, value in settings.items()}
+    found: Values = {}
+    for _, settings in layers:
+        found |= settings
+    return found
 
 
 class Config(Section):
@@ -33,12 +37,12 @@ class Config(Section):
     scale: Name = Field(description="a name under `scales`; set by the profile")
     fidelity: Name = Field(description="a name under `fidelities`: which settings to use where papers and codes differ")
     runtime: Runtime = Field(description="affects no result, so a change repeats no run")
-    training: dict[str, Any] = Field(description="settings of every training run")
+    training: Values = Field(description="settings of every training run")
     samplers: dict[Name, Sampler] = Field(description="how responses are decoded")
     evaluations: dict[Name, Evaluation] = Field(description="how policies are evaluated")
     diagnoses: dict[Name, Diagnosis] = Field(description="how surrogates are compared with the policy")
     methods: dict[Name, MethodBlock] = Field(description="settings of each method, and its overrides of `training`")
-    tasks: dict[Name, dict[str, Any]] = Field(description="problems: sources, splits, prompts, rewards")
+    tasks: dict[Name, Values] = Field(description="problems: sources, splits, prompts, rewards")
     models: dict[Name, BaseModelSettings] = Field(description="base models")
     fidelities: dict[Name, Overrides] = Field(
         description="overrides where papers and codes differ; the first is the default, and results of another NAME "
@@ -48,21 +52,38 @@ class Config(Section):
     experiments: dict[Name, Experiment] = Field(description="questions, each with the runs that answer it")
     exact_toy: ExactToy = Field(description="experiment on a table of logits, whose responses are all enumerated")
 
+    def at(self, fidelity: str, scale: str) -> Config:
+        """Return the same configuration with another fidelity and scale in use."""
+        return self.model_copy(update={"fidelity": fidelity, "scale": scale})
+
     def sampler(self, name: str) -> Sampler:
         """Return a sampler: the scale's block if it has one, else the general block; no merging."""
         return self.scales[self.scale].samplers.get(name) or self.samplers[name]
 
     def evaluation(self, name: str) -> Evaluation:
         """Return an evaluation's settings, merged in this order: general, fidelity, scale; later layers override."""
-        values = self.evaluations[name].model_dump()
-        for overrides in (self.fidelities[self.fidelity], self.scales[self.scale]):
+        return Evaluation(**self.evaluation_values(name))
+
+    def evaluation_values(self, name: str) -> Values:
+        """Return the merged values of an evaluation, of which those in overrides may not be checked yet."""
+        values = dict(self.evaluations[name])
+        for _, overrides in self._overrides:
             values |= overrides.evaluations.get(name, {})
-        return Evaluation(**values)
+        return values
 
     @property
     def exact_toy_at_scale(self) -> ExactToy:
         """The exact toy with the scale's overrides."""
         return ExactToy(**self.exact_toy.model_dump() | self.scales[self.scale].exact_toy)
+
+    def curve_settings(self, toy: ExactToy, curve: Curve) -> Values:
+        """Return the settings of a curve of the exact toy.
+
+        They are merged in this order: defaults of the method, its general block, `exact_toy.methods`, the curve itself.
+        """
+        defaults = method_defaults(self.algorithm(curve.method))
+        general = self.methods[curve.method].settings
+        return defaults | general | toy.methods.get(curve.method, {}) | curve.settings
 
     @property
     def runtime_at_scale(self) -> Runtime:
@@ -75,7 +96,10 @@ class Config(Section):
 
     def tasks_of(self, experiment: str) -> list[str]:
         """Return an experiment's tasks: the scale's change, else the experiment's own, else all tasks of the scale."""
-        return self._change(experiment).tasks or self.experiments[experiment].tasks or self.scales[self.scale].tasks
+        own = self._change(experiment).tasks or self.experiments[experiment].tasks
+        if own or self.scale not in self.scales:
+            return own or []
+        return self.scales[self.scale].tasks
 
     def grid_of(self, experiment: str) -> dict[str, list[Any]]:
         """Return an experiment's grid: the scale's if it changes it, else the experiment's own."""
@@ -84,17 +108,20 @@ class Config(Section):
         return self.experiments[experiment].grid if change is None else change
 
     def _change(self, experiment: str) -> ExperimentChange:
-        return self.scales[self.scale].experiment_changes.get(experiment, ExperimentChange())
+        scale = self.scales.get(self.scale)
+        return (scale.experiment_changes.get(experiment) if scale else None) or ExperimentChange()
 
     def algorithm(self, method: str) -> str:
         """Return the name of a method's file in methods/: `algorithm` if its block sets it, else the method's name."""
-        return self.methods[method].get("algorithm", method)
+        block = self.methods.get(method)
+        return block.algorithm if block and block.algorithm else method
 
     def corpus(self, method: str) -> str | None:
         """Return the corpus that a method trains on instead of the tasks, None if it has none; the last layer wins."""
-        layers: list[Any] = [self.methods, self.fidelities[self.fidelity].methods, self.scales[self.scale].methods]
-        found = [block["corpus"] for layer in layers for block in [layer.get(method, {})] if "corpus" in block]
-        return found[-1] if found else None
+        found = None
+        for _, block in self._method_blocks(method):
+            found = block.corpus or found
+        return found
 
     @property
     def other_fidelity(self) -> str:
@@ -104,22 +131,36 @@ class Config(Section):
     @property
     def training_layers(self) -> list[Layer]:
         """Layers of the settings shared by all training runs: general, fidelity, scale."""
-        return [("training", self.training)] + [
-            (f"{place}.training", block.training) for place, block in self._overrides
-        ]
+        found: list[Layer] = [("training", self.training)]
+        for place, overrides in self._overrides:
+            found.append((f"{place}.training", overrides.training))
+        return found
 
     @property
-    def training_at_scale(self) -> dict[str, Any]:
+    def training_at_scale(self) -> Values:
         """Settings shared by all training runs; later layers override earlier ones."""
         return merged(self.training_layers)
 
     @property
     def _overrides(self) -> list[tuple[str, Overrides]]:
         """The fidelity and the scale in use, in the order in which they override, each with its path."""
-        return [
-            (f"fidelities.{self.fidelity}", self.fidelities[self.fidelity]),
-            (f"scales.{self.scale}", self.scales[self.scale]),
-        ]
+        # While a configuration is checked, the name of one may be wrong.
+        found: list[tuple[str, Overrides]] = []
+        if self.fidelity in self.fidelities:
+            found.append((f"fidelities.{self.fidelity}", self.fidelities[self.fidelity]))
+        if self.scale in self.scales:
+            found.append((f"scales.{self.scale}", self.scales[self.scale]))
+        return found
+
+    def _method_blocks(self, method: str) -> list[tuple[str, ByTask]]:
+        """Return the blocks of a method: general, fidelity, scale."""
+        found: list[tuple[str, ByTask]] = []
+        if method in self.methods:
+            found.append((f"methods.{method}", self.methods[method]))
+        for place, overrides in self._overrides:
+            if method in overrides.methods:
+                found.append((f"{place}.methods.{method}", overrides.methods[method]))
+        return found
 
     def deterministic(self, experiment: str) -> bool:
         """Return True if an evaluation gives the same samples with every seed: greedy tokens, no random order."""
@@ -132,40 +173,40 @@ class Config(Section):
         samplers = [self.sampler(one) for one in evaluation.samplers]
         return evaluation.temperature == 0 and not any(one.draws_order for one in samplers)
 
+    def tasks_with_settings(self, method: str) -> list[str]:
+        """Return the tasks for which a method has settings of its own, in any of its blocks."""
+        return list(dict.fromkeys(task for _, block in self._method_blocks(method) for task in block.by_task))
+
     def layers_of(self, method: str, task: str) -> list[Layer]:
         """Return the layers of a method's settings on a task, in the order in which later ones override earlier ones.
 
-        First `training`, then the method's blocks; each in the order general, fidelity, scale.
+        First `training`, then the defaults in the method's file, then the method's blocks; `training` and the blocks in
+        the order general, fidelity, scale.
         """
-        # A block's `by_task` comes directly after it, so a value in a later block overrides an earlier `by_task`.
         found = self.training_layers
-        blocks: list[tuple[str, Any]] = [(f"methods.{method}", self.methods[method])]
-        blocks += [(f"{place}.methods.{method}", block.methods.get(method, {})) for place, block in self._overrides]
-        for place, block in blocks:
-            own = {key: value for key, value in block.items() if key not in NOT_SETTINGS}
-            found += [(place, own), (f"{place}.by_task.{task}", block.get("by_task", {}).get(task, {}))]
+        algorithm = self.algorithm(method)
+        if algorithm in declared_names("methods"):
+            found.append((method_file(algorithm), method_defaults(algorithm)))
+        # A block's `by_task` comes directly after it, so a value in a later block overrides an earlier `by_task`.
+        for place, block in self._method_blocks(method):
+            found.append((place, block.settings))
+            found.append((f"{place}.by_task.{task}", block.by_task.get(task, {})))
         return found
 
-    def settings(self, method: str, task: str) -> dict[str, Any]:
+    def settings(self, method: str, task: str) -> Values:
         """Return all settings of a method's runs on a task, merged from `layers_of`."""
         return merged(self.layers_of(method, task))
 
     def task_layers_of(self, task: str, method: str | None = None) -> list[Layer]:
         """Return the layers of a task's settings: general, fidelity, scale, then those of `method` in that order."""
         found: list[Layer] = [(f"tasks.{task}", self.tasks.get(task, {}))]
-        found += [
-            (f"{place}.task_settings.{task}", block.task_settings.get(task, {})) for place, block in self._overrides
-        ]
-        if method is not None:
-            blocks: list[tuple[str, Any]] = [(f"methods.{method}", self.methods.get(method, {}))]
-            blocks += [(f"{place}.methods.{method}", block.methods.get(method, {})) for place, block in self._overrides]
-            found += [
-                (f"{place}.task_settings.{task}", block.get("task_settings", {}).get(task, {}))
-                for place, block in blocks
-            ]
+        for place, overrides in self._overrides:
+            found.append((f"{place}.task_settings.{task}", overrides.task_settings.get(task, {})))
+        for place, block in self._method_blocks(method) if method else []:
+            found.append((f"{place}.task_settings.{task}", block.task_settings.get(task, {})))
         return found
 
-    def task_settings(self, task: str, method: str | None = None) -> dict[str, Any]:
+    def task_settings(self, task: str, method: str | None = None) -> Values:
         """Return all settings of a task: general, fidelity, scale, then those of `method` in the same order.
 
         Later layers override earlier ones. Prompt files are resolved: none for a terse prompt, and `same` is replaced

@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Required
+from typing import Annotated
 
-from pydantic import Field, model_validator
-from typing_extensions import TypedDict
+from pydantic import ConfigDict, Field, model_validator
 
-from unmask.config.schema.methods import ByTask
-from unmask.config.schema.types import AsWritten, Count, Distinct, Name, NonNegative, Positive, Values, Whole, refuse
+from unmask.config.schema.types import (
+    AsWritten,
+    Count,
+    Distinct,
+    Name,
+    NonNegative,
+    Positive,
+    Section,
+    Values,
+    Whole,
+    refuse,
+)
 
 
-class Curve(TypedDict, total=False):
+class Curve(Section):
     """One curve of the exact toy: a method, and overrides of the settings that the method's file declares."""
 
-    __pydantic_config__ = ByTask.__pydantic_config__  # type: ignore[misc]
-    method: Required[Annotated[Name, Field(description="file in `src/unmask/methods/`")]]
+    model_config = ConfigDict(extra="allow")
+
+    method: Name = Field(description="file in `src/unmask/methods/`")
+
+    @property
+    def settings(self) -> Values:
+        """Settings that the curve gives."""
+        return self.model_extra or {}
 
 
 class ToySettings(AsWritten):

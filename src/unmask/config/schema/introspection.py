@@ -1,6 +1,8 @@
-"""Settings and names that methods, tasks and figures declare in their own files, read from the source text.
+"""Settings, facts and names that methods, tasks and figures declare in their own files.
 
-The files are parsed, not imported: importing needs torch, which the workflow's controller does not have.
+Settings are read from the source text, with the comments that describe them. Facts of a method are in its class, which
+imports without torch: the workflow's controller does not have it. Both are found by name, so that adding a file to
+methods/ or tasks/ is enough.
 """
 
 from __future__ import annotations
@@ -8,6 +10,7 @@ from __future__ import annotations
 import ast
 import copy
 import functools
+import importlib
 from pathlib import Path
 from typing import Any, Literal
 
@@ -53,10 +56,32 @@ def defines(kind: Literal["methods", "tasks"], name: str, function: str) -> bool
     return function in {node.name for node in declared_class(kind, name).body if isinstance(node, ast.FunctionDef)}
 
 
-def learns_demonstrations(method: str) -> bool:
-    """Return True if a method trains on demonstrations (`demonstrations = True` in its class), not on rollouts."""
-    body = declared_class("methods", method).body
-    return "demonstrations = True" in [ast.unparse(node) for node in body if isinstance(node, ast.Assign)]
+@functools.cache
+def method_class(name: str) -> Any:
+    """Return the class of a method, imported from methods/<name>.py: the one that derives from Method.
+
+    Raises ValueError if there is none, or several.
+    """
+    # By name: this package is below `unmask.methods` and may not import it.
+    method = importlib.import_module("unmask.methods").Method
+    module = importlib.import_module(f"unmask.methods.{name}")
+    classes = [value for value in vars(module).values() if isinstance(value, type) and issubclass(value, method)]
+    own = [one for one in classes if one.__module__ == module.__name__]
+    if len(own) != 1:
+        raise ValueError(f"{module.__file__}: {len(own)} classes derive from Method; define exactly one")
+    return own[0]
+
+
+def method_file(name: str) -> str:
+    """Return the path of a method's file in the repository."""
+    return f"src/unmask/methods/{name}.py"
+
+
+@functools.cache
+def method_defaults(name: str) -> dict[str, Any]:
+    """Return the settings of a method at the defaults in its file; a setting without a default is not among them."""
+    fields = declared_settings("methods", name).model_fields
+    return {key: field.default for key, field in fields.items() if not field.is_required()}
 
 
 def is_class_variable(node: ast.AnnAssign) -> bool:
@@ -66,27 +91,29 @@ def is_class_variable(node: ast.AnnAssign) -> bool:
 
 @functools.cache
 def declared_settings(kind: Literal["methods", "tasks"], name: str) -> type[Section]:
-    """Return a settings class built from the annotated fields of a method's or task's class; all are required.
+    """Return a settings class built from the annotated fields of a method's or task's class.
 
-    The comment of a field is its description.
+    The comment of a field is its description. A field without a default is required.
     """
     source, owner = LIBRARY / kind / f"{name}.py", declared_class(kind, name)
     lines = source.read_text(encoding="utf-8").splitlines()
-    said = {
-        node.target.id: node
-        for node in owner.body
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and not is_class_variable(node)
-    }
-
-    # Annotations are evaluated with the few words of ANNOTATIONS as their globals, without running the file.
-    fields: dict[str, Any] = {
-        key: (
-            eval(compile(ast.Expression(node.annotation), str(source), "eval"), ANNOTATIONS),  # noqa: S307 (our own)
-            Field(description=_comment(lines, node)),
-        )
-        for key, node in said.items()
-    }
+    fields: dict[str, Any] = {}
+    for key, node in declared_fields(kind, name).items():
+        # Annotations are evaluated with the few words of ANNOTATIONS as their globals, without running the file.
+        code = compile(ast.Expression(node.annotation), str(source), "eval")
+        annotation = eval(code, ANNOTATIONS)  # noqa: S307 (our own)
+        default = ... if node.value is None else ast.literal_eval(node.value)
+        fields[key] = (annotation, Field(default, description=_comment(lines, node)))
     return create_model(owner.name, __base__=Section, __doc__=ast.get_docstring(owner), **fields)
+
+
+def declared_fields(kind: Literal["methods", "tasks"], name: str) -> dict[str, ast.AnnAssign]:
+    """Return the annotated fields of a method's or task's class by name; what the class itself has is no setting."""
+    found = {}
+    for node in declared_class(kind, name).body:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and not is_class_variable(node):
+            found[node.target.id] = node
+    return found
 
 
 def _comment(lines: list[str], node: ast.AnnAssign) -> str | None:
@@ -113,15 +140,6 @@ def narrow_settings(task: str) -> dict[str, tuple[str, ...]]:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in found:
             found[ast.unparse(node.targets[0])] = tuple(ast.literal_eval(node.value))
     return found
-
-
-@functools.cache
-def used_if(method: str) -> dict[str, str]:
-    """Return what settings need to have an effect in a method: `used_if` of its class, empty without one."""
-    for node in declared_class("methods", method).body:
-        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "used_if" and node.value:
-            return dict(ast.literal_eval(node.value))
-    return {}
 
 
 @functools.cache

@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
-
 from pydantic import ConfigDict, Field
-from typing_extensions import TypedDict
 
-from unmask.config.schema.types import Name
-
-# Keys of a method's block that are not settings of a run: the file it runs, the method it starts from, the corpus that
-# replaces the tasks, overrides by task, and the reward of each task.
-NOT_SETTINGS = ("algorithm", "start_from", "corpus", "by_task", "task_settings")
+from unmask.config.schema.types import Name, Section, Values
 
 
-class ByTask(TypedDict, total=False):
+class ByTask(Section):
     """Method block in a fidelity or scale: overrides of the general block, some of them by task."""
 
-    # A TypedDict with extra keys, not a Section: which settings exist depends on the method (validation/layers.py).
-    __pydantic_config__ = ConfigDict(extra="allow", strict=True)  # type: ignore[misc]
-    corpus: Annotated[Name, Field(description="a corpus task: one run per seed trains on it, for all tasks")]
-    by_task: Annotated[dict[Name, dict[str, Any]], Field(description="task -> overrides of this block")]
-    task_settings: Annotated[
-        dict[Name, dict[str, Any]], Field(description="task -> overrides of `tasks` for this method; only the reward")
-    ]
+    # Further keys are settings. Which there are depends on the method, so they are checked in validation/layers.py.
+    model_config = ConfigDict(extra="allow")
+
+    corpus: Name = Field(default="", description="a corpus task: one run per seed trains on it, for all tasks")
+    by_task: dict[Name, Values] = Field(default={}, description="task -> overrides of this block")
+    task_settings: dict[Name, Values] = Field(
+        default={}, description="task -> overrides of `tasks` for this method; only the reward"
+    )
+
+    @property
+    def settings(self) -> Values:
+        """Settings that the block gives, for all tasks."""
+        return self.model_extra or {}
 
 
-class MethodBlock(ByTask, total=False):
+class MethodBlock(ByTask):
     """General block of a method; all further keys are settings declared in its file."""
 
-    __pydantic_config__ = ByTask.__pydantic_config__  # type: ignore[misc]
-    algorithm: Annotated[Name, Field(description="file in `src/unmask/methods/`; default: the name of the block")]
-    start_from: Annotated[Name, Field(description="method whose trained adapter is the starting point")]
+    algorithm: Name = Field(default="", description="file in `src/unmask/methods/`; default: the name of the block")
+    start_from: Name = Field(default="", description="method whose trained adapter is the starting point")

@@ -39,6 +39,12 @@ class Decoding(Section):
         """True if the order in which positions are committed is random."""
         return False
 
+    @property
+    def changed(self) -> set[str]:
+        """Names of the settings common to all samplers that are not at their default."""
+        fields = Decoding.model_fields
+        return {key for key, field in fields.items() if getattr(self, key) != field.default}
+
     def values(self) -> Values:
         """Return all settings for a spec, without those in LATER that are at their default."""
         later = {key for key in LATER if getattr(self, key) == type(self).model_fields[key].default}

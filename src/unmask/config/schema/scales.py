@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
 from unmask.config.schema.experiments import Axes
 from unmask.config.schema.methods import ByTask
 from unmask.config.schema.samplers import Sampler
-from unmask.config.schema.types import Count, Distinct, Name, Names, Positive, Section, Whole
+from unmask.config.schema.types import Count, Distinct, Name, Names, Positive, Section, Values, Whole
 
 
 class Overrides(Section):
     """Overrides of the general values, common to fidelities and scales."""
 
-    training: dict[str, Any] = Field(default={}, description="overrides of `training`")
+    training: Values = Field(default={}, description="overrides of `training`")
     methods: dict[Name, ByTask] = Field(default={}, description="overrides of `methods`")
-    task_settings: dict[Name, dict[str, Any]] = Field(default={}, description="overrides of `tasks`")
-    evaluations: dict[Name, dict[str, Any]] = Field(default={}, description="overrides of `evaluations`")
+    task_settings: dict[Name, Values] = Field(default={}, description="overrides of `tasks`")
+    evaluations: dict[Name, Values] = Field(default={}, description="overrides of `evaluations`")
 
 
 class Hardware(Section):
@@ -70,6 +70,6 @@ class Scale(Overrides):
         min_length=1, description="generation lengths of evaluations, multiples of block_length"
     )
     experiments: Names = Field(description="experiments of the target `all`")
-    exact_toy: dict[str, Any] = Field(default={}, description="overrides of `exact_toy`")
+    exact_toy: Values = Field(default={}, description="overrides of `exact_toy`")
     cost: Hardware = Field(description="assumptions of `plan`")
-    runtime: dict[str, Any] = Field(default={}, description="overrides of `runtime`")
+    runtime: Values = Field(default={}, description="overrides of `runtime`")

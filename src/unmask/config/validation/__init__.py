@@ -9,43 +9,43 @@ from __future__ import annotations
 from typing import Any
 
 from unmask.config.errors import ConfigError
+from unmask.config.pilot import scale_of_pilot
 from unmask.config.schema import Config
-from unmask.config.schema.exact_toy import ExactToy
 from unmask.config.schema.introspection import optional
-from unmask.config.schema.models import ScratchModel
 from unmask.config.validation.block_lengths import wrong_lengths
-from unmask.config.validation.corpora import wrong_corpora
 from unmask.config.validation.layers import layers
 from unmask.config.validation.messages import problems
+from unmask.config.validation.parse import Parsed, parse
 from unmask.config.validation.references import wrong_names
 from unmask.config.validation.required import missing
-from unmask.config.validation.safe_access import block_at
+from unmask.config.validation.scale_in_use import misfits
 from unmask.config.validation.unused import unused
 
 
-def check(raw: Any) -> tuple[dict[str, Any], list[str]]:
+def check(raw: Any) -> tuple[Config, list[str]]:
     """Check the blocks of a (normalised) configuration; mistakes in scales that are not in use are only warnings.
 
     Returns the configuration without broken other scales, and the mistakes in them. Raises ConfigError for all others.
     """
-    idle = list(unused(raw)) if isinstance(raw, dict) else []
-    lines = list(dict.fromkeys(_mistakes(raw) + idle))
+    parsed = parse(raw)
+    idle = unused(parsed.config) if isinstance(raw, dict) else []
+    lines = list(dict.fromkeys(_mistakes(raw, parsed) + idle))
+    if not lines:
+        return parsed.config, []
 
     # Drop broken scales that are not in use and check again: what remains must be valid without them.
-    scales = block_at(raw, "scales")
-    others = {name for name in scales if name != raw.get("scale")}
+    others = parsed.config.scales.keys() - {parsed.config.scale, scale_of_pilot(parsed.config)}
     broken = {name for name in others if any(_is_about(line, name) for line in lines)}
-    if broken:
-        raw = raw | {"scales": {name: scale for name, scale in scales.items() if name not in broken}}
-        # A setting that only a broken scale uses is no mistake, so effects are looked for with all scales.
-        counting = [line for line in idle if not any(_is_about(line, name) for name in broken)]
-        if not _mistakes(raw) and not counting:
-            return raw, lines
+    # A setting that only a broken scale uses is no mistake, so effects are looked for with all scales.
+    counting = [line for line in idle if not any(_is_about(line, name) for name in broken)]
+    if broken and not counting:
+        kept = {name: scale for name, scale in raw["scales"].items() if name not in broken}
+        without = parse(raw | {"scales": kept})
+        if not _mistakes(raw, without):
+            return without.config, lines
 
     # With a mistake that counts, report all of them, also those in other scales.
-    if lines:
-        raise ConfigError(lines)
-    return raw, []
+    raise ConfigError(lines)
 
 
 def _is_about(line: str, scale: str) -> bool:
@@ -53,49 +53,23 @@ def _is_about(line: str, scale: str) -> bool:
     return line.startswith((f"scales.{scale}.", f"scales.{scale}:"))
 
 
-def _mistakes(raw: Any) -> list[str]:
+def _mistakes(raw: Any, parsed: Parsed) -> list[str]:
     """Return one line per mistake in the blocks."""
-    lines = problems(Config, raw, "")
+    lines = list(parsed.lines)
     if not isinstance(raw, dict):
         return lines
 
     # The schema does not know which settings a method or task has, so layers of settings are checked separately.
-    lines += wrong_names(raw)
-    for where, values, block in layers(raw):
-        lines += problems(optional(block), values, where)
-    lines += missing(raw)
-    lines += wrong_lengths(raw)
+    lines += wrong_names(parsed)
+    for layer in layers(parsed.config):
+        lines += problems(optional(layer.block), layer.values, layer.where)
+    lines += missing(parsed)
+    lines += wrong_lengths(parsed.config)
     return list(dict.fromkeys(lines))
 
 
 def check_scale(config: Config) -> None:
     """Raise ConfigError if valid blocks do not fit together at the scale in use."""
-    where, scale = f"scales.{config.scale}", config.scales[config.scale]
-    lines: list[str] = []
-
-    # Tasks with the model that they are run on, and the key that asks for them: the message must name the key to edit.
-    asked = [(where, scale.model, scale.tasks)]
-    for name, one in config.experiments.items():
-        if one.model is not None and one.model not in scale.models:
-            lines.append(f"{where}.models.{one.model}: missing; experiments.{name}.model asks for it")
-        changed = name in scale.experiment_changes and scale.experiment_changes[name].tasks
-        asker = f"{where}.experiment_changes.{name}" if changed else f"experiments.{name}" if one.tasks else where
-        asked.append((asker, scale.models.get(one.model or "", scale.model), config.tasks_of(name)))
-
-    # A model from scratch is trained per task (or on all listed ones), so it needs pretraining settings for each.
-    for asker, name, tasks in asked:
-        model = config.models[name]
-        lacking = [task for task in tasks if isinstance(model, ScratchModel) and task not in model.pretraining]
-        lines += [f"models.{name}.pretraining.{task}: missing; {asker}.tasks has {task}" for task in lacking]
-
-    # Tables and figures name samplers, so a scale may change a sampler's numbers but not its rule.
-    lines += wrong_corpora(config)
-    for name, sampler in scale.samplers.items():
-        if sampler.rule != config.samplers[name].rule:
-            other = f"'{sampler.rule}' is not the rule of samplers.{name}; give another rule another name"
-            lines.append(f"{where}.samplers.{name}.rule: {other}")
-
-    # Overrides of the toy are valid one by one, but their merge may violate its counts.
-    lines += problems(ExactToy, config.exact_toy.model_dump() | scale.exact_toy, f"{where}.exact_toy")
+    lines = misfits(config)
     if lines:
         raise ConfigError(lines)

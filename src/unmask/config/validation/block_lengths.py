@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
+from unmask.config.schema import Config
 from unmask.config.validation.layers import layers
-from unmask.config.validation.safe_access import block_at, given_at, items_at
+
+LENGTH = "generation_length"  # setting of Training
 
 
-def wrong_lengths(raw: dict[str, Any]) -> Iterator[str]:
-    """Yield a line for each length that is not a multiple of its scale's block length."""
-    scales = block_at(raw, "scales")
-    for name, scale in scales.items():
-        where, block = f"scales.{name}.lengths", block_at(scales, name).get("block_length")
-        yield from _no_multiples(items_at(scale, "lengths"), block, where)
+def wrong_lengths(config: Config) -> list[str]:
+    """Return a line for each length that is not a multiple of its scale's block length."""
+    lines = []
+    for name, scale in config.scales.items():
+        for length in scale.lengths:
+            lines += _no_multiple(length, scale.block_length, f"scales.{name}.lengths")
 
-    # Layers outside of `scales` apply to every scale; they are checked against the one in use.
-    for where, values, _ in layers(raw):
-        kind, _, rest = where.partition(".")
-        scale = block_at(scales, rest.partition(".")[0] if kind == "scales" else str(raw.get("scale")))
-        lengths = given_at(values, "generation_length")
-        yield from _no_multiples(lengths, scale.get("block_length"), f"{where}.generation_length")
+    for layer in layers(config):
+        # Layers outside of `scales` apply to every scale; they are checked against the one in use.
+        kind, _, rest = layer.where.partition(".")
+        name = config.scale
+        if kind == "scales":
+            name, _, _ = rest.partition(".")
+        given = layer.values.get(LENGTH)
+        if name in config.scales:
+            lines += _no_multiple(given, config.scales[name].block_length, f"{layer.where}.{LENGTH}")
+    return lines
 
 
-def _no_multiples(lengths: list[Any], block: Any, where: str) -> Iterator[str]:
-    if isinstance(block, int) and block > 0:
-        for length in lengths:
-            if isinstance(length, int) and length % block:
-                near = max(1, round(length / block)) * block
-                yield f"{where}: {length} is not a multiple of block_length {block}; try {near}"
+def _no_multiple(length: Any, block: int, where: str) -> list[str]:
+    """Return a line if a length is not a multiple of the block; what is no length is reported elsewhere."""
+    if block <= 0 or not isinstance(length, int) or length % block == 0:
+        return []
+    near = max(1, round(length / block)) * block
+    return [f"{where}: {length} is not a multiple of block_length {block}; try {near}"]

@@ -1,98 +1,150 @@
-"""Layers of settings in config.yaml: path, values and settings class of each."""
+"""Layers of settings in config.yaml: path, values and settings class of each.
+
+The path is what messages name, so it is that of the layer itself, not of what the layers merge to.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
 
-from unmask.config.schema.exact_toy import ExactToy
+from unmask.config.schema import Config
+from unmask.config.schema.exact_toy import Curve, ExactToy
 from unmask.config.schema.experiments import Evaluation
 from unmask.config.schema.introspection import declared_names, declared_settings, settings_of
-from unmask.config.schema.methods import NOT_SETTINGS
+from unmask.config.schema.methods import ByTask
 from unmask.config.schema.runtime import Runtime
+from unmask.config.schema.scales import Overrides
 from unmask.config.schema.training import Training
-from unmask.config.schema.types import Section
-from unmask.config.validation.safe_access import algorithm_of, block_at, given_at, items_at, overrides, toys
+from unmask.config.schema.types import Section, Values
+from unmask.config.validation.parse import section_from
 
 
-def layers(raw: dict[str, Any]) -> Iterator[tuple[str, Any, type[Section]]]:
-    """Yield every layer of settings as (dotted path, values, settings class)."""
-    # The path is what messages name, so it must be that of the layer itself, not of what the layers merge to.
-    yield "training", raw.get("training"), Training
-    yield from _method_layers(raw, block_at(raw, "methods"), "methods")
-    yield from _task_layers(block_at(raw, "tasks"), "tasks")
+class Layer(NamedTuple):
+    """Settings given at one place, to be checked as an instance of their class with every key optional."""
 
-    for where, block in overrides(raw):
-        yield f"{where}.training", block_at(block, "training"), Training
-        yield from _method_layers(raw, block_at(block, "methods"), f"{where}.methods")
-        yield from _task_layers(block_at(block, "task_settings"), f"{where}.task_settings")
-        for name, values in block_at(block, "evaluations").items():
-            yield f"{where}.evaluations.{name}", values, Evaluation
-
-    for name, scale in block_at(raw, "scales").items():
-        yield f"scales.{name}.runtime", block_at(scale, "runtime"), Runtime
-
-    # A grid is checked against the experiment's methods. Where a scale changes either, the combination is new, and a
-    # mistake is reported at the part that was changed.
-    for name, experiment in block_at(raw, "experiments").items():
-        methods, where = items_at(experiment, "methods"), f"experiments.{name}"
-        yield from _grid_layers(raw, methods, block_at(experiment, "grid"), f"{where}.grid")
-        for scale, block in block_at(raw, "scales").items():
-            if change := block_at(block, "experiment_changes", name):
-                changed = change.get("grid") is not None
-                asker = f"scales.{scale}.experiment_changes.{name}" if changed else where
-                grid = block_at(change if changed else experiment, "grid")
-                yield from _grid_layers(raw, items_at(change, "methods") or methods, grid, f"{asker}.grid")
-
-    yield from _toy_layers(raw)
+    where: str
+    values: Values
+    block: type[Section]
 
 
-def _method_layers(raw: dict[str, Any], blocks: dict[str, Any], where: str) -> Iterator[tuple[str, Any, type[Section]]]:
-    for method, values in blocks.items():
-        if algorithm_of(raw, method) in declared_names("methods") and isinstance(values, dict):
-            block = settings_of(algorithm_of(raw, method))
+def layers(config: Config) -> Iterator[Layer]:
+    """Yield every layer of settings."""
+    yield Layer("training", config.training, Training)
+    yield from _method_layers(config, config.methods, "methods")
+    yield from _task_layers(config.tasks, "tasks")
 
-            # Fidelities and scales must not change the algorithm of a method or what it starts from.
-            overriding = ("corpus", "by_task", "task_settings")
-            others = NOT_SETTINGS if where == "methods" else overriding
-            yield f"{where}.{method}", {k: v for k, v in values.items() if k not in others}, block
-            for task, by_task in block_at(values, "by_task").items():
-                yield f"{where}.{method}.by_task.{task}", by_task, block
-            yield from _task_layers(block_at(values, "task_settings"), f"{where}.{method}.task_settings")
+    for where, block in overrides(config):
+        yield Layer(f"{where}.training", block.training, Training)
+        yield from _method_layers(config, block.methods, f"{where}.methods")
+        yield from _task_layers(block.task_settings, f"{where}.task_settings")
+        for name, values in block.evaluations.items():
+            yield Layer(f"{where}.evaluations.{name}", values, Evaluation)
+
+    for name, scale in config.scales.items():
+        yield Layer(f"scales.{name}.runtime", scale.runtime, Runtime)
+    yield from _grid_layers(config)
+    yield from _toy_layers(config)
 
 
-def _task_layers(blocks: dict[str, Any], where: str) -> Iterator[tuple[str, Any, type[Section]]]:
+def overrides(config: Config) -> Iterator[tuple[str, Overrides]]:
+    """Yield the overriding blocks, fidelities and then scales, as (dotted path, block)."""
+    for name, fidelity in config.fidelities.items():
+        yield f"fidelities.{name}", fidelity
+    for name, scale in config.scales.items():
+        yield f"scales.{name}", scale
+
+
+def trainers(config: Config, methods: Iterable[str]) -> list[str]:
+    """Return the algorithms of those methods that have a file."""
+    found = []
+    for method in methods:
+        algorithm = config.algorithm(method)
+        if algorithm in declared_names("methods"):
+            found.append(algorithm)
+    return found
+
+
+def _method_layers(config: Config, blocks: Mapping[str, ByTask], where: str) -> Iterator[Layer]:
+    for method, block in blocks.items():
+        place = f"{where}.{method}"
+        for algorithm in trainers(config, [method]):
+            settings = settings_of(algorithm)
+            yield Layer(place, block.settings, settings)
+            for task, values in block.by_task.items():
+                yield Layer(f"{place}.by_task.{task}", values, settings)
+            yield from _task_layers(block.task_settings, f"{place}.task_settings")
+
+
+def _task_layers(blocks: dict[str, Values], where: str) -> Iterator[Layer]:
     for task, values in blocks.items():
         if task in declared_names("tasks"):
-            yield f"{where}.{task}", values, declared_settings("tasks", task)
+            yield Layer(f"{where}.{task}", values, declared_settings("tasks", task))
 
 
-def _grid_layers(
-    raw: dict[str, Any], methods: list[Any], grid: dict[str, Any], where: str
-) -> Iterator[tuple[str, Any, type[Section]]]:
+def _grid_layers(config: Config) -> Iterator[Layer]:
+    # A grid is checked against the experiment's methods. Where a scale changes either, the combination is new, and a
+    # mistake is reported at the part that was changed.
+    for name, experiment in config.experiments.items():
+        own = f"experiments.{name}.grid"
+        yield from _axes(config, experiment.methods, experiment.grid, own)
+        for scale, block in config.scales.items():
+            change = block.experiment_changes.get(name)
+            if change is None:
+                continue
+            methods = change.methods or experiment.methods
+            if change.grid is None:
+                yield from _axes(config, methods, experiment.grid, own)
+            else:
+                place = f"scales.{scale}.experiment_changes.{name}.grid"
+                yield from _axes(config, methods, change.grid, place)
+
+
+def _axes(config: Config, methods: list[str], grid: dict[str, list[Any]], where: str) -> Iterator[Layer]:
     """Yield each value of each axis with the settings class of every method that has the setting."""
-    algorithms = [algorithm_of(raw, method) for method in methods]
-    algorithms = [algorithm for algorithm in algorithms if algorithm in declared_names("methods")]
+    algorithms = trainers(config, methods)
     for key, choices in grid.items():
+        blocks = [settings_of(algorithm) for algorithm in algorithms]
+        owners = [block for block in blocks if key in block.model_fields]
         # A key that no method has is checked against the first method, which reports it as unknown.
-        owners = [a for a in algorithms if key in settings_of(a).model_fields] or algorithms[:1]
-        for owner in owners if isinstance(choices, list) else ():
-            yield from ((where, {key: choice}, settings_of(owner)) for choice in choices)
+        for owner in owners or blocks[:1]:
+            for choice in choices:
+                yield Layer(where, {key: choice}, owner)
 
 
-def _toy_layers(raw: dict[str, Any]) -> Iterator[tuple[str, Any, type[Section]]]:
+def _toy_layers(config: Config) -> Iterator[Layer]:
     """Yield the method settings of the exact toy, then the toy blocks of the scales."""
-    # The toy has its own training loop: only settings declared by the method apply, none of Training.
-    for where, toy in toys(raw):
-        changes = [(f"{where}.methods.{method}", method, block) for method, block in block_at(toy, "methods").items()]
-        for name, curve in block_at(toy, "curves").items():
-            for method in given_at(curve, "method"):
-                own = {key: value for key, value in curve.items() if key != "method"}
-                changes.append((f"{where}.curves.{name}.{method}", method, own))
-        for place, method, block in changes:
-            if algorithm_of(raw, method) in declared_names("methods") and isinstance(block, dict):
-                yield place, block, declared_settings("methods", algorithm_of(raw, method))
+    for where, methods, curves in toys(config):
+        for method, values in methods.items():
+            yield from _own_settings(config, method, values, f"{where}.methods.{method}")
+        for name, curve in curves.items():
+            yield from _own_settings(config, curve.method, curve.settings, f"{where}.curves.{name}.{curve.method}")
 
     # The general toy block is part of Config and checked there.
-    for where, toy in list(toys(raw))[1:]:
-        yield where, toy, ExactToy
+    for name, scale in config.scales.items():
+        yield Layer(f"scales.{name}.exact_toy", scale.exact_toy, ExactToy)
+
+
+def _own_settings(config: Config, method: str, values: Values, place: str) -> Iterator[Layer]:
+    """Yield a layer of settings that the method's file declares."""
+    # The toy has its own training loop, so no setting of Training applies.
+    for algorithm in trainers(config, [method]):
+        yield Layer(place, values, declared_settings("methods", algorithm))
+
+
+def toy_in_use(config: Config) -> ExactToy:
+    """Return the exact toy with the methods and curves of the scale in use."""
+    if config.scale not in config.scales:
+        return config.exact_toy
+    given = config.scales[config.scale].exact_toy
+    change: ExactToy = section_from(ExactToy, given)
+    found: Values = {key: getattr(change, key) for key in ("methods", "curves") if key in given}
+    return config.exact_toy.model_copy(update=found)
+
+
+def toys(config: Config) -> Iterator[tuple[str, dict[str, Values], dict[str, Curve]]]:
+    """Yield path, methods and curves of the exact toy, and of its overrides in scales."""
+    yield "exact_toy", config.exact_toy.methods, config.exact_toy.curves
+    for name, scale in config.scales.items():
+        toy: ExactToy = section_from(ExactToy, scale.exact_toy)
+        yield f"scales.{name}.exact_toy", toy.methods, toy.curves

@@ -30,8 +30,10 @@ def unknown(name: str, known: Any, where: str) -> str:
     close = difflib.get_close_matches(name, names, n=1)
     if close:
         hint = f"did you mean '{close[0]}'?"
+    elif 0 < len(names) <= 12:
+        hint = f"known: {', '.join(names)}"
     else:
-        hint = f"known: {', '.join(names)}" if 0 < len(names) <= 12 else "remove it"
+        hint = "remove it"
     return f"{where}: unknown '{shown(name)}'; {hint}"
 
 
@@ -49,25 +51,33 @@ def _one_line(model: type[BaseModel], error: Any, where: str) -> str:
 
     # pydantic's own message would quote the given value in full, however long.
     if error["type"] == "union_tag_invalid":
-        key, tags, given = (error["ctx"][name] for name in ("discriminator", "expected_tags", "tag"))
-        name = key.strip("'")
-        return f"{path}.{name}: input should be {tags}, not {cut(repr(given))}"
+        context = error["ctx"]
+        name = context["discriminator"].strip("'")
+        given = cut(repr(context["tag"]))
+        return f"{path}.{name}: input should be {context['expected_tags']}, not {given}"
 
     # For a block that is no mapping pydantic would name the Python class, which means nothing to users.
-    message = "input should be a valid dictionary" if error["type"] == "model_type" else error["msg"]
-    return f"{path}: {message[0].lower()}{message[1:]}, not {cut(repr(error['input']))}"
+    message = error["msg"]
+    if error["type"] == "model_type":
+        message = "Input should be a valid dictionary"
+    first, rest = message[0].lower(), message[1:]
+    given = cut(repr(error["input"]))
+    return f"{path}: {first}{rest}, not {given}"
 
 
 def _dotted(*parts: Any) -> str:
     """Join keys to a dotted path, `config.yaml` if there are none."""
     # pydantic appends `[key]` to the location if the key itself is invalid.
-    return ".".join(shown(part) for part in parts if part not in ("", "[key]")) or "config.yaml"
+    named = [shown(part) for part in parts if part not in ("", "[key]")]
+    return ".".join(named) or "config.yaml"
 
 
 def shown(name: Any) -> str:
     """Return a key or name for a message: unchanged if printable, else escaped; at most 80 characters."""
     text = str(name)
-    return cut(text if text.isprintable() else ascii(text)[1:-1])
+    if not text.isprintable():
+        text = ascii(text)[1:-1]
+    return cut(text)
 
 
 def cut(text: str) -> str:
@@ -77,7 +87,11 @@ def cut(text: str) -> str:
 
 def _keys(annotation: Any) -> set[str]:
     """Return the keys of all blocks that an annotation contains, nested ones included."""
+    found: set[str] = set()
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        fields = annotation.model_fields
-        return set(fields).union(*(_keys(field.annotation) for field in fields.values()))
-    return set().union(*(_keys(part) for part in typing.get_args(annotation)))
+        for name, field in annotation.model_fields.items():
+            found.add(name)
+            found |= _keys(field.annotation)
+    for part in typing.get_args(annotation):
+        found |= _keys(part)
+    return found

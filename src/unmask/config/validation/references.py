@@ -2,150 +2,195 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from unmask.config.schema import Config
 from unmask.config.schema.introspection import (
     LIBRARY,
     declared_figures,
     declared_names,
     declared_settings,
     is_corpus,
-    learns_demonstrations,
+    method_class,
     narrow_settings,
 )
-from unmask.config.validation.layers import layers
+from unmask.config.schema.methods import ByTask
+from unmask.config.schema.models import ScratchModel
+from unmask.config.schema.scales import Scale
+from unmask.config.schema.types import Values
+from unmask.config.validation.layers import layers, overrides, toys
 from unmask.config.validation.messages import unknown
-from unmask.config.validation.safe_access import algorithm_of, block_at, given_at, items_at, overrides, toys
+from unmask.config.validation.parse import Parsed
 
 
-def wrong_names(raw: dict[str, Any]) -> Iterator[str]:
-    """Yield a line for each name that refers to nothing."""
-    yield from _strange(given_at(raw, "scale"), block_at(raw, "scales"), "scale")
-    yield from _strange(given_at(raw, "fidelity"), block_at(raw, "fidelities"), "fidelity")
-    yield from _strange(block_at(raw, "tasks"), declared_names("tasks"), "tasks")
-    for part in (_in_methods, _in_examinations, _in_overrides, _in_scales, _in_models, _in_experiments, _in_layers):
-        yield from part(raw)
+def wrong_names(parsed: Parsed) -> list[str]:
+    """Return a line for each name that refers to nothing."""
+    config = parsed.config
+    lines = unknown_names([config.scale], config.scales, "scale")
+    lines += unknown_names([config.fidelity], config.fidelities, "fidelity")
+    lines += unknown_names(config.tasks, declared_names("tasks"), "tasks")
+    lines += _in_methods(parsed)
+    lines += _in_evaluations(config)
+    lines += _in_overrides(config)
+    for name, scale in config.scales.items():
+        lines += _in_scale(config, scale, f"scales.{name}")
+    for name, model in config.models.items():
+        if isinstance(model, ScratchModel):
+            lines += unknown_names(model.pretraining, config.tasks, f"models.{name}.pretraining")
+    lines += _in_experiments(config)
+    lines += _in_layers(config)
+    return lines
 
 
-def _strange(names: Any, known: Any, where: str) -> Iterator[str]:
-    """Yield a line for each unknown name; values that are not strings are reported elsewhere."""
-    yield from (unknown(name, known, where) for name in names if isinstance(name, str) and name not in known)
+def unknown_names(names: Iterable[Any], known: Iterable[str], where: str) -> list[str]:
+    """Return a line for each unknown name; what is no name, and names that are not given, are reported elsewhere."""
+    lines = []
+    for name in names:
+        if isinstance(name, str) and name and name not in known:
+            lines.append(unknown(name, known, where))
+    return lines
 
 
-def _in_methods(raw: dict[str, Any]) -> Iterator[str]:
+def _in_methods(parsed: Parsed) -> list[str]:
+    config = parsed.config
     # A method may start only from one that trains and itself starts from the base model: expand() computes digests in
     # two passes, so longer chains are not possible.
-    methods = block_at(raw, "methods")
-    trained = [m for m in methods if not given_at(methods[m], "start_from") and algorithm_of(raw, m) != "base"]
-    for name, method in methods.items():
-        if isinstance(method, dict) and isinstance(method.get("algorithm", name), str):
-            where = f"methods.{name}" if "algorithm" in method else "methods"
-            yield from _strange([algorithm_of(raw, name)], declared_names("methods"), where)
-        yield from _strange(given_at(method, "start_from"), trained, f"methods.{name}.start_from")
+    trained = []
+    for name, method in config.methods.items():
+        if not method.start_from and config.algorithm(name) != "base":
+            trained.append(name)
+
+    lines = []
+    for name, method in config.methods.items():
+        where = f"methods.{name}" if method.algorithm else "methods"
+        if not parsed.is_wrong(f"methods.{name}") and not parsed.is_wrong(f"methods.{name}.algorithm"):
+            lines += unknown_names([config.algorithm(name)], declared_names("methods"), where)
+        lines += unknown_names([method.start_from], trained, f"methods.{name}.start_from")
+    return lines
 
 
-def _in_examinations(raw: dict[str, Any]) -> Iterator[str]:
-    samplers, evaluations = block_at(raw, "samplers"), block_at(raw, "evaluations")
-    replaced = [(f"{where}.evaluations", block_at(block, "evaluations")) for where, block in overrides(raw)]
-    for where, blocks in [("evaluations", evaluations), *replaced]:
-        yield from _strange(blocks, evaluations, where)
-        for name, evaluation in blocks.items():
-            yield from _strange(items_at(evaluation, "samplers"), samplers, f"{where}.{name}.samplers")
-    for name, diagnosis in block_at(raw, "diagnoses").items():
-        yield from _strange(given_at(diagnosis, "sampler"), samplers, f"diagnoses.{name}.sampler")
+def _in_evaluations(config: Config) -> list[str]:
+    lines = _of_samplers({name: one.samplers for name, one in config.evaluations.items()}, config, "evaluations")
+    for where, block in overrides(config):
+        place = f"{where}.evaluations"
+        lines += unknown_names(block.evaluations, config.evaluations, place)
+        given = {name: values.get("samplers") for name, values in block.evaluations.items()}
+        lines += _of_samplers(given, config, place)
+    for name, diagnosis in config.diagnoses.items():
+        lines += unknown_names([diagnosis.sampler], config.samplers, f"diagnoses.{name}.sampler")
+    return lines
 
 
-def _in_overrides(raw: dict[str, Any]) -> Iterator[str]:
-    """Yield lines on names of methods and tasks in the general blocks and in fidelities and scales."""
-    methods, tasks = block_at(raw, "methods"), block_at(raw, "tasks")
-    replaced = [(f"{where}.methods", block_at(block, "methods")) for where, block in overrides(raw)]
-    for where, blocks in [("methods", methods), *replaced]:
-        yield from _strange(blocks, methods, where)
-        for name, block in blocks.items():
-            yield from _strange(block_at(block, "by_task"), tasks, f"{where}.{name}.by_task")
-            yield from _task_settings(block_at(block, "task_settings"), tasks, f"{where}.{name}.task_settings")
-            yield from _corpus(raw, name, given_at(block, "corpus"), f"{where}.{name}.corpus")
-    for where, block in overrides(raw):
-        yield from _strange(block_at(block, "task_settings"), tasks, f"{where}.task_settings")
+def _of_samplers(found: Mapping[str, Any], config: Config, where: str) -> list[str]:
+    """Return lines on the samplers of evaluations."""
+    lines = []
+    for name, samplers in found.items():
+        if isinstance(samplers, list):
+            lines += unknown_names(samplers, config.samplers, f"{where}.{name}.samplers")
+    return lines
 
 
-def _task_settings(blocks: dict[str, Any], tasks: dict[str, Any], where: str) -> Iterator[str]:
-    """Yield lines on task settings inside a method block other than those of the reward."""
+def _in_overrides(config: Config) -> list[str]:
+    """Return lines on names of methods and tasks in the general blocks and in fidelities and scales."""
+    lines = _of_methods(config, config.methods, "methods")
+    for where, block in overrides(config):
+        lines += _of_methods(config, block.methods, f"{where}.methods")
+    for where, block in overrides(config):
+        lines += unknown_names(block.task_settings, config.tasks, f"{where}.task_settings")
+    return lines
+
+
+def _of_methods(config: Config, blocks: Mapping[str, ByTask], where: str) -> list[str]:
+    lines = unknown_names(blocks, config.methods, where)
+    for name, block in blocks.items():
+        place = f"{where}.{name}"
+        lines += unknown_names(block.by_task, config.tasks, f"{place}.by_task")
+        lines += _task_settings(block.task_settings, config.tasks, f"{place}.task_settings")
+        lines += _corpus(config, name, block.corpus, f"{place}.corpus")
+    return lines
+
+
+def _task_settings(blocks: dict[str, Values], tasks: dict[str, Values], where: str) -> list[str]:
+    """Return lines on task settings inside a method block other than those of the reward."""
     # All methods share a task's data and prompts, so that their results are comparable.
-    yield from _strange(blocks, tasks, where)
-    for task in blocks.keys() & declared_names("tasks"):
+    lines = unknown_names(blocks, tasks, where)
+    for task, values in blocks.items():
+        if task not in declared_names("tasks"):
+            continue
         own = narrow_settings(task)["reward_only"]
-        for key in block_at(blocks, task).keys() & declared_settings("tasks", task).model_fields.keys() - set(own):
-            which = f"only {', '.join(own)} may differ" if own else f"no setting of {task} may differ"
-            yield f"{where}.{task}.{key}: {which} from method to method; set it under tasks.{task} or task_settings"
+        which = f"only {', '.join(own)} may differ" if own else f"no setting of {task} may differ"
+        for key in values.keys() & declared_settings("tasks", task).model_fields.keys():
+            if key not in own:
+                how = f"{which} from method to method; set it under tasks.{task} or task_settings"
+                lines.append(f"{where}.{task}.{key}: {how}")
+    return lines
 
 
-def _corpus(raw: dict[str, Any], method: str, given: list[Any], where: str) -> Iterator[str]:
-    """Yield lines on a `corpus` key: it must name a corpus, and the method must train on demonstrations."""
-    yield from _strange(given, {name for name in block_at(raw, "tasks") if _is_corpus(name)}, where)
-    algorithm = algorithm_of(raw, method)
-    if given and algorithm in declared_names("methods") and not learns_demonstrations(algorithm):
-        yield f"{where}: {method} samples its responses and learns no corpus; remove it"
+def _corpus(config: Config, method: str, corpus: str, where: str) -> list[str]:
+    """Return lines on a `corpus` key: it must name a corpus, and the method must train on demonstrations."""
+    lines = unknown_names([corpus], [name for name in config.tasks if _is_corpus(name)], where)
+    algorithm = config.algorithm(method)
+    if corpus and algorithm in declared_names("methods") and not method_class(algorithm).demonstrations:
+        lines.append(f"{where}: {method} samples its responses and learns no corpus; remove it")
+    return lines
 
 
-def _tasks(names: list[Any], raw: dict[str, Any], where: str) -> Iterator[str]:
-    """Yield lines on task names where policies are evaluated: a corpus has no test problems."""
-    yield from _strange(names, block_at(raw, "tasks"), where)
+def _tasks(names: list[str], config: Config, where: str) -> list[str]:
+    """Return lines on task names where policies are evaluated: a corpus has no test problems."""
+    lines = unknown_names(names, config.tasks, where)
     for name in names:
         if _is_corpus(name):
-            yield f"{where}: {name} is a corpus, which has no test problems; name it as the `corpus` of a method"
+            how = "is a corpus, which has no test problems; name it as the `corpus` of a method"
+            lines.append(f"{where}: {name} {how}")
+    return lines
 
 
-def _is_corpus(name: Any) -> bool:
+def _is_corpus(name: str) -> bool:
     return name in declared_names("tasks") and is_corpus(name)
 
 
-def _in_scales(raw: dict[str, Any]) -> Iterator[str]:
-    models, tasks, experiments = (block_at(raw, key) for key in ("models", "tasks", "experiments"))
-    for name, scale in block_at(raw, "scales").items():
-        where, changes = f"scales.{name}", block_at(scale, "experiment_changes")
-        yield from _strange(given_at(scale, "model"), models, f"{where}.model")
-        yield from _strange(block_at(scale, "models").values(), models, f"{where}.models")
-        yield from _tasks(items_at(scale, "tasks"), raw, f"{where}.tasks")
-        yield from _strange(items_at(scale, "experiments"), experiments, f"{where}.experiments")
-        yield from _strange(block_at(scale, "samplers"), block_at(raw, "samplers"), f"{where}.samplers")
-        yield from _strange(changes, experiments, f"{where}.experiment_changes")
-        for experiment, change in changes.items():
-            place = f"{where}.experiment_changes.{experiment}"
-            yield from _strange(items_at(change, "methods"), block_at(raw, "methods"), f"{place}.methods")
-            yield from _tasks(items_at(change, "tasks"), raw, f"{place}.tasks")
-        yield from _strange(block_at(scale, "cost", "test_examples"), tasks, f"{where}.cost.test_examples")
+def _in_scale(config: Config, scale: Scale, where: str) -> list[str]:
+    lines = unknown_names([scale.model], config.models, f"{where}.model")
+    lines += unknown_names(scale.models.values(), config.models, f"{where}.models")
+    lines += _tasks(scale.tasks, config, f"{where}.tasks")
+    lines += unknown_names(scale.experiments, config.experiments, f"{where}.experiments")
+    lines += unknown_names(scale.samplers, config.samplers, f"{where}.samplers")
+    lines += unknown_names(scale.experiment_changes, config.experiments, f"{where}.experiment_changes")
+    for name, change in scale.experiment_changes.items():
+        place = f"{where}.experiment_changes.{name}"
+        lines += unknown_names(change.methods or [], config.methods, f"{place}.methods")
+        lines += _tasks(change.tasks or [], config, f"{place}.tasks")
+    lines += unknown_names(scale.cost.test_examples, config.tasks, f"{where}.cost.test_examples")
+    return lines
 
 
-def _in_models(raw: dict[str, Any]) -> Iterator[str]:
-    for name, model in block_at(raw, "models").items():
-        yield from _strange(block_at(model, "pretraining"), block_at(raw, "tasks"), f"models.{name}.pretraining")
-
-
-def _in_experiments(raw: dict[str, Any]) -> Iterator[str]:
-    for name, experiment in block_at(raw, "experiments").items():
+def _in_experiments(config: Config) -> list[str]:
+    lines = []
+    for name, experiment in config.experiments.items():
         where = f"experiments.{name}"
-        yield from _strange(items_at(experiment, "methods"), block_at(raw, "methods"), f"{where}.methods")
-        yield from _tasks(items_at(experiment, "tasks"), raw, f"{where}.tasks")
-        yield from _strange(given_at(experiment, "evaluation"), block_at(raw, "evaluations"), f"{where}.evaluation")
-        yield from _strange(given_at(experiment, "diagnosis"), block_at(raw, "diagnoses"), f"{where}.diagnosis")
-        yield from _strange(items_at(experiment, "figures"), declared_figures(), f"{where}.figures")
+        lines += unknown_names(experiment.methods, config.methods, f"{where}.methods")
+        lines += _tasks(experiment.tasks or [], config, f"{where}.tasks")
+        lines += unknown_names([experiment.evaluation], config.evaluations, f"{where}.evaluation")
+        lines += unknown_names([experiment.diagnosis], config.diagnoses, f"{where}.diagnosis")
+        lines += unknown_names(experiment.figures, declared_figures(), f"{where}.figures")
 
         # Each experiment becomes a Snakemake rule of its name.
         if name in _rules() or name.startswith(("plan_", "so_far_")):
-            yield f"experiments: '{name}' is a target of the workflow; choose another name"
+            lines.append(f"experiments: '{name}' is a target of the workflow; choose another name")
+    return lines
 
 
-def _in_layers(raw: dict[str, Any]) -> Iterator[str]:
-    """Yield lines on samplers named in settings and on methods named in the exact toy."""
-    methods = block_at(raw, "methods")
-    for where, values, _ in layers(raw):
-        yield from _strange(given_at(values, "sampler"), block_at(raw, "samplers"), f"{where}.sampler")
-    for where, toy in toys(raw):
-        yield from _strange(block_at(toy, "methods"), methods, f"{where}.methods")
-        for name, curve in block_at(toy, "curves").items():
-            yield from _strange(given_at(curve, "method"), methods, f"{where}.curves.{name}.method")
+def _in_layers(config: Config) -> list[str]:
+    """Return lines on samplers named in settings and on methods named in the exact toy."""
+    lines = []
+    for layer in layers(config):
+        lines += unknown_names([layer.values.get("sampler")], config.samplers, f"{layer.where}.sampler")
+    for where, methods, curves in toys(config):
+        lines += unknown_names(methods, config.methods, f"{where}.methods")
+        for name, curve in curves.items():
+            lines += unknown_names([curve.method], config.methods, f"{where}.curves.{name}.method")
+    return lines
 
 
 def _rules() -> set[str]:

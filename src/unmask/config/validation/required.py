@@ -2,67 +2,70 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from unmask.config.renames import current_name
+from unmask.config.schema import Config, merged
 from unmask.config.schema.introspection import declared_names, declared_settings, settings_of
 from unmask.config.schema.training import Training
-from unmask.config.validation.safe_access import algorithm_of, block_at, given_at, items_at
+from unmask.config.schema.types import Values
+from unmask.config.validation.layers import toy_in_use, trainers
+from unmask.config.validation.parse import Parsed
 
 
-def missing(raw: dict[str, Any]) -> list[str]:
+def missing(parsed: Parsed) -> list[str]:
     """Return one line per missing setting, sorted."""
-    fidelity = block_at(raw, "fidelities", str(raw.get("fidelity")))
-    scale = block_at(raw, "scales", str(raw.get("scale")))
-    return sorted(_of_methods(raw, fidelity, scale) + _of_curves(raw, scale) + _of_tasks(raw, fidelity, scale))
+    return sorted(_of_methods(parsed) + _of_curves(parsed) + _of_tasks(parsed.config))
 
 
-def _of_methods(raw: dict[str, Any], *overriding: dict[str, Any]) -> list[str]:
+def _of_methods(parsed: Parsed) -> list[str]:
     """Return lines on missing settings of methods, including those of Training."""
-    # Training settings may also be set in method blocks. A broken `training` block has its own line, so its keys count
-    # as present here.
-    common = set().union(block_at(raw, "training"), *(block_at(block, "training") for block in overriding))
-    if not isinstance(raw.get("training"), dict):
-        common |= Training.model_fields.keys()
-    found: list[str] = []
-    for method, general in block_at(raw, "methods").items():
-        if (algorithm := algorithm_of(raw, method)) in declared_names("methods") and isinstance(general, dict):
-            blocks = [block_at(block, "methods", method) for block in (raw, *overriding)]
+    config = parsed.config
+    lines = []
+    for method in config.methods:
+        if parsed.is_wrong(f"methods.{method}"):
+            continue
+        for algorithm in trainers(config, [method]):
+            # Training settings may also be set in method blocks; what one task alone has does not count.
             # An old name has its own line, so the new one counts as present.
-            given = {current_name(key) for key in common.union(*blocks)}
+            given = {current_name(key) for key in merged(config.layers_of(method, task=""))}
+            # A broken `training` block has its own line, so its keys count as present.
+            if parsed.is_wrong("training"):
+                given |= Training.model_fields.keys()
             for key in settings_of(algorithm).model_fields.keys() - given:
                 where = "training" if key in Training.model_fields else f"methods.{method}"
-                found.append(f"{where}.{key}: missing; add it")
-    return found
+                lines.append(f"{where}.{key}: missing; add it")
+    return lines
 
 
-def _of_curves(raw: dict[str, Any], scale: dict[str, Any]) -> list[str]:
+def _of_curves(parsed: Parsed) -> list[str]:
     """Return lines on missing method settings of the exact toy's curves."""
-    # As toy_spec() merges them: general method block, exact_toy.methods, curve; no method blocks of fidelity or scale.
-    toy = block_at(raw, "exact_toy") | block_at(scale, "exact_toy")
-    found: list[str] = []
-    for curve in block_at(toy, "curves").values():
-        for method in given_at(curve, "method"):
-            algorithm, general = algorithm_of(raw, method), block_at(raw, "methods").get(method)
-            if isinstance(general, dict) and algorithm in declared_names("methods"):
-                known = set(curve).union(general, block_at(toy, "methods", method))
-                lacking = declared_settings("methods", algorithm).model_fields.keys() - known
-                found += [f"methods.{method}.{key}: missing; add it" for key in lacking]
-    return found
+    config = parsed.config
+    toy = toy_in_use(config)
+    lines = []
+    for curve in toy.curves.values():
+        if curve.method not in config.methods or parsed.is_wrong(f"methods.{curve.method}"):
+            continue
+        for algorithm in trainers(config, [curve.method]):
+            given = config.curve_settings(toy, curve)
+            for key in declared_settings("methods", algorithm).model_fields.keys() - given.keys():
+                lines.append(f"methods.{curve.method}.{key}: missing; add it")
+    return lines
 
 
-def _of_tasks(raw: dict[str, Any], fidelity: dict[str, Any], scale: dict[str, Any]) -> list[str]:
+def _of_tasks(config: Config) -> list[str]:
     """Return lines on missing settings of tasks that the scale, an experiment or a method uses."""
     # Only tasks in use are checked: another fidelity or scale may complete the others.
-    askers = scale, *block_at(raw, "experiments").values(), *block_at(scale, "experiment_changes").values()
-    asked = {task for asker in askers for task in items_at(asker, "tasks")}
-    for layer in (raw, fidelity, scale):
-        for method in block_at(layer, "methods").values():
-            asked |= set(given_at(method, "corpus"))
+    asked: set[str] = set()
+    if config.scale in config.scales:
+        asked.update(config.scales[config.scale].tasks)
+    for experiment in config.experiments:
+        asked.update(config.tasks_of(experiment), config.experiments[experiment].tasks or [])
+    for method in config.methods:
+        if corpus := config.corpus(method):
+            asked.add(corpus)
 
-    found: list[str] = []
-    for task in declared_names("tasks") & asked & set(block_at(raw, "tasks")):
-        blocks = block_at(raw, "tasks", task), *(block_at(b, "task_settings", task) for b in (fidelity, scale))
-        lacking = declared_settings("tasks", task).model_fields.keys() - set().union(*blocks)
-        found += [f"tasks.{task}.{key}: missing; add it" for key in lacking]
-    return found
+    lines = []
+    for task in declared_names("tasks") & asked & config.tasks.keys():
+        given: Values = merged(config.task_layers_of(task))
+        for key in declared_settings("tasks", task).model_fields.keys() - given.keys():
+            lines.append(f"tasks.{task}.{key}: missing; add it")
+    return lines

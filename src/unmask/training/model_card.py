@@ -11,9 +11,11 @@ from typing import Any
 
 import yaml
 
-from unmask.common.catalogue import PAPERS, method_name, task_name
+from unmask.common.catalogue import task_name
+from unmask.config.schema.introspection import method_class, method_file
 from unmask.config.schema.models import HubModel
 from unmask.config.specs import ModelSpec, RunSpec
+from unmask.methods import method_name
 
 # Columns of metrics.csv that the card shows, with their labels.
 FIGURES = {
@@ -92,7 +94,7 @@ def model_card(
     # A corpus has no task to score its conversations, and nothing is sampled from the policy.
     unmeasured = ("reward", "accuracy", "entropy", "nfe") if run.corpus else ()
     figures = {key: text for key, text in FIGURES.items() if key not in unmeasured}
-    front = {"library_name": "peft"} if lora else {}
+    front: dict[str, Any] = {"library_name": "peft"} if lora else {}
     front |= {"base_model": _repository(base) or run.model, "tags": ["masked-diffusion", run.algorithm]}
     # Only published weights come with a licence of their own; a scratch model is ours.
     published = base is None or base.source != "scratch"
@@ -118,7 +120,7 @@ def model_card(
         model=run.model,
         name=run.name,
         settings=yaml.safe_dump(run.values(), sort_keys=False, allow_unicode=True),
-        citation=PAPERS.get(run.algorithm, f"See `src/unmask/methods/{run.algorithm}.py`."),
+        citation=method_class(run.algorithm).citation or f"See `{method_file(run.algorithm)}`.",
         licence="The base model and the data have licences of their own: read them before passing this on."
         if published
         else "The base model was made by the same code.",

@@ -12,7 +12,8 @@ from unmask.config.schema.models import ScratchModel, base_model_from
 from unmask.config.schema.samplers import TopK
 from unmask.config.schema.training import Training
 from unmask.config.specs import ModelSpec, RunSpec
-from unmask.models.model_card import model_card
+from unmask.methods.sft import Sft
+from unmask.training.model_card import model_card
 
 GOLDEN = DATA / "golden_card.md"
 RUN = RunSpec(
@@ -69,13 +70,13 @@ def test_a_base_model_of_each_source(base, named, said):
     assert ("made by the same code" in text) == (base is not None and base.source == "scratch")
 
 
-def test_a_training_of_every_weight_and_a_method_of_ones_own():
-    run = replace(
-        RUN, algorithm="mine", method="mine", start_from=None, training=RUN.training.model_copy(update={"lora_rank": 0})
-    )
+def test_a_training_of_every_weight_and_a_method_without_a_citation(monkeypatch):
+    monkeypatch.setattr(Sft, "citation", "")
+    every_weight = RUN.training.model_copy(update={"lora_rank": 0})
+    run = replace(RUN, algorithm="sft", method="sft", start_from=None, training=every_weight)
     text = model_card(run, HUB, [{"step": 1, "reward": float("nan")}], "a" * 64, "s", "corrected")
     assert ModelCard(text).data.library_name is None
-    assert "See `src/unmask/methods/mine.py`." in text
+    assert "See `src/unmask/methods/sft.py`." in text
     assert "| mean reward of a response | nan |" in text
     assert "Validation: not measured in this training." in text
 
