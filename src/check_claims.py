@@ -29,7 +29,8 @@ def main() -> None:
     parser.add_argument("--differences", type=Path, required=True, help="by seed and test problem, as CSV")
     args = parser.parse_args()
 
-    grid, claims = expand(args.config), read(args.resource)
+    grid = expand(args.config)
+    claims = read(args.resource)
     findings = [Finding(claim, "not tested") for claim in claims]
     for name in args.experiments:
         wanted = [index for index, claim in enumerate(claims) if claim.experiment == name]
@@ -41,7 +42,8 @@ def main() -> None:
             findings[index] = check(claims[index], samples, metrics)
 
     text = markdown(findings, grid.place, args.experiments)
-    contents = {args.claims: text, args.differences: differences(findings).to_csv(index=False)}
+    table = differences(findings).to_csv(index=False)
+    contents = {args.claims: text, args.differences: table}
     for path, content in contents.items():
         with atomic_write(path) as temporary:
             temporary.write_text(content, encoding="utf-8")

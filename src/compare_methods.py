@@ -26,7 +26,10 @@ def main() -> None:
     frames = [read_rows(file, comparisons.COLUMNS) for file in args.samples]
     samples = pd.concat(frames, ignore_index=True)
     compared = comparisons.compare(samples)
-    texts = {args.md: comparisons.markdown(args.title, compared, samples), args.csv: compared.to_csv(index=False)}
+    texts = {
+        args.md: comparisons.markdown(args.title, compared, samples),
+        args.csv: compared.to_csv(index=False),
+    }
     for path, text in texts.items():
         with atomic_write(path) as temporary:
             temporary.write_text(text, encoding="utf-8")

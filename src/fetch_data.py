@@ -91,9 +91,8 @@ def by_hand() -> str:
     """Return the commands that fetch the repository on another machine."""
     clone = f"git clone https://github.com/{REPOSITORY} d1 && git -C d1 checkout {COMMIT}"
     here = 'python src/fetch_data.py --address "file://$PWD/d1"'
-    return "\n  ".join(
-        ["On a machine with network access, run the first command; then, with d1/ here, the second:", clone, here]
-    )
+    lead = "On a machine with network access, run the first command; then, with d1/ here, the second:"
+    return "\n  ".join([lead, clone, here])
 
 
 def sha256(content: bytes) -> str:

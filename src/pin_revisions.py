@@ -13,6 +13,7 @@ from unmask.common.errors import InputError, run_step
 from unmask.config.loading import merge, read_settings
 from unmask.planning.pins import COMMIT, Loose, loose_revisions, pinned
 
+Settings = dict[str, Any]  # all files of the configuration, merged
 DEFAULTS = Path("workflow/config")
 
 
@@ -29,8 +30,11 @@ def main() -> None:
     settings = functools.reduce(merge, map(read_settings, files))
 
     # All lookups come first: a failure leaves the files unchanged instead of half pinned.
-    texts = {file: pinned_text(file, settings) for file in files}
-    changed = {file: text for file, text in texts.items() if text is not None}
+    changed = {}
+    for file in files:
+        text = pinned_text(file, settings)
+        if text is not None:
+            changed[file] = text
     if not changed:
         print(f"{', '.join(map(str, files))}: every revision is a commit already")
     for file, text in changed.items():
@@ -38,16 +42,18 @@ def main() -> None:
             temporary.write_text(text, encoding="utf-8")
 
 
-def pinned_text(file: Path, settings: dict[str, Any]) -> str | None:
+def pinned_text(file: Path, settings: Settings) -> str | None:
     """Return the text of a file with the newest commits in place; None if every revision is a commit already."""
     # Plain text, not parsed YAML, so that comments and layout survive.
     text = file.read_text(encoding="utf-8")
     loose = loose_revisions(text, settings)
+    if not loose:
+        return None
     try:
         commits = {one.key: newest_commit(one) for one in loose}
         for one in loose:
             print(f"{one.key}: {commits[one.key]}, the newest commit of {one.repository}")
-        return pinned(text, commits, settings) if loose else None
+        return pinned(text, commits, settings)
     except InputError as error:
         raise InputError(f"{file}: {error}") from error
 
@@ -63,7 +69,7 @@ def newest_commit(one: Loose) -> str:
     # No network, offline mode, unknown repository: huggingface_hub raises unrelated classes with no common base.
     except Exception as error:
         place = f"{constants.ENDPOINT}/{one.page}"
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason, *_ = str(error).splitlines() or [type(error).__name__]
         raise InputError(
             f"{one.key}: cannot look up the commit of {one.repository} ({reason}). On a machine with network access, "
             f"run `git ls-remote {place} HEAD` and copy the 40 digits to this key"

@@ -8,7 +8,6 @@ import argparse
 import itertools
 import time
 from pathlib import Path
-from typing import Any
 
 from unmask.common.atomic import forget
 from unmask.common.errors import InputError, TransientError, run_step
@@ -38,10 +37,13 @@ def main() -> None:
         made = task.splits()
     except ValueError as error:
         # A refused input ends the job for good in a workflow; a lost connection may come back, and keeps its retries.
-        kind = TransientError if isinstance(error, TransientError) else InputError
+        may_come_back = isinstance(error, TransientError)
+        kind = TransientError if may_come_back else InputError
         raise kind(f"tasks.{spec.task}: {error}") from error
 
-    manifest = args.folder / ("test/manifest.json" if spec.test else "manifest.json")
+    manifest = args.folder / "manifest.json"
+    if spec.test:
+        manifest = args.folder / "test/manifest.json"
     splits = {split: made[split] for split in spec.splits}
 
     # Format every prompt once: an example that does not fit its prompt file fails here, before GPU time is spent.
@@ -57,13 +59,17 @@ def main() -> None:
         write_rows(file, examples)
 
     rows = {split: len(examples) for split, examples in splits.items()}
-    facts: dict[str, Any] = {
-        "rows": rows,
-        "settings": spec.settings,
-        "notes": [note.to_json() for note in notes],
-        "hub": read_from_hub(spec.settings),
-    }
-    write_manifest(manifest, spec.digest, local_files(spec.settings), files, began, **facts)
+    write_manifest(
+        manifest,
+        spec.digest,
+        local_files(spec.settings),
+        files,
+        began,
+        rows=rows,
+        settings=spec.settings,
+        notes=[note.to_json() for note in notes],
+        hub=read_from_hub(spec.settings),
+    )
     for note in notes:
         print(note)
     counts = ", ".join(f"{count} {split}" for split, count in rows.items())

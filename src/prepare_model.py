@@ -7,7 +7,6 @@ python src/prepare_model.py results/laptop/models/tiny/sudoku/seed-0/spec.yaml -
 import argparse
 import time
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -16,7 +15,7 @@ from unmask.common import distributed
 from unmask.common.atomic import atomic_write, forget
 from unmask.common.checksums import write_checksums
 from unmask.common.errors import InputError, run_step
-from unmask.common.manifest import write_manifest
+from unmask.common.manifest import Manifest, write_manifest
 from unmask.common.seeding import Seeds
 from unmask.config.schema.models import HubModel, LocalModel, ScratchModel
 from unmask.config.specs import ModelSpec
@@ -55,7 +54,13 @@ def main() -> None:
     write_manifest(args.manifest, spec.digest, inputs, outputs, began, **facts)
 
 
-def _train(spec: ModelSpec, settings: ScratchModel, files: list[Path], weights: Path, manifest: Path) -> dict[str, Any]:
+def _train(
+    spec: ModelSpec,
+    settings: ScratchModel,
+    files: list[Path],
+    weights: Path,
+    manifest: Path,
+) -> Manifest:
     """Train a tiny model and write it; return entries for the manifest.
 
     `files` are the splits, in one folder per task. Raises InputError if one is missing or the model fails its gates.
@@ -70,7 +75,8 @@ def _train(spec: ModelSpec, settings: ScratchModel, files: list[Path], weights: 
     lessons = []
     for task, task_settings in spec.tasks.items():
         training, validation = _splits(files, task)
-        lessons.append(TaskData(tasks.load(task, task_settings), training, validation, settings.pretraining[task]))
+        task_object = tasks.load(task, task_settings)
+        lessons.append(TaskData(task_object, training, validation, settings.pretraining[task]))
     found = pretrain(policy, lessons, spec.lengths, spec.block_length, seeds, spec.name)
 
     # Remove the old manifest first: if writing fails halfway, none must describe weights that have been replaced.
@@ -93,7 +99,12 @@ def _splits(files: list[Path], task: str) -> tuple[list[Example], list[Example]]
     return read_examples(found["train"]), read_examples(found["validation"])
 
 
-def _provide(spec: ModelSpec, settings: HubModel | LocalModel, weights: Path, manifest: Path) -> dict[str, Any]:
+def _provide(
+    spec: ModelSpec,
+    settings: HubModel | LocalModel,
+    weights: Path,
+    manifest: Path,
+) -> Manifest:
     """Verify a published checkpoint and link its files; return entries for the manifest.
 
     Raises InputError if the checkpoint cannot be fetched or is incomplete.

@@ -5,12 +5,12 @@ python src/publish_results.py results/laptop docs/results
 
 import argparse
 import shutil
+from collections import defaultdict
 from pathlib import Path
-from typing import Any
 
 from unmask.common.atomic import atomic_write
 from unmask.common.errors import InputError, run_step
-from unmask.common.manifest import read_manifest, summary
+from unmask.common.manifest import Manifest, read_manifest, summary
 
 # Verdicts on the experiments of `all` and on all experiments, each with the differences by seed and problem as CSV.
 CLAIMS = ("claims.md", "claims.csv", "all_claims.md", "all_claims.csv")
@@ -23,7 +23,8 @@ def main() -> None:
     parser.add_argument("target", type=Path)
     args = parser.parse_args()
 
-    manifests = [read_manifest(file) for file in sorted(args.results.glob("runs/*/*/*/*/manifest.json"))]
+    finished = sorted(args.results.glob("runs/*/*/*/*/manifest.json"))
+    manifests = [read_manifest(file) for file in finished]
     if not manifests:
         raise InputError(f"{args.results}: no finished run in this folder. `make reproduce` makes results/laptop.")
 
@@ -36,8 +37,9 @@ def main() -> None:
     for name, source in sorted(files.items()):
         with atomic_write(args.target / name) as temporary:
             shutil.copyfile(source, temporary)
+    text = description(args.results, files, manifests)
     with atomic_write(args.target / "README.md") as temporary:
-        temporary.write_text(description(args.results, files, manifests), encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8")
 
 
 def published(results: Path) -> dict[str, Path]:
@@ -53,11 +55,12 @@ def published(results: Path) -> dict[str, Path]:
     return files
 
 
-def description(results: Path, files: dict[str, Path], manifests: list[dict[str, Any]]) -> str:
+def description(results: Path, files: dict[str, Path], manifests: list[Manifest]) -> str:
     """Return the README: provenance of the runs, and a table of experiments with links to their files."""
-    own: dict[str, list[str]] = {}
+    own: defaultdict[str, list[str]] = defaultdict(list)
     for name in sorted(files.keys() - set(CLAIMS)):
-        own.setdefault(experiment_of(files[name]), []).append(name)
+        experiment = experiment_of(files[name])
+        own[experiment].append(name)
 
     provenance = [f"- {label}: {text}" for label, text in summary(manifests).items()]
     rows = []
@@ -95,8 +98,11 @@ def question(table: Path | None) -> str:
     """Return an experiment's question, below the heading of its table; the exact toy's table has neither."""
     if table is None:
         return ""
-    lines = table.read_text(encoding="utf-8").splitlines()
-    return lines[2] if len(lines) > 2 and lines[0].startswith("# ") else ""
+    match table.read_text(encoding="utf-8").splitlines():
+        case [heading, _, text, *_] if heading.startswith("# "):
+            return text
+        case _:
+            return ""
 
 
 def links(experiment: str, files: list[str]) -> str:

@@ -28,7 +28,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
 
-    grid, root = expand(args.config), args.claims.parent
+    grid = expand(args.config)
+    root = args.claims.parent
     experiments = [grid.experiments[name] for name in args.experiments]
     names: set[str] = set()
     for experiment in experiments:
@@ -38,13 +39,16 @@ def main() -> None:
 
     # Names come from config.yaml, so they are escaped; an undefined variable is a bug in the template, not blank text.
     templates = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(args.templates), autoescape=True, undefined=jinja2.StrictUndefined
+        loader=jinja2.FileSystemLoader(args.templates),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
     )
+    claims = page.without_title(page.read(args.claims))
     html = templates.get_template("page.html.j2").render(
         scale=grid.scale,
         sections=page.SECTIONS,
         parts=page.parts(root, experiments, templates),
-        claims=page.markdown(page.without_title(page.read(args.claims))),
+        claims=page.markdown(claims),
         runs=runs.rows(root, grid, experiments),
         box=(runs.WIDTH, runs.HEIGHT),
         made=summary(manifests) if manifests else {},

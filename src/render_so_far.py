@@ -13,6 +13,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from unmask.analysis import claim_tables, claims, comparisons, paper_results, tables
+from unmask.analysis.claims import Finding
 from unmask.analysis.decoding_protocol import Protocol
 from unmask.analysis.figures import FIGURES
 from unmask.analysis.figures.style import plt, save
@@ -24,7 +25,8 @@ from unmask.common.parquet import read_rows
 from unmask.config.grid.expand import expand
 from unmask.config.grid.grid import Grid
 
-COLUMNS = list(dict.fromkeys([*RUN, *SAMPLE, *comparisons.COLUMNS, *claims.COLUMNS, "gamma", "difficulty"]))
+WANTED = [*RUN, *SAMPLE, *comparisons.COLUMNS, *claims.COLUMNS, "gamma", "difficulty"]
+COLUMNS = list(dict.fromkeys(WANTED))
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
 
-    grid, printed = expand(args.config), paper_results.read(args.published)
+    grid = expand(args.config)
+    printed = paper_results.read(args.published)
     parts = []
     for name in args.experiments:
         found = find(grid, name)
@@ -76,11 +79,19 @@ def part_of(grid: Grid, name: str, found: Found) -> Part:
 
 def draw_tables(grid: Grid, part: Part, printed: pd.DataFrame, out: Path) -> None:
     """Write an experiment's scores, table and comparisons; a diagnosis has no comparisons."""
-    experiment, name = grid.experiments[part.name], part.name
+    name = part.name
+    experiment = grid.experiments[name]
     is_diagnosis = experiment.rows == "steps"
     protocol = None if is_diagnosis else Protocol.of(grid, name)
     texts = {f"scores/{name}.csv": part.scores.to_csv(index=False)}
-    table = tables.texts(part.scores, name, experiment.question, experiment.rows, printed, protocol)
+    table = tables.texts(
+        part.scores,
+        name,
+        experiment.question,
+        experiment.rows,
+        printed,
+        protocol,
+    )
     for suffix, text in table.items():
         texts[f"tables/{name}{suffix}"] = text
 
@@ -132,11 +143,14 @@ def check_claims(resource: Path, scale: str, parts: list[Part], out: Path) -> No
     findings = []
     for claim in claims.read(resource):
         part = known.get(claim.experiment)
-        samples, metrics = (part.samples, part.metrics) if part else (None, None)
-        findings.append(claims.check(claim, samples, metrics))
+        if part is None:
+            findings.append(Finding(claim, "not tested"))
+        else:
+            findings.append(claims.check(claim, part.samples, part.metrics))
 
-    lead = "\n\n".join(f"`{part.name}`: {part.found}" for part in parts)
-    write(out / "claims.md", claim_tables.markdown(findings, scale, list(known)), lead)
+    text = claim_tables.markdown(findings, scale, list(known))
+    leads = [f"`{part.name}`: {part.found}" for part in parts]
+    write(out / "claims.md", text, "\n\n".join(leads))
 
 
 def write(path: Path, text: str, lead: str) -> None:

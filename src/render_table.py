@@ -30,14 +30,23 @@ def main() -> None:
     args = parser.parse_args()
 
     # Published accuracies are comparable only under a known protocol; a diagnosis has neither.
-    protocol, printed = None, pd.DataFrame()
+    protocol = None
+    printed = pd.DataFrame()
     if args.rows != "steps":
         protocol = Protocol(**args.protocol)
         printed = paper_results.read(args.published)
 
     scores = read_csv(args.scores)
-    texts = tables.texts(scores, args.scores.stem, args.question, args.rows, printed, protocol)
-    for suffix, path in {".md": args.md, ".tex": args.tex, ".csv": args.csv}.items():
+    texts = tables.texts(
+        scores,
+        args.scores.stem,
+        args.question,
+        args.rows,
+        printed,
+        protocol,
+    )
+    files = {".md": args.md, ".tex": args.tex, ".csv": args.csv}
+    for suffix, path in files.items():
         with atomic_write(path) as temporary:
             temporary.write_text(texts[suffix], encoding="utf-8")
     print(texts[".md"])

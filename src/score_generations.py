@@ -47,7 +47,8 @@ def print_verdicts(args: argparse.Namespace, by: tuple[str, ...]) -> None:
     """Print the accuracy under a protocol, by group with --by and by record with --samples."""
     # Broken records come first: without --lenient they end the program before a misleading accuracy is printed.
     scored = score(args.task, args.protocol, args.files, args.prompt, by)
-    report_broken([(record.place, record.verdict.note) for record in scored if record.broken], args.lenient)
+    broken = [(record.place, record.verdict.note) for record in scored if record.broken]
+    report_broken(broken, args.lenient)
     report_differences([record for record in scored if record.stored is not None])
 
     print(json.dumps(summary(args.task, args.protocol, scored)))
@@ -61,7 +62,8 @@ def print_verdicts(args: argparse.Namespace, by: tuple[str, ...]) -> None:
 def print_rewards(args: argparse.Namespace, by: tuple[str, ...]) -> None:
     """Print the mean reward and, with --samples, one tab-separated line per record: place, reward, parts."""
     records: list[Rewarded] = rewards.reward(args.task, args.reward, args.files, args.prompt, by)
-    report_broken([(record.place, record.note) for record in records if record.broken], args.lenient)
+    broken = [(record.place, record.note) for record in records if record.broken]
+    report_broken(broken, args.lenient)
 
     print(json.dumps(rewards.summary(args.task, args.reward, records)))
     if by:
@@ -118,7 +120,8 @@ def print_table(scored: list[Scored]) -> None:
     """Print one tab-separated line per record; answers are JSON strings of at most 80 characters before quoting."""
     print("place", "correct", "total", "answer", "note", sep="\t")
     for record in scored:
-        verdict, answer = record.verdict, ""
+        verdict = record.verdict
+        answer = ""
         if verdict.answer is not None:
             answer = json.dumps(verdict.answer[-80:], ensure_ascii=False)
         print(record.place, verdict.correct, verdict.total, answer, verdict.note, sep="\t")

@@ -5,6 +5,7 @@ python src/show_plan.py "$(cat config.json)" --experiments main methods
 
 import argparse
 import json
+from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,9 @@ def main() -> None:
     evaluations = evaluations_of(grid, args.experiments)
     found = statuses(grid, evaluations)
     costs = estimates(grid, evaluations, found)
-    samples = [path for experiment in args.experiments for path in grid.samples(experiment)]
+    samples: list[str] = []
+    for experiment in args.experiments:
+        samples += grid.samples(experiment)
     rows = [line(grid, costs[name], found.get(name), samples) for name in evaluations]
     print_table(rows, grid)
 
@@ -46,7 +49,8 @@ def main() -> None:
             print(price(args.config | {"fidelity": fidelity}, args.experiments))
     print(jobs_to_go(grid, evaluations, found))
     print(disk(grid, evaluations))
-    if any(cell.startswith("~") for row in rows for cell in row):
+    assumed = [row for row in rows if any(cell.startswith("~") for cell in row)]
+    if assumed:
         print(f"~: at the throughput assumed in scales.{grid.scale}.cost; without it, scaled from finished runs")
 
     # Last, so that the plan is printed even if a run is refused.
@@ -55,14 +59,16 @@ def main() -> None:
 
 def statuses(grid: Grid, names: Iterable[str]) -> dict[str, RunStatus]:
     """Return the status of each run that trains, on disk and in SLURM's queue."""
-    jobs, root = slurm_jobs(Path()), Path("results", grid.place, "runs")
+    jobs = slurm_jobs(Path())
+    root = Path("results", grid.place, "runs")
     wanted = set(names)
     found = {}
     for name, run in grid.runs.items():
         if name in wanted and run.trains:
             # Runs are "stale" if their own code has changed since they were trained.
             source = code_of(STEP, run.algorithm, run.task)
-            found[name] = standing(run, root / name, jobs_of(name, grid.place, jobs), source)
+            own_jobs = jobs_of(name, grid.place, jobs)
+            found[name] = standing(run, root / name, own_jobs, source)
     return found
 
 
@@ -82,8 +88,10 @@ def print_table(rows: list[list[str]], grid: Grid) -> None:
         f"spent {hours}",
         "",
     ]
-    align = ("left", "left", *["right"] * 8, "left")
-    print(tabulate(rows, heads, disable_numparse=True, colalign=align if rows else None))
+    align = None
+    if rows:
+        align = ("left", "left", *["right"] * 8, "left")
+    print(tabulate(rows, heads, disable_numparse=True, colalign=align))
 
 
 def unit_of(grid: Grid) -> str:
@@ -124,11 +132,12 @@ def line(grid: Grid, cost: Estimate, one: RunStatus | None, samples: list[str]) 
     digits = 1 if grid.cost.gpu_memory else 3  # laptop runs take hundredths of an hour
 
     # Empty for a base model, except for its state.
-    state, update, left, note, training_memory, training_hours = "to do", "", "", "", "", ""
-    if evaluated == len(files):
-        state = "done"
+    state = "done" if evaluated == len(files) else "to do"
+    note = update = left = training_memory = training_hours = ""
     if one:
-        state, note, update = one.state, one.note, f"{one.step}/{one.updates}"
+        state = one.state
+        note = one.note
+        update = f"{one.step}/{one.updates}"
         training_memory = peak(cost.memory, False, digits)
         training_hours = number(cost.training, cost.training_measured, digits)
         if one.left is not None:
@@ -153,7 +162,9 @@ def peak(memory: dict[str, float], evaluating: bool, digits: int) -> str:
     if not memory:
         return "?"
     sizes = [size for phase, size in memory.items() if phase.startswith(EVALUATION) == evaluating]
-    return f"{max(sizes):.{digits}f}" if sizes else ""
+    if not sizes:
+        return ""
+    return f"{max(sizes):.{digits}f}"
 
 
 def number(value: float | None, measured: bool, digits: int) -> str:
@@ -166,7 +177,10 @@ def number(value: float | None, measured: bool, digits: int) -> str:
 
 def hours_in_all(costs: list[Estimate], unit: str) -> str:
     """Return a line with total, spent and remaining hours; runs of unknown cost are counted separately."""
-    whole, spent, left, unknown = 0.0, 0.0, 0.0, 0
+    whole = 0.0
+    spent = 0.0
+    left = 0.0
+    unknown = 0
     for cost in costs:
         whole += (cost.training or 0) + (cost.evaluation or 0)
         spent += cost.spent
@@ -187,26 +201,29 @@ def price(config: dict[str, Any], experiments: list[str]) -> str:
         grid = expand(config)
     except ConfigError:
         return f"{option}: cannot be planned; a dry run with this option says why"
-    costs = estimates(grid, evaluations_of(grid, experiments), {}).values()
-    hours = sum((cost.training or 0) + (cost.evaluation or 0) for cost in costs)
+    costs = estimates(grid, evaluations_of(grid, experiments), {})
+    hours = 0.0
+    for cost in costs.values():
+        hours += (cost.training or 0) + (cost.evaluation or 0)
     return f"{option}: about {hours:.0f} GPU-hours in all, with nothing done yet"
 
 
 def refuse_what_does_not_fit(grid: Grid, evaluations: dict[str, list[str]]) -> None:
     """Raise InputError with the settings to change if a run needs more memory than a GPU has."""
     # Seeds and variants fail for the same reason: report each reason once, with the number of other runs.
-    refused: dict[str, list[str]] = {}
+    refused: defaultdict[str, list[str]] = defaultdict(list)
     for name, names in evaluations.items():
         known = shape(grid, name)
-        if known:
-            specs = [grid.evaluations[evaluation] for evaluation in names]
-            for reason in misfits(grid, grid.runs[name], known, specs):
-                refused.setdefault(reason, []).append(name)
+        if known is None:
+            continue
+        specs = [grid.evaluations[evaluation] for evaluation in names]
+        for reason in misfits(grid, grid.runs[name], known, specs):
+            refused[reason].append(name)
 
     lines = []
-    for reason, names in refused.items():
-        others = f" and {len(names) - 1} more" if len(names) > 1 else ""
-        lines.append(f"{names[0]}{others}: {reason}")
+    for reason, (first, *others) in refused.items():
+        more = f" and {len(others)} more" if others else ""
+        lines.append(f"{first}{more}: {reason}")
     if lines:
         raise InputError("\n".join(lines))
 

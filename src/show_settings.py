@@ -82,7 +82,9 @@ def show(title: str, found: dict[str, Origin], args: argparse.Namespace) -> None
 
 def shortened(value: Any) -> str:
     """Return a value as text, cut to the width of its column."""
-    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    text = str(value)
+    if isinstance(value, list):
+        text = ", ".join(map(str, value))
     if len(text) <= LONGEST:
         return text
     return f"{text[: LONGEST - 1]}…"

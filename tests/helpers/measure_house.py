@@ -65,7 +65,8 @@ SETTINGS = setting_names()
 
 def is_look_up(node: ast.AST) -> bool:
     """Whether an expression reads a setting by its name as a string: `run["alpha"]` or `run.get("alpha")`."""
-    if isinstance(node, ast.Subscript):
+    # Neither a value that is set, as in `metrics["gamma"] = …`, nor a type is read by name.
+    if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load) and ast.unparse(node.value) != "Literal":
         key: ast.AST | None = node.slice
     elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "get" and node.args:
         key = node.args[0]

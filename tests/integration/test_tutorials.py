@@ -19,7 +19,7 @@ READERS_OF_CONFIG = (
     "unit/config/test_grid.py",
     "unit/config/test_validation.py",
     "unit/config/test_fidelity.py",
-    "unit/analysis/test_claims.py",
+    "unit/analysis/test_claims_file.py",
     "unit/test_architecture.py",
     "unit/planning/test_status.py",
     "unit/planning/test_estimates.py",

@@ -29,8 +29,8 @@ def markdown(findings: list[Finding], scale: str, experiments: Sequence[str] = (
     """
     tested = [found for found in findings if found.verdict != "not tested"]
     untested = [found.claim for found in findings if found.verdict == "not tested"]
-
-    counts = pd.Series([found.verdict for found in tested]).value_counts().to_dict()
+    verdicts = pd.Series([found.verdict for found in tested])
+    counts = verdicts.value_counts().to_dict()
     if untested:
         counts["not tested"] = len(untested)
     counted = [f"{count} {verdict}" for verdict, count in counts.items()]
@@ -60,12 +60,17 @@ def markdown(findings: list[Finding], scale: str, experiments: Sequence[str] = (
 def _row(found: Finding) -> dict[str, str]:
     """Return the row of a tested claim."""
     claim = found.claim
-    effects, detectable = [], []
+    effects = []
+    detectable = []
     for part, effect in zip(claim.parts, found.effects, strict=True):
         effects.append(_effect(part, effect))
         detectable.append(_detectable(part, effect))
+
+    text = claim.claim
+    if claim.note:
+        text += f" ({claim.note})"
     return {
-        "Claim": f"{claim.claim} ({claim.note})" if claim.note else claim.claim,
+        "Claim": text,
         "Source": claim.source,
         "Test": _test(claim),
         "Effect": "; ".join(effects),
@@ -86,7 +91,8 @@ def differences(findings: list[Finding]) -> pd.DataFrame:
         # different test problems; those with fewer problems are padded with NaN.
         for part, values in zip(found.claim.parts, found.differences, strict=False):
             positions = range(values.shape[1])
-            rows = values.round(6).set_axis(positions, axis=1).reset_index(names="seed")
+            renamed = values.round(6).set_axis(positions, axis=1)
+            rows = renamed.reset_index(names="seed")
             parts.append(rows.assign(claim=number, metric=part.metric))
 
     if not parts:
@@ -107,7 +113,10 @@ def from_differences(claims: list[Claim], rows: pd.DataFrame) -> list[Finding]:
                 of_part = by_metric.loc[[part.metric]].set_index("seed")
                 # Columns without any value are the padding of claims on fewer problems.
                 values.append(of_part.dropna(axis=1, how="all"))
-        findings.append(judged(claim, values) if values else Finding(claim, "not tested"))
+        if values:
+            findings.append(judged(claim, values))
+        else:
+            findings.append(Finding(claim, "not tested"))
     return findings
 
 
@@ -120,9 +129,13 @@ def _untested(claims: list[Claim], experiments: Sequence[str]) -> str:
         names = _distinct([f"`{claim.experiment}`" for claim in others])
         said.append(f"{len(others)} of experiments without scores here ({names})")
     if here:
-        places = _distinct([f"`{claim.experiment}` on {task_name(claim.task)}" for claim in here])
+        places = _distinct([_place(claim) for claim in here])
         said.append(f"{len(here)} of methods or tasks that an experiment does not have here ({places})")
     return f"Not tested: {'; '.join(said)}."
+
+
+def _place(claim: Claim) -> str:
+    return f"`{claim.experiment}` on {task_name(claim.task)}"
 
 
 def _distinct(names: list[str]) -> str:
@@ -132,7 +145,8 @@ def _distinct(names: list[str]) -> str:
 
 def _test(claim: Claim) -> str:
     """Format the comparison as `DMPO − Base, Sudoku, one token a step, mean over lengths, published`."""
-    said = [f"{_name(claim.better)} − {_name(claim.worse)}", task_name(claim.task)]
+    pair = f"{_name(claim.better)} − {_name(claim.worse)}"
+    said = [pair, task_name(claim.task)]
     if claim.sampler:
         said.append(sampler_name(claim.sampler))
     if isinstance(claim.length, int):
@@ -155,7 +169,9 @@ def _measure(part: Measure) -> str:
         said.append(f"no worse than by {_number(part, part.margin)}")
 
     metric = part.metric.replace("_", " ")
-    return f"{metric} ({', '.join(said)})" if said else metric
+    if not said:
+        return metric
+    return f"{metric} ({', '.join(said)})"
 
 
 def _name(who: str) -> str:
@@ -165,7 +181,8 @@ def _name(who: str) -> str:
     name = method_name(method, variant or "default")
     if not part:
         return name
-    return f"{name}, {SAMPLERS.get(part, part.replace('_', ' '))}"
+    readable = part.replace("_", " ")
+    return f"{name}, {SAMPLERS.get(part, readable)}"
 
 
 def _effect(part: Measure, effect: Estimate) -> str:
@@ -174,7 +191,8 @@ def _effect(part: Measure, effect: Estimate) -> str:
     if np.isnan(effect.error):  # from one seed
         return f"{mean} (no interval)"
     low, high = effect.interval()
-    return f"{mean} [{_number(part, low, '+')}, {_number(part, high, '+')}]"
+    ends = [_number(part, low, "+"), _number(part, high, "+")]
+    return f"{mean} [{', '.join(ends)}]"
 
 
 def _detectable(part: Measure, effect: Estimate) -> str:

@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, model_validator
 
-from unmask.analysis.frames import select
+from unmask.analysis.frames import distinct, select
 from unmask.analysis.scores import RUN, SAMPLE, quarters, to_come
 from unmask.analysis.statistics import Estimate, Grades, over_seeds, over_seeds_and_examples
 from unmask.analysis.yaml_entries import read_entries
@@ -57,13 +57,15 @@ class Claim(Measure):
     sampler: Name | None = Field(default=None, description="the step mode; needed unless both policies name theirs")
     length: Literal["mean"] | Count | None = Field(default=None, description="a length, or the mean over all")
     quarter: Annotated[int, Field(ge=1, le=4)] | None = Field(
-        default=None, description="of the updates, or of the denoising steps; all when absent"
+        default=None,
+        description="of the updates, or of the denoising steps; all when absent",
     )
 
     @property
     def parts(self) -> list[Measure]:
         """Parts of the claim, the main one first."""
-        return [Measure(metric=self.metric, direction=self.direction, margin=self.margin), *self.also]
+        main = Measure(metric=self.metric, direction=self.direction, margin=self.margin)
+        return [main, *self.also]
 
     @model_validator(mode="after")
     def _one_step_mode_and_length(self) -> Claim:
@@ -74,8 +76,10 @@ class Claim(Measure):
             raise refuse("metrics of samples and of training cannot be parts of one claim; make two")
 
         # A verdict is about one step mode: it never averages over samplers.
-        named = bool(self.sampler) or ("@" in self.better and "@" in self.worse)
-        if all(of_samples) and not (named and self.length):
+        both_name_theirs = "@" in self.better and "@" in self.worse
+        sampler_is_known = self.sampler is not None or both_name_theirs
+        complete = sampler_is_known and self.length is not None
+        if all(of_samples) and not complete:
             raise refuse(f"{self.metric} needs `sampler` and `length`: name one step mode, and a length or `mean`")
         if not any(of_samples) and (self.sampler or self.length):
             raise refuse(f"{self.metric} has no sampler and no length; remove them")
@@ -96,7 +100,9 @@ class Finding:
     def size(self) -> str:
         """Seeds and problems, `3 × 128`; or seeds, `3`."""
         seeds, problems = self.differences[0].shape
-        return f"{seeds} × {problems}" if self.claim.metric in BY_EXAMPLE else f"{seeds}"
+        if self.claim.metric in BY_EXAMPLE:
+            return f"{seeds} × {problems}"
+        return f"{seeds}"
 
 
 def read(path: Path) -> list[Claim]:
@@ -111,21 +117,21 @@ def check(claim: Claim, samples: pd.DataFrame | None, metrics: pd.DataFrame | No
     if frame is None:
         return Finding(claim, "not tested")
 
-    # One evaluation of the base model serves all seeds, unless evaluations of it are still to come.
     bases = select(frame, method="base", task=claim.task)
-    once = not bases.empty and bases["seed"].nunique() == 1 and not to_come(bases)
-
+    base_once = _evaluated_once(bases)
     differences = []
     repeated = False
     for part in claim.parts:
         better = values(frame, claim, part.metric, claim.better)
         worse = values(frame, claim, part.metric, claim.worse)
-        better, better_repeated = _for_seeds_of(worse, better, once and _method(claim.better) == "base")
-        worse, worse_repeated = _for_seeds_of(better, worse, once and _method(claim.worse) == "base")
-        repeated = better_repeated or worse_repeated
+        if base_once and _method(claim.better) == "base":
+            better, repeated = _for_seeds_of(worse, better)
+        elif base_once and _method(claim.worse) == "base":
+            worse, repeated = _for_seeds_of(better, worse)
 
         # Pandas aligns seeds and problems. Keep the seeds of both policies and the problems that all of these answered.
-        difference = (better - worse).dropna(how="all").dropna(axis=1)
+        aligned = better - worse
+        difference = aligned.dropna(how="all").dropna(axis=1)
         if difference.empty:
             return Finding(claim, "not tested")
         # Only the published protocol pools cells; `strict` is a plain mean over problems.
@@ -144,15 +150,27 @@ def _frame_with(claim: Claim, *frames: pd.DataFrame | None) -> pd.DataFrame | No
     return None
 
 
+def _evaluated_once(bases: pd.DataFrame) -> bool:
+    """Return True if the base model has one evaluation and none to come; it then serves all seeds."""
+    return len(distinct(bases, "seed")) == 1 and not to_come(bases)
+
+
 def judged(claim: Claim, differences: Sequence[pd.DataFrame], base_once: bool = False) -> Finding:
     """Return the finding that follows from the differences of each part, each [seeds, test problems]."""
-    effects, verdicts = [], []
+    effects = []
+    verdicts = []
     for part, difference in zip(claim.parts, differences, strict=True):
         effect = _estimate(difference.to_numpy())
         low, high = effect.interval()
         effects.append(effect)
         verdicts.append(_verdict(part, low, high))
-    return Finding(claim, _joined(verdicts), tuple(differences), tuple(effects), base_once)
+    return Finding(
+        claim,
+        _joined(verdicts),
+        differences=tuple(differences),
+        effects=tuple(effects),
+        base_once=base_once,
+    )
 
 
 def _pooled(difference: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
@@ -163,9 +181,11 @@ def _pooled(difference: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
     """
     if "points" not in frame:
         return difference
-    points = frame.groupby("example")["points"].first().reindex(difference.columns)
+    by_example = frame.groupby("example")["points"].first()
+    points = by_example.reindex(difference.columns)
     weight = points / points.mean()
-    ratio = (difference * weight).to_numpy().mean()
+    weighted = difference * weight
+    ratio = weighted.to_numpy().mean()
     # The mean of this is the ratio itself, and its spread over boards gives the error of the ratio.
     return (difference - ratio) * weight + ratio
 
@@ -179,11 +199,9 @@ def _estimate(values: Grades) -> Estimate:
     return over_seeds_and_examples([values])
 
 
-def _for_seeds_of(others: pd.DataFrame, mine: pd.DataFrame, once: bool) -> tuple[pd.DataFrame, bool]:
-    """Repeat the values of a policy evaluated `once` for every seed of the other; return them, and if it was needed."""
-    if not once or mine.empty:
-        return mine, False
-    if others.index.isin(mine.index).all():
+def _for_seeds_of(others: pd.DataFrame, mine: pd.DataFrame) -> tuple[pd.DataFrame, bool]:
+    """Repeat the values of a policy evaluated once for every seed of the other; return them, and if it was needed."""
+    if mine.empty or others.index.isin(mine.index).all():
         return mine, False
     rows = [mine.iloc[0]] * len(others)
     return pd.DataFrame(rows, index=others.index), True
@@ -195,7 +213,9 @@ def _method(who: str) -> str:
 
 def _verdict(part: Measure, low: float, high: float) -> str:
     # Flip the interval where lower is better, so that larger is better below.
-    worst, best = (low, high) if part.direction == "higher" else (-high, -low)
+    worst, best = low, high
+    if part.direction == "lower":
+        worst, best = -high, -low
     if worst > -part.margin:
         return "supported"
     if best < -part.margin:
@@ -228,25 +248,33 @@ def values(frame: pd.DataFrame, claim: Claim, metric: str, who: str) -> pd.DataF
     if "surrogate" in frame:
         weight = frame["tokens"]
     # Rows without a value count in neither sum; a seed without any becomes NaN (0 / 0).
-    known = weight.where(frame[metric].notna())
-    weighted = pd.DataFrame({"sum": frame[metric] * known, "weight": known})
-    sums = weighted.groupby(frame["seed"]).sum()
-    mean = sums["sum"] / sums["weight"]
-    return mean.replace([np.inf, -np.inf], np.nan).to_frame()
+    measured = frame[metric]
+    known = weight.where(measured.notna())
+    weights = known.groupby(frame.seed).sum()
+    sums = (measured * known).groupby(frame.seed).sum()
+    mean = sums / weights
+    # A metric that is infinite somewhere has no mean: NaN drops the seed, as if it had no value.
+    finite = mean.replace([np.inf, -np.inf], np.nan)
+    return finite.to_frame(0)
 
 
 def _of_policy(frame: pd.DataFrame, claim: Claim, who: str) -> pd.DataFrame:
     """Return the rows of a policy on the claim's task, with its sampler and length; none if a column is missing."""
     policy, _, part = who.partition("@")
     method, _, variant = policy.partition("/")
-    wanted: dict[str, object] = {"task": claim.task, "method": method, "variant": variant or "default"}
+    wanted: dict[str, object] = {
+        "task": claim.task,
+        "method": method,
+        "variant": variant or "default",
+    }
     if claim.sampler:
-        wanted["sampler"] = claim.sampler
+        wanted.update(sampler=claim.sampler)
     if isinstance(claim.length, int):
-        wanted["length"] = claim.length
+        wanted.update(length=claim.length)
     # In a diagnosis the part after the @ is a surrogate, in samples a sampler.
     if part:
-        wanted["surrogate" if "surrogate" in frame else "sampler"] = part
+        column = "surrogate" if "surrogate" in frame else "sampler"
+        wanted[column] = part
 
     if not wanted.keys() <= set(frame):
         return frame.iloc[:0]
@@ -257,4 +285,5 @@ def _quarters(frame: pd.DataFrame) -> pd.Series:
     """Return the quarter, 1 to 4, of each row. Updates count from 1, denoising steps from 0; samples get 0."""
     if "step" not in frame:
         return pd.Series(0, index=frame.index)
-    return quarters(frame, first=0 if "surrogate" in frame else 1)
+    first = 0 if "surrogate" in frame else 1
+    return quarters(frame, first)

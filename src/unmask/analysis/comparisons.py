@@ -35,7 +35,8 @@ def pairs(samples: pd.DataFrame) -> list[tuple[Policy, Policy]]:
     """Return the pairs of policies to compare; the first of a pair is expected to be better."""
     rows = samples[["method", "variant"]].drop_duplicates()
     policies: list[Policy] = list(rows.itertuples(index=False, name=None))
-    base, dmpo = ("base", "default"), ("dmpo", "default")
+    base = ("base", "default")
+    dmpo = ("dmpo", "default")
     trained = [policy for policy in policies if policy != base]
 
     found: list[tuple[Policy, Policy]] = []
@@ -54,16 +55,19 @@ def grades(samples: pd.DataFrame) -> pd.DataFrame:
     A base model that is evaluated once has its grades repeated for every seed. Raises InputError if two runs answered
     different examples, or if a run is missing that is not still to come.
     """
-    wide = for_every_seed(samples).pivot_table(
+    rows = for_every_seed(samples)
+    wide = rows.pivot_table(
         index=["method", "variant", *CELL],
         columns=["seed", "example"],
         values="strict",
         sort=False,
     )
-    policies = samples.groupby(["method", "variant", "task"], sort=False)
-    unfinished = {policy for policy, rows in policies if to_come(rows)}
-    for task, rows in wide.groupby(level="task", sort=False):
-        _refuse_gaps(task, rows, unfinished)
+    unfinished = set()
+    for policy, of_policy in samples.groupby(["method", "variant", "task"], sort=False):
+        if to_come(of_policy):
+            unfinished.add(policy)
+    for task, of_task in wide.groupby(level="task", sort=False):
+        _refuse_gaps(task, of_task, unfinished)
     return wide
 
 
@@ -72,9 +76,11 @@ def _refuse_gaps(task: str, rows: pd.DataFrame, unfinished: set[tuple[str, str, 
 
     Paired tests need the same examples on both sides. Only an `unfinished` policy may lack one, with its whole seed.
     """
-    lacking = rows.dropna(axis=1, how="all").isna().T
+    answered = rows.dropna(axis=1, how="all")
+    lacking = answered.isna().T
     for _, examples in lacking.groupby(level="seed"):
-        for name in examples.columns[examples.any()]:
+        incomplete = examples.columns[examples.any()]
+        for name in incomplete:
             seed_is_missing = examples[name].all()
             if name[:3] in unfinished and seed_is_missing:
                 continue
@@ -91,12 +97,18 @@ def compare(samples: pd.DataFrame) -> pd.DataFrame:
     wide = grades(samples)
     rows: list[dict[str, object]] = []
     for (better, worse), cell in itertools.product(pairs(samples), _cells(wide)):
-        ours, theirs = (*better, *cell), (*worse, *cell)
+        ours = (*better, *cell)
+        theirs = (*worse, *cell)
         # Not every policy is on every task, sampler and length of the experiment.
-        if ours in wide.index and theirs in wide.index:
-            labels: dict[str, object] = {"better": "/".join(better), "worse": "/".join(worse)}
-            labels.update(zip(CELL, cell, strict=True))
-            rows += [labels | row for row in _by_seed(wide.loc[ours], wide.loc[theirs])]
+        if ours not in wide.index or theirs not in wide.index:
+            continue
+        labels = {
+            "better": "/".join(better),
+            "worse": "/".join(worse),
+            **dict(zip(CELL, cell, strict=True)),
+        }
+        for row in _by_seed(wide.loc[ours], wide.loc[theirs]):
+            rows.append(labels | row)
 
     found = pd.DataFrame(rows)
     if found.empty:
@@ -109,7 +121,8 @@ def _by_seed(better: pd.Series, worse: pd.Series) -> Iterator[dict[str, object]]
     better = better.dropna().unstack("seed")
     worse = worse.dropna().unstack("seed")
     for seed in better.columns.intersection(worse.columns, sort=False):
-        ours, theirs = better[seed].to_numpy(), worse[seed].to_numpy()
+        ours = better[seed].to_numpy()
+        theirs = worse[seed].to_numpy()
         low, high = paired_interval(ours, theirs)
         gained, lost, p = mcnemar(ours, theirs)
         yield {
@@ -130,12 +143,16 @@ def over_seeds(compared: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
     If the forward passes of any pair differ, a column has their relative change with its interval over seeds.
     """
     wide = grades(samples)
-    passes = for_every_seed(samples).groupby(["method", "variant", *CELL, "seed"])["nfe"].mean()
+    runs = for_every_seed(samples).groupby(["method", "variant", *CELL, "seed"])
+    passes = runs["nfe"].mean()
     rows = []
     for (better, worse, *cell), group in compared.groupby(["better", "worse", *CELL], sort=False):
-        ours, theirs = (*better.split("/"), *cell), (*worse.split("/"), *cell)
+        ours = (*better.split("/"), *cell)
+        theirs = (*worse.split("/"), *cell)
+        our_grades = wide.loc[ours].dropna()
+        their_grades = wide.loc[theirs].dropna()
         # Subtracting before averaging pairs the policies by seed and by example.
-        paired = (wide.loc[ours].dropna() - wide.loc[theirs].dropna()).dropna()
+        paired = (our_grades - their_grades).dropna()
         differences = paired.unstack("example").to_numpy()
         _, low, high = interval(differences.mean(1))
         spread = over_seeds_and_examples([differences]).interval()
@@ -165,7 +182,8 @@ def _verdict_counts(group: pd.DataFrame) -> str:
     significant = group["p_holm"] < LEVEL
     better = significant & (group["difference"] > 0)
     worse = significant & (group["difference"] < 0)
-    return f"{better.sum()} / {worse.sum()} / {(~significant).sum()}"
+    neither = ~significant
+    return f"{better.sum()} / {worse.sum()} / {neither.sum()}"
 
 
 def aggregates(samples: pd.DataFrame) -> pd.DataFrame:
@@ -176,30 +194,42 @@ def aggregates(samples: pd.DataFrame) -> pd.DataFrame:
     for (sampler, method, variant), group in mean.groupby(level=[0, 1, 2], sort=False):
         tasks = group.groupby(level="task", sort=False)
         strata = [task.unstack("example").to_numpy() for _, task in tasks]
-
-        # Tasks differ in difficulty, so only seeds that have all of them make a comparable mean.
-        by_task = group.groupby(level=["task", "seed"]).mean()
-        of_seeds = by_task.groupby(level="seed").agg(["mean", "size"])
-        complete = of_seeds["size"] == len(strata)
-        by_seed = of_seeds.loc[complete, "mean"].to_numpy()
+        by_seed = _means_of_complete_seeds(group, len(strata))
         if len(by_seed):
             centre, low, high = interval(by_seed)
         else:
-            centre, low, high = float(np.mean([grades.mean() for grades in strata])), np.nan, np.nan
+            task_means = [task.mean() for task in strata]
+            centre = float(np.mean(task_means))
+            low = high = np.nan
 
+        error = ""
+        if len(by_seed) > 1:
+            error = f"{100 * standard_error(by_seed):.1f}"
+        spread = over_seeds_and_examples(strata).interval()
+        shapes = [task.shape for task in strata]
+        sizes = [f"{seeds} × {examples}" for seeds, examples in shapes]
         rows.append(
             {
                 "Sampler": sampler_name(sampler),
                 "Method": method_name(method, variant),
                 "Mean": f"{100 * centre:.1f}",
-                "Standard error": f"{100 * standard_error(by_seed):.1f}" if len(by_seed) > 1 else "",
+                "Standard error": error,
                 "Seeds": _range(low, high, ""),
-                "Seeds and examples": _range(*over_seeds_and_examples(strata).interval(), ""),
+                "Seeds and examples": _range(*spread, ""),
                 "Tasks": len(strata),
-                "n": "/".join(f"{seeds} × {examples}" for seeds, examples in map(np.shape, strata)),
+                "n": "/".join(sizes),
             }
         )
     return pd.DataFrame(rows)
+
+
+def _means_of_complete_seeds(grades: pd.Series, tasks: int) -> np.ndarray:
+    """Return the mean over tasks of each seed [seeds] that has all of the `tasks`."""
+    # Tasks differ in difficulty, so only seeds that have all of them make a comparable mean.
+    by_task = grades.groupby(level=["task", "seed"]).mean()
+    by_seed = by_task.groupby(level="seed").agg(["mean", "size"])
+    complete = by_seed["size"] == tasks
+    return by_seed.loc[complete, "mean"].to_numpy()
 
 
 def markdown(title: str, compared: pd.DataFrame, samples: pd.DataFrame) -> str:
@@ -243,14 +273,16 @@ def _name(policy: str) -> str:
 
 def _change(ours: pd.Series, theirs: pd.Series) -> str:
     """Format the relative change of means [seeds] with its interval; "" where every seed changes by less than 0.5 %."""
-    change = (ours / theirs - 1).dropna().to_numpy()
+    ratio = (ours / theirs).dropna().to_numpy()
+    change = ratio - 1
     if np.abs(change).max() < 0.005:
         return ""
 
     centre, low, high = interval(change)
+    mean = f"{100 * centre:+.0f}"
     if np.isnan(low):
-        return f"{100 * centre:+.0f}"
-    return f"{100 * centre:+.0f} [{100 * low:+.0f}, {100 * high:+.0f}]"
+        return mean
+    return f"{mean} [{100 * low:+.0f}, {100 * high:+.0f}]"
 
 
 def _range(low: float, high: float, sign: str = "+") -> str:

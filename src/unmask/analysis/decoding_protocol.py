@@ -33,8 +33,9 @@ class Protocol:
     @classmethod
     def of(cls, grid: Grid, experiment: str) -> Protocol:
         """Return the protocol of an experiment that evaluates samples (a diagnosis has none)."""
-        evaluation = grid.evaluations[grid.experiments[experiment].evaluation_stem.removeprefix("samples-")]
-        runs = [grid.runs[name] for name in grid.experiments[experiment].runs]
+        planned = grid.experiments[experiment]
+        evaluation = grid.evaluations[planned.evaluation_stem.removeprefix("samples-")]
+        runs = [grid.runs[name] for name in planned.runs]
 
         # Only plain top-k decoding has a fixed number of steps. A cache, guidance or forbidden tokens make it another
         # decoder: such samplers get no steps, so that they match no published number.
@@ -55,18 +56,29 @@ class Protocol:
         # A first stage can match the papers' only if it learns a corpus, not the demonstrations of the task itself.
         first_stages = {}
         for run in runs:
-            if run.start_from and grid.runs[run.start_from].corpus:
-                first_stages[run.method] = grid.runs[run.start_from].task
+            if run.start_from is None:
+                continue
+            first = grid.runs[run.start_from]
+            if first.corpus:
+                first_stages[run.method] = first.task
 
+        generated = []
+        problems = {}
+        prompts = {}
+        for task, data in grid.tests.items():
+            problems[task] = problems_of(data)
+            prompts[task] = prompt_of(data)
+            if isinstance(data.test_source, GeneratedData):
+                generated.append(task)
         return cls(
             model=runs[0].model.partition("/")[0],
             temperature=evaluation.temperature,
             steps=steps,
-            generated=[task for task, data in grid.tests.items() if isinstance(data.test_source, GeneratedData)],
+            generated=generated,
             first_stages=first_stages,
             orders=orders,
-            problems={task: problems_of(data) for task, data in grid.tests.items()},
-            prompts={task: prompt_of(data) for task, data in grid.tests.items()},
+            problems=problems,
+            prompts=prompts,
             block_length=evaluation.block_length,
             mask_padding=evaluation.mask_padding,
             top_p=top_p,

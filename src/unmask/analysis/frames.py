@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pandas as pd
 
@@ -12,6 +13,11 @@ def select(frame: pd.DataFrame, **values: object) -> pd.DataFrame:
     for column, value in values.items():
         frame = frame[frame[column] == value]
     return frame
+
+
+def distinct(frame: pd.DataFrame, column: str) -> list[Any]:
+    """Return the values of a column, each once, in order of first appearance."""
+    return list(frame[column].unique())
 
 
 def by_policy(frame: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:

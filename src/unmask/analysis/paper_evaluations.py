@@ -49,7 +49,9 @@ def problems_of(data: DataSpec) -> str:
 
 def prompt_of(data: DataSpec) -> str:
     """Return the SHA-256 of the prompt file of a task's test problems; "" if the wording is ours."""
-    return _plain_sha256(data.evaluation_prompt) if data.evaluation_prompt else ""
+    if not data.evaluation_prompt:
+        return ""
+    return _plain_sha256(data.evaluation_prompt)
 
 
 def _plain_sha256(path: str) -> str:

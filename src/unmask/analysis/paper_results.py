@@ -9,15 +9,17 @@ models get a separate table. Each number comes with how its checkpoint was chose
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypedDict, cast
+from typing import Annotated, Any, Literal
 
 import pandas as pd
 from pydantic import Field
 
 from unmask.analysis.decoding_protocol import Protocol
-from unmask.analysis.frames import select
+from unmask.analysis.frames import distinct, select
 from unmask.analysis.paper_evaluations import EVALUATIONS
 from unmask.analysis.yaml_entries import read_entries
 from unmask.common.catalogue import task_name
@@ -28,7 +30,8 @@ Percent = Annotated[float, Field(ge=0, le=100)]
 Lengths = dict[int | Literal["unstated"], Percent]
 
 
-class Row(TypedDict):
+@dataclass(frozen=True)
+class Row:
     """Published number [percent], with what is known of its evaluation; "" for what is not."""
 
     source: str
@@ -72,9 +75,11 @@ def read(path: Path) -> pd.DataFrame:
 
 
 def _place(number: int, entry: Any) -> str:
-    if isinstance(entry, dict) and entry.get("source"):
-        return f"entry {number} ({entry['source']})"
-    return f"entry {number}"
+    match entry:
+        case {"source": source} if source:
+            return f"entry {number} ({source})"
+        case _:
+            return f"entry {number}"
 
 
 def _rows(entry: Entry) -> Iterator[Row]:
@@ -83,27 +88,35 @@ def _rows(entry: Entry) -> Iterator[Row]:
         for task, lengths in tasks.items():
             # What differs on one task replaces what differs on all.
             differs = entry.differs.get(task) or entry.differs.get("all", "")
+            # A base model has no checkpoints to choose from.
+            selection = "" if method == "base" else entry.selection
             for length, accuracy in lengths.items():
-                yield {
-                    "source": entry.source,
-                    "model": entry.model,
-                    "steps": entry.steps or "",
-                    "temperature": entry.temperature,
-                    "order": entry.order,
-                    "differs": differs,
-                    "method": method,
-                    "task": task,
-                    "first_stage": entry.first_stage or "",
-                    "length": length,
-                    "paper": accuracy,
-                    "evaluation": entry.evaluation or "",
-                    "metric": entry.metric,
-                    # A base model has no checkpoints to choose from.
-                    "selection": "" if method == "base" else entry.selection,
-                }
+                yield Row(
+                    source=entry.source,
+                    model=entry.model,
+                    steps=entry.steps or "",
+                    temperature=entry.temperature,
+                    order=entry.order,
+                    differs=differs,
+                    method=method,
+                    task=task,
+                    first_stage=entry.first_stage or "",
+                    length=length,
+                    paper=accuracy,
+                    evaluation=entry.evaluation or "",
+                    metric=entry.metric,
+                    selection=selection,
+                )
 
 
-COLUMNS = ["paper", "paper_source", "paper_differs", "paper_selection"]
+@dataclass(frozen=True)
+class Printed:
+    """Published number [percent] shown with one of our cells: source, what differs, and choice of the checkpoint."""
+
+    paper: float | None = None
+    paper_source: str = ""
+    paper_differs: str = ""
+    paper_selection: str = ""
 
 
 def join_published(cells: pd.DataFrame, printed: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
@@ -114,61 +127,60 @@ def join_published(cells: pd.DataFrame, printed: pd.DataFrame, protocol: Protoco
     Without numbers of our base model the columns are empty.
     """
     ours = select(printed, model=protocol.model)
-    rows = [_closest(cell, ours, protocol) for cell in cells.to_dict("records")]
-    found = pd.DataFrame(rows, columns=COLUMNS, index=cells.index)
+    rows = [_closest(cell, ours, protocol) for cell in cells.itertuples(index=False)]
+    found = pd.DataFrame(rows, index=cells.index)
 
     delta = 100 * cells["published"] - found["paper"].astype(float)
     comparable = found["paper_differs"] == ""
     return cells.join(found).assign(delta=delta.where(comparable))
 
 
-def _closest(cell: dict[Any, Any], printed: pd.DataFrame, protocol: Protocol) -> tuple[float | None, str, str, str]:
-    """Return the values of COLUMNS for a cell: those of the published number that differs least."""
-    nothing = None, "", "", ""
+def _closest(cell: Any, printed: pd.DataFrame, protocol: Protocol) -> Printed:
+    """Return the published number that differs least from a cell (a row of `itertuples`), if there is any."""
     # Papers print default variants; a cell of an ablation has no counterpart.
-    if cell["variant"] != "default":
-        return nothing
+    if cell.variant != "default":
+        return Printed()
 
-    same = select(printed, method=cell["method"], task=cell["task"], length=cell["length"])
-    rows = [cast("Row", row) for row in same.to_dict("records")]
-    if not rows:
-        return nothing
-
-    reasons = [differences(row, cell["sampler"], protocol) for row in rows]
-    closest = min(range(len(rows)), key=lambda index: len(reasons[index]))
-    row = rows[closest]
-    return row["paper"], row["source"], "; ".join(reasons[closest]), row["selection"]
+    same = select(printed, method=cell.method, task=cell.task, length=cell.length)
+    closest = Printed()
+    fewest = math.inf
+    for record in same.to_dict("records"):
+        row = Row(**record)
+        reasons = differences(row, cell.sampler, protocol)
+        if len(reasons) < fewest:
+            fewest = len(reasons)
+            closest = Printed(row.paper, row.source, "; ".join(reasons), row.selection)
+    return closest
 
 
 def differences(row: Row, sampler: str, protocol: Protocol) -> list[str]:
     """Return all differences of protocol between a published number and ours; empty if they are comparable."""
     why = []
-    if row["model"] != protocol.model:
-        why.append(f"its base model is {row['model']}")
-    if not row["steps"]:
+    if row.model != protocol.model:
+        why.append(f"its base model is {row.model}")
+    if not row.steps:
         why.append("its denoising steps are not stated")
-    elif row["steps"] != protocol.steps.get(sampler):
-        why.append(f"decoded in {row['steps']} steps")
-    if row["temperature"] != protocol.temperature:
-        why.append(f"decoded at temperature {row['temperature']}, ours at {protocol.temperature}")
+    elif row.steps != protocol.steps.get(sampler):
+        why.append(f"decoded in {row.steps} steps")
+    if row.temperature != protocol.temperature:
+        why.append(f"decoded at temperature {row.temperature}, ours at {protocol.temperature}")
 
     # "unstated" is never taken for our order, nor missing steps for ours: only stated settings can match.
     order = protocol.orders.get(sampler, "confidence")
-    if row["order"] == "unstated":
+    if row.order == "unstated":
         why.append("the order of its positions is not stated")
-    elif row["order"] != order:
-        why.append(f"decoded in the order of {row['order']}, ours of {order}")
+    elif row.order != order:
+        why.append(f"decoded in the order of {row.order}, ours of {order}")
 
-    why += _other_test(row["evaluation"], row["task"], protocol)
-    why += _other_draws(row["evaluation"], row["temperature"], sampler, protocol)
-    if row["metric"] != "accuracy":
-        why.append(f"it is a mean {row['metric']}, not an accuracy")
-    first_stage = row["first_stage"]
-    if first_stage and first_stage != protocol.first_stages.get(row["method"]):
-        first = task_name(first_stage)
+    why += _other_test(row.evaluation, row.task, protocol)
+    why += _other_draws(row.evaluation, row.temperature, sampler, protocol)
+    if row.metric != "accuracy":
+        why.append(f"it is a mean {row.metric}, not an accuracy")
+    if row.first_stage and row.first_stage != protocol.first_stages.get(row.method):
+        first = task_name(row.first_stage)
         why.append(f"trained on {first} first; here the first stage is SFT on the demonstrations of the task itself")
-    if row["differs"]:
-        why.append(row["differs"])
+    if row.differs:
+        why.append(row.differs)
     return why
 
 
@@ -193,14 +205,21 @@ def _other_test(name: str, task: str, protocol: Protocol) -> list[str]:
     return why
 
 
-def _other_draws(name: str, temperature: float, sampler: str, protocol: Protocol) -> list[str]:
+def _other_draws(
+    name: str,
+    temperature: float,
+    sampler: str,
+    protocol: Protocol,
+) -> list[str]:
     """Return the differences in drawing responses: padding and, unless decoding is greedy, top_p."""
     known = EVALUATIONS.get(name)
     if known is None:  # `_other_test` has already said so
         return []
     why = []
-    if known.mask_padding != protocol.mask_padding:
-        why.append("with padding masked, ours not" if known.mask_padding else "with padding not masked, ours masked")
+    if known.mask_padding and not protocol.mask_padding:
+        why.append("with padding masked, ours not")
+    if protocol.mask_padding and not known.mask_padding:
+        why.append("with padding not masked, ours masked")
     ours = protocol.top_p.get(sampler, 1.0)
     if temperature > 0 and known.top_p != ours:
         why.append(f"drawn with top_p {known.top_p:g}, ours with {ours:g}")
@@ -212,27 +231,32 @@ def apart(cells: pd.DataFrame, printed: pd.DataFrame, protocol: Protocol) -> tup
 
     It has the methods and tasks of `cells` only.
     """
-    same = printed["task"].isin(cells["task"]) & printed["method"].isin(cells["method"])
-    others = printed[same & (printed["model"] != protocol.model)]
+    same_task = printed.task.isin(cells.task)
+    same_method = printed.method.isin(cells.method)
+    other_model = printed.model != protocol.model
+    others = printed[same_task & same_method & other_model]
     if others.empty:
         return None
     named = others.assign(
-        Source=others["source"],
-        Model=others["model"],
-        Steps=others["steps"].replace("", "not stated"),
-        Checkpoint=others["selection"].replace("", "–"),
-        Task=others["task"].map(task_name),
-        Method=others["method"].map(method_name),
-        Column=others["length"].map(_column),
+        Source=others.source,
+        Model=others.model,
+        Steps=others.steps.replace("", "not stated"),
+        Checkpoint=others.selection.replace("", "–"),
+        Task=others.task.map(task_name),
+        Method=others.method.map(method_name),
+        Column=others.length.map(_column),
     )
 
     # Numbers without a stated length get a column, too. Rows keep the order of the file within task and method.
     labels = ["Task", "Method", "Model", "Steps", "Checkpoint", "Source"]
-    columns = list(named["Column"].unique())
-    rows = named[labels].drop_duplicates().sort_values(["Task", "Method"], kind="stable")
+    columns = distinct(named, "Column")
+    rows = named[labels].drop_duplicates()
+    rows = rows.sort_values(["Task", "Method"], kind="stable")
     wide = named.pivot(index=labels, columns="Column", values="paper")
-    body = wide[columns].reindex(pd.MultiIndex.from_frame(rows)).map(_percent).reset_index()
-    return f"Published: models of 7 to 8 billion parameters, not `{protocol.model}`, so no differences are formed", body
+    in_order = wide[columns].reindex(pd.MultiIndex.from_frame(rows))
+    body = in_order.map(_percent).reset_index()
+    heading = f"Published: models of 7 to 8 billion parameters, not `{protocol.model}`, so no differences are formed"
+    return heading, body
 
 
 def _column(length: int | str) -> str:

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from unmask.analysis.frames import select
+from unmask.analysis.frames import distinct, select
 from unmask.analysis.statistics import problem_interval
 from unmask.common.errors import InputError
 from unmask.common.parquet import read_csv
@@ -43,7 +43,8 @@ def read_metrics(file: Path) -> pd.DataFrame:
     metrics = read_csv(file)
     missing = {"step", "reward", "nfe"} - set(metrics)
     if missing:
-        raise InputError(f"{file}: no column {', '.join(sorted(missing))}. Delete it and run snakemake again.")
+        names = ", ".join(sorted(missing))
+        raise InputError(f"{file}: no column {names}. Delete it and run snakemake again.")
 
     return metrics.assign(
         method=run.method,
@@ -67,9 +68,10 @@ def collect(samples: Sequence[pd.DataFrame]) -> pd.DataFrame:
     scores = groups[SAMPLE].mean()
     scores["published"] /= scores["points"]
 
-    published_weights = counts * scores["points"]
-    scores["published_error"] = _summed_errors(frame, scores, "published", frame["points"]) / published_weights
-    scores["strict_error"] = _summed_errors(frame, scores, "strict", 1.0) / counts
+    of_points = _summed_errors(frame, scores, "published", frame["points"])
+    scores["published_error"] = of_points / (counts * scores["points"])
+    of_samples = _summed_errors(frame, scores, "strict", 1.0)
+    scores["strict_error"] = of_samples / counts
 
     scores = scores.drop(columns="points").join(counts.rename("n"))
     if "planned" in frame:
@@ -77,7 +79,12 @@ def collect(samples: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return scores.reset_index()
 
 
-def _summed_errors(frame: pd.DataFrame, scores: pd.DataFrame, protocol: str, weight: pd.Series | float) -> pd.Series:
+def _summed_errors(
+    frame: pd.DataFrame,
+    scores: pd.DataFrame,
+    protocol: str,
+    weight: pd.Series | float,
+) -> pd.Series:
     """Return the root of the summed squares of `right − ratio · weight` over the problems of each run.
 
     Divided by Σ weight it is the standard error of the ratio Σ right / Σ weight. Cells of a board stay together,
@@ -86,9 +93,10 @@ def _summed_errors(frame: pd.DataFrame, scores: pd.DataFrame, protocol: str, wei
     runs = pd.MultiIndex.from_frame(frame[RUN])
     ratio = scores[protocol].reindex(runs).to_numpy()
     excess = frame[protocol] - ratio * weight
+    squares = excess**2
     keys = [frame[name] for name in RUN]
-    squares = (excess**2).groupby(keys, sort=False).sum()
-    return np.sqrt(squares)
+    sums = squares.groupby(keys, sort=False).sum()
+    return np.sqrt(sums)
 
 
 def over_seeds(scores: pd.DataFrame) -> pd.DataFrame:
@@ -99,38 +107,46 @@ def over_seeds(scores: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for key, group in scores.groupby(CELL, sort=False):
         cell = dict(zip(CELL, key, strict=True))
-        rows.append(cell | _averaged(group, cell["method"]))
+        rows.append(cell | _averaged(group))
     cells = pd.DataFrame(rows)
 
     # The two columns are dropped where they say nothing, so that tables without such cells stay the same.
-    if not (cells["interval"] == "problems").any():
+    over_problems = cells["interval"] == "problems"
+    if not over_problems.any():
         cells = cells.drop(columns="interval")
     if "planned" not in scores:
         cells = cells.drop(columns="planned")
     return cells
 
 
-def _averaged(group: pd.DataFrame, method: str) -> dict[str, float | str]:
+def _averaged(group: pd.DataFrame) -> dict[str, float | str]:
     """Average the runs of one cell over its seeds."""
-    planned = int(group["planned"].iloc[0]) if "planned" in group else len(group)
+    first = group.iloc[0]
+    seeds = len(group)
+    planned = int(first.planned) if "planned" in group else seeds
     # One seed of a policy that has more to come is not a single evaluation.
-    once = method == "base" and len(group) == planned == 1
+    once = first.method == "base" and seeds == planned == 1
 
     row: dict[str, float | str] = {}
     for protocol in PROTOCOLS:
-        mean, low, high = _over_problems(group, protocol) if once else interval(group[protocol].to_numpy())
+        if once:
+            mean, low, high = _over_problems(group, protocol)
+        else:
+            mean, low, high = interval(group[protocol].to_numpy())
         row[protocol] = mean
         row[f"{protocol}_low"] = low
         row[f"{protocol}_high"] = high
 
-    row["nfe"] = group["nfe"].mean()
-    row["seeds"] = len(group)
-    row["n"] = int(group["n"].iloc[0])
-    row["interval"] = "none" if len(group) == 1 else "seeds"
+    kind = "none" if seeds == 1 else "seeds"
     if once:
-        row["interval"] = "problems"
-    row["planned"] = planned
-    return row
+        kind = "problems"
+    return row | {
+        "nfe": group["nfe"].mean(),
+        "seeds": seeds,
+        "n": int(first.n),
+        "interval": kind,
+        "planned": planned,
+    }
 
 
 def _over_problems(group: pd.DataFrame, protocol: str) -> Interval:
@@ -139,7 +155,8 @@ def _over_problems(group: pd.DataFrame, protocol: str) -> Interval:
     if f"{protocol}_error" not in row:
         raise InputError(f"the scores have no column {protocol}_error: delete them and run snakemake again")
 
-    accuracy, error = row[protocol], row[f"{protocol}_error"]
+    accuracy = row[protocol]
+    error = row[f"{protocol}_error"]
     low, high = problem_interval(accuracy, error, row["n"])
     return accuracy, low, high
 
@@ -152,8 +169,9 @@ def shared_base(rows: pd.DataFrame) -> list[str]:
     tasks = []
     for task, of_task in rows.groupby("task", sort=False):
         base = select(of_task, method="base")
-        seeds, base_seeds = set(of_task["seed"]), set(base["seed"])
-        if len(base_seeds) == 1 and seeds > base_seeds and not to_come(base):
+        base_seeds = set(base.seed)
+        others_exist = set(of_task.seed) > base_seeds
+        if len(base_seeds) == 1 and others_exist and not to_come(base):
             tasks.append(task)
     return tasks
 
@@ -162,7 +180,8 @@ def to_come(rows: pd.DataFrame) -> bool:
     """Return True if more seeds of a policy are planned than its rows have."""
     if "planned" not in rows:
         return False
-    return bool(rows["planned"].iloc[0] > rows["seed"].nunique())
+    planned = rows["planned"].iloc[0]
+    return bool(planned > rows.seed.nunique())
 
 
 def for_every_seed(rows: pd.DataFrame) -> pd.DataFrame:
@@ -171,29 +190,33 @@ def for_every_seed(rows: pd.DataFrame) -> pd.DataFrame:
     if not tasks:
         return rows
 
-    once = rows["task"].isin(tasks) & (rows["method"] == "base")
-    bases, others = rows[once], rows[~once]
+    once = rows.task.isin(tasks) & (rows.method == "base")
+    bases = rows[once]
+    others = rows[~once]
     parts = []
     for task in tasks:
         base = select(bases, task=task)
-        seeds = select(others, task=task)["seed"].unique()
-        parts += [base.assign(seed=seed) for seed in seeds]
+        for seed in distinct(select(others, task=task), "seed"):
+            parts.append(base.assign(seed=seed))
     return pd.concat([*parts, others], ignore_index=True)
 
 
 def steps_over_seeds(gaps: pd.DataFrame) -> pd.DataFrame:
     """Average the gaps of surrogates: mean KL [nats per token], `low` and `high` over seeds by quarter of the steps."""
     # Steps are weighted by the tokens that they measure, so that the mean is per token.
-    weighted = gaps.assign(quarter=quarters(gaps, first=0), nats=gaps["kl"] * gaps["tokens"])
+    nats = gaps["kl"] * gaps["tokens"]
+    weighted = gaps.assign(quarter=quarters(gaps, first=0), nats=nats)
     cell = [*POLICY, "surrogate", "quarter"]
-    sums = weighted.groupby([*cell, "seed"], sort=False)[["nats", "tokens"]].sum()
+    runs = weighted.groupby([*cell, "seed"], sort=False)
+    sums = runs[["nats", "tokens"]].sum()
     by_seed = sums["nats"] / sums["tokens"]
 
     rows = []
     for key, group in by_seed.groupby(cell, sort=False):
         mean, low, high = interval(group.to_numpy())
-        row = dict(zip(cell, key, strict=True))
-        rows.append(row | {"kl": mean, "low": low, "high": high, "seeds": len(group)})
+        labels = dict(zip(cell, key, strict=True))
+        values = {"kl": mean, "low": low, "high": high, "seeds": len(group)}
+        rows.append(labels | values)
     cells = pd.DataFrame(rows)
     if "planned" not in gaps:
         return cells
@@ -212,10 +235,12 @@ def quarters(steps: pd.DataFrame, first: int) -> pd.Series:
 
 def interval(values: np.ndarray, level: float = 0.95) -> Interval:
     """Return the mean and the ends of Student's t interval for it; the ends are NaN for fewer than two values."""
-    count, mean = len(values), float(np.mean(values))
+    count = len(values)
+    mean = float(np.mean(values))
     if count < 2:
         return mean, float("nan"), float("nan")
 
     quantile = stats.t.ppf((1 + level) / 2, count - 1)
-    half = float(quantile * np.std(values, ddof=1) / np.sqrt(count))
+    deviation = np.std(values, ddof=1)
+    half = float(quantile * deviation / np.sqrt(count))
     return mean, mean - half, mean + half

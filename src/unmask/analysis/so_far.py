@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,14 +29,20 @@ class Found:
     missing: list[RunSpec] = field(default_factory=list)
     outdated: list[RunSpec] = field(default_factory=list)  # made with other settings than the current ones
 
-    def read(self, files: dict[Path, RunSpec], reader: Callable[[Path], pd.DataFrame]) -> pd.DataFrame:
+    def read(
+        self,
+        files: dict[Path, RunSpec],
+        reader: Callable[[Path], pd.DataFrame],
+    ) -> pd.DataFrame:
         """Concatenate the rows of the files, with a column `planned`: the seeds planned for their policy."""
         seeds = Counter(map(_policy, self.planned))
         frames = []
         for path, run in files.items():
             planned = seeds[_policy(run)]
             frames.append(reader(path).assign(planned=planned))
-        return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+        if not frames:
+            return pd.DataFrame()
+        return pd.concat(frames, ignore_index=True)
 
     def __str__(self) -> str:
         """Return the note at the top of a table."""
@@ -46,10 +52,12 @@ class Found:
 
         said = [f"So far {done} of {planned} evaluations are done; cells with fewer seeds than planned say so."]
         seeds = {run.seed for run in self.planned}
-        for what, runs in (("Missing", self.missing), ("Left out, made with other settings", self.outdated)):
-            if runs:
-                policies = _by_policy(runs, len(seeds))
-                said.append(f"{what}: {'; '.join(policies)}.")
+        if self.missing:
+            policies = _by_policy(self.missing, len(seeds))
+            said.append(f"Missing: {'; '.join(policies)}.")
+        if self.outdated:
+            policies = _by_policy(self.outdated, len(seeds))
+            said.append(f"Left out, made with other settings: {'; '.join(policies)}.")
         return " ".join(said)
 
 
@@ -58,16 +66,21 @@ def find(grid: Grid, experiment: str) -> Found:
     found = Found()
     for path in map(Path, grid.samples(experiment)):
         run = _run_of(grid, path)
-        evaluation = grid.evaluations.get(path.stem.removeprefix("samples-"))  # none of a diagnosis
-        evaluated = run.for_evaluation(evaluation) if evaluation else run
+        kind, _, name = path.stem.partition("-")
+        if kind == "samples":
+            evaluated = run.for_evaluation(grid.evaluations[name])
+            digest = grid.evaluated(run.name, name)
+        else:
+            evaluated = run
+            digest = grid.diagnosed(run.name, name)
         found.planned.append(evaluated)
 
         # Existence is not enough: samples count only if the run and the evaluation have today's settings.
-        name = path.stem.partition("-")[2]
-        digest = grid.evaluated(run.name, name) if evaluation else grid.diagnosed(run.name, name)
         if not path.exists():
             found.missing.append(evaluated)
-        elif _made_with(run, path.parent) and made_of(path.with_suffix(".json")) == digest:
+            continue
+        manifest = path.with_suffix(".json")
+        if _made_with(run, path.parent) and made_of(manifest) == digest:
             found.samples[path] = evaluated
         else:
             found.outdated.append(evaluated)
@@ -104,9 +117,9 @@ def _policy(run: RunSpec) -> Policy:
 
 def _by_policy(runs: Iterable[RunSpec], seeds: int) -> list[str]:
     """Describe the runs of each policy, as in `DMPO on Sudoku, seeds 1, 2`; seeds only if some are left out."""
-    found: dict[Policy, list[str]] = {}
+    found: defaultdict[Policy, list[str]] = defaultdict(list)
     for run in runs:
-        found.setdefault(_policy(run), []).append(str(run.seed))
+        found[_policy(run)].append(str(run.seed))
 
     said = []
     for (method, task, variant), own in found.items():

@@ -45,13 +45,15 @@ class Estimate:
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Return the ends of the confidence interval."""
-        half = self._quantile((1 + level) / 2) * self.error
+        quantile = self._quantile((1 + level) / 2)
+        half = quantile * self.error
         return self.mean - half, self.mean + half
 
     def detectable(self, power: float = 0.8, level: float = 0.95) -> float:
         """Return the true difference that an interval of this width separates from zero with probability `power`."""
-        quantiles = self._quantile((1 + level) / 2) + self._quantile(power)
-        return quantiles * self.error
+        of_interval = self._quantile((1 + level) / 2)
+        of_power = self._quantile(power)
+        return (of_interval + of_power) * self.error
 
     def _quantile(self, share: float) -> float:
         # Without spread the interval is the mean, without parts the error is NaN; both need a finite quantile.
@@ -88,8 +90,9 @@ def over_seeds_and_examples(strata: Sequence[Grades]) -> Estimate:
     parts: list[Part] = []
     for grades in strata:
         means.append(grades.mean())
+        of_seeds_and_examples = _part(grades.mean(1)) + _part(grades.mean(0))
         # The mean over k strata has 1/k² of the sum of their variances.
-        for variance, freedom in _part(grades.mean(1)) + _part(grades.mean(0)):
+        for variance, freedom in of_seeds_and_examples:
             parts.append((variance / len(strata) ** 2, freedom))
     return Estimate(float(np.mean(means)), tuple(parts))
 
@@ -102,7 +105,12 @@ def _part(values: Values) -> tuple[Part, ...]:
     return ((variance, len(values) - 1),)
 
 
-def problem_interval(share: float, error: float, problems: int, level: float = 0.95) -> tuple[float, float]:
+def problem_interval(
+    share: float,
+    error: float,
+    problems: int,
+    level: float = 0.95,
+) -> tuple[float, float]:
     """Return the ends of Wilson's interval over test problems, for a share with standard error `error` over them.
 
     The score interval of n problems, with n replaced by share · (1 − share) / error², the number of independent 0/1
@@ -110,16 +118,20 @@ def problem_interval(share: float, error: float, problems: int, level: float = 0
     number of problems itself. A share of 0 or 1, or problems that are all alike, have no spread: each counts as one.
     """
     spread = share * (1 - share)
-    size = spread / error**2 if error > 0 else problems
+    size: float = problems
+    if error > 0:
+        size = spread / error**2
     z = float(stats.norm.ppf((1 + level) / 2))
 
     shrink = 1 + z**2 / size
     centre = (share + z**2 / (2 * size)) / shrink
-    deviation = float(np.sqrt(spread / size + z**2 / (4 * size**2)))
-    half = z / shrink * deviation
+    variance = spread / size + z**2 / (4 * size**2)
+    half = z / shrink * float(np.sqrt(variance))
+    low = centre - half
+    high = centre + half
 
     # At 0 and 1 an end equals the share, and rounding may put it on the wrong side.
-    return min(share, centre - half), max(share, centre + half)
+    return min(share, low), max(share, high)
 
 
 def paired_interval(better: Values, worse: Values) -> tuple[float, float]:
@@ -131,17 +143,23 @@ def paired_interval(better: Values, worse: Values) -> tuple[float, float]:
         return same, same
 
     rng = np.random.default_rng(0)
-    found = stats.bootstrap((difference,), np.mean, n_resamples=RESAMPLES, method="percentile", rng=rng)
-    ends = found.confidence_interval
-    return float(ends.low), float(ends.high)
+    found = stats.bootstrap(
+        (difference,),
+        np.mean,
+        n_resamples=RESAMPLES,
+        method="percentile",
+        rng=rng,
+    )
+    low, high = found.confidence_interval
+    return float(low), float(high)
 
 
 def mcnemar(better: Values, worse: Values) -> tuple[int, int, float]:
     """Return the numbers of examples that only `better` and only `worse` has right, and McNemar's exact two-sided p."""
     only_better = (better == 1) & (worse == 0)
     only_worse = (better == 0) & (worse == 1)
-    gained, lost = int(only_better.sum()), int(only_worse.sum())
-
+    gained = int(only_better.sum())
+    lost = int(only_worse.sum())
     # Examples on which both agree say nothing. Without any other, nothing speaks against equality.
     if gained + lost == 0:
         return 0, 0, 1.0

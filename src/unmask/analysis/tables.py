@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from unmask.analysis.decoding_protocol import Protocol
+from unmask.analysis.frames import distinct
 from unmask.analysis.paper_results import apart, join_published
 from unmask.analysis.scores import PROTOCOLS, over_seeds, steps_over_seeds
 from unmask.common.catalogue import sampler_name, task_name
@@ -26,22 +27,27 @@ def blocks(cells: pd.DataFrame, rows: str = "methods", temperature: float = 0.0)
 
     The strict block is left out if it equals the published one. `temperature` is that of decoding.
     """
-    policies = zip(cells["method"], cells["variant"], strict=True)
+    policies = zip(cells.method, cells.variant, strict=True)
     named = cells.assign(
         Method=[method_name(method, variant) for method, variant in policies],
-        Sampler=cells["sampler"].map(sampler_name),
+        Sampler=cells.sampler.map(sampler_name),
     )
 
     # Rows are what the experiment compares; the other of the two goes into the heading.
-    row, of = ("Method", "Sampler") if rows == "methods" else ("Sampler", "Method")
+    row, other = "Method", "Sampler"
+    if rows != "methods":
+        row, other = "Sampler", "Method"
     made = []
-    for (task, other), group in named.groupby(["task", of], sort=False):
-        heading = f"{task_name(task)}, {other}"
-        if (group["published"] == group["strict"]).all():
-            made.append((f"{heading}, both scoring rules", _body(group, row, "published")))
+    for (task, name), group in named.groupby(["task", other], sort=False):
+        heading = f"{task_name(task)}, {name}"
+        agree = group["published"] == group["strict"]
+        if agree.all():
+            body = _body(group, row, "published")
+            made.append((f"{heading}, both scoring rules", body))
             continue
         for protocol in PROTOCOLS:
-            made.append((f"{heading}, {protocol} scoring", _body(group, row, protocol)))
+            body = _body(group, row, protocol)
+            made.append((f"{heading}, {protocol} scoring", body))
     return note(cells, temperature) + _footnotes(cells), made
 
 
@@ -58,9 +64,10 @@ def stepwise(cells: pd.DataFrame) -> tuple[str, Blocks]:
         heading = f"{task_name(task)}, {method_name(method, variant)}"
         made.append((heading, pd.DataFrame(body)))
 
+    seeds = _several(cells.seeds)
     note = (
         f"KL(true conditional ‖ surrogate) in nats a token, by quarter of the denoising steps; mean over "
-        f"{_several(cells['seeds'])} seeds ± half of the 95 % interval (Student's t over seeds)."
+        f"{seeds} seeds ± half of the 95 % interval (Student's t over seeds)."
     )
     return note, made
 
@@ -68,19 +75,27 @@ def stepwise(cells: pd.DataFrame) -> tuple[str, Blocks]:
 def _gap(cell: Cell) -> str:
     """Format the gap of a surrogate: `0.512 ± 0.031`, without the interval of a single seed."""
     mean, high = cell["kl"], cell["high"]
-    spread = "" if pd.isna(high) else f" ± {high - mean:.3f}"
+    spread = ""
+    if not pd.isna(high):
+        spread = f" ± {high - mean:.3f}"
     return f"{mean:.3f}{spread}{_of_planned(cell)}"
 
 
 def texts(
-    scores: pd.DataFrame, title: str, question: str, rows: str, printed: pd.DataFrame, protocol: Protocol | None
+    scores: pd.DataFrame,
+    title: str,
+    question: str,
+    rows: str,
+    printed: pd.DataFrame,
+    protocol: Protocol | None,
 ) -> dict[str, str]:
     """Return the contents of an experiment's table by file suffix; `protocol` is None for a diagnosis."""
     if protocol is None:
         cells = steps_over_seeds(scores)
         note, found = stepwise(cells)
     else:
-        cells = with_printed(join_published(over_seeds(scores), printed, protocol))
+        joined = join_published(over_seeds(scores), printed, protocol)
+        cells = with_printed(joined)
         note, found = blocks(cells, rows, protocol.temperature)
         other_models = apart(cells, printed, protocol)
         if other_models:
@@ -106,11 +121,20 @@ def latex(title: str, question: str, note: str, blocks: Blocks) -> str:
     """Render the table as LaTeX, one booktabs tabular per block; title, question and note are comments."""
     lines = [f"% {title}: {question}", f"% {note}"]
     for heading, body in blocks:
-        columns = "l" + "r" * (body.shape[1] - 1)
-        lines += ["", f"% {heading}", rf"\begin{{tabular}}{{{columns}}}"]
-        lines += [r"\toprule", _row(body.columns), r"\midrule"]
-        lines += [_row(row) for row in body.itertuples(index=False)]
-        lines += [r"\bottomrule", r"\end{tabular}"]
+        numbers = body.shape[1] - 1
+        columns = "l" + "r" * numbers
+        rows = [_row(row) for row in body.itertuples(index=False)]
+        lines += [
+            "",
+            f"% {heading}",
+            rf"\begin{{tabular}}{{{columns}}}",
+            r"\toprule",
+            _row(body.columns),
+            r"\midrule",
+            *rows,
+            r"\bottomrule",
+            r"\end{tabular}",
+        ]
     return "\n".join(lines) + "\n"
 
 
@@ -129,9 +153,10 @@ def note(cells: pd.DataFrame, temperature: float = 0.0) -> str:
         said.append(f"mean over {seeds} seeds ± half of the 95 % interval (Student's t over seeds)")
     if once.any():
         said.append(_once(cells[once], temperature))
+    examples = _several(cells["n"])
     return (
-        f"Percent, {'; '.join(said)}; {_several(cells['n'])} test examples a run; NFE is the mean number of forward "
-        "passes for a response."
+        f"Percent, {'; '.join(said)}; {examples} test examples a run; NFE is the mean number of forward passes for a "
+        "response."
     )
 
 
@@ -139,9 +164,8 @@ def _once(cells: pd.DataFrame, temperature: float) -> str:
     """Say what the brackets after a base model's numbers are."""
     # Only greedy decoding would give the same answers again.
     what = "deterministic evaluation" if temperature == 0 else "evaluation"
-    said = (
-        f"base model: one {what}, in brackets its 95 % binomial interval (Wilson) over {_several(cells['n'])} problems"
-    )
+    problems = _several(cells["n"])
+    said = f"base model: one {what}, in brackets its 95 % binomial interval (Wilson) over {problems} problems"
     pooled = (cells["published"] != cells["strict"]).any()
     if pooled:
         said += "; where cells of a board are pooled, the boards are the problems"
@@ -158,16 +182,23 @@ def _of_planned(cell: Cell) -> str:
     """Say how many seeds a cell has if more are planned, else ""."""
     seeds = cell["seeds"]
     planned = cell.get("planned", seeds)
-    return f" ({seeds} of {planned} seeds)" if seeds < planned else ""
+    if seeds < planned:
+        return f" ({seeds} of {planned} seeds)"
+    return ""
 
 
 def _score(cell: Cell, protocol: str) -> str:
     """Format a score: `70.1 ± 3.2` over seeds, `70.1 [61.2, 77.8]` over problems, `70.1` without an interval."""
-    mean, low, high = cell[protocol], cell[f"{protocol}_low"], cell[f"{protocol}_high"]
+    mean = cell[protocol]
+    low = cell[f"{protocol}_low"]
+    high = cell[f"{protocol}_high"]
     # Wilson's interval is not symmetric, so both ends are printed.
     if cell.get("interval") == "problems":
         return f"{100 * mean:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
-    spread = "" if pd.isna(high) else f" ± {100 * (high - mean):.1f}"
+
+    spread = ""
+    if not pd.isna(high):
+        spread = f" ± {100 * (high - mean):.1f}"
     return f"{100 * mean:.1f}{spread}{_of_planned(cell)}"
 
 
@@ -177,18 +208,18 @@ def _body(group: pd.DataFrame, label: str, protocol: str) -> pd.DataFrame:
     for name, line in group.groupby(label, sort=False):
         cells = line.to_dict("records")
         row = {label: name}
-        for cell in cells:
-            row[f"L = {cell['length']}"] = _score(cell, protocol)
-        row["NFE"] = " / ".join(f"{cell['nfe']:.1f}" for cell in cells)
+        for length, cell in zip(line.length, cells, strict=True):
+            row[f"L = {length}"] = _score(cell, protocol)
+        row["NFE"] = " / ".join(f"{passes:.1f}" for passes in line.nfe)
         if with_papers:
-            for cell in cells:
-                row[f"paper, L = {cell['length']}"] = cell["printed"]
+            for length, printed in zip(line.length, line.printed, strict=True):
+                row[f"paper, L = {length}"] = printed
         rows.append(row)
 
     # Lengths without a published number need no column for it.
     body = pd.DataFrame(rows).fillna("")
-    filled = (body != "").any()
-    return body.loc[:, filled]
+    filled = body != ""
+    return body.loc[:, filled.any()]
 
 
 def with_printed(cells: pd.DataFrame) -> pd.DataFrame:
@@ -197,7 +228,8 @@ def with_printed(cells: pd.DataFrame) -> pd.DataFrame:
     A number in brackets refers to the reason in the footnotes.
     """
     reasons = _reasons(cells)
-    return cells.assign(printed=[_printed(cell, reasons) for cell in cells.to_dict("records")])
+    printed = [_printed(cell, reasons) for cell in cells.to_dict("records")]
+    return cells.assign(printed=printed)
 
 
 def _printed(cell: Cell, reasons: list[str]) -> str:
@@ -212,15 +244,17 @@ def _printed(cell: Cell, reasons: list[str]) -> str:
 
 
 def _reasons(cells: pd.DataFrame) -> list[str]:
-    return [reason for reason in cells["paper_differs"].unique() if reason]
+    return [reason for reason in distinct(cells, "paper_differs") if reason]
 
 
 def _footnotes(cells: pd.DataFrame) -> str:
     if "paper" not in cells or cells["paper"].isna().all():
         return ""
 
-    footnotes = [f" [{number}] {reason}." for number, reason in enumerate(_reasons(cells), 1)]
-    why = "".join(footnotes) or " nowhere here."
+    footnotes = ""
+    for number, reason in enumerate(_reasons(cells), 1):
+        footnotes += f" [{number}] {reason}."
+    why = footnotes or " nowhere here."
     return (
         " Paper: what the papers print, Δ ours minus theirs in points; in parentheses, and without Δ, where the "
         f"protocol is another:{why}{_selections(cells)}"
@@ -230,7 +264,8 @@ def _footnotes(cells: pd.DataFrame) -> str:
 def _selections(cells: pd.DataFrame) -> str:
     """Say how the checkpoints behind the published numbers were chosen, by source."""
     known = cells["paper_selection"].fillna("") != ""
-    chosen = cells.loc[known, ["paper_source", "paper_selection"]].drop_duplicates()
+    stated = cells.loc[known, ["paper_source", "paper_selection"]]
+    chosen = stated.drop_duplicates()
     if chosen.empty:
         return ""
 

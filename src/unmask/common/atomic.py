@@ -82,7 +82,9 @@ def _errno(error: Exception) -> int | None:
         return error.errno
     # safetensors, written in Rust, gives the errno only in its text.
     found = re.search(r"\(os error (\d+)\)", str(error))
-    return int(found[1]) if found else None
+    if found is None:
+        return None
+    return int(found[1])
 
 
 def remove(path: Path) -> None:
@@ -112,7 +114,8 @@ def _hidden(path: Path, kind: str) -> Path:
 def _remove_leftovers(path: Path, kinds: str) -> None:
     """Remove hidden leftovers of `path` from this process or from dead processes on this machine."""
     # Host and pid are in the name: a live process, or one on another machine, may still be writing its own.
-    name, host = re.escape(path.name), re.escape(socket.gethostname())
+    name = re.escape(path.name)
+    host = re.escape(socket.gethostname())
     pattern = rf"\.{name}\.(?:{kinds})\.{host}-(\d+)\.tmp"
     for left in path.parent.iterdir():
         found = re.fullmatch(pattern, left.name)

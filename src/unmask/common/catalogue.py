@@ -51,7 +51,9 @@ def without_common(variants: list[str]) -> list[str]:
     """Remove from variants the settings that all of them share, which labels of one panel need not repeat."""
     # If there is only one variant, nothing is removed: its settings still name it.
     settings = [[] if variant == "default" else variant.split("+") for variant in variants]
-    common = set.intersection(*map(set, settings)) if len(set(variants)) > 1 else set()
+    common = set()
+    if len(set(variants)) > 1:
+        common = set.intersection(*map(set, settings))
     labels = []
     for chosen in settings:
         rest = [setting for setting in chosen if setting not in common]

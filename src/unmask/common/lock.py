@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, cast
 
 from unmask.common.atomic import is_running, writable
 from unmask.common.errors import TransientError
@@ -27,13 +27,24 @@ DEAD = 60.0  # seconds without a heartbeat after which a holder counts as dead
 NAME = "lock"
 
 
+class Holder(TypedDict, total=False):
+    """Process that holds a lock; a key may be missing from a file that was only half written."""
+
+    token: str
+    host: str
+    pid: int
+    job: str | None
+
+
 class Lock:
     """Lock held by this process; call `check` before writing. Created by `locked`."""
 
     def __init__(self, path: Path, beat: float) -> None:
         # The token tells this lock from one of an earlier process with the same host and pid.
-        self.path, self.beat, self.beats = path, beat, 0
-        self.holder = {
+        self.path = path
+        self.beat = beat
+        self.beats = 0
+        self.holder: Holder = {
             "token": secrets.token_hex(8),
             "host": here(),
             "pid": os.getpid(),
@@ -120,7 +131,8 @@ def _outlive(path: Path, dead: float) -> str | None:
     Raises TransientError if the holder is alive.
     """
     # Only a change of the content counts as a heartbeat, timed by the monotonic clock of this process.
-    seen, began = read(path), time.monotonic()
+    seen = read(path)
+    began = time.monotonic()
     if seen is not None and not _died_here(seen):
         print(f"{path}: held by {holder_name(seen)}; waiting {dead:.0f} s for a heartbeat", flush=True)
     while seen is not None and time.monotonic() - began < dead and not _died_here(seen):
@@ -170,20 +182,22 @@ def read(path: Path) -> str | None:
         return None
 
 
-def describe(text: str) -> dict[str, Any]:
-    """Parse the holder's token, host, pid and job; empty if the file is damaged or was only half written."""
+def describe(text: str) -> Holder:
+    """Parse the holder; empty if the file is damaged or was only half written."""
     try:
         holder = json.loads(text)
     except (ValueError, RecursionError):
         return {}
-    return holder if isinstance(holder, dict) else {}
+    if not isinstance(holder, dict):
+        return {}
+    return cast("Holder", holder)
 
 
 def holder_name(text: str) -> str:
     """Return a readable name of the holder, for messages."""
     holder = describe(text)
     job = f"SLURM job {holder['job']}, " if holder.get("job") else ""
-    machine = str(holder.get("host")).partition(" ")[0]
+    machine, _, _ = str(holder.get("host")).partition(" ")
     return f"{job}process {holder.get('pid')} on {machine}"
 
 
@@ -191,4 +205,6 @@ def here() -> str:
     """Return the name of the machine, or of the container on it, within which pids are unique."""
     name = socket.gethostname()
     space = Path("/proc/self/ns/pid")
-    return f"{name} {os.readlink(space)}" if space.exists() else name
+    if not space.exists():
+        return name
+    return f"{name} {os.readlink(space)}"

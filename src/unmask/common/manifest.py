@@ -20,6 +20,7 @@ from unmask.common.atomic import atomic_write
 from unmask.common.checksums import fingerprint
 from unmask.common.errors import InputError
 
+Manifest = dict[str, Any]  # content of a manifest; steps add entries of their own
 SOURCE = Path(__file__).parents[1]
 PACKAGES = (
     "torch",
@@ -83,7 +84,7 @@ def write_manifest(
         temporary.write_text(json.dumps(signed(content), indent=2) + "\n", encoding="utf-8")
 
 
-def read_manifest(path: Path) -> dict[str, Any]:
+def read_manifest(path: Path) -> Manifest:
     """Read a manifest. Raises InputError if it is missing, damaged or edited."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -104,36 +105,41 @@ def made_of(path: Path) -> str | None:
         return None
 
 
-def signed(content: dict[str, Any]) -> dict[str, Any]:
+def signed(content: Manifest) -> Manifest:
     """Return the content with the hash of all its entries appended as `digest`."""
     text = json.dumps(content)
-    return content | {"digest": hashlib.sha256(text.encode()).hexdigest()}
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return content | {"digest": digest}
 
 
-def seconds_of(manifest: dict[str, Any]) -> float:
+def seconds_of(manifest: Manifest) -> float:
     """Return the seconds a job took; for a resumed training run, the updates before each interruption count too."""
     # `seconds` covers only the last process; `seconds_training` sums all updates but not the time to load the model.
     return max(manifest.get("seconds", 0.0), manifest.get("seconds_training", 0.0))
 
 
-def summary(manifests: list[dict[str, Any]]) -> dict[str, str]:
+def summary(manifests: list[Manifest]) -> dict[str, str]:
     """Summarise the manifests of training runs: their number, hardware, commits and packages."""
     commits = {commit_name(manifest["git"]) for manifest in manifests if manifest["git"]}
     devices = {manifest["device"] for manifest in manifests}
     hours = sum(seconds_of(manifest) for manifest in manifests) / 3600
     last = max(manifests, key=lambda manifest: manifest["finished"])
+    day = last["finished"][:10]
+    packages = [f"{name} {version}" for name, version in last["packages"].items()]
     return {
-        "training runs": f"{len(manifests)}, {hours:.1f} hours in all, the last finished on {last['finished'][:10]}",
+        "training runs": f"{len(manifests)}, {hours:.1f} hours in all, the last finished on {day}",
         "device": f"{', '.join(sorted(devices))}; Python {last['python']}",
         "commit": ", ".join(sorted(commits)) or "none: outside a git checkout",
-        "packages": ", ".join(f"{name} {version}" for name, version in last["packages"].items()),
+        "packages": ", ".join(packages),
     }
 
 
 def commit_name(git: GitState) -> str:
     """Return the short form of a commit, and whether there were changes to it."""
     commit = git["commit"][:7]
-    return f"{commit} and changes" if git["dirty"] else commit
+    if git["dirty"]:
+        return f"{commit} and changes"
+    return commit
 
 
 def device_name(device: Any = None) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from unmask.common.errors import InputError
 DIGEST = b"sha256"  # metadata key of the hash
 
 
-def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write rows to a parquet file atomically."""
     table = pa.Table.from_pandas(pd.DataFrame(rows), preserve_index=False)
     metadata = {**table.schema.metadata, DIGEST: digest(table)}

@@ -16,8 +16,19 @@ class Progress:
     whose end does not force a line. With an empty name nothing is printed.
     """
 
-    def __init__(self, name: str, total: int, start: int = 0, unit: str = "", part: bool = False) -> None:
-        self.name, self.total, self.start, self.unit, self.part = name, total, start, unit, part
+    def __init__(
+        self,
+        name: str,
+        total: int,
+        start: int = 0,
+        unit: str = "",
+        part: bool = False,
+    ) -> None:
+        self.name = name
+        self.total = total
+        self.start = start
+        self.unit = unit
+        self.part = part
         self.began = self.shown = time.monotonic()
         self.terminal = sys.stdout.isatty()
 
@@ -33,7 +44,8 @@ class Progress:
 
         # On a terminal, each line replaces the one before it; the last one stays.
         if self.terminal:
-            print(f"\r\x1b[2K{text}", end="\n" if last else "", flush=True)
+            end = "\n" if last else ""
+            print(f"\r\x1b[2K{text}", end=end, flush=True)
         else:
             print(text, flush=True)
 

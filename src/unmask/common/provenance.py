@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,7 @@ def _imported(file: Path) -> tuple[Path, ...]:
     """Return the library files that a file imports, at any level, except those in APART."""
     files = []
     for name in sorted(_imported_names(file)):
-        package = name.partition(".")[0]
+        package, _, _ = name.partition(".")
         if name in APART or package in APART:
             continue
         place = LIBRARY / name.replace(".", "/")
@@ -76,10 +76,15 @@ def _imported_names(file: Path) -> set[str]:
     tree = ast.parse(file.read_text(encoding="utf-8"))
     names: set[str] = set()
     for node in _executed(tree):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "unmask":
-            # `from unmask.common import lock` names a module, `from unmask.common.lock import Lock` an object.
-            names.add(f"{node.module}")
-            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+        if not isinstance(node, ast.ImportFrom) or node.module is None:
+            continue
+        package, _, _ = node.module.partition(".")
+        if package != "unmask":
+            continue
+        # `from unmask.common import lock` names a module, `from unmask.common.lock import Lock` an object.
+        names.add(node.module)
+        for alias in node.names:
+            names.add(f"{node.module}.{alias.name}")
 
     # Modules of a package that loads them on first use, as in `rl.losses.k3`.
     for node in ast.walk(tree):
@@ -105,12 +110,13 @@ def _hash(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()[:12]
 
 
-def differing(old: dict[str, Any], new: dict[str, Any], where: str = "") -> list[str]:
+def differing(old: Mapping[str, Any], new: Mapping[str, Any], where: str = "") -> list[str]:
     """List the dotted keys at which two blocks of settings differ, with the old and the new value."""
     found = []
     for key in sorted(old.keys() | new.keys()):
         path = f"{where}.{key}" if where else key
-        before, after = old.get(key), new.get(key)
+        before = old.get(key)
+        after = new.get(key)
         if isinstance(before, dict) and isinstance(after, dict):
             found += differing(before, after, path)
         elif before != after:

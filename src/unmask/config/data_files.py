@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-SUFFIXES = (".jsonl", ".csv", ".parquet")  # the formats that `tasks/_sources.READERS` reads
+SUFFIXES = (".jsonl", ".csv", ".parquet")  # the formats that `tasks/_files.READERS` reads
 
 
 def source_file(path: str, split: str) -> Path:

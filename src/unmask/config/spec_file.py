@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import yaml
 
@@ -19,6 +20,8 @@ from unmask.config.schema.types import Section, Values
 @dataclass(frozen=True)
 class Spec:
     """Base class of specs: digest, reading and writing."""
+
+    readers: ClassVar[dict[str, Callable[[Any], Any]]] = {}  # field -> function that types its value of a spec.yaml
 
     def values(self) -> Values:
         """Return the fields that differ from their default."""
@@ -33,7 +36,10 @@ class Spec:
     @classmethod
     def of(cls, values: Values) -> Self:
         """Return the spec with these values, the inverse of `values`."""
-        return cls(**values)
+        typed = {}
+        for name, value in values.items():
+            typed[name] = cls.readers[name](value) if name in cls.readers else value
+        return cls(**typed)
 
     def to_json(self) -> str:
         """Return a canonical one-line JSON form: equal specs give equal lines."""

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from unmask.config.schema.exact_toy import ToySettings
 from unmask.config.schema.models import BaseModelSettings, base_model_from
 from unmask.config.schema.samplers import Sampler, sampler_from
-from unmask.config.schema.training import Training
+from unmask.config.schema.training import Training, training_from
 from unmask.config.schema.types import Source, Subset, Values, prompt_path, source_from, subset_from
 from unmask.config.spec_file import Spec
 
@@ -72,17 +73,18 @@ class ModelSpec(Spec):
     @classmethod
     def of(cls, values: Values) -> ModelSpec:
         """Return the base model with these values, its settings typed."""
-        settings = {"source": values["source"]} | values["settings"]
-        if task := values.get("task"):
-            settings["pretraining"] = {task: settings["pretraining"]}
-        return cls(**values | {"settings": base_model_from(settings)})
+        spec = cls(**values)
+        settings = {"source": spec.source, **values["settings"]}
+        if spec.task:
+            settings |= {"pretraining": {spec.task: settings["pretraining"]}}
+        return replace(spec, settings=base_model_from(settings))
 
     def values(self) -> Values:
         """Return the fields that differ from their default; of the settings those that do."""
         # A new setting with a default thus leaves the digests of existing models unchanged.
         settings = self.settings.model_dump(exclude={"source"}, exclude_defaults=True)
         if self.task:
-            settings["pretraining"] = settings["pretraining"][self.task]
+            settings |= {"pretraining": settings["pretraining"][self.task]}
         return super().values() | {"settings": settings}
 
     @property
@@ -102,6 +104,11 @@ class RunSpec(Spec):
     that decide its evaluations: number format of the weights, and how problems are posed.
     """
 
+    readers: ClassVar = {
+        "training": training_from,
+        "sampler": lambda values: sampler_from(values) if values else None,
+    }
+
     name: str
     method: str
     algorithm: str
@@ -117,14 +124,6 @@ class RunSpec(Spec):
     block_length: int
     corpus: bool = False  # the task is a corpus: the run is evaluated on other tasks only
     inputs: dict[str, str] | None = None
-
-    @classmethod
-    def of(cls, values: Values) -> RunSpec:
-        """Return the run with these values, typed as far as its settings have classes."""
-        if values["algorithm"] == "base":
-            return cls(**values | {"training": Training.number_format(**values["training"]), "sampler": None})
-        training, sampler = Training(**values["training"]), sampler_from(values["sampler"])
-        return cls(**values | {"training": training, "sampler": sampler})
 
     def values(self) -> Values:
         """Return the fields that differ from their default; the base model has a sampler without settings."""
@@ -182,19 +181,20 @@ class CurveSpec:
 class ToySpec(Spec):
     """Exact toy experiment, with its curves by name."""
 
+    readers: ClassVar = {
+        "settings": lambda values: ToySettings(**values),
+        "curves": lambda blocks: {name: CurveSpec(**block) for name, block in blocks.items()},
+    }
+
     settings: ToySettings
     curves: dict[str, CurveSpec]
-
-    @classmethod
-    def of(cls, values: Values) -> ToySpec:
-        """Return the exact toy with these values, typed."""
-        curves = {name: CurveSpec(**curve) for name, curve in values["curves"].items()}
-        return cls(ToySettings(**values["settings"]), curves)
 
 
 @dataclass(frozen=True)
 class EvaluationSpec(Spec):
     """Evaluation of a run's policy: every length with every sampler, on the run's own task or on another."""
+
+    readers: ClassVar = {"samplers": lambda blocks: {name: sampler_from(block) for name, block in blocks.items()}}
 
     name: str
     samplers: dict[str, Sampler]
@@ -206,16 +206,12 @@ class EvaluationSpec(Spec):
     task_settings: Values | None = None
     mask_padding: bool = True
 
-    @classmethod
-    def of(cls, values: Values) -> EvaluationSpec:
-        """Return the evaluation with these values, its samplers typed."""
-        samplers = {name: sampler_from(settings) for name, settings in values["samplers"].items()}
-        return cls(**values | {"samplers": samplers})
-
 
 @dataclass(frozen=True)
 class DiagnosisSpec(Spec):
     """Diagnosis: settings for comparing a run's surrogates with its policy."""
+
+    readers: ClassVar = {"sampler": sampler_from}
 
     name: str
     sampler: Sampler
@@ -225,8 +221,3 @@ class DiagnosisSpec(Spec):
     block_length: int
     micro_batch_size: int
     mask_padding: bool
-
-    @classmethod
-    def of(cls, values: Values) -> DiagnosisSpec:
-        """Return the diagnosis with these values, its sampler typed."""
-        return cls(**values | {"sampler": sampler_from(values["sampler"])})

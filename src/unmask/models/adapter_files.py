@@ -9,7 +9,7 @@ checked before the adapter is built. Released LLaDA code uses the module names o
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -68,28 +68,13 @@ class Settings:
     rank: int
     targets: str | list[str]
     excluded: str | list[str]
-    options: dict[str, Any]  # of LoraConfig
+    options: Mapping[str, Any]  # of LoraConfig
 
 
 def read_settings(file: Path) -> Settings:
     """Read an adapter's settings. Raises InputError that lists every unsupported one."""
     config = read_json(file)
-    wrong = []
-    # A key we do not know, from a newer PEFT for example, is harmless as long as it is switched off.
-    for key in config.keys() - KNOWN - {"bias"}:
-        if config[key]:
-            wrong.append(f"{key} {config[key]!r}")
-    for key in ("r", "lora_alpha"):
-        if not _positive(config.get(key)):
-            wrong.append(f"{key} {config.get(key)!r}")
-    if config.get("peft_type") != "LORA":
-        wrong.append(f"peft_type {config.get('peft_type')!r}")
-    if config.get("bias", "none") != "none":
-        wrong.append(f"bias {config['bias']!r}")
-    if config.get("init_lora_weights") not in INITIALISATIONS:
-        wrong.append(f"init_lora_weights {config['init_lora_weights']!r}")
-    if not isinstance(config.get("target_modules"), str | list):
-        wrong.append(f"target_modules {config.get('target_modules')!r}")
+    wrong = [f"{key} {config.get(key)!r}" for key in _unsupported(config)]
     if wrong:
         raise InputError(
             f"{file}: unsupported adapter: {', '.join(sorted(wrong))}. Only plain LoRA on the projections of the "
@@ -104,11 +89,35 @@ def read_settings(file: Path) -> Settings:
     )
 
 
+def _unsupported(config: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the keys of adapter_config.json whose values we do not support."""
+    # A key we do not know, from a newer PEFT for example, is harmless as long as it is switched off.
+    for key in config.keys() - KNOWN - {"bias"}:
+        if config[key]:
+            yield key
+    for key in ("r", "lora_alpha"):
+        if not _positive(config.get(key)):
+            yield key
+    if config.get("peft_type") != "LORA":
+        yield "peft_type"
+    if config.get("bias", "none") != "none":
+        yield "bias"
+    if config.get("init_lora_weights") not in INITIALISATIONS:
+        yield "init_lora_weights"
+    if not isinstance(config.get("target_modules"), str | list):
+        yield "target_modules"
+
+
 def _positive(value: Any) -> bool:
     return isinstance(value, int | float) and value > 0
 
 
-def read_tensors(file: Path, modules: dict[str, nn.Linear], settings: Settings, model_type: str) -> dict[Place, Tensor]:
+def read_tensors(
+    file: Path,
+    modules: dict[str, nn.Linear],
+    settings: Settings,
+    model_type: str,
+) -> dict[Place, Tensor]:
     """Read all tensors as fp32.
 
     Raises InputError that lists missing, unexpected, misshapen and non-finite tensors.
@@ -131,12 +140,18 @@ def read_tensors(file: Path, modules: dict[str, nn.Linear], settings: Settings, 
         raise InputError(f"{file}: contains no tensors; copy the adapter again")
 
     wanted, allowed = _targets(modules, settings, naming)
-    unexpected |= {name for place, name in found.items() if place.module not in allowed}
+    for place, name in found.items():
+        if place.module not in allowed:
+            unexpected.add(name)
+    not_finite = set()
+    for place, value in tensors.items():
+        if not value.isfinite().all():
+            not_finite.add(found[place])
     lists = {
         "missing": _missing(found, wanted),
         "unexpected": unexpected,
         "of another shape": set(_misshapen(tensors, found, modules, settings.rank)),
-        "with NaN or infinite values": {found[at] for at, value in tensors.items() if not value.isfinite().all()},
+        "with NaN or infinite values": not_finite,
     }
     said = [f"{len(some)} {what} ({_first(some)})" for what, some in lists.items() if some]
     if said:
@@ -184,17 +199,20 @@ def _translated(names: list[str], naming: dict[str, str]) -> tuple[dict[Place, s
     found: dict[Place, str] = {}
     unexpected = set()
     for name in names:
-        parts = KEY.fullmatch(name)
-        module = naming.get(parts["module"]) if parts else None
-        if parts is None or module is None:
-            unexpected.add(name)
-            continue
-        place = Place(module, parts["matrix"])
-        if place in found:
+        place = _place(name, naming)
+        if place is None or place in found:
             unexpected.add(name)
         else:
             found[place] = name
     return found, unexpected
+
+
+def _place(name: str, naming: dict[str, str]) -> Place | None:
+    """Return the place of a tensor in the model; None if its name fits none."""
+    parts = KEY.fullmatch(name)
+    if parts is None or parts["module"] not in naming:
+        return None
+    return Place(naming[parts["module"]], parts["matrix"])
 
 
 def _targets(modules: Iterable[str], settings: Settings, naming: dict[str, str]) -> tuple[set[str], set[str]]:
@@ -206,13 +224,15 @@ def _targets(modules: Iterable[str], settings: Settings, naming: dict[str, str])
     """
     # A file may mix the two: tensors in LLaDA's names and a target list in Llama's, as in d1.
     others = _llada_naming(modules) | {name: name for name in modules}
-    here, anywhere = _targeted(naming, settings), _targeted(others, settings)
+    here = _targeted(naming, settings)
+    anywhere = _targeted(others, settings)
     return here or anywhere, here | anywhere
 
 
 def _targeted(naming: dict[str, str], settings: Settings) -> set[str]:
     """Return the modules (our names) that the settings target by the names of a file."""
-    targeted, excluded = set(), set()
+    targeted = set()
+    excluded = set()
     for theirs, ours in naming.items():
         if _matches(settings.targets, theirs):
             targeted.add(ours)
@@ -231,11 +251,14 @@ def _matches(targets: str | list[str], name: str) -> bool:
 
 
 def _misshapen(
-    tensors: dict[Place, Tensor], found: dict[Place, str], modules: dict[str, nn.Linear], rank: int
+    tensors: dict[Place, Tensor],
+    found: dict[Place, str],
+    modules: dict[str, nn.Linear],
+    rank: int,
 ) -> Iterable[str]:
     for place, value in tensors.items():
         base = modules[place.module]
-        right = [rank, base.in_features] if place.matrix == "A" else [base.out_features, rank]
+        right = {"A": [rank, base.in_features], "B": [base.out_features, rank]}[place.matrix]
         shape = list(value.shape)
         if shape != right:
             yield f"{found[place]} {shape} instead of {right}"
@@ -243,4 +266,6 @@ def _misshapen(
 
 def _first(names: set[str]) -> str:
     listed = ", ".join(sorted(names)[:6])
-    return f"{listed}, …" if len(names) > 6 else listed
+    if len(names) > 6:
+        return f"{listed}, …"
+    return listed

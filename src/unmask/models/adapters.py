@@ -41,8 +41,8 @@ def load_adapter(model: LladaForMaskedDiffusion, folder: Path) -> Any:
     parameters = {name: p for name, p in model.named_parameters() if ".lora_" in name}
     with torch.no_grad():
         for place, value in tensors.items():
-            parameter = parameters.pop(f"{place.module}.lora_{place.matrix}.default.weight")
-            parameter.copy_(value)
+            name = f"{place.module}.lora_{place.matrix}.default.weight"
+            parameters.pop(name).copy_(value)
     assert not parameters, f"LoRA matrices without a value: {sorted(parameters)}"
     adapter.set_requires_grad("default", False)
     multiply_in_the_bases_type(model)
@@ -51,8 +51,12 @@ def load_adapter(model: LladaForMaskedDiffusion, folder: Path) -> Any:
 
 def _target_names(places: Iterable[Place], layers: int) -> list[str]:
     """Return the names of the adapted modules for PEFT: short ones, as training writes them, where these suffice."""
-    full = {place.module for place in places}
-    short = {name.rpartition(".")[2] for name in full}
+    full = set()
+    short = set()
+    for place in places:
+        _, _, last = place.module.rpartition(".")
+        full.add(place.module)
+        short.add(last)
     # With only some layers adapted, short names would match too many modules.
     is_partial = len(short) * layers != len(full)
     return sorted(full if is_partial else short)
@@ -89,7 +93,8 @@ def save_joined(adapter: Any, folder: Path) -> None:
     for name, layer in adapter.get_base_model().named_modules():
         if not isinstance(layer, LoraLayer):
             continue
-        targets.add(name.rpartition(".")[2])
+        _, _, target = name.rpartition(".")
+        targets.add(target)
         down, up = _joined_matrices(layer, ranks)
         tensors[f"base_model.model.{name}.lora_A.weight"] = down
         tensors[f"base_model.model.{name}.lora_B.weight"] = up
@@ -110,7 +115,8 @@ def _joined_matrices(layer: Any, ranks: dict[str, int]) -> tuple[Tensor, Tensor]
 
     The scaling of each adapter is folded into its B.
     """
-    downs, ups = [], []
+    downs = []
+    ups = []
     for one, rank in ranks.items():
         if one in layer.lora_A:
             down = layer.lora_A[one].weight
@@ -120,7 +126,9 @@ def _joined_matrices(layer: Any, ranks: dict[str, int]) -> tuple[Tensor, Tensor]
             up = torch.zeros(layer.out_features, rank)
         downs.append(down.detach().cpu())
         ups.append(up.detach().cpu())
-    return torch.cat(downs).float().contiguous(), torch.cat(ups, 1).float().contiguous()
+    joint_down = torch.cat(downs).float().contiguous()
+    joint_up = torch.cat(ups, 1).float().contiguous()
+    return joint_down, joint_up
 
 
 class _CastLinear(nn.Linear):

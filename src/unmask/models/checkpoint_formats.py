@@ -10,6 +10,7 @@ the same layout) and of Dream-org/Dream-v0-Instruct-7B.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from unmask.models.dream import DreamForMaskedDiffusion
 from unmask.models.llada import LladaConfig, LladaForMaskedDiffusion
 from unmask.models.shapes import LLADA_KEYS
 
+Values = dict[str, Any]  # a JSON object, of whatever code wrote it
 MODELS = {"llada": LladaForMaskedDiffusion, "Dream": DreamForMaskedDiffusion}
 
 # Our names -> LLaDA's. LLaDA uses "ff_out" twice: for the head and, within a block, for the down projection.
@@ -44,8 +46,15 @@ LLADA_SWITCHES = {
     "activation_type": "silu",
     "rope": True,
     "rope_full_precision": True,
-    **dict.fromkeys(("alibi", "attention_layer_norm", "bias_for_layer_norm", "clip_qkv", "include_bias"), False),
-    **dict.fromkeys(("include_qkv_bias", "input_emb_norm", "multi_query_attention", "scale_logits"), False),
+    "alibi": False,
+    "attention_layer_norm": False,
+    "bias_for_layer_norm": False,
+    "clip_qkv": False,
+    "include_bias": False,
+    "include_qkv_bias": False,
+    "input_emb_norm": False,
+    "multi_query_attention": False,
+    "scale_logits": False,
     "weight_tying": False,
 }
 DREAM_SWITCHES = {
@@ -86,7 +95,8 @@ class Layout:
         try:
             config = MODELS[kind].config_class.from_dict(values)
         except StrictDataclassError as error:
-            raise InputError(f"{file}: {' '.join(str(error).split())}; correct the file") from error
+            on_one_line = " ".join(str(error).split())
+            raise InputError(f"{file}: {on_one_line}; correct the file") from error
         if config.mask_token_id is None or not 0 <= config.mask_token_id < config.vocab_size:
             raise InputError(
                 f"{file}: mask_token_id {config.mask_token_id} is not below vocab_size {config.vocab_size}; correct it"
@@ -112,7 +122,7 @@ def llada_name(name: str) -> str:
     return f"model.transformer.blocks.{number}.{BLOCK[part]}.{kind}"
 
 
-def read_json(file: Path) -> dict[str, Any]:
+def read_json(file: Path) -> Values:
     """Read a JSON object from a file. Raises InputError that names the file."""
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
@@ -123,7 +133,7 @@ def read_json(file: Path) -> dict[str, Any]:
     return values
 
 
-def _from_llada(values: dict[str, Any], file: Path) -> dict[str, Any]:
+def _from_llada(values: Values, file: Path) -> Values:
     """Translate the keys of LLaDA's config.json to ours."""
     _check_switches(values, LLADA_SWITCHES, file)
     # Both keys are optional in the published code: embedding_size is vocab_size, padded for speed, and without
@@ -137,7 +147,7 @@ def _from_llada(values: dict[str, Any], file: Path) -> dict[str, Any]:
     return {ours: values[theirs] for ours, theirs in LLADA_KEYS.items()}
 
 
-def _check_switches(values: dict[str, Any], switches: dict[str, Any], file: Path) -> None:
+def _check_switches(values: Values, switches: Mapping[str, object], file: Path) -> None:
     """Raise InputError if an architecture option differs from what our forward pass implements."""
     wrong = []
     for key, wanted in switches.items():

@@ -28,30 +28,38 @@ class _TargetLogProbs(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, target: Tensor, never: int) -> Tensor:
         # `slope` is ∂ log p / ∂h: one vector [D] per row is kept for the backward pass in place of V logits.
-        found, slopes = [], []
+        found = []
+        slopes = []
         for part in _parts(hidden, weight):
             log_probs = _log_probs(hidden[part], weight, never)
-            found.append(log_probs.gather(1, target[part, None])[:, 0])
+            of_target = log_probs.gather(1, target[part, None])
+            found.append(of_target[:, 0])
             if ctx.needs_input_grad[0]:
                 residual = _residual(log_probs, target[part])
                 slopes.append(residual.to(weight.dtype) @ weight)
         slope = torch.cat(slopes) if slopes else hidden[:0]
         ctx.never = never
         ctx.save_for_backward(hidden, weight, target, slope)
-        return torch.cat(found) if found else hidden.new_zeros(0, dtype=torch.float32)
+        if not found:
+            return hidden.new_zeros(0, dtype=torch.float32)
+        return torch.cat(found)
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         hidden, weight, target, slope = ctx.saved_tensors
-        for_hidden, for_weight = ctx.needs_input_grad[:2]
-        to_hidden = (upstream[:, None] * slope).to(hidden.dtype) if for_hidden else None
+        for_hidden, for_weight, *_ = ctx.needs_input_grad
+        to_hidden = None
+        if for_hidden:
+            scaled = upstream[:, None] * slope
+            to_hidden = scaled.to(hidden.dtype)
         if not for_weight:
             return to_hidden, None, None, None
 
         # Only runs that train all weights get here. The head's gradient needs p of every row: recompute the logits.
         to_weight = torch.zeros_like(weight)
         for part in _parts(hidden, weight):
-            residual = _residual(_log_probs(hidden[part], weight, ctx.never), target[part])
+            log_probs = _log_probs(hidden[part], weight, ctx.never)
+            residual = _residual(log_probs, target[part])
             residual *= upstream[part, None]
             to_weight += residual.to(hidden.dtype).T @ hidden[part]
         return to_hidden, to_weight, None, None
@@ -59,7 +67,8 @@ class _TargetLogProbs(torch.autograd.Function):
 
 def _parts(hidden: Tensor, weight: Tensor) -> list[slice]:
     rows = logit_chunk_rows(weight.device.type, len(weight))
-    return [slice(start, start + rows) for start in range(0, len(hidden), rows)]
+    starts = range(0, len(hidden), rows)
+    return [slice(start, start + rows) for start in starts]
 
 
 def _log_probs(hidden: Tensor, weight: Tensor, never: int) -> Tensor:

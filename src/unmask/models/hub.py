@@ -46,9 +46,10 @@ def fetch(name: str, repository: str, revision: str) -> Path:
     try:
         return Path(snapshot_download(repository, revision=revision, allow_patterns=list(FILES)))
     except (OSError, ValueError) as error:
+        cause, *_ = str(error).splitlines()
         offline = " HF_HUB_OFFLINE is set." if os.environ.get("HF_HUB_OFFLINE") else ""
         raise InputError(
-            f"models.{name}: {repository} at {revision[:7]} is not available ({str(error).splitlines()[0]}).{offline} "
+            f"models.{name}: {repository} at {revision[:7]} is not available ({cause}).{offline} "
             f"Run `hf download {repository} --revision {revision}` on a machine with network access, or use a local "
             "folder with source: local"
         ) from error

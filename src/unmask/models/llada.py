@@ -66,7 +66,9 @@ class LladaForMaskedDiffusion(LlamaPreTrainedModel):
             input_ids = select(input_ids, window)
             rope = tuple(select(part, window) for part in rope)
         x = self.model.embed_tokens(input_ids)
-        keys_seen = None if attention_mask is None else attention_mask[:, None, None, :].bool()
+        keys_seen = None
+        if attention_mask is not None:
+            keys_seen = attention_mask[:, None, None, :].bool()
 
         # No later layer attends to the last one's output, so that layer computes only the requested columns.
         stores = [None] * len(self.model.layers) if store is None else store.unbind(0)
@@ -78,8 +80,14 @@ class LladaForMaskedDiffusion(LlamaPreTrainedModel):
 
     def empty_store(self, rows: int, width: int) -> Tensor:
         """Allocate a cache of keys and values [layers, 2, B, T, H, d] for B = rows and T = width, uninitialised."""
-        layers, heads = self.config.num_hidden_layers, self.config.num_key_value_heads
-        shape = (layers, 2, rows, width, heads, self.config.head_dim)
+        shape = (
+            self.config.num_hidden_layers,
+            2,
+            rows,
+            width,
+            self.config.num_key_value_heads,
+            self.config.head_dim,
+        )
         return torch.empty(shape, dtype=self.dtype, device=self.device)
 
     def log_probs(self, hidden: Tensor) -> Tensor:
@@ -90,7 +98,8 @@ class LladaForMaskedDiffusion(LlamaPreTrainedModel):
 
     def target_log_probs(self, hidden: Tensor, target: Tensor) -> Tensor:
         """Compute log π_θ of given tokens [n] in fp32 from hidden [n, D], in less memory than `log_probs`."""
-        return target_log_probs(hidden, self.lm_head.weight, target, self.config.mask_token_id)
+        never = self.config.mask_token_id
+        return target_log_probs(hidden, self.lm_head.weight, target, never)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """Compute raw logits [B, T, V], as the published model returns them."""
@@ -108,9 +117,12 @@ class LladaForMaskedDiffusion(LlamaPreTrainedModel):
         if attention_mask is None:
             positions = torch.arange(input_ids.shape[1], device=input_ids.device)[None]
         else:
-            positions = (attention_mask.long().cumsum(-1) - 1).clamp(min=0)
+            tokens_so_far = attention_mask.long().cumsum(-1)
+            positions = (tokens_so_far - 1).clamp(min=0)
+
         # Frequencies come from the config, because casting the model to bfloat16 would round those in a module buffer.
-        width, theta = self.config.head_dim, self.config.rope_parameters["rope_theta"]
+        width = self.config.head_dim
+        theta = self.config.rope_parameters["rope_theta"]
         even = torch.arange(0, width, 2, device=input_ids.device, dtype=torch.float32)
         frequencies = theta ** (-even / width)
         angles = positions[..., None].float() * frequencies
@@ -138,10 +150,12 @@ def _block(
     value = heads(attention.v_proj(normed))
     # A full pass fills the cache. A windowed pass updates its columns and attends to the whole cache.
     if store is not None and window is None:
-        store[0], store[1] = key, value
+        store[0] = key
+        store[1] = value
     elif store is not None:
         rows = torch.arange(len(window), device=window.device)[:, None]
-        store[0, rows, window], store[1, rows, window] = key, value
+        store[0, rows, window] = key
+        store[1, rows, window] = value
         key, value = store
 
     # With a strided input torch computes a batched product and copies the weight, which in bfloat16 takes twice the
@@ -151,7 +165,9 @@ def _block(
         asked = asked.contiguous()
     cos, sin = (select(part, columns) for part in rope)
     query = _rotate(heads(attention.q_proj(asked)), cos, sin)
-    query, key, value = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
+    query = query.transpose(1, 2)
+    key = key.transpose(1, 2)
+    value = value.transpose(1, 2)
 
     # Grouped-query attention: no fast kernel supports it together with a mask, so keys and values are repeated then.
     shared = query.shape[1] // key.shape[1]  # query heads per key head
@@ -159,8 +175,15 @@ def _block(
         key = key.repeat_interleave(shared, 1)
         value = value.repeat_interleave(shared, 1)
         shared = 1
-    mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=keys_seen, enable_gqa=shared > 1)
-    x = select(x, columns) + attention.o_proj(mixed.transpose(1, 2).flatten(2))
+    mixed = F.scaled_dot_product_attention(
+        query,
+        key,
+        value,
+        attn_mask=keys_seen,
+        enable_gqa=shared > 1,
+    )
+    joined_heads = mixed.transpose(1, 2).flatten(2)
+    x = select(x, columns) + attention.o_proj(joined_heads)
     return x + layer.mlp(layer.post_attention_layernorm(x))
 
 
@@ -175,7 +198,8 @@ def select(x: Tensor, columns: slice | Tensor) -> Tensor:
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Apply the rotary embedding to x [B, t, H, d] in fp32; returned in the dtype of x."""
     wide = x.float()
-    return (wide * cos + rotate_half(wide) * sin).to(x.dtype)
+    rotated = wide * cos + rotate_half(wide) * sin
+    return rotated.to(x.dtype)
 
 
 AutoConfig.register(LladaConfig.model_type, LladaConfig, exist_ok=True)

@@ -20,7 +20,8 @@ from unmask.common.errors import InputError
 from unmask.models.checkpoint_formats import Layout, read_json
 from unmask.models.llada import LladaConfig, LladaForMaskedDiffusion
 
-INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
+INDEX = "model.safetensors.index.json"
+SINGLE = "model.safetensors"
 PICKLES = {".bin", ".pt", ".pth", ".ckpt"}
 NUMBERS = {"BF16", "F16", "F32", "F64"}
 
@@ -46,8 +47,7 @@ def load_model(folder: Path, device: torch.device | str, dtype: torch.dtype) -> 
     weights: dict[str, torch.Tensor] = {}
     for file, header in headers.items():
         for name in header:
-            weight = _read_weight(file, name, device, dtype)
-            weights[ours[name]] = weight
+            weights[ours[name]] = _read_weight(file, name, device, dtype)
     model.load_state_dict(weights, assign=True)
     model.config.dtype = dtype
     model.config.name_or_path = model.name_or_path = str(folder)  # PEFT stores it in adapter_config.json
@@ -111,10 +111,12 @@ def load_tokenizer(folder: Path, config: LladaConfig) -> PreTrainedTokenizerFast
     files are missing or unreadable, or if the tokenizer does not fit the model.
     """
     folder = Path(folder)
-    kind, needed = PreTrainedTokenizerFast, ["tokenizer.json"]
+    kind = PreTrainedTokenizerFast
+    needed = ["tokenizer.json", "tokenizer_config.json"]
     if not (folder / "tokenizer.json").exists() and (folder / "vocab.json").exists():
-        kind, needed = Qwen2Tokenizer, ["vocab.json", "merges.txt"]
-    for name in (*needed, "tokenizer_config.json"):
+        kind = Qwen2Tokenizer
+        needed = ["vocab.json", "merges.txt", "tokenizer_config.json"]
+    for name in needed:
         if not (folder / name).exists():
             raise InputError(f"{folder / name}: missing; download or copy the complete checkpoint")
     try:
@@ -132,7 +134,8 @@ def load_tokenizer(folder: Path, config: LladaConfig) -> PreTrainedTokenizerFast
 def _wrong_with_tokenizer(tokenizer: PreTrainedTokenizerFast, config: LladaConfig) -> str | None:
     """Return why a tokenizer does not fit the model; None if it does."""
     mask = config.mask_token_id
-    if tokenizer.convert_ids_to_tokens(mask) is None or tokenizer.mask_token_id not in (None, mask):
+    unknown = tokenizer.convert_ids_to_tokens(mask) is None
+    if unknown or tokenizer.mask_token_id not in (None, mask):
         return f"config.json has mask_token_id {mask}, which is not the tokenizer's mask token; use matching files"
     # Fewer tokens than the model has are normal: published embeddings are padded.
     if len(tokenizer) > config.vocab_size:
@@ -146,13 +149,16 @@ def _wrong_with_tokenizer(tokenizer: PreTrainedTokenizerFast, config: LladaConfi
 
 def _check_weights(folder: Path, layout: Layout, model: LladaForMaskedDiffusion) -> dict[Path, Header]:
     """Return the headers of the weight files. Raises InputError unless they match the model's weights."""
-    wanted = {layout.stored_name(name): list(value.shape) for name, value in model.state_dict().items()}
+    wanted = {}
+    for name, value in model.state_dict().items():
+        wanted[layout.stored_name(name)] = list(value.shape)
     headers = {file: _header(file) for file in _weight_files(Path(folder))}
     found: Header = {}
     for header in headers.values():
         found |= header
 
-    misshapen, quantised = set(), set()
+    misshapen = set()
+    quantised = set()
     for name in wanted.keys() & found.keys():
         shape, dtype = found[name]
         if shape != wanted[name]:
@@ -167,10 +173,10 @@ def _check_weights(folder: Path, layout: Layout, model: LladaForMaskedDiffusion)
         "of another shape": misshapen,
         "quantised": quantised,
     }
-    said = "; ".join(f"{len(names)} {what} ({_some(names)})" for what, names in lists.items() if names)
+    said = [f"{len(names)} {what} ({_some(names)})" for what, names in lists.items() if names]
     if said:
         raise InputError(
-            f"{folder}: weights do not match config.json: {said}. Download or copy the complete checkpoint."
+            f"{folder}: weights do not match config.json: {'; '.join(said)}. Download or copy the complete checkpoint."
         )
     return headers
 
@@ -178,7 +184,9 @@ def _check_weights(folder: Path, layout: Layout, model: LladaForMaskedDiffusion)
 def _some(names: set[str]) -> str:
     """List the first few of many names."""
     listed = ", ".join(sorted(names)[:6])
-    return f"{listed}, …" if len(names) > 6 else listed
+    if len(names) > 6:
+        return f"{listed}, …"
+    return listed
 
 
 def _weight_files(folder: Path) -> list[Path]:

@@ -121,7 +121,12 @@ class Policy(Tokenization):
             from peft import LoraConfig, get_peft_model
 
             # The adapter's initial values depend on the seed of the run only, not on what was drawn before.
-            config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=targets)
+            config = LoraConfig(
+                r=rank,
+                lora_alpha=alpha,
+                lora_dropout=dropout,
+                target_modules=targets,
+            )
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
                 if self.adapter is None:
@@ -145,7 +150,8 @@ class Policy(Tokenization):
     def add_head(self, sampler: Sampler, seed: int) -> None:
         """Create the untrained threshold head that an adaptive sampler needs, unless there is one."""
         if isinstance(sampler, Adaptive) and self.head is None:
-            self.head = ThresholdHead.of(sampler, self.model.config.hidden_size, seed).to(self.model.device)
+            head = ThresholdHead.of(sampler, self.model.config.hidden_size, seed)
+            self.head = head.to(self.model.device)
 
     def set_reference(self, mix: float = 1.0) -> None:
         """Set the reference to the current policy, or to `mix` · policy + (1 − mix) · reference."""
@@ -156,9 +162,9 @@ class Policy(Tokenization):
         now = {name: p.detach().clone() for name, p in self.trainable().items()}
         if mix == 1.0:
             self.snapshot = now
-        else:
-            before = self.snapshot or {}
-            self.snapshot = {name: before[name].lerp(value, mix) for name, value in now.items()}
+            return
+        before = self.snapshot or {}
+        self.snapshot = {name: before[name].lerp(value, mix) for name, value in now.items()}
 
     @contextlib.contextmanager
     def reference(self) -> Iterator[None]:
@@ -181,14 +187,19 @@ class Policy(Tokenization):
         In bfloat16, rounding the sum would erase most of what the adapter has learnt, and four-bit weights cannot take
         it at all. In both cases the block runs under `narrowed` instead.
         """
-        if self.adapter is None or self.model.dtype != torch.float32 or self.model.is_loaded_in_4bit:
+        exact = self.model.dtype == torch.float32 and not self.model.is_loaded_in_4bit
+        if self.adapter is None or not exact:
             with self.narrowed():
                 yield
             return
         from peft.tuners.lora import LoraLayer  # slow to import, and base models do without it
 
-        layers = {name: layer for name, layer in self.model.named_modules() if isinstance(layer, LoraLayer)}
-        held = {name: layer.base_layer.weight.data for name, layer in layers.items()}
+        layers = {}
+        held = {}
+        for name, layer in self.model.named_modules():
+            if isinstance(layer, LoraLayer):
+                layers[name] = layer
+                held[name] = layer.base_layer.weight.data
 
         # The base weights are kept and put back, not restored by subtraction, so they return bit for bit. Meanwhile
         # the plain layers take the place of PEFT's, which would add the adapter a second time.

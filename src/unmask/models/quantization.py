@@ -38,8 +38,9 @@ def quantise(model: LladaForMaskedDiffusion, device: torch.device) -> LladaForMa
     kind = {"compress_statistics": True, "quant_type": "nf4"}
     # One matrix at a time: moving it to the device quantises it, so the device never holds the unquantised model.
     for layer in model.model.layers:
-        linear = {name: module for name, module in layer.named_modules() if isinstance(module, nn.Linear)}
-        for name, whole in linear.items():
+        # A list, because the loop replaces modules of the layer.
+        linear = [(name, module) for name, module in layer.named_modules() if isinstance(module, nn.Linear)]
+        for name, whole in linear:
             small = Linear4bit(
                 whole.in_features,
                 whole.out_features,
@@ -57,5 +58,6 @@ def quantise(model: LladaForMaskedDiffusion, device: torch.device) -> LladaForMa
 
 def size(parameter: Tensor) -> int:
     """Return the number of weights in a parameter; NF4 packs two into a byte."""
-    is_packed = parameter.dtype == torch.uint8
-    return 2 * parameter.numel() if is_packed else parameter.numel()
+    if parameter.dtype == torch.uint8:
+        return 2 * parameter.numel()
+    return parameter.numel()

@@ -6,7 +6,7 @@ Sources of the published sizes: config.json of GSAI-ML/LLaDA-8B-Instruct and of 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,9 +51,15 @@ class Shape:
     @property
     def projections(self) -> dict[str, tuple[int, int]]:
         """Input and output width of every matrix of a layer, by name."""
-        d, kv, f = self.hidden, self.kv_width, self.mlp
-        attention = {"q_proj": (d, d), "k_proj": (d, kv), "v_proj": (d, kv), "o_proj": (d, d)}
-        return attention | {"gate_proj": (d, f), "up_proj": (d, f), "down_proj": (f, d)}
+        return {
+            "q_proj": (self.hidden, self.hidden),
+            "k_proj": (self.hidden, self.kv_width),
+            "v_proj": (self.hidden, self.kv_width),
+            "o_proj": (self.hidden, self.hidden),
+            "gate_proj": (self.hidden, self.mlp),
+            "up_proj": (self.hidden, self.mlp),
+            "down_proj": (self.mlp, self.hidden),
+        }
 
     @property
     def body(self) -> int:
@@ -83,10 +89,27 @@ class Shape:
         return self.layers * weights
 
 
-LLADA_8B = Shape(hidden=4096, layers=32, heads=32, kv_heads=32, mlp=12288, vocabulary=126464)
-DREAM_7B = Shape(hidden=3584, layers=28, heads=28, kv_heads=4, mlp=18944, vocabulary=152064, biases=True)
+LLADA_8B = Shape(
+    hidden=4096,
+    layers=32,
+    heads=32,
+    kv_heads=32,
+    mlp=12288,
+    vocabulary=126464,
+)
+DREAM_7B = Shape(
+    hidden=3584,
+    layers=28,
+    heads=28,
+    kv_heads=4,
+    mlp=18944,
+    vocabulary=152064,
+    biases=True,
+)
 PUBLISHED = {
-    **dict.fromkeys(("GSAI-ML/LLaDA-8B-Instruct", "GSAI-ML/LLaDA-8B-Base", "GSAI-ML/LLaDA-1.5"), LLADA_8B),
+    "GSAI-ML/LLaDA-8B-Instruct": LLADA_8B,
+    "GSAI-ML/LLaDA-8B-Base": LLADA_8B,
+    "GSAI-ML/LLaDA-1.5": LLADA_8B,
     "Dream-org/Dream-v0-Instruct-7B": DREAM_7B,
 }
 
@@ -114,16 +137,18 @@ def shape_of(model: ModelSpec, prepared: Path) -> Shape | None:
             mlp=settings.mlp_size,
             vocabulary=TINY_VOCABULARY,
         )
-    return PUBLISHED.get(settings.repository) if isinstance(settings, HubModel) else None
+    if isinstance(settings, HubModel):
+        return PUBLISHED.get(settings.repository)
+    return None
 
 
-def _read(values: dict[str, Any]) -> Shape:
+def _read(values: Mapping[str, Any]) -> Shape:
     """Read the shape from a config.json of any layout, without the checks of models/checkpoint_formats.py."""
     # The same translation as in models/checkpoint_formats.py, which cannot be imported here because it needs torch.
     if "d_model" in values:
         vocabulary = values.get("embedding_size") or values["vocab_size"]
-        values = {ours: values.get(theirs) for ours, theirs in LLADA_KEYS.items()}
-        values["vocab_size"] = vocabulary
+        ours = {key: values.get(theirs) for key, theirs in LLADA_KEYS.items()}
+        values = ours | {"vocab_size": vocabulary}
     return Shape(
         hidden=values["hidden_size"],
         layers=values["num_hidden_layers"],
@@ -141,4 +166,6 @@ def flops_per_token(body: int, trained: int) -> tuple[int, int]:
     The usual estimate: two per weight in the forward pass; in the backward pass two per weight for the gradient of the
     activations, and two per trained weight for its own. Embedding, head and attention scores are not counted.
     """
-    return 2 * body, 2 * body + 2 * trained
+    forward = 2 * body
+    backward = 2 * body + 2 * trained
+    return forward, backward

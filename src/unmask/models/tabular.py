@@ -24,9 +24,11 @@ class TabularModel(nn.Module):
         super().__init__()
         self.config = SimpleNamespace(mask_token_id=vocabulary, vocab_size=vocabulary + 1)
         self.lm_head = nn.Identity()  # the hidden states are the logits
-        self.vocabulary, self.length = vocabulary, length
+        self.vocabulary = vocabulary
+        self.length = length
         states = (vocabulary + 1) ** length
-        self.table = nn.Parameter(scale * torch.randn((states, length, vocabulary + 1), generator=generator))
+        logits = torch.randn((states, length, vocabulary + 1), generator=generator)
+        self.table = nn.Parameter(scale * logits)
 
     @property
     def device(self) -> torch.device:
@@ -44,12 +46,17 @@ class TabularModel(nn.Module):
     ) -> Tensor:
         """Return logits [B, Q, V + 1] at `columns`; the state is the last L columns of `input_ids`. No KV cache."""
         # A state's row in the table is its tokens read as digits in base V + 1, the first position lowest.
-        place = (self.vocabulary + 1) ** torch.arange(self.length, device=input_ids.device)
+        positions = torch.arange(self.length, device=input_ids.device)
+        place_values = (self.vocabulary + 1) ** positions
         prompt = input_ids.shape[1] - self.length
-        wide = self.table[(input_ids[:, prompt:] * place).sum(1)]
+        digits = input_ids[:, prompt:]
+        states = (digits * place_values).sum(1)
+        wide = self.table[states]
+
         # `columns` index the whole sequence; prompt columns get zeros, because nothing asks for their logits.
         empty = wide.new_zeros(len(wide), prompt, wide.shape[2])
-        return select(torch.cat((empty, wide), dim=1), columns)
+        whole = torch.cat((empty, wide), dim=1)
+        return select(whole, columns)
 
     def log_probs(self, hidden: Tensor) -> Tensor:
         """Return log π_θ over the tokens [..., V + 1]; [MASK] has probability zero."""
@@ -59,29 +66,35 @@ class TabularModel(nn.Module):
 
     def target_log_probs(self, hidden: Tensor, target: Tensor) -> Tensor:
         """Return log π_θ of the given tokens [n]."""
-        return self.log_probs(hidden).gather(1, target[:, None])[:, 0]
+        log_probs = self.log_probs(hidden)
+        return log_probs.gather(1, target[:, None])[:, 0]
 
 
 def all_responses(model: TabularModel) -> Tensor:
     """Return every response [V^L, L] in lexicographic order."""
-    return torch.tensor(list(itertools.product(range(model.vocabulary), repeat=model.length)))
+    tokens = range(model.vocabulary)
+    responses = itertools.product(tokens, repeat=model.length)
+    return torch.tensor(list(responses))
 
 
 def index_of(responses: Tensor, vocabulary: int) -> Tensor:
     """Return the indices [N] of responses [N, L] in `all_responses`."""
     length = responses.shape[1]
-    return (responses * vocabulary ** torch.arange(length - 1, -1, -1)).sum(1)
+    place_values = vocabulary ** torch.arange(length - 1, -1, -1)
+    return (responses * place_values).sum(1)
 
 
 def conditional(model: TabularModel, responses: Tensor, seen: Tensor) -> Tensor:
     """Compute log π_θ(o_d | tokens at `seen` [L]) of each response [N, L]; values at seen positions are meaningless."""
     states = torch.where(seen, responses, model.config.mask_token_id)
-    return model.log_probs(model.hidden_states(states)).gather(2, responses[..., None])[..., 0]
+    log_probs = model.log_probs(model.hidden_states(states))
+    return log_probs.gather(2, responses[..., None])[..., 0]
 
 
 def subsets(length: int) -> list[Tensor]:
     """Return all sets of positions as masks [L], smaller sets first."""
-    masks = [torch.tensor(bits) for bits in itertools.product((False, True), repeat=length)]
+    choices = itertools.product((False, True), repeat=length)
+    masks = [torch.tensor(bits) for bits in choices]
     return sorted(masks, key=lambda mask: int(mask.sum()))
 
 
@@ -90,18 +103,26 @@ def log_likelihood(model: TabularModel) -> Tensor:
     # Dynamic programming over sets of revealed positions instead of L! orders: reached[S] is the log-probability
     # that the first |S| positions of σ are S and their tokens those of o. Smaller sets come first, so each entry is
     # final when it is read.
-    responses, length = all_responses(model), model.length
-    reached = {tuple([False] * length): torch.zeros(len(responses))}
+    responses = all_responses(model)
+    length = model.length
+    nothing = (False,) * length
+    everything = (True,) * length
+    reached = {nothing: torch.zeros(len(responses))}
     for seen in subsets(length)[:-1]:
         before = reached[tuple(seen.tolist())]
         # The next position is uniform over those that are still masked.
-        scores = conditional(model, responses, seen) - torch.log(torch.tensor(float(length - seen.sum())))
-        for position in (~seen).nonzero()[:, 0].tolist():
+        masked = (~seen).nonzero()[:, 0].tolist()
+        log_choices = torch.log(torch.tensor(float(len(masked))))
+        scores = conditional(model, responses, seen) - log_choices
+        for position in masked:
             after = seen.clone()
             after[position] = True
-            key, value = tuple(after.tolist()), before + scores[:, position]
-            reached[key] = torch.logaddexp(reached[key], value) if key in reached else value
-    return reached[tuple([True] * length)]
+            key = tuple(after.tolist())
+            value = before + scores[:, position]
+            if key in reached:
+                value = torch.logaddexp(reached[key], value)
+            reached[key] = value
+    return reached[everything]
 
 
 def target(log_reference: Tensor, reward: Tensor, alpha: float) -> Tensor:
@@ -112,20 +133,25 @@ def target(log_reference: Tensor, reward: Tensor, alpha: float) -> Tensor:
 def random_modes(responses: int, modes: int, generator: torch.Generator) -> Tensor:
     """Draw a reward vector [responses]: 1 on `modes` random responses, 0 elsewhere."""
     reward = torch.zeros(responses)
-    reward[torch.randperm(responses, generator=generator)[:modes]] = 1.0
+    shuffled = torch.randperm(responses, generator=generator)
+    reward[shuffled[:modes]] = 1.0
     return reward
 
 
 def share_covered(log_target: Tensor, log_p: Tensor, modes: Tensor) -> float:
     """Return the share of modes [V^L, bool] that have at least half of their probability under p*."""
-    return float((log_p >= log_target - math.log(2))[modes].float().mean())
+    half_of_target = log_target - math.log(2)
+    covered = log_p >= half_of_target
+    return float(covered[modes].float().mean())
 
 
 def kl(log_p: Tensor, log_q: Tensor) -> float:
     """Return KL(p ‖ q) in nats."""
-    return float((log_p.exp() * (log_p - log_q)).sum())
+    terms = log_p.exp() * (log_p - log_q)
+    return float(terms.sum())
 
 
 def entropy(log_p: Tensor) -> float:
     """Return the entropy of p in nats."""
-    return float(-(log_p.exp() * log_p).sum())
+    terms = log_p.exp() * log_p
+    return float(-terms.sum())

@@ -42,7 +42,8 @@ class ThresholdHead(nn.Module):
 
     def forward(self, state: Tensor) -> Tensor:
         """Compute the mean of the threshold's logit."""
-        return self.outer(torch.tanh(self.inner(state.float())))[..., 0]
+        features = torch.tanh(self.inner(state.float()))
+        return self.outer(features)[..., 0]
 
     def gamma(self, logit: Tensor) -> Tensor:
         """Compute γ = γ_max · sigmoid(z)."""
@@ -51,17 +52,21 @@ class ThresholdHead(nn.Module):
     def save(self, folder: Path) -> None:
         """Write the head into an adapter's folder."""
         # gamma_max is no parameter but defines what the logits mean, so it travels with the weights.
-        tensors = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
+        tensors = {}
+        for name, value in self.state_dict().items():
+            tensors[name] = value.detach().cpu().contiguous()
         save_file(tensors, folder / FILE, metadata={"gamma_max": repr(self.gamma_max)})
 
     @classmethod
     def load(cls, folder: Path, device: torch.device | str = "cpu") -> ThresholdHead | None:
         """Load the head in an adapter's folder; None if there is none."""
-        if not (Path(folder) / FILE).exists():
+        path = Path(folder) / FILE
+        if not path.exists():
             return None
-        with safe_open(Path(folder) / FILE, "pt") as file:
+        with safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            gamma_max = float(file.metadata()["gamma_max"])
+            metadata = file.metadata()
+        gamma_max = float(metadata["gamma_max"])
         width, hidden_size = tensors["inner.weight"].shape
         # The initial γ is overwritten by the loaded weights; it only has to be below gamma_max.
         head = cls(hidden_size, width, gamma_max / 2, gamma_max)

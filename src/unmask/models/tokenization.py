@@ -29,7 +29,11 @@ class Tokenization:
 
         Raises InputError if the tokenizer has no token for part of it.
         """
-        conversation = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        conversation = self.tokenizer.apply_chat_template(
+            messages,
+            tokenize=False,
+            add_generation_prompt=True,
+        )
         text = conversation + prefill
         tokens = self.tokenizer(text, add_special_tokens=False).input_ids
         # Unknown characters would become [UNK] without a warning, and the problem could not be solved.
@@ -42,7 +46,8 @@ class Tokenization:
         """Left-pad prompts to ids [B, P] and return them with a mask [B, P] that is False on padding."""
         # Padding on the left makes all responses of a batch start at the same column.
         width = max(map(len, prompts))
-        ids, mask = [], []
+        ids = []
+        mask = []
         for prompt in prompts:
             missing = width - len(prompt)
             ids.append([self.eot] * missing + prompt)
@@ -60,7 +65,8 @@ class Tokenization:
                     f"a demonstration has {len(tokens)} tokens, more than the response length {length}; shorten it or "
                     f"raise the length: {text!r}"
                 )
-            padded.append(tokens + [self.eot] * (length - len(tokens)))
+            missing = length - len(tokens)
+            padded.append(tokens + [self.eot] * missing)
         return torch.tensor(padded, device=self.model.device)
 
     def texts(self, responses: Tensor) -> list[str]:
@@ -73,7 +79,7 @@ class Tokenization:
         # The template itself shows what closes a turn: render one and look at what follows the assistant's text.
         conversation = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}]
         rendered = self.tokenizer.apply_chat_template(conversation, tokenize=False)
-        after = rendered.rpartition("!")[2]
+        _, _, after = rendered.rpartition("!")
         found = {self.tokenizer.eos_token}
         for token in self.tokenizer.added_tokens_decoder.values():
             if token.special and after.startswith(str(token)):

@@ -50,14 +50,20 @@ class JobHours:
         return self.assumed * factor
 
 
-def estimates(grid: Grid, evaluations: dict[str, list[str]], found: dict[str, RunStatus]) -> dict[str, Estimate]:
+def estimates(
+    grid: Grid,
+    evaluations: dict[str, list[str]],
+    found: dict[str, RunStatus],
+) -> dict[str, Estimate]:
     """Return the estimate of each run in `evaluations`, by name.
 
     `evaluations` lists the evaluations of each run, `found` has the progress of the runs that train.
     """
-    training, evaluating = {}, {}
+    training = {}
+    evaluating = {}
     for name, names in evaluations.items():
-        training[name] = JobHours(_spent_training(grid, found.get(name)), _training_hours(grid, name))
+        spent = _spent_training(grid, found.get(name))
+        training[name] = JobHours(spent, _training_hours(grid, name))
         evaluating[name] = [_of_evaluation(grid, name, evaluation) for evaluation in names]
 
     # One factor per method: seeds and tasks of a method share it, each applied to its own number of operations.
@@ -69,7 +75,10 @@ def estimates(grid: Grid, evaluations: dict[str, list[str]], found: dict[str, Ru
     by_method = {method: _factor(runs) for method, runs in done.items()}
 
     # Evaluations only decode, whatever method trained the policy, so that one factor serves all of them.
-    overall = _factor([job for jobs in evaluating.values() for job in jobs if job.spent])
+    begun = []
+    for jobs in evaluating.values():
+        begun += [job for job in jobs if job.spent]
+    overall = _factor(begun)
 
     made = {}
     for name, names in evaluations.items():
@@ -81,15 +90,17 @@ def estimates(grid: Grid, evaluations: dict[str, list[str]], found: dict[str, Ru
         left = 0.0
         if name in found:
             left = 1 - found[name].step / found[name].updates
+        left_of_training = left * (hours_training or 0)
         not_begun = [job.scaled(overall) or 0 for job in evaluating[name] if not job.spent]
+        spent_evaluating = sum(job.spent for job in evaluating[name])
 
         made[name] = Estimate(
             run=name,
             memory=_memory(grid, name, names),
             training=hours_training,
             evaluation=_sum_if_known(hours_evaluating),
-            spent=training[name].spent + sum(job.spent for job in evaluating[name]),
-            to_go=left * (hours_training or 0) + sum(not_begun),
+            spent=training[name].spent + spent_evaluating,
+            to_go=left_of_training + sum(not_begun),
             training_measured=factor is not None,
             evaluation_measured=overall is not None,
         )
@@ -109,14 +120,16 @@ def _sum_if_known(values: list[float | None]) -> float | None:
 def shape(grid: Grid, run: str) -> Shape | None:
     """Return the shape of a run's base model; None if it is not known yet."""
     model = grid.models[grid.runs[run].model]
-    return shape_of(model, Path("results", grid.place, "models", model.name, "weights"))
+    weights = Path("results", grid.place, "models", model.name, "weights")
+    return shape_of(model, weights)
 
 
 def _training_hours(grid: Grid, name: str) -> float | None:
     """Return the hours of a training run at the assumed throughput; 0 for a base model, None for an unknown shape."""
-    run, known = grid.runs[name], shape(grid, name)
+    run = grid.runs[name]
     if not run.trains:
         return 0.0
+    known = shape(grid, name)
     if known is None:
         return None
     flops = training_flops(known, run, grid.cost.prompt_tokens, grid.runtime.activation_checkpointing)
@@ -125,11 +138,17 @@ def _training_hours(grid: Grid, name: str) -> float | None:
 
 def _evaluation_hours(grid: Grid, name: str, evaluation: str) -> float | None:
     """Return the hours of an evaluation at the assumed throughput; None if base model or data are unknown."""
-    run, known = grid.runs[name], shape(grid, name)
+    known = shape(grid, name)
     examples = _test_examples(grid, grid.evaluation_task(name, evaluation))
     if known is None or examples is None:
         return None
-    flops = evaluation_flops(known, run, grid.evaluations[evaluation], grid.cost.prompt_tokens, examples)
+    flops = evaluation_flops(
+        known,
+        grid.runs[name],
+        grid.evaluations[evaluation],
+        grid.cost.prompt_tokens,
+        examples,
+    )
     return hours({"sampling": flops}, grid.cost)
 
 
@@ -143,7 +162,8 @@ def _spent_training(grid: Grid, status: RunStatus | None) -> float:
 
 
 def _of_evaluation(grid: Grid, name: str, evaluation: str) -> JobHours:
-    return JobHours(_spent_evaluating(grid, name, evaluation), _evaluation_hours(grid, name, evaluation))
+    spent = _spent_evaluating(grid, name, evaluation)
+    return JobHours(spent, _evaluation_hours(grid, name, evaluation))
 
 
 def _spent_evaluating(grid: Grid, name: str, evaluation: str) -> float:
@@ -157,12 +177,15 @@ def _spent_evaluating(grid: Grid, name: str, evaluation: str) -> float:
 
 def _factor(jobs: list[JobHours]) -> float | None:
     """Return the hours spent per assumed hour; None without a job to compare."""
-    spent, assumed = 0.0, 0.0
+    spent = 0.0
+    assumed = 0.0
     for job in jobs:
         if job.assumed:
             spent += job.spent
             assumed += job.assumed
-    return spent / assumed if assumed else None
+    if assumed == 0:
+        return None
+    return spent / assumed
 
 
 def _memory(grid: Grid, name: str, evaluations: list[str]) -> dict[str, float]:

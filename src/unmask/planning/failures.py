@@ -27,7 +27,8 @@ def table(failed: Iterable[Job], left: Iterable[Job]) -> str:
     rows = []
     for job in sorted(failed, key=lambda job: (job.name, sorted(job.wildcards_dict.items()))):
         logs = [str(log) for log in job.log]
-        rows.append([job.name, subject(job), last_line(logs), logs[0] if logs else "none"])
+        first, *_ = logs or ["none"]
+        rows.append([job.name, subject(job), last_line(logs), first])
 
     said = "No job failed; the workflow was stopped."
     if rows:
@@ -65,4 +66,6 @@ def last_line(logs: list[str]) -> str:
 
 def shortened(line: str) -> str:
     """Return a line, cut to the width of its column."""
-    return line if len(line) <= WIDTH else f"{line[: WIDTH - 1]}…"
+    if len(line) <= WIDTH:
+        return line
+    return f"{line[: WIDTH - 1]}…"

@@ -73,8 +73,9 @@ def held_parameters(shape: Shape, run: RunSpec) -> int:
 
 def sequence_width(run: RunSpec, prompt: int) -> int:
     """Return the tokens of a training sequence; on a corpus, `generation_length` includes the prompt."""
-    length = run.training.generation_length
-    return length if run.corpus else prompt + length
+    if run.corpus:
+        return run.training.generation_length
+    return prompt + run.training.generation_length
 
 
 def training_flops(shape: Shape, run: RunSpec, prompt: int, checkpointing: bool = False) -> dict[str, float]:
@@ -83,10 +84,16 @@ def training_flops(shape: Shape, run: RunSpec, prompt: int, checkpointing: bool 
     `flop_counter.py` counts their sum without `recomputing`, the second forward pass if activations are not stored
     (`checkpointing`).
     """
-    training, sampler, passes = run.training, run.rollout_sampler, passes_of(run)
-    adapter = trained_parameters(shape, training) if training.lora_rank else 0
+    training = run.training
+    sampler = run.rollout_sampler
+    passes = passes_of(run)
+
+    adapter = 0
+    trained = shape.body
+    if training.lora_rank:
+        adapter = trained = trained_parameters(shape, training)
     body = shape.body + adapter + held_parameters(shape, run)
-    forward, backward = flops_per_token(body, adapter or shape.body)
+    forward, backward = flops_per_token(body, trained)
 
     width = sequence_width(run, prompt)
     groups = training.buffers * training.prompts_per_buffer
@@ -107,18 +114,27 @@ def training_flops(shape: Shape, run: RunSpec, prompt: int, checkpointing: bool 
         validations = math.ceil(training.buffers / training.validate_every)
     validated = validations * run.task_settings.get("validation", 0) * response
 
-    scored = rows * (passes.prepare + training.updates_per_buffer * passes.refresh) * width
-    updated = rows * training.updates_per_buffer * passes.update * width
+    updates = training.updates_per_buffer
+    scorings = passes.prepare + updates * passes.refresh
+    scored = rows * scorings * width
+    updated = rows * updates * passes.update * width
+    recomputed = updated if checkpointing else 0
     return {
         "sampling": sampled * forward,
         "validating": validated * forward,
         "scoring": scored * forward,
         "updating": updated * (forward + backward),
-        "recomputing": updated * forward if checkpointing else 0,
+        "recomputing": recomputed * forward,
     }
 
 
-def evaluation_flops(shape: Shape, run: RunSpec, evaluation: EvaluationSpec, prompt: int, examples: int) -> float:
+def evaluation_flops(
+    shape: Shape,
+    run: RunSpec,
+    evaluation: EvaluationSpec,
+    prompt: int,
+    examples: int,
+) -> float:
     """Return the FLOPs of an evaluation: every example at every length with every sampler."""
     adapter = 0
     if run.trains and run.training.lora_rank:
@@ -137,8 +153,10 @@ def hours(flops: dict[str, float], cost: Hardware) -> float:
     # Decoding has its own utilisation, on GPUs below that of scoring and updates.
     seconds = 0.0
     for kind, operations in flops.items():
-        decoding = kind in ("sampling", "validating")
-        seconds += operations / (cost.decoding_utilisation if decoding else cost.training_utilisation)
+        utilisation = cost.training_utilisation
+        if kind in ("sampling", "validating"):
+            utilisation = cost.decoding_utilisation
+        seconds += operations / utilisation
     return seconds / (cost.peak_tflops * 1e12) / 3600
 
 

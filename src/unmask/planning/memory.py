@@ -34,7 +34,9 @@ SHARED_INPUTS = {
 def item_size(run: RunSpec, cost: Hardware) -> int:
     """Return the bytes per number of the base model; dtype auto is bfloat16 on a GPU, else float32."""
     dtype = run.training.dtype
-    return 2 if dtype == "bfloat16" or (dtype == "auto" and cost.gpu_memory) else 4
+    if dtype == "auto":
+        dtype = "bfloat16" if cost.gpu_memory else "float32"
+    return 2 if dtype == "bfloat16" else 4
 
 
 def weights(shape: Shape, run: RunSpec, cost: Hardware) -> float:
@@ -49,16 +51,22 @@ def weights(shape: Shape, run: RunSpec, cost: Hardware) -> float:
 
 
 def training_memory(
-    shape: Shape, run: RunSpec, cost: Hardware, gpus: int = 1, checkpointing: bool = False
+    shape: Shape,
+    run: RunSpec,
+    cost: Hardware,
+    gpus: int = 1,
+    checkpointing: bool = False,
 ) -> dict[str, Parts]:
     """Return the bytes that one GPU holds in each phase of a training run that `gpus` share evenly.
 
     `checkpointing` is the runtime setting `activation_checkpointing`.
     """
-    training, size = run.training, item_size(run, cost)
+    training = run.training
+    size = item_size(run, cost)
+    width = sequence_width(run, cost.prompt_tokens)
     passes = passes_of(run)
     lora = training.lora_rank > 0
-    trained, width = trained_parameters(shape, training), sequence_width(run, cost.prompt_tokens)
+    trained = trained_parameters(shape, training)
     adapters = trained + held_parameters(shape, run)  # not used in full fine-tuning
     # `Policy.narrowed` copies LoRA's matrices to the base dtype.
     narrowed = size * adapters if lora and size < 4 else 0
@@ -88,10 +96,11 @@ def training_memory(
 
     if passes.prepare:
         scored = rows * min(passes.scored, _at_once(training, rows))
+        # The trained matrices are copied again for the reference.
+        narrowed_twice = narrowed + size * trained if narrowed else 0
         phases["scoring"] = held | {
             "workspace": workspace(shape, lora, scored * width, size),
-            # The trained matrices are copied again for the reference.
-            "narrowed": narrowed + size * trained if narrowed else 0,
+            "narrowed": narrowed_twice,
             "head": head(shape, scored * training.generation_length, size),
         }
 
@@ -108,10 +117,14 @@ def evaluation_memory(shape: Shape, run: RunSpec, evaluation: EvaluationSpec, co
     """Return the bytes that a GPU holds in the largest batch of an evaluation."""
     training = run.training if run.trains else None
     size = item_size(run, cost)
-    held: Parts = {"weights": weights(shape, run, cost), "context": CONTEXT if cost.gpu_memory else 0}
+    held: Parts = {
+        "weights": weights(shape, run, cost),
+        "context": CONTEXT if cost.gpu_memory else 0,
+    }
     if training and training.lora_rank:
         adapters = trained_parameters(shape, training) + held_parameters(shape, run)
-        held["adapter"] = (4 if size == 4 else 4 + size) * adapters  # with the copies of `Policy.narrowed`
+        per_number = 4 if size == 4 else 4 + size  # with the copies of `Policy.narrowed`
+        held["adapter"] = per_number * adapters
 
     # The longest response needs most; which sampler does depends on its cache, blocks and guidance.
     longest = max(evaluation.lengths)
@@ -119,15 +132,23 @@ def evaluation_memory(shape: Shape, run: RunSpec, evaluation: EvaluationSpec, co
     batches = []
     for sampler in evaluation.samplers.values():
         block = active_block(sampler, longest, evaluation.block_length)
-        batches.append(decoding(shape, training, sampler, evaluation.rows_per_batch, width, block, size))
+        batch = decoding(shape, training, sampler, evaluation.rows_per_batch, width, block, size)
+        batches.append(batch)
     return held | max(batches, key=total)
 
 
 def gradient_pass(
-    shape: Shape, training: Training, passes: Passes, rows: int, width: int, size: int, checkpointing: bool
+    shape: Shape,
+    training: Training,
+    passes: Passes,
+    rows: int,
+    width: int,
+    size: int,
+    checkpointing: bool,
 ) -> Parts:
     """Return the bytes that the gradient of `rows` responses adds; all passes count at once unless `passes.apart`."""
-    copies, held = min(passes.copies, passes.update), passes.update
+    copies = min(passes.copies, passes.update)
+    held = passes.update
     # A mean over copies is differentiated `micro_batch_size` sequences at a time; other losses need all passes first.
     if passes.apart:
         copies = held = min(copies, _at_once(training, rows))
@@ -148,7 +169,13 @@ def _at_once(training: Training, rows: int) -> int:
 
 
 def activations(
-    shape: Shape, training: Training, sequences: int, at_once: int, width: int, size: int, checkpointing: bool
+    shape: Shape,
+    training: Training,
+    sequences: int,
+    at_once: int,
+    width: int,
+    size: int,
+    checkpointing: bool,
 ) -> int:
     """Return the bytes kept for the gradient of `sequences` passes of `width` tokens; outputs are the response's.
 
@@ -156,9 +183,11 @@ def activations(
     batch.
     """
     always, asked = kept_by_layer(shape, training, size)
-    tokens, answers = sequences * width, sequences * training.generation_length
+    tokens = sequences * width
+    answers = sequences * training.generation_length
     # The last norm sees the response only. It keeps its input in fp32, and if it is trained what it scales too.
-    last_norm = (4 if training.lora_rank else 8) * answers * shape.hidden
+    per_number = 4 if training.lora_rank else 8
+    last_norm = per_number * answers * shape.hidden
     if checkpointing:
         inputs = shape.layers * tokens * shape.hidden * size
         one_layer = at_once * width * (always + asked)
@@ -166,7 +195,8 @@ def activations(
 
     # The last layer computes queries and MLP for the response only, keys and values for every column.
     outputs = (shape.layers - 1) * tokens + answers
-    return outputs * asked + shape.layers * tokens * always + last_norm
+    columns = shape.layers * tokens
+    return outputs * asked + columns * always + last_norm
 
 
 def casts(shape: Shape, training: Training, calls: int, size: int, checkpointing: bool) -> int:
@@ -175,7 +205,9 @@ def casts(shape: Shape, training: Training, calls: int, size: int, checkpointing
         return 0
     one = size * shape.adapter(training.lora_rank, training.lora_targets)
     # Checkpointed layers make their casts again in the backward pass, one layer at a time.
-    return one // shape.layers if checkpointing else one * calls
+    if checkpointing:
+        return one // shape.layers
+    return one * calls
 
 
 def kept_by_layer(shape: Shape, training: Training, size: int) -> tuple[int, int]:
@@ -185,14 +217,20 @@ def kept_by_layer(shape: Shape, training: Training, size: int) -> tuple[int, int
     three factors. A frozen matrix keeps nothing; LoRA keeps its input, the mask of its dropout, and its low-rank
     product. Modules that read the same input share one copy if there is no dropout.
     """
-    d, f, kv = shape.hidden, shape.mlp, shape.kv_width
-    # Every column: input of the first norm, keys and values.
-    always = 4 * d + 2 * size * kv
-    # Columns with an output: queries, attention output, normaliser per head, input of the second norm, gated product.
-    asked = 2 * size * d + 4 * shape.heads + 4 * d + 3 * size * f
+    norm_input = 4 * shape.hidden
+    keys_and_values = 2 * size * shape.kv_width
+    always = norm_input + keys_and_values
+
+    queries_and_output = 2 * size * shape.hidden
+    normaliser = 4 * shape.heads
+    gated_product = 3 * size * shape.mlp
+    asked = queries_and_output + normaliser + norm_input + gated_product
+
     # Trained matrices keep their input, trained norms what they scale.
     if training.lora_rank == 0:
-        return always + 8 * d, asked + 8 * d + 4 * f
+        always += 8 * shape.hidden
+        asked += 8 * shape.hidden + 4 * shape.mlp
+        return always, asked
 
     # k and v come first: they are computed for every column, so that the shared copy counts there.
     targets = sorted(training.lora_targets, key=lambda name: name not in ("k_proj", "v_proj"))
@@ -217,10 +255,17 @@ def kept_by_layer(shape: Shape, training: Training, size: int) -> tuple[int, int
 
 
 def decoding(
-    shape: Shape, training: Training | None, sampler: Sampler, rows: int, width: int, block: int, size: int
+    shape: Shape,
+    training: Training | None,
+    sampler: Sampler,
+    rows: int,
+    width: int,
+    block: int,
+    size: int,
 ) -> Parts:
     """Return the bytes that decoding `rows` responses at a time adds; `training` is None for a base model."""
-    adapter_is_separate, merged = False, 0
+    adapter_is_separate = False
+    merged = 0
     if training and training.lora_rank:
         # `Policy.merged` folds the adapter into copies of the matrices, in fp32 only: bfloat16 would round it away.
         if size == 4:
@@ -231,7 +276,8 @@ def decoding(
     # Keys and values of all layers, and a copy of them when a row leaves; guidance caches the unconditional passes too.
     cache = 0
     if sampler.cache != "none":
-        cache = 2 * 2 * shape.layers * rows * width * shape.kv_width * size
+        keys_and_values = 2 * rows * width * shape.kv_width * size
+        cache = 2 * shape.layers * keys_and_values
         if sampler.guidance:
             cache *= 2
     return {
@@ -246,7 +292,9 @@ def head(shape: Shape, positions: int, size: int) -> int:
     """Return the bytes of the head on `positions`: logits of one part, hidden states and their gradients."""
     # A part of the logits exists in the base dtype and twice in fp32 (models/fused_logprobs.py).
     logits = min(GPU_LOGITS, positions * shape.vocabulary)
-    return logits * (8 + size) + 3 * positions * shape.hidden * size
+    of_logits = logits * (8 + size)
+    of_states = 3 * positions * shape.hidden * size
+    return of_logits + of_states
 
 
 def workspace(shape: Shape, lora: bool, tokens: int, size: int) -> int:
@@ -254,9 +302,10 @@ def workspace(shape: Shape, lora: bool, tokens: int, size: int) -> int:
 
     With LoRA it includes three results of that width. The backward pass holds less there: four gradients.
     """
+    per_token = 3 * shape.mlp + 2 * shape.hidden
     if lora:
-        return tokens * size * (5 * shape.mlp + 3 * shape.hidden)
-    return tokens * size * (3 * shape.mlp + 2 * shape.hidden)
+        per_token = 5 * shape.mlp + 3 * shape.hidden
+    return tokens * size * per_token
 
 
 def total(parts: Parts) -> float:

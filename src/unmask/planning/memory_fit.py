@@ -14,19 +14,31 @@ EVALUATION = "evaluation "  # prefix of the phase of an evaluation
 Change = dict[str, int]  # settings of the training or of `runtime`, and their new values
 
 
-def memory_by_phase(grid: Grid, run: RunSpec, shape: Shape, evaluations: list[EvaluationSpec]) -> dict[str, float]:
+def memory_by_phase(
+    grid: Grid,
+    run: RunSpec,
+    shape: Shape,
+    evaluations: list[EvaluationSpec],
+) -> dict[str, float]:
     """Return the GB of a GPU that each phase of a run's training, and each of its evaluations, needs."""
     needed = {}
     if run.trains:
         checkpointing = grid.runtime.activation_checkpointing
-        for phase, parts in training_memory(shape, run, grid.cost, grid.gpus(run.name), checkpointing).items():
+        phases = training_memory(shape, run, grid.cost, grid.gpus(run.name), checkpointing)
+        for phase, parts in phases.items():
             needed[phase] = total(parts)
     for evaluation in evaluations:
-        needed[EVALUATION + evaluation.name] = total(evaluation_memory(shape, run, evaluation, grid.cost))
+        parts = evaluation_memory(shape, run, evaluation, grid.cost)
+        needed[EVALUATION + evaluation.name] = total(parts)
     return needed
 
 
-def misfits(grid: Grid, run: RunSpec, shape: Shape, evaluations: list[EvaluationSpec]) -> list[str]:
+def misfits(
+    grid: Grid,
+    run: RunSpec,
+    shape: Shape,
+    evaluations: list[EvaluationSpec],
+) -> list[str]:
     """Explain why a run's training or largest evaluation does not fit, with changes of config.yaml that make it fit."""
     limit = grid.cost.gpu_memory
     if limit is None:
@@ -35,8 +47,11 @@ def misfits(grid: Grid, run: RunSpec, shape: Shape, evaluations: list[Evaluation
     # Training and evaluations are fixed by different settings: report the worst phase of each.
     case = _Case(grid, limit, run, shape)
     needed = memory_by_phase(grid, run, shape, evaluations)
-    training = {phase: size for phase, size in needed.items() if not phase.startswith(EVALUATION)}
-    evaluating = {phase: size for phase, size in needed.items() if phase.startswith(EVALUATION)}
+    training: dict[str, float] = {}
+    evaluating: dict[str, float] = {}
+    for phase, size in needed.items():
+        kind = evaluating if phase.startswith(EVALUATION) else training
+        kind[phase] = size
 
     said = []
     worst, size = _largest(training)
@@ -76,7 +91,8 @@ class _Case:
         """Return the largest `rows_per_batch` with which an evaluation fits, as a line for config.yaml, or nothing."""
         for rows in range(spec.rows_per_batch - 1, 0, -1):
             smaller = replace(spec, rows_per_batch=rows)
-            needed = total(evaluation_memory(self.shape, self.run, smaller, self.grid.cost))
+            parts = evaluation_memory(self.shape, self.run, smaller, self.grid.cost)
+            needed = total(parts)
             if needed <= self.limit:
                 return [f"evaluations.{spec.name}.rows_per_batch: {rows} ({needed:.1f} GB)"]
         return []
@@ -88,17 +104,22 @@ class _Case:
         """
         training = self.run.training
         # Rollouts depend on how many prompts are decoded together, the other phases on rows and checkpointing.
+        if phase == "rollouts" and training.prompts_per_decode_batch == 1:
+            return []
         if phase == "rollouts":
-            fewer: list[Change] = [{"prompts_per_decode_batch": 1}]
-            return self._first(phase, fewer if training.prompts_per_decode_batch > 1 else [])
+            return self._first(phase, [{"prompts_per_decode_batch": 1}])
 
-        rows: list[Change] = [{"micro_batch_size": count} for count in range(training.micro_batch_size - 1, 0, -1)]
+        fewer = range(training.micro_batch_size - 1, 0, -1)
+        rows: list[Change] = [{"micro_batch_size": count} for count in fewer]
         if self.grid.runtime.activation_checkpointing:
             return self._first(phase, rows)
 
         checkpointing: Change = {"activation_checkpointing": True}
         ways = self._first(phase, rows) + self._first(phase, [checkpointing])
-        return ways or self._first(phase, [checkpointing | change for change in rows])
+        if ways:
+            return ways
+        both = [checkpointing | change for change in rows]
+        return self._first(phase, both)
 
     def _first(self, phase: str, changes: list[Change]) -> list[str]:
         """Return the first of `changes` with which the phase fits, as a line for config.yaml; empty if none does."""

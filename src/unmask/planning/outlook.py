@@ -18,16 +18,19 @@ from unmask.planning.flops import trained_parameters
 from unmask.planning.status import RunStatus
 
 BYTES_A_TOKEN = 4  # of a response, as compressed text
-TERABYTE, GIGABYTE, MEGABYTE = 1e12, 1e9, 1e6
+TERABYTE = 1e12
+GIGABYTE = 1e9
+MEGABYTE = 1e6
 
 
 def days(costs: list[Estimate], grid: Grid) -> str:
     """Format the days that remain if no GPU ever idles: on one job's GPUs, and on all that sinfo lists."""
-    hours, gpus = sum(one.to_go for one in costs), grid.cost.gpus
-    said = [f"{hours / gpus / 24:.1f} on {gpus} (scales.{grid.scale}.cost.gpus)"]
+    gpu_days = sum(one.to_go for one in costs) / 24
+    gpus = grid.cost.gpus
+    said = [f"{gpu_days / gpus:.1f} on {gpus} (scales.{grid.scale}.cost.gpus)"]
     in_cluster = gpus_of_cluster()
     if in_cluster:
-        said.append(f"{hours / in_cluster / 24:.1f} on the cluster's {in_cluster}, as sinfo counts them")
+        said.append(f"{gpu_days / in_cluster:.1f} on the cluster's {in_cluster}, as sinfo counts them")
     return f"days if no GPU ever idles: about {', '.join(said)}"
 
 
@@ -58,28 +61,35 @@ def gpus_in(gres: str) -> int:
 def jobs_to_go(grid: Grid, evaluations: dict[str, list[str]], found: dict[str, RunStatus]) -> str:
     """Count the jobs that are still to be submitted, by kind."""
     root = Path("results", grid.place)
-    counts = Counter(dict.fromkeys(("base models", "training runs", "evaluations"), 0))
+    counts: Counter[str] = Counter()
     # Only base models that are trained from scratch have tasks; published ones are fetched.
     for model in {grid.runs[name].model for name in evaluations}:
         weights = root / "models" / model / "weights"
-        counts["base models"] += bool(grid.models[model].tasks) and not weights.exists()
+        if grid.models[model].tasks and not weights.exists():
+            counts["base models"] += 1
     for status in found.values():
-        counts["training runs"] += status.step < status.updates
+        if status.step < status.updates:
+            counts["training runs"] += 1
     for name, names in evaluations.items():
         for evaluation in names:
             samples = root / "runs" / name / f"samples-{evaluation}.parquet"
-            counts["evaluations"] += not samples.exists()
+            if not samples.exists():
+                counts["evaluations"] += 1
 
-    said = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
-    kinds = f" ({said})" if said else ""
-    return f"jobs left: {counts.total()}{kinds}"
+    if not counts:
+        return "jobs left: 0"
+    said = [f"{count} {kind}" for kind, count in counts.items()]
+    return f"jobs left: {counts.total()} ({', '.join(said)})"
 
 
 def disk(grid: Grid, evaluations: dict[str, list[str]]) -> str:
     """Format the disk space that results take in the end, and that checkpoints of a training run take while it runs."""
-    adapters, largest, tokens = 0, 0, 0
+    adapters = 0
+    largest = 0
+    tokens = 0
     for name, names in evaluations.items():
-        run, known = grid.runs[name], shape(grid, name)
+        run = grid.runs[name]
+        known = shape(grid, name)
         if known and run.trains:
             trained = trained_parameters(known, run.training)
             adapters += BYTES * trained
@@ -91,8 +101,9 @@ def disk(grid: Grid, evaluations: dict[str, list[str]]) -> str:
             # Every sample is counted at full length; responses that end early take less.
             tokens += examples * sum(spec.lengths) * len(spec.samplers)
 
+    samples = tokens * BYTES_A_TOKEN
     return (
-        f"disk: adapters {amount(adapters)}, samples at most {amount(tokens * BYTES_A_TOKEN)}; while it runs, a "
+        f"disk: adapters {amount(adapters)}, samples at most {amount(samples)}; while it runs, a "
         f"training run has checkpoints of at most {amount(largest)}"
     )
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 from unmask.common.errors import InputError
-from unmask.common.manifest import read_manifest, seconds_of
+from unmask.common.manifest import Manifest, read_manifest, seconds_of
 from unmask.common.provenance import differing
 from unmask.config.grid.grid import Grid
 from unmask.config.renames import RENAMED, TO_RUNTIME
@@ -20,8 +19,11 @@ def endangered(grid: Grid, runs: set[str], above: float) -> list[str]:
     """Return a line per finished run of more than `above` GPU-hours that would be retrained with other settings."""
     lines = []
     for name in sorted(runs):
-        run, manifest = grid.runs[name], Path("results", grid.place, "runs", name, "manifest.json")
-        why = lost(manifest, run, above) if run.trains else ""
+        run = grid.runs[name]
+        if not run.trains:
+            continue
+        manifest = Path("results", grid.place, "runs", name, "manifest.json")
+        why = lost(manifest, run, above)
         if why:
             lines.append(f"{name}: {why}")
     return lines
@@ -47,8 +49,10 @@ def lost(manifest: Path, run: RunSpec, above: float) -> str:
         made = read_manifest(manifest)
     except InputError as error:
         # With a damaged manifest the cost is unknown: an existing adapter is protected unless the limit is infinite.
-        finished = (manifest.parent / "adapter").exists() and above < float("inf")
-        return f"finished, but its GPU-hours cannot be read ({error})" if finished else ""
+        finished = (manifest.parent / "adapter").exists()
+        if not finished or above == float("inf"):
+            return ""
+        return f"finished, but its GPU-hours cannot be read ({error})"
     hours = gpu_hours(made)
     if made.get("spec") == run.digest or hours <= above:
         return ""
@@ -60,7 +64,7 @@ def lost(manifest: Path, run: RunSpec, above: float) -> str:
     return f"finished after {hours:.1f} GPU-hours with other settings ({said})"
 
 
-def gpu_hours(manifest: dict[str, Any]) -> float:
+def gpu_hours(manifest: Manifest) -> float:
     """Return the GPU-hours of a finished training run, summed over its processes."""
     processes: int = manifest.get("processes", 1)
     return seconds_of(manifest) * processes / 3600

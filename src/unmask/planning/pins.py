@@ -30,7 +30,9 @@ class Loose:
     @property
     def page(self) -> str:
         """Path of the repository's page on the Hub."""
-        return f"datasets/{self.repository}" if self.kind == "dataset" else self.repository
+        if self.kind == "dataset":
+            return f"datasets/{self.repository}"
+        return self.repository
 
 
 def loose_revisions(text: str, settings: RawConfig | None = None) -> list[Loose]:
@@ -47,7 +49,8 @@ def loose_revisions(text: str, settings: RawConfig | None = None) -> list[Loose]
         if not isinstance(node, yaml.MappingNode):
             continue
         values = {key.value: value for key, value in node.value if isinstance(key, yaml.ScalarNode)}
-        left += [(f"{place}.{key}".removeprefix("."), value) for key, value in values.items()]
+        for key, value in values.items():
+            left.append((f"{place}.{key}".removeprefix("."), value))
         loose = _loose(place, values, settings)
         if loose:
             found[loose.start] = loose
@@ -57,21 +60,22 @@ def loose_revisions(text: str, settings: RawConfig | None = None) -> list[Loose]
 def _loose(place: str, values: dict[str, yaml.Node], settings: RawConfig | None) -> Loose | None:
     """Return the revision of a block at `place`; None if it is a commit, or if the block is no source on the hub."""
     texts = {key: value for key, value in values.items() if isinstance(value, yaml.ScalarNode)}
-    if "revision" not in texts:
-        return None
-
     # The block may set the revision of a repository that another file names.
-    source = block_at(settings, *place.split(".")) | {key: value.value for key, value in texts.items()}
-    if source.get("source") != "hub" or "repository" not in source or COMMIT.fullmatch(source["revision"]):
-        return None
-    revision = texts["revision"]
-    return Loose(
-        key=f"{place}.revision",
-        repository=source["repository"],
-        kind="model" if place.startswith("models.") else "dataset",
-        start=revision.start_mark.index,
-        end=revision.end_mark.index,
-    )
+    elsewhere = block_at(settings, *place.split("."))
+    block = elsewhere | {key: value.value for key, value in texts.items()}
+    match texts, block:
+        case {"revision": node}, {"source": "hub", "repository": repository, "revision": revision}:
+            if COMMIT.fullmatch(revision):
+                return None
+            return Loose(
+                key=f"{place}.revision",
+                repository=repository,
+                kind="model" if place.startswith("models.") else "dataset",
+                start=node.start_mark.index,
+                end=node.end_mark.index,
+            )
+        case _:
+            return None
 
 
 def pinned(text: str, commits: dict[str, str], settings: RawConfig | None = None) -> str:
@@ -80,12 +84,15 @@ def pinned(text: str, commits: dict[str, str], settings: RawConfig | None = None
     changed = text
     for revision in reversed(loose_revisions(text, settings)):
         if revision.key in commits:
-            before, after = changed[: revision.start], changed[revision.end :]
+            before = changed[: revision.start]
+            after = changed[revision.end :]
             changed = before + commits[revision.key] + after
 
     # An anchor or an unusual style can make a replacement change other values: compare what both texts load as.
     try:
-        strange = _others(yaml.safe_load(text), yaml.safe_load(changed), set(commits.values()), "")
+        old = yaml.safe_load(text)
+        new = yaml.safe_load(changed)
+        strange = _others(old, new, set(commits.values()), "")
     except yaml.YAMLError:  # the replaced value carried an anchor that is now missing
         strange = True
     if strange:

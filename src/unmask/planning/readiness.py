@@ -6,6 +6,7 @@ Torch-free, offline and fast: the Snakefile runs them while it is parsed, so tha
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,9 @@ from unmask.config.schema.types import HubData, LocalData, prompt_path, source_f
 from unmask.config.spec_file import Spec
 from unmask.config.specs import DataSpec, ModelSpec
 from unmask.planning.targets import Asked
+from unmask.tasks._files import file_rows
 from unmask.tasks._prompts import read_template
 from unmask.tasks._released_prompts import PROMPTS, prompt_place
-from unmask.tasks._sources import file_rows
 
 COMMIT = re.compile("[0-9a-f]{40}")
 TOKENIZERS = ("tokenizer.json", "vocab.json")
@@ -53,19 +54,19 @@ def lacking(grid: Grid, asked: Asked, raw: RawConfig) -> list[str]:
 def idle_gpus(grid: Grid, asked: Asked, gpus: int | None) -> list[str]:
     """Return a line per world size that leaves idle some of the GPUs that a profile assigns to a training run."""
     # Grouped by world size: one line instead of one for each of dozens of runs.
-    idle: dict[int, list[str]] = {}
+    idle: defaultdict[int, list[str]] = defaultdict(list)
     for name in sorted(asked.runs):
         run = grid.runs[name]
         if gpus and run.trains and grid.nodes(name) == 1:
             used = run.shared_by(gpus)
             if used < gpus:
-                idle.setdefault(used, []).append(name)
+                idle[used].append(name)
 
     lines = []
-    for used, names in idle.items():
-        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-        said = f"{names[0]}{more} would use {used} of them"
-        most = grid.runs[names[0]].processes
+    for used, (first, *others) in idle.items():
+        more = f" and {len(others)} more" if others else ""
+        said = f"{first}{more} would use {used} of them"
+        most = grid.runs[first].processes
         lines.append(f"train_policy:gpu={gpus}, in the profile or --set-resources: {said}; ask for a divisor of {most}")
     return lines
 
@@ -76,7 +77,8 @@ def _of_data(raw: RawConfig, spec: DataSpec, folder: Path) -> list[str]:
         return []
     lines = []
     for key, value in spec.settings.items():
-        lines += _of_setting(_key(raw, spec.task, key), key, value, spec.task)
+        place = _key(raw, spec.task, key)
+        lines += _of_setting(place, key, value, spec.task)
     if spec.test_subset:
         lines += _of_subset(_key(raw, spec.task, "test"), spec)
     return lines
@@ -89,9 +91,11 @@ def _is_made(spec: Spec, folder: Path) -> bool:
 
 def _key(raw: RawConfig, task: str, key: str) -> str:
     """Return the dotted config key of a task's setting, in the strongest layer that sets it."""
+    scale = str(raw.get("scale"))
+    fidelity = str(raw.get("fidelity"))
     layers = (
-        ("scales", str(raw.get("scale")), "task_settings", task),
-        ("fidelities", str(raw.get("fidelity")), "task_settings", task),
+        ("scales", scale, "task_settings", task),
+        ("fidelities", fidelity, "task_settings", task),
         ("tasks", task),
     )
     for keys in layers:
@@ -124,7 +128,8 @@ def _of_file(place: str, path: str, split: str) -> list[str]:
     try:
         file = source_file(path, split)
     except ValueError as error:
-        return [f"{place}: {_fetched(path) if path in FETCHED else error}"]
+        why = _fetched(path) if path in FETCHED else error
+        return [f"{place}: {why}"]
     if file.suffix not in SUFFIXES:
         return [f"{place}: {file} is in none of the formats {', '.join(SUFFIXES)}; convert it"]
     return []
@@ -163,7 +168,11 @@ def _of_prompt(place: str, path: str, task: str) -> list[str]:
 
 
 # Where `make data` puts the test sets and prompts of the d1 repository (src/fetch_data.py).
-FETCHED = ("data/countdown/test.jsonl", "data/sudoku/test.csv", *(prompt_place(*key) for key in PROMPTS))
+FETCHED = (
+    "data/countdown/test.jsonl",
+    "data/sudoku/test.csv",
+    *(prompt_place(*key) for key in PROMPTS),
+)
 
 
 def _fetched(path: str) -> str:
@@ -172,7 +181,8 @@ def _fetched(path: str) -> str:
 
 def _of_model(model: ModelSpec) -> list[str]:
     """Return what a published base model lacks; nothing for one trained from scratch."""
-    place = f"models.{model.name.partition('/')[0]}"
+    name, _, _ = model.name.partition("/")
+    place = f"models.{name}"
     settings = model.settings
     if isinstance(settings, HubModel) and not COMMIT.fullmatch(settings.revision):
         return [_unpinned(f"{place}.revision", settings, settings.repository)]

@@ -19,7 +19,7 @@ from typing import Any
 
 from unmask.common import lock
 from unmask.common.errors import InputError
-from unmask.common.manifest import read_manifest
+from unmask.common.manifest import Manifest, read_manifest
 from unmask.common.provenance import CHECKPOINT_FORMAT, differing
 from unmask.config.specs import RunSpec
 
@@ -51,7 +51,12 @@ class RunStatus:
     processes: int | None = None  # that trained it together, by its manifest
 
 
-def standing(run: RunSpec, folder: Path, jobs: list[Job], source: dict[str, str]) -> RunStatus:
+def standing(
+    run: RunSpec,
+    folder: Path,
+    jobs: list[Job],
+    source: dict[str, str],
+) -> RunStatus:
     """Return the progress of a run in `folder`, given its submitted `jobs` and the hashes of its code, `source`."""
     updates = run.training.buffers * run.training.updates_per_buffer
     path = folder / "manifest.json"
@@ -62,7 +67,8 @@ def standing(run: RunSpec, folder: Path, jobs: list[Job], source: dict[str, str]
 
     # A held lock means that the run is still being written, even if an adapter and its manifest are there.
     holder = living_holder(folder)
-    if manifest.get("spec") == run.digest and (folder / "adapter").exists() and not holder:
+    is_current = manifest.get("spec") == run.digest
+    if is_current and (folder / "adapter").exists() and not holder:
         return _finished(run.name, updates, manifest, source)
 
     # Updates since the newest checkpoint are not on disk; its age is taken as the time spent on them.
@@ -72,20 +78,37 @@ def standing(run: RunSpec, folder: Path, jobs: list[Job], source: dict[str, str]
         pace = statistics.mean(seconds[-RECENT:])
         left = max(0.0, pace * (updates - step) - age)
 
-    state, note = _state(holder, jobs, step), _who(holder, jobs)
+    state = _state(holder, jobs, step)
+    note = _who(holder, jobs)
     if state == "to do" and manifest:
         note = "made with other settings"
         if "settings" in manifest:
-            note += f": {'; '.join(differing(manifest['settings'], run.values()))}"
-    return RunStatus(run.name, state, step, updates, sum(seconds), left, note)
+            differences = differing(manifest["settings"], run.values())
+            note += f": {'; '.join(differences)}"
+    return RunStatus(
+        run=run.name,
+        state=state,
+        step=step,
+        updates=updates,
+        seconds=sum(seconds),
+        left=left,
+        note=note,
+    )
 
 
-def _finished(name: str, updates: int, manifest: dict[str, Any], source: dict[str, str]) -> RunStatus:
+def _finished(
+    name: str,
+    updates: int,
+    manifest: Manifest,
+    source: dict[str, str],
+) -> RunStatus:
     """Return the status of a finished run: stale if other code made it."""
-    state, note = "done", ""
+    state = "done"
+    note = ""
     changed = changed_code(manifest["source"], source)
     if changed:
-        state, note = "stale", f"made by different code ({changed}); delete its adapter to rerun it"
+        state = "stale"
+        note = f"made by different code ({changed}); delete its adapter to rerun it"
     return RunStatus(
         run=name,
         state=state,
@@ -112,7 +135,8 @@ def changed_code(old: Any, new: dict[str, str]) -> str:
     # Manifests of older versions have one hash for all of the code.
     if not isinstance(old, dict):
         return "an older version"
-    names = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
+    files = sorted(old.keys() | new.keys())
+    names = [name for name in files if old.get(name) != new.get(name)]
     said = ", ".join(names[:SHOWN])
     if len(names) > SHOWN:
         said += f" and {len(names) - SHOWN} more"
@@ -127,7 +151,11 @@ def duplicate_jobs(holder: str, jobs: list[Job]) -> str:
     if len(jobs) < 2:
         return ""
     at_work = lock.describe(holder).get("job")
-    first = min(jobs, key=lambda job: (job.number != at_work, job.state != "RUNNING", int(job.number)))
+
+    def urgency(job: Job) -> tuple[bool, bool, int]:
+        return job.number != at_work, job.state != "RUNNING", int(job.number)
+
+    first = min(jobs, key=urgency)
     others = [job.number for job in jobs if job is not first]
     return f"keep job {first.number}, cancel duplicates: scancel {' '.join(others)}"
 
@@ -135,9 +163,10 @@ def duplicate_jobs(holder: str, jobs: list[Job]) -> str:
 def totals(standings: list[RunStatus]) -> str:
     """Summarise the states of all runs and their hours in one line."""
     counts = Counter(status.state for status in standings)
-    states = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state]) or "none"
+    states = [f"{counts[state]} {state}" for state in STATES if counts[state]]
+    listed = ", ".join(states) or "none"
     hours = sum(status.seconds for status in standings) / 3600
-    said = f"{len(standings)} runs: {states}; {hours:.2f} hours of updates done"
+    said = f"{len(standings)} runs: {listed}; {hours:.2f} hours of updates done"
 
     left = [status.left for status in standings if status.left is not None]
     if left:
@@ -177,7 +206,9 @@ def _state(holder: str, jobs: list[Job], step: int) -> str:
         return "running"
     if jobs:
         return "queued"
-    return "stopped" if step else "to do"
+    if step:
+        return "stopped"
+    return "to do"
 
 
 def living_holder(folder: Path) -> str:
@@ -203,7 +234,8 @@ def _checkpoint(folder: Path, digest: str) -> tuple[int, list[float], float]:
         same_code = state.get("format") == CHECKPOINT_FORMAT
         if same_settings and same_code and {"step", "metrics"} <= state.keys():
             seconds = [row["seconds"] for row in state["metrics"]]
-            return state["step"], seconds, time.time() - path.stat().st_mtime
+            age = time.time() - path.stat().st_mtime
+            return state["step"], seconds, age
     return 0, [], 0.0
 
 
@@ -213,4 +245,6 @@ def _json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return content if isinstance(content, dict) else {}
+    if not isinstance(content, dict):
+        return {}
+    return content

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from unmask.config.grid.grid import Grid
 
-WANTED, EVERYTHING = ("claims.md", "report.html"), ("all_claims.md", "all_report.html")
+WANTED = ("claims.md", "report.html")
+EVERYTHING = ("all_claims.md", "all_report.html")
 
 
 @dataclass
@@ -106,7 +107,8 @@ def _experiments(grid: Grid, target: str) -> list[str]:
     shown = target
     # Folders (figures/main/…) and files (tables/main.md, tables/main-comparisons.csv) begin with the experiment's name.
     if kind in ("tables", "figures", "scores", "metrics"):
-        shown = rest.partition("/")[0].partition(".")[0]
+        folder, _, _ = rest.partition("/")
+        shown, _, _ = folder.partition(".")
     for name in (shown, shown.removesuffix("-comparisons")):
         if name in grid.experiments:
             return [name]
@@ -123,8 +125,8 @@ def _add_files_of(grid: Grid, target: str, found: Asked) -> None:
         run = _named(rest, grid.runs)
         if run:
             found.runs.add(run)
-            stem = rest.removeprefix(f"{run}/samples-").removesuffix(".parquet")
-            evaluation = grid.evaluations.get(stem)
+            name = rest.removeprefix(f"{run}/samples-").removesuffix(".parquet")
+            evaluation = grid.evaluations.get(name)
             if evaluation and evaluation.task:
                 found.tasks.add(evaluation.task)
     if kind == "data":

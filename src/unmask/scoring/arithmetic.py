@@ -26,14 +26,17 @@ def evaluate(text: str, *, python: bool = False) -> Fraction | None:
     if len(text) > LONGEST or not ALLOWED.fullmatch(text):
         return None
     try:
-        return _value(ast.parse(text, mode="eval").body, 0, python)
+        expression = ast.parse(text, mode="eval")
+        return _value(expression.body, 0, python)
     except (SyntaxError, ArithmeticError, ValueError):
         return None
 
 
 def integers(text: str) -> list[int] | None:
     """Return all whole numbers in the text in order, None if the text is too long to be an expression."""
-    return [int(digits) for digits in re.findall(r"[0-9]+", text)] if len(text) <= LONGEST else None
+    if len(text) > LONGEST:
+        return None
+    return [int(digits) for digits in re.findall(r"[0-9]+", text)]
 
 
 def _value(node: ast.expr, depth: int, python: bool) -> Fraction:
@@ -49,7 +52,12 @@ def _value(node: ast.expr, depth: int, python: bool) -> Fraction:
             value = _value(inner, depth + 1, python)
             return -value if isinstance(node.op, ast.USub) else value
         case ast.BinOp(left=left, op=operator, right=right):
-            return _combine(_value(left, depth + 1, python), operator, _value(right, depth + 1, python), python)
+            return _combine(
+                _value(left, depth + 1, python),
+                operator,
+                _value(right, depth + 1, python),
+                python,
+            )
     raise ValueError("not arithmetic")
 
 

@@ -72,8 +72,9 @@ def equivalent(gold: str, answer: str) -> tuple[bool, str]:
     right, other_unit = without_unit(answer_text)
     if differ(unit, other_unit) or not readable(left, right):
         return False, ""
+    is_rounded = "." in right
     try:
-        return _compare(standard(left), standard(right), "." in right), ""
+        return _compare(standard(left), standard(right), is_rounded), ""
     except TimeoutError:
         return False, "could not be compared within the limits"
 
@@ -101,20 +102,29 @@ def _as_numerals(gold: str, answer: str) -> bool | None:
 
     The answer may omit the base.
     """
-    numeral, other = _numeral(gold), _numeral(answer)
+    numeral = _numeral(gold)
+    other = _numeral(answer)
+    if numeral is not None:
+        digits, _ = numeral
+        return answer == digits or other == numeral
+
     # Without a base the gold number is decimal, which the answer may spell out as `_{10}`.
-    if numeral is None:
-        if other is None or not gold.isdigit():
-            return None
-        digits, base = other
-        return digits == gold if base == "10" else None
-    return answer == numeral[0] or other == numeral
+    if other is None or not gold.isdigit():
+        return None
+    digits, base = other
+    if base != "10":
+        return None
+    return digits == gold
 
 
 def _numeral(text: str) -> tuple[str, str] | None:
     """Return the digits and the base of a numeral that names its base, None for any other text."""
-    found = NUMERAL.fullmatch(NAMED_BASE.sub(_base, text))
-    return (found.group(1), found.group(2)) if found else None
+    with_digits = NAMED_BASE.sub(_base, text)
+    found = NUMERAL.fullmatch(with_digits)
+    if found is None:
+        return None
+    digits, base = found.groups()
+    return digits, base
 
 
 def _base(named: re.Match[str]) -> str:
@@ -127,13 +137,18 @@ def _as_times(gold: str, answer: str) -> bool | None:
 
     The answer may omit `a.m.` or `p.m.`.
     """
-    time, other = TIME.fullmatch(gold), TIME.fullmatch(answer)
+    time = TIME.fullmatch(gold)
+    other = TIME.fullmatch(answer)
     if time is None or not time.group(2):
         return None
-    if other is None or other.group(1) != time.group(1):
+    if other is None:
         return False
-    half = other.group(2)
-    return not half or half.lower() == time.group(2).lower()
+
+    clock, half = time.groups()
+    other_clock, other_half = other.groups()
+    if other_clock != clock:
+        return False
+    return not other_half or other_half.lower() == half.lower()
 
 
 @dataclass(frozen=True)
@@ -153,25 +168,33 @@ def _as_numbers(gold: str, answer: str) -> bool | None:
     """
     # Only the last side of a single equation is the answer; `x = 1 or x = 2` states two.
     if not re.search("[,;<>]|or|and", answer):
-        answer = answer.rpartition("=")[2]
-    left, right = _quantity(gold), _quantity(answer)
+        _, _, answer = answer.rpartition("=")
+    left = _quantity(gold)
+    right = _quantity(answer)
     if left is None or right is None:
         return None
 
     # `36%` is not `\$36`: a percentage excludes every unit.
     if differ(left.unit, right.unit):
         return False
-    if (left.unit and right.is_percentage) or (right.unit and left.is_percentage):
+    if left.unit and right.is_percentage:
+        return False
+    if right.unit and left.is_percentage:
         return False
 
     # With a per cent sign on one side only, `28%` is 28 (the question may have asked for the number of per cent) and
     # 0.28. But a gold answer below 1 without the sign is a fraction: 0.5 is `50%`, not `0.5%`.
-    number, found = left.value, right.value
+    number = left.value
+    found = right.value
     if left.is_percentage and not right.is_percentage:
         return found in (number, number / 100)
+    if right.is_percentage and not left.is_percentage and number < 1:
+        return found / 100 == number
     if right.is_percentage and not left.is_percentage:
-        return found / 100 == number or (found == number and number >= 1)
-    return found == number or (right.has_point and _close(number, found))
+        return found in (number, 100 * number)
+    if found == number:
+        return True
+    return right.has_point and _close(number, found)
 
 
 def _quantity(text: str) -> Quantity | None:
@@ -179,11 +202,18 @@ def _quantity(text: str) -> Quantity | None:
     text, factor = scaled(text)
     # A per cent sign is taken off before the unit, because it changes the value.
     of_hundred = percentage(text)
-    number, unit = without_unit(text if of_hundred is None else of_hundred)
+    if of_hundred is not None:
+        text = of_hundred
+    number, unit = without_unit(text)
     value = exact(number)
     if value is None:
         return None
-    return Quantity(value * factor, unit, of_hundred is not None, "." in number)
+    return Quantity(
+        value=value * factor,
+        unit=unit,
+        is_percentage=of_hundred is not None,
+        has_point="." in number,
+    )
 
 
 def _close(gold: Fraction, found: Fraction) -> bool:
@@ -194,7 +224,10 @@ def _close(gold: Fraction, found: Fraction) -> bool:
     for factor in (2, 5):
         while rest % factor == 0:
             rest //= factor
-    return rest > 1 and abs(found - gold) <= TOLERANCE * abs(gold)
+    has_finite_decimal = rest == 1
+    if has_finite_decimal:
+        return False
+    return abs(found - gold) <= TOLERANCE * abs(gold)
 
 
 @functools.lru_cache(maxsize=100_000)
@@ -231,7 +264,13 @@ def _worker() -> subprocess.Popen[str]:
         raise RuntimeError("the strict protocol of MATH500 needs math-verify: pip install math-verify==0.9.0")
     # `-P` keeps the folder of the script out of sys.path, where our modules could shadow installed ones.
     command = [sys.executable, "-P", str(WORKER)]
-    pipe = subprocess.PIPE
-    worker = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, encoding="utf-8", bufsize=1)
+    worker = subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        bufsize=1,
+    )
     atexit.register(worker.kill)
     return worker

@@ -27,7 +27,12 @@ BOX = LatexExtractionConfig(
     boxed_match_priority=0,
     try_extract_without_anchor=False,
     normalization_config=NormalizationConfig(
-        basic_latex=True, units=False, malformed_operators=True, nits=False, boxed="last", equations=False
+        basic_latex=True,
+        units=False,
+        malformed_operators=True,
+        nits=False,
+        boxed="last",
+        equations=False,
     ),
 )
 DIGITS = 50  # precision of numerical evaluation
@@ -61,7 +66,12 @@ def compare(gold: str, answer: str, rounded: bool = False) -> bool:
     if is_number(left) and is_number(right):
         return equal_numbers(left, right, rounded=rounded)
     return verify(
-        left, right, float_rounding=12, numeric_precision=DIGITS, allow_set_relation_comp=True, timeout_seconds=None
+        left,
+        right,
+        float_rounding=12,
+        numeric_precision=DIGITS,
+        allow_set_relation_comp=True,
+        timeout_seconds=None,
     )
 
 

@@ -33,23 +33,28 @@ def exact(text: str) -> Fraction | None:
     size = _size(rest.rstrip())
     if size is None:
         return None
-    return -size if sign == "-" else size
+    if sign == "-":
+        return -size
+    return size
 
 
 def _size(text: str) -> Fraction | None:
     """Parse a number without a sign, None if the text is anything else."""
     if found := SCIENTIFIC.fullmatch(text):
         factor, power, exponent = found.groups()
-        return _decimal(factor) * Fraction(10) ** int(power or exponent or 0)
+        scale = Fraction(10) ** int(power or exponent or 0)
+        return _decimal(factor) * scale
     if found := POWER_OF_TEN.fullmatch(text):
         braced, bare = found.groups()
         return Fraction(10) ** int(braced or bare)
     if A_FRACTION.fullmatch(text):
         return _fraction(text)
     if found := MIXED.fullmatch(text):
-        return _mixed(found.group(1), found.group(2))
+        whole, fraction, *_ = found.groups()
+        return _mixed(whole, fraction)
     if found := REPEATING.fullmatch(text):
-        return _repeating(*found.groups())
+        whole, fixed, period = found.groups()
+        return _repeating(whole, fixed, period)
     return None
 
 
@@ -65,7 +70,9 @@ def _repeating(whole: str, fixed: str, period: str) -> Fraction:
     """Return the value of a decimal whose last digits, `period`, repeat for ever."""
     # The digits of a period of n are a multiple of 1 / (10ⁿ − 1).
     nines = 10 ** len(period) - 1
-    return _decimal(f"{whole}.{fixed}") + Fraction(int(period), 10 ** len(fixed) * nines)
+    shift = 10 ** len(fixed)
+    repeated = Fraction(int(period), shift * nines)
+    return _decimal(f"{whole}.{fixed}") + repeated
 
 
 def _fraction(text: str) -> Fraction | None:
@@ -73,11 +80,17 @@ def _fraction(text: str) -> Fraction | None:
     found = A_FRACTION.fullmatch(text)
     assert found is not None
     top, bottom = (_decimal(part) for part in found.groups() if part)
-    return top / bottom if bottom else None
+    if bottom == 0:
+        return None
+    return top / bottom
 
 
 def _decimal(text: str) -> Fraction:
     digits = text.replace("-", "").strip()
     # A point may lack digits on either side.
-    size = Fraction(f"0{digits}0" if "." in digits else digits)
-    return -size if "-" in text else size
+    if "." in digits:
+        digits = f"0{digits}0"
+    size = Fraction(digits)
+    if "-" in text:
+        return -size
+    return size

@@ -29,13 +29,17 @@ def between(text: str, start: str, end: str) -> str | None:
     """Return the text between the first `start` and the next `end`, None if there is no such pair."""
     _, found, rest = text.partition(start)
     inside, closed, _ = rest.partition(end)
-    return inside if found and closed else None
+    if not found or not closed:
+        return None
+    return inside
 
 
 def answer_text(text: str) -> str | None:
     """Return the stripped content of the first pair of answer tags, None if there is none."""
     found = between(text, "<answer>", "</answer>")
-    return None if found is None else found.strip()
+    if found is None:
+        return None
+    return found.strip()
 
 
 def boxed_terse(text: str) -> str:
@@ -57,7 +61,8 @@ def simple_boxes(text: str) -> list[str]:
             end = line.find("}", start)
             if end < 0:
                 break
-            found.append(line[start + len(SIMPLE_BOX) : end])
+            begin = start + len(SIMPLE_BOX)
+            found.append(line[begin:end])
     return found
 
 
@@ -69,7 +74,9 @@ def last_box(text: str) -> str | None:
     None. Only the wrapper `\boxed{…}` is removed.
     """
     if "\\boxed " in text:
-        return text.rpartition("\\boxed ")[2].partition("$")[0]
+        _, _, rest = text.rpartition("\\boxed ")
+        content, _, _ = rest.partition("$")
+        return content
     start = text.rfind("\\boxed")
     if start < 0:
         start = text.rfind("\\fbox")
@@ -79,7 +86,9 @@ def last_box(text: str) -> str | None:
     if end is None:
         return None
     box = text[start : end + 1]
-    return box[len(SIMPLE_BOX) : -1] if box.startswith(SIMPLE_BOX) else box
+    if box.startswith(SIMPLE_BOX):
+        return box[len(SIMPLE_BOX) : -1]
+    return box
 
 
 def closing_brace(text: str, start: int) -> int | None:
@@ -116,27 +125,40 @@ def final_answer(text: str, *, signed: bool = False) -> str | None:
     and a box the answer is None. With `signed`, `-\boxed{3}` is -3.
     """
     text = cut(text)
+    place = text
     _, tagged, inside = text.rpartition("<answer>")
-    place = inside.partition("</answer>")[0] if tagged else text
+    if tagged:
+        place, _, _ = inside.partition("</answer>")
     start = place.rfind("\\boxed")
+    if start < 0 and tagged:
+        return place.strip()
     if start < 0:
-        return place.strip() if tagged else None
+        return None
 
     boxed, end = _box_at(place, start)
-    before, after = place[:start], place[end:]
+    before = place[:start]
+    after = place[end:]
     if not boxed:
         return (before + after).strip()
-    if signed and _is_negated(before) and NUMERIC.match(boxed):
-        return f"-({boxed})" if SUM.search(boxed) else f"-{boxed}"
-    return boxed
+    if not (signed and _is_negated(before) and NUMERIC.match(boxed)):
+        return boxed
+    if SUM.search(boxed):
+        return f"-({boxed})"
+    return f"-{boxed}"
 
 
 def _box_at(text: str, start: int) -> tuple[str, int]:
     """Return the content of the box that begins at `start`, and where it ends: with the text if it is never closed."""
     opened = OPENED_BOX.match(text, start)
-    begin = opened.end() if opened else start + len("\\boxed")
-    end = closing_brace(text, start) if opened else None
-    content = text[begin:end].partition("</answer")[0].strip()
+    if opened:
+        begin = opened.end()
+        end = closing_brace(text, start)
+    else:
+        begin = start + len("\\boxed")
+        end = None
+
+    content, _, _ = text[begin:end].partition("</answer")
+    content = content.strip()
     if end is not None:
         return content, end + 1
     if opened:
@@ -148,11 +170,12 @@ def _is_negated(before: str) -> bool:
     r"""Return True if the text in front of a box ends in its sign, as in `x = -\boxed{3}`."""
     # The minus has to touch the box, since `- \boxed{3}` is an item of a list. In front of it on its line, an operand
     # makes it a subtraction (`20 -\boxed{3}`), a word that it touches a hyphen, and a second minus a dash.
-    line = before.rpartition("\n")[2]
+    _, _, line = before.rpartition("\n")
     if not line.endswith(SIGNS):
         return False
-    text = line[:-1].rstrip()
-    apart = text != line[:-1]
+    without_sign = line[:-1]
+    text = without_sign.rstrip()
+    apart = text != without_sign
     if not apart and text.endswith((*SIGNS, "—")):
         return False
     # `Ans:-` is a colon, and an en dash after a word is a dash.
@@ -163,7 +186,8 @@ def _is_negated(before: str) -> bool:
         return False
     if after_letter:
         return apart and text[-2:-1].isalpha()
-    return not (text[-1:].isdigit() or text.endswith((")", "]", "}", "%")))
+    after_operand = text[-1:].isdigit() or text.endswith((")", "]", "}", "%"))
+    return not after_operand
 
 
 def _without_mistyped_brace(text: str) -> str:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from unmask.scoring.generation_files import BrokenError
+
+Example = dict[str, Any]  # with the columns of a row of prepared data that a reward reads
 
 
 def understand(task: str, record: Any) -> tuple[str, tuple[Any, ...]]:
@@ -34,7 +36,7 @@ def understand(task: str, record: Any) -> tuple[str, tuple[Any, ...]]:
     return response, gold
 
 
-def example_of(task: str, record: dict[str, Any], gold: tuple[Any, ...]) -> dict[str, Any]:
+def example_of(task: str, record: Mapping[str, Any], gold: tuple[Any, ...]) -> Example:
     """Build the example of a parsed record, with the columns that the reward of its task reads."""
     question = str(record["question"])
     match task:
@@ -55,9 +57,12 @@ def _number_text(truth: Any) -> str:
     if truth is None:
         return ""
     if isinstance(truth, str):
-        return truth.rpartition("####")[2].strip()
+        _, _, stated = truth.rpartition("####")
+        return stated.strip()
     number = float(truth)
-    return str(int(number)) if number.is_integer() else str(number)
+    if number.is_integer():
+        return str(int(number))
+    return str(number)
 
 
 def points(task: str, protocol: str, record: Any) -> int:
@@ -65,8 +70,14 @@ def points(task: str, protocol: str, record: Any) -> int:
     if task != "sudoku" or protocol == "strict":
         return 1
     # Published Sudoku counts blank cells; if the puzzle cannot be read, assume all 16.
-    puzzle = _puzzle(record.get("question")) if isinstance(record, dict) else None
-    return puzzle.count("0") if puzzle else 16
+    match record:
+        case {"question": question}:
+            puzzle = _puzzle(question)
+        case _:
+            puzzle = None
+    if puzzle is None:
+        return 16
+    return puzzle.count("0")
 
 
 def _gsm8k(question: Any, truth: Any) -> tuple[float | None]:
@@ -74,13 +85,16 @@ def _gsm8k(question: Any, truth: Any) -> tuple[float | None]:
     # `float` would accept True as 1.0.
     if isinstance(truth, bool):
         raise BrokenError("ground_truth is not a number")
+    if truth is None:
+        return (None,)
     if isinstance(truth, str):
-        truth = truth.rpartition("####")[2].replace(",", "")
+        _, _, stated = truth.rpartition("####")
+        truth = stated.replace(",", "")
     try:
-        number = None if truth is None else float(truth)
+        number = float(truth)
     except (TypeError, ValueError, OverflowError) as error:
         raise BrokenError("ground_truth is not a number") from error
-    if number is not None and not math.isfinite(number):
+    if not math.isfinite(number):
         raise BrokenError("ground_truth is not finite")
     return (number,)
 
@@ -93,10 +107,11 @@ def _text(question: Any, truth: Any) -> tuple[str]:
 
 def _countdown(question: Any, truth: Any) -> tuple[list[int], int]:
     """Parse the numbers and the target from [numbers, target], or else from the question."""
-    if isinstance(truth, list) and len(truth) == 2 and isinstance(truth[0], list):
-        numbers, target = truth
-    else:
-        numbers, target = _stated_puzzle(question)
+    match truth:
+        case [list(numbers), target]:
+            pass
+        case _:
+            numbers, target = _stated_puzzle(question)
     for number in (*numbers, target):
         if not isinstance(number, int | float) or not abs(number) <= LARGEST:
             raise BrokenError("ground_truth is not [numbers, target]")
@@ -108,9 +123,10 @@ def _stated_puzzle(question: Any) -> tuple[list[int], int]:
     found = re.search(r"Numbers: \[([0-9, ]+)\]\s*Target: ([0-9]+)", text)
     if found is None:
         raise BrokenError("ground_truth is not [numbers, target]")
+    numbers, target = found.groups()
     # Cut long runs of digits: Python refuses to convert thousands of them. Such numbers exceed LARGEST anyway.
-    numbers, target = found.group(1)[:LONGEST], found.group(2)[:LONGEST]
-    return [int(digits) for digits in re.findall("[0-9]+", numbers)], int(target)
+    runs = re.findall("[0-9]+", numbers[:LONGEST])
+    return [int(digits) for digits in runs], int(target[:LONGEST])
 
 
 def _sudoku(question: Any, truth: Any) -> tuple[str, str]:
@@ -128,7 +144,9 @@ def _sudoku(question: Any, truth: Any) -> tuple[str, str]:
 def _puzzle(question: Any) -> str | None:
     text = question if isinstance(question, str) else ""
     found = re.match("[0-9]{16}", text) or re.search("Sudoku puzzle: ([0-9]{16})", text)
-    return found.group()[-16:] if found else None
+    if found is None:
+        return None
+    return found.group()[-16:]
 
 
 LARGEST = 10**15  # of a Countdown puzzle's numbers; the comparison also rejects NaN and infinities

@@ -22,7 +22,10 @@ SPELT = (
     (re.compile(r"!="), r"\\ne "),
     (re.compile(r"(?<![a-zA-Z\\])(?:infinity|inf|oo)(?![a-zA-Z])", re.IGNORECASE), r"\\infty "),
     # Between intervals both words mean a union; `3 to 4` is a ratio.
-    (re.compile(r"(?<=[)\]])\s*(?:U|union|\\text\s*\{\s*(?:or|and|U)\s*\}|or)\s*(?=[(\[])"), r" \\cup "),
+    (
+        re.compile(r"(?<=[)\]])\s*(?:U|union|\\text\s*\{\s*(?:or|and|U)\s*\}|or)\s*(?=[(\[])"),
+        r" \\cup ",
+    ),
     (re.compile(r"([0-9])\s*(?:to|\\text\s*\{\s*to\s*\})\s*([0-9])"), r"\1:\2"),
     # People mean all digits of `2^10`, of which TeX takes one.
     (re.compile(r"\^\s*(-?[0-9]{2,})"), r"^{\1}"),
@@ -82,17 +85,21 @@ def braced_fractions(text: str) -> str:
         bottom = _argument(text, top.end, last=True)
         if bottom is None:
             continue
-        before, after = text[: command.end()], text[bottom.end :]
+        before = text[: command.end()]
+        after = text[bottom.end :]
         text = f"{before}{{{top.text}}}{{{bottom.text}}}{after}"
     return text
 
 
 def _argument(text: str, start: int, *, last: bool = False) -> Argument | None:
     """Return the argument of a command that begins at `start`, None if there is none; `last`: no other follows it."""
-    begin = len(text) - len(text[start:].lstrip())
+    rest = text[start:].lstrip()
+    begin = len(text) - len(rest)
     if text.startswith("{", begin):
         end = closing_brace(text, begin)
-        return None if end is None else Argument(text[begin + 1 : end], end + 1)
+        if end is None:
+            return None
+        return Argument(text[begin + 1 : end], end + 1)
 
     bare = BARE.match(text, start)
     if bare is None:
@@ -104,7 +111,7 @@ def _argument(text: str, start: int, *, last: bool = False) -> Argument | None:
 
 def readable(gold: str, answer: str) -> bool:
     """Return True if math-verify can compare two texts: complete formulas, both with the same kind of collection."""
-    if not (_is_whole(gold) and _is_whole(answer)):
+    if not _is_whole(gold) or not _is_whole(answer):
         return False
     if _is_set(gold) and _is_tuple(answer):
         return False
@@ -112,7 +119,9 @@ def readable(gold: str, answer: str) -> bool:
         return False
     if _in_other_brackets(gold, answer) or ROUNDED.search(answer):
         return False
-    if bool(ELLIPSIS.search(gold)) != bool(ELLIPSIS.search(answer)):
+    gold_is_open = ELLIPSIS.search(gold) is not None
+    answer_is_open = ELLIPSIS.search(answer) is not None
+    if gold_is_open != answer_is_open:
         return False
     # math-verify drops the sign of a derivative.
     return gold.count("'") == answer.count("'")
@@ -129,12 +138,15 @@ def _is_whole(text: str) -> bool:
             return False
     if depth != 0 or brackets != 0:
         return False
-    return text.isascii() and not INDEXED.search(text) and not MISREAD.search(text)
+    if INDEXED.search(text) or MISREAD.search(text):
+        return False
+    return text.isascii()
 
 
 def _in_other_brackets(gold: str, answer: str) -> bool:
     """Return True if both are pairs in different brackets; math-verify would ignore those of `[3,-7]`."""
-    pair, other = PAIR.fullmatch(gold), PAIR.fullmatch(answer)
+    pair = PAIR.fullmatch(gold)
+    other = PAIR.fullmatch(answer)
     if pair is None or other is None:
         return False
     return pair.groups() != other.groups()
@@ -155,7 +167,9 @@ def _braced_roots(text: str) -> str:
         end = _closing(text, start)
         if end is None:
             return text
-        before, inside, after = text[: found.start()], text[start + 1 : end], text[end + 1 :]
+        before = text[: found.start()]
+        inside = text[start + 1 : end]
+        after = text[end + 1 :]
         text = f"{before}\\sqrt{{{inside}}}{after}"
     return text
 
@@ -163,7 +177,8 @@ def _braced_roots(text: str) -> str:
 def _as_fraction(decimal: re.Match[str]) -> str:
     r"""Convert a decimal to an exact fraction: `0.25` -> `\frac{25}{100}`. SymPy would compute with floats."""
     whole, rest = decimal.groups()
-    top, bottom = int(whole + rest), 10 ** len(rest)
+    top = int(whole + rest)
+    bottom = 10 ** len(rest)
     return f"\\frac{{{top}}}{{{bottom}}}"
 
 

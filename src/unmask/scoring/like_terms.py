@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 
 LONGEST = 200  # characters of a sum
 TERM = re.compile(r"([+-]?)([0-9]{1,3})([a-z])", re.ASCII)
@@ -10,10 +11,13 @@ TERM = re.compile(r"([+-]?)([0-9]{1,3})([a-z])", re.ASCII)
 
 def coefficients(expression: str) -> dict[str, int] | None:
     """Return the collected non-zero coefficients by letter, None if the text is not a sum of terms."""
-    if len(expression) > LONGEST or TERM.sub("", expression):
+    if len(expression) > LONGEST:
         return None
-    sums: dict[str, int] = {}
+    other_text = TERM.sub("", expression)
+    if other_text:
+        return None
+
+    sums: Counter[str] = Counter()
     for sign, number, letter in TERM.findall(expression):
-        earlier = sums.get(letter, 0)
-        sums[letter] = earlier + int(sign + number)
+        sums[letter] += int(sign + number)
     return {letter: total for letter, total in sums.items() if total}

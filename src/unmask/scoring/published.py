@@ -25,10 +25,12 @@ def gsm8k(response: str, gold: float | None) -> Verdict:
     """Compare the first number in a box, or else the last one in the answer tag, with the gold number, as floats."""
     number = _boxed_number(response)
     if number is None:
-        number = _read_float(answer_text(response) or "", last=True)
+        tagged = answer_text(response) or ""
+        number = _read_float(tagged, last=True)
     if number is None:
         return Verdict(None, 0)
-    return Verdict(str(number), int(number == gold))
+    right = number == gold
+    return Verdict(str(number), int(right))
 
 
 def chain(response: str, gold: float | None) -> Verdict:
@@ -42,7 +44,8 @@ def math500(response: str, gold: str) -> Verdict:
     # `last_box` returns the whole response if there is no box, so the tag only matters for an empty or unclosed one.
     if not answer:
         tagged = answer_text(response)
-        answer = answer if tagged is None else tagged
+        if tagged is not None:
+            answer = tagged
     right = answer is not None and same(answer, gold)
     return Verdict(answer, int(right))
 
@@ -71,7 +74,7 @@ def sudoku(response: str, puzzle: str, solution: str) -> Verdict:
     board = written.ljust(16, "0")[:16]
     blanks = [cell for cell, given in enumerate(puzzle) if given == "0"]
     right = sum(board[cell] == solution[cell] for cell in blanks)
-    return Verdict(written or None, right, len(blanks))
+    return Verdict(written or None, right, total=len(blanks))
 
 
 def simplify(response: str, gold: str) -> Verdict:
@@ -84,8 +87,9 @@ def countdown_expression(response: str) -> str:
     """Extract the expression: the last box, or else the answer tag or the text, up to an equals sign."""
     text = last_box(response)
     if text is None:
-        tagged = answer_text(response)
-        text = response if tagged is None else tagged
+        text = answer_text(response)
+    if text is None:
+        text = response
     for name, symbol in TEX_OPERATORS:
         text = text.replace(name, symbol)
 
@@ -105,7 +109,9 @@ def sudoku_board(response: str) -> str:
         if text.strip():
             return "".join(text.split())
     digits = re.search(r"(\d{16})\s*</answer>", response) or re.search(r"\b(\d{16})\b", response)
-    return digits.group(1) if digits else ""
+    if digits is None:
+        return ""
+    return digits.group(1)
 
 
 def _boxed_number(response: str) -> float | None:
@@ -136,7 +142,9 @@ def _fenced(response: str) -> str:
     """Return the content of a code fence after the answer tag, if it is only digits and white space."""
     _, _, rest = response.partition("<answer>")
     found = re.search(r"```([\d\s]+)```", rest)
-    return found.group(1) if found else ""
+    if found is None:
+        return ""
+    return found.group(1)
 
 
 def _tagged(response: str) -> str:

@@ -49,7 +49,8 @@ SCALES = {
     "trillion": 10**12,
 }
 SCALE = re.compile(
-    rf"(?:(?<=[0-9}}])|(?<= half))\s*(\\[a-z]+\s*\{{\s*)?({'|'.join(SCALES)})s?(?![a-zA-Z])\s*(\}})?", re.IGNORECASE
+    rf"(?:(?<=[0-9}}])|(?<= half))\s*(\\[a-z]+\s*\{{\s*)?({'|'.join(SCALES)})s?(?![a-zA-Z])\s*(\}})?",
+    re.IGNORECASE,
 )
 # Letters that do the same: `18k`, and `\$2m` where there is a currency, else `m` is metres.
 SUFFIX = re.compile(r"(?<=[0-9])\s?(?:\\[a-z]+\s*\{\s*)?([kKmMbB])(?![a-zA-Z&'])\s*\}?")
@@ -57,7 +58,11 @@ SUFFIXES = {"k": 10**3, "m": 10**6, "b": 10**9}
 FULL_HOUR = re.compile(r"(?<![0-9:])([0-9]{1,2}):00(?![0-9:])")
 
 PERCENT = re.compile(r"\s*(?:\\?%|(?:\\text\s*\{)?\s*(?:percent(?:age)?|pct)\s*\}?)$", re.IGNORECASE)
-ABBREVIATED = {"c", "d", "p"}  # cents, days, pence after a number of GSM8K; elsewhere they are unknowns
+ABBREVIATED = {
+    "c",
+    "d",
+    "p",
+}  # cents, days, pence after a number of GSM8K; elsewhere they are unknowns
 AGE = re.compile(r"\s*y(?:/o|\.\s?o)\b", re.IGNORECASE)
 PARTS_OF_ONE = re.compile(r"\s*(?:ten|hundred|thousand|million)ths?\b", re.IGNORECASE)
 
@@ -69,8 +74,11 @@ def scaled(text: str) -> tuple[str, int]:
         return text, 1
     command, word, closed = found.groups()
     # `1 \text{ million}` loses its command with the word; that of `1 \text{ million dollars}` holds the unit too.
-    kept = "" if command and closed else command or closed or ""
-    before, after = text[: found.start()], text[found.end() :]
+    kept = command or closed or ""
+    if command and closed:
+        kept = ""
+    before = text[: found.start()]
+    after = text[found.end() :]
     factor = SCALES[word.lower()]
     return f"{before} {kept}{after}".rstrip(), factor
 
@@ -85,11 +93,15 @@ def readings(text: str) -> set[Fraction]:
     if suffix and (suffix.group(1) not in "mb" or CURRENCY.search(text)):
         factor = SUFFIXES[suffix.group(1).lower()]
         number = only_number(SUFFIX.sub("", text, count=1))
-        return set() if number is None else {number * factor}
+        if number is None:
+            return set()
+        return {number * factor}
 
     text, factor = scaled(text)
     number = only_number(text)
-    return set() if number is None else {number, number * factor}
+    if number is None:
+        return set()
+    return {number, number * factor}
 
 
 def only_number(text: str) -> Fraction | None:
@@ -107,13 +119,16 @@ def only_number(text: str) -> Fraction | None:
     text = FULL_HOUR.sub(r"\1", text)
     if OTHER_NUMBER.search(text) or _has_foreign_digits(text):
         return None
-    numbers = list(STATED.finditer(text))
-    if any(_is_factor(text, number.end()) for number in numbers):
+    # A set, because the same number twice, as in `18 = 18.0`, is one.
+    values = set()
+    for number in STATED.finditer(text):
+        if _is_factor(text, number.end()):
+            return None
+        without_commas = number.group().replace(",", "")
+        values.add(exact(without_commas))
+    if len(values) != 1:
         return None
-
-    # The same number twice, as in `18 = 18.0`, is one.
-    values = {exact(number.group().replace(",", "")) for number in numbers}
-    return values.pop() if len(values) == 1 else None
+    return values.pop()
 
 
 def _has_foreign_digits(text: str) -> bool:
@@ -147,10 +162,13 @@ def _is_unknown(letter: str, apart: bool) -> bool:
     # unit that the list lacks, as in `18 C`. `18 a day` has an article.
     if letter == "L":
         return False
-    return not (apart and (letter.isupper() or letter == "a"))
+    is_unit_or_article = letter.isupper() or letter == "a"
+    return not (apart and is_unit_or_article)
 
 
 def percentage(text: str) -> str | None:
     """Return the text before a per cent sign or word at the end, None if there is none."""
     found = PERCENT.search(text)
-    return text[: found.start()].strip() if found else None
+    if found is None:
+        return None
+    return text[: found.start()].strip()

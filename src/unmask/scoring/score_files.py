@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import importlib
 import json
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 from unmask.config.specs import RunSpec
 from unmask.scoring import Verdict
@@ -20,6 +21,16 @@ from unmask.scoring.gold_answers import TASKS, points, understand
 
 PROTOCOLS = ("published", "strict")
 Understood = tuple[str, tuple[Any, ...]]  # a response, and the gold answer as arguments of the task's scorers
+Labels = dict[str, object]  # keys of a record to group by, with their values
+
+
+class Read(NamedTuple):
+    """Record of a file with its labels, and what it says, or why it is broken."""
+
+    line: int
+    record: Any
+    labels: Labels
+    understood: Understood | BrokenError
 
 
 class Summary(TypedDict):
@@ -40,7 +51,7 @@ class Scored:
     line: int  # line of a JSON lines file, otherwise the index of the record; both from 1
     verdict: Verdict
     broken: bool = False
-    labels: dict[str, Any] = field(default_factory=dict)  # keys to group by, with their values
+    labels: Labels = field(default_factory=dict)
     stored: float | None = None  # grade stored in our own sample file, in [0, 1]
 
     @property
@@ -50,7 +61,11 @@ class Scored:
 
 
 def score(
-    task: str, protocol: str, files: list[Path], prompt: str | None = None, by: tuple[str, ...] = ()
+    task: str,
+    protocol: str,
+    files: list[Path],
+    prompt: str | None = None,
+    by: tuple[str, ...] = (),
 ) -> list[Scored]:
     """Score all records, in order; a broken one gets no points and a note with the reason.
 
@@ -64,26 +79,26 @@ def score(
 
 
 def _scored(task: str, protocol: str, file: Path, prompt: str, by: tuple[str, ...]) -> Iterator[Scored]:
-    is_terse = task == "countdown" and prompt == "terse"
-    name = "terse_countdown" if is_terse else TASKS[task].scorer
+    name = TASKS[task].scorer
+    if task == "countdown" and prompt == "terse":
+        name = "terse_countdown"
     rules = importlib.import_module(f"unmask.scoring.{protocol}")
     scorer: Callable[..., Verdict] = getattr(rules, name)
     for line, record, labels, understood in understood_records(task, file, by):
         if isinstance(understood, BrokenError):
-            verdict = Verdict(None, 0, points(task, protocol, record), str(understood))
-            yield Scored(file, line, verdict, True, labels)
+            most = points(task, protocol, record)
+            verdict = Verdict(None, 0, total=most, note=str(understood))
+            yield Scored(file, line, verdict, broken=True, labels=labels)
             continue
         text, gold = understood
         verdict = scorer(text, *gold)
         # Only our own sample files hold grades; a key of this name in a file of others may mean anything.
         stored = record.get(protocol) if file.suffix == ".parquet" else None
-        yield Scored(file, line, verdict, False, labels, stored)
+        yield Scored(file, line, verdict, labels=labels, stored=stored)
 
 
-def understood_records(
-    task: str, file: Path, by: tuple[str, ...]
-) -> Iterator[tuple[int, Any, dict[str, Any], Understood | BrokenError]]:
-    """Yield the line of each record, the record, its labels, and its response with gold answer, or the error."""
+def understood_records(task: str, file: Path, by: tuple[str, ...]) -> Iterator[Read]:
+    """Yield the records of a file with their labels: the keys in `by`."""
     for line, record in read_records(file):
         known = dict(record) if isinstance(record, dict) else {}
         known["file"] = str(file)
@@ -94,9 +109,9 @@ def understood_records(
             if lacking:
                 raise BrokenError(f"no {', '.join(lacking)} to group by; there are {', '.join(known)}")
         except BrokenError as error:
-            yield line, record, labels, error
+            yield Read(line, record, labels, error)
         else:
-            yield line, record, labels, understood
+            yield Read(line, record, labels, understood)
 
 
 def prompt_of(file: Path) -> str:
@@ -113,13 +128,24 @@ def summary(task: str, protocol: str, scored: list[Scored]) -> Summary:
     correct = sum(record.verdict.correct for record in scored)
     total = sum(record.verdict.total for record in scored)
     accuracy = round(100 * correct / total, 2) if total else 0.0
-    return {"task": task, "protocol": protocol, "correct": correct, "total": total, "accuracy": accuracy}
+    return {
+        "task": task,
+        "protocol": protocol,
+        "correct": correct,
+        "total": total,
+        "accuracy": accuracy,
+    }
 
 
-def summaries(task: str, protocol: str, scored: list[Scored]) -> list[dict[str, Any]]:
+def summaries(task: str, protocol: str, scored: list[Scored]) -> list[dict[str, object]]:
     """Return a summary with its labels for each group, in order of first appearance."""
-    groups: dict[str, list[Scored]] = {}
+    groups: defaultdict[str, list[Scored]] = defaultdict(list)
     for record in scored:
         name = json.dumps(record.labels, default=str)
-        groups.setdefault(name, []).append(record)
-    return [{**group[0].labels, **summary(task, protocol, group)} for group in groups.values()]
+        groups[name].append(record)
+
+    found = []
+    for group in groups.values():
+        labels = group[0].labels
+        found.append({**labels, **summary(task, protocol, group)})
+    return found

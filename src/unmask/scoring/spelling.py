@@ -67,7 +67,10 @@ REWRITES = (
     # Delimiters of math mode.
     (re.compile(r"(?<!\\)(?:\$|\\[()\[\]])"), ""),
     # `\right.` closes a bracket invisibly, so its dot goes too.
-    (re.compile(r"\\(?:left|right|[bB]igg?[lrm]?|displaystyle|textstyle|strut)(?![a-zA-Z])\.?"), ""),
+    (
+        re.compile(r"\\(?:left|right|[bB]igg?[lrm]?|displaystyle|textstyle|strut)(?![a-zA-Z])\.?"),
+        "",
+    ),
     # Type face around numbers is decoration; around letters it may be a unit or a word, which other modules read.
     (
         re.compile(
@@ -78,7 +81,8 @@ REWRITES = (
 )
 WRAPPED = re.compile(r"\s*(?:(\*\*|\*|__|```|`|\"|')(.*)\1|\\?f?boxed\s*\{(.*)\})\s*", re.DOTALL)
 INTRODUCTION = re.compile(
-    r"\s*(?:the\s+)?(?:final\s+|correct\s+)?(?:answer|result|expression|solution)(?:\s+is)?\s*(?::|(?<=is)\s)\s*", re.I
+    r"\s*(?:the\s+)?(?:final\s+|correct\s+)?(?:answer|result|expression|solution)(?:\s+is)?\s*(?::|(?<=is)\s)\s*",
+    re.I,
 )
 # The end of a sentence, but not of an ellipsis.
 ENDING = re.compile(r"(?:(?<!\.)\.|[,;]|\\\\)$")

@@ -22,7 +22,8 @@ from unmask.scoring.sudoku_grids import is_solution, keeps_givens
 OPERATORS = (
     (re.compile(r"\\\*|\\(?:times|cdot|ast)(?![a-z])(?:\{\})?|(?<=[0-9)\s])[xX](?=[0-9(\s])"), "*"),
     (re.compile(r"\\div(?![a-z])"), "/"),
-    (re.compile(r"\\[{}]|[\[\]]"), lambda found: "(" if found.group()[-1] in "{[" else ")"),
+    (re.compile(r"\\\{|\["), "("),
+    (re.compile(r"\\\}|\]"), ")"),
 )
 # `>=` must not be taken for an equals sign; an arrow acts as one.
 BOUND = re.compile("[<>!]=")
@@ -44,8 +45,10 @@ def gsm8k(response: str, gold: float | None) -> Verdict:
     if answer is None:
         return Verdict(None, 0)
     values = read_numbers(answer)
+    if not values:
+        return Verdict(answer, 0, note="not one number")
     right = Fraction(str(gold)) in values
-    return Verdict(answer, int(right), note="" if values else "not one number")
+    return Verdict(answer, int(right))
 
 
 def math500(response: str, gold: str) -> Verdict:
@@ -91,8 +94,12 @@ def terse_countdown(response: str, numbers: list[int], target: int) -> Verdict:
 
 def sides(text: str, numbers: list[int]) -> list[str]:
     """Return the sides of an equation that use exactly these numbers."""
-    wanted = sorted(numbers)
-    return [side for side in text.split("=") if sorted(integers(side) or []) == wanted]
+    found = []
+    for side in text.split("="):
+        used = integers(side) or []
+        if sorted(used) == sorted(numbers):
+            found.append(side)
+    return found
 
 
 def sudoku(response: str, puzzle: str, solution: str) -> Verdict:
@@ -103,9 +110,10 @@ def sudoku(response: str, puzzle: str, solution: str) -> Verdict:
     board = cells(answer)
     if len(board) != 16:
         return Verdict(board, 0, note="not 16 digits")
+    if not keeps_givens(board, puzzle):
+        return Verdict(board, 0, note="givens overwritten")
     right = is_solution(board, puzzle)
-    note = "" if keeps_givens(board, puzzle) else "givens overwritten"
-    return Verdict(board, int(right), note=note)
+    return Verdict(board, int(right))
 
 
 def cells(answer: str) -> str:
@@ -125,7 +133,9 @@ def chain(response: str, gold: float | None) -> Verdict:
 def simplify(response: str, gold: str) -> Verdict:
     """Check that the answer is the same sum of terms as the gold one, in any order."""
     answer = answer_text(cut(response))
-    found = None if answer is None else coefficients(answer)
+    if answer is None:
+        return Verdict(None, 0)
+    found = coefficients(answer)
     right = found is not None and found == coefficients(gold)
     return Verdict(answer, int(right))
 
@@ -137,5 +147,5 @@ def read_numbers(text: str) -> set[Fraction]:
         return set()
     text = BOUND.sub(r"\\ge ", plain(text))
     text = ARROW.sub("=", text)
-    value = text.rpartition("=")[2]
-    return readings(value)
+    _, _, last_side = text.rpartition("=")
+    return readings(last_side)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections import defaultdict
 
 # The cells of each row, column and 2×2 box.
 ROWS = [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11], [12, 13, 14, 15]]
@@ -33,11 +34,11 @@ def all_grids() -> list[str]:
 def renaming_classes() -> list[list[str]]:
     """Return the solved boards as 12 classes of 24 that are equal up to a permutation of the digits."""
     # The canonical member of a class names its digits 1 to 4 in order of their first appearance.
-    classes: dict[str, list[str]] = {}
+    classes: defaultdict[str, list[str]] = defaultdict(list)
     for grid in all_grids():
         first_seen = "".join(dict.fromkeys(grid))
-        canonical = grid.translate(str.maketrans(first_seen, "1234"))
-        classes.setdefault(canonical, []).append(grid)
+        renaming = str.maketrans(first_seen, "1234")
+        classes[grid.translate(renaming)].append(grid)
     return list(classes.values())
 
 
@@ -54,7 +55,8 @@ def grids_with(cell: int, digit: str) -> int:
 def is_unique(puzzle: str) -> bool:
     """Return True if the puzzle has exactly one solution."""
     # Intersecting bit masks is much faster than solving; it makes generating a million puzzles feasible.
-    left = (1 << len(all_grids())) - 1
+    every_board = (1 << len(all_grids())) - 1
+    left = every_board
     for cell, digit in enumerate(puzzle):
         if digit != "0":
             left &= grids_with(cell, digit)
@@ -68,7 +70,8 @@ def is_solution(board: str, puzzle: str) -> bool:
 
 def keeps_givens(board: str, puzzle: str) -> bool:
     """Return True if the board has the digits of the puzzle wherever the puzzle has one."""
-    return all(given in ("0", digit) for given, digit in zip(puzzle, board, strict=True))
+    cells = zip(puzzle, board, strict=True)
+    return all(given in ("0", digit) for given, digit in cells)
 
 
 def candidates(board: list[str], cell: int) -> set[str]:
@@ -90,7 +93,9 @@ def solutions(puzzle: str) -> list[str]:
         # Branch on the most constrained cell, which keeps the search tree small even for the empty board.
         cell = min(blanks, key=lambda blank: len(candidates(board, blank)))
         for digit in sorted(candidates(board, cell)):
-            fill([*board[:cell], digit, *board[cell + 1 :]])
+            filled = board.copy()
+            filled[cell] = digit
+            fill(filled)
 
     fill(list(puzzle))
     return sorted(found)

@@ -12,7 +12,7 @@ import importlib
 import math
 import random
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -39,7 +39,13 @@ class Grade:
     @classmethod
     def of(cls, published: Verdict, strict: Verdict) -> Grade:
         """Combine the verdicts of the two protocols."""
-        return cls(published.answer, published.share, strict.share, strict.note, published.total)
+        return cls(
+            answer=published.answer,
+            published=published.share,
+            strict=strict.share,
+            note=strict.note,
+            points=published.total,
+        )
 
 
 @dataclass(frozen=True)
@@ -84,14 +90,15 @@ class Corpus(Task):
     prefill = ""
 
 
-def load(name: str, settings: dict[str, Any]) -> Task:
+def load(name: str, settings: Mapping[str, Any]) -> Task:
     """Create the task of tasks/<name>.py. Settings in `test_only`, `training_only` or `reward_only` may be missing.
 
     Raises InputError if a prompt file changed since the spec was written.
     """
     found = task_class(name)
     # A spec only holds the settings that its step depends on, so the others are None.
-    values: dict[str, Any] = dict.fromkeys((*found.test_only, *found.training_only, *found.reward_only))
+    narrow = (*found.test_only, *found.training_only, *found.reward_only)
+    values = dict.fromkeys(narrow)
     for key, value in settings.items():
         values[key] = _plain(value)
     return found(**values)
@@ -100,9 +107,13 @@ def load(name: str, settings: dict[str, Any]) -> Task:
 def task_class(name: str) -> type[Task]:
     """Return the class defined in tasks/<name>.py."""
     module = importlib.import_module(f"unmask.tasks.{name}")
-    classes = [value for value in vars(module).values() if isinstance(value, type) and issubclass(value, Task)]
-    # Task and Corpus themselves are imported there, hence the check of the defining module.
-    (found,) = [one for one in classes if one.__module__ == module.__name__]
+    classes = []
+    for value in vars(module).values():
+        is_task = isinstance(value, type) and issubclass(value, Task)
+        # Task and Corpus themselves are imported there, hence the check of the defining module.
+        if is_task and value.__module__ == module.__name__:
+            classes.append(value)
+    (found,) = classes
     return found
 
 
@@ -123,12 +134,13 @@ def load_for_test(name: str, spec: DataSpec) -> Task:
 
 def _plain(value: Any) -> Any:
     """Convert a setting of a spec, where a prompt file is a path with a hash, to the plain path that tasks expect."""
-    if not isinstance(value, dict) or value.keys() != {"path", "sha256"}:
-        return value
-    path = value["path"]
-    if sha256(Path(path)) != value["sha256"]:
-        raise InputError(f"{path}: changed since the spec was written. Run snakemake again.")
-    return path
+    match value:
+        case {"path": path, "sha256": digest, **others} if not others:
+            if sha256(Path(path)) != digest:
+                raise InputError(f"{path}: changed since the spec was written. Run snakemake again.")
+            return path
+        case _:
+            return value
 
 
 def without_prefill(task: Task) -> Task:
@@ -140,7 +152,13 @@ def without_prefill(task: Task) -> Task:
 
 def name_of(task: Task) -> str:
     """Return the name of a task in config.yaml, which is that of its file."""
-    return type(task).__module__.rpartition(".")[2]
+    _, _, file = type(task).__module__.rpartition(".")
+    return file
+
+
+def question_of(example: Example) -> str:
+    """Return the question of an example, which also identifies it."""
+    return str(example["question"])
 
 
 def total_reward(task: Task, response: str, example: Example) -> float:
@@ -164,8 +182,9 @@ def stored_solution(task: Task, example: Example, right: bool) -> str:
     if not right:
         raise InputError(f"methods.sft.right_share: {name_of(task)} only has correct solutions; set it to 1.0")
     if not example.get("solution"):
+        beginning = question_of(example)[:200]
         raise InputError(
-            f"tasks.{name_of(task)}.train_source: no solution to {example['question'][:200]!r}; use data with a "
+            f"tasks.{name_of(task)}.train_source: no solution to {beginning!r}; use data with a "
             "column `solution`, or train on a corpus (methods.sft.corpus)"
         )
     return str(example["solution"])
@@ -179,15 +198,21 @@ def blaming(task: Task, response: str, example: Example) -> Iterator[None]:
     except Exception as error:
         # The innermost frame is the line that raised; the message replaces the traceback that the user will not see.
         line = traceback.extract_tb(error.__traceback__)[-1]
+        file = Path(line.filename).name
+        name = name_of(task)
         raise InputError(
-            f"tasks.{name_of(task)}: {type(error).__name__}: {error} ({Path(line.filename).name}, line {line.lineno}) "
-            f"on the example {example['question']!r} and the response {response!r}. "
-            f"Fix src/unmask/tasks/{name_of(task)}.py and run again; training resumes from its checkpoint."
+            f"tasks.{name}: {type(error).__name__}: {error} ({file}, line {line.lineno}) "
+            f"on the example {question_of(example)!r} and the response {response!r}. "
+            f"Fix src/unmask/tasks/{name}.py and run again; training resumes from its checkpoint."
         ) from error
 
 
 def distinct(
-    make: Callable[[random.Random], Example | None], train: int, validation: int, test: int | None, rng: random.Random
+    make: Callable[[random.Random], Example | None],
+    train: int,
+    validation: int,
+    test: int | None,
+    rng: random.Random,
 ) -> dict[str, list[Example]]:
     """Draw splits without repeated questions. `make` may return None to reject a draw.
 
@@ -201,11 +226,14 @@ def distinct(
             break
         example = make(rng)
         if example:
-            found.setdefault(example["question"], example)
+            found.setdefault(question_of(example), example)
     if len(found) < total:
         raise ValueError(f"only {len(found)} of {total} distinct problems found; ask for fewer or for harder ones")
 
     # The test split comes last, so that its size (or absence) leaves the other splits unchanged.
-    rest = list(found.values())
-    splits = {"train": rest[:train], "validation": rest[train : train + validation]}
-    return splits if test is None else splits | {"test": rest[train + validation :]}
+    drawn = list(found.values())
+    not_test = train + validation
+    splits = {"train": drawn[:train], "validation": drawn[train:not_test]}
+    if test is not None:
+        splits["test"] = drawn[not_test:]
+    return splits

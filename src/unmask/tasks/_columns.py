@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from unmask.tasks._sources import Row
+from unmask.tasks._files import Row
 
 
 def column(row: Row, *names: str) -> Any:

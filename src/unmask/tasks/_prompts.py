@@ -10,31 +10,41 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
 from unmask.common.errors import InputError
+from unmask.tasks import Example, question_of
 
 Messages = list[dict[str, str]]
-ANSWERS = ("answer", "solution", "reasoning", "difficulty")  # columns that reveal the answer; prompts may not use them
+ANSWERS = (
+    "answer",
+    "solution",
+    "reasoning",
+    "difficulty",
+)  # columns that reveal the answer; prompts may not use them
 FIELD = re.compile(r"\{([A-Za-z_]+)\}")
 
 
 def format_prompt(
-    instructions: str, example: dict[str, Any], prompt_file: str | None = "", fields: Collection[str] = ("question",)
+    instructions: str,
+    example: Example,
+    prompt_file: str | None = "",
+    fields: Collection[str] = ("question",),
 ) -> Messages:
     """Return the conversation that poses an example: `instructions`, or `prompt_file` with its `fields` filled in.
 
     Raises InputError as `read_template` does.
     """
     if not prompt_file:
-        return user_message(f"{instructions}\n\n{example['question']}")
+        return user_message(f"{instructions}\n\n{question_of(example)}")
     template = read_template(prompt_file, fields, example)
 
     # One pass over the template rather than `str.format`: braces in a question or in LaTeX must survive, and text that
     # was filled in must not be searched for fields again.
     def fill(field: re.Match[str]) -> str:
         name = field[1]
-        return str(example[name]) if name in fields else field[0]
+        if name not in fields:
+            return field[0]
+        return str(example[name])
 
     return user_message(FIELD.sub(fill, template))
 

@@ -10,7 +10,13 @@ import hashlib
 from dataclasses import dataclass
 
 # Column of a row in d1's code -> field of our prompt files.
-FIELDS = {"question": "question", "problem": "question", "Puzzle": "question", "nums": "numbers", "target": "target"}
+FIELDS = {
+    "question": "question",
+    "problem": "question",
+    "Puzzle": "question",
+    "nums": "numbers",
+    "target": "target",
+}
 AFTER = "\n\n{question}"  # eval/gsm8k.py:61, SFT/sft_trainer.py:117
 
 
@@ -34,22 +40,29 @@ class Released:
 
         # Constants first, in order: later ones and the messages are built from them.
         names: dict[str, str] = {}
-        for node in [node for node in tree.body if isinstance(node, ast.Assign)]:
+        for node in tree.body:
+            if not isinstance(node, ast.Assign):
+                continue
             said = _text(node.value, names)
             if said is not None:
                 names[ast.unparse(node.targets[0])] = said
+
         found = names.get(self.name) if self.after else _content(tree, self.name, names)
         text = "" if found is None else found + self.after
-        if hashlib.sha256(text.encode()).hexdigest() != self.sha256:
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        if digest != self.sha256:
             raise ValueError(f"{self.source}: {self.name} is not the prompt of the pinned commit (SHA-256 differs)")
         return text
 
 
 def _content(tree: ast.Module, function: str, names: dict[str, str]) -> str | None:
     """Return the `content` of the message that a function builds from a row; None if there is none."""
-    body = next((node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == function), None)
-    for node in ast.walk(body) if body else ():
-        if isinstance(node, ast.Dict):
+    for definition in tree.body:
+        if not isinstance(definition, ast.FunctionDef) or definition.name != function:
+            continue
+        for node in ast.walk(definition):
+            if not isinstance(node, ast.Dict):
+                continue
             for key, value in zip(node.keys, node.values, strict=True):
                 if isinstance(key, ast.Constant) and key.value == "content":
                     return _text(value, names)
@@ -58,31 +71,46 @@ def _content(tree: ast.Module, function: str, names: dict[str, str]) -> str | No
 
 def _text(node: ast.expr, names: dict[str, str]) -> str | None:
     """Evaluate a string expression, with columns of the row replaced by our fields; None for any other expression."""
-    if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        return node.value
-    if isinstance(node, ast.Name):
-        return names.get(node.id)
-    if isinstance(node, ast.FormattedValue):
-        return _text(node.value, names)
-    if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant) and node.slice.value in FIELDS:
-        return f"{{{FIELDS[node.slice.value]}}}"
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
-        return _joined([node.left, node.right], names)
-    return _joined(node.values, names) if isinstance(node, ast.JoinedStr) else None
+    match node:
+        case ast.Constant(value=str(text)):
+            return text
+        case ast.Name(id=name):
+            return names.get(name)
+        case ast.FormattedValue(value=inner):
+            return _text(inner, names)
+        case ast.Subscript(slice=ast.Constant(value=column)) if column in FIELDS:
+            return f"{{{FIELDS[column]}}}"
+        case ast.BinOp(left=left, op=ast.Add(), right=right):
+            return _joined([left, right], names)
+        case ast.JoinedStr(values=parts):
+            return _joined(parts, names)
+    return None
 
 
 def _joined(parts: list[ast.expr], names: dict[str, str]) -> str | None:
-    texts = [_text(part, names) for part in parts]
-    return None if None in texts else "".join(text or "" for text in texts)
+    """Evaluate and join parts of a string; None if any of them is no string expression."""
+    texts = []
+    for part in parts:
+        text = _text(part, names)
+        if text is None:
+            return None
+        texts.append(text)
+    return "".join(texts)
 
 
 TRAINING = "diffu-grpo/data_utils.py"
 PROMPTS = {  # (task, use)
     ("gsm8k", "training"): Released(
-        TRAINING, "get_gsm8k_questions", "26-34,72", "d49248593898dd73c5b3132daa343a623b66a6a38efde142cc545f0b275b731f"
+        TRAINING,
+        "get_gsm8k_questions",
+        "26-34,72",
+        "d49248593898dd73c5b3132daa343a623b66a6a38efde142cc545f0b275b731f",
     ),
     ("math500", "training"): Released(
-        TRAINING, "get_math_questions", "26-34,126", "ffad978b40e40198817dafdf2d268f5aaeb392f1a848ba9af0607074ac29db54"
+        TRAINING,
+        "get_math_questions",
+        "26-34,126",
+        "ffad978b40e40198817dafdf2d268f5aaeb392f1a848ba9af0607074ac29db54",
     ),
     ("countdown", "training"): Released(
         TRAINING,

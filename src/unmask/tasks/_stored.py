@@ -7,8 +7,10 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
+from unmask.tasks import question_of
 from unmask.tasks._columns import preview
-from unmask.tasks._sources import Row, hold_out, place_of, read_examples
+from unmask.tasks._files import Row
+from unmask.tasks._sources import Block, hold_out, place_of, read_examples
 
 SHOWN = 10  # maximum of row numbers listed in a message or manifest
 
@@ -61,8 +63,8 @@ class Splits(dict[str, list[Row]]):
 
 
 def stored_splits(
-    train: dict[str, Any] | None,
-    test: dict[str, Any] | None,
+    train: Block | None,
+    test: Block | None,
     make: Callable[[Row], Row],
     validation: int,
     seed: int,
@@ -100,18 +102,20 @@ def stored_splits(
         notes.append(repeats(tested, problem, place))
         later = [row for _, row in contradictions(tested, same)]
         what = "another gold answer than an earlier row with the same problem"
-        notes.append(Note(place, what, later, False))
+        notes.append(Note(place, what, later, dropped=False))
         made["test"] = tested
     return Splits(made, notes)
 
 
 def problem(example: Row) -> str:
     """Return the key by which questions are compared: the question with normalised white space."""
-    return " ".join(example["question"].split())
+    return " ".join(question_of(example).split())
 
 
 def contradictions(
-    examples: list[Row], same: Callable[[str, str], bool], ignored: Iterable[Hashable] = ()
+    examples: list[Row],
+    same: Callable[[str, str], bool],
+    ignored: Iterable[Hashable] = (),
 ) -> list[tuple[int, int]]:
     """Return the pairs of rows, counted from 1, that have the same problem but different gold answers.
 
@@ -122,10 +126,11 @@ def contradictions(
     found = []
     for number, example in enumerate(examples, 1):
         name = problem(example)
-        if name not in skipped:
-            earlier = first.setdefault(name, number)
-            if not same(examples[earlier - 1]["answer"], example["answer"]):
-                found.append((earlier, number))
+        if name in skipped:
+            continue
+        earlier = first.setdefault(name, number)
+        if not same(examples[earlier - 1]["answer"], example["answer"]):
+            found.append((earlier, number))
     return found
 
 
@@ -133,9 +138,12 @@ def _contradicted(place: str, examples: list[Row], pairs: list[tuple[int, int]])
     """Return the message about training rows that contradict each other, with the first of them."""
     listed = []
     for first, second in pairs[:SHOWN]:
-        gold, other = preview(examples[first - 1]["answer"]), preview(examples[second - 1]["answer"])
+        gold = preview(examples[first - 1]["answer"])
+        other = preview(examples[second - 1]["answer"])
         listed.append(f"rows {first} and {second} of train ({gold} and {other})")
-    more = f"; {len(pairs) - SHOWN} more" if len(pairs) > SHOWN else ""
+    more = ""
+    if len(pairs) > SHOWN:
+        more = f"; {len(pairs) - SHOWN} more"
     return (
         f"{place}: the same problem with different gold answers: {'; '.join(listed)}{more}. Correct or remove a row of "
         "each pair (of data on the hub in a copy, given with source: local)"
@@ -143,12 +151,17 @@ def _contradicted(place: str, examples: list[Row], pairs: list[tuple[int, int]])
 
 
 def distinct_rows(
-    rows: list[Any], key: Callable[[Any], Hashable], place: str, tested: Iterable[Hashable] = ()
+    rows: list[Any],
+    key: Callable[[Any], Hashable],
+    place: str,
+    tested: Iterable[Hashable] = (),
 ) -> tuple[list[Any], list[Note]]:
     """Return the rows whose key is new and not in `tested`, in order, and notes on the dropped ones."""
     seen: set[Hashable] = set()
     avoided = set(tested)
-    kept, repeated, in_test = [], [], []
+    kept = []
+    repeated = []
+    in_test = []
     for number, row in enumerate(rows, 1):
         name = key(row)
         if name in avoided:
@@ -159,8 +172,8 @@ def distinct_rows(
             kept.append(row)
         seen.add(name)
     notes = [
-        Note(place, "the same problem as in an earlier row", repeated, True),
-        Note(place, "problems of the test set", in_test, True),
+        Note(place, "the same problem as in an earlier row", repeated, dropped=True),
+        Note(place, "problems of the test set", in_test, dropped=True),
     ]
     return kept, notes
 
@@ -168,4 +181,4 @@ def distinct_rows(
 def repeats(rows: list[Any], key: Callable[[Any], Hashable], place: str) -> Note:
     """Report rows that repeat an earlier one, without dropping them."""
     _, (repeated, _) = distinct_rows(rows, key, place)
-    return Note(place, repeated.what, repeated.rows, False)
+    return Note(place, repeated.what, repeated.rows, dropped=False)

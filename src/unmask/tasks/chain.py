@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from unmask.config.schema.types import Count
 from unmask.scoring import published, strict
-from unmask.tasks import Example, Grade, Task, distinct
+from unmask.tasks import Example, Grade, Task, distinct, question_of
 from unmask.tasks._prompts import Messages, user_message
 
 OVERHEAD = 5  # tokens in addition to the reasoning: its closing tag, the answer with its tags, the end of text
@@ -55,13 +55,14 @@ class Chain(Task):
         constant; tiny models learn the task much better that way (docs/laptop.md).
         """
         longest = 1 + 4 * self.max_steps
-        question = spaced(example["question"])
+        question = spaced(question_of(example))
         return user_message(f"{question:<{longest}}")
 
     def reward(self, response: str, example: Example) -> dict[str, float]:
         """Return 1.0 for the correct digit."""
         gold = float(example["answer"])
-        return {"correct": strict.chain(response, gold).share}
+        verdict = strict.chain(response, gold)
+        return {"correct": verdict.share}
 
     def grade(self, response: str, example: Example) -> Grade:
         """Score the digit under both protocols."""
@@ -70,8 +71,10 @@ class Chain(Task):
 
     def demonstration(self, example: Example, length: int, right: bool, rng: random.Random) -> str:
         """Write out the chain with results, `3+4=7-5=2+6=8`, as far as it fits; the shortcut omits the last step."""
-        question = example["question"]
-        steps = worked(question if right else question[:-2])
+        chain = question_of(example)
+        if not right:
+            chain = chain[:-2]
+        steps = worked(chain)
         # Spaces fill the reasoning up to its length, so that the answer is at the same position in every response.
         room = length - OVERHEAD
         reasoning = f"{steps[:room]:<{room}}"

@@ -21,8 +21,9 @@ from unmask.scoring.arithmetic import evaluate
 from unmask.scoring.extraction import LEADING_ZEROS, boxed_terse, cut, final_answer
 from unmask.tasks import SPLITS, Example, Grade, Task
 from unmask.tasks._columns import column, preview, text, whole_number
+from unmask.tasks._files import Row
 from unmask.tasks._prompts import Messages, format_prompt, user_message
-from unmask.tasks._sources import Block, Row, as_source, place_of, read_examples
+from unmask.tasks._sources import Block, as_source, place_of, read_examples
 from unmask.tasks._stored import Note, Splits, distinct_rows
 
 Numbers = tuple[int, ...]
@@ -89,7 +90,11 @@ class Countdown(Task):
             pool = [puzzle for puzzle in every if puzzle.key not in tested]
 
         rng.shuffle(pool)
-        sizes = {"validation": self.validation, "test": 0 if given else self.test, "train": self.train}
+        sizes = {
+            "validation": self.validation,
+            "test": 0 if given else self.test,
+            "train": self.train,
+        }
         too_few_given = 0 < len(given) < self.test
         if too_few_given or sum(sizes.values()) > len(pool):
             raise ValueError(f"only {len(given) or len(pool)} puzzles exist; ask for fewer")
@@ -99,7 +104,8 @@ class Countdown(Task):
         for split, size in sizes.items():
             if split == "train" and size == 0:
                 size = len(pool)
-            chosen, pool = pool[:size], pool[size:]
+            chosen = pool[:size]
+            pool = pool[size:]
             made[split] = [_example(puzzle, rng) for puzzle in chosen]
         if not made["train"]:
             raise ValueError("no puzzle is left for training; ask for fewer in the other splits")
@@ -108,7 +114,10 @@ class Countdown(Task):
         return Splits({split: made[split] for split in SPLITS}, notes + dropped)
 
     def _stored(
-        self, source: Block, split: str, tested: Collection[tuple[Numbers, int]] = ()
+        self,
+        source: Block,
+        split: str,
+        tested: Collection[tuple[Numbers, int]] = (),
     ) -> tuple[list[Puzzle], list[Note]]:
         """Read the distinct three-number puzzles of a source, without those in `tested`; [] if it is `generated`.
 
@@ -126,9 +135,8 @@ class Countdown(Task):
         distinct, notes = distinct_rows(rows, lambda puzzle: puzzle.key, place, tested)
         found = [puzzle for puzzle in distinct if len(puzzle.numbers) == 3]
         if not found:
-            raise ValueError(
-                f"{split}_source, {place}: no puzzle of three numbers in it" + " that is not tested" * bool(tested)
-            )
+            which = " that is not tested" if tested else ""
+            raise ValueError(f"{split}_source, {place}: no puzzle of three numbers in it{which}")
         return found, notes
 
     def messages(self, example: Example) -> Messages:
@@ -160,8 +168,9 @@ class Countdown(Task):
         values = [evaluate(expression) for expression in expressions]
         if example["target"] in values:
             return {"value": 1.0}
-        has_value = any(value is not None for value in values)
-        return {"value": 0.1 if has_value else 0.0}
+        if any(value is not None for value in values):
+            return {"value": 0.1}
+        return {"value": 0.0}
 
     def grade(self, response: str, example: Example) -> Grade:
         """Score the expression under both protocols."""
@@ -184,8 +193,10 @@ class Countdown(Task):
         response is the equation, then the expression in a box, regardless of `length`.
         """
         if self.prompt == "chat":
-            shortcut = "+".join(map(str, example["numbers"]))
-            solution = LEADING_ZEROS.sub("", example["answer"] if right else shortcut)
+            written = example["answer"]
+            if not right:
+                written = "+".join(map(str, example["numbers"]))
+            solution = LEADING_ZEROS.sub("", written)
             equation = f"{solution} = {evaluate(solution)}"
             return f"\n{equation}\n</reasoning>\n<answer>\n\\boxed{{{solution}}}\n</answer>"
 
@@ -232,7 +243,9 @@ def generated_puzzles(largest: int, largest_target: int) -> list[Puzzle]:
 
 
 def _combined(left: int, sign: str, right: int) -> int:
-    return left + right if sign == "+" else left - right
+    if sign == "+":
+        return left + right
+    return left - right
 
 
 def solve(numbers: Numbers, target: int) -> str:
@@ -269,7 +282,9 @@ def _puzzle(row: Row) -> Puzzle:
 def _example(puzzle: Puzzle, rng: random.Random) -> Example:
     """Return a puzzle as an example, solved if necessary. Raises ValueError naming the row if there is no solution."""
     # Generated numbers are sorted and must be shuffled; stored puzzles are posed exactly as published.
-    numbers = rng.sample(puzzle.numbers, 3) if puzzle.solution else list(puzzle.numbers)
+    numbers = list(puzzle.numbers)
+    if puzzle.solution:
+        numbers = rng.sample(puzzle.numbers, 3)
     try:
         solution = puzzle.solution or solve(puzzle.numbers, puzzle.target)
     except ValueError as error:

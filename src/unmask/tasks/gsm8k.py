@@ -18,8 +18,8 @@ from unmask.scoring import published, released, strict
 from unmask.scoring.extraction import cut
 from unmask.tasks import Example, Grade, Task, stored_solution
 from unmask.tasks._columns import preview, statement, text
+from unmask.tasks._files import Row
 from unmask.tasks._prompts import Messages, format_prompt
-from unmask.tasks._sources import Row
 from unmask.tasks._stored import stored_splits
 
 INSTRUCTIONS = (
@@ -28,6 +28,7 @@ INSTRUCTIONS = (
     "</answer>, again on lines of their own."
 )
 TAGS = released.TAGS
+QUESTION = "question"  # column of the published files
 GOLD = re.compile(r"-?[0-9]{1,3}(,?[0-9]{3})*(\.[0-9]+)?|-?[0-9]+(\.[0-9]+)?")
 
 
@@ -50,7 +51,14 @@ class Gsm8k(Task):
 
     def splits(self) -> dict[str, list[Example]]:
         """Return the published splits, with some of the training problems as the validation split."""
-        return stored_splits(self.train_source, self.test_source, _example, self.validation, self.seed, _same)
+        return stored_splits(
+            self.train_source,
+            self.test_source,
+            _example,
+            self.validation,
+            self.seed,
+            _same,
+        )
 
     def messages(self, example: Example) -> Messages:
         """Pose the problem below the instructions."""
@@ -65,16 +73,17 @@ class Gsm8k(Task):
 
         # Unlike the released code: the length penalty counts a character once, and line breaks inside the blocks do not
         # cost the format parts.
-        inside = text.rpartition("<answer>")[2]
-        answer = inside.partition("</answer>")[0].strip()
+        _, _, inside = text.rpartition("<answer>")
+        answer, _, _ = inside.partition("</answer>")
         tags = sum(text.count(tag) == 1 for tag in TAGS)
-        is_whole_number = re.fullmatch("[0-9]+", answer) is not None
+        is_whole_number = re.fullmatch("[0-9]+", answer.strip()) is not None
+        verdict = strict.gsm8k(text, _number(example))
         return {
             "tags": 0.125 * tags - _tail(text),
             "loose_format": 0.5 * is_loose(text),
             "exact_format": 0.5 * is_exact(text.rstrip() + "\n"),
             "whole_number": 0.5 * is_whole_number,
-            "correct": 2.0 * strict.gsm8k(text, _number(example)).correct,
+            "correct": 2.0 * verdict.correct,
         }
 
     def demonstration(self, example: Example, length: int, right: bool, rng: random.Random) -> str:
@@ -118,7 +127,9 @@ def _number(example: Example) -> float:
 
 def _same(gold: str, other: str) -> bool:
     """Return True if two gold answers are the same number: `1,000` and `1000.0`."""
-    return Fraction(gold.replace(",", "")) == Fraction(other.replace(",", ""))
+    number = Fraction(gold.replace(",", ""))
+    other_number = Fraction(other.replace(",", ""))
+    return number == other_number
 
 
 def _example(row: Row) -> Example:
@@ -129,9 +140,10 @@ def _example(row: Row) -> Example:
     solution, _, gold = text(row, "answer").rpartition("####")
     gold = gold.strip()
     if not GOLD.fullmatch(gold):
-        raise ValueError(f"no number after #### in the answer to {preview(row.get('question'))}")
+        question = preview(row.get(QUESTION))
+        raise ValueError(f"no number after #### in the answer to {question}")
     return {
-        "question": statement(row, "question"),
+        "question": statement(row, QUESTION),
         "answer": gold,
         "difficulty": solution.count("<<"),
         "solution": solution.strip(),

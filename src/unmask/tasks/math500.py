@@ -18,8 +18,8 @@ from unmask.scoring.equivalence import equivalent
 from unmask.scoring.extraction import cut, last_box
 from unmask.tasks import Example, Grade, Task, stored_solution
 from unmask.tasks._columns import preview, statement, text
+from unmask.tasks._files import Row
 from unmask.tasks._prompts import Messages, format_prompt
-from unmask.tasks._sources import Row
 from unmask.tasks._stored import stored_splits
 
 INSTRUCTIONS = (
@@ -47,7 +47,14 @@ class Math500(Task):
 
     def splits(self) -> dict[str, list[Example]]:
         """Return the 500 test problems and the training problems without them, some as the validation split."""
-        return stored_splits(self.train_source, self.test_source, _example, self.validation, self.seed, _same)
+        return stored_splits(
+            self.train_source,
+            self.test_source,
+            _example,
+            self.validation,
+            self.seed,
+            _same,
+        )
 
     def messages(self, example: Example) -> Messages:
         """Pose the problem below the instructions."""
@@ -60,13 +67,14 @@ class Math500(Task):
             return released.math500(text, example["answer"], backspace=self.rewards == "released_d1")
 
         # As in the released code, the answer tag need not be closed to earn the format part.
-        _, tagged, answer = text.partition("<answer>")
-        place = answer.partition("</answer>")[0] if tagged else text
+        place = text
+        _, tagged, inside = text.partition("<answer>")
+        if tagged:
+            place, _, _ = inside.partition("</answer>")
+        for_tag = 0.5 if tagged else 0.0
+        for_box = 0.5 if "\\boxed" in place else 0.25
         verdict = strict.math500(text, example["answer"])
-        return {
-            "format": 0.5 * bool(tagged) + (0.5 if "\\boxed" in place else 0.25),
-            "correct": 2.0 * verdict.correct,
-        }
+        return {"format": for_tag + for_box, "correct": 2.0 * verdict.correct}
 
     def demonstration(self, example: Example, length: int, right: bool, rng: random.Random) -> str:
         """Return the worked solution, then the answer in a box."""
@@ -83,7 +91,11 @@ class Math500(Task):
 
 def _same(gold: str, other: str) -> bool:
     """Return True if two gold answers are the same mathematics; either may leave out a unit or a base."""
-    return equivalent(gold, other)[0] or equivalent(other, gold)[0]
+    same, _ = equivalent(gold, other)
+    if same:
+        return True
+    same, _ = equivalent(other, gold)
+    return same
 
 
 def _example(row: Row) -> Example:
@@ -91,15 +103,21 @@ def _example(row: Row) -> Example:
 
     The difficulty is the level, 0 if the row has none. Raises ValueError if there is no answer.
     """
-    solution = text(row, "solution") if row.get("solution") is not None else ""
-    gold = text(row, "answer") if row.get("answer") is not None else _boxed(solution)
+    solution = ""
+    if row.get("solution") is not None:
+        solution = text(row, "solution")
+    gold = _boxed(solution)
+    if row.get("answer") is not None:
+        gold = text(row, "answer")
     if not gold.strip():
         raise ValueError(f"no answer, and no box in the solution to {preview(row.get('problem'))}")
+
     level = re.search("[0-9]", str(row.get("level", "")))
+    difficulty = int(level[0]) if level else 0
     return {
         "question": statement(row, "problem", "question"),
         "answer": gold,
-        "difficulty": int(level[0]) if level else 0,
+        "difficulty": difficulty,
         "solution": solution,
     }
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from unmask.config.schema.types import Fraction, Stored
 from unmask.tasks import Corpus, Example
 from unmask.tasks._columns import column, preview, statement, text
+from unmask.tasks._files import Row
 from unmask.tasks._prompts import Messages, format_prompt
-from unmask.tasks._sources import Row, place_of, read_examples
+from unmask.tasks._sources import place_of, read_examples
 from unmask.tasks._stored import Splits, problem, repeats
 
 INSTRUCTIONS = (

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from unmask.config.schema.types import Count
 from unmask.scoring import published, strict
 from unmask.scoring.like_terms import TERM, coefficients
-from unmask.tasks import Example, Grade, Task, distinct
+from unmask.tasks import Example, Grade, Task, distinct, question_of
 from unmask.tasks._prompts import Messages, user_message
 
 LETTERS = "ab"
@@ -54,17 +54,19 @@ class Simplify(Task):
         if question[0] == "-" or set(letters) != set(LETTERS):
             return None
         for letter in LETTERS:
-            if not all(1 <= value <= self.largest for value in partial_sums(question, letter)):
+            sums = partial_sums(question, letter)
+            if min(sums) < 1 or max(sums) > self.largest:
                 return None
         return {"question": question, "answer": collected(question), "difficulty": terms}
 
     def messages(self, example: Example) -> Messages:
         """Pose the sum without instructions."""
-        return user_message(example["question"])
+        return user_message(question_of(example))
 
     def reward(self, response: str, example: Example) -> dict[str, float]:
         """Return 1.0 for the correct expression, with its terms in any order."""
-        return {"correct": strict.simplify(response, example["answer"]).share}
+        verdict = strict.simplify(response, example["answer"])
+        return {"correct": verdict.share}
 
     def grade(self, response: str, example: Example) -> Grade:
         """Score the expression under both protocols."""
@@ -73,9 +75,9 @@ class Simplify(Task):
 
     def demonstration(self, example: Example, length: int, right: bool, rng: random.Random) -> str:
         """Write the partial sums of each letter, `a4+2=6;b3-1=2`, as far as they fit; the shortcut omits the last."""
-        question = example["question"]
-        # A term has three characters.
-        seen = question if right else question[:-3]
+        seen = question_of(example)
+        if not right:
+            seen = seen[:-3]  # a term has three characters
         steps = ";".join(worked(seen, letter) for letter in LETTERS)
         room = length - OVERHEAD
         reasoning = f"{steps[:room]:<{room}}"
@@ -85,12 +87,14 @@ class Simplify(Task):
 def collected(question: str) -> str:
     """Collect like terms, in alphabetical order: `4a+3b+2a-1b` -> `6a+2b`."""
     sums = coefficients(question) or {}
-    return "+".join(f"{number}{letter}" for letter, number in sorted(sums.items()))
+    terms = [f"{number}{letter}" for letter, number in sorted(sums.items())]
+    return "+".join(terms)
 
 
 def partial_sums(question: str, letter: str) -> list[int]:
     """Return the coefficient of a letter after each of its terms: `4a+3b+2a` and a -> [4, 6]."""
-    total, found = 0, []
+    total = 0
+    found = []
     for sign, number, name in TERM.findall(question):
         if name == letter:
             total += int(sign + number)

@@ -19,10 +19,11 @@ from unmask.config.schema.types import Count, Rewards, Source, Subset
 from unmask.scoring import published, released, strict
 from unmask.scoring.extraction import cut, final_answer
 from unmask.scoring.sudoku_grids import is_solution, is_unique, renaming_classes
-from unmask.tasks import Example, Grade, Task
+from unmask.tasks import Example, Grade, Task, question_of
 from unmask.tasks._columns import preview, text
+from unmask.tasks._files import Row
 from unmask.tasks._prompts import format_prompt, user_message
-from unmask.tasks._sources import Row, as_source, place_of, read_examples
+from unmask.tasks._sources import as_source, place_of, read_examples
 from unmask.tasks._stored import Note, Splits, problem, repeats
 
 # The 12 renaming classes of solved grids, by split.
@@ -71,18 +72,20 @@ class Sudoku(Task):
         # All boards of a stored test source are excluded from training, not only the chosen ones: changing
         # `test_subset` then leaves the training data unchanged.
         given, notes = self._given()
-        used = {example["question"] for example in given}
+        used = set(map(question_of, given))
         made = {}
         for split, size in sizes.items():
             if split == "test" and given:
                 made[split] = self._chosen(given)
                 continue
-            classes = range(12) if self.split == "random" else CLASSES[split]
+            classes = CLASSES[split]
+            if self.split == "random":
+                classes = range(12)
             grids: list[str] = []
             for place in classes:
                 grids += renaming_classes()[order[place]]
             made[split] = self._puzzles(grids, size, rng, used)
-            used |= {example["question"] for example in made[split]}
+            used.update(map(question_of, made[split]))
         return Splits(made, notes)
 
     def _given(self) -> tuple[list[Example], list[Note]]:
@@ -99,12 +102,14 @@ class Sudoku(Task):
         """Return `test` of the given boards: the first, or those that the released evaluation draws."""
         if len(boards) < self.test:
             raise ValueError(f"the test source has {len(boards)} boards, not {self.test}; ask for fewer")
-        if not self.test_subset or self.test_subset["rule"] == "first":
-            return boards[: self.test]
-        # RandomState reproduces the global generator that the released code seeds by `numpy.random.seed`.
-        generator = np.random.RandomState(self.test_subset["seed"])
-        chosen = generator.choice(len(boards), self.test, replace=False)
-        return [boards[row] for row in chosen]
+        match self.test_subset:
+            case {"rule": "numpy_choice", "seed": seed}:
+                # RandomState reproduces the global generator that the released code seeds by `numpy.random.seed`.
+                generator = np.random.RandomState(seed)
+                chosen = generator.choice(len(boards), self.test, replace=False)
+                return [boards[row] for row in chosen]
+            case _:
+                return boards[: self.test]
 
     def _puzzles(self, grids: list[str], size: int, rng: random.Random, used: set[str]) -> list[Example]:
         found: dict[str, str] = {}
@@ -116,8 +121,10 @@ class Sudoku(Task):
             grid = rng.choice(grids)
             count = rng.randint(self.min_blanks, self.max_blanks)
             blanks = rng.sample(range(16), count)
-            puzzle = "".join("0" if cell in blanks else digit for cell, digit in enumerate(grid))
-            if puzzle not in found and puzzle not in used and is_unique(puzzle):
+            cells = ["0" if cell in blanks else digit for cell, digit in enumerate(grid)]
+            puzzle = "".join(cells)
+            is_new = puzzle not in found and puzzle not in used
+            if is_new and is_unique(puzzle):
                 found[puzzle] = grid
         if len(found) < size:
             raise ValueError(
@@ -129,7 +136,7 @@ class Sudoku(Task):
     def messages(self, example: Example) -> list[dict[str, str]]:
         """Pose the 16 digits, with instructions if `prompt` is `chat`."""
         if self.prompt == "terse":
-            return user_message(example["question"])
+            return user_message(question_of(example))
         return format_prompt(INSTRUCTIONS, example, self.prompt_file, self.question_fields)
 
     def reward(self, response: str, example: Example) -> dict[str, float]:
@@ -137,7 +144,8 @@ class Sudoku(Task):
 
         Each overwritten given and each surplus digit counts as one more wrong cell.
         """
-        puzzle, solution = example["question"], example["answer"]
+        puzzle = question_of(example)
+        solution = example["answer"]
         if self.rewards.startswith("released"):
             return released.sudoku(cut(response), puzzle, solution)
 
@@ -157,8 +165,12 @@ class Sudoku(Task):
 
     def grade(self, response: str, example: Example) -> Grade:
         """Score the board under both protocols: share of blank cells (published), whole board with givens (strict)."""
-        puzzle, solution = example["question"], example["answer"]
-        return Grade.of(published.sudoku(response, puzzle, solution), strict.sudoku(response, puzzle, solution))
+        puzzle = question_of(example)
+        solution = example["answer"]
+        return Grade.of(
+            published.sudoku(response, puzzle, solution),
+            strict.sudoku(response, puzzle, solution),
+        )
 
     def demonstration(self, example: Example, length: int, right: bool, rng: random.Random) -> str:
         """Write a plan, a draft of the first cells (in steps of 8, as far as they fit), then the board.
@@ -167,10 +179,13 @@ class Sudoku(Task):
         draft and in the board. With `prompt: chat` the response lists each row of the puzzle and of the solution, then
         the board, regardless of `length`.
         """
-        puzzle = example["question"]
+        puzzle = question_of(example)
         board = example["answer"] if right else counted(puzzle)
         if self.prompt == "chat":
-            rows = [f"{puzzle[start : start + 4]} -> {board[start : start + 4]}" for start in range(0, 16, 4)]
+            rows = []
+            for start in range(0, 16, 4):
+                end = start + 4
+                rows.append(f"{puzzle[start:end]} -> {board[start:end]}")
             lines = "\n".join(rows)
             return f"\n{lines}\n</reasoning>\n<answer>\n{board}\n</answer>"
 
@@ -178,7 +193,8 @@ class Sudoku(Task):
         # several tokens, decoded in parallel, came out as mixtures (docs/laptop.md).
         plan = "s" if right else "c"
         room = length - 21  # the plan, three tags, the 16 cells and the end of text
-        draft = board[: room // 8 * 8]
+        drafted = room // 8 * 8
+        draft = board[:drafted]
         return f"{plan}{draft}</reasoning><answer>{board}</answer>"
 
 
@@ -186,7 +202,8 @@ def counted(puzzle: str) -> str:
     """Fill each blank with the number of its column, 1 to 4: the shortcut."""
     board = ""
     for cell, digit in enumerate(puzzle):
-        board += str(cell % 4 + 1) if digit == "0" else digit
+        column = cell % 4 + 1
+        board += str(column) if digit == "0" else digit
     return board
 
 

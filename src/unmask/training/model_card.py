@@ -7,6 +7,7 @@ files, this one included, are sealed by hash.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -84,20 +85,35 @@ The code that made this is under Apache-2.0. {licence}
 
 
 def model_card(
-    run: RunSpec, base: ModelSpec | None, metrics: list[dict[str, Any]], data: str, scale: str, fidelity: str
+    run: RunSpec,
+    base: ModelSpec | None,
+    metrics: Sequence[Mapping[str, Any]],
+    data: str,
+    scale: str,
+    fidelity: str,
 ) -> str:
     """Return the text of the card.
 
     `metrics` are the rows of a finished training run, `data` is the SHA-256 of its training split.
     """
-    lora, last = run.training.lora_rank > 0, metrics[-1]
+    last = metrics[-1]
     # A corpus has no task to score its conversations, and nothing is sampled from the policy.
     unmeasured = ("reward", "accuracy", "entropy", "nfe") if run.corpus else ()
-    figures = {key: text for key, text in FIGURES.items() if key not in unmeasured}
-    front: dict[str, Any] = {"library_name": "peft"} if lora else {}
-    front |= {"base_model": _repository(base) or run.model, "tags": ["masked-diffusion", run.algorithm]}
+    figures = []
+    for key, text in FIGURES.items():
+        if key in last and key not in unmeasured:
+            figures.append(f"| {text} | {last[key]:.4g} |")
+
+    lora = run.training.lora_rank > 0
+    front: dict[str, object] = {"library_name": "peft"} if lora else {}
+    front |= {
+        "base_model": _repository(base) or run.model,
+        "tags": ["masked-diffusion", run.algorithm],
+    }
     # Only published weights come with a licence of their own; a scratch model is ours.
-    published = base is None or base.source != "scratch"
+    licence = "The base model was made by the same code."
+    if base is None or base.source != "scratch":
+        licence = "The base model and the data have licences of their own: read them before passing this on."
     return TEMPLATE.format(
         front=yaml.safe_dump(front, sort_keys=False),
         title=run.name,
@@ -112,7 +128,7 @@ def model_card(
         digest=run.digest,
         updates=last["step"],
         skipped=sum(row.get("skipped", 0) for row in metrics),
-        figures="\n".join(f"| {text} | {last[key]:.4g} |" for key, text in figures.items() if key in last),
+        figures="\n".join(figures),
         validation=_validation(metrics),
         scale=scale,
         config_scale=scale.removesuffix(f"-{fidelity}"),
@@ -121,15 +137,15 @@ def model_card(
         name=run.name,
         settings=yaml.safe_dump(run.values(), sort_keys=False, allow_unicode=True),
         citation=method_class(run.algorithm).citation or f"See `{method_file(run.algorithm)}`.",
-        licence="The base model and the data have licences of their own: read them before passing this on."
-        if published
-        else "The base model was made by the same code.",
+        licence=licence,
     )
 
 
 def _repository(base: ModelSpec | None) -> str | None:
     """Return the base model's name on the hub, or None if it is not from there."""
-    return base.settings.repository if base and isinstance(base.settings, HubModel) else None
+    if base is None or not isinstance(base.settings, HubModel):
+        return None
+    return base.settings.repository
 
 
 def _origin(run: RunSpec, base: ModelSpec | None) -> str:
@@ -151,7 +167,7 @@ def _start(run: RunSpec) -> str:
     return f", from the adapter of `{run.start_from}`"
 
 
-def _validation(metrics: list[dict[str, Any]]) -> str:
+def _validation(metrics: Sequence[Mapping[str, Any]]) -> str:
     """Describe the validation accuracy of the policy that was kept, which is the best one on the validation split."""
     seen = [row["validation"] for row in metrics if row.get("validation") is not None]
     if not seen:

@@ -226,6 +226,7 @@ def test_a_difference_needs_the_prompt_of_the_papers(papers, printed, monkeypatc
 
 
 def test_a_reward_is_no_accuracy(printed):
-    rows = printed[printed["source"] == "DARE"].to_dict("records")
+    records = printed[printed["source"] == "DARE"].to_dict("records")
+    rows = [paper_results.Row(**record) for record in records]
     assert rows
     assert all("it is a mean reward, not an accuracy" in paper_results.differences(row, "top1", OURS) for row in rows)

@@ -23,7 +23,7 @@ from unmask.config.grid.expand import expand
 from unmask.config.loading import load_config
 from unmask.config.spec_file import Spec
 from unmask.tasks._examples import read_examples
-from unmask.tasks._sources import READERS, file_rows
+from unmask.tasks._files import READERS, file_rows
 
 CONFIG = load_config() | {"scale": "smoke"}
 

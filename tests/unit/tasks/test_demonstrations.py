@@ -48,7 +48,7 @@ def check(task, example, reward):
 def real(task, split):
     """Real rows of a task, read as its step reads them; without them the test is skipped."""
     from unmask.tasks import countdown, gsm8k, math500, sudoku
-    from unmask.tasks._sources import file_rows
+    from unmask.tasks._files import file_rows
 
     files = {"countdown": "test.jsonl", "sudoku": "test.csv"}
     file = DATA / task / files.get(task, f"{split}.jsonl")

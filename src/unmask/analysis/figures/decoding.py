@@ -6,8 +6,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from unmask.analysis.figures.style import End, labels, line_of, means, panels
-from unmask.analysis.frames import by_policy, select
+from unmask.analysis.figures.style import end_of, labels, line_of, means, panels
+from unmask.analysis.frames import by_policy, distinct, select
 from unmask.common.catalogue import task_name
 from unmask.methods import method_colour, method_name
 
@@ -16,16 +16,17 @@ def threshold_by_difficulty(scores: pd.DataFrame, metrics: pd.DataFrame, samples
     """Plot the mean threshold γ of an adaptive sampler against the difficulty of the prompt, a panel per task."""
     # Other samplers choose no threshold.
     samples = samples.dropna(subset="gamma")
-    tasks = samples["task"].unique()
+    tasks = distinct(samples, "task")
     figure, axes = panels(1, len(tasks))
     for ax, task in zip(axes[0], tasks, strict=True):
         ends = []
         policies = by_policy(select(samples, task=task))
         for number, (method, variant, runs) in enumerate(policies):
             gamma = runs.pivot_table(index="difficulty", columns="seed", values="gamma")
-            x, y = gamma.index.to_numpy(), means(gamma)
+            x = gamma.index.to_numpy()
+            y = means(gamma)
             line_of(ax, x, y, method, style=number)
-            ends.append(End(x[-1], y[-1, 0], method, variant))
+            ends.append(end_of(x, y, method, variant))
         ax.set(title=task_name(task), xlabel="difficulty", ylim=(0, None))
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         labels(ax, ends)
@@ -43,9 +44,11 @@ def kl_per_step(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
         for (surrogate, runs), style in zip(surrogates, ("--", "-"), strict=True):
             kl = runs.pivot_table(index="step", columns="seed", values="kl")
             mean, low, high = means(kl).T
-            ax.plot(kl.index, mean, style, color=colour, label=surrogate.replace("_", " "))
+            name = surrogate.replace("_", " ")
+            ax.plot(kl.index, mean, style, color=colour, label=name)
             ax.fill_between(kl.index, low, high, color=colour, alpha=0.15, linewidth=0)
-        ax.set(title=method_name(method, variant), xlabel="denoising step", ylim=(0, None))
+        title = method_name(method, variant)
+        ax.set(title=title, xlabel="denoising step", ylim=(0, None))
         ax.legend(frameon=False)
     axes[0, 0].set_ylabel("KL(true ‖ surrogate), nats a token")
     return figure

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from unmask.analysis.figures.style import End, bars_of, heading, labels, line_of, means, panels
+from unmask.analysis.figures.style import End, bars_of, end_of, heading, labels, line_of, means, panels
 from unmask.common.catalogue import sampler_name, setting_name, task_name
 from unmask.common.errors import InputError
 from unmask.methods import method_colour
@@ -30,12 +31,24 @@ class SettingAxis:
         # `type`, because isinstance takes True and False for numbers.
         return all(type(value) in (int, float) and value > 0 for value in self.values)
 
-    def place(self, settings: dict[str, Any]) -> float:
+    def place(self, settings: Mapping[str, Any]) -> float:
         """Return where settings are on the axis; NaN if they lack the setting."""
         if self.key not in settings:
             return np.nan
         value = settings[self.key]
         return value if self.numeric else self.values.index(value)
+
+    def draw(self, ax: Axes, places: pd.Series) -> None:
+        """Name the axis and draw its ticks: at the places of a panel's runs if numeric, else one for each value."""
+        ax.set_xlabel(self.key.replace("_", " "))
+        if not self.numeric:
+            ax.set_xticks(range(len(self.values)), map(str, self.values))
+            return
+
+        ax.set_xscale("log")
+        ax.set_xticks(sorted(places.dropna().unique()), minor=False)
+        ax.xaxis.set_major_formatter("{x:g}")
+        ax.minorticks_off()
 
 
 def accuracy_by_setting(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
@@ -50,22 +63,18 @@ def accuracy_by_setting(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
         raise InputError("every run in the scores has the default settings: there is no setting to draw against")
 
     # Metrics have all settings of a run, also those at the default.
-    settings = metrics.groupby(["method", "variant"], sort=False)["settings"].first().map(json.loads)
+    by_policy = metrics.groupby(["method", "variant"], sort=False)
+    settings = by_policy["settings"].first().map(json.loads)
     axis = _longest_axis(varied, settings)
-    cells = list(_placed(scores, settings, axis, varied).groupby(["task", "sampler"], sort=False))
+    placed = _placed(scores, settings, axis, varied)
+    cells = list(placed.groupby(["task", "sampler"], sort=False))
 
     figure, axes = panels(1, len(cells))
     for ax, ((task, sampler), panel) in zip(axes[0], cells, strict=True):
         ends = _lines(ax, panel, axis) + _dotted_lines(ax, panel)
         title = heading(task_name(task), sampler_name(sampler))
-        ax.set(title=title, xlabel=axis.key.replace("_", " "), ylim=(0, 101))
-        if axis.numeric:
-            ax.set_xscale("log")
-            ax.set_xticks(sorted(panel["at"].dropna().unique()), minor=False)
-            ax.xaxis.set_major_formatter("{x:g}")
-            ax.minorticks_off()
-        else:
-            ax.set_xticks(range(len(axis.values)), map(str, axis.values))
+        ax.set(title=title, ylim=(0, 101))
+        axis.draw(ax, panel["at"])
         labels(ax, ends)
     axes[0, 0].set_ylabel("right answers (%)")
     return figure
@@ -88,26 +97,38 @@ def _longest_axis(varied: list[str], settings: pd.Series) -> SettingAxis:
     axes = []
     for key in varied:
         # Told apart as text, because a value may be a list.
-        distinct = {str(run[key]): run[key] for run in settings if key in run}
-        axes.append(SettingAxis(key, list(distinct.values())))
+        found = {}
+        for run in settings:
+            if key in run:
+                found[str(run[key])] = run[key]
+        axes.append(SettingAxis(key, list(found.values())))
     return max(axes, key=lambda axis: (len(axis.values), axis.numeric))
 
 
-def _placed(scores: pd.DataFrame, settings: pd.Series, axis: SettingAxis, varied: list[str]) -> pd.DataFrame:
+def _placed(
+    scores: pd.DataFrame,
+    settings: pd.Series,
+    axis: SettingAxis,
+    varied: list[str],
+) -> pd.DataFrame:
     """Average scores over lengths, with the place of each row on the axis and the choice of the other settings."""
+    # A setting that has one value in all runs tells no lines apart.
     others = []
     for key in varied:
         values = {str(run.get(key)) for run in settings}
         if key != axis.key and len(values) > 1:
             others.append(key)
 
-    mean = scores.groupby(["task", "sampler", "method", "variant", "seed"], sort=False)["strict"].mean().reset_index()
-    places, choices = [], []
-    for policy in zip(mean["method"], mean["variant"], strict=True):
+    runs = scores.groupby(["task", "sampler", "method", "variant", "seed"], sort=False)
+    mean = runs["strict"].mean().reset_index()
+    places = []
+    choices = []
+    for row in mean.itertuples():
         # Policies without metrics (the base model) have no settings, hence NaN on the axis.
-        own = settings.get(policy) or {}
+        own = settings.get((row.method, row.variant)) or {}
         places.append(axis.place(own))
-        choices.append(", ".join(setting_name(key, own[key]) for key in others if key in own))
+        chosen = [setting_name(key, own[key]) for key in others if key in own]
+        choices.append(", ".join(chosen))
     return mean.assign(at=places, choice=choices)
 
 
@@ -116,14 +137,15 @@ def _lines(ax: Axes, panel: pd.DataFrame, axis: SettingAxis) -> list[End]:
     ends = []
     groups = panel.dropna().groupby(["method", "choice"], sort=False)
     for number, ((method, choice), line) in enumerate(groups):
-        table = line.pivot(index="at", columns="seed", values="strict")
-        x, y = table.index.to_numpy(), means(100 * table)
+        accuracy = 100 * line.pivot(index="at", columns="seed", values="strict")
+        x = accuracy.index.to_numpy()
+        y = means(accuracy)
         if axis.numeric:
             line_of(ax, x, y, method, style=number)
         else:
             x = x + 0.08 * number  # next to each other
             bars_of(ax, x, y, method, joined=False)
-        ends.append(End(x[-1], y[-1, 0], method, choice or "default"))
+        ends.append(end_of(x, y, method, choice or "default"))
     return ends
 
 
@@ -131,7 +153,8 @@ def _dotted_lines(ax: Axes, panel: pd.DataFrame) -> list[End]:
     """Draw the mean of each method without the setting as a horizontal line; return their ends."""
     ends = []
     right = panel["at"].max()
-    for method, runs in panel[panel["at"].isna()].groupby("method", sort=False):
+    without = panel[panel["at"].isna()]
+    for method, runs in without.groupby("method", sort=False):
         y = 100 * runs["strict"].mean()
         ax.axhline(y, color=method_colour(method), linestyle=":", linewidth=1)
         ends.append(End(right, y, method, "default"))

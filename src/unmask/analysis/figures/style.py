@@ -16,6 +16,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Annotation
 from matplotlib.transforms import offset_copy
 
 from unmask.analysis.frames import by_policy
@@ -25,7 +26,8 @@ from unmask.common.catalogue import without_common
 from unmask.common.errors import InputError
 from unmask.methods import method_colour, method_name
 
-LONG = 30  # characters; longer labels would cover the next panel
+LONG_LABEL = 30  # characters; longer labels would cover the next panel
+LONG_HEADING = 40
 STYLES = ("-", "--", "-.", (0, (1, 1)), (0, (4, 1, 1, 1, 1, 1)))
 
 plt.rcParams.update(
@@ -57,18 +59,28 @@ class End(NamedTuple):
     variant: str
 
 
+def end_of(x: np.ndarray, y: np.ndarray, method: str, variant: str) -> End:
+    """Return the end of a line of means y[:, 0]."""
+    return End(x[-1], y[-1, 0], method, variant)
+
+
 def save(figure: Figure, path: Path) -> None:
     """Write a figure atomically, as PDF or PNG by the suffix of its path."""
     # Without a date, a figure that is drawn again has the same bytes.
-    facts = {"CreationDate": None} if path.suffix == ".pdf" else {}
+    metadata = {"CreationDate": None} if path.suffix == ".pdf" else {}
     # Labels right of the last panel are not in its layout: the tight bounding box has to include them.
-    shown = figure.get_default_bbox_extra_artists()
+    artists = figure.get_default_bbox_extra_artists()
     for ax in figure.axes:
-        shown += ax.texts
+        artists += ax.texts
 
     # Drawn in memory, because a full disk leaves matplotlib's PDF writer in a broken state.
     drawn = io.BytesIO()
-    figure.savefig(drawn, format=path.suffix[1:], metadata=facts, bbox_extra_artists=shown)
+    figure.savefig(
+        drawn,
+        format=path.suffix.removeprefix("."),
+        metadata=metadata,
+        bbox_extra_artists=artists,
+    )
     with atomic_write(path) as temporary:
         temporary.write_bytes(drawn.getvalue())
 
@@ -80,8 +92,16 @@ def panels(rows: int, columns: int, same: Literal["row", "none"] = "row") -> tup
     """
     if rows == 0 or columns == 0:
         raise InputError("there are no rows to draw in the scores, metrics or samples")
-    size = (3.9 * columns + 0.6, 2.9 * rows)
-    return plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained", sharey=same)
+    width = 3.9 * columns + 0.6
+    height = 2.9 * rows
+    return plt.subplots(
+        rows,
+        columns,
+        figsize=(width, height),
+        squeeze=False,
+        layout="constrained",
+        sharey=same,
+    )
 
 
 def means(table: pd.DataFrame) -> np.ndarray:
@@ -89,28 +109,57 @@ def means(table: pd.DataFrame) -> np.ndarray:
     rows = []
     for row in table.to_numpy(dtype=float):
         known = row[~np.isnan(row)]
-        rows.append(interval(known) if len(known) else (np.nan, np.nan, np.nan))
+        if len(known):
+            rows.append(interval(known))
+        else:
+            rows.append((np.nan, np.nan, np.nan))
     return np.array(rows)
 
 
 def heading(*parts: str) -> str:
     """Join the parts of a panel's title, on several lines where one would reach into the next panel."""
     line = ", ".join(parts)
-    return line if len(line) <= 40 else ",\n".join(parts)
+    if len(line) > LONG_HEADING:
+        return ",\n".join(parts)
+    return line
 
 
-def line_of(ax: Axes, x: np.ndarray, y: np.ndarray, method: str, marker: str = "o", style: int = 0) -> None:
+def line_of(
+    ax: Axes,
+    x: np.ndarray,
+    y: np.ndarray,
+    method: str,
+    marker: str = "o",
+    style: int = 0,
+) -> None:
     """Draw a line of means y[:, 0] with a band from y[:, 1] to y[:, 2]; variants of a method differ in `style`."""
     mean, low, high = y.T
-    colour, line = method_colour(method), STYLES[style % len(STYLES)]
-    ax.plot(x, mean, color=colour, marker=marker, markersize=4, linestyle=line)
-    ax.fill_between(x, low, high, color=colour, alpha=0.15 / (1 + style), linewidth=0)
+    colour = method_colour(method)
+    ax.plot(
+        x,
+        mean,
+        color=colour,
+        marker=marker,
+        markersize=4,
+        linestyle=STYLES[style % len(STYLES)],
+    )
+    # Bands of several variants lie on top of each other in one colour: each is fainter than the one before.
+    opacity = 0.15 / (1 + style)
+    ax.fill_between(x, low, high, color=colour, alpha=opacity, linewidth=0)
 
 
-def bars_of(ax: Axes, x: np.ndarray, y: np.ndarray, method: str, style: int = 0, joined: bool = True) -> None:
+def bars_of(
+    ax: Axes,
+    x: np.ndarray,
+    y: np.ndarray,
+    method: str,
+    style: int = 0,
+    joined: bool = True,
+) -> None:
     """Draw the same as `line_of` with error bars for the intervals: many bands would hide each other."""
-    mean = y[:, 0]
-    reach = np.abs(y[:, 1:] - y[:, :1]).T
+    mean, low, high = y.T
+    reach = np.abs([low - mean, high - mean])
+    linestyle = STYLES[style % len(STYLES)] if joined else "none"
     ax.errorbar(
         x,
         mean,
@@ -118,7 +167,7 @@ def bars_of(ax: Axes, x: np.ndarray, y: np.ndarray, method: str, style: int = 0,
         color=method_colour(method),
         marker="o",
         markersize=4,
-        linestyle=STYLES[style % len(STYLES)] if joined else "none",
+        linestyle=linestyle,
         linewidth=1.2,
         elinewidth=0.9,
     )
@@ -136,33 +185,40 @@ def labels(ax: Axes, ends: Iterable[End]) -> None:
     place = ax.get_subplotspec()
     last = place is None or place.is_last_col()
     longest = max(map(len, names), default=0)
-    if not last and longest > LONG:
+    if longest > LONG_LABEL and not last:
         return
 
     right = max((end.x for end in finite), default=0.0)
-    heights = _spread([end.y for end in finite], *ax.get_ylim())
-    offset = offset_copy(ax.transData, ax.get_figure(root=True), x=14, units="points")
+    bottom, top = ax.get_ylim()
+    heights = _spread([end.y for end in finite], bottom, top)
     for end, name, height in zip(finite, names, heights, strict=True):
-        colour = method_colour(end.method)
-        text = ax.annotate(
-            name,
-            (end.x, end.y),
-            xytext=(right, height),
-            textcoords=offset,
-            va="center",
-            color=colour,
-            fontsize=8.5,
-            annotation_clip=False,
-            arrowprops={
-                "arrowstyle": "-",
-                "color": colour,
-                "linewidth": 0.6,
-                "shrinkA": 1,
-                "shrinkB": 0,
-                "relpos": (0, 0.5),
-            },
-        )
+        text = _label(ax, end, name, (right, height))
         text.set_in_layout(not last)  # the last panel need not shrink for its names: the page grows
+
+
+def _label(ax: Axes, end: End, name: str, place: tuple[float, float]) -> Annotation:
+    """Write the label of a line a little right of `place`, joined to the line's end by a thin line."""
+    colour = method_colour(end.method)
+    offset = offset_copy(ax.transData, ax.get_figure(root=True), x=14, units="points")
+    leader = {
+        "arrowstyle": "-",
+        "color": colour,
+        "linewidth": 0.6,
+        "shrinkA": 1,
+        "shrinkB": 0,
+        "relpos": (0, 0.5),
+    }
+    return ax.annotate(
+        name,
+        (end.x, end.y),
+        xytext=place,
+        textcoords=offset,
+        va="center",
+        color=colour,
+        fontsize=8.5,
+        annotation_clip=False,
+        arrowprops=leader,
+    )
 
 
 def _label_texts(ends: list[End]) -> list[str]:
@@ -203,13 +259,15 @@ def smooth(table: pd.DataFrame) -> pd.DataFrame:
 def curves(ax: Axes, metrics: pd.DataFrame, column: str, along: str = "step") -> list[End]:
     """Draw a line per method and variant: the mean over seeds of smoothed runs, at the mean of `along` at each step.
 
-    Return the points to label, all at the right end of the longest line, also for lines that end earlier.
+    Return the points to label: the last finite point of each line.
     """
     ends: list[End] = []
     drawn: Counter[str] = Counter()
     for method, variant, runs in by_policy(metrics):
-        smoothed = smooth(runs.pivot(index="step", columns="seed", values=column))
-        x, y = smoothed.index.to_numpy(), means(smoothed)
+        by_seed = runs.pivot(index="step", columns="seed", values=column)
+        smoothed = smooth(by_seed)
+        y = means(smoothed)
+        x = smoothed.index.to_numpy()
         if along != "step":
             x = runs.groupby("step")[along].mean().to_numpy()
         # Variants of a method share its colour and differ by line style.
@@ -217,10 +275,7 @@ def curves(ax: Axes, metrics: pd.DataFrame, column: str, along: str = "step") ->
         drawn[method] += 1
 
         # A column may end in missing values: the label belongs to the last finite one.
-        finite = np.flatnonzero(np.isfinite(y[:, 0]))
-        if len(finite):
-            last = finite[-1]
-            ends.append(End(x[last], y[last, 0], method, variant))
-
-    right = max((end.x for end in ends), default=0.0)
-    return [end._replace(x=right) for end in ends]
+        finite = np.isfinite(y[:, 0])
+        if finite.any():
+            ends.append(end_of(x[finite], y[finite], method, variant))
+    return ends

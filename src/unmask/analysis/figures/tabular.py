@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from unmask.analysis.figures.style import plt
-from unmask.analysis.frames import select
+from unmask.analysis.frames import distinct, select
 from unmask.analysis.scores import interval
 from unmask.methods import method_colour, method_name
 
@@ -37,18 +37,24 @@ def exact_toy(curves: pd.DataFrame) -> Figure:
 
     The divergence has a logarithmic axis and is averaged in logarithms.
     """
-    sizes = sorted(curves["group_size"].unique())
-    rows, columns = len(sizes), len(MEASURES)
+    sizes = sorted(distinct(curves, "group_size"))
     figure, axes = plt.subplots(
-        rows, columns, figsize=(12.4, 2.9 * rows), layout="constrained", squeeze=False, sharex=True
+        len(sizes),
+        len(MEASURES),
+        figsize=(12.4, 2.9 * len(sizes)),
+        layout="constrained",
+        squeeze=False,
+        sharex=True,
     )
     for size, row in zip(sizes, axes, strict=True):
         of_size = select(curves, group_size=size)
         for ax, (measure, (title, limits)) in zip(row, MEASURES.items(), strict=True):
+            scale = "log" if measure == "kl" else "linear"
             # Limits come first: labels are spread in heights of the axes.
-            ax.set(ylim=limits, yscale="log" if measure == "kl" else "linear")
+            ax.set(ylim=limits, yscale=scale)
             _panel(ax, of_size, measure)
-            ax.set_title(title if size == sizes[0] else "")
+            if size == sizes[0]:
+                ax.set_title(title)
         row[0].set_ylabel(f"groups of {size}", fontweight="bold")
     for ax in axes[-1]:
         ax.set_xlabel("gradient updates")
@@ -59,7 +65,8 @@ def _panel(ax: Axes, curves: pd.DataFrame, measure: str) -> None:
     """Draw a measure of all curves of one group size, with their labels."""
     ends = {}
     for name in _present(curves):
-        ends[name] = _line(ax, select(curves, curve=name), measure, name)
+        runs = select(curves, curve=name)
+        ends[name] = _line(ax, runs, measure, name)
     _labels(ax, ends)
     if measure == "kl":
         ax.set_yticks([0.1, 1], ["0.1", "1"])
@@ -75,10 +82,12 @@ def table(curves: pd.DataFrame) -> pd.DataFrame:
     for size, of_size in last.groupby("group_size"):
         for name in names:
             runs = select(of_size, curve=name)
-            row = {"G": str(size), "Method": CURVES[name][0]}
+            method, _, _ = CURVES[name]
+            row = {"G": str(size), "Method": method}
             for column, label in TABLE.items():
                 mean, _, high = interval(runs[column].to_numpy())
-                row[label] = f"{mean:.2f} ± {high - mean:.2f}"
+                half = high - mean
+                row[label] = f"{mean:.2f} ± {half:.2f}"
             rows.append(row)
     return pd.DataFrame(rows)
 
@@ -86,7 +95,7 @@ def table(curves: pd.DataFrame) -> pd.DataFrame:
 def _present(curves: pd.DataFrame) -> list[str]:
     """Return the curves present, in the order of CURVES. Raises ValueError for a curve that is not listed there."""
     order = list(CURVES)
-    return sorted(curves["curve"].unique(), key=order.index)
+    return sorted(distinct(curves, "curve"), key=order.index)
 
 
 def _goal(ax: Axes, height: float) -> None:
@@ -97,25 +106,34 @@ def _goal(ax: Axes, height: float) -> None:
 
 def _line(ax: Axes, runs: pd.DataFrame, measure: str, name: str) -> tuple[float, float]:
     """Draw one curve with its band; return the point where it ends."""
-    x, mean, low, high = _by_update(runs, measure, logarithmic=ax.get_yscale() == "log")
+    logarithmic = ax.get_yscale() == "log"
+    x, mean, low, high = _by_update(runs, measure, logarithmic=logarithmic)
     _, colour, style = CURVES[name]
     ax.plot(x, mean, color=colour, linestyle=style)
     # Clipped, because an interval of few seeds may reach far beyond the axis.
     bottom, top = ax.get_ylim()
-    ax.fill_between(x, np.clip(low, bottom, top), np.clip(high, bottom, top), color=colour, alpha=0.13, linewidth=0)
+    low = np.clip(low, bottom, top)
+    high = np.clip(high, bottom, top)
+    ax.fill_between(x, low, high, color=colour, alpha=0.13, linewidth=0)
     return float(x[-1]), float(mean[-1])
 
 
 def _by_update(runs: pd.DataFrame, measure: str, *, logarithmic: bool) -> tuple[np.ndarray, ...]:
     """Return the measured updates, and mean, low and high over seeds at each."""
-    updates, intervals = [], []
+    updates = []
+    intervals = []
     for update, values in runs.groupby("update")[measure]:
         seeds = values.to_numpy()
-        updates.append(update)
         # On a logarithmic axis the interval is formed in logarithms, so that its lower end stays positive.
-        intervals.append(interval(np.log(seeds) if logarithmic else seeds))
+        if logarithmic:
+            seeds = np.log(seeds)
+        updates.append(update)
+        intervals.append(interval(seeds))
 
-    mean, low, high = np.exp(np.transpose(intervals)) if logarithmic else np.transpose(intervals)
+    ends = np.array(intervals)
+    if logarithmic:
+        ends = np.exp(ends)
+    mean, low, high = ends.T
     return np.array(updates), mean, low, high
 
 
@@ -131,9 +149,9 @@ def _labels(ax: Axes, ends: dict[str, tuple[float, float]], gap: float = 0.085) 
     # Push neighbours apart by equal amounts, so that a cluster stays centred on its lines.
     heights = np.array([height for height, _ in placed])
     for _ in range(200):
-        short = np.clip(gap - np.diff(heights), 0, None) / 2
-        heights[:-1] -= short
-        heights[1:] += short
+        overlaps = np.clip(gap - np.diff(heights), 0, None)
+        heights[:-1] -= overlaps / 2
+        heights[1:] += overlaps / 2
         heights = np.clip(heights, 0.02, 0.95)
 
     for height, (_, name) in zip(heights, placed, strict=True):

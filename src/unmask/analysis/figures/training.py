@@ -10,19 +10,25 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from unmask.analysis.figures.style import curves, labels, panels
-from unmask.analysis.frames import select
+from unmask.analysis.frames import distinct, select
 from unmask.common.catalogue import task_name
 from unmask.common.errors import InputError
 
 
 def training_curves(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
     """Plot the mean reward of rollouts against gradient updates, a panel per task."""
-    return _by_task(metrics, "reward", "mean reward of rollouts", "gradient updates")
+    return _by_task(metrics, "reward", ylabel="mean reward of rollouts", xlabel="gradient updates")
 
 
 def reward_by_compute(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
     """Plot the mean reward of rollouts against FLOPs, those of rollouts included, a panel per task."""
-    figure = _by_task(metrics, "reward", "mean reward of rollouts", "FLOPs of the training (estimate)", along="flops")
+    figure = _by_task(
+        metrics,
+        "reward",
+        ylabel="mean reward of rollouts",
+        xlabel="FLOPs of the training (estimate)",
+        along="flops",
+    )
     for ax in figure.axes:
         ax.set_xscale("log")
     return figure
@@ -30,20 +36,29 @@ def reward_by_compute(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
 
 def rollout_entropy(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
     """Plot the mean entropy of the distributions that rollouts are drawn from against updates, a panel per task."""
-    return _by_task(metrics, "entropy", "entropy (nats a token)", "gradient updates")
+    return _by_task(metrics, "entropy", ylabel="entropy (nats a token)", xlabel="gradient updates")
 
 
-def _by_task(metrics: pd.DataFrame, column: str, ylabel: str, xlabel: str, along: str = "step") -> Figure:
+def _by_task(
+    metrics: pd.DataFrame,
+    column: str,
+    *,
+    ylabel: str,
+    xlabel: str,
+    along: str = "step",
+) -> Figure:
     """Plot a column of the metrics, a panel per task."""
     metrics = _with_rollouts(metrics, column)
-    tasks = metrics["task"].unique()
+    tasks = distinct(metrics, "task")
     figure, axes = panels(1, len(tasks))
     ends = []
+    highest = -np.inf
     for ax, task in zip(axes[0], tasks, strict=True):
         ends.append(curves(ax, select(metrics, task=task), column, along))
+        for line in ax.lines:
+            highest = max(highest, np.nanmax(line.get_ydata()))
 
     # A band may reach beyond any possible reward, so the axis ends a little above the highest mean.
-    highest = max(np.nanmax(line.get_ydata()) for ax in axes[0] for line in ax.lines)
     for ax, task, ends_of_task in zip(axes[0], tasks, ends, strict=True):
         _, top = ax.get_ylim()
         if highest > 0:

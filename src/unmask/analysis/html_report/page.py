@@ -63,7 +63,8 @@ def parts(root: Path, experiments: list[Experiment], captions: Environment) -> d
 
 
 def _exact_toy(root: Path, captions: Environment) -> Part:
-    figure = read_figure(root / "figures/exact_toy.png", caption(captions, "exact_toy", "exact_toy"))
+    text = caption(captions, "exact_toy", "exact_toy")
+    figure = read_figure(root / "figures/exact_toy.png", text)
     return Part(
         name="exact_toy",
         title="Matching a distribution against maximising the reward, where every response can be enumerated",
@@ -75,26 +76,36 @@ def _exact_toy(root: Path, captions: Environment) -> Part:
 
 def part(root: Path, experiment: Experiment, captions: Environment) -> Part:
     """Read the figures and tables of one experiment; a diagnosis has no comparisons."""
-    name, question = experiment.name, experiment.question
+    name = experiment.name
+    question = experiment.question
     figures = []
     for figure in experiment.figures:
         file = root / f"figures/{name}/{figure}.png"
-        figures.append(read_figure(file, caption(captions, "figure", name, figure)))
+        text = caption(captions, "figure", name, figure)
+        figures.append(read_figure(file, text))
 
     # The page has title and question already, as a heading.
-    table = read(root / f"tables/{name}.md").removeprefix(f"# {name}\n\n{question}\n\n")
+    heading = f"# {name}\n\n{question}\n\n"
+    table = read(root / f"tables/{name}.md").removeprefix(heading)
     compared = ""
     if experiment.rows != "steps":
         compared = without_title(read(root / f"tables/{name}-comparisons.md"))
-    return Part(name, question, figures, markdown(table), markdown(compared))
+    return Part(
+        name=name,
+        title=question,
+        figures=figures,
+        table=markdown(table),
+        comparisons=markdown(compared),
+    )
 
 
 def caption(captions: Environment, file: str, experiment: str, figure: str = "") -> str:
     """Render a caption of workflow/report as plain text; Snakemake's report uses the same files."""
     wildcards = {"experiment": experiment, "figure": figure}
     template = captions.get_template(f"{file}.rst")
-    text = template.render(snakemake={"wildcards": wildcards}).replace("**", "")
-    return " ".join(text.split())
+    rendered = template.render(snakemake={"wildcards": wildcards})
+    words = rendered.replace("**", "").split()
+    return " ".join(words)
 
 
 def markdown(text: str) -> Markup:
@@ -117,8 +128,13 @@ def read_figure(file: Path, caption: str) -> Figure:
         raise _absent(file, error) from error
     # The header of every PNG has its width at byte 16. All figures have one resolution, so one factor fits all.
     pixels = int.from_bytes(data[16:20])
-    source = f"data:image/png;base64,{base64.b64encode(data).decode()}"
-    return Figure(file.stem, source, round(SHRINK * pixels), caption)
+    encoded = base64.b64encode(data).decode()
+    return Figure(
+        name=file.stem,
+        source=f"data:image/png;base64,{encoded}",
+        width=round(SHRINK * pixels),
+        caption=caption,
+    )
 
 
 def read(file: Path) -> str:

@@ -56,7 +56,8 @@ def rows(root: Path, grid: Grid, experiments: list[Experiment]) -> list[Row]:
     evaluated: dict[str, Experiment] = {}
     for experiment in experiments:
         for name in experiment.runs:
-            if name not in evaluated or evaluated[name].rows == "steps":
+            shown_with = evaluated.get(name)
+            if shown_with is None or shown_with.rows == "steps":
                 evaluated[name] = experiment
 
     scores = {}
@@ -66,20 +67,23 @@ def rows(root: Path, grid: Grid, experiments: list[Experiment]) -> list[Row]:
 
     found = []
     for name, experiment in evaluated.items():
-        found.append(_row(root / "runs" / name, grid, experiment, scores.get(experiment.name)))
+        folder = root / "runs" / name
+        row = _row(folder, grid, experiment, scores.get(experiment.name))
+        found.append(row)
     return found
 
 
 def read_scores(root: Path, grid: Grid, experiment: Experiment) -> pd.DataFrame:
     """Read the scores of an experiment, with the name of each row's run; "" if it was evaluated on another task."""
-    names: dict[str, str] = {}
+    names = {}
     for name in experiment.runs:
-        names |= dict.fromkeys(_addresses(grid.runs[name], experiment), name)
+        for address in _addresses(grid.runs[name], experiment):
+            names[address] = name
 
     scores = read_csv(root / f"scores/{experiment.name}.csv")
     runs = []
     for row in scores.itertuples():
-        address = f"{row.method}/{row.task}/{row.variant}/seed-{row.seed}"
+        address = _address(row.method, row.task, row.variant, row.seed)
         runs.append(names.get(address, ""))
     return scores.assign(run=runs)
 
@@ -89,17 +93,36 @@ def _addresses(run: RunSpec, experiment: Experiment) -> list[str]:
 
     An experiment has one base model, so that addresses in the scores do not name it.
     """
-    tasks = experiment.transfers[run.name] if run.corpus else [run.task]
-    return [f"{run.method}/{task}/{run.variant}/seed-{run.seed}" for task in tasks]
+    tasks = [run.task]
+    if run.corpus:
+        tasks = experiment.transfers[run.name]
+    return [_address(run.method, task, run.variant, run.seed) for task in tasks]
 
 
-def _row(folder: Path, grid: Grid, experiment: Experiment, scores: pd.DataFrame | None) -> Row:
-    run = RunSpec.read(folder / "spec.yaml")
-    row = Row(run, changed(grid, run.name), method_colour(run.method), read(folder / "spec.yaml"))
+def _address(method: str, task: str, variant: str, seed: int) -> str:
+    return f"{method}/{task}/{variant}/seed-{seed}"
+
+
+def _row(
+    folder: Path,
+    grid: Grid,
+    experiment: Experiment,
+    scores: pd.DataFrame | None,
+) -> Row:
+    file = folder / "spec.yaml"
+    run = RunSpec.read(file)
+    row = Row(
+        run=run,
+        changed=changed(grid, run.name),
+        colour=method_colour(run.method),
+        spec=read(file),
+    )
     if run.trains:
         row = _with_training(row, folder)
     if scores is not None:
-        row = _with_answers(row, folder, scores, grid.measured(experiment.name, run.name)[0])
+        # A run after a corpus is evaluated on every task: the first one is shown.
+        first, *_ = grid.measured(experiment.name, run.name)
+        row = _with_answers(row, folder, scores, first)
     return row
 
 
@@ -113,13 +136,18 @@ def _with_training(row: Row, folder: Path) -> Row:
     # The last smoothed value, which is where the curve ends. SFT has no rollouts and no curve.
     last_reward = None
     if reward:
-        last_reward = float(smoothed(sampled(metrics)["reward"]).iloc[-1])
+        of_rollouts = smoothed(sampled(metrics)["reward"])
+        last_reward = float(of_rollouts.iloc[-1])
+    commit = ""
+    if made["git"]:
+        commit = made["git"]["commit"][:7]
+    curves = [one for one in (reward, accuracy) if one]
     return replace(
         row,
         reward=last_reward,
         hours=seconds_of(made) / 3600,
-        commit=made["git"]["commit"][:7] if made["git"] else "",
-        curves=tuple(one for one in (reward, accuracy) if one),
+        commit=commit,
+        curves=tuple(curves),
     )
 
 
@@ -128,11 +156,11 @@ def _with_answers(row: Row, folder: Path, scores: pd.DataFrame, stem: str) -> Ro
     strict = select(scores, run=row.run.name)["strict"]
     columns = ["sampler", "length", "prompt", "completion", "gold", "strict"]
     samples = read_rows(folder / f"{stem}.parquet", columns)
-    return replace(
-        row,
-        right=float(strict.mean()) if len(strict) else None,
-        answers=tuple(samples.head(ANSWERS).to_dict("records")),
-    )
+    right = None
+    if len(strict):
+        right = float(strict.mean())
+    answers = samples.head(ANSWERS).to_dict("records")
+    return replace(row, right=right, answers=tuple(answers))
 
 
 def changed(grid: Grid, name: str) -> str:
@@ -140,13 +168,18 @@ def changed(grid: Grid, name: str) -> str:
     run = grid.runs[name]
     # The default run is on the usual base model. A run on another one is described by its variant.
     if "model~" in name:
-        model = f"model {run.model.partition('/')[0]}"
-        return model if run.variant == "default" else f"{run.variant}, {model}"
+        base, _, _ = run.model.partition("/")
+        if run.variant == "default":
+            return f"model {base}"
+        return f"{run.variant}, model {base}"
 
     # If no experiment has the default, the variant still names what its grid changed.
-    default = grid.runs.get(f"{run.method}/{run.task}/default/seed-{run.seed}")
+    address = _address(run.method, run.task, "default", run.seed)
+    default = grid.runs.get(address)
+    if default is None and run.variant == "default":
+        return ""
     if default is None:
-        return "" if run.variant == "default" else run.variant.replace("~", " ").replace("+", ", ")
+        return run.variant.replace("~", " ").replace("+", ", ")
 
     usual = default.training.values() | default.method_settings
     own = run.training.values() | run.method_settings
@@ -171,13 +204,16 @@ def curve(metrics: pd.DataFrame, column: str, title: str) -> Curve | None:
     if kept.empty:
         return None
 
-    steps, values = kept["step"], smoothed(kept[column])
-    low, high = float(values.min()), float(values.max())
+    steps = kept["step"]
     last = int(steps.max())
+    values = smoothed(kept[column])
+    low = float(values.min())
+    high = float(values.max())
     # Thinned out to at most POINTS, since the page holds the curves of all runs. SVG counts y from the top.
     every = math.ceil(len(kept) / POINTS)
     x = WIDTH * (steps - 1) / max(1, last - 1)
-    y = HEIGHT * (high - values) / ((high - low) or 1.0)
+    span = (high - low) or 1.0  # of a constant curve
+    y = HEIGHT * (high - values) / span
     thinned = zip(x[::every], y[::every], strict=True)
     points = [f"{right:.1f},{down:.1f}" for right, down in thinned]
     return Curve(title, " ".join(points), low, high, last)

@@ -77,10 +77,10 @@ def diagnosis_spec(config: Config, name: str) -> DiagnosisSpec:
         sampler=config.sampler(one.sampler),
         temperature=one.temperature,
         examples=one.examples,
-        generation_length=training["generation_length"],
+        generation_length=training.generation_length,
         block_length=config.scales[config.scale].block_length,
-        micro_batch_size=training["micro_batch_size"],
-        mask_padding=training["mask_padding"],
+        micro_batch_size=training.micro_batch_size,
+        mask_padding=training.mask_padding,
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from unmask.common.checksums import sha256
 from unmask.config.data_files import source_file
-from unmask.config.schema.types import Values
+from unmask.config.schema.types import LocalData, Values, source_from
 
 
 def with_content(settings: Values) -> Values:
@@ -17,10 +17,11 @@ def with_content(settings: Values) -> Values:
 
 
 def _with_hash(key: str, value: Any) -> Any:
-    if isinstance(value, dict) and value.get("source") == "local":
+    source = source_from(value) if key.endswith("_source") else None
+    if isinstance(source, LocalData):
         # Files may be fetched later; the dry run reports missing ones (readiness.py), and so does the step.
         try:
-            file = source_file(value["path"], key.removesuffix("_source"))
+            file = source_file(source.path, key.removesuffix("_source"))
         except ValueError:
             return value
         return value | _hashed(file)

@@ -81,8 +81,7 @@ class Grid:
                 found[f"{kind}/{name}"] = spec
         for task, test in self.tests.items():
             found[f"data/{task}/test"] = test
-        found["exact_toy"] = self.exact_toy
-        return found
+        return found | {"exact_toy": self.exact_toy}
 
     def evaluated(self, run: str, evaluation: str) -> str:
         """Return the digest of everything that affects a run's samples in an evaluation: run, evaluation, test data."""

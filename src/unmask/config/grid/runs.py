@@ -95,7 +95,7 @@ def resolve(
     else:
         # A base model keeps only the settings that affect its samples: a change of training settings must not repeat
         # its evaluations.
-        training = Training.number_format(values["dtype"], values["quantisation"])
+        training = Training.number_format(values)
         sampler = None
         own = {}
         task_settings = test_settings(config, task)

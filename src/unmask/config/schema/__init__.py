@@ -18,6 +18,7 @@ from unmask.config.schema.models import BaseModelSettings
 from unmask.config.schema.runtime import Runtime
 from unmask.config.schema.samplers import Sampler
 from unmask.config.schema.scales import ExperimentChange, Overrides, Scale
+from unmask.config.schema.training import Training
 from unmask.config.schema.types import Name, Section, Values
 
 Layer = tuple[str, Values]  # dotted path of a block in config.yaml, and the settings that it gives
@@ -62,14 +63,14 @@ class Config(Section):
 
     def evaluation(self, name: str) -> Evaluation:
         """Return an evaluation's settings, merged in this order: general, fidelity, scale; later layers override."""
-        return Evaluation(**self.evaluation_values(name))
+        return Evaluation(**dict(self.unchecked_evaluation(name)))
 
-    def evaluation_values(self, name: str) -> Values:
-        """Return the merged values of an evaluation, of which those in overrides may not be checked yet."""
+    def unchecked_evaluation(self, name: str) -> Evaluation:
+        """Return an evaluation's settings while the layers that override it may still be wrong."""
         values = dict(self.evaluations[name])
         for _, overrides in self._overrides:
             values |= overrides.evaluations.get(name, {})
-        return values
+        return Evaluation.model_construct(**values)
 
     @property
     def exact_toy_at_scale(self) -> ExactToy:
@@ -137,9 +138,9 @@ class Config(Section):
         return found
 
     @property
-    def training_at_scale(self) -> Values:
-        """Settings shared by all training runs; later layers override earlier ones."""
-        return merged(self.training_layers)
+    def training_at_scale(self) -> Training:
+        """Settings shared by all training runs, without those that only methods set."""
+        return Training.model_construct(**merged(self.training_layers))
 
     @property
     def _overrides(self) -> list[tuple[str, Overrides]]:

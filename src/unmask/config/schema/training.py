@@ -6,9 +6,23 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from unmask.config.schema.types import AsWritten, Beta, Count, Distinct, Fraction, Name, NonNegative, Positive, Whole
+from unmask.config.schema.types import (
+    AsWritten,
+    Beta,
+    Count,
+    Distinct,
+    Fraction,
+    Name,
+    NonNegative,
+    Positive,
+    Values,
+    Whole,
+)
 
 Projection = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+
+NUMBER_FORMAT = ("dtype", "quantisation")  # settings that decide the number format of the base model's weights
 
 
 class Training(AsWritten):
@@ -87,9 +101,16 @@ class Training(AsWritten):
     )
 
     @classmethod
-    def number_format(cls, dtype: str, quantisation: str) -> Training:
+    def number_format(cls, values: Values) -> Training:
         """Return settings without any but the number format of the base model: those of a run that trains nothing."""
-        return cls.model_construct(dtype=dtype, quantisation=quantisation)
+        return cls.model_construct(**{key: values[key] for key in NUMBER_FORMAT})
+
+
+def training_from(values: Values) -> Training:
+    """Return the settings of a spec's training run, or of its base model if there is only the number format."""
+    if values.keys() == set(NUMBER_FORMAT):
+        return Training.number_format(values)
+    return Training(**values)
 
 
 # What a setting needs to have an effect, as an expression of other settings (validation/unused.py). Other names in it:

@@ -138,4 +138,9 @@ def subset_from(values: Values) -> Subset:
 
 def prompt_path(value: str | Values) -> str:
     """Return the path of a prompt file as a spec has it: plain, or with the hash of its content if the file exists."""
-    return value if isinstance(value, str) else str(value["path"])
+    match value:
+        case {"path": str(path)}:
+            return path
+        case str():
+            return value
+    raise ValueError(f"{value!r} is no prompt file; write its path")

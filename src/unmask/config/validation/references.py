@@ -151,16 +151,19 @@ def _is_corpus(name: str) -> bool:
 
 
 def _in_scale(config: Config, scale: Scale, where: str) -> list[str]:
+    changes = scale.experiment_changes
     lines = unknown_names([scale.model], config.models, f"{where}.model")
     lines += unknown_names(scale.models.values(), config.models, f"{where}.models")
     lines += _tasks(scale.tasks, config, f"{where}.tasks")
     lines += unknown_names(scale.experiments, config.experiments, f"{where}.experiments")
     lines += unknown_names(scale.samplers, config.samplers, f"{where}.samplers")
-    lines += unknown_names(scale.experiment_changes, config.experiments, f"{where}.experiment_changes")
-    for name, change in scale.experiment_changes.items():
+    lines += unknown_names(changes, config.experiments, f"{where}.experiment_changes")
+    for name, change in changes.items():
         place = f"{where}.experiment_changes.{name}"
-        lines += unknown_names(change.methods or [], config.methods, f"{place}.methods")
-        lines += _tasks(change.tasks or [], config, f"{place}.tasks")
+        if change.methods:
+            lines += unknown_names(change.methods, config.methods, f"{place}.methods")
+        if change.tasks:
+            lines += _tasks(change.tasks, config, f"{place}.tasks")
     lines += unknown_names(scale.cost.test_examples, config.tasks, f"{where}.cost.test_examples")
     return lines
 

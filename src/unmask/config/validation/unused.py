@@ -201,9 +201,10 @@ class _Search:
         """Yield the temperature of every evaluation, diagnosis and training run that uses a sampler."""
         for config in part.configs:
             for name in config.evaluations:
-                evaluation = config.evaluation_values(name)
-                if sampler in (evaluation["samplers"] or ()):
-                    yield evaluation["temperature"]
+                evaluation = config.unchecked_evaluation(name)
+                # What is no list is reported elsewhere.
+                if isinstance(evaluation.samplers, list) and sampler in evaluation.samplers:
+                    yield evaluation.temperature
         for diagnosis in self.config.diagnoses.values():
             if sampler == diagnosis.sampler:
                 yield diagnosis.temperature
