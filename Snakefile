@@ -35,7 +35,6 @@ from unmask.common.gpu_locks import lend_cards
 from unmask.config.blame import by_file, file_of
 from unmask.config.grid.expand import expand
 from unmask.config.errors import ConfigError
-from unmask.analysis.decoding_protocol import Protocol
 
 # `--config overwrite=true` allows replacing expensive finished runs. It is not a key of config.yaml, hence pop().
 OVERWRITE = str(config.pop("overwrite", False)).lower() == "true"
@@ -55,25 +54,11 @@ SRC = f"{workflow.basedir}/src"
 shell.prefix(
     f"set -euo pipefail; export UNMASK_WORKFLOW=1; SRC={shlex.quote(SRC)}; "
     f"CHECKPOINT_MINUTES={GRID.runtime.checkpoint_minutes}; "
+    f"ACTIVATION_CHECKPOINTING={str(GRID.runtime.activation_checkpointing).lower()}; "
     f"OVERWRITE_ABOVE={'inf' if OVERWRITE else GRID.runtime.overwrite_above}; "
 )
 # If the profile limits the resource `gpu`, local jobs share one machine's GPUs through locks (common/gpu_locks.py).
 lend_cards(getattr(workflow.resource_settings.resources.get("gpu"), "value", None))
-# Code behind scores, tables, figures and claims. It is part of their digests: an edit redraws all, which takes seconds.
-ANALYSIS = [
-    "src/unmask/common/catalogue.py",
-    "src/unmask/tasks/_released_prompts.py",
-    # Names and colours of methods are in their files.
-    *(
-        f"src/unmask/methods/{path.name}"
-        for path in sorted(Path(SRC, "unmask/methods").glob("*.py"))
-    ),
-    *(
-        f"src/unmask/analysis/{path.relative_to(Path(SRC) / 'unmask/analysis')}"
-        for path in sorted(Path(SRC, "unmask/analysis").rglob("*.py"))
-        if path.parent.name != "html_report" and path.name != "so_far.py"
-    ),
-]
 
 
 wildcard_constraints:

@@ -48,15 +48,15 @@ def estimated(job: Job, run: RunSpec, cost: Hardware) -> dict[str, dict[str, Par
     # All masked copies go through one forward pass, as they do in the measured update.
     sizes = {
         "generation_length": job["length"],
-        "rows_per_forward": job["responses"] * job["copies"],
+        "micro_batch_size": job["responses"] * job["copies"],
         "dtype": "bfloat16",
     }
     cost = cost.model_copy(update={"prompt_tokens": job["prompt"]})
     own = run.method_settings | {"copies": job["copies"]}
     found = {}
     for name, checkpointing in (("without", False), ("with", True)):
-        training = run.training.model_copy(update=sizes | {"activation_checkpointing": checkpointing})
-        found[name] = training_memory(job["shape"], replace(run, training=training, method_settings=own), cost)
+        changed = replace(run, training=run.training.model_copy(update=sizes), method_settings=own)
+        found[name] = training_memory(job["shape"], changed, cost, checkpointing=checkpointing)
     return found
 
 

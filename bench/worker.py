@@ -71,7 +71,7 @@ def likelihoods(side: str, job: dict[str, Any], model: torch.nn.Module, generato
     weight = torch.linspace(1.5, -0.5, rows)
 
     parts = [slice(i, i + 1) for i in range(rows)]
-    single = [slice(i, i + 1) for i in range(masked.shape[1])]  # with rows_per_forward: 1, each masked copy is one pass
+    single = [slice(i, i + 1) for i in range(masked.shape[1])]  # with micro_batch_size: 1, each masked copy is one pass
 
     def inputs(part: slice) -> tuple[Tensor, ...]:
         return prompt[part], torch.ones_like(prompt[part], dtype=torch.bool), response[part]

@@ -57,7 +57,7 @@ def main() -> None:
     settings = RolloutSettings(
         group_size=1,
         decoding=decoding,
-        rows_per_forward=spec.rows_per_forward,
+        micro_batch_size=spec.micro_batch_size,
         dropout=False,
         rewarded=False,  # gaps need no reward, and the spec of test data has no reward settings
     )

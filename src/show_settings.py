@@ -45,10 +45,12 @@ def main() -> None:
         if name not in known:
             raise InputError(f"{args.run}: no {kind} {name!r}; choose one of {', '.join(known)}")
 
-    files = [*default_files(), args.configfile]
+    files, scale = [*default_files(), args.configfile], config.scales[config.scale]
     found = origins(config.layers_of(method, config.corpus(method) or task), files)
     show(f"{args.run} at scale {config.scale}, fidelity {config.fidelity}", found, args)
     show(f"task {task}", origins(config.task_layers_of(task, method), files), args)
+    layers = [("runtime", config.runtime.model_dump()), (f"scales.{config.scale}.runtime", scale.runtime)]
+    show("runtime, which affects no result", origins(layers, files), args)
     if "sampler" in found:
         sampler = str(found["sampler"].value)
         show(f"sampler {sampler} of the rollouts", origins(sampler_layers(config, sampler), files), args)

@@ -42,6 +42,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--init-adapter", type=Path, help="adapter of the run to start from (start_from)")
     parser.add_argument("--checkpoint-minutes", type=float, default=10.0, help="minutes between two checkpoints")
+    parser.add_argument("--activation-checkpointing", choices=("true", "false"), default="false", help="saves memory")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--validation", type=Path, help="validation split for keeping the best policy; else the last")
     parser.add_argument("--base", type=Path, help="spec.yaml of the base model, for the model card")
@@ -104,6 +105,7 @@ def train(args: argparse.Namespace, lock: Lock | None, asked: Callable[[], bool]
         asked_to_stop=asked_to_stop,
         held_back=read_examples(args.validation) if args.validation else [],
         checkpoint_minutes=args.checkpoint_minutes,
+        activation_checkpointing=args.activation_checkpointing == "true",
     )
     metrics = trainer.train()
     if lock is None:

@@ -51,7 +51,7 @@ def all_tables() -> list[Table]:
     sources = (HubData, LocalData, GeneratedData)
     return [
         Table("Top level", Config),
-        Table("`runtime`", Runtime),
+        Table("`runtime`", Runtime, "runtime"),
         Table("`training`", Training, "training"),
         Table("`methods.*`", MethodBlock),
         *(Table(f"`methods.{name}`", block, "method") for name, block in methods.items()),

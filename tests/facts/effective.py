@@ -63,8 +63,12 @@ def effective_settings(preset: str) -> dict[Place, Settings]:
                 "method": run.method_settings,
                 "sampler": run.rollout_sampler.model_dump(),
             }
-            values |= {"tasks": {run.task: run.task_settings}, "model": grid.models[run.model].values()["settings"]}
-            values |= {"block_length": run.block_length, "start_from": methods[run.method].get("start_from", "none")}
+            values |= {
+                "runtime": grid.runtime.model_dump(),
+                "tasks": {run.task: run.task_settings},
+                "model": grid.models[run.model].values()["settings"],
+            }
+            values |= {"block_length": run.block_length, "start_from": methods[run.method].start_from or "none"}
             found[run.method, run.task] = flat(values)
             del found[run.method, run.task]["training.sampler"]  # a name; what it stands for is in `sampler`
     evaluations = {name: asdict(spec) for name, spec in grid.evaluations.items() if spec.task is None}

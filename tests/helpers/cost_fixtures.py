@@ -13,10 +13,11 @@ TINY = Shape(hidden=64, layers=6, heads=2, kv_heads=2, mlp=96, vocabulary=55)
 TOP1, DUAL, PREFIX = (TopK(tokens_per_step=1, score="confidence", cache=cache) for cache in ("none", "dual", "prefix"))
 
 
-def run_of(config, method="dmpo", scale="smoke", **training):
+def run_of(config, method="dmpo", scale="smoke", runtime=None, **training):
     config["scale"] = scale
     config["experiments"]["main"]["methods"] = [method]
     config["scales"][scale]["training"] |= training
+    config["scales"][scale].setdefault("runtime", {}).update(runtime or {})
     grid = expand(config)
     return grid, grid.runs[f"{method}/sudoku/default/seed-0"]
 

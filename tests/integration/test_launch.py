@@ -41,7 +41,7 @@ def test_torchrun_leaves_every_option_to_the_step(step):
 def test_processes_are_those_that_share_the_prompts_evenly(grid, config, tmp_path):
     from unmask.config.grid.expand import expand
 
-    config["scales"]["smoke"]["training"] |= {"prompts_per_buffer": 8, "prompts_at_once": 1}
+    config["scales"]["smoke"]["training"] |= {"prompts_per_buffer": 8, "prompts_per_decode_batch": 1}
     expand(config).runs[RUN].write(tmp_path / "spec.yaml")
     words = [str(tmp_path / "spec.yaml"), "--weights", "w"]
     found = {gpus: launch.processes("src/train_policy.py", words, gpus) for gpus in (0, 1, 2, 3, 4, 6, 8, 16)}
@@ -71,7 +71,7 @@ def snakemake(folder, *words):
 
 def test_two_processes_train_a_run_that_starts_from_another(tmp_path):
     """Through the workflow, on two CPU processes (gloo): d1, from the adapter of SFT."""
-    change = {"scale": "smoke", "scales": {"smoke": {"training": {"prompts_at_once": 1}}}}
+    change = {"scale": "smoke", "scales": {"smoke": {"training": {"prompts_per_decode_batch": 1}}}}
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(change), encoding="utf-8")
     run = "results/smoke/runs/d1/sudoku/default/seed-0"
     code, output = snakemake(tmp_path, "--set-resources", "train_policy:gpu=2", "--", f"{run}/manifest.json")

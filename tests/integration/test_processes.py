@@ -29,10 +29,10 @@ METHODS = ["diffu_grpo", "dmpo"]
 def folder(config, on_disk):
     """A base model, data, and specs of a few methods' runs with everything that draws random numbers."""
     config["scales"]["smoke"]["training"] |= {
-        "prompts_at_once": 1,
-        "rows_per_forward": 4,
+        "prompts_per_decode_batch": 1,
+        "micro_batch_size": 4,
         "lora_dropout": 0.1,
-        "gradient_clip": 0.05,
+        "max_grad_norm": 0.05,
     }
     config["experiments"]["main"] |= {"methods": METHODS, "tasks": ["sudoku"]}
     runs = expand(config).runs
@@ -69,7 +69,7 @@ def test_validation_answers_are_those_of_one_process(policy, sudoku, monkeypatch
     """With an order that is drawn at random, and a share that the number of processes does not divide."""
     examples = sudoku.splits()["validation"]
     decoding = DecodingSettings(16, 8, RandomOrder(), temperature=1.0, rows_per_batch=3)
-    settings = RolloutSettings(group_size=2, decoding=decoding, rows_per_forward=8, dropout=False)
+    settings = RolloutSettings(group_size=2, decoding=decoding, micro_batch_size=8, dropout=False)
     graded, said = validation.grade_response, {1: {}, 2: {}}
 
     def spy(task, text, example):
@@ -151,18 +151,18 @@ def test_processes_with_other_parameters_are_named(monkeypatch):
 
 def test_a_number_of_processes_that_cannot_share_is_refused(grid):
     run = next(run for run in grid.runs.values() if run.trains)
-    settings = run.training.model_copy(update={"prompts_per_buffer": 12, "prompts_at_once": 2})
+    settings = run.training.model_copy(update={"prompts_per_buffer": 12, "prompts_per_decode_batch": 2})
     for count in (1, 2, 3, 6):
         check_shares(settings, count)
     with pytest.raises(
-        InputError, match="4 processes cannot share prompts_per_buffer: 12 by prompts_at_once: 2; start 2,"
+        InputError, match="4 processes cannot share prompts_per_buffer: 12 by prompts_per_decode_batch: 2; start 2,"
     ):
         check_shares(settings, 4)
     with pytest.raises(
-        InputError, match="2 processes cannot share prompts_per_buffer: 12 by prompts_at_once: 5; start 1,"
+        InputError, match="2 processes cannot share prompts_per_buffer: 12 by prompts_per_decode_batch: 5; start 1,"
     ):
-        check_shares(settings.model_copy(update={"prompts_at_once": 5}), 2)
-    check_shares(settings.model_copy(update={"prompts_at_once": 64}), 1)
+        check_shares(settings.model_copy(update={"prompts_per_decode_batch": 5}), 2)
+    check_shares(settings.model_copy(update={"prompts_per_decode_batch": 64}), 1)
 
 
 @pytest.mark.parametrize(("found", "said"), [(None, "process 1 of 2 cannot all-reduce on cpu: each process needs"),

@@ -52,7 +52,7 @@ def test_rollouts_and_likelihoods_run(kind, dtype, tmp_path):
     policy.make_trainable(**LORA)
     top1 = TopK(tokens_per_step=1, score="confidence")
     decoding = DecodingSettings(8, 4, top1, temperature=1.0)
-    settings = RolloutSettings(group_size=2, decoding=decoding, rows_per_forward=4, dropout=False)
+    settings = RolloutSettings(group_size=2, decoding=decoding, micro_batch_size=4, dropout=False)
     rollouts = roll_out(policy, Words(), WORDS[kind], settings, Seeds((0,)))
     assert rollouts.response.shape == (4, 8)
     assert not (rollouts.response == 60).any()

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from helpers.old_layout import make_old
 from helpers.paths import ROOT
 from unmask.common.checksums import verify_checksums
 from unmask.common.manifest import read_manifest, signed
@@ -119,8 +120,12 @@ def configuration(change=None):
 
 def test_what_decides_no_result_repeats_nothing(finished):
     cost = {"peak_tflops": 0.2, "gpus": 2}
-    change = {"runtime": {"checkpoint_minutes": 1}, "scales": {"smoke": {"cost": cost}}}
+    runtime = {"checkpoint_minutes": 1, "activation_checkpointing": True, "overwrite_above": 0.5}
+    change = {"runtime": runtime, "scales": {"smoke": {"cost": cost}}}
     assert jobs(finished, change) == {}
+    before, after = expand(configuration()), expand(configuration(change))
+    assert after.runtime.activation_checkpointing
+    assert before.specs == after.specs
 
 
 def test_a_learning_rate_repeats_the_runs_that_have_it(finished):
@@ -205,6 +210,43 @@ def test_samples_made_again_on_their_own_are_shown_by_the_next_call(copy):
     assert code == 0, output
     assert scores.read_bytes() != before  # the seconds of the samples, at least
     assert jobs(copy) == {}
+
+
+def test_a_project_finished_before_settings_were_renamed_has_nothing_to_do_once_migrated(copy, monkeypatch):
+    monkeypatch.chdir(copy)  # where boards.csv is
+    goals = "main", "results/smoke/claims.md"
+    contents = {path: path.read_bytes() for path in sorted((copy / "results").rglob("*")) if path.is_file()}
+    make_old(copy, expand(configuration()), monkeypatch)
+    code, output = snakemake(copy, "-n", *goals)
+    assert code == 1
+    assert "seed-0 and 1 more: finished before settings were renamed. Run `python src/migrate_results.py" in output
+    old = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in contents}
+    assert "gradient_clip" in old[copy / RUN / "spec.yaml"][0].decode()
+
+    command = [sys.executable, ROOT / "src/migrate_results.py", "results/smoke", "--configfile", "mine.yaml"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "nothing was written" in said
+    assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in contents} == old
+    subprocess.run([*command, "--write"], capture_output=True, text=True, check=True)
+    code, output = snakemake(copy, "-n", *goals)
+    assert (code, "Nothing to be done" in output) == (0, True), output
+
+    # Only specs and manifests are others, and these are what a project made today has.
+    assert {path: path.stat().st_mtime_ns for path in contents} == {path: time for path, (_, time) in old.items()}
+    changed = {path for path in contents if path.read_bytes() != old[path][0]}
+    assert {path.suffix for path in changed} == {".yaml", ".json"}
+    for path in changed:
+        assert comparable(path.read_text()) == comparable(contents[path].decode()), path
+    said = subprocess.run([*command, "--write"], capture_output=True, text=True, check=True).stdout
+    assert said.startswith("smoke: 0 specs, 0 manifests, 0 checkpoints and 0 of")
+
+
+def comparable(text):
+    """The content of a spec or manifest; without the hash of a manifest, which depends on the order of its entries."""
+    content = yaml.safe_load(text)
+    if "outputs" in content:
+        content.pop("digest")
+    return content
 
 
 @pytest.mark.parametrize("profile", sorted((ROOT / "workflow/profiles").glob("*/profile.yaml")))

@@ -20,9 +20,9 @@ from unmask.training.checkpoint import Checkpoint
 METHODS = ["coupled_grpo", "diffpo", "diffu_grpo", "dmpo"]
 EVERY_WEIGHT = {
     "lora_rank": 0,
-    "prompts_at_once": 1,
-    "rows_per_forward": 3,
-    "gradient_clip": 0.05,
+    "prompts_per_decode_batch": 1,
+    "micro_batch_size": 3,
+    "max_grad_norm": 0.05,
 }
 
 
@@ -64,7 +64,7 @@ def test_two_processes_with_half_the_model_make_the_updates_of_one(folder):
         assert alone.keys() == together.keys()
         norms = alone["metrics"][:, 4]
         assert len(norms) == 4
-        assert (norms > EVERY_WEIGHT["gradient_clip"]).all()
+        assert (norms > EVERY_WEIGHT["max_grad_norm"]).all()
         assert any(key.startswith("head.") for key in alone) == (name == "diffpo")
         assert all(not torch.equal(value, base[key]) for key, value in alone.items() if key in base)
         for key, value in alone.items():

@@ -129,8 +129,8 @@ def test_after_a_killed_controller_the_twin_leaves_the_run_to_the_first(prepared
 def test_a_training_on_two_nodes_makes_the_adapter_of_one_process(make_workflow, slurm, tmp_path):
     """But for rounding; each node has two of the four processes."""
     workflow = make_workflow()
-    training = {"prompts_per_buffer": 4, "prompts_at_once": 1, "validate_every": 0}
-    training["rows_per_forward"] = 4  # a share, so that dropout is drawn alike
+    training = {"prompts_per_buffer": 4, "prompts_per_decode_batch": 1, "validate_every": 0}
+    training["micro_batch_size"] = 4  # a share, so that dropout is drawn alike
     halves = {"training": training, "cost": {"gpus": 4, "gpus_per_node": 2}}
     workflow.write({"scales": {"smoke": halves}})
     code, said = workflow.run("--", ADAPTER)

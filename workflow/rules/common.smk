@@ -7,27 +7,15 @@ import os
 import subprocess
 
 from snakemake.cli import parse_args
-from unmask.planning.overwriting import endangered
+from unmask.planning.overwriting import endangered, unmigrated
 from unmask.planning.readiness import idle_gpus, lacking
 from unmask.planning.slurm_probe import slurm_lacks
 from unmask.planning.targets import asked, unknown_targets
 
 
-def protocol_arguments(experiment):
-    """Return the CLI arguments with the evaluation protocol behind a table; none for a diagnosis."""
-    if GRID.experiments[experiment].rows == "steps":
-        return []
-    return ["--protocol", Protocol.of(GRID, experiment).to_json()]
-
-
-def checked(claims):
-    """Return the experiments that claims are tested on: those of `all` or, for all_claims, of `everything`."""
-    return GRID.wanted if claims == "claims" else GRID.everything
-
-
 def reported(wildcards):
     """Return the experiments of a report: the same as those of its claims."""
-    return checked(f"{wildcards.extent}claims")
+    return LINEAGE.experiments_of(f"{wildcards.extent}claims")
 
 
 def told(experiment):
@@ -171,6 +159,16 @@ def check_before_start(options):
         listed = "".join(f"\n  - {line}" for line in lines)
         raise WorkflowError(
             f"not ready for {' '.join(targets)} at scale {GRID.scale}, {len(lines)} to fix:{listed}"
+        )
+
+    # Under an old name a setting counts as changed, and all finished runs would be trained again.
+    old = unmigrated(GRID, work.runs)
+    if old and not OVERWRITE:
+        others = f" and {len(old) - 1} more" if len(old) > 1 else ""
+        raise WorkflowError(
+            f"{old[0]}{others}: finished before settings were renamed. Run `python src/migrate_results.py "
+            f"results/{GRID.place}` (CHANGELOG.md, Upgrade); to train them again, delete their folders or add "
+            "`--config overwrite=true`"
         )
 
     # A changed setting silently retrains a run. Where that would cost many GPU-hours, it must be explicit.

@@ -8,22 +8,23 @@
 #   - the profiles' `rerun-triggers` omit `code`.
 import ast
 import functools
-import hashlib
 import uuid
 from pathlib import Path
 from types import SimpleNamespace
 
 from snakemake.io import IOFile
 from snakemake.persistence import FileBackupMixin
+from unmask.analysis.lineage import Lineage, content_of, parameter_of
 from unmask.common.errors import InputError
 from unmask.common.manifest import made_of, read_manifest
-from unmask.config.spec_file import digest_of, joined
+from unmask.config.spec_file import digest_of
 
 # Outputs marked `update` stay in place until their step replaces them atomically. Snakemake would back each up before
 # the job and restore it after a failure; that is not needed, and a backup left by a killed job would stop the next one.
 FileBackupMixin.backup_output = lambda self, path: None
 FileBackupMixin.restore_output = lambda self, path: True
 
+LINEAGE = Lineage(GRID, Path(workflow.basedir))
 # A parameter that differs from any recorded one, so that Snakemake repeats the job.
 NONCE = uuid.uuid4().hex
 # Cached, because many jobs ask for the same manifest while the workflow is planned.
@@ -76,7 +77,7 @@ class Job:
         file, digest = self.file(wildcards), self.digest(wildcards)
         if not file.endswith(".json"):
             read = [content_now(one) for one in self.reads(wildcards)]
-            return joined(digest, *read) if read else digest
+            return parameter_of(digest, read)
 
         # Snakemake also records the parameters of failed jobs, so the manifest decides.
         known = recorded(file)
@@ -110,18 +111,6 @@ def written_spec(wildcards):
 
 
 @functools.cache
-def code(step, *more):
-    """Return the digest of an analysis step's code: its script, the library behind it, and further files."""
-    files = [f"src/{step}.py", *ANALYSIS, *more]
-    return joined(
-        *(
-            hashlib.sha256(Path(workflow.basedir, file).read_bytes()).hexdigest()
-            for file in files
-        )
-    )
-
-
-@functools.cache
 def read_once(manifest):
     """Read a manifest, empty if it is missing or damaged; cached while the workflow is planned."""
     try:
@@ -131,23 +120,18 @@ def read_once(manifest):
 
 
 def content_now(file):
-    """Return the digest of a manifest, or the SHA-256 of another file, as it is now; a constant while it is missing."""
+    """Return what identifies a file as it is now."""
     try:
         now = os.stat(file)
     except OSError:
-        return "absent"
-    return content_of(file, now.st_mtime_ns, now.st_size)
+        return content_of(Path(file))
+    return cached_content(file, now.st_mtime_ns, now.st_size)
 
 
 # The workflow replaces files while it runs, so time and size are part of the cache's key.
 @functools.cache
-def content_of(file, mtime, size):
-    if not file.endswith(".json"):
-        return hashlib.sha256(Path(file).read_bytes()).hexdigest()
-    try:
-        return read_manifest(Path(file))["digest"]
-    except InputError:
-        return "damaged"
+def cached_content(file, mtime, size):
+    return content_of(Path(file))
 
 
 def of_this_adapter(name_of):
@@ -197,28 +181,6 @@ def trainings_are_current(wildcards):
     return True
 
 
-def samples_read(experiments):
-    """Return the manifests of the samples, or diagnoses, of some experiments."""
-    return [
-        f"{path.removesuffix('.parquet')}.json"
-        for name in experiments
-        for path in GRID.samples(name)
-    ]
-
-
-def trainings_read(experiments):
-    """Return the manifests of the trained runs of some experiments."""
-    return [
-        f"{os.path.dirname(path)}/manifest.json"
-        for name in experiments
-        for path in GRID.metrics(name)
-    ]
-
-
-def all_read(experiments):
-    return samples_read(experiments) + trainings_read(experiments)
-
-
 # One Job per rule; its functions take the rule's wildcards.
 DATA = Job(
     lambda w: f"results/{w.scale}/data/{w.task}/manifest.json",
@@ -252,59 +214,6 @@ TOY = Job(
 )
 
 
-# Digests of analysis steps: their code and everything upstream of them.
-def scores_digest(experiment):
-    return joined(code("collect_scores"), GRID.samples_digest(experiment))
-
-
-def metrics_digest(experiment):
-    return joined(code("collect_metrics"), GRID.metrics_digest(experiment))
-
-
-def table_digest(experiment):
-    one = GRID.experiments[experiment]
-    said = json.dumps([one.question, one.rows, protocol_arguments(experiment)])
-    made = code("render_table", "workflow/resources/published_results.yaml")
-    return joined(made, said, scores_digest(experiment))
-
-
-def comparison_digest(experiment):
-    return joined(code("compare_methods"), experiment, GRID.samples_digest(experiment))
-
-
-def figure_digest(experiment, figure):
-    data = GRID.samples_digest(experiment), GRID.metrics_digest(experiment)
-    return joined(code("render_figure"), figure, scores_digest(experiment), *data)
-
-
-def toy_digest():
-    return joined(code("render_exact_toy"), GRID.exact_toy.digest)
-
-
-def claims_digest(claims):
-    made = code("check_claims", "workflow/resources/claims.yaml")
-    names = checked(claims)
-    digests = [(GRID.samples_digest(name), metrics_digest(name)) for name in names]
-    return joined(made, *names, *(one for pair in digests for one in pair))
-
-
-def report_digest(extent):
-    library = [
-        f"src/unmask/analysis/html_report/{name}.py" for name in ("page", "runs")
-    ]
-    pages = [
-        f"workflow/report/{name}"
-        for name in ("page.html.j2", "figure.rst", "exact_toy.rst")
-    ]
-    shown = []
-    for name in checked(f"{extent}claims"):
-        shown += [table_digest(name), comparison_digest(name), metrics_digest(name)]
-        shown += [figure_digest(name, one) for one in GRID.experiments[name].figures]
-        shown.append(GRID.experiments[name].section)
-    made = code("render_report", *library, *pages)
-    return joined(made, claims_digest(f"{extent}claims"), toy_digest(), *shown)
-
-
 def all_current(experiments):
     return all(
         samples_are_current(SimpleNamespace(experiment=name)) for name in experiments
@@ -313,48 +222,51 @@ def all_current(experiments):
 
 SCORES = Job(
     lambda w: f"results/{w.scale}/scores/{w.experiment}.csv",
-    lambda w: scores_digest(w.experiment),
+    lambda w: LINEAGE.scores(w.experiment),
     samples_are_current,
-    lambda w: samples_read([w.experiment]),
+    lambda w: LINEAGE.samples_read([w.experiment]),
 )
 METRICS = Job(
     lambda w: f"results/{w.scale}/metrics/{w.experiment}.csv",
-    lambda w: metrics_digest(w.experiment),
+    lambda w: LINEAGE.metrics(w.experiment),
     trainings_are_current,
-    lambda w: trainings_read([w.experiment]),
+    lambda w: LINEAGE.trainings_read([w.experiment]),
 )
 TABLE = Job(
     lambda w: f"results/{w.scale}/tables/{w.experiment}.md",
-    lambda w: table_digest(w.experiment),
+    lambda w: LINEAGE.table(w.experiment),
     samples_are_current,
-    lambda w: samples_read([w.experiment]),
+    lambda w: LINEAGE.samples_read([w.experiment]),
 )
 COMPARISON = Job(
     lambda w: f"results/{w.scale}/tables/{w.experiment}-comparisons.md",
-    lambda w: comparison_digest(w.experiment),
+    lambda w: LINEAGE.comparison(w.experiment),
     samples_are_current,
-    lambda w: samples_read([w.experiment]),
+    lambda w: LINEAGE.samples_read([w.experiment]),
 )
 FIGURE = Job(
     lambda w: f"results/{w.scale}/figures/{w.experiment}/{w.figure}.png",
-    lambda w: figure_digest(w.experiment, w.figure),
+    lambda w: LINEAGE.figure(w.experiment, w.figure),
     samples_are_current,
-    lambda w: all_read([w.experiment]),
+    lambda w: LINEAGE.all_read([w.experiment]),
 )
 TOY_FIGURE = Job(
     lambda w: f"results/{w.scale}/figures/exact_toy.png",
-    lambda w: toy_digest(),
+    lambda w: LINEAGE.toy(),
     reads=lambda w: [f"results/{w.scale}/exact_toy/curves.csv"],
 )
 CLAIMS = Job(
     lambda w: f"results/{w.scale}/{w.claims}.md",
-    lambda w: claims_digest(w.claims),
-    lambda w: all_current(checked(w.claims)),
-    lambda w: all_read(checked(w.claims)),
+    lambda w: LINEAGE.claims(w.claims),
+    lambda w: all_current(LINEAGE.experiments_of(w.claims)),
+    lambda w: LINEAGE.all_read(LINEAGE.experiments_of(w.claims)),
 )
 REPORT = Job(
     lambda w: f"results/{w.scale}/{w.extent}report.html",
-    lambda w: report_digest(w.extent),
+    lambda w: LINEAGE.report(w.extent),
     lambda w: all_current(reported(w)),
-    lambda w: [f"results/{w.scale}/exact_toy/curves.csv", *all_read(reported(w))],
+    lambda w: [
+        f"results/{w.scale}/exact_toy/curves.csv",
+        *LINEAGE.all_read(reported(w)),
+    ],
 )

@@ -35,7 +35,7 @@ rule render_table:
         digest=TABLE.parameter,
         question=lambda w, input: GRID.experiments[w.experiment].question,
         rows=lambda w, input: GRID.experiments[w.experiment].rows,
-        protocol=lambda w, input: protocol_arguments(w.experiment),
+        protocol=lambda w, input: LINEAGE.protocol_arguments(w.experiment),
     shell:
         r"""
         exec &> >(tee {log:q})
@@ -115,13 +115,15 @@ rule check_claims:
     input:
         samples=CLAIMS.input(
             lambda w: [
-                file for name in checked(w.claims) for file in GRID.samples(name)
+                file
+                for name in LINEAGE.experiments_of(w.claims)
+                for file in GRID.samples(name)
             ]
         ),
         metrics=CLAIMS.input(
             lambda w: [
                 f"results/{w.scale}/metrics/{name}.csv"
-                for name in checked(w.claims)
+                for name in LINEAGE.experiments_of(w.claims)
                 if GRID.metrics(name)
             ]
         ),
@@ -142,7 +144,7 @@ rule check_claims:
     params:
         digest=CLAIMS.parameter,
         config=lambda w, output: json.dumps(config),
-        experiments=lambda w, output: checked(w.claims),
+        experiments=lambda w, output: LINEAGE.experiments_of(w.claims),
     shell:
         r"""
         exec &> >(tee {log:q})

@@ -30,7 +30,7 @@ def file_of(line: str, config: RawConfig) -> str:
     place = re.sub(r"^(scales\.[^.]+)-pilot(?=\.|$)", r"\1", place)
     path = "" if place == TOP else place
     candidates = [path]
-    if unknown := re.match("unknown '(.+?)'", text):
+    if unknown := re.match("(?:unknown )?'(.+?)'", text):
         candidates = [f"{path}.{unknown[1]}".removeprefix("."), path]
     if text == "missing; add it":
         candidates = [path.rpartition(".")[0]]

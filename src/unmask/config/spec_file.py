@@ -48,8 +48,7 @@ class Spec:
     @property
     def digest(self) -> str:
         """Twelve hexadecimal digits that identify this spec. Files count by their hash, not by their path."""
-        content = json.dumps(_without_paths(self.values()), sort_keys=True)
-        return hashlib.sha256(content.encode()).hexdigest()[:12]
+        return digest_of_values(self.values())
 
     def write(self, path: Path) -> None:
         """Write spec.yaml atomically."""
@@ -96,6 +95,12 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(one) for key, one in value.items()}
     return value
+
+
+def digest_of_values(values: Values) -> str:
+    """Return the digest of a spec with these values."""
+    content = json.dumps(_without_paths(values), sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
 def _without_paths(value: Any) -> Any:

@@ -145,7 +145,7 @@ class RunSpec(Spec):
     @property
     def processes(self) -> int:
         """Largest usable world size: prompts per buffer divided by prompts decoded at once."""
-        shares, rest = divmod(self.training.prompts_per_buffer, self.training.prompts_at_once)
+        shares, rest = divmod(self.training.prompts_per_buffer, self.training.prompts_per_decode_batch)
         return shares if shares and not rest else 1
 
     def shared_by(self, gpus: int) -> int:
@@ -219,5 +219,5 @@ class DiagnosisSpec(Spec):
     examples: int
     generation_length: int
     block_length: int
-    rows_per_forward: int
+    micro_batch_size: int
     mask_padding: bool

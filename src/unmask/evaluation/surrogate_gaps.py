@@ -36,7 +36,7 @@ class Gap:
 def surrogate_gaps(model: nn.Module, rollouts: Rollouts) -> list[Row]:
     """Return a row per step and surrogate: mean KL over tokens [nats], importance-weight quantiles, token count.
 
-    The rollouts must come from a sampler that commits one token per step; `rows_per_forward` are processed at a time.
+    The rollouts must come from a sampler that commits one token per step; `micro_batch_size` are processed at a time.
     """
     by_step: dict[int, list[Gap]] = defaultdict(list)
     for part in rollouts.parts():

@@ -32,7 +32,7 @@ class Passes:
     update: int  # with gradient, at each update
     prepare: int = 0  # without gradient, once per buffer
     refresh: int = 0  # without gradient, at each update
-    copies: int = 1  # of one response in one forward pass with gradient, if `rows_per_forward` allows
+    copies: int = 1  # of one response in one forward pass with gradient, if `micro_batch_size` allows
     scored: int = 1  # the same without gradient
     apart: bool = False  # the loss is a mean over copies, whose activations need not all exist at once
 

@@ -178,7 +178,7 @@ class Dmpo(Method):
         """Compute WDCE, w_real · (1/R) Σ_r (1/m_r) Σ_{d masked} −log π_θ(õ_r)_d, or `wddo_loss`, as buffer means.
 
         The released WDCE sums over the rows of a micro-batch, with weights that sum to 1 over a group, and averages
-        over micro-batches. Its gradient is micro_batch_rows / G times ours, hence smaller relative to `gradient_clip`.
+        over micro-batches. Its gradient is micro_batch_rows / G times ours, hence smaller relative to `max_grad_norm`.
         """
         if self.loss_kind == "wddo":
             rows = self._wddo(policy.model, rollouts, update_data)
@@ -208,7 +208,7 @@ class Dmpo(Method):
     def losses(
         self, policy: Policy, rollouts: Rollouts, buffer_data: DmpoBuffer, update_data: DmpoUpdate
     ) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
-        """Yield WDCE in parts of `rows_per_forward` copies, weighted by their share; WDDO needs all copies at once."""
+        """Yield WDCE in parts of `micro_batch_size` copies, weighted by their share; WDDO needs all copies at once."""
         if self.loss_kind == "wddo":
             yield from super().losses(policy, rollouts, buffer_data, update_data)
             return

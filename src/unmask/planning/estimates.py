@@ -132,7 +132,7 @@ def _training_hours(grid: Grid, name: str) -> float | None:
     known = shape(grid, name)
     if known is None:
         return None
-    flops = training_flops(known, run, grid.cost.prompt_tokens)
+    flops = training_flops(known, run, grid.cost.prompt_tokens, grid.runtime.activation_checkpointing)
     return hours(flops, grid.cost)
 
 

@@ -78,10 +78,11 @@ def sequence_width(run: RunSpec, prompt: int) -> int:
     return prompt + run.training.generation_length
 
 
-def training_flops(shape: Shape, run: RunSpec, prompt: int) -> dict[str, float]:
+def training_flops(shape: Shape, run: RunSpec, prompt: int, checkpointing: bool = False) -> dict[str, float]:
     """Return the FLOPs of a training run by kind, for prompts of `prompt` tokens.
 
-    `flop_counter.py` counts their sum without `recomputing`, the second forward pass of activation checkpointing.
+    `flop_counter.py` counts their sum without `recomputing`, the second forward pass if activations are not stored
+    (`checkpointing`).
     """
     training = run.training
     sampler = run.rollout_sampler
@@ -117,7 +118,7 @@ def training_flops(shape: Shape, run: RunSpec, prompt: int) -> dict[str, float]:
     scorings = passes.prepare + updates * passes.refresh
     scored = rows * scorings * width
     updated = rows * updates * passes.update * width
-    recomputed = updated if training.activation_checkpointing else 0
+    recomputed = updated if checkpointing else 0
     return {
         "sampling": sampled * forward,
         "validating": validated * forward,

@@ -50,8 +50,17 @@ def weights(shape: Shape, run: RunSpec, cost: Hardware) -> float:
     return (shape.parameters - quantised) * size + quantised * NF4
 
 
-def training_memory(shape: Shape, run: RunSpec, cost: Hardware, gpus: int = 1) -> dict[str, Parts]:
-    """Return the bytes that one GPU holds in each phase of a training run that `gpus` share evenly."""
+def training_memory(
+    shape: Shape,
+    run: RunSpec,
+    cost: Hardware,
+    gpus: int = 1,
+    checkpointing: bool = False,
+) -> dict[str, Parts]:
+    """Return the bytes that one GPU holds in each phase of a training run that `gpus` share evenly.
+
+    `checkpointing` is the runtime setting `activation_checkpointing`.
+    """
     training = run.training
     size = item_size(run, cost)
     width = sequence_width(run, cost.prompt_tokens)
@@ -76,14 +85,15 @@ def training_memory(shape: Shape, run: RunSpec, cost: Hardware, gpus: int = 1) -
         "context": CONTEXT if cost.gpu_memory else 0,
     }
 
-    # A GPU works on its share of the buffer: `rows_per_forward` rows per pass, `prompts_at_once` groups in decoding.
+    # A GPU works on its share of the buffer: `micro_batch_size` rows per pass, and groups of `prompts_per_decode_batch`
+    # prompts in decoding.
     share = training.prompts_per_buffer * training.group_size // gpus
-    rows = min(training.rows_per_forward, share)
-    decoded = min(training.prompts_at_once * training.group_size, share)
+    rows = min(training.micro_batch_size, share)
+    decoded = min(training.prompts_per_decode_batch * training.group_size, share)
 
     # Gradients live from the first backward pass of an update to the end of its optimiser step.
     gradients: Parts = {"gradients": 4 * trained / shards}
-    one_pass = gradient_pass(shape, training, passes, rows, width, size)
+    one_pass = gradient_pass(shape, training, passes, rows, width, size, checkpointing)
     phases = {
         "gradient": held | gradients | gathered_for_gradients | one_pass,
         "optimiser step": held | gradients | {"workspace": 4 * trained / shards},
@@ -155,27 +165,28 @@ def gradient_pass(
     rows: int,
     width: int,
     size: int,
+    checkpointing: bool,
 ) -> Parts:
     """Return the bytes that the gradient of `rows` responses adds; all passes count at once unless `passes.apart`."""
     copies = min(passes.copies, passes.update)
     held = passes.update
-    # A mean over copies is differentiated `rows_per_forward` sequences at a time; other losses need all passes first.
+    # A mean over copies is differentiated `micro_batch_size` sequences at a time; other losses need all passes first.
     if passes.apart:
         copies = held = min(copies, _at_once(training, rows))
 
     calls = max(1, held // max(1, copies))
     sequences = rows * copies  # of one forward pass
     return {
-        "activations": activations(shape, training, rows * held, sequences, width, size),
-        "casts": casts(shape, training, calls, size),
+        "activations": activations(shape, training, rows * held, sequences, width, size, checkpointing),
+        "casts": casts(shape, training, calls, size, checkpointing),
         "head": head(shape, sequences * training.generation_length, size),
         "workspace": workspace(shape, training.lora_rank > 0, sequences * width, size),
     }
 
 
 def _at_once(training: Training, rows: int) -> int:
-    """Return the copies of each row in a forward pass of `rows_per_forward`, as in `Rollouts.copies_at_once`."""
-    return max(1, training.rows_per_forward // rows)
+    """Return the copies of each row in a forward pass of `micro_batch_size`, as in `Rollouts.copies_at_once`."""
+    return max(1, training.micro_batch_size // rows)
 
 
 def activations(
@@ -185,6 +196,7 @@ def activations(
     at_once: int,
     width: int,
     size: int,
+    checkpointing: bool,
 ) -> int:
     """Return the bytes kept for the gradient of `sequences` passes of `width` tokens; outputs are the response's.
 
@@ -197,7 +209,7 @@ def activations(
     # The last norm sees the response only. It keeps its input in fp32, and if it is trained what it scales too.
     per_number = 4 if training.lora_rank else 8
     last_norm = per_number * answers * shape.hidden
-    if training.activation_checkpointing:
+    if checkpointing:
         inputs = shape.layers * tokens * shape.hidden * size
         one_layer = at_once * width * (always + asked)
         return inputs + one_layer + last_norm
@@ -208,13 +220,13 @@ def activations(
     return outputs * asked + columns * always + last_norm
 
 
-def casts(shape: Shape, training: Training, calls: int, size: int) -> int:
+def casts(shape: Shape, training: Training, calls: int, size: int, checkpointing: bool) -> int:
     """Return the bytes of LoRA's matrices cast to the base dtype, which every forward pass makes and keeps."""
     if size == 4 or training.lora_rank == 0:
         return 0
     one = size * shape.adapter(training.lora_rank, training.lora_targets)
     # Checkpointed layers make their casts again in the backward pass, one layer at a time.
-    if training.activation_checkpointing:
+    if checkpointing:
         return one // shape.layers
     return one * calls
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from unmask.config.grid.grid import Grid
+from unmask.config.schema.runtime import Runtime
 from unmask.config.specs import EvaluationSpec, RunSpec
 from unmask.models.shapes import Shape
 from unmask.planning.memory import evaluation_memory, total, training_memory
 
 EVALUATION = "evaluation "  # prefix of the phase of an evaluation
-Change = dict[str, int]  # settings of the training and their new values
+Change = dict[str, int]  # settings of the training or of `runtime`, and their new values
 
 
 def memory_by_phase(
@@ -22,7 +23,8 @@ def memory_by_phase(
     """Return the GB of a GPU that each phase of a run's training, and each of its evaluations, needs."""
     needed = {}
     if run.trains:
-        phases = training_memory(shape, run, grid.cost, grid.gpus(run.name))
+        checkpointing = grid.runtime.activation_checkpointing
+        phases = training_memory(shape, run, grid.cost, grid.gpus(run.name), checkpointing)
         for phase, parts in phases.items():
             needed[phase] = total(parts)
     for evaluation in evaluations:
@@ -100,7 +102,7 @@ class _Case:
     def smaller_training(self, phase: str) -> list[str]:
         """Return single changes with which this phase of the training fits, else the first pair that does.
 
-        Of `rows_per_forward`, the largest value that fits is named.
+        Of `micro_batch_size`, the largest value that fits is named.
         """
         training = self.run.training
         # Where all weights are trained, they are sharded: more GPUs help in every phase.
@@ -109,14 +111,14 @@ class _Case:
             return more
 
         # Rollouts depend on how many prompts are decoded together, the other phases on rows and checkpointing.
-        if phase == "rollouts" and training.prompts_at_once == 1:
+        if phase == "rollouts" and training.prompts_per_decode_batch == 1:
             return []
         if phase == "rollouts":
-            return self._first(phase, [{"prompts_at_once": 1}])
+            return self._first(phase, [{"prompts_per_decode_batch": 1}])
 
-        fewer = range(training.rows_per_forward - 1, 0, -1)
-        rows: list[Change] = [{"rows_per_forward": count} for count in fewer]
-        if training.activation_checkpointing:
+        fewer = range(training.micro_batch_size - 1, 0, -1)
+        rows: list[Change] = [{"micro_batch_size": count} for count in fewer]
+        if self.grid.runtime.activation_checkpointing:
             return self._first(phase, rows)
 
         checkpointing: Change = {"activation_checkpointing": True}
@@ -140,14 +142,15 @@ class _Case:
     def _first(self, phase: str, changes: list[Change]) -> list[str]:
         """Return the first of `changes` with which the phase fits, as a line for config.yaml; empty if none does."""
         for change in changes:
-            training = self.run.training.model_copy(update=change)
-            changed = replace(self.run, training=training)
-            needed = memory_by_phase(self.grid, changed, self.shape, [])[phase]
+            runtime = {key: value for key, value in change.items() if key in Runtime.model_fields}
+            training = {key: value for key, value in change.items() if key not in runtime}
+            grid = replace(self.grid, runtime=self.grid.runtime.model_copy(update=runtime))
+            run = replace(self.run, training=self.run.training.model_copy(update=training))
+            needed = memory_by_phase(grid, run, self.shape, [])[phase]
             if needed <= self.limit:
                 # Only `by_task` and grids override this layer, so the advice takes effect wherever the value came from.
-                place = f"scales.{self.grid.scale}.methods.{self.run.method}"
-                lines = []
-                for key, value in change.items():
-                    lines.append(f"{place}.{key}: {str(value).lower()}")
+                scale = f"scales.{self.grid.scale}"
+                lines = [f"{scale}.runtime.{key}: {str(value).lower()}" for key, value in runtime.items()]
+                lines += [f"{scale}.methods.{self.run.method}.{key}: {value}" for key, value in training.items()]
                 return [f"{' and '.join(lines)} ({needed:.1f} GB)"]
         return []

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from unmask.common.errors import InputError
 from unmask.common.manifest import Manifest, read_manifest, seconds_of
 from unmask.common.provenance import differing
 from unmask.config.grid.grid import Grid
+from unmask.config.renames import RENAMED, TO_RUNTIME
 from unmask.config.specs import RunSpec
 
 SHOWN = 3  # differing settings named in a message
@@ -25,6 +27,18 @@ def endangered(grid: Grid, runs: set[str], above: float) -> list[str]:
         if why:
             lines.append(f"{name}: {why}")
     return lines
+
+
+def unmigrated(grid: Grid, runs: set[str]) -> list[str]:
+    """Return the finished runs whose specs have old names of settings, so that they would be trained again."""
+    old = re.compile(rf"^  ({'|'.join([*RENAMED, *TO_RUNTIME])}):", re.MULTILINE)  # a key of the block `training`
+    found = []
+    for name in sorted(runs):
+        folder = Path("results", grid.place, "runs", name)
+        spec = folder / "spec.yaml"
+        if (folder / "manifest.json").exists() and spec.exists() and old.search(spec.read_text(encoding="utf-8")):
+            found.append(name)
+    return found
 
 
 def lost(manifest: Path, run: RunSpec, above: float) -> str:

@@ -66,7 +66,7 @@ def standing(
         return RunStatus(run.name, "stale", 0, updates, 0.0, note=str(error))
 
     # A held lock means that the run is still being written, even if an adapter and its manifest are there.
-    holder = _living_holder(folder)
+    holder = living_holder(folder)
     is_current = manifest.get("spec") == run.digest
     if is_current and (folder / "adapter").exists() and not holder:
         return _finished(run.name, updates, manifest, source)
@@ -211,7 +211,7 @@ def _state(holder: str, jobs: list[Job], step: int) -> str:
     return "to do"
 
 
-def _living_holder(folder: Path) -> str:
+def living_holder(folder: Path) -> str:
     """Return the content of a run's lock if its holder has shown life within `lock.DEAD` seconds, else ""."""
     path = folder / lock.NAME
     # By this machine's clock, which may differ from the holder's: good enough to inform, never to take a lock.

@@ -165,6 +165,6 @@ def _rewarded(
         loss_mask=loss_mask(made.response, policy.eot),
         group_size=settings.group_size,
         buffer_rows=len(examples),
-        rows_per_forward=settings.rows_per_forward,
+        micro_batch_size=settings.micro_batch_size,
         name=settings.name,
     )

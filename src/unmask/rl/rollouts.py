@@ -34,7 +34,7 @@ class Rollouts:
     loss_mask: Tensor  # [B, L] 1.0 up to and including the first end of text
     group_size: int  # G
     buffer_rows: int  # B of the whole buffer, also in a part of it
-    rows_per_forward: int  # maximum number of sequences in a forward pass, which bounds its memory
+    micro_batch_size: int  # maximum number of sequences in a forward pass, which bounds its memory
     gamma_logit: Tensor | None = None  # [B, N] logits of the thresholds γ that an adaptive sampler chose; NaN: none
     gamma_input: Tensor | None = None  # [B, N, D] hidden states they were chosen from
     entropy: Tensor | None = None  # [B, L] entropy of the prediction for each token, at temperature 1 [nats]
@@ -89,13 +89,13 @@ class Rollouts:
         return replace(self, **some)
 
     def parts(self) -> Iterator[slice]:
-        """Yield slices of at most `rows_per_forward` rows that cover this process's share of the buffer."""
-        yield from pieces(distributed.local_slice(len(self)), self.rows_per_forward)
+        """Yield slices of at most `micro_batch_size` rows that cover this process's share of the buffer."""
+        yield from pieces(distributed.local_slice(len(self)), self.micro_batch_size)
 
     def copies_at_once(self, copies: int) -> Iterator[slice]:
-        """Yield slices of each row's masked copies, such that rows × copies in a pass is at most `rows_per_forward`."""
+        """Yield slices of each row's masked copies, such that rows × copies in a pass is at most `micro_batch_size`."""
         # Every row contributes this many copies to a pass, and at least one however many rows there are.
-        yield from pieces(slice(0, copies), max(1, self.rows_per_forward // len(self)))
+        yield from pieces(slice(0, copies), max(1, self.micro_batch_size // len(self)))
 
     @torch.no_grad()
     def map(self, function: Callable[..., Tensor], *rows: Tensor) -> Tensor:
@@ -124,7 +124,7 @@ class RolloutSettings:
 
     group_size: int
     decoding: DecodingSettings
-    rows_per_forward: int
+    micro_batch_size: int
     dropout: bool  # sample with dropout
     prefill: bool = True  # start the response with the task's prefill, as part of the prompt
     max_prompt_length: int = 0  # tokens; longer prompts lose their beginning. 0: no prompt is cut
@@ -140,13 +140,13 @@ class RolloutSettings:
             block_length=run.block_length,
             sampler=run.rollout_sampler,
             temperature=training.temperature,
-            rows_per_batch=training.prompts_at_once * training.group_size,
+            rows_per_batch=training.prompts_per_decode_batch * training.group_size,
             mask_padding=training.mask_padding,
         )
         return cls(
             group_size=training.group_size,
             decoding=decoding,
-            rows_per_forward=training.rows_per_forward,
+            micro_batch_size=training.micro_batch_size,
             dropout=training.rollout_dropout,
             prefill=training.prefill,
             max_prompt_length=training.max_prompt_length,

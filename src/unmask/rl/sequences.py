@@ -44,7 +44,7 @@ def as_sequences(policy: Policy, corpus: Corpus, examples: list[Example], settin
         loss_mask=loss_mask(ends, policy.eot) * learnt,
         group_size=settings.group_size,
         buffer_rows=len(examples),
-        rows_per_forward=settings.rows_per_forward,
+        micro_batch_size=settings.micro_batch_size,
         learnt=learnt,
     )
 

@@ -46,7 +46,7 @@ def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
 
 def schedule(update: int, updates: int, settings: Training) -> float:
     """Return the learning-rate factor: linear warm-up, then constant, cosine decay to 0.1, or linear decay to 0."""
-    warmup = math.ceil(settings.warmup * updates)
+    warmup = math.ceil(settings.warmup_ratio * updates)
     if update < warmup:
         return (update + 1) / warmup
     if settings.schedule == "constant":

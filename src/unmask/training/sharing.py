@@ -16,11 +16,11 @@ from unmask.models.sharding import is_sharded
 def check_shares(settings: Training, count: int) -> None:
     """Raise InputError if `count` processes cannot share the prompts of a buffer evenly."""
     # Prompts decoded together share one random stream, so such a batch cannot be divided between processes.
-    prompts, together = settings.prompts_per_buffer, settings.prompts_at_once
+    prompts, together = settings.prompts_per_buffer, settings.prompts_per_decode_batch
     if count > 1 and prompts % (count * together):
         fewer = 1 if prompts % together else math.gcd(count, prompts // together)
         raise InputError(
-            f"{count} processes cannot share prompts_per_buffer: {prompts} by prompts_at_once: {together}; "
+            f"{count} processes cannot share prompts_per_buffer: {prompts} by prompts_per_decode_batch: {together}; "
             f"start {fewer}, or change these settings in config.yaml"
         )
 

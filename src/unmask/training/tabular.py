@@ -56,7 +56,7 @@ def sample(model: TabularModel, reward: Tensor, groups: int, group_size: int, ge
         loss_mask=everything,
         group_size=group_size,
         buffer_rows=rows,
-        rows_per_forward=rows,
+        micro_batch_size=rows,
     )
 
 

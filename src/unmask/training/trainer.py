@@ -56,6 +56,7 @@ class Trainer:
     asked_to_stop: Callable[[], bool] = lambda: False  # polled after each update
     held_back: list[Example] = field(default_factory=list)  # validation split, used to keep the best policy
     checkpoint_minutes: float = 10.0  # between two checkpoints; 0: after every update
+    activation_checkpointing: bool = False  # recompute activations in the backward pass; changes no bit of the result
 
     def __post_init__(self) -> None:
         self.settings = self.run.training
@@ -68,7 +69,7 @@ class Trainer:
     def train(self) -> list[dict[str, Any]]:
         """Train to the end, from the newest checkpoint if there is one; return the metrics, one row per update."""
         s = self.settings
-        self.policy.model.activation_checkpointing = s.activation_checkpointing
+        self.policy.model.activation_checkpointing = self.activation_checkpointing
 
         # The head must exist before `make_trainable`, which takes the snapshot that serves as the reference policy.
         self.policy.add_head(self.run.rollout_sampler, self.seeds.number("head"))
@@ -191,7 +192,7 @@ class Trainer:
         # The backward pass has already summed the gradients of sharded parameters.
         gradients = [p.grad for p in parameters.values() if p.grad is not None and not is_sharded(p)]
         distributed.add([*gradients, *sums.values()])
-        norms = clip(parameters, self.settings.gradient_clip)
+        norms = clip(parameters, self.settings.max_grad_norm)
         set_rates(optimizer, schedule(update, self.updates, self.settings))
 
         # Skip non-finite updates: one NaN would spoil parameters and Adam's moments for good.
@@ -290,7 +291,7 @@ class Trainer:
             **saved,
             group_size=s.group_size,
             buffer_rows=len(saved["reward"]),
-            rows_per_forward=s.rows_per_forward,
+            micro_batch_size=s.micro_batch_size,
             name=self._label((state.step - 1) // s.updates_per_buffer),
         )
         print(f"{self.run.name}: resumed after update {state.step}", flush=True)

@@ -120,12 +120,13 @@ def test_a_sequence_has_no_prompt_in_front(papers):
     assert grid.gpus(run.name) == 8  # two rows each
     tokens, adapter = 1240 * 16 * 4096, 335_544_320
     forward, backward = flops_per_token(LLADA_8B.body + adapter, adapter)
-    assert training_flops(LLADA_8B, run, 200) == {
+    assert training_flops(LLADA_8B, run, 200, checkpointing=True) == {
         "sampling": 0, "validating": 0, "scoring": 0,
         "updating": tokens * (forward + backward), "recomputing": tokens * forward,
     }  # fmt: skip
-    by_hand = training_memory(LLADA_8B, run, grid.cost, 8)["gradient"]
-    assert by_hand == training_memory(LLADA_8B, run, grid.cost.model_copy(update={"prompt_tokens": 999}), 8)["gradient"]
+    by_hand = training_memory(LLADA_8B, run, grid.cost, 8, checkpointing=True)["gradient"]
+    other = grid.cost.model_copy(update={"prompt_tokens": 999})
+    assert by_hand == training_memory(LLADA_8B, run, other, 8, checkpointing=True)["gradient"]
     inputs = 32 * 4096 * 4096 * 2  # of each layer, in bfloat16
     assert by_hand["activations"] > inputs + 4 * 4096 * 4096
     assert sum(by_hand.values()) < 80e9
@@ -136,7 +137,7 @@ def test_the_linear_schedule_ends_at_zero(papers):
     run = expand(papers).runs["sft/s1k/default/seed-0"]
     found = run.training
     assert [schedule(i, 4, found) for i in range(4)] == [1.0, 0.75, 0.5, 0.25]
-    warm = found.model_copy(update={"warmup": 0.5})
+    warm = found.model_copy(update={"warmup_ratio": 0.5})
     assert [schedule(i, 4, warm) for i in range(4)] == [0.5, 1.0, 1.0, 0.5]
     assert dataclasses.replace(run, corpus=False).digest != run.digest
     assert json.loads(run.to_json())["corpus"] is True

@@ -112,7 +112,7 @@ def test_unmasked_padding_makes_a_response_depend_on_its_batch_mates(policy, sud
             return tasks.Grade(None, 0.0, 0.0)
 
     decoding = DecodingSettings(8, 8, RandomOrder(), temperature=0.0, mask_padding=mask_padding)
-    settings = RolloutSettings(group_size=2, decoding=decoding, rows_per_forward=8, dropout=False)
+    settings = RolloutSettings(group_size=2, decoding=decoding, micro_batch_size=8, dropout=False)
     short, long = {"question": "1 + 1"}, {"question": "1 + 1 + 1 + 1 + 1"}
     alone = roll_out(policy, Padded(), [short], settings, Seeds((0,)))
     together = roll_out(policy, Padded(), [short, long], settings, Seeds((0,)))

@@ -232,7 +232,7 @@ def with_long_names(config, letters):
     config["samplers"][name] = config["samplers"]["top1"]
     grid = {"sampler": [name], "baseline": ["individual"], "baseline_strength": [0.75], "masks": ["uniform"]}
     grid |= {"lora_targets": [["q_proj", "k_proj", "v_proj", "up_proj", "down_proj"]], "coefficient": [0.125]}
-    grid |= {"elbo_copies": [16], "gradient_clip": [0.125]}
+    grid |= {"elbo_copies": [16], "max_grad_norm": [0.125]}
     config["experiments"] = {"main": config["experiments"]["main"] | {"methods": ["dmpo"], "grid": grid}}
     for scale in config["scales"].values():
         scale |= {"experiment_changes": {}, "experiments": ["main"]}

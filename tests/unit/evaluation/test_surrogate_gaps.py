@@ -13,7 +13,7 @@ from unmask.samplers.settings import DecodingSettings
 ROWS, LENGTH = 8, 4
 
 
-def drawn(model, eot, rows_per_forward):
+def drawn(model, eot, micro_batch_size):
     """Responses in random order, in two blocks; with token 2 for the end of text some end after the first."""
     prompt = torch.zeros((ROWS, 1), dtype=torch.long)
     seen = torch.ones_like(prompt, dtype=torch.bool)
@@ -22,16 +22,16 @@ def drawn(model, eot, rows_per_forward):
     nothing = torch.zeros(ROWS)
     return Rollouts(
         prompt, seen, **vars(made), reward=nothing, correct=nothing, loss_mask=loss_mask(made.response, eot),
-        group_size=1, buffer_rows=ROWS, rows_per_forward=rows_per_forward,
+        group_size=1, buffer_rows=ROWS, micro_batch_size=micro_batch_size,
     )  # fmt: skip
 
 
 @pytest.mark.parametrize("eot", [-1, 2])
-@pytest.mark.parametrize("rows_per_forward", [ROWS, 3])
-def test_gaps_equal_a_plain_enumeration(eot, rows_per_forward):
+@pytest.mark.parametrize("micro_batch_size", [ROWS, 3])
+def test_gaps_equal_a_plain_enumeration(eot, micro_batch_size):
     """T is each response's own number of passes, also where others take more."""
     model = TabularModel(3, LENGTH, 1.0, torch.Generator().manual_seed(0))
-    made = drawn(model, eot, rows_per_forward)
+    made = drawn(model, eot, micro_batch_size)
     assert set(made.nfe.tolist()) == ({4} if eot == -1 else {2, 4})
     found = {(row["step"], row["surrogate"]): row for row in surrogate_gaps(model, made)}
 

@@ -38,7 +38,7 @@ def pair():
     return Rollouts(
         prompt=prompt, prompt_mask=prompt == 0, response=tensor([[0, 1], [1, 1]]), unmask_step=tensor([[0, 1], [1, 0]]),
         log_prob_t1=tensor([[0.5, 0.25], [1.0, 0.5]]).log(), nfe=tensor([2, 2]), reward=tensor([1.0, 0.0]),
-        correct=tensor([1.0, 0.0]), loss_mask=torch.ones((2, 2)), group_size=2, buffer_rows=2, rows_per_forward=2,
+        correct=tensor([1.0, 0.0]), loss_mask=torch.ones((2, 2)), group_size=2, buffer_rows=2, micro_batch_size=2,
     )  # fmt: skip
 
 

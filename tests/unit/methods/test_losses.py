@@ -45,7 +45,7 @@ def pair():
         prompt=prompt, prompt_mask=torch.ones_like(prompt, dtype=torch.bool), response=tensor([[0, 1], [1, 1]]),
         unmask_step=tensor([[0, 1], [1, 0]]), log_prob_t1=torch.full((2, 2), -LN2),
         nfe=tensor([2, 2]), reward=tensor([1.0, 0.0]), correct=tensor([1.0, 0.0]), loss_mask=torch.ones((2, 2)),
-        group_size=2, buffer_rows=2, rows_per_forward=2,
+        group_size=2, buffer_rows=2, micro_batch_size=2,
     )  # fmt: skip
 
 

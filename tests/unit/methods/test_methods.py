@@ -28,7 +28,7 @@ def test_parts_of_a_buffer_add_up(name):
     policy = Policy(model, tokenizer=None)
     policy.set_reference()
     rollouts = sample(model, torch.rand(81), 3, 4, torch.Generator().manual_seed(1))
-    rollouts.rows_per_forward = 5
+    rollouts.micro_batch_size = 5
     buffer_data = method.prepare(policy, rollouts, 2, SEEDS)
     model.table.data += 0.1 * torch.randn(model.table.shape, generator=torch.Generator().manual_seed(2))
     update_data = method.refresh(policy, rollouts, buffer_data, 1, SEEDS)
@@ -45,12 +45,12 @@ def test_parts_of_a_buffer_add_up(name):
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("bound", [12, 24, 36, 100])
 def test_terms_of_a_loss_are_the_loss(name, bound):
-    """Value, metrics and gradient, whatever `rows_per_forward` allows of 12 responses with their copies at once."""
+    """Value, metrics and gradient, whatever `micro_batch_size` allows of 12 responses with their copies at once."""
     method = LOSSES[name]
     policy = Policy(TabularModel(3, 4, 1.0, torch.Generator().manual_seed(0)), tokenizer=None)
     policy.set_reference()
     rollouts = sample(policy.model, torch.rand(81), 3, 4, torch.Generator().manual_seed(1))
-    rollouts.rows_per_forward = bound
+    rollouts.micro_batch_size = bound
     buffer_data = method.prepare(policy, rollouts, 2, SEEDS)
     policy.model.table.data += 0.1 * torch.randn(policy.model.table.shape, generator=torch.Generator().manual_seed(2))
     some = rollouts, buffer_data, method.refresh(policy, rollouts, buffer_data, 1, SEEDS)
@@ -71,7 +71,7 @@ def test_the_passes_of_a_loss_depend_on_the_number_of_rows_alone(name, monkeypat
     policy = Policy(TabularModel(3, 4, 1.0, torch.Generator().manual_seed(0)), tokenizer=None)
     policy.set_reference()
     rollouts = sample(policy.model, torch.rand(81), 3, 4, torch.Generator().manual_seed(1))
-    rollouts.rows_per_forward = 8
+    rollouts.micro_batch_size = 8
     buffer_data = method.prepare(policy, rollouts, 2, SEEDS)
     update_data = method.refresh(policy, rollouts, buffer_data, 1, SEEDS)
     # In one share everything ended at once and nothing is learnt from it.
@@ -90,12 +90,12 @@ def test_the_passes_of_a_loss_depend_on_the_number_of_rows_alone(name, monkeypat
 
 
 @pytest.mark.parametrize("bound", [5, 12, 24])
-def test_no_pass_of_dmpo_has_more_than_rows_per_forward(bound, monkeypatch):
+def test_no_pass_of_dmpo_has_more_than_micro_batch_size(bound, monkeypatch):
     """Responses and their masked copies alike, in scoring and in the gradient; the parts are as the trainer's."""
     policy = Policy(TabularModel(3, 4, 1.0, torch.Generator().manual_seed(0)), tokenizer=None)
     policy.set_reference()
     rollouts = sample(policy.model, torch.rand(81), 3, 4, torch.Generator().manual_seed(1))
-    rollouts.rows_per_forward = bound
+    rollouts.micro_batch_size = bound
     seen, whole = [], policy.model.hidden_states
     monkeypatch.setattr(
         policy.model, "hidden_states", lambda ids, *others: seen.append(len(ids)) or whole(ids, *others)
@@ -120,7 +120,7 @@ def test_gradients_reach_the_adapter_and_nothing_else(policy, name):
     reward = torch.arange(8.0)
     rollouts = Rollouts(
         prompt, mask, **vars(made), reward=reward, correct=reward, loss_mask=loss_mask(made.response, policy.eot),
-        group_size=4, buffer_rows=8, rows_per_forward=3,
+        group_size=4, buffer_rows=8, micro_batch_size=3,
     )  # fmt: skip
     buffer_data = method.prepare(policy, rollouts, 1, SEEDS)
     update_data = method.refresh(policy, rollouts, buffer_data, 0, SEEDS)

@@ -99,7 +99,7 @@ def test_the_released_wdce_is_a_sum_over_a_devices_rows(even, rows, factor):
     """DMPO 96af1a4, dmpo_trainer.py:182: weights sum to 1 over a group of 16, the loss is a sum over a device's rows.
 
     With 4 a device and 64 rows (4 prompts) the mean over 16 micro-batches is a quarter of ours, with 8 a device and 128
-    rows (8 prompts) a half: `gradient_clip` at the same value then acts at a fourth, or half, of the norm.
+    rows (8 prompts) a half: `max_grad_norm` at the same value then acts at a fourth, or half, of the norm.
     """
     prompts = rows  # 8 devices, 2 accumulation steps: 16 · rows / 16
     rollouts = sample(even.model, torch.rand(4), prompts, 16, torch.Generator().manual_seed(0))

@@ -63,7 +63,7 @@ def changed(where, change):
 def test_a_wrong_shape_stops_the_training_with_the_method_and_the_shape(
     config, policy, sudoku, tmp_path, where, change, said
 ):
-    training = {"group_size": 4, "rows_per_forward": 5}
+    training = {"group_size": 4, "micro_batch_size": 5}
     method = changed(where, change)
     one = small_trainer(config, policy, sudoku, tmp_path, "coupled_grpo", algorithm=method, **training)
     with pytest.raises(InputError, match=re.escape(said)) as caught:

@@ -60,7 +60,7 @@ def corpus(tmp_path):
 
 def settings(length, group_size=1):
     return RolloutSettings(
-        group_size, DecodingSettings(length, 8, RandomOrder(), 0.0), rows_per_forward=4, dropout=False
+        group_size, DecodingSettings(length, 8, RandomOrder(), 0.0), micro_batch_size=4, dropout=False
     )
 
 

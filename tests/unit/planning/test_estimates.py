@@ -106,7 +106,7 @@ def test_the_table_at_the_papers_scale(config, here, monkeypatch, capsys):
     name = "dmpo/gsm8k/default/seed-0"
     state, _, update, evaluated, memory, training, *_ = rows[name]
     assert (state, update, evaluated) == ("to", "0/4000", "0/1")
-    estimated = hours(training_flops(LLADA_8B, grid.runs[name], 200), grid.cost)
+    estimated = hours(training_flops(LLADA_8B, grid.runs[name], 200, checkpointing=True), grid.cost)
     assert (memory, training) == ("33.8", f"~{estimated:.1f}")
     assert any(line.startswith("GPU-hours: about ") for line in lines)
     assert any(line.startswith("with --config fidelity=paper: about 6008 GPU-hours") for line in lines)
@@ -130,13 +130,14 @@ def test_without_a_gpu_hours_are_the_processors(config, here, monkeypatch, capsy
 
 def test_what_does_not_fit_is_refused_after_the_table(config, here, monkeypatch, capsys):
     config["scale"] = "llada-8b"
-    config["scales"]["llada-8b"]["training"] = {"rows_per_forward": 16, "activation_checkpointing": False}
+    config["scales"]["llada-8b"]["training"] = {"micro_batch_size": 16}
+    config["scales"]["llada-8b"]["runtime"] = {"activation_checkpointing": False}
     config["scales"]["llada-8b"]["experiment_changes"] = {}  # three methods, of which only DMPO does not fit
     with pytest.raises(InputError) as caught:
         printed(config, monkeypatch, capsys, "main")
     said = str(caught.value)
     assert said.startswith("dmpo/gsm8k/default/seed-0 and 11 more: ")
-    assert "scales.llada-8b.methods.dmpo.rows_per_forward: 14 (" in said
-    assert "scales.llada-8b.methods.dmpo.activation_checkpointing: true (" in said
+    assert "scales.llada-8b.methods.dmpo.micro_batch_size: 14 (" in said
+    assert "scales.llada-8b.runtime.activation_checkpointing: true (" in said
     assert "12 runs" not in said
     assert "GPU-hours: about" in capsys.readouterr().out

@@ -119,7 +119,7 @@ def test_operations_of_a_training_are_those_that_it_counts(config, sudoku, tmp_p
     """Prompts of one length, and no response ends early."""
     method, changes = METHODS[case]
     config["samplers"]["top2"]["forbidden"] = [1]
-    _, run = run_of(config, method, buffers=2, rows_per_forward=3, lora_dropout=0.0, validate_every=0, sampler="top2")
+    _, run = run_of(config, method, buffers=2, micro_batch_size=3, lora_dropout=0.0, validate_every=0, sampler="top2")
     run = replace(run, method_settings=run.method_settings | changes)
     policy, examples = tiny_policy(), sudoku.splits()["train"]
     objective = methods.load(run.algorithm, run.method_settings)
@@ -131,8 +131,8 @@ def test_operations_of_a_training_are_those_that_it_counts(config, sudoku, tmp_p
 
 
 def test_recomputing_is_one_more_forward_pass(config):
-    _, run = run_of(config, lora_rank=2, activation_checkpointing=True)
-    flops = training_flops(TINY, run, 20)
+    _, run = run_of(config, lora_rank=2)
+    flops = training_flops(TINY, run, 20, checkpointing=True)
     adapter = TINY.adapter(2, ALL)
     forward, backward = flops_per_token(TINY.body + adapter, adapter)
     assert (forward, backward) == (2 * (TINY.body + adapter), 2 * (TINY.body + adapter) + 2 * adapter)

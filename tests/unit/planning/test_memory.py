@@ -12,6 +12,8 @@ from unmask.models.shapes import LLADA_8B, TINY_VOCABULARY
 from unmask.planning.memory import activations, casts, evaluation_memory, head, kept_by_layer, total, training_memory
 from unmask.planning.memory_fit import misfits
 
+STORED = {"activation_checkpointing": False}
+
 
 def settings(config, **training):
     return run_of(config, **training)[1].training
@@ -57,12 +59,11 @@ def test_what_is_kept_for_the_gradient_is_what_autograd_keeps(config, rank, dtyp
     ids = torch.randint(2, 55, (rows, prompt + length))
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         policy.model.hidden_states(ids, None, slice(prompt, None)).sum()
-    t = settings(config, lora_rank=rank, lora_dropout=0.0, generation_length=length,
-                 activation_checkpointing=checkpointing, lora_targets=ALL)  # fmt: skip
+    t = settings(config, lora_rank=rank, lora_dropout=0.0, generation_length=length, lora_targets=ALL)
     size = dtype.itemsize
     one_layer = rows * ids.shape[1] * sum(kept_by_layer(TINY, t, size)) if checkpointing else 0  # comes later, backward
-    estimated = activations(TINY, t, rows, rows, ids.shape[1], size) - one_layer
-    estimated += 0 if checkpointing else casts(TINY, t, 1, size)
+    estimated = activations(TINY, t, rows, rows, ids.shape[1], size, checkpointing) - one_layer
+    estimated += 0 if checkpointing else casts(TINY, t, 1, size, checkpointing)
     rotations = 0 if checkpointing else 2 * ids.shape[1] * TINY.hidden // TINY.heads * 4  # shared by all layers
     assert sum(size for size, _ in kept.values()) - rotations == pytest.approx(estimated, rel=0.05)
 
@@ -79,9 +80,9 @@ def test_four_bits_hold_the_8b_model_in_5_7_gb(config):
 
 def test_parts_of_the_8b_model_by_hand(config):
     """DMPO in bfloat16, 16 sequences at once: one masked copy of each of 16 responses, or four of each of four."""
-    grid, run = run_of(config, scale="llada-8b", rows_per_forward=16, activation_checkpointing=True)
-    parts = training_memory(LLADA_8B, run, grid.cost)["gradient"]
-    assert parts == training_memory(LLADA_8B, with_rows(run, 4), grid.cost)["gradient"]
+    grid, run = run_of(config, scale="llada-8b", micro_batch_size=16)
+    parts = training_memory(LLADA_8B, run, grid.cost, checkpointing=True)["gradient"]
+    assert parts == training_memory(LLADA_8B, with_rows(run, 4), grid.cost, checkpointing=True)["gradient"]
     trained, tokens = 335_544_320, 16 * (200 + 256)
     assert parts["weights"] == 2 * 8_015_581_184
     assert (parts["adapter"], parts["reference"], parts["gradients"], parts["moments"]) == (
@@ -124,15 +125,16 @@ def test_more_rows_need_more_and_checkpointing_less(config):
     needed = {}
     for rows in (1, 2, 8):
         for checkpointing in (False, True):
-            grid, run = run_of(config, scale="llada-8b", rows_per_forward=rows, activation_checkpointing=checkpointing)
-            needed[rows, checkpointing] = total(training_memory(LLADA_8B, run, grid.cost)["gradient"])
+            grid, run = run_of(config, scale="llada-8b", micro_batch_size=rows)
+            parts = training_memory(LLADA_8B, run, grid.cost, checkpointing=checkpointing)["gradient"]
+            needed[rows, checkpointing] = total(parts)
     for checkpointing in (False, True):
         assert needed[1, checkpointing] < needed[2, checkpointing] < needed[8, checkpointing]
     assert all(needed[rows, True] < needed[rows, False] for rows in (1, 2, 8))
 
 
 def test_a_share_of_the_rows_needs_no_more_than_itself(config):
-    grid, run = run_of(config, scale="llada-8b", rows_per_forward=100_000)
+    grid, run = run_of(config, scale="llada-8b", micro_batch_size=100_000)
     one, eight = (training_memory(LLADA_8B, run, grid.cost, gpus)["gradient"] for gpus in (1, 8))
     assert one["activations"] == 8 * eight["activations"]
 
@@ -150,23 +152,26 @@ def test_a_cache_holds_keys_and_values_of_all_layers(grid):
 
 
 def test_a_run_that_does_not_fit_names_the_settings_to_change(config):
-    grid, run = run_of(config, scale="llada-8b", rows_per_forward=16, activation_checkpointing=False)
+    grid, run = run_of(config, scale="llada-8b", runtime=STORED, micro_batch_size=16)
     (said,) = misfits(grid, run, LLADA_8B, [grid.evaluations["papers"]])
     assert "GB (gradient) do not fit into the 80 GB of scales.llada-8b.cost.gpu_memory. Set " in said
-    assert "scales.llada-8b.methods.dmpo.rows_per_forward: 14 (" in said
-    assert ", or scales.llada-8b.methods.dmpo.activation_checkpointing: true (" in said
-    for change in ({"rows_per_forward": 14}, {"activation_checkpointing": True}):
-        assert not misfits(grid, replace(run, training=run.training.model_copy(update=change)), LLADA_8B, [])
-    too_many = run.training.model_copy(update={"rows_per_forward": 15})
+    assert "scales.llada-8b.methods.dmpo.micro_batch_size: 14 (" in said
+    assert ", or scales.llada-8b.runtime.activation_checkpointing: true (" in said
+    few, too_many = (run.training.model_copy(update={"micro_batch_size": rows}) for rows in (14, 15))
+    assert not misfits(grid, replace(run, training=few), LLADA_8B, [])
+    checkpointed = replace(grid, runtime=grid.runtime.model_copy(update={"activation_checkpointing": True}))
+    assert not misfits(checkpointed, run, LLADA_8B, [])
     assert misfits(grid, replace(run, training=too_many), LLADA_8B, [])
 
 
 def test_where_one_change_is_not_enough_two_are_named(config):
     config["scales"]["llada-8b"]["cost"]["gpu_memory"] = 28
-    grid, run = run_of(config, scale="llada-8b", rows_per_forward=16, activation_checkpointing=False)
+    grid, run = run_of(config, scale="llada-8b", runtime=STORED, micro_batch_size=16)
     (said,) = misfits(grid, run, LLADA_8B, [])
-    where = "scales.llada-8b.methods.dmpo"
-    assert f". Set {where}.activation_checkpointing: true and {where}.rows_per_forward: 7 (" in said
+    where = "scales.llada-8b"
+    assert (
+        f". Set {where}.runtime.activation_checkpointing: true and {where}.methods.dmpo.micro_batch_size: 7 (" in said
+    )
 
 
 EVERY_WEIGHT = {"lora_rank": 0, "dtype": "float32", "activation_checkpointing": True}

@@ -107,10 +107,10 @@ def test_a_plan_makes_no_job_and_is_printed_once():
 
 
 def test_a_plan_that_refuses_is_printed_once_too(tmp_path):
-    training = {"rows_per_forward": 16, "activation_checkpointing": False}
-    change = {"scales": {"llada-8b": {"training": training, "experiment_changes": {}}}}
+    stored = {"training": {"micro_batch_size": 16}, "runtime": {"activation_checkpointing": False}}
+    change = {"scales": {"llada-8b": stored | {"experiment_changes": {}}}}
     (tmp_path / "large.yaml").write_text(yaml.safe_dump(change), encoding="utf-8")
     code, output = snakemake("plan", "--configfile", str(tmp_path / "large.yaml"))
     assert code == 1
     assert output.count(f"\n{DMPO} ") == 1
-    assert "scales.llada-8b.methods.dmpo.rows_per_forward: 14" in output
+    assert "scales.llada-8b.methods.dmpo.micro_batch_size: 14" in output

@@ -34,7 +34,7 @@ class Sums(tasks.Task):
 
 def settings(**changes):
     decoding = DecodingSettings(8, 8, RandomOrder(), temperature=1.0)
-    return RolloutSettings(2, decoding, rows_per_forward=8, dropout=False, name="a run", **changes)
+    return RolloutSettings(2, decoding, micro_batch_size=8, dropout=False, name="a run", **changes)
 
 
 def prompts(rollouts):

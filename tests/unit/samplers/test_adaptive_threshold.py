@@ -102,7 +102,7 @@ def test_the_head_is_saved_with_the_adapter(policy, tmp_path):
 
 def buffer(policy, sudoku, method):
     decoding = DecodingSettings(24, 8, SAMPLER, temperature=1.0)
-    settings = RolloutSettings(group_size=4, decoding=decoding, rows_per_forward=64, dropout=False)
+    settings = RolloutSettings(group_size=4, decoding=decoding, micro_batch_size=64, dropout=False)
     examples = sudoku.splits()["train"][:2]
     return method.collect(policy, sudoku, examples, settings, Seeds((0,)))
 

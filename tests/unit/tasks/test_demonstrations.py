@@ -135,7 +135,7 @@ def test_the_solution_is_kept_where_there_is_one(tmp_path):
     assert kept == {"p0": "\\boxed{0}", "p1": "\\boxed{1}", "p2": "\\boxed{2}", "p": ""}
 
 
-SETTINGS = RolloutSettings(1, DecodingSettings(24, 8, RandomOrder(), 0.0), rows_per_forward=4, dropout=False)
+SETTINGS = RolloutSettings(1, DecodingSettings(24, 8, RandomOrder(), 0.0), micro_batch_size=4, dropout=False)
 
 
 class Stored:

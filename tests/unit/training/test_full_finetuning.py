@@ -19,7 +19,7 @@ from unmask.training.trainer import Trainer
 def whole(config, sudoku, tmp_path, on_disk, monkeypatch):
     """Starts a run of 6 updates with the recipe's settings; its reward counts blanks, so that there is one to learn."""
     config["scales"]["smoke"]["training"] |= {"lora_rank": 0, "buffers": 3, "updates_per_buffer": 2}
-    config["scales"]["smoke"]["training"] |= {"group_size": 4, "rows_per_forward": 64, "validate_every": 0}
+    config["scales"]["smoke"]["training"] |= {"group_size": 4, "micro_batch_size": 64, "validate_every": 0}
     released = {"mask_rate": "micro_batch", "mask_index": "micro_step", "micro_batch_rows": 2, "kl_penalty": 0.5}
     config["methods"]["coupled_grpo"] |= released | {"reference_sync": 2, "reference_mix": 0.6, "learning_rate": 1e-3}
     del config["methods"]["coupled_grpo"]["group_size"], config["methods"]["coupled_grpo"]["updates_per_buffer"]

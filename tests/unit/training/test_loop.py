@@ -23,7 +23,7 @@ TOP2 = TopK(tokens_per_step=2, score="confidence")
 
 def settings(rows_per_batch=None):
     decoding = DecodingSettings(24, 8, TOP2, temperature=1.0, rows_per_batch=rows_per_batch)
-    return RolloutSettings(group_size=4, decoding=decoding, rows_per_forward=64, dropout=False)
+    return RolloutSettings(group_size=4, decoding=decoding, micro_batch_size=64, dropout=False)
 
 
 # --- prompt masking ---------------------------------------------------------------------------------------------------
@@ -161,7 +161,7 @@ def training(grid):
 
 
 @pytest.mark.parametrize(
-    ("kind", "warmup", "updates", "factors"),
+    ("kind", "warmup_ratio", "updates", "factors"),
     [
         ("constant", 0.0, 4, [1.0, 1.0, 1.0, 1.0]),
         ("constant", 0.5, 4, [0.5, 1.0, 1.0, 1.0]),
@@ -173,8 +173,8 @@ def training(grid):
         ("cosine", 0.25, 3, [1.0, 1.0, 0.55]),
     ],
 )
-def test_the_schedule_by_hand(training, kind, warmup, updates, factors):
-    chosen = training.model_copy(update={"schedule": kind, "warmup": warmup})
+def test_the_schedule_by_hand(training, kind, warmup_ratio, updates, factors):
+    chosen = training.model_copy(update={"schedule": kind, "warmup_ratio": warmup_ratio})
     assert [schedule(update, updates, chosen) for update in range(updates)] == pytest.approx(factors)
 
 
@@ -196,7 +196,7 @@ def test_each_update_has_the_rate_of_its_number(config, policy, sudoku, tmp_path
 
     given = []
     monkeypatch.setattr(trainer, "set_rates", lambda optimizer, factor: given.append(factor))
-    training = {"buffers": 2, "updates_per_buffer": 2, "schedule": "linear", "warmup": 0.0}
+    training = {"buffers": 2, "updates_per_buffer": 2, "schedule": "linear", "warmup_ratio": 0.0}
     one = small_trainer(config, policy, sudoku, tmp_path, "dmpo", **training)
     one.asked_to_stop = lambda: len(given) == 2
     with pytest.raises(Preempted):

@@ -117,7 +117,7 @@ def one_gpu(config):
         config["models"]["small"]["pretraining"][name] = settings | few
     scale = config["scales"]["one-gpu"]
     scale["training"] |= {
-        "buffers": 1, "updates_per_buffer": 2, "prompts_per_buffer": 2, "prompts_at_once": 2, "group_size": 2,
+        "buffers": 1, "updates_per_buffer": 2, "prompts_per_buffer": 2, "prompts_per_decode_batch": 2, "group_size": 2,
         "dtype": "bfloat16",
     }  # fmt: skip
     for task in ONE_GPU:

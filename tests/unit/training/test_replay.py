@@ -20,14 +20,14 @@ TRAINING = {
     "updates_per_buffer": 2,
     "prompts_per_buffer": 2,
     "group_size": 4,
-    "rows_per_forward": 3,  # parts of 3, 3 and 2 rows: the gradient is accumulated
+    "micro_batch_size": 3,  # parts of 3, 3 and 2 rows: the gradient is accumulated
     "learning_rate": 0.02,
-    "gradient_clip": 0.3,  # of norms from 0.14 to 2
+    "max_grad_norm": 0.3,  # of norms from 0.14 to 2
     "adam_beta1": 0.6,
     "adam_beta2": 0.9,
     "weight_decay": 0.1,
     "schedule": "cosine",
-    "warmup": 0.3,  # of 4 updates: two
+    "warmup_ratio": 0.3,  # of 4 updates: two
     "lora_dropout": 0.0,
     "validate_every": 0,
 }

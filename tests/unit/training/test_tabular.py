@@ -90,7 +90,7 @@ def every_response(model):
     prompt, zeros = torch.zeros((rows, 1), dtype=torch.long), torch.zeros((rows, 1))
     return Rollouts(
         prompt, prompt == 0, responses, 0 * responses, zeros, zeros[:, 0], zeros[:, 0], zeros[:, 0],
-        torch.ones_like(responses), group_size=rows, buffer_rows=rows, rows_per_forward=rows,
+        torch.ones_like(responses), group_size=rows, buffer_rows=rows, micro_batch_size=rows,
     )  # fmt: skip
 
 

@@ -64,7 +64,7 @@ def test_checkpoints_of_other_code_are_not_resumed_from(tmp_path, capsys, monkey
 def test_the_micro_batch_size_does_not_change_the_gradient(config, make_policy, sudoku, tmp_path):
     norms = {}
     for rows in (3, 64):
-        training = {"rows_per_forward": rows, "lora_dropout": 0.0}  # draws of dropout follow the parts
+        training = {"micro_batch_size": rows, "lora_dropout": 0.0}  # draws of dropout follow the parts
         one = sudoku_trainer(config, make_policy(), sudoku, tmp_path / str(rows), **training)
         norms[rows] = [row["grad_norm"] for row in one.train()]
     assert min(norms[64]) > 0
@@ -73,12 +73,12 @@ def test_the_micro_batch_size_does_not_change_the_gradient(config, make_policy, 
 
 def test_schedule_warms_up_and_falls_to_a_tenth(grid):
     settings = next(run for run in grid.runs.values() if run.trains).training
-    cosine = settings.model_copy(update={"schedule": "cosine", "warmup": 0.1})
+    cosine = settings.model_copy(update={"schedule": "cosine", "warmup_ratio": 0.1})
     factors = [schedule(update, 100, cosine) for update in range(100)]
     assert factors[0] == pytest.approx(0.1)
     assert max(factors) == factors[10] == 1.0
     assert factors[-1] == pytest.approx(0.1, abs=0.01)
-    assert schedule(99, 100, settings.model_copy(update={"schedule": "constant", "warmup": 0.0})) == 1.0
+    assert schedule(99, 100, settings.model_copy(update={"schedule": "constant", "warmup_ratio": 0.0})) == 1.0
 
 
 def test_the_head_is_clipped_on_its_own():

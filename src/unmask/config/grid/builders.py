@@ -79,7 +79,7 @@ def diagnosis_spec(config: Config, name: str) -> DiagnosisSpec:
         examples=one.examples,
         generation_length=training.generation_length,
         block_length=config.scales[config.scale].block_length,
-        rows_per_forward=training.rows_per_forward,
+        micro_batch_size=training.micro_batch_size,
         mask_padding=training.mask_padding,
     )
 

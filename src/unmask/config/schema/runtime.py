@@ -10,9 +10,17 @@ from unmask.config.schema.types import NonNegative, Section
 class Runtime(Section):
     """Settings of how runs are carried out."""
 
+    # A setting belongs here only if the weights are equal to the last bit whatever its value, which a test must show.
+    # `micro_batch_size`, `prompts_per_decode_batch` and `rows_per_batch` change rounding and random draws.
+
     checkpoint_minutes: NonNegative = Field(
         description="minutes between two checkpoints of a training run; 0: after every update"
     )
     overwrite_above: NonNegative = Field(
         description="GPU-hours; finished runs that took more are trained again only with `--config overwrite=true`"
+    )
+    activation_checkpointing: bool = Field(
+        default=False,
+        description="recompute activations inside a layer in the backward pass instead of storing them: less memory, "
+        "and one more forward pass for each gradient",
     )

@@ -32,7 +32,7 @@ class Training(AsWritten):
     buffers: Count = Field(description="number of rollout buffers in the whole run")
     updates_per_buffer: Count = Field(description="gradient steps on each buffer")
     prompts_per_buffer: Count = Field(description="prompts in a buffer, over all processes")
-    prompts_at_once: Count = Field(
+    prompts_per_decode_batch: Count = Field(
         description="prompts whose rollouts are decoded together with one random generator; processes divide a buffer "
         "into such batches, so results do not depend on the world size"
     )
@@ -49,11 +49,11 @@ class Training(AsWritten):
     schedule: Literal["constant", "cosine", "linear"] = Field(
         description="of the learning rate after warm-up; cosine ends at a tenth, linear at zero"
     )
-    warmup: Fraction = Field(description="share of the updates with linear warm-up")
+    warmup_ratio: Fraction = Field(description="share of the updates with linear warm-up")
     adam_beta1: Beta = Field(description="decay of the mean of gradients")
     adam_beta2: Beta = Field(description="decay of the mean of squared gradients")
     weight_decay: NonNegative = Field(description="decoupled, as AdamW has it")
-    gradient_clip: Positive = Field(description="maximum norm of the gradient")
+    max_grad_norm: Positive = Field(description="maximum norm of the gradient")
 
     # Policy: LoRA adapter and numerical precision.
     lora_rank: Whole = Field(description="rank of the adapter; 0 trains every parameter")
@@ -90,12 +90,10 @@ class Training(AsWritten):
         "released codes with merged checkpoints; false: continue training that adapter"
     )
 
-    # Memory, and selection of the policy.
-    rows_per_forward: Count = Field(
-        description="sequences per forward and backward pass, including masked copies; also changes the dropout draws"
-    )
-    activation_checkpointing: bool = Field(
-        description="recompute activations inside a layer in the backward pass instead of storing them"
+    # Memory, and selection of the policy. Settings that change no bit of a result are in `runtime`.
+    micro_batch_size: Count = Field(
+        description="sequences per forward and backward pass, including masked copies; bounds the memory, and changes "
+        "rounding and the draws of dropout. It does not change what a loss averages over"
     )
     validate_every: Whole = Field(
         description="buffers between two validations; the policy that is best on the validation split is kept. 0: the "

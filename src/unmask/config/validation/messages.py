@@ -8,6 +8,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from unmask.config.renames import RENAMED, TO_RUNTIME
+
 
 def problems(model: type[BaseModel], values: Any, where: str) -> list[str]:
     """Return one line per error of validating `values` as a `model`; `where` is the dotted path of the block."""
@@ -19,8 +21,12 @@ def problems(model: type[BaseModel], values: Any, where: str) -> list[str]:
 
 
 def unknown(name: str, known: Any, where: str) -> str:
-    """Return the line for an unknown name, with the closest known name or a short list of all."""
+    """Return the line for an unknown name, with its new name, the closest known name or a short list of all."""
     names = sorted(known)
+    if RENAMED.get(name) in names:
+        return f"{where}: '{name}' has been renamed; write '{RENAMED[name]}' (CHANGELOG.md, Upgrade)"
+    if name in TO_RUNTIME:
+        return f"{where}: '{name}' has moved; set it in `runtime`, or in that of a scale (CHANGELOG.md, Upgrade)"
     close = difflib.get_close_matches(name, names, n=1)
     if close:
         hint = f"did you mean '{close[0]}'?"

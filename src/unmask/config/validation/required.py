@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from unmask.config.renames import current_name
 from unmask.config.schema import Config, merged
 from unmask.config.schema.introspection import declared_names, declared_settings, settings_of
 from unmask.config.schema.training import Training
@@ -24,11 +25,12 @@ def _of_methods(parsed: Parsed) -> list[str]:
             continue
         for algorithm in trainers(config, [method]):
             # Training settings may also be set in method blocks; what one task alone has does not count.
-            given = merged(config.layers_of(method, task=""))
+            # An old name has its own line, so the new one counts as present.
+            given = {current_name(key) for key in merged(config.layers_of(method, task=""))}
             # A broken `training` block has its own line, so its keys count as present.
             if parsed.is_wrong("training"):
-                given |= dict.fromkeys(Training.model_fields)
-            for key in settings_of(algorithm).model_fields.keys() - given.keys():
+                given |= Training.model_fields.keys()
+            for key in settings_of(algorithm).model_fields.keys() - given:
                 where = "training" if key in Training.model_fields else f"methods.{method}"
                 lines.append(f"{where}.{key}: missing; add it")
     return lines

@@ -1,0 +1,178 @@
+"""Lineage of tables, figures and claims: one digest per job that covers its code and everything upstream of it.
+
+The workflow repeats such a job when its digest changes, and the migration of finished projects translates the digests
+that the workflow has recorded. Torch-free.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from unmask.analysis.decoding_protocol import Protocol
+from unmask.common.errors import InputError
+from unmask.common.manifest import read_manifest
+from unmask.config.grid.grid import Grid
+from unmask.config.spec_file import joined
+
+# Code behind all scores, tables, figures and claims. An edit redraws all of them, which takes seconds.
+SHARED = ("src/unmask/common/catalogue.py", "src/unmask/tasks/_released_prompts.py")
+APART = ("so_far.py", "lineage.py")  # no output of the workflow depends on these
+
+
+@dataclass(frozen=True)
+class AnalysisJob:
+    """Job that makes tables or figures: its outputs, its digest, and the files that identify what it reads."""
+
+    outputs: list[str]
+    digest: str
+    reads: list[str]
+
+    def parameter(self, contents: Callable[[str], str]) -> str:
+        """Return what Snakemake records for the job; `contents` gives `content_of` each file that it reads."""
+        return parameter_of(self.digest, [contents(file) for file in self.reads])
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """Digests of the analysis jobs of a grid; `project` is the folder with the code."""
+
+    grid: Grid
+    project: Path
+
+    def scores(self, experiment: str) -> str:
+        """Return the digest of an experiment's scores."""
+        return joined(self._code("collect_scores"), self.grid.samples_digest(experiment))
+
+    def metrics(self, experiment: str) -> str:
+        """Return the digest of an experiment's training metrics."""
+        return joined(self._code("collect_metrics"), self.grid.metrics_digest(experiment))
+
+    def table(self, experiment: str) -> str:
+        """Return the digest of an experiment's table of scores."""
+        one = self.grid.experiments[experiment]
+        said = json.dumps([one.question, one.rows, self.protocol_arguments(experiment)])
+        made = self._code("render_table", "workflow/resources/published_results.yaml")
+        return joined(made, said, self.scores(experiment))
+
+    def comparison(self, experiment: str) -> str:
+        """Return the digest of an experiment's paired comparisons."""
+        return joined(self._code("compare_methods"), experiment, self.grid.samples_digest(experiment))
+
+    def figure(self, experiment: str, figure: str) -> str:
+        """Return the digest of one figure of an experiment."""
+        data = self.grid.samples_digest(experiment), self.grid.metrics_digest(experiment)
+        return joined(self._code("render_figure"), figure, self.scores(experiment), *data)
+
+    def toy(self) -> str:
+        """Return the digest of the figure and tables of the exact toy."""
+        return joined(self._code("render_exact_toy"), self.grid.exact_toy.digest)
+
+    def claims(self, claims: str) -> str:
+        """Return the digest of the verdicts on the claims, `claims` or `all_claims`."""
+        made = self._code("check_claims", "workflow/resources/claims.yaml")
+        names = self.experiments_of(claims)
+        digests = []
+        for name in names:
+            digests += [self.grid.samples_digest(name), self.metrics(name)]
+        return joined(made, *names, *digests)
+
+    def report(self, extent: str) -> str:
+        """Return the digest of the report; `extent` is empty, or `all_` for the report of `everything`."""
+        library = [f"src/unmask/analysis/html_report/{name}.py" for name in ("page", "runs")]
+        pages = [f"workflow/report/{name}" for name in ("page.html.j2", "figure.rst", "exact_toy.rst")]
+        shown = []
+        for name in self.experiments_of(f"{extent}claims"):
+            one = self.grid.experiments[name]
+            shown += [self.table(name), self.comparison(name), self.metrics(name)]
+            shown += [self.figure(name, figure) for figure in one.figures]
+            shown.append(one.section)
+        made = self._code("render_report", *library, *pages)
+        return joined(made, self.claims(f"{extent}claims"), self.toy(), *shown)
+
+    def experiments_of(self, claims: str) -> list[str]:
+        """Return the experiments that claims are tested on: those of `all` or, for all_claims, of `everything`."""
+        return self.grid.wanted if claims == "claims" else self.grid.everything
+
+    def protocol_arguments(self, experiment: str) -> list[str]:
+        """Return the CLI arguments with the evaluation protocol behind a table; none for a diagnosis."""
+        if self.grid.experiments[experiment].rows == "steps":
+            return []
+        return ["--protocol", Protocol.of(self.grid, experiment).to_json()]
+
+    def samples_read(self, experiments: list[str]) -> list[str]:
+        """Return the manifests of the samples, or diagnoses, of some experiments."""
+        samples = [path for name in experiments for path in self.grid.samples(name)]
+        return [f"{path.removesuffix('.parquet')}.json" for path in samples]
+
+    def trainings_read(self, experiments: list[str]) -> list[str]:
+        """Return the manifests of the trained runs of some experiments."""
+        metrics = [path for name in experiments for path in self.grid.metrics(name)]
+        return [f"{os.path.dirname(path)}/manifest.json" for path in metrics]
+
+    def all_read(self, experiments: list[str]) -> list[str]:
+        """Return the manifests of the samples and of the trained runs of some experiments."""
+        return self.samples_read(experiments) + self.trainings_read(experiments)
+
+    def jobs(self) -> Iterator[AnalysisJob]:
+        """Yield every analysis job but those of the exact toy, which depend on no run."""
+        root = f"results/{self.grid.place}"
+        for name, one in self.grid.experiments.items():
+            samples, everything, table = self.samples_read([name]), self.all_read([name]), f"{root}/tables/{name}"
+            yield AnalysisJob([f"{root}/scores/{name}.csv"], self.scores(name), samples)
+            yield AnalysisJob([f"{root}/metrics/{name}.csv"], self.metrics(name), self.trainings_read([name]))
+            yield AnalysisJob([f"{table}{end}" for end in (".md", ".tex", ".csv")], self.table(name), samples)
+            compared = [f"{table}-comparisons.md", f"{table}-comparisons.csv"]
+            yield AnalysisJob(compared, self.comparison(name), samples)
+            for figure in one.figures:
+                drawn = [f"{root}/figures/{name}/{figure}.{end}" for end in ("pdf", "png")]
+                yield AnalysisJob(drawn, self.figure(name, figure), everything)
+
+        for extent in ("", "all_"):
+            claims = f"{extent}claims"
+            everything = self.all_read(self.experiments_of(claims))
+            yield AnalysisJob([f"{root}/{claims}.md", f"{root}/{claims}.csv"], self.claims(claims), everything)
+            toy = f"{root}/exact_toy/curves.csv"
+            yield AnalysisJob([f"{root}/{extent}report.html"], self.report(extent), [toy, *everything])
+
+    def _code(self, step: str, *more: str) -> str:
+        """Return the digest of a step's code: its script, the library behind it, and further files."""
+        return _code(self.project, step, more)
+
+
+def parameter_of(digest: str, read: list[str]) -> str:
+    """Return the parameter of an analysis job, which Snakemake records and compares; `read` identifies its inputs."""
+    return joined(digest, *read) if read else digest
+
+
+def content_of(file: Path) -> str:
+    """Return what identifies a file that a job reads: the digest in a manifest, the SHA-256 of any other file.
+
+    Constants stand for a file that is missing and for a damaged manifest.
+    """
+    if not file.exists():
+        return "absent"
+    if file.suffix != ".json":
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+    try:
+        return str(read_manifest(file)["digest"])
+    except InputError:
+        return "damaged"
+
+
+@functools.cache
+def _code(project: Path, step: str, more: tuple[str, ...]) -> str:
+    # Cached, because every experiment asks for the same steps.
+    folder = project / "src/unmask/analysis"
+    # Names and colours of methods are in their files.
+    library = [f"src/unmask/methods/{path.name}" for path in sorted((project / "src/unmask/methods").glob("*.py"))]
+    for path in sorted(folder.rglob("*.py")):
+        if path.parent.name != "html_report" and path.name not in APART:
+            library.append(f"src/unmask/analysis/{path.relative_to(folder)}")
+    files = [f"src/{step}.py", *SHARED, *library, *more]
+    return joined(*(hashlib.sha256((project / file).read_bytes()).hexdigest() for file in files))
