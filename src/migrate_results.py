@@ -44,7 +44,8 @@ def main() -> None:
     plan = plan_migration(args.results)
     refuse_while_running(plan)
     if not plan.is_empty and (plan.work / METADATA).is_dir():
-        add_analysis_records(plan, grid_of(args.results, args.configfile))
+        grid = grid_of(args.results, args.configfile)
+        add_analysis_records(plan, grid)
     show(plan)
     if plan.is_empty:
         return
@@ -69,11 +70,14 @@ def show(plan: Migration) -> None:
     """Print the counts of what is rewritten, the runs, and what is left as it is."""
     counts = f"{len(plan.specs)} specs, {len(plan.manifests)} manifests, {len(plan.checkpoints)} checkpoints"
     print(f"{plan.folder.name}: {counts} and {len(plan.records)} of Snakemake's records to rewrite")
-    places = [path.parent.relative_to(plan.folder).as_posix() for path in plan.specs]
-    for place, (after, before) in list(zip(places, plan.former.items(), strict=True))[:SHOWN]:
+
+    # A scale has hundreds of runs, all of which change in the same way.
+    for path in list(plan.specs)[:SHOWN]:
+        before, after = plan.digests[path]
+        place = path.parent.relative_to(plan.folder).as_posix()
         print(f"  {place}: {before} -> {after}")
-    if len(places) > SHOWN:
-        print(f"  and {len(places) - SHOWN} more")
+    if len(plan.specs) > SHOWN:
+        print(f"  and {len(plan.specs) - SHOWN} more")
     for line in plan.left:
         print(f"not migrated: {line}")
 
@@ -85,6 +89,7 @@ def grid_of(results: Path, configfiles: list[Path]) -> Grid:
     """Return the grid of a results folder, from config.yaml and the files that snakemake is given."""
     from snakemake.utils import update_config  # not at the top: slow, and only this step needs it
 
+    # As in snakemake: blocks are merged key by key, grids and sources too.
     settings = read_settings(CONFIG)
     for file in configfiles:
         update_config(settings, read_settings(file))
@@ -142,9 +147,12 @@ def former_grid(grid: Grid, former: dict[str, str]) -> Grid:
 
     def values(spec: RunSpec | DiagnosisSpec) -> Values:
         kept = {one.name: getattr(spec, one.name) for one in fields(spec)}
+        # Base models and runs that are not on disk have kept their digest.
         return kept | {"former": former.get(spec.digest, spec.digest)}
 
-    runs: dict[str, RunSpec] = {name: FormerRun(**values(run)) for name, run in grid.runs.items()}
+    runs: dict[str, RunSpec] = {}
+    for name, run in grid.runs.items():
+        runs[name] = FormerRun(**values(run))
     diagnoses: dict[str, DiagnosisSpec] = {}
     for name, diagnosis in grid.diagnoses.items():
         diagnoses[name] = FormerDiagnosis(**values(diagnosis))
@@ -156,19 +164,24 @@ def add_analysis_records(plan: Migration, grid: Grid) -> None:
 
     Those that are not, because settings or code have changed since, keep their records and are made again.
     """
-    jobs = Lineage(grid, ROOT).jobs()
-    former = Lineage(former_grid(grid, plan.former), ROOT).jobs()
+    former = {after: before for before, after in plan.digests.values()}
+    jobs_before = Lineage(former_grid(grid, former), ROOT).jobs()
+    jobs_after = Lineage(grid, ROOT).jobs()
     translated: dict[str, str] = {}  # parameters as recorded -> as they will be computed
 
+    # Cached, because the verdicts on claims read the manifests of all experiments.
     @functools.cache
     def contents(file: str) -> str:
         return content_of(plan.work / file)
 
     def planned(file: str) -> str:
         text = plan.manifests.get(plan.work / file)
-        return str(json.loads(text)["digest"]) if text else contents(file)
+        if text is None:
+            return contents(file)
+        return str(json.loads(text)["digest"])
 
-    for before, after in zip(former, jobs, strict=True):
+    # Both grids have the same jobs in the same order; only digests differ.
+    for before, after in zip(jobs_before, jobs_after, strict=True):
         translated[before.parameter(contents)] = after.parameter(planned)
         for output in after.outputs:
             record = record_path(plan.work, output)

@@ -50,8 +50,12 @@ class SpecChange:
 
     def new_parameter(self, recorded: str) -> str:
         """Return the parameter that Snakemake recorded for this spec, with the new values."""
-        before, after = (json.dumps(values, sort_keys=True) for values in (self.before, self.after))
-        return after + recorded.removeprefix(before) if recorded.startswith(before) else recorded
+        before = json.dumps(self.before, sort_keys=True)
+        after = json.dumps(self.after, sort_keys=True)
+        # The values are followed by a random number, which is kept.
+        if not recorded.startswith(before):
+            return recorded
+        return after + recorded.removeprefix(before)
 
 
 @dataclass
@@ -63,7 +67,7 @@ class Migration:
     manifests: dict[Path, str] = field(default_factory=dict)
     checkpoints: dict[Path, str] = field(default_factory=dict)  # new identity by folder
     specs: dict[Path, str] = field(default_factory=dict)
-    former: dict[str, str] = field(default_factory=dict)  # old digest of a spec by its new one
+    digests: dict[Path, tuple[str, str]] = field(default_factory=dict)  # of each spec, before and after
     left: list[str] = field(default_factory=list)  # what is not migrated, and what to do about it
 
     @property
@@ -89,12 +93,15 @@ class Migration:
 def plan_migration(folder: Path) -> Migration:
     """Return what has to be rewritten in a results folder, such as results/laptop."""
     plan = Migration(folder.absolute())
-    folder = plan.folder
-    diagnoses = list(_changes(plan, sorted(folder.glob("diagnoses/*/spec.yaml"))))
+    diagnoses = {}
+    for spec in _changes(plan, "diagnoses/*/spec.yaml"):
+        diagnoses[spec.path.parent.name] = spec
     runs = _run_changes(plan)
     for run in runs:
-        _add_run(plan, run, {one.path.parent.name: one for one in diagnoses})
-    for spec in diagnoses + runs[::-1]:  # runs[::-1]: those that others start from come last
+        _add_run(plan, run, diagnoses)
+
+    # Reversed, so that runs that others start from come last.
+    for spec in [*diagnoses.values(), *reversed(runs)]:
         _add_spec(plan, spec)
     return plan
 
@@ -102,9 +109,9 @@ def plan_migration(folder: Path) -> Migration:
 # --- specs ------------------------------------------------------------------------------------------------------------
 
 
-def _changes(plan: Migration, paths: list[Path]) -> Iterator[SpecChange]:
-    """Yield the specs in these files; a damaged one is left."""
-    for path in paths:
+def _changes(plan: Migration, pattern: str) -> Iterator[SpecChange]:
+    """Yield the specs in the files that match; a damaged one is left."""
+    for path in sorted(plan.folder.glob(pattern)):
         try:
             values = yaml.safe_load(path.read_text(encoding="utf-8"))
             written = values.pop("digest")
@@ -129,15 +136,17 @@ def under_current_names(values: Values) -> Values:
 def _run_changes(plan: Migration) -> list[SpecChange]:
     """Return the specs of all runs, those that others start from first."""
     found: dict[str, SpecChange] = {}
-    changes = list(_changes(plan, sorted(plan.folder.glob("runs/*/*/*/*/spec.yaml"))))
+    changes = _changes(plan, "runs/*/*/*/*/spec.yaml")
     for change in sorted(changes, key=lambda one: one.before["start_from"] is not None):
         name, start = change.before["name"], change.before["start_from"]
         # The folder of a run is named after the settings that a grid varies.
-        if old := [key for key in RENAMED if f"{key}~" in change.before["variant"]]:
+        old = [key for key in RENAMED if f"{key}~" in change.before["variant"]]
+        if old:
             plan.left.append(
                 f"{change.path.parent}: named after {', '.join(old)}; it is trained again under the new name"
             )
             continue
+        # A run's digest covers that of the run it starts from.
         if start is not None:
             if start not in found or change.before["inputs"]["start"] not in found[start].digests:
                 plan.left.append(
@@ -153,12 +162,14 @@ def _run_changes(plan: Migration) -> list[SpecChange]:
 def _add_spec(plan: Migration, spec: SpecChange) -> None:
     if spec.before == spec.after:
         return
-    before, after = spec.digests
     plan.specs[spec.path] = spec.text
-    plan.former[after] = before
+    plan.digests[spec.path] = spec.digests
+
+    # Without a record snakemake writes a spec only if the file is missing.
     if not (plan.work / METADATA).is_dir():
         return
-    record = record_path(plan.work, f"results/{spec.path.relative_to(plan.folder.parent).as_posix()}")
+    output = spec.path.relative_to(plan.work).as_posix()
+    record = record_path(plan.work, output)
     text = with_parameters(record, spec.new_parameter)
     if text is not None:
         plan.records[record] = text
@@ -173,15 +184,18 @@ def _add_run(plan: Migration, run: SpecChange, diagnoses: dict[str, SpecChange])
     _add_manifest(plan, folder / "manifest.json", run.digests, settings=run.after)
 
     for path in sorted(folder.glob("samples-*.json")):
-        evaluation = plan.folder / "evaluations" / path.stem.removeprefix("samples-") / "spec.yaml"
+        name = path.stem.removeprefix("samples-")
+        evaluation = plan.folder / "evaluations" / name / "spec.yaml"
+        digest = digest_of(evaluation)  # evaluations have no renamed settings
         test = _test_digest(plan.folder, _task_of(evaluation) or run.before["task"])
-        _add_manifest(plan, path, _joined(run.digests, (digest_of(evaluation),) * 2, test))
+        _add_manifest(plan, path, _joined(run.digests, (digest, digest), test))
     for path in sorted(folder.glob("diagnosis-*.json")):
         diagnosis = diagnoses.get(path.stem.removeprefix("diagnosis-"))
         if diagnosis:
             test = _test_digest(plan.folder, run.before["task"])
             _add_manifest(plan, path, _joined(run.digests, diagnosis.digests, test))
 
+    # A base model keeps its digest.
     if before == after:
         return
     for path in sorted(folder.glob("checkpoints/step-*/state.json")):
@@ -257,13 +271,14 @@ def _reidentify(folder: Path, identity: str) -> None:
     status = state.stat()
     with atomic_write(folder) as temporary:
         temporary.mkdir()
-        kept = {name: digest for name, digest in hashes.items() if name not in (state.name, SUMS)}
-        for name in kept:
+        hashes = {name: digest for name, digest in hashes.items() if name not in (state.name, SUMS)}
+        for name in hashes:
+            # Some file systems have no links.
             try:
                 os.link(folder / name, temporary / name)
             except OSError:
                 shutil.copy2(folder / name, temporary / name)
         new = temporary / state.name
         new.write_text(text, encoding="utf-8")
-        write_checksums(temporary, kept)
+        write_checksums(temporary, hashes)
         os.utime(new, ns=(status.st_atime_ns, status.st_mtime_ns))
