@@ -12,6 +12,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from unmask.common.random_streams import Streams
 from unmask.common.seeding import Seeds
 from unmask.config.schema.types import Count, NonNegative, Positive, Whole
 from unmask.methods import Method
@@ -67,10 +68,10 @@ class CoupledGrpo(Method):
         new = _score(policy.model, rollouts, update_data.masks)
         return ratio_loss(new, rollouts, buffer_data, update_data, self.clip, self.kl_penalty)
 
-    def _draw(self, rollouts: Rollouts, generator: torch.Generator) -> Rows:
+    def _draw(self, rollouts: Rollouts, streams: Streams) -> Rows:
         # Number of consecutive rows that share a mask ratio.
         together = 1 if self.mask_rate == "response" else self.micro_batch_rows or len(rollouts)
-        rate, first = draw_coupled(tuple(rollouts.response.shape), generator, together)
+        rate, first = draw_coupled(rollouts.length, streams, together)
         return {"rate": rate, "first": first}
 
 

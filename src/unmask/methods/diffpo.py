@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from unmask.common.errors import InputError
+from unmask.common.random_streams import Streams
 from unmask.common.seeding import Seeds
 from unmask.config.schema.types import NonNegative, Positive
 from unmask.methods import Method
@@ -139,9 +140,9 @@ class Diffpo(Method):
         """Compute the log-density [B] of the recorded thresholds given the states they were chosen from."""
         return gaussian_log_prob(rollouts.gamma_logit, policy.head(rollouts.gamma_input), self.sigma)
 
-    def _draw(self, rollouts: Rollouts, generator: torch.Generator) -> Rows:
+    def _draw(self, rollouts: Rollouts, streams: Streams) -> Rows:
         # The mean field needs no random numbers: its prompt is never masked here.
-        return {"tau": draw_stage(rollouts.nfe, generator)} if self.surrogate == "two_stage" else {}
+        return {"tau": draw_stage(rollouts.nfe, streams)} if self.surrogate == "two_stage" else {}
 
     def _score(self, model: nn.Module, rollouts: Rollouts, masks: Rows) -> Tensor:
         if self.surrogate == "two_stage":

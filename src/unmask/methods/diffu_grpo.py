@@ -12,6 +12,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from unmask.common.random_streams import Streams
 from unmask.common.seeding import Seeds
 from unmask.config.schema.types import Count, Fraction, NonNegative, Positive, Whole
 from unmask.methods import Method
@@ -65,8 +66,8 @@ class DiffuGrpo(Method):
         new = _score(policy.model, rollouts, update_data.masks)
         return ratio_loss(new, rollouts, buffer_data, update_data, self.clip, self.kl_penalty)
 
-    def _draw(self, rollouts: Rollouts, generator: torch.Generator) -> Rows:
-        return {"drop": draw_prompt_drop(rollouts.prompt_mask, self.prompt_mask, generator)}
+    def _draw(self, rollouts: Rollouts, streams: Streams) -> Rows:
+        return {"drop": draw_prompt_drop(rollouts.prompt_mask, self.prompt_mask, streams)}
 
 
 def _score(model: nn.Module, rollouts: Rollouts, masks: Rows) -> Tensor:

@@ -236,8 +236,7 @@ class Dmpo(Method):
         return rollouts.map(scored, copies.masked, copies.weight)
 
     def _draw(self, rollouts: Rollouts, count: int, seeds: Seeds) -> Copies:
-        generator = seeds.generator("copies", device=rollouts.response.device)
-        return draw_copies((len(rollouts), count, rollouts.length), self.masks, generator)
+        return draw_copies(count, rollouts.length, self.masks, rollouts.streams(seeds, "copies"))
 
     # --- WDDO ---------------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,6 @@ import random
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from unmask.common import distributed
@@ -88,9 +87,9 @@ class Sft(Method):
     def refresh(self, policy: Policy, rollouts: Rollouts, buffer_data: NoData, update: int, seeds: Seeds) -> Copies:
         """Draw mask ratios t ~ U(0.001, 1) and mask tokens iid with probability t."""
         # t is bounded away from 0, because the loss is weighted by 1/t.
-        generator = seeds.generator("masks", device=rollouts.response.device)
-        rate = 1e-3 + (1 - 1e-3) * torch.rand(len(rollouts), 1, generator=generator, device=generator.device)
-        noise = torch.rand(rollouts.response.shape, generator=generator, device=generator.device)
+        drawn = rollouts.streams(seeds, "masks").uniform(rollouts.length + 1)
+        noise, share = drawn.split((rollouts.length, 1), dim=1)
+        rate = 1e-3 + (1 - 1e-3) * share.float()
         # In a conversation, prompt tokens share the row with the response and are never masked or counted.
         if rollouts.learnt is None:
             return Copies((noise < rate)[:, None], 1 / rate / rollouts.length)

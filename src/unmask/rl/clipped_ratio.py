@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from unmask.common.random_streams import Streams
 from unmask.common.seeding import Seeds
 from unmask.models.policy import Policy
 from unmask.rl.losses import clipped_loss, k3
 from unmask.rl.rollouts import Rollouts, Rows
 
-Draw = Callable[[Rollouts, torch.Generator], Rows]
+Draw = Callable[[Rollouts, Streams], Rows]
 Score = Callable[[nn.Module, Rollouts, Rows], Tensor]
 
 
@@ -53,8 +54,7 @@ def prepare_ratios(
     micro_batch_rows: int = 0,
 ) -> RatioBuffer:
     """Draw masks for each update of a buffer and compute old and reference log-probabilities on them."""
-    device = rollouts.response.device
-    noise = [draw(rollouts, seeds.generator("noise", update, device=device)) for update in range(updates)]
+    noise = [draw(rollouts, rollouts.streams(seeds, "noise", update)) for update in range(updates)]
 
     # Without randomness (no prompt masking, say) all updates have equal masks, and scoring once is enough.
     distinct = noise[:1] if all(_equal(masks, noise[0]) for masks in noise) else noise

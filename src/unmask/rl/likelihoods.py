@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unmask.common.random_streams import Streams
+
 
 def token_log_probs(
     model: nn.Module, prompt: Tensor, prompt_mask: Tensor, noisy: Tensor, response: Tensor, scored: Tensor
@@ -50,12 +52,15 @@ class Copies:
 
 
 def draw_copies(
-    shape: tuple[int, int, int],
+    copies: int,
+    length: int,
     scheme: Literal["uniform", "bernoulli"],
-    generator: torch.Generator,
+    streams: Streams,
     antithetic: bool = True,
 ) -> Copies:
-    """Draw masks of `shape` (B, K, L); with `antithetic`, copies 2j and 2j + 1 mask complementary sets.
+    """Draw K = `copies` masks [B, K, L] for responses of this length, each response from its own stream [B].
+
+    With `antithetic`, copies 2j and 2j + 1 mask complementary sets.
 
     `uniform` [DMPO, eq. for the ELBO]: a uniform subset of uniform size m, weight L/m. Antithetic pairs draw m from
     {0..L} and have weight (L + 1)/m: a set and its complement then have the same distribution, and the estimate stays
@@ -64,12 +69,10 @@ def draw_copies(
 
     Raises ValueError for an odd number of antithetic copies.
     """
-    rows, copies, length = shape
-    drawn = (rows, copies // 2 if antithetic else copies, length)
     if antithetic and copies % 2:
         raise ValueError(f"antithetic copies need an even number, not {copies}")
-    noise = torch.rand(drawn, generator=generator, device=generator.device)
-    share = torch.rand(drawn[:2], generator=generator, device=generator.device)[..., None]
+    drawn = streams.uniform(copies // 2 if antithetic else copies, length + 1)
+    noise, share = drawn.split((length, 1), dim=-1)
     # A single copy has m ≥ 1, since an empty one says nothing. In a pair m = 0 occurs as the complement of a full mask;
     # m then has L + 1 equally likely values, and the nonempty copies get weight (L + 1)/m.
     if scheme == "uniform":
@@ -106,9 +109,10 @@ def elbo(model: nn.Module, prompt: Tensor, prompt_mask: Tensor, response: Tensor
 # --- mean field -------------------------------------------------------------------------------------------------------
 
 
-def draw_prompt_drop(prompt_mask: Tensor, probability: float, generator: torch.Generator) -> Tensor:
-    """Draw prompt tokens to mask [B, P], iid with `probability`, never padding."""
-    noise = torch.rand(prompt_mask.shape, generator=generator, device=generator.device)
+def draw_prompt_drop(prompt_mask: Tensor, probability: float, streams: Streams) -> Tensor:
+    """Draw prompt tokens to mask [B, P], iid with `probability`, never padding; each row from its own stream."""
+    # Counted from the end of the prompt, so that the padding on the left changes no draw.
+    noise = streams.uniform(prompt_mask.shape[1]).flip(1)
     return (noise < probability) & prompt_mask
 
 
@@ -124,14 +128,15 @@ def mean_field(model: nn.Module, prompt: Tensor, prompt_mask: Tensor, response: 
 # --- coupled ----------------------------------------------------------------------------------------------------------
 
 
-def draw_coupled(shape: tuple[int, ...], generator: torch.Generator, rows: int = 1) -> tuple[Tensor, Tensor]:
+def draw_coupled(length: int, streams: Streams, rows: int = 1) -> tuple[Tensor, Tensor]:
     """Draw mask ratios t ~ U(0.2, 0.8) [B] and the first mask of each pair [B, L], iid with probability t.
 
-    Each run of `rows` consecutive rows shares a ratio.
+    Each row draws from its own stream, but each run of `rows` consecutive rows shares the ratio of the first.
     """
-    rate = 0.2 + 0.6 * torch.rand(-(-shape[0] // rows), generator=generator, device=generator.device)
-    rate = rate.repeat_interleave(rows)[: shape[0]]
-    return rate, torch.rand(shape, generator=generator, device=generator.device) < rate[:, None]
+    noise, share = streams.uniform(length + 1).split((length, 1), dim=1)
+    rate = 0.2 + 0.6 * share[::rows].float()
+    rate = rate.repeat_interleave(rows, 0)[: len(streams)]
+    return rate[:, 0], noise < rate
 
 
 def coupled(
@@ -155,10 +160,9 @@ def coupled(
 # --- along the trajectory of the sampler -----------------------------------------------------------------------------
 
 
-def draw_stage(nfe: Tensor, generator: torch.Generator) -> Tensor:
+def draw_stage(nfe: Tensor, streams: Streams) -> Tensor:
     """Draw a denoising step τ ~ U{0..T − 1} [B] for each response, T = `nfe` [B]."""
-    noise = torch.rand(nfe.shape, generator=generator, device=generator.device)
-    return torch.minimum((noise * nfe).long(), (nfe - 1).clamp(min=0))  # the product may round up to T
+    return torch.minimum((streams.uniform() * nfe).long(), (nfe - 1).clamp(min=0))  # the product may round up to T
 
 
 def two_stage(

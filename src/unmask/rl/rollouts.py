@@ -11,6 +11,8 @@ from torch import Tensor
 
 from unmask.common import distributed
 from unmask.common.progress import Progress
+from unmask.common.random_streams import Streams
+from unmask.common.seeding import Seeds
 from unmask.config.schema.training import Training
 from unmask.config.specs import RunSpec
 from unmask.samplers.settings import DecodingSettings
@@ -71,6 +73,10 @@ class Rollouts:
         """Return the tensors by name, for a checkpoint."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         return {name: value for name, value in values.items() if isinstance(value, Tensor)}
+
+    def streams(self, seeds: Seeds, *key: int | str) -> Streams:
+        """Return a random stream for each response of the whole buffer, for this purpose."""
+        return seeds.streams(*key, rows=torch.arange(len(self), device=self.response.device))
 
     def part(self, rows: slice) -> Rollouts:
         """Return a part of the buffer; scalar fields, such as `buffer_rows`, still describe the whole."""

@@ -7,9 +7,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
+from unmask.models.llada import VECTOR
 from unmask.models.threshold_head import ThresholdHead
 from unmask.samplers.batch import DecodingBatch, upload
+from unmask.samplers.noise import DecodingNoise
 
 
 @dataclass
@@ -21,7 +24,7 @@ class Chooser:
     each_block: bool
     proxy: str  # error proxy of the entropy bound
 
-    def commit_rule(self, batch: DecodingBatch, generator: torch.Generator) -> dict[str, Any]:
+    def commit_rule(self, batch: DecodingBatch, noise: DecodingNoise) -> dict[str, Any]:
         """Return the entropy-bound rule of this step, with one γ per row.
 
         Rows that start a response (or a block, with `each_block`) choose a new threshold; it is recorded in the batch.
@@ -33,10 +36,13 @@ class Chooser:
 
             # State and logit are recorded: the loss takes both as data to compute the density of this choice.
             state = batch.state[here[0]].float()
-            mean = self.head(state)
-            noise = torch.randn(mean.shape, generator=generator, device=mean.device)
+            # Padded, because on a CPU the last few values of a vectorised loop are rounded differently.
+            mean = self.head(F.pad(state, (0, 0, 0, -len(state) % VECTOR)))[: len(state)]
             batch.part.gamma_input[here] = state
-            batch.part.gamma_logit[here] = mean + self.sigma * noise
+            batch.part.gamma_logit[here] = mean
+            if self.sigma:
+                exploration = noise.for_thresholds(batch.row[here[0]], here[1]).to(mean.dtype)
+                batch.part.gamma_logit[here] = mean + self.sigma * exploration
         return {"rule": "entropy_bound", "gamma": self.head.gamma(self._logit(batch)), "proxy": self.proxy}
 
     def _logit(self, batch: DecodingBatch) -> Tensor:

@@ -2,7 +2,7 @@
 
 The head is applied to a few rows at a time, so the logits of a whole batch never exist at once, and all arithmetic over
 the vocabulary is fp32. A draw inverts the cumulative distribution in two levels, first over groups of tokens, then
-within a group: no noise over the vocabulary is needed, and the draw is exact up to rounding.
+within a group: one random number per token is enough, and the draw is exact up to rounding.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from unmask.common.random_streams import Streams, as_uniform
 from unmask.models.logit_chunks import logit_chunk_rows
 from unmask.samplers.unmasking_rules import Candidates
 
 GROUP = 512  # tokens; vocabularies up to this size are a single group
+FEWEST_ROWS = 4
 NEVER = -1e30  # logit of a forbidden token: finite, so that 0 · NEVER is 0
 
 
@@ -23,7 +25,7 @@ def draw(
     model: nn.Module,
     hidden: Tensor,
     temperature: float,
-    generator: torch.Generator,
+    words: Tensor | None,
     *,
     top_p: float = 1.0,
     draw_dtype: str = "float32",
@@ -34,9 +36,10 @@ def draw(
 ) -> tuple[Tensor, Candidates]:
     """Draw a token for each row of hidden [n, D]: the argmax at temperature 0, else from softmax(logits / T).
 
-    [MASK] and `forbidden` are never drawn, nor are tokens outside the nucleus of `top_p` (see `nucleus`). If
-    `unconditional` hidden states [n, D] are given, logits are (1 + w) · conditional − w · unconditional, w =
-    `guidance`. With `draw_dtype` bfloat16 the draw is `gumbel_max`, otherwise it is exact up to rounding.
+    `words` [n] are 64 random bits for each row, None at temperature 0. [MASK] and `forbidden` are never drawn, nor are
+    tokens outside the nucleus of `top_p` (see `nucleus`). If `unconditional` hidden states [n, D] are given, logits are
+    (1 + w) · conditional − w · unconditional, w = `guidance`. With `draw_dtype` bfloat16 the draw is `gumbel_max`,
+    otherwise it is exact up to rounding.
     Returns tokens [n] and Candidates of [n]; `drawn_entropy` is set only on request. NaN or infinite logits give a NaN
     log-probability.
     """
@@ -45,20 +48,28 @@ def draw(
     parts = []
     for start in range(0, len(hidden), rows):
         some = slice(start, start + rows)
-        logits = model.lm_head(hidden[some]).float()
+        logits = by_row(model.lm_head, hidden[some]).float()
         if unconditional is not None:
-            logits = torch.lerp(model.lm_head(unconditional[some]).float(), logits, 1 + guidance)
+            logits = torch.lerp(by_row(model.lm_head, unconditional[some]).float(), logits, 1 + guidance)
         for one in never:  # one by one, because a list of indices would be uploaded to the device
             logits[:, one] = NEVER
-        parts.append(_draw(logits, temperature, generator, top_p, draw_dtype, drawn_entropy))
+        noise = None if words is None else words[some]
+        parts.append(_draw(logits, temperature, noise, top_p, draw_dtype, drawn_entropy))
     token, *rest = (torch.cat(column) for column in zip(*parts, strict=True))
     return token, Candidates(*rest)
+
+
+def by_row(layers: nn.Module, x: Tensor) -> Tensor:
+    """Apply linear layers to x [n, D] such that no row of the result depends on n, on a CPU."""
+    # A product of fewer rows has another kernel there, which rounds differently.
+    missing = FEWEST_ROWS - len(x)
+    return layers(nn.functional.pad(x, (0, 0, 0, missing)))[: len(x)] if missing > 0 else layers(x)
 
 
 def _draw(
     logits: Tensor,
     temperature: float,
-    generator: torch.Generator,
+    words: Tensor | None,
     top_p: float,
     draw_dtype: str,
     drawn_entropy: bool,
@@ -88,9 +99,9 @@ def _draw(
         token = best.indices[:, 0]
         return token, -total.log(), entropy, margin, *more
     if low is not None:
-        token = gumbel_max(low.masked_fill(weight == 0, NEVER), temperature, generator)
+        token = gumbel_max(low.masked_fill(weight == 0, NEVER), temperature, words)
     else:
-        token = pick_token(weight, generator)
+        token = pick_token(weight, as_uniform(words))
     # The record is the policy's log-probability, whatever distribution the token was drawn from.
     drawn = shifted.gather(1, token[:, None])[:, 0]
     return token, drawn - total.log(), entropy, margin, *more
@@ -109,36 +120,40 @@ def nucleus(weight: Tensor, top_p: float) -> Tensor:
     return torch.zeros_like(weight, dtype=torch.bool).scatter_(1, index, before <= top_p * share[:, -1:])
 
 
-def gumbel_max(logits: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
+def gumbel_max(logits: Tensor, temperature: float, words: Tensor) -> Tensor:
     """Draw one index per row: argmax of exp(logit) / E^T with E = -log u, each operation rounded to the logits' dtype.
 
     In bfloat16, u is at most 1 - 2^-8, so E is at least 2^-8 and a token far less probable than the best one can never
-    win: in effect a min-p filter. As on CUDA devices, a u that rounds to 1 becomes 0.
+    win: in effect a min-p filter. As on CUDA devices, a u that rounds to 1 becomes 0. The word of each row is the key
+    of a stream with one number per column.
     """
-    uniform = torch.rand(logits.shape, generator=generator, device=logits.device).to(logits.dtype)
+    uniform = Streams(words).uniform(logits.shape[1]).to(logits.dtype)
     uniform = uniform.masked_fill(uniform == 1, 0)
     return (logits.exp() / (-uniform.log()) ** temperature).argmax(1)
 
 
-def pick_token(weight: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw one index per row [n] with probability proportional to weight [n, V] ≥ 0.
+def pick_token(weight: Tensor, noise: Tensor) -> Tensor:
+    """Draw one index per row [n] with probability proportional to weight [n, V] ≥ 0, from uniform `noise` [n].
 
     The CDF is inverted in two levels: first over groups of tokens, then within the chosen group.
     """
     rows, width = weight.shape
     if width <= GROUP:
-        return _pick(weight, generator)
+        return _column(weight.cumsum(1, dtype=torch.float64), noise)[:, 0]
     weight = nn.functional.pad(weight, (0, -width % GROUP)) if width % GROUP else weight  # LLaDA's 126,464 need none
     groups = weight.view(rows, -1, GROUP)
-    chosen = _pick(groups.sum(2), generator)
-    inside = groups[torch.arange(rows, device=weight.device), chosen]
-    return chosen * GROUP + _pick(inside, generator)
+    size = groups.sum(2)
+    below = size.cumsum(1, dtype=torch.float64)
+    chosen = _column(below, noise)
+
+    # Within the interval of the chosen group the noise is uniform again, so its place there draws the token.
+    rest = 1 - (below.gather(1, chosen)[:, 0] - noise * below[:, -1]) / size.gather(1, chosen)[:, 0]
+    inside = groups[torch.arange(rows, device=weight.device), chosen[:, 0]]
+    return chosen[:, 0] * GROUP + _column(inside.cumsum(1, dtype=torch.float64), rest.clamp(0, 1))[:, 0]
 
 
-def _pick(weight: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw in one level, for few columns: the first with cumulative weight above u · total, u ~ U[0, 1)."""
-    below = weight.cumsum(1, dtype=torch.float64)
-    noise = torch.rand((len(weight), 1), generator=generator, device=weight.device, dtype=torch.float64)
-    # u · total may round up to the total itself, which no column exceeds; take the last column with weight then.
+def _column(below: Tensor, noise: Tensor) -> Tensor:
+    """Return the first column [n, 1] whose cumulative weight `below` [n, C] exceeds noise · total."""
+    # The product may round up to the total itself, which no column exceeds; take the last column with weight then.
     last = (below < below[:, -1:]).sum(1, keepdim=True)
-    return torch.minimum(torch.searchsorted(below, noise * below[:, -1:], right=True), last)[:, 0]
+    return torch.minimum(torch.searchsorted(below, noise[:, None] * below[:, -1:], right=True), last)

@@ -25,6 +25,7 @@ from torch.nn import functional as F
 
 from unmask.common.errors import InputError
 from unmask.common.progress import Progress
+from unmask.common.random_streams import Streams
 from unmask.common.seeding import Seeds
 from unmask.config.schema.models import Pretraining
 from unmask.models.policy import Policy
@@ -127,7 +128,8 @@ def measure(policy: Policy, lesson: TaskData, lengths: list[int], block_length: 
     total, task, examples = 0.0, lesson.task, lesson.validation
     for length in lengths:
         settings = DecodingSettings(length, block_length, ONE_TOKEN_PER_STEP, temperature=0.0)
-        _, texts = respond(policy, task, examples, settings, torch.Generator(policy.model.device))
+        streams = Streams.of(0, torch.arange(len(examples), device=policy.model.device))
+        _, texts = respond(policy, task, examples, settings, streams)
         total += sum(total_reward(task, t, e) for t, e in zip(texts, examples, strict=True))
     return total / len(examples) / len(lengths)
 

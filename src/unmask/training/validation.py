@@ -19,7 +19,7 @@ from unmask.common.progress import Progress
 from unmask.common.seeding import Seeds
 from unmask.models.policy import Policy
 from unmask.rl.generation import respond
-from unmask.rl.rollouts import RolloutSettings, pieces
+from unmask.rl.rollouts import RolloutSettings
 from unmask.tasks import Example, Task, grade_response
 
 
@@ -68,20 +68,18 @@ def accuracies(
     # Padding is masked here even if rollouts attend to it, so that an answer does not depend on its batch.
     decoding = replace(settings.decoding, temperature=0.0, mask_padding=True)
 
-    # As in rollouts, each batch has its own random stream: even greedy decoding is random if the sampler's order is.
-    parts = list(pieces(slice(0, len(examples)), decoding.rows_per_batch or len(examples)))
-    mine = parts[distributed.rank() :: distributed.world()]
-    tokens = sum(part.stop - part.start for part in mine) * settings.length
-    progress, done = Progress(settings.name and f"{settings.name}: validation", tokens, unit="tokens", part=True), 0
+    # As in rollouts, each answer has its own random stream: even greedy decoding is random if the sampler's order is.
+    mine = slice(distributed.rank(), None, distributed.world())
+    chosen = examples[mine]
+    tokens = len(chosen) * settings.length
+    progress = Progress(settings.name and f"{settings.name}: validation", tokens, unit="tokens", part=True)
+    streams = seeds.streams("validation", rows=torch.arange(len(examples), device=policy.model.device))
 
     sums = torch.zeros(3, dtype=torch.float64, device="cpu")  # right points, points, right answers
-    for part in mine:
-        generator = seeds.generator("validation", part.start, device=policy.model.device)
-        _, texts = respond(policy, task, examples[part], decoding, generator, progress.after(done))
-        done += len(texts) * settings.length
-        judged = zip(policy.judged(texts), examples[part], strict=True)
-        grades = [grade_response(task, text, example) for text, example in judged]
-        for grade in grades:
+    if chosen:
+        _, texts = respond(policy, task, examples, decoding, streams, mine, report=progress.show)
+        for text, example in zip(policy.judged(texts), chosen, strict=True):
+            grade = grade_response(task, text, example)
             sums += torch.tensor([grade.published * grade.points, grade.points, grade.strict], dtype=torch.float64)
 
     distributed.add([sums])

@@ -8,6 +8,7 @@ import torch
 from torch.testing import assert_close
 
 from helpers.every_method import DMPO, LOSSES, RL, SEEDS
+from helpers.streams import streams
 from unmask.config.grid.expand import expand
 from unmask.methods.dmpo import Dmpo
 from unmask.models.policy import Policy
@@ -90,7 +91,7 @@ def test_gradients_reach_the_adapter_and_nothing_else(policy, name):
     policy.make_trainable(rank=2, alpha=4, dropout=0.0, targets=["q_proj", "down_proj"], seed=0)
     prompt, mask = policy.pad([[10, 11, 12], [13]] * 4)
     settings = DecodingSettings(8, 8, {"rule": "random_order"}, temperature=1.0)
-    made = decode(policy.model, prompt, mask, settings, eot=policy.eot, generator=torch.Generator().manual_seed(0))
+    made = decode(policy.model, prompt, mask, settings, eot=policy.eot, streams=streams(8))
     reward = torch.arange(8.0)
     rollouts = Rollouts(
         prompt, mask, **vars(made), reward=reward, correct=reward, loss_mask=loss_mask(made.response, policy.eot),

@@ -8,6 +8,7 @@ import torch
 
 from helpers.cost_fixtures import ALL, DUAL, PREFIX, TINY, TOP1, run_of, tiny_policy
 from helpers.published_checkpoints import write_checkpoint
+from helpers.streams import streams
 from unmask import methods
 from unmask.config.grid.expand import expand
 from unmask.config.schema.scales import Hardware
@@ -91,7 +92,7 @@ def test_tokens_of_a_response_are_those_that_are_decoded(cache):
     prompt = torch.arange(2, 9)[None]
     top2 = {"rule": "top_k", "tokens_per_step": 2, "score": "confidence"}
     settings = DecodingSettings(16, 8, top2 | {"cache": cache, "forbidden": [1]}, temperature=0.0)
-    made = decode(model, prompt, prompt > 0, settings, eot=1, generator=torch.Generator())
+    made = decode(model, prompt, prompt > 0, settings, eot=1, streams=streams(1))
     sampler = TOP1 | {"tokens_per_step": 2, "cache": cache}
     assert sum(seen) == decoded_tokens(sampler, 7, 16, 8)
     assert made.nfe.item() == forward_passes(sampler, 16, 8)
