@@ -100,7 +100,7 @@ class Dmpo(Method):
             likelihoods = self._likelihoods(policy, rollouts, seeds)
         buffer_data = self._weights(rollouts, likelihoods)
         if self.loss_kind == "wddo":
-            copies, old = self._old_on_masks(policy.model, rollouts, 2 * updates, seeds)
+            copies, old = self._old_on_masks(policy, rollouts, 2 * updates, seeds)
             buffer_data = replace(buffer_data, wddo_copies=copies, wddo_old=old)
         return buffer_data
 
@@ -116,7 +116,7 @@ class Dmpo(Method):
         weight_base = buffer_data.weight_base
         if self.loss_kind == "wdce" and self.baseline == "model":
             old = buffer_data.likelihoods
-            now = self._log_likelihood(policy.model, rollouts, old.copies)
+            now = self._log_likelihood(policy, rollouts, old.copies)
             weight_base = group_softmax(now - old.log_old, rollouts.group_size)
         copies = self._draw(rollouts, self.copies, seeds)
         return DmpoUpdate(
@@ -207,45 +207,49 @@ class Dmpo(Method):
         """Estimate log p_old and log p_ref [B], both on the same masks."""
         if self.likelihood == "elbo":
             copies = self._draw(rollouts, self.elbo_copies, seeds.child("elbo"))
-            old = self._log_likelihood(policy.model, rollouts, copies)
+            old = self._log_likelihood(policy, rollouts, copies)
         else:
             # The rollout recorded each token's probability given what was committed before: no forward pass is needed.
             copies, old = None, rollouts.log_prob_t1.sum(1)
         with policy.reference():
-            reference = self._log_likelihood(policy.model, rollouts, copies)
+            reference = self._log_likelihood(policy, rollouts, copies)
         return Likelihoods(old, reference, copies)
 
-    def _log_likelihood(self, model: nn.Module, rollouts: Rollouts, copies: Copies | None) -> Tensor:
+    def _log_likelihood(self, policy: Policy, rollouts: Rollouts, copies: Copies | None) -> Tensor:
         """Estimate log p_θ of the responses [B], by the ELBO on these copies or exactly along the recorded order."""
         if copies:
-            return self._elbo(model, rollouts, copies)
+            return self._elbo(policy, rollouts, copies)
 
         def scored(part: Rollouts) -> Tensor:
             # Tokens filled in after the end were not drawn; their step is NFE.
             drawn = part.unmask_step < part.nfe[:, None]
-            return trajectory(model, *part.inputs, part.unmask_step, drawn).sum(1)
+            return trajectory(policy.model, *part.inputs, part.unmask_step, drawn).sum(1)
 
-        return rollouts.map(scored)
+        with policy.merged():
+            return rollouts.map(scored)
 
-    def _elbo(self, model: nn.Module, rollouts: Rollouts, copies: Copies) -> Tensor:
+    def _elbo(self, policy: Policy, rollouts: Rollouts, copies: Copies) -> Tensor:
+        """Estimate the ELBO [B] without gradients; the adapter is merged, as it is constant for all these passes."""
+
         def scored(part: Rollouts, masked: Tensor, weight: Tensor) -> Tensor:
             copies = Copies(masked, weight)
             some = part.copies_at_once(masked.shape[1])
-            return torch.cat([denoising(model, *part.inputs, copies.select(few)) for few in some], 1).mean(1)
+            return torch.cat([denoising(policy.model, *part.inputs, copies.select(few)) for few in some], 1).mean(1)
 
-        return rollouts.map(scored, copies.masked, copies.weight)
+        with policy.merged():
+            return rollouts.map(scored, copies.masked, copies.weight)
 
     def _draw(self, rollouts: Rollouts, count: int, seeds: Seeds) -> Copies:
         return draw_copies(count, rollouts.length, self.masks, rollouts.streams(seeds, "copies"))
 
     # --- WDDO ---------------------------------------------------------------------------------------------------------
 
-    def _old_on_masks(self, model: nn.Module, rollouts: Rollouts, sets: int, seeds: Seeds) -> tuple[Copies, Tensor]:
+    def _old_on_masks(self, policy: Policy, rollouts: Rollouts, sets: int, seeds: Seeds) -> tuple[Copies, Tensor]:
         """Draw mask sets [B, sets, R, L] and compute the old ELBO on each [B, sets]; an update uses two sets."""
         drawn = [self._draw(rollouts, self.copies, seeds.child("wddo", index)) for index in range(sets)]
         masked = torch.stack([copies.masked for copies in drawn], 1)
         weight = torch.stack([copies.weight for copies in drawn], 1)
-        old = torch.stack([self._elbo(model, rollouts, copies) for copies in drawn], 1)
+        old = torch.stack([self._elbo(policy, rollouts, copies) for copies in drawn], 1)
         return Copies(masked, weight), old
 
     def _wddo(self, model: nn.Module, rollouts: Rollouts, update_data: DmpoUpdate) -> Tensor:

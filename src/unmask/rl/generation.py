@@ -43,8 +43,7 @@ def roll_out(policy: Policy, task: Task, examples: list[Example], settings: Roll
     # Streams are numbered by the place of a response in the whole buffer, whichever process samples it.
     streams = seeds.streams("sampler", rows=torch.arange(len(prompt), device=prompt.device))
 
-    # Merging the adapter would bypass its dropout.
-    with policy.narrowed() if settings.dropout else policy.merged():
+    with policy.merged():
         made = decode(
             policy.model,
             prompt[share],

@@ -28,9 +28,11 @@ def token_log_probs(
 
     Takes one forward pass; the head is applied only at the scored positions.
     """
-    # Without padding no mask is passed, which allows faster attention kernels.
-    length = response.shape[1]
-    attention = None if bool(prompt_mask.all()) else F.pad(prompt_mask, (0, length), value=True)
+    # Columns that are padding in all rows are left out. Without other padding no mask is passed, which allows faster
+    # attention kernels: a pass over responses to one prompt never has any.
+    shortest, longest = torch.stack(prompt_mask.sum(1).aminmax()).tolist() if prompt.shape[1] else (0, 0)
+    prompt, prompt_mask = (x[:, prompt.shape[1] - longest :] for x in (prompt, prompt_mask))
+    attention = None if shortest == longest else F.pad(prompt_mask, (0, response.shape[1]), value=True)
     hidden = model.hidden_states(torch.cat((prompt, noisy), dim=1), attention, slice(prompt.shape[1], None))
     found = model.target_log_probs(hidden[scored], response[scored])
     return torch.zeros(response.shape, dtype=found.dtype, device=found.device).masked_scatter(scored, found)

@@ -122,7 +122,7 @@ def test_finished_parts_are_kept_and_torn_ones_named_and_made_again(
     assert [line.split(" (")[0] for line in said.err.splitlines()] == [
         f"{files[torn]}: damaged",
         f"{files[altered]}: damaged",
-        f"{files[others]}: written with other settings, data or weights; recomputing",
+        f"{files[others]}: written with other settings, data, weights or code; recomputing",
     ]
     assert f"resumed after 6 of {SAMPLES} samples" in said.out
     files[every[0]].unlink()

@@ -60,7 +60,7 @@ PROMPTS = st.builds(  # some of them twice or more
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS.values(), ids=SAMPLERS)
-@settings(max_examples=25, deadline=None, derandomize=True, phases=(Phase.explicit, Phase.generate))
+@settings(max_examples=15, deadline=None, derandomize=True, phases=(Phase.explicit, Phase.generate))
 @given(
     prompts=PROMPTS,
     cache=st.sampled_from(["none", "prefix", "dual"]),
