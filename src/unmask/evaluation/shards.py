@@ -49,7 +49,9 @@ class ShardStore:
             return None
         metadata = table.schema.metadata or {}
         if metadata.get(b"identity") != self._written_by().encode():
-            print(f"{path}: written with other settings, data, weights or code; recomputing", file=sys.stderr, flush=True)
+            print(
+                f"{path}: written with other settings, data, weights or code; recomputing", file=sys.stderr, flush=True
+            )
             return None
         return table.to_pylist()
 
