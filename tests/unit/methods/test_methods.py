@@ -9,6 +9,7 @@ from torch.testing import assert_close
 
 from helpers.every_method import DMPO, LOSSES, RL, SEEDS
 from helpers.streams import streams
+from unmask.common.seeding import Seeds
 from unmask.config.grid.expand import expand
 from unmask.methods.dmpo import Dmpo
 from unmask.models.policy import Policy
@@ -27,7 +28,7 @@ def test_parts_of_a_buffer_add_up(name):
     model = TabularModel(3, 4, 1.0, torch.Generator().manual_seed(0))
     policy = Policy(model, tokenizer=None)
     policy.set_reference()
-    rollouts = sample(model, torch.rand(81), 3, 4, torch.Generator().manual_seed(1))
+    rollouts = sample(model, torch.rand(81), 3, 4, Seeds((1,)))
     rollouts.rows_per_forward = 5
     buffer_data = method.prepare(policy, rollouts, 2, SEEDS)
     model.table.data += 0.1 * torch.randn(model.table.shape, generator=torch.Generator().manual_seed(2))
@@ -49,7 +50,7 @@ def test_terms_of_a_loss_are_the_loss(name, bound):
     method = LOSSES[name]
     policy = Policy(TabularModel(3, 4, 1.0, torch.Generator().manual_seed(0)), tokenizer=None)
     policy.set_reference()
-    rollouts = sample(policy.model, torch.rand(81), 3, 4, torch.Generator().manual_seed(1))
+    rollouts = sample(policy.model, torch.rand(81), 3, 4, Seeds((1,)))
     rollouts.rows_per_forward = bound
     buffer_data = method.prepare(policy, rollouts, 2, SEEDS)
     policy.model.table.data += 0.1 * torch.randn(policy.model.table.shape, generator=torch.Generator().manual_seed(2))
@@ -69,7 +70,7 @@ def test_no_pass_of_dmpo_has_more_than_rows_per_forward(bound, monkeypatch):
     """Responses and their masked copies alike, in scoring and in the gradient; the parts are as the trainer's."""
     policy = Policy(TabularModel(3, 4, 1.0, torch.Generator().manual_seed(0)), tokenizer=None)
     policy.set_reference()
-    rollouts = sample(policy.model, torch.rand(81), 3, 4, torch.Generator().manual_seed(1))
+    rollouts = sample(policy.model, torch.rand(81), 3, 4, Seeds((1,)))
     rollouts.rows_per_forward = bound
     seen, whole = [], policy.model.hidden_states
     monkeypatch.setattr(
@@ -116,7 +117,7 @@ def test_raising_a_reward_raises_the_log_probability_after_a_step(name):
         model = TabularModel(3, 3, 0.5, torch.Generator().manual_seed(0))
         policy = Policy(model, tokenizer=None)
         policy.set_reference()
-        rollouts = sample(model, torch.full((27,), 0.3), 2, 8, torch.Generator().manual_seed(1))
+        rollouts = sample(model, torch.full((27,), 0.3), 2, 8, Seeds((1,)))
         rollouts.reward[5] += raised
         where = (all_responses(model) == rollouts.response[5]).all(1)
         before = float(log_likelihood(model).detach()[where])
