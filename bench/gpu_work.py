@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from unmask.common.random_streams import Streams
 from unmask.config.schema.samplers import TopK
 from unmask.config.specs import RunSpec
 from unmask.models.llada import LladaConfig, LladaForMaskedDiffusion
@@ -120,13 +121,13 @@ def rollouts(job: Job, policy: Policy, cache: str, peaks: dict[str, float], repe
     """Measure the tokens per second of a batch of responses; compute the roofline."""
     device, model = policy.model.device, policy.model.eval()
     prompt = torch.randint(2, job["shape"].vocabulary, (job["rows"], job["prompt"]), device=device)
-    generator = torch.Generator(device).manual_seed(0)
+    streams = Streams.of(0, torch.arange(job["rows"], device=device))
     mask = torch.ones_like(prompt, dtype=torch.bool)
     # No token has the end-of-text id −1, so every response has its full length.
     settings = DecodingSettings(
         job["length"], job["block"], SAMPLER.model_copy(update={"cache": cache}), temperature=0.2
     )
-    times = seconds(lambda: decode(model, prompt, mask, settings, eot=-1, generator=generator), device, repeats)
+    times = seconds(lambda: decode(model, prompt, mask, settings, eot=-1, streams=streams), device, repeats)
 
     # Per pass, the longer of reading all weights (memory-bound) and of its operations (compute-bound).
     read = sum(p.numel() * p.element_size() for p in model.parameters()) / peaks["bandwidth"]
@@ -145,8 +146,8 @@ def update(job: Job, policy: Policy, checkpointing: bool, peaks: dict[str, float
     response = torch.randint(2, vocabulary, (rows, job["length"]), device=device)
 
     # DMPO's loss: weighted denoising terms of Bernoulli-masked copies, with some positive and some negative weights.
-    generator = torch.Generator(device).manual_seed(0)
-    copies = draw_copies((rows, job["copies"], job["length"]), "bernoulli", generator)
+    streams = Streams.of(0, torch.arange(rows, device=device))
+    copies = draw_copies(job["copies"], job["length"], "bernoulli", streams)
     advantage = torch.linspace(1.5, -0.5, rows, device=device)
     parameters = list(policy.trainable().values())
     optimizer = torch.optim.AdamW(parameters, lr=1e-6)

@@ -5,6 +5,7 @@ the real vocabulary of 126,464 the head dominates, with 4,096 it has the same sh
 each cell runs in its own single-threaded process (worker.py); the two alternate, so that both see the same load on the
 machine. Times are CPU seconds, medians over the turns; the ratio is the median over the pairs. Memory is the peak
 resident size minus that after the model was loaded. Host synchronisations (syncs.py) are per forward pass of the body.
+With --check the exit status is 1 if the two sides differ or a time ratio is below its floor.
 """
 
 from __future__ import annotations
@@ -50,6 +51,23 @@ QUICK: Job = {
 DECODING: Job = {"work": "decoding", "rows": 2, "slots": 2, "tokens_per_step": 2, "cache": "none", "eot": -1}
 TEMPERATURE = 0.2  # as in DMPO's rollouts
 
+# Lowest acceptable time ratio of a cell at full size, nine tenths of the measured one in docs/develop/performance.md.
+FLOORS = {
+    "V126464 uncached step": 8.4,  # measured 9.34
+    "V126464 prefix cache, whole generation": 4.4,  # 4.97
+    "V126464 dual cache, whole generation": 2.6,  # 2.92
+    "V126464 DMPO loss and gradient": 2.2,  # 2.47
+    "V126464 the same, activations recomputed": 1.7,  # 1.89
+    "V126464 ELBO, policy and reference": 2.2,  # 2.50
+    "V4096 uncached step": 1.17,  # 1.30
+    "V4096 prefix cache, whole generation": 1.1,  # 1.22
+    "V4096 dual cache, whole generation": 1.04,  # 1.16
+    "V4096 DMPO loss and gradient": 1.0,  # 1.11
+    "V4096 ELBO, policy and reference": 0.93,  # 1.04
+    "V4096 body alone, next to DMPO loss and gradient": 0.94,  # 1.05
+    "V4096 mixed lengths, dual cache, 4 of 12 rows at once": 1.7,  # 1.92
+}
+
 
 def cells(scale: Job) -> dict[str, Job]:
     """Return the measured jobs by name: each with both vocabularies, mixed lengths only with the smaller one."""
@@ -75,10 +93,13 @@ def cells(scale: Job) -> dict[str, Job]:
     # The end of text is a token that most rows commit in their first block, and some late or never. Both sides must
     # stop at the same places while they are timed, so the temperature is 0.
     mixed |= {"eot": scale["common"], "temperature": 0.0, "vocabulary": small}
+    # A small batch and a long queue, where most responses are short and some as long as they may be.
+    long_tail = mixed | {"rows": 32, "slots": 8}
     body = {"work": "body", "rows": 2}
     return made | {
         f"V{small} body alone, next to DMPO loss and gradient": shape | body | {"vocabulary": small},
         f"V{small} mixed lengths, dual cache, 4 of 12 rows at once": shape | mixed,
+        f"V{small} mixed lengths, dual cache, 8 of 32 rows at once": shape | long_tail,
     }
 
 
@@ -129,16 +150,29 @@ def same(one: Job, other: Job) -> bool:
     return all(x == y or (isinstance(x, float) and abs(x - y) <= TOLERANCE * abs(y)) for x, y in pairs)
 
 
+def time_ratio(found: Job) -> float:
+    """Return the median ratio of times, textbook / ours."""
+    # Ratio within each pair of turns: what else the machine does then affects both sides alike.
+    return median(t / o for t, o in zip(*(found["seconds"][side] for side in SIDES), strict=True))
+
+
+def complaints(cells_found: dict[str, Job], floors: dict[str, float]) -> list[str]:
+    """Return a line for each cell whose sides differ or whose time ratio is below its floor."""
+    said = [f"{name}: textbook and ours differ" for name, found in cells_found.items() if not found["equal"]]
+    for name, floor in floors.items():
+        if name in cells_found and (ratio := time_ratio(cells_found[name])) < floor:
+            said.append(f"{name}: time ratio {ratio:.2f}, below its floor of {floor}")
+    return said
+
+
 def row(name: str, found: Job) -> dict[str, str]:
     """Format one row of the table."""
     seconds, memory = found["seconds"], found["megabytes"]
-    # Ratio within each pair of turns: what else the machine does then affects both sides alike.
-    ratio = median(t / o for t, o in zip(*(seconds[side] for side in SIDES), strict=True))
     syncs = {side: sum(found["syncs"][side].values()) / found["passes"][side] for side in SIDES}
     return {
         "work": name,
         "seconds": " / ".join(f"{median(seconds[side]):.3g}" for side in SIDES),
-        "time ratio": f"{ratio:.2f}",
+        "time ratio": f"{time_ratio(found):.2f}",
         "peak MB": " / ".join(f"{memory[side]:.0f}" for side in SIDES),
         "memory ratio": f"{memory['textbook'] / max(memory['ours'], 1):.1f}",
         "host syncs a pass": " / ".join(f"{syncs[side]:.1f}" for side in SIDES),
@@ -150,10 +184,13 @@ def main() -> None:
     """Measure all selected cells, write and print the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="use a much smaller body, only to see that it runs")
+    parser.add_argument("--check", action="store_true", help="exit with 1 if a time ratio is below its floor")
     parser.add_argument("--only", default="", help="only cells whose name contains this text")
     parser.add_argument("--repeats", type=int, default=3, help="pairs of timed turns")
     parser.add_argument("--out", type=Path, default=Path("results/bench/bench.json"))
     options = parser.parse_args()
+    if options.check and options.quick:
+        parser.error("--check is for the full size: the floors are not those of --quick")
     found = {}
     for name, job in cells(QUICK if options.quick else FULL).items():
         if options.only in name:
@@ -169,6 +206,8 @@ def main() -> None:
     print(
         pd.DataFrame([row(name, cell) for name, cell in found.items()]).to_markdown(index=False, disable_numparse=True)
     )
+    if options.check and (said := complaints(found, FLOORS)):
+        sys.exit("\n".join(said))
 
 
 if __name__ == "__main__":

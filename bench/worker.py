@@ -20,6 +20,7 @@ from torch import Tensor
 
 import textbook
 from syncs import HostSyncs
+from unmask.common.random_streams import Streams
 from unmask.config.schema.samplers import sampler_from
 from unmask.models.policy import Policy
 from unmask.models.tiny import build_model
@@ -40,8 +41,10 @@ def decoding(side: str, job: dict[str, Any], model: torch.nn.Module, generator: 
     # The engine takes all rows and refills its slots as rows end; the textbook decodes batches of that many rows.
     def ours(temperature: float) -> Any:
         mask = torch.ones_like(prompt, dtype=torch.bool)
-        settings = DecodingSettings(length, block, sampler_from(sampler | {"cache": job["cache"]}), temperature)
-        return [decode(model, prompt, mask, settings, eot=eot, generator=generator, slots=job["slots"])]
+        sampler_with_cache = sampler_from(sampler | {"cache": job["cache"]})
+        settings = DecodingSettings(length, block, sampler_with_cache, temperature, rows_per_batch=job["slots"])
+        streams = Streams.of(0, torch.arange(len(prompt)))
+        return [decode(model, prompt, mask, settings, eot=eot, streams=streams)]
 
     def theirs(temperature: float) -> Any:
         settings = {"length": length, "block_length": block, "sampler": sampler, "temperature": temperature}

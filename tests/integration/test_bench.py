@@ -1,5 +1,6 @@
 """The benchmark runs, and counts what it says it counts."""
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -51,6 +52,37 @@ def test_quick_benchmark_finds_both_sides_equal(tmp_path, only):
     assert cell["equal"]
     assert all(len(seconds) == 1 and seconds[0] > 0 for seconds in cell["seconds"].values())
     assert f"| {name}" in printed
+
+
+@pytest.fixture
+def run_bench():
+    """bench/run.py as a module."""
+    spec = importlib.util.spec_from_file_location("run_bench", ROOT / "bench/run.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_check_names_cells_below_their_floor_and_cells_that_differ(run_bench, tmp_path, monkeypatch):
+    name = "V4096 uncached step"
+    fast = {"textbook": [2.0, 9.0, 2.0], "ours": [1.0, 1.0, 1.0]}
+    cell = {"equal": True, "seconds": fast}
+    assert run_bench.complaints({name: cell}, {name: 2.0, "not measured": 5.0}) == []
+    assert run_bench.complaints({name: cell}, {name: 2.1}) == [f"{name}: time ratio 2.00, below its floor of 2.1"]
+    assert run_bench.complaints({name: cell | {"equal": False}}, {}) == [f"{name}: textbook and ours differ"]
+    assert run_bench.FLOORS.keys() <= run_bench.cells(run_bench.FULL).keys()
+
+    # As the command ends, with measurements in which both sides take the same time.
+    sides = {side: [1.0] for side in run_bench.SIDES}
+    found = {"equal": True, "seconds": sides, "megabytes": {"textbook": 1.0, "ours": 1.0}, "nfe": None}
+    found |= {"passes": {"textbook": 1, "ours": 1}, "syncs": {"textbook": {}, "ours": {}}}
+    monkeypatch.setattr(run_bench, "measure", lambda job, repeats: found)
+    command = ["run.py", "--only", name, "--out", str(tmp_path / "bench.json")]
+    monkeypatch.setattr(sys, "argv", command)
+    run_bench.main()
+    monkeypatch.setattr(sys, "argv", [*command, "--check"])
+    with pytest.raises(SystemExit, match=f"{name}: time ratio 1.00, below its floor of 1.17"):
+        run_bench.main()
 
 
 def gpu_bench(*words):

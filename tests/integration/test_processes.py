@@ -151,18 +151,13 @@ def test_processes_with_other_parameters_are_named(monkeypatch):
 
 def test_a_number_of_processes_that_cannot_share_is_refused(grid):
     run = next(run for run in grid.runs.values() if run.trains)
-    settings = run.training.model_copy(update={"prompts_per_buffer": 12, "prompts_per_decode_batch": 2})
-    for count in (1, 2, 3, 6):
+    # Which need not divide anything.
+    settings = run.training.model_copy(update={"prompts_per_buffer": 12, "prompts_per_decode_batch": 5})
+    for count in (1, 2, 3, 4, 6, 12):
         check_shares(settings, count)
-    with pytest.raises(
-        InputError, match="4 processes cannot share prompts_per_buffer: 12 by prompts_per_decode_batch: 2; start 2,"
-    ):
-        check_shares(settings, 4)
-    with pytest.raises(
-        InputError, match="2 processes cannot share prompts_per_buffer: 12 by prompts_per_decode_batch: 5; start 1,"
-    ):
-        check_shares(settings.model_copy(update={"prompts_per_decode_batch": 5}), 2)
-    check_shares(settings.model_copy(update={"prompts_per_decode_batch": 64}), 1)
+    for count, fewer in ((5, 1), (8, 4), (24, 12)):
+        with pytest.raises(InputError, match=f"{count} processes cannot share prompts_per_buffer: 12; start {fewer},"):
+            check_shares(settings, count)
 
 
 @pytest.mark.parametrize(("found", "said"), [(None, "process 1 of 2 cannot all-reduce on cpu: each process needs"),

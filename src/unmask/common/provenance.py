@@ -15,7 +15,7 @@ from typing import Any
 
 LIBRARY = Path(__file__).parents[1]
 STEP = "train_policy"  # the step that trains a run
-CHECKPOINT_FORMAT = 2  # to be raised when tensors are renamed, so that checkpoints of older code are ignored
+CHECKPOINT_FORMAT = 3  # to be raised when tensors or draws change, so that unfinished work of older code is ignored
 # Modules that a step imports but no result depends on: they report, validate, lock, store or describe.
 APART = {
     "common.atomic",

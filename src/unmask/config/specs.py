@@ -144,9 +144,8 @@ class RunSpec(Spec):
 
     @property
     def processes(self) -> int:
-        """Largest usable world size: prompts per buffer divided by prompts decoded at once."""
-        shares, rest = divmod(self.training.prompts_per_buffer, self.training.prompts_per_decode_batch)
-        return shares if shares and not rest else 1
+        """Largest usable world size: each process needs at least one prompt of a buffer."""
+        return self.training.prompts_per_buffer
 
     def shared_by(self, gpus: int) -> int:
         """Return the world size on `gpus` GPUs; processes get equal shares of the prompts, other GPUs stay idle."""

@@ -1,14 +1,19 @@
 """Evaluation of a policy: every test example at every length with every sampler, one row per sample.
 
-The work is split into shards: consecutive examples with one sampler at one length, each with its own random stream, so
-a shard does not depend on which rank computes it. Ranks share the shards, and finished ones are kept on disk.
+The work is split into shards: consecutive examples with one sampler at one length. Ranks share the shards, and finished
+ones are kept on disk. A rank decodes all its shards of a sampler and length from one queue: an example that ends early
+makes room for the next. Every sample has its own random stream, so it does not depend on what is decoded with it.
 """
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+
+import torch
+from torch import Tensor
 
 from unmask.common import distributed
 from unmask.common.progress import Progress
@@ -16,9 +21,10 @@ from unmask.common.seeding import Seeds
 from unmask.config.specs import EvaluationSpec, RunSpec
 from unmask.evaluation.shards import Row, ShardStore
 from unmask.models.policy import Policy
-from unmask.rl.generation import respond
+from unmask.rl.generation import evaluation_prompts
 from unmask.rl.rollouts import pieces
 from unmask.samplers.completions import Completions
+from unmask.samplers.decode import decode_as_finished
 from unmask.samplers.settings import DecodingSettings
 from unmask.tasks import Example, Task, grade_response
 
@@ -41,8 +47,13 @@ class Shard:
         """Tokens of its responses."""
         return len(self) * self.length
 
+    @property
+    def numbers(self) -> range:
+        """Numbers of its examples."""
+        return range(self.examples.start, self.examples.stop)
+
     def __len__(self) -> int:
-        return self.examples.stop - self.examples.start
+        return len(self.numbers)
 
 
 def parts(spec: EvaluationSpec, examples: int) -> list[Shard]:
@@ -80,10 +91,15 @@ def evaluate(
     tokens = sum(shard.tokens for shard in mine)
     done = tokens - sum(shard.tokens for shard in missing)
     progress = Progress(name, tokens, done, "tokens")
-    for shard in missing:
-        rows = _evaluate_shard(policy, task, examples, run, spec, shard, progress.after(done))
-        kept.write(shard.name, rows)
-        done += shard.tokens
+    prompts = evaluation_prompts(policy, task, examples, _settings(spec, shards[0].sampler, max(spec.lengths)))
+    policy.model.eval()
+    with policy.merged():
+        for _, alike in itertools.groupby(missing, key=lambda shard: (shard.sampler, shard.length)):
+            queue = list(alike)
+            finished = _decode(policy, prompts, run, spec, queue, progress.after(done))
+            for shard, rows in _graded_shards(policy, task, examples, run, queue, finished):
+                kept.write(shard.name, rows)
+            done += sum(shard.tokens for shard in queue)
 
     # Rank 0 reads the shards of all ranks, so it must not start before the last one is written.
     distributed.barrier()
@@ -92,33 +108,75 @@ def evaluate(
     return kept.join(shard.name for shard in shards)
 
 
-def _evaluate_shard(
+def _settings(spec: EvaluationSpec, sampler: str, length: int) -> DecodingSettings:
+    """Return how an evaluation decodes with one sampler at one length."""
+    return DecodingSettings(
+        length=length,
+        block_length=spec.block_length,
+        sampler=spec.samplers[sampler],
+        temperature=spec.temperature,
+        rows_per_batch=spec.rows_per_batch,
+        mask_padding=spec.mask_padding,
+    )
+
+
+def _decode(
+    policy: Policy,
+    prompts: tuple[Tensor, Tensor],
+    run: RunSpec,
+    spec: EvaluationSpec,
+    shards: list[Shard],
+    report: Callable[[int], None],
+) -> Iterator[tuple[list[int], Completions]]:
+    """Decode shards of one sampler and length from one queue; yield responses as they finish, with their examples.
+
+    The examples of a shard start before those of the next, so that few shards are unfinished at a time.
+    """
+    sampler, length = shards[0].sampler, shards[0].length
+    prompt, mask = prompts
+    example = torch.tensor([number for shard in shards for number in shard.numbers], device=prompt.device)
+    # A stream belongs to an example, so a sample does not depend on the shards that are decoded with it.
+    streams = Seeds(("evaluate", run.seed)).streams(sampler, length, rows=example)
+    finished = decode_as_finished(
+        policy.model,
+        prompt[example],
+        mask[example],
+        _settings(spec, sampler, length),
+        eot=policy.eot,
+        head=policy.head,
+        streams=streams,
+        window=spec.rows_per_batch,
+        report=report,
+    )
+    for rows, made in finished:
+        yield example[rows].tolist(), made
+
+
+def _graded_shards(
     policy: Policy,
     task: Task,
     examples: list[Example],
     run: RunSpec,
-    spec: EvaluationSpec,
-    shard: Shard,
-    report: Callable[[int], None],
-) -> list[Row]:
-    """Decode and grade one shard; return its rows."""
+    shards: list[Shard],
+    finished: Iterator[tuple[list[int], Completions]],
+) -> Iterator[tuple[Shard, list[Row]]]:
+    """Grade responses as they finish; yield each shard with its rows as soon as it is complete."""
     began = time.monotonic()
-    first, chosen = shard.examples.start, examples[shard.examples]
-    settings = DecodingSettings(
-        length=shard.length,
-        block_length=spec.block_length,
-        sampler=spec.samplers[shard.sampler],
-        temperature=spec.temperature,
-        mask_padding=spec.mask_padding,
-    )
-    seeds = Seeds(("evaluate", run.seed))
-    generator = seeds.generator(shard.sampler, shard.length, first, device=policy.model.device)
-    made, texts = respond(policy, task, chosen, settings, generator, report)
-    rows = list(_graded(policy, task, chosen, made, texts))
-    seconds = round((time.monotonic() - began) / len(shard), 5)
-
-    labels = {**_labels(run), "sampler": shard.sampler, "length": shard.length}
-    return [{**labels, "example": number, **row, "seconds": seconds} for number, row in enumerate(rows, first)]
+    waiting = list(shards)
+    graded: dict[int, Row] = {}
+    for numbers, made in finished:
+        some, texts = [examples[number] for number in numbers], policy.texts(made.response)
+        found = _graded(policy, task, some, made, texts)
+        graded |= zip(numbers, found, strict=True)
+        for shard in [shard for shard in waiting if all(number in graded for number in shard.numbers)]:
+            waiting.remove(shard)
+            # Shards overlap, so each is given the time since the one before it: together they took all the time.
+            now = time.monotonic()
+            seconds = round((now - began) / len(shard), 5)
+            began = now
+            labels = {**_labels(run), "sampler": shard.sampler, "length": shard.length}
+            rows = [{**labels, "example": number, **graded.pop(number), "seconds": seconds} for number in shard.numbers]
+            yield shard, rows
 
 
 def _graded(policy: Policy, task: Task, examples: list[Example], made: Completions, texts: list[str]) -> Iterator[Row]:

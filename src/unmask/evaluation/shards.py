@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from unmask.common.atomic import atomic_write
 from unmask.common.errors import InputError, TransientError
 from unmask.common.parquet import DIGEST, checked, digest
+from unmask.common.provenance import CHECKPOINT_FORMAT
 
 Row = dict[str, Any]
 
@@ -32,7 +33,7 @@ class ShardStore:
     def write(self, name: str, rows: list[Row]) -> None:
         """Write the rows of a finished shard."""
         table = pa.Table.from_pylist(rows)
-        facts = {"identity": self.identity, DIGEST: digest(table)}
+        facts = {"identity": self._written_by(), DIGEST: digest(table)}
         with atomic_write(self._path(name)) as temporary:
             pq.write_table(table.replace_schema_metadata(facts), temporary)
 
@@ -47,8 +48,10 @@ class ShardStore:
             print(f"{path}: damaged ({error}); recomputing", file=sys.stderr, flush=True)
             return None
         metadata = table.schema.metadata or {}
-        if metadata.get(b"identity") != self.identity.encode():
-            print(f"{path}: written with other settings, data or weights; recomputing", file=sys.stderr, flush=True)
+        if metadata.get(b"identity") != self._written_by().encode():
+            print(
+                f"{path}: written with other settings, data, weights or code; recomputing", file=sys.stderr, flush=True
+            )
             return None
         return table.to_pylist()
 
@@ -61,6 +64,10 @@ class ShardStore:
                 raise TransientError(f"{self._path(name)}: missing or damaged since it was written. Start again.")
             rows += part
         return rows
+
+    def _written_by(self) -> str:
+        """Return what a shard must have been written for: this evaluation, by code with the same draws."""
+        return f"{self.identity} {CHECKPOINT_FORMAT}"
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.parquet"

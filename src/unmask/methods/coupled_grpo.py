@@ -16,8 +16,9 @@ from unmask.methods import Method, Passes
 from unmask.rl.buffer_data import RatioBuffer, RatioUpdate
 
 if TYPE_CHECKING:
-    from torch import Generator, Tensor, nn
+    from torch import Tensor, nn
 
+    from unmask.common.random_streams import Streams
     from unmask.common.seeding import Seeds
     from unmask.config.specs import RunSpec
     from unmask.models.policy import Policy
@@ -88,11 +89,10 @@ class CoupledGrpo(Method):
         new = _score(policy.model, rollouts, update_data.masks)
         return rl.clipped_ratio.ratio_loss(new, rollouts, buffer_data, update_data, self.clip, self.kl_penalty)
 
-    def _draw(self, rollouts: Rollouts, generator: Generator) -> Rows:
+    def _draw(self, rollouts: Rollouts, streams: Streams) -> Rows:
         # Number of consecutive rows that share a mask ratio.
         together = 1 if self.mask_rate == "response" else self.micro_batch_rows or len(rollouts)
-        shape = tuple(rollouts.response.shape)
-        rate, first = rl.likelihoods.draw_coupled(shape, generator, together)
+        rate, first = rl.likelihoods.draw_coupled(rollouts.length, streams, together)
         return {"rate": rate, "first": first}
 
 

@@ -18,8 +18,9 @@ from unmask.methods import Method, Passes
 from unmask.rl.buffer_data import NoData, RatioBuffer, RatioUpdate
 
 if TYPE_CHECKING:
-    from torch import Generator, Tensor, nn
+    from torch import Tensor, nn
 
+    from unmask.common.random_streams import Streams
     from unmask.common.seeding import Seeds
     from unmask.config.specs import RunSpec
     from unmask.models.policy import Policy
@@ -168,11 +169,11 @@ class Diffpo(Method):
         mean = policy.head(rollouts.gamma_input)
         return rl.losses.gaussian_log_prob(rollouts.gamma_logit, mean, self.sigma)
 
-    def _draw(self, rollouts: Rollouts, generator: Generator) -> Rows:
+    def _draw(self, rollouts: Rollouts, streams: Streams) -> Rows:
         # The mean field needs no random numbers: its prompt is never masked here.
         if self.surrogate == "mean_field":
             return {}
-        return {"tau": rl.likelihoods.draw_stage(rollouts.nfe, generator)}
+        return {"tau": rl.likelihoods.draw_stage(rollouts.nfe, streams)}
 
     def _score(self, model: nn.Module, rollouts: Rollouts, masks: Rows) -> Tensor:
         if self.surrogate == "mean_field":

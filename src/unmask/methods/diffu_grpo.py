@@ -15,8 +15,9 @@ from unmask.methods import Method, Passes
 from unmask.rl.buffer_data import RatioBuffer, RatioUpdate
 
 if TYPE_CHECKING:
-    from torch import Generator, Tensor, nn
+    from torch import Tensor, nn
 
+    from unmask.common.random_streams import Streams
     from unmask.common.seeding import Seeds
     from unmask.models.policy import Policy
     from unmask.rl.rollouts import Rollouts, Rows
@@ -78,8 +79,8 @@ class DiffuGrpo(Method):
         new = _score(policy.model, rollouts, update_data.masks)
         return rl.clipped_ratio.ratio_loss(new, rollouts, buffer_data, update_data, self.clip, self.kl_penalty)
 
-    def _draw(self, rollouts: Rollouts, generator: Generator) -> Rows:
-        return {"drop": rl.likelihoods.draw_prompt_drop(rollouts.prompt_mask, self.prompt_mask, generator)}
+    def _draw(self, rollouts: Rollouts, streams: Streams) -> Rows:
+        return {"drop": rl.likelihoods.draw_prompt_drop(rollouts.prompt_mask, self.prompt_mask, streams)}
 
 
 def _score(model: nn.Module, rollouts: Rollouts, masks: Rows) -> Tensor:

@@ -148,7 +148,7 @@ class Dmpo(Method):
             likelihoods = self._likelihoods(policy, rollouts, seeds)
         buffer_data = self._weights(rollouts, likelihoods)
         if self.loss_kind == "wddo":
-            copies, old = self._old_on_masks(policy.model, rollouts, 2 * updates, seeds)
+            copies, old = self._old_on_masks(policy, rollouts, 2 * updates, seeds)
             buffer_data = replace(buffer_data, wddo_copies=copies, wddo_old=old)
         return buffer_data
 
@@ -164,7 +164,7 @@ class Dmpo(Method):
         weight_base = buffer_data.weight_base
         if self.loss_kind == "wdce" and self.baseline == "model":
             old = buffer_data.likelihoods
-            now = self._log_likelihood(policy.model, rollouts, old.copies)
+            now = self._log_likelihood(policy, rollouts, old.copies)
             weight_base = rl.losses.group_softmax(now - old.log_old, rollouts.group_size)
         copies = self._draw(rollouts, self.copies, seeds)
         return DmpoUpdate(
@@ -257,29 +257,29 @@ class Dmpo(Method):
         """Estimate log p_old and log p_ref [B], both on the same masks."""
         if self.likelihood == "elbo":
             copies = self._draw(rollouts, self.elbo_copies, seeds.child("elbo"))
-            old = self._log_likelihood(policy.model, rollouts, copies)
+            old = self._log_likelihood(policy, rollouts, copies)
         else:
             # The rollout recorded each token's probability given what was committed before: no forward pass is needed.
             copies, old = None, rollouts.log_prob_t1.sum(1)
         with policy.reference():
-            reference = self._log_likelihood(policy.model, rollouts, copies)
+            reference = self._log_likelihood(policy, rollouts, copies)
         return Likelihoods(old, reference, copies)
 
-    def _log_likelihood(self, model: nn.Module, rollouts: Rollouts, copies: Copies | None) -> Tensor:
+    def _log_likelihood(self, policy: Policy, rollouts: Rollouts, copies: Copies | None) -> Tensor:
         """Estimate log p_θ of the responses [B], by the ELBO on these copies or exactly along the recorded order."""
         if copies is None:
-            return rl.response_likelihoods.trajectory(model, rollouts)
-        return rl.response_likelihoods.elbo(model, rollouts, copies)
+            return rl.response_likelihoods.trajectory(policy, rollouts)
+        return rl.response_likelihoods.elbo(policy, rollouts, copies)
 
     def _draw(self, rollouts: Rollouts, count: int, seeds: Seeds) -> Copies:
         return rl.response_likelihoods.draw_copies(rollouts, count, self.masks, seeds)
 
     # --- WDDO ---------------------------------------------------------------------------------------------------------
 
-    def _old_on_masks(self, model: nn.Module, rollouts: Rollouts, sets: int, seeds: Seeds) -> tuple[Copies, Tensor]:
+    def _old_on_masks(self, policy: Policy, rollouts: Rollouts, sets: int, seeds: Seeds) -> tuple[Copies, Tensor]:
         """Draw mask sets [B, sets, R, L] and compute the old ELBO on each [B, sets]; an update uses two sets."""
         drawn = [self._draw(rollouts, self.copies, seeds.child("wddo", index)) for index in range(sets)]
-        return rl.response_likelihoods.elbo_of_sets(model, rollouts, drawn)
+        return rl.response_likelihoods.elbo_of_sets(policy, rollouts, drawn)
 
     def _wddo(self, model: nn.Module, rollouts: Rollouts, update_data: DmpoUpdate) -> Tensor:
         """Compute `wddo_loss` [B] with an independent estimate of Δ, on its own mask set, for each of its two terms."""

@@ -90,8 +90,8 @@ class Sft(Method):
 
     def refresh(self, policy: Policy, rollouts: Rollouts, buffer_data: NoData, update: int, seeds: Seeds) -> Copies:
         """Draw mask ratios t ~ U(0.001, 1) and mask tokens iid with probability t."""
-        generator = seeds.generator("masks", device=rollouts.response.device)
-        return rl.likelihoods.draw_single_copies(rollouts.response.shape, rollouts.learnt, generator)
+        streams = rollouts.streams(seeds, "masks")
+        return rl.likelihoods.draw_single_copies(rollouts.length, rollouts.learnt, streams)
 
     def loss(
         self, policy: Policy, rollouts: Rollouts, buffer_data: NoData, update_data: Copies

@@ -8,6 +8,7 @@ as the published model does. Source: LLaDA, arXiv 2502.09992.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -19,6 +20,8 @@ from transformers.models.llama.configuration_llama import LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaModel, LlamaPreTrainedModel, rotate_half
 
 from unmask.models.fused_logprobs import target_log_probs
+
+VECTOR = 32  # values that torch's vectorised loops on a CPU take at once
 
 
 class LladaConfig(LlamaConfig):
@@ -191,7 +194,19 @@ def _block(
     )
     joined_heads = mixed.transpose(1, 2).flatten(2)
     x = select(x, columns) + attention.o_proj(joined_heads)
-    return x + layer.mlp(layer.post_attention_layernorm(x))
+    return x + _feed_forward(layer.mlp, layer.post_attention_layernorm(x))
+
+
+def _feed_forward(mlp: nn.Module, x: Tensor) -> Tensor:
+    """Apply the MLP to x [B, Q, D]; on a CPU, without gradients, no row depends on how many there are."""
+    # There the last few values of the activation, up to a multiple of VECTOR, are rounded differently from the others.
+    alike = VECTOR // math.gcd(VECTOR, mlp.gate_proj.out_features)
+    rows = x.shape[0] * x.shape[1]
+    missing = -rows % alike
+    if not missing or x.device.type != "cpu" or torch.is_grad_enabled():
+        return mlp(x)
+    padded = F.pad(x.flatten(0, 1), (0, 0, 0, missing))
+    return mlp(padded)[:rows].view_as(x)
 
 
 def select(x: Tensor, columns: slice | Tensor) -> Tensor:

@@ -186,11 +186,11 @@ class Policy(Tokenization):
     def merged(self) -> Iterator[None]:
         """Merge the adapter into the weights within the block: fewer operations, the same result up to rounding.
 
-        In bfloat16, rounding the sum would erase most of what the adapter has learnt, and four-bit weights cannot take
-        it at all. In both cases the block runs under `narrowed` instead.
+        In bfloat16, rounding the sum would erase most of what the adapter has learnt, four-bit weights cannot take it
+        at all, and in training mode merging would bypass dropout. In these cases the block runs under `narrowed`.
         """
-        exact = self.model.dtype == torch.float32 and not self.model.is_loaded_in_4bit
-        if self.adapter is None or not exact:
+        model = self.model
+        if self.adapter is None or model.training or model.dtype != torch.float32 or model.is_loaded_in_4bit:
             with self.narrowed():
                 yield
             return
@@ -236,7 +236,7 @@ class Policy(Tokenization):
                 self.is_narrow = False
             return
         lora = {name: p for name, p in self.model.named_parameters() if ".lora_" in name}
-        if self.model.dtype == torch.float32 or not lora or self.is_narrow:
+        if not lora or self.is_narrow or self.model.dtype == torch.float32:
             yield
             return
         held = {name: p.data for name, p in lora.items()}

@@ -11,13 +11,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from unmask.common.random_streams import Streams
 from unmask.common.seeding import Seeds
 from unmask.models.policy import Policy
 from unmask.rl.buffer_data import RatioBuffer, RatioUpdate
 from unmask.rl.losses import clipped_loss, k3
 from unmask.rl.rollouts import Rollouts, Rows
 
-Draw = Callable[[Rollouts, torch.Generator], Rows]
+Draw = Callable[[Rollouts, Streams], Rows]
 Score = Callable[[nn.Module, Rollouts, Rows], Tensor]
 
 
@@ -32,11 +33,7 @@ def prepare_ratios(
     micro_batch_rows: int = 0,
 ) -> RatioBuffer:
     """Draw masks for each update of a buffer and compute old and reference log-probabilities on them."""
-    device = rollouts.response.device
-    noise = []
-    for update in range(updates):
-        generator = seeds.generator("noise", update, device=device)
-        noise.append(draw(rollouts, generator))
+    noise = [draw(rollouts, rollouts.streams(seeds, "noise", update)) for update in range(updates)]
 
     # Without randomness (no prompt masking, say) all updates have equal masks, and scoring once is enough.
     distinct = noise

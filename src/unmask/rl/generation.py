@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,9 +12,10 @@ from torch import Tensor
 from unmask.common import distributed
 from unmask.common.errors import InputError
 from unmask.common.progress import Progress
+from unmask.common.random_streams import Streams
 from unmask.common.seeding import Seeds
 from unmask.models.policy import Policy
-from unmask.rl.rollouts import Rollouts, RolloutSettings, loss_mask, pieces
+from unmask.rl.rollouts import Rollouts, RolloutSettings, loss_mask
 from unmask.samplers.completions import Completions
 from unmask.samplers.decode import decode
 from unmask.samplers.settings import DecodingSettings
@@ -24,8 +25,7 @@ from unmask.tasks import Example, Task, grade_response, name_of, total_reward, w
 def roll_out(policy: Policy, task: Task, examples: list[Example], settings: RolloutSettings, seeds: Seeds) -> Rollouts:
     """Sample G responses per example from the policy and reward them, unless `rewarded` is false.
 
-    Every batch of `rows_per_batch` rows has its own random stream, so the result does not depend on the number of
-    processes if the share of each is a multiple of `rows_per_batch`.
+    Every response has its own random stream, so neither the number of processes nor `rows_per_batch` changes a draw.
     """
     task = task if settings.prefill else without_prefill(task)
     repeated = [example for example in examples for _ in range(settings.group_size)]
@@ -40,25 +40,22 @@ def roll_out(policy: Policy, task: Task, examples: list[Example], settings: Roll
     tokens = (share.stop - share.start) * settings.length
     progress = Progress(settings.name and f"{settings.name}: sampling", tokens, unit="tokens", part=True)
 
-    # Merging the adapter would bypass its dropout. Seeds depend on the first row of a batch, not on the rank, so any
-    # world size draws the same tokens.
-    with policy.narrowed() if settings.dropout else policy.merged():
-        made = [
-            decode(
-                policy.model,
-                prompt[rows],
-                prompt_mask[rows],
-                settings.decoding,
-                eot=policy.eot,
-                head=policy.head,
-                sigma=settings.sigma,
-                generator=torch.Generator(prompt.device).manual_seed(seeds.number("sampler") + rows.start),
-                report=progress.after((rows.start - share.start) * settings.length),
-            )
-            for rows in pieces(share, settings.decoding.rows_per_batch or len(prompt))
-        ]
-    names = [f.name for f in fields(Completions)]
-    whole = Completions(*(distributed.gather(torch.cat([getattr(part, name) for part in made])) for name in names))
+    # Streams are numbered by the place of a response in the whole buffer, whichever process samples it.
+    streams = seeds.streams("sampler", rows=torch.arange(len(prompt), device=prompt.device))
+
+    with policy.merged():
+        made = decode(
+            policy.model,
+            prompt[share],
+            prompt_mask[share],
+            settings.decoding,
+            eot=policy.eot,
+            head=policy.head,
+            sigma=settings.sigma,
+            streams=streams[share],
+            report=progress.show,
+        )
+    whole = Completions(*(distributed.gather(getattr(made, field.name)) for field in fields(Completions)))
     rollouts = _rewarded(policy, task, repeated, prompt, prompt_mask, whole, settings)
     return replace(rollouts, cut=cut) if settings.max_prompt_length else rollouts
 
@@ -90,29 +87,37 @@ def respond(
     task: Task,
     examples: list[Example],
     settings: DecodingSettings,
-    generator: torch.Generator,
-    report: Callable[[int], None] = lambda tokens: None,
+    streams: Streams,
+    share: slice = slice(None),
+    **options: Any,
 ) -> tuple[Completions, list[str]]:
-    """Generate one response per example for evaluation, without dropout; return the record and the texts.
+    """Generate one response for each example of a share, without dropout; return the record and the texts.
 
-    All examples are decoded together; `report` is as for `decode`.
+    `streams` has one stream per example, also of those outside of the share. Other options are those of `decode`.
     """
     policy.model.eval()
-    prompt, mask = encode_prompts(policy, task, examples, settings.length)
-    # The released evaluation of LLaDA attends to padding.
-    mask = mask if settings.mask_padding else torch.ones_like(mask)
+    prompt, mask = evaluation_prompts(policy, task, examples, settings)
+    options |= {"eot": policy.eot, "head": policy.head, "streams": streams[share]}
     with policy.merged():
-        made = decode(
-            policy.model,
-            prompt,
-            mask,
-            settings,
-            eot=policy.eot,
-            generator=generator,
-            head=policy.head,
-            report=report,
-        )
+        made = decode(policy.model, prompt[share], mask[share], settings, **options)
     return made, policy.texts(made.response)
+
+
+def evaluation_prompts(
+    policy: Policy, task: Task, examples: list[Example], settings: DecodingSettings
+) -> tuple[Tensor, Tensor]:
+    """Return prompts [B, P] and their mask as an evaluation sees them.
+
+    Without `mask_padding` prompts attend to their padding up to the longest of their `rows_per_batch` examples, as in
+    the released evaluation of LLaDA.
+    """
+    prompt, mask = encode_prompts(policy, task, examples, settings.length)
+    if settings.mask_padding:
+        return prompt, mask
+    batches = mask.sum(1).split(settings.rows_per_batch or len(mask))
+    width = torch.cat([size.amax().expand_as(size) for size in batches])
+    column = torch.arange(prompt.shape[1], device=prompt.device)
+    return prompt, column >= prompt.shape[1] - width[:, None]
 
 
 def as_rollouts(

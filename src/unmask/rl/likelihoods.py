@@ -11,13 +11,14 @@ Shapes: B responses, P prompt tokens, L response tokens, K masked copies. `promp
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from unmask.common.random_streams import Streams
 
 
 def token_log_probs(
@@ -27,11 +28,17 @@ def token_log_probs(
 
     Takes one forward pass; the head is applied only at the scored positions.
     """
-    # Without padding no mask is passed, which allows faster attention kernels.
-    length = response.shape[1]
+    # Columns that are padding in all rows are left out. Without other padding no mask is passed, which allows faster
+    # attention kernels: a pass over responses to one prompt never has any.
+    shortest, longest = 0, 0
+    if prompt.shape[1]:
+        sizes = prompt_mask.sum(1).aminmax()
+        shortest, longest = torch.stack(sizes).tolist()
+    padding = prompt.shape[1] - longest
+    prompt, prompt_mask = prompt[:, padding:], prompt_mask[:, padding:]
     attention = None
-    if not bool(prompt_mask.all()):
-        attention = F.pad(prompt_mask, (0, length), value=True)
+    if shortest < longest:
+        attention = F.pad(prompt_mask, (0, response.shape[1]), value=True)
 
     tokens = torch.cat((prompt, noisy), dim=1)
     response_columns = slice(prompt.shape[1], None)
@@ -57,12 +64,15 @@ class Copies:
 
 
 def draw_copies(
-    shape: tuple[int, int, int],
+    copies: int,
+    length: int,
     scheme: Literal["uniform", "bernoulli"],
-    generator: torch.Generator,
+    streams: Streams,
     antithetic: bool = True,
 ) -> Copies:
-    """Draw masks of `shape` (B, K, L); with `antithetic`, copies 2j and 2j + 1 mask complementary sets.
+    """Draw K = `copies` masks [B, K, L] for responses of this length, each response from its own stream [B].
+
+    With `antithetic`, copies 2j and 2j + 1 mask complementary sets.
 
     `uniform` [DMPO, eq. for the ELBO]: a uniform subset of uniform size m, weight L/m. Antithetic pairs draw m from
     {0..L} and have weight (L + 1)/m: a set and its complement then have the same distribution, and the estimate stays
@@ -71,14 +81,13 @@ def draw_copies(
 
     Raises ValueError for an odd number of antithetic copies.
     """
-    rows, copies, length = shape
     if antithetic and copies % 2:
         raise ValueError(f"antithetic copies need an even number, not {copies}")
 
     # The second copy of a pair is the complement of the first, so only half of them are drawn.
-    drawn = copies // 2 if antithetic else copies
-    noise = torch.rand((rows, drawn, length), generator=generator, device=generator.device)
-    share = torch.rand((rows, drawn), generator=generator, device=generator.device)[..., None]
+    count = copies // 2 if antithetic else copies
+    drawn = streams.uniform(count, length + 1)
+    noise, share = drawn.split((length, 1), dim=-1)
 
     # A single copy has m ≥ 1, since an empty one says nothing. In a pair m = 0 occurs as the complement of a full mask;
     # m then has L + 1 equally likely values, and the nonempty copies get weight (L + 1)/m.
@@ -103,15 +112,16 @@ def draw_copies(
     return Copies(masked, weight)
 
 
-def draw_single_copies(shape: tuple[int, int], learnt: Tensor | None, generator: torch.Generator) -> Copies:
-    """Draw one masked copy per response of `shape` (B, L), for SFT: t ~ U(0.001, 1), each token iid with probability t.
+def draw_single_copies(length: int, learnt: Tensor | None, streams: Streams) -> Copies:
+    """Draw one masked copy per response for SFT: t ~ U(0.001, 1), each token iid with probability t.
 
-    Only tokens in `learnt` [B, L] are masked and counted, all if it is None; the weight is 1 / (t · their number).
+    Responses have L = `length` tokens and draw from their own one of the `streams` [B]. Only tokens in `learnt` [B, L]
+    are masked and counted, all if it is None; the weight is 1 / (t · their number).
     """
     # t is bounded away from 0, because the loss is weighted by 1/t.
-    rows, length = shape
-    rate = 1e-3 + (1 - 1e-3) * torch.rand(rows, 1, generator=generator, device=generator.device)
-    noise = torch.rand(shape, generator=generator, device=generator.device)
+    drawn = streams.uniform(length + 1)
+    noise, share = drawn.split((length, 1), dim=1)
+    rate = 1e-3 + (1 - 1e-3) * share.float()
     masked = noise < rate
     if learnt is None:
         return Copies(masked[:, None], 1 / rate / length)
@@ -140,9 +150,10 @@ def elbo(model: nn.Module, prompt: Tensor, prompt_mask: Tensor, response: Tensor
 # --- mean field -------------------------------------------------------------------------------------------------------
 
 
-def draw_prompt_drop(prompt_mask: Tensor, probability: float, generator: torch.Generator) -> Tensor:
-    """Draw prompt tokens to mask [B, P], iid with `probability`, never padding."""
-    noise = torch.rand(prompt_mask.shape, generator=generator, device=generator.device)
+def draw_prompt_drop(prompt_mask: Tensor, probability: float, streams: Streams) -> Tensor:
+    """Draw prompt tokens to mask [B, P], iid with `probability`, never padding; each row from its own stream."""
+    # Counted from the end of the prompt, so that the padding on the left changes no draw.
+    noise = streams.uniform(prompt_mask.shape[1]).flip(1)
     return (noise < probability) & prompt_mask
 
 
@@ -161,16 +172,16 @@ def mean_field(
 # --- coupled ----------------------------------------------------------------------------------------------------------
 
 
-def draw_coupled(shape: tuple[int, ...], generator: torch.Generator, rows: int = 1) -> tuple[Tensor, Tensor]:
+def draw_coupled(length: int, streams: Streams, rows: int = 1) -> tuple[Tensor, Tensor]:
     """Draw mask ratios t ~ U(0.2, 0.8) [B] and the first mask of each pair [B, L], iid with probability t.
 
-    Each run of `rows` consecutive rows shares a ratio.
+    Each row draws from its own stream, but each run of `rows` consecutive rows shares the ratio of the first.
     """
-    count = shape[0]
-    draws = math.ceil(count / rows)
-    rate = 0.2 + 0.6 * torch.rand(draws, generator=generator, device=generator.device)
-    rate = rate.repeat_interleave(rows)[:count]
-    return rate, torch.rand(shape, generator=generator, device=generator.device) < rate[:, None]
+    drawn = streams.uniform(length + 1)
+    noise, share = drawn.split((length, 1), dim=1)
+    rate = 0.2 + 0.6 * share[::rows].float()
+    rate = rate.repeat_interleave(rows, 0)[: len(streams)]
+    return rate[:, 0], noise < rate
 
 
 def coupled(
@@ -196,10 +207,9 @@ def coupled(
 # --- along the trajectory of the sampler -----------------------------------------------------------------------------
 
 
-def draw_stage(nfe: Tensor, generator: torch.Generator) -> Tensor:
+def draw_stage(nfe: Tensor, streams: Streams) -> Tensor:
     """Draw a denoising step τ ~ U{0..T − 1} [B] for each response, T = `nfe` [B]."""
-    noise = torch.rand(nfe.shape, generator=generator, device=generator.device)
-    step = (noise * nfe).long()
+    step = (streams.uniform() * nfe).long()
     # The product may round up to T.
     last = (nfe - 1).clamp(min=0)
     return torch.minimum(step, last)

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from unmask.common import distributed
 from unmask.common.progress import Progress
+from unmask.common.random_streams import Streams
+from unmask.common.seeding import Seeds
 from unmask.config.schema.training import Training
 from unmask.config.specs import RunSpec
 from unmask.samplers.settings import DecodingSettings
@@ -82,6 +84,10 @@ class Rollouts:
     def tensors(self) -> dict[str, Tensor]:
         """Return the tensors by name, for a checkpoint."""
         return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+
+    def streams(self, seeds: Seeds, *key: int | str) -> Streams:
+        """Return a random stream for each response of the whole buffer, for this purpose."""
+        return seeds.streams(*key, rows=torch.arange(len(self), device=self.response.device))
 
     def part(self, rows: slice) -> Rollouts:
         """Return a part of the buffer; scalar fields, such as `buffer_rows`, still describe the whole."""

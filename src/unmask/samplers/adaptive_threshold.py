@@ -6,9 +6,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
+from unmask.models.llada import VECTOR
 from unmask.models.threshold_head import ThresholdHead
 from unmask.samplers.batch import DecodingBatch, upload
+from unmask.samplers.noise import DecodingNoise
 from unmask.samplers.unmasking_rules import RowBounds
 
 
@@ -21,7 +24,7 @@ class Chooser:
     each_block: bool
     proxy: str  # error proxy of the entropy bound
 
-    def bounds(self, batch: DecodingBatch, generator: torch.Generator) -> RowBounds:
+    def bounds(self, batch: DecodingBatch, noise: DecodingNoise) -> RowBounds:
         """Return the entropy bounds of this step, one γ per row.
 
         Rows that start a response (or a block, with `each_block`) choose a new threshold; it is recorded in the batch.
@@ -36,10 +39,14 @@ class Chooser:
 
             # State and logit are recorded: the loss takes both as data to compute the density of this choice.
             state = batch.state[here[0]].float()
-            mean = self.head(state)
-            noise = torch.randn(mean.shape, generator=generator, device=mean.device)
+            # Padded, because on a CPU the last few values of a vectorised loop are rounded differently.
+            padded = F.pad(state, (0, 0, 0, -len(state) % VECTOR))
+            mean = self.head(padded)[: len(state)]
             batch.part.gamma_input[here] = state
-            batch.part.gamma_logit[here] = mean + self.sigma * noise
+            batch.part.gamma_logit[here] = mean
+            if self.sigma:
+                exploration = noise.for_thresholds(batch.row[here[0]], here[1]).to(mean.dtype)
+                batch.part.gamma_logit[here] = mean + self.sigma * exploration
         gamma = self.head.gamma(self._logit(batch))
         return RowBounds(gamma, self.proxy)
 

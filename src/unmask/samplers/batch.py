@@ -51,15 +51,16 @@ class DecodingBatch:
     ) -> DecodingBatch:
         """Open a slot for each of these rows, fully masked, with room for `choices` thresholds per row."""
         count, device = len(rows), rows.prompt.device
-        width = model.config.hidden_size if choices else 0
+        state_size = model.config.hidden_size if choices else 0
+        padding = rows.prompt.shape[1] - rows.width(rows.size)
         return cls(
             model=model,
             block_length=block_length,
             cache=cache,
             row=rows.row,
-            prompt=rows.prompt,
-            seen=F.pad(rows.prompt_mask, (0, length), value=True),
-            part=Completions.empty(count, length, model.config.mask_token_id, device, choices, width),
+            prompt=rows.prompt[:, padding:],
+            seen=F.pad(rows.prompt_mask[:, padding:], (0, length), value=True),
+            part=Completions.empty(count, length, model.config.mask_token_id, device, choices, state_size),
             block=torch.zeros(count, dtype=torch.long, device=device),
             masked=torch.ones((count, block_length), dtype=torch.bool, device=device),
             at=[0] * count,
@@ -232,9 +233,10 @@ class DecodingBatch:
         """
         length, rows = self.part.response.shape[1], queue.take(len(done))
         new = DecodingBatch.of(self.model, rows, length, self.block_length, self.cache, self.choices)
-        # The queue is sorted by length, so new prompts fit into the columns left after `_cut_padding`.
-        cut = queue.prompt.shape[1] - self.prompt.shape[1]
-        new.prompt, new.seen = new.prompt[:, cut:], new.seen[:, cut:]
+        if len(new):
+            width = max(self.prompt.shape[1], new.prompt.shape[1])
+            self._pad_to(width)
+            new._pad_to(width)
         self.new_row = done[: len(new)]
         gone = set(done[len(new) :])
         open_ = [slot for slot in range(len(self)) if slot not in gone]
@@ -246,7 +248,7 @@ class DecodingBatch:
             self._fill(filled, new)
         if gone:
             self._close(open_, rest)
-        self._cut_padding()
+        self._pad_to(queue.width(self.size))
         return finished
 
     def _fill(self, filled: Tensor, new: DecodingBatch) -> None:
@@ -269,12 +271,12 @@ class DecodingBatch:
         self.new_block = [place[slot] for slot in self.new_block if slot in place]
         self.stores = {key: store[:, :, rest] for key, store in self.stores.items()}
 
-    def _cut_padding(self) -> None:
-        """Drop leading columns that are padding in every slot."""
-        cut = self.prompt.shape[1] - max(self.size, default=self.prompt.shape[1])
-        if cut:
-            self.prompt, self.seen = self.prompt[:, cut:], self.seen[:, cut:]
-            self.stores = {key: store[:, :, :, cut:] for key, store in self.stores.items()}
+    def _pad_to(self, width: int) -> None:
+        """Add or drop columns on the left until prompts have `width`; those dropped must be padding in every slot."""
+        more = width - self.prompt.shape[1]
+        if more:
+            self.prompt, self.seen = F.pad(self.prompt, (more, 0)), F.pad(self.seen, (more, 0))
+            self.stores = {key: F.pad(store, (0, 0, 0, 0, more, 0)) for key, store in self.stores.items()}
 
 
 def upload(device: torch.device, *numbers: list[int]) -> tuple[Tensor, ...]:

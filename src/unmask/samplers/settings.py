@@ -15,5 +15,5 @@ class DecodingSettings:
     block_length: int
     sampler: Sampler  # unmasking rule with its settings, and those that all samplers have
     temperature: float  # 0: always the most probable token
-    rows_per_batch: int | None = None  # rows decoded together, from one random stream; None: all
+    rows_per_batch: int | None = None  # rows decoded at once, further ones wait for their turn; None: all
     mask_padding: bool = True  # False: prompts attend to their padding, as in the released codes

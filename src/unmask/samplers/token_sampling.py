@@ -2,7 +2,7 @@
 
 The head is applied to a few rows at a time, so the logits of a whole batch never exist at once, and all arithmetic over
 the vocabulary is fp32. A draw inverts the cumulative distribution in two levels, first over groups of tokens, then
-within a group: no noise over the vocabulary is needed, and the draw is exact up to rounding.
+within a group: one random number per token is enough, and the draw is exact up to rounding.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from unmask.common.random_streams import Streams, as_uniform
 from unmask.models.logit_chunks import logit_chunk_rows
 from unmask.samplers.unmasking_rules import Candidates
 
 GROUP = 512  # tokens; vocabularies up to this size are a single group
+FEWEST_ROWS = 4
 NEVER = -1e30  # logit of a forbidden token: finite, so that 0 · NEVER is 0
 
 
@@ -23,7 +25,7 @@ def draw(
     model: nn.Module,
     hidden: Tensor,
     temperature: float,
-    generator: torch.Generator,
+    words: Tensor | None,
     *,
     top_p: float = 1.0,
     draw_dtype: str = "float32",
@@ -34,9 +36,10 @@ def draw(
 ) -> tuple[Tensor, Candidates]:
     """Draw a token for each row of hidden [n, D]: the argmax at temperature 0, else from softmax(logits / T).
 
-    [MASK] and `forbidden` are never drawn, nor are tokens outside the nucleus of `top_p` (see `nucleus`). If
-    `unconditional` hidden states [n, D] are given, logits are (1 + w) · conditional − w · unconditional, w =
-    `guidance`. With `draw_dtype` bfloat16 the draw is `gumbel_max`, otherwise it is exact up to rounding.
+    `words` [n] are 64 random bits for each row, None at temperature 0. [MASK] and `forbidden` are never drawn, nor are
+    tokens outside the nucleus of `top_p` (see `nucleus`). If `unconditional` hidden states [n, D] are given, logits are
+    (1 + w) · conditional − w · unconditional, w = `guidance`. With `draw_dtype` bfloat16 the draw is `gumbel_max`,
+    otherwise it is exact up to rounding.
     Returns tokens [n] and Candidates of [n]; `drawn_entropy` is set only on request. NaN or infinite logits give a NaN
     log-probability.
     """
@@ -45,22 +48,30 @@ def draw(
     parts = []
     for start in range(0, len(hidden), rows):
         some = slice(start, start + rows)
-        logits = model.lm_head(hidden[some]).float()
+        logits = by_row(model.lm_head, hidden[some]).float()
         if unconditional is not None:
-            unguided = model.lm_head(unconditional[some]).float()
+            unguided = by_row(model.lm_head, unconditional[some]).float()
             logits = torch.lerp(unguided, logits, 1 + guidance)
         # One by one, because a list of indices would be uploaded to the device.
         for token_id in never:
             logits[:, token_id] = NEVER
-        parts.append(_draw(logits, temperature, generator, top_p, draw_dtype, drawn_entropy))
+        some_words = None if words is None else words[some]
+        parts.append(_draw(logits, temperature, some_words, top_p, draw_dtype, drawn_entropy))
     token, *rest = (torch.cat(column) for column in zip(*parts, strict=True))
     return token, Candidates(*rest)
+
+
+def by_row(layers: nn.Module, x: Tensor) -> Tensor:
+    """Apply linear layers to x [n, D] such that no row of the result depends on n, on a CPU."""
+    # A product of fewer rows has another kernel there, which rounds differently.
+    missing = FEWEST_ROWS - len(x)
+    return layers(nn.functional.pad(x, (0, 0, 0, missing)))[: len(x)] if missing > 0 else layers(x)
 
 
 def _draw(
     logits: Tensor,
     temperature: float,
-    generator: torch.Generator,
+    words: Tensor | None,
     top_p: float,
     draw_dtype: str,
     drawn_entropy: bool,
@@ -96,9 +107,9 @@ def _draw(
         token = best.indices[:, 0]
         return token, -total.log(), entropy, margin, *more
     if low is not None:
-        token = gumbel_max(low.masked_fill(weight == 0, NEVER), temperature, generator)
+        token = gumbel_max(low.masked_fill(weight == 0, NEVER), temperature, words)
     else:
-        token = pick_token(weight, generator)
+        token = pick_token(weight, as_uniform(words))
     # The record is the policy's log-probability, whatever distribution the token was drawn from.
     log_prob = shifted.gather(1, token[:, None])[:, 0] - total.log()
     return token, log_prob, entropy, margin, *more
@@ -119,41 +130,50 @@ def nucleus(weight: Tensor, top_p: float) -> Tensor:
     return nothing.scatter_(1, index, inside)
 
 
-def gumbel_max(logits: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
+def gumbel_max(logits: Tensor, temperature: float, words: Tensor) -> Tensor:
     """Draw one index per row: argmax of exp(logit) / E^T with E = -log u, each operation rounded to the logits' dtype.
 
     In bfloat16, u is at most 1 - 2^-8, so E is at least 2^-8 and a token far less probable than the best one can never
-    win: in effect a min-p filter. As on CUDA devices, a u that rounds to 1 becomes 0.
+    win: in effect a min-p filter. As on CUDA devices, a u that rounds to 1 becomes 0. The word of each row is the key
+    of a stream with one number per column.
     """
-    uniform = torch.rand(logits.shape, generator=generator, device=logits.device).to(logits.dtype)
+    uniform = Streams(words).uniform(logits.shape[1]).to(logits.dtype)
     uniform = uniform.masked_fill(uniform == 1, 0)
     noise = (-uniform.log()) ** temperature
     return (logits.exp() / noise).argmax(1)
 
 
-def pick_token(weight: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw one index per row [n] with probability proportional to weight [n, V] ≥ 0.
+def pick_token(weight: Tensor, noise: Tensor) -> Tensor:
+    """Draw one index per row [n] with probability proportional to weight [n, V] ≥ 0, from uniform `noise` [n].
 
     The CDF is inverted in two levels: first over groups of tokens, then within the chosen group.
     """
     rows, width = weight.shape
     if width <= GROUP:
-        return _pick(weight, generator)
+        below = weight.cumsum(1, dtype=torch.float64)
+        return _column(below, noise)[:, 0]
     # LLaDA's 126,464 tokens are whole groups and need no padding.
     if width % GROUP:
         weight = nn.functional.pad(weight, (0, -width % GROUP))
     groups = weight.view(rows, -1, GROUP)
-    chosen = _pick(groups.sum(2), generator)
+    size = groups.sum(2)
+    below = size.cumsum(1, dtype=torch.float64)
+    chosen = _column(below, noise)
+
+    # Within the interval of the chosen group the noise is uniform again, so its place there draws the token.
+    end = below.gather(1, chosen)[:, 0]
+    width_of_chosen = size.gather(1, chosen)[:, 0]
+    rest = 1 - (end - noise * below[:, -1]) / width_of_chosen
+    chosen = chosen[:, 0]
     inside = groups[torch.arange(rows, device=weight.device), chosen]
-    return chosen * GROUP + _pick(inside, generator)
+    below_inside = inside.cumsum(1, dtype=torch.float64)
+    return chosen * GROUP + _column(below_inside, rest.clamp(0, 1))[:, 0]
 
 
-def _pick(weight: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw in one level, for few columns: the first with cumulative weight above u · total, u ~ U[0, 1)."""
-    below = weight.cumsum(1, dtype=torch.float64)
-    noise = torch.rand((len(weight), 1), generator=generator, device=weight.device, dtype=torch.float64)
-    # u · total may round up to the total itself, which no column exceeds; take the last column with weight then.
+def _column(below: Tensor, noise: Tensor) -> Tensor:
+    """Return the first column [n, 1] whose cumulative weight `below` [n, C] exceeds noise · total."""
+    # The product may round up to the total itself, which no column exceeds; take the last column with weight then.
     total = below[:, -1:]
     last = (below < total).sum(1, keepdim=True)
-    index = torch.searchsorted(below, noise * total, right=True)
-    return torch.minimum(index, last)[:, 0]
+    index = torch.searchsorted(below, noise[:, None] * total, right=True)
+    return torch.minimum(index, last)

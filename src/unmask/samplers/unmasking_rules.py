@@ -1,17 +1,21 @@
 """Commit rules: which masked positions of the active block keep their drawn token after a forward pass.
 
-A rule takes `masked` [B, K], the candidates at these B rows × K positions, and a generator. It returns the positions to
-commit [B, K]: only masked ones, and at least one in every row that has any. Ties go to the earlier position.
+A rule takes `masked` [B, K], the candidates at these B rows × K positions, and a function that draws uniform noise
+[B, K], for rules that are random themselves. It returns the positions to commit [B, K]: only masked ones, and at least
+one in every row that has any. Ties go to the earlier position.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from unmask.config.schema.samplers import Adaptive, EntropyBound, Factor, RandomOrder, Sampler, Threshold, TopK
+
+Noise = Callable[[], Tensor]  # draws one uniform number per row and position
 
 
 @dataclass
@@ -24,7 +28,7 @@ class Candidates:
     drawn_entropy: Tensor | None = None  # entropy of the sampling distribution, after temperature and top_p [nats]
 
 
-def top_k(masked: Tensor, found: Candidates, generator: torch.Generator, *, tokens_per_step: int, score: str) -> Tensor:
+def top_k(masked: Tensor, found: Candidates, noise: Noise, *, tokens_per_step: int, score: str) -> Tensor:
     """Commit the `tokens_per_step` best positions by `score`: token probability, entropy or random.
 
     Ordering by probability is LLaDA's low-confidence remasking. The entropy is that of the sampling distribution, after
@@ -32,7 +36,7 @@ def top_k(masked: Tensor, found: Candidates, generator: torch.Generator, *, toke
     """
     scores = found.log_prob
     if score == "random":
-        scores = torch.rand(scores.shape, generator=generator, device=scores.device)
+        scores = noise()
     elif score == "entropy":
         assert found.drawn_entropy is not None
         scores = -found.drawn_entropy
@@ -40,7 +44,7 @@ def top_k(masked: Tensor, found: Candidates, generator: torch.Generator, *, toke
     return _first(order, tokens_per_step, masked)
 
 
-def threshold(masked: Tensor, found: Candidates, generator: torch.Generator, *, confidence: float) -> Tensor:
+def threshold(masked: Tensor, found: Candidates, noise: Noise, *, confidence: float) -> Tensor:
     """Commit all tokens of at least this probability, or the most probable one [Fast-dLLM, section 3.3]."""
     order = _order(-found.log_prob, masked)
     best = _first(order, 1, masked)
@@ -48,7 +52,7 @@ def threshold(masked: Tensor, found: Candidates, generator: torch.Generator, *, 
     return (masked & confident) | best
 
 
-def factor(masked: Tensor, found: Candidates, generator: torch.Generator, *, factor: float) -> Tensor:
+def factor(masked: Tensor, found: Candidates, noise: Noise, *, factor: float) -> Tensor:
     """Commit the n most probable tokens, n the largest with (n + 1)(1 − c_(n)) < f, or one [Fast-dLLM, section 3.3]."""
     order = _order(-found.log_prob, masked)
     # Over masked positions (n + 1)(1 − c_(n)) grows with n, so n is the length of the leading run. Unmasked positions
@@ -60,9 +64,7 @@ def factor(masked: Tensor, found: Candidates, generator: torch.Generator, *, fac
     return _first(order, _leading(below), masked)
 
 
-def entropy_bound(
-    masked: Tensor, found: Candidates, generator: torch.Generator, *, gamma: float | Tensor, proxy: str
-) -> Tensor:
+def entropy_bound(masked: Tensor, found: Candidates, noise: Noise, *, gamma: float | Tensor, proxy: str) -> Tensor:
     """Commit the longest prefix U in order of an error proxy with Σ_U H − max_U H < γ [EB-Sampler, arXiv 2505.24857].
 
     γ is a number or one per row [B]. The bound is strict (the paper has ≤), so γ = 0 commits one token per step even
@@ -80,12 +82,12 @@ def entropy_bound(
     return chosen & ~bound.isnan()
 
 
-def random_order(masked: Tensor, found: Candidates, generator: torch.Generator) -> Tensor:
+def random_order(masked: Tensor, found: Candidates, noise: Noise) -> Tensor:
     """Commit one position per step, in uniformly random order [DMPO, ROAR].
 
     The order is independent of the tokens, so the product of their recorded probabilities is exactly p(o | q; σ).
     """
-    return top_k(masked, found, generator, tokens_per_step=1, score="random")
+    return top_k(masked, found, noise, tokens_per_step=1, score="random")
 
 
 @dataclass(frozen=True)
@@ -96,19 +98,19 @@ class RowBounds:
     proxy: str
 
 
-def commit(rule: Sampler | RowBounds, masked: Tensor, found: Candidates, generator: torch.Generator) -> Tensor:
+def commit(rule: Sampler | RowBounds, masked: Tensor, found: Candidates, noise: Noise) -> Tensor:
     """Apply the rule of a sampler; arguments and result as in the module docstring."""
     match rule:
         case TopK():
-            return top_k(masked, found, generator, tokens_per_step=rule.tokens_per_step, score=rule.score)
+            return top_k(masked, found, noise, tokens_per_step=rule.tokens_per_step, score=rule.score)
         case RandomOrder():
-            return random_order(masked, found, generator)
+            return random_order(masked, found, noise)
         case Threshold():
-            return threshold(masked, found, generator, confidence=rule.confidence)
+            return threshold(masked, found, noise, confidence=rule.confidence)
         case Factor():
-            return factor(masked, found, generator, factor=rule.factor)
+            return factor(masked, found, noise, factor=rule.factor)
         case EntropyBound() | RowBounds():
-            return entropy_bound(masked, found, generator, gamma=rule.gamma, proxy=rule.proxy)
+            return entropy_bound(masked, found, noise, gamma=rule.gamma, proxy=rule.proxy)
         case Adaptive():
             raise TypeError("an adaptive sampler has no rule of its own: pass the bounds that its head chose")
 

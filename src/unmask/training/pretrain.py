@@ -25,6 +25,7 @@ from torch.nn import functional as F
 
 from unmask.common.errors import InputError
 from unmask.common.progress import Progress
+from unmask.common.random_streams import Streams
 from unmask.common.seeding import Seeds
 from unmask.config.schema.models import Pretraining
 from unmask.config.schema.samplers import TopK
@@ -137,8 +138,8 @@ def measure(policy: Policy, lesson: TaskData, lengths: list[int], block_length: 
     total = 0.0
     for length in lengths:
         settings = DecodingSettings(length, block_length, ONE_TOKEN_PER_STEP, temperature=0.0)
-        generator = torch.Generator(policy.model.device)
-        _, texts = respond(policy, task, examples, settings, generator)
+        rows = torch.arange(len(examples), device=policy.model.device)
+        _, texts = respond(policy, task, examples, settings, Streams.of(0, rows))
         rewards = [total_reward(task, text, example) for text, example in zip(texts, examples, strict=True)]
         total += sum(rewards)
     return total / len(examples) / len(lengths)

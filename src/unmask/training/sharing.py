@@ -15,13 +15,11 @@ from unmask.models.sharding import is_sharded
 
 def check_shares(settings: Training, count: int) -> None:
     """Raise InputError if `count` processes cannot share the prompts of a buffer evenly."""
-    # Prompts decoded together share one random stream, so such a batch cannot be divided between processes.
-    prompts, together = settings.prompts_per_buffer, settings.prompts_per_decode_batch
-    if count > 1 and prompts % (count * together):
-        fewer = 1 if prompts % together else math.gcd(count, prompts // together)
+    prompts = settings.prompts_per_buffer
+    if prompts % count:
         raise InputError(
-            f"{count} processes cannot share prompts_per_buffer: {prompts} by prompts_per_decode_batch: {together}; "
-            f"start {fewer}, or change these settings in config.yaml"
+            f"{count} processes cannot share prompts_per_buffer: {prompts}; start {math.gcd(count, prompts)}, or "
+            "change this setting in config.yaml"
         )
 
 

@@ -35,7 +35,7 @@ class Loop:
     learning_rate: float  # initial; decays linearly to zero
 
 
-def sample(model: TabularModel, reward: Tensor, groups: int, group_size: int, generator: torch.Generator) -> Rollouts:
+def sample(model: TabularModel, reward: Tensor, groups: int, group_size: int, seeds: Seeds) -> Rollouts:
     """Sample responses from p_θ in random order, with rewards from the table [V^L]."""
     # One dummy token, because the decoder expects a prompt; the table ignores it.
     rows = groups * group_size
@@ -44,7 +44,8 @@ def sample(model: TabularModel, reward: Tensor, groups: int, group_size: int, ge
 
     # Random order and temperature 1 make p_θ the very distribution that `models.tabular.log_likelihood` enumerates.
     settings = DecodingSettings(model.length, model.length, RandomOrder(), temperature=1.0)
-    made = decode(model, prompt, prompt_mask, settings, eot=NO_END, generator=generator)
+    streams = seeds.streams("sampler", rows=torch.arange(rows))
+    made = decode(model, prompt, prompt_mask, settings, eot=NO_END, streams=streams)
     earned = reward[index_of(made.response, model.vocabulary)]
     everything = torch.ones_like(made.log_prob_t1)
     return Rollouts(
@@ -70,7 +71,7 @@ def train(model: TabularModel, reward: Tensor, method: Method, loop: Loop, seeds
         buffer, inner = divmod(update, loop.updates_per_buffer)
         if inner == 0:
             drawn = seeds.child("buffer", buffer)
-            rollouts = sample(model, reward, loop.groups, loop.group_size, drawn.generator("sampler"))
+            rollouts = sample(model, reward, loop.groups, loop.group_size, drawn)
             buffer_data = method.prepare(policy, rollouts, loop.updates_per_buffer, drawn)
         update_data = method.refresh(policy, rollouts, buffer_data, inner, seeds.child("update", update))
 

@@ -19,7 +19,7 @@ from unmask.common.progress import Progress
 from unmask.common.seeding import Seeds
 from unmask.models.policy import Policy
 from unmask.rl.generation import respond
-from unmask.rl.rollouts import RolloutSettings, pieces
+from unmask.rl.rollouts import RolloutSettings
 from unmask.tasks import Example, Task, grade_response
 
 
@@ -70,27 +70,25 @@ def accuracies(
     # Padding is masked here even if rollouts attend to it, so that an answer does not depend on its batch.
     decoding = replace(settings.decoding, temperature=0.0, mask_padding=True)
 
-    # As in rollouts, each batch has its own random stream: even greedy decoding is random if the sampler's order is.
-    rows_per_batch = decoding.rows_per_batch or len(examples)
-    batches = list(pieces(slice(0, len(examples)), rows_per_batch))
-    mine = batches[distributed.rank() :: distributed.world()]
-    rows = sum(batch.stop - batch.start for batch in mine)
+    # As in rollouts, each answer has its own random stream: even greedy decoding is random if the sampler's order is.
+    streams = seeds.streams("validation", rows=torch.arange(len(examples), device=policy.model.device))
+    mine = slice(distributed.rank(), None, distributed.world())
+    asked = examples[mine]
     title = settings.name and f"{settings.name}: validation"
-    progress = Progress(title, rows * settings.length, unit="tokens", part=True)
+    progress = Progress(title, len(asked) * settings.length, unit="tokens", part=True)
 
-    right, points, strict, decoded = 0.0, 0, 0.0, 0
-    # Once for all batches: a sharded policy is gathered here, and ranks may have different numbers of them.
+    texts: list[str] = []
+    # Entered by every process, even one that has nothing to decode: a sharded policy is gathered here.
     with policy.narrowed():
-        for batch in mine:
-            asked = examples[batch]
-            generator = seeds.generator("validation", batch.start, device=policy.model.device)
-            _, texts = respond(policy, task, asked, decoding, generator, progress.after(decoded))
-            decoded += len(texts) * settings.length
-            for text, example in zip(policy.judged(texts), asked, strict=True):
-                grade = grade_response(task, text, example)
-                right += grade.published * grade.points
-                points += grade.points
-                strict += grade.strict
+        if asked:
+            _, texts = respond(policy, task, examples, decoding, streams, mine, report=progress.show)
+
+    right, points, strict = 0.0, 0, 0.0
+    for text, example in zip(policy.judged(texts), asked, strict=True):
+        grade = grade_response(task, text, example)
+        right += grade.published * grade.points
+        points += grade.points
+        strict += grade.strict
 
     sums = torch.tensor([right, points, strict], dtype=torch.float64, device="cpu")
     distributed.add([sums])

@@ -4,9 +4,9 @@ import re
 import time
 
 import pytest
-import torch
 
 from helpers.small_trainer import sudoku_trainer
+from helpers.streams import streams
 from unmask.common.progress import Progress
 from unmask.config.schema.samplers import TopK
 from unmask.samplers.decode import decode
@@ -49,7 +49,7 @@ def test_decoding_reports_tokens_after_every_pass(policy):
     said = []
     top2 = TopK(tokens_per_step=2, score="confidence")
     settings = DecodingSettings(16, 8, top2, temperature=0.0)
-    decode(policy.model, prompt, mask, settings, eot=-1, generator=torch.Generator(), report=said.append)
+    decode(policy.model, prompt, mask, settings, eot=-1, streams=streams(2), report=said.append)
     assert said == [4, 8, 12, 16, 20, 24, 28, 32]
 
 

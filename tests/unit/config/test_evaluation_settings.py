@@ -1,8 +1,11 @@
 """What an evaluation may be set to, and what a fidelity or scale puts in its place."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from helpers.streams import streams
 from unmask.config.errors import ConfigError
 from unmask.config.grid.expand import expand
 from unmask.config.normalize import normalise
@@ -10,7 +13,7 @@ from unmask.config.schema import Config
 from unmask.config.schema.samplers import TopK
 from unmask.evaluation import evaluate
 from unmask.evaluation.shards import ShardStore
-from unmask.rl.generation import respond
+from unmask.rl.generation import evaluation_prompts, respond
 from unmask.samplers.settings import DecodingSettings
 
 TOP1 = TopK(tokens_per_step=1, score="confidence")
@@ -30,22 +33,34 @@ def test_only_unmasked_padding_makes_an_answer_depend_on_its_batch(policy, mask_
 
     def log_probs(prompts):
         settings = DecodingSettings(8, 8, TOP1, temperature=0.0, mask_padding=mask_padding)
-        made, _ = respond(policy, Sums(), [{"question": prompt} for prompt in prompts], settings, torch.Generator())
+        made, _ = respond(policy, Sums(), [{"question": prompt} for prompt in prompts], settings, streams(len(prompts)))
         return made.log_prob_t1[0]
 
     assert torch.allclose(log_probs(PROMPTS[:1]), log_probs(PROMPTS), atol=1e-5) == mask_padding
 
 
+def test_unmasked_padding_is_that_of_the_batch(policy):
+    """The problems of a batch of two share a width; those of the next batch do not change it."""
+    examples = [{"question": PROMPTS[0]}, {"question": PROMPTS[0] + "+ 1"}, {"question": PROMPTS[1]}]
+    settings = DecodingSettings(8, 8, TOP1, temperature=0.0, rows_per_batch=2, mask_padding=False)
+    _, real = evaluation_prompts(policy, Sums(), examples, replace(settings, mask_padding=True))
+    size = real.sum(1).tolist()
+    prompt, mask = evaluation_prompts(policy, Sums(), examples, settings)
+    assert mask.sum(1).tolist() == [size[1], size[1], size[2]]
+    assert prompt.shape[1] == size[2]
+    assert not (mask[:, :-1] & ~mask[:, 1:]).any()  # padding is on the left
+
+
 @pytest.mark.parametrize("mask_padding", [True, False])
 def test_an_evaluation_decodes_as_its_spec_says(config, policy, sudoku, tmp_path, monkeypatch, mask_padding):
     config["evaluations"]["papers"] |= {"mask_padding": mask_padding, "samplers": ["top1"]}
-    grid, seen = expand(config), []
+    grid, seen, prompts = expand(config), [], evaluate.evaluation_prompts
 
-    def responding(policy, task, examples, settings, *others):
+    def noted(policy, task, examples, settings):
         seen.append(settings.mask_padding)
-        return respond(policy, task, examples, settings, *others)
+        return prompts(policy, task, examples, settings)
 
-    monkeypatch.setattr(evaluate, "respond", responding)
+    monkeypatch.setattr(evaluate, "evaluation_prompts", noted)
     run, spec = grid.runs["base/sudoku/default/seed-0"], grid.evaluations["papers"]
     evaluate.evaluate(policy, sudoku, sudoku.splits()["test"], run, spec, ShardStore(tmp_path / "parts", "x"))
     assert set(seen) == {mask_padding}

@@ -169,7 +169,7 @@ def gradient(method, reference=0.0):
     policy.set_reference()
     policy.snapshot = {name: value + reference for name, value in policy.snapshot.items()}
     model.table.data += torch.randn(model.table.shape, generator=noise)
-    rollouts = sample(model, torch.rand(27, generator=noise), 2, 4, noise)
+    rollouts = sample(model, torch.rand(27, generator=noise), 2, 4, SEEDS)
     buffer_data = method.prepare(policy, rollouts, 4, SEEDS)
     model.table.data += 0.3 * torch.randn(model.table.shape, generator=noise)
     update_data = method.refresh(policy, rollouts, buffer_data, 3, SEEDS)

@@ -4,11 +4,15 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pandas as pd
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from helpers.paths import ROOT
+from unmask.common import distributed
 from unmask.common.errors import InputError
 from unmask.config.grid.expand import expand
 from unmask.evaluation import evaluate
@@ -81,19 +85,19 @@ def test_processes_and_a_kill_change_no_row(begin, finish):
 def test_finished_parts_are_kept_and_torn_ones_named_and_made_again(
     asked, make_policy, sudoku, tmp_path, monkeypatch, capsys
 ):
-    made, original = [], evaluate._evaluate_shard
+    made, original = [], ShardStore.write
 
-    def counted(*arguments):
+    def counted(self, name, rows):
         if len(made) == stop:
             raise InputError("enough")
-        made.append(arguments[5].name)
-        return original(*arguments)
+        made.append(name)
+        original(self, name, rows)
 
     def run(kept):
         found = evaluate.evaluate(make_policy(), sudoku, sudoku.splits()["test"], *asked[:2], kept)
         return [{key: value for key, value in row.items() if key != "seconds"} for row in found]
 
-    monkeypatch.setattr(evaluate, "_evaluate_shard", counted)
+    monkeypatch.setattr(ShardStore, "write", counted)
     stop = None
     whole = run(ShardStore(tmp_path / "whole", "x"))
     every = [part.name for part in evaluate.parts(asked[1], 8)]
@@ -109,7 +113,7 @@ def test_finished_parts_are_kept_and_torn_ones_named_and_made_again(
     content = bytearray(files[altered].read_bytes())
     content[content.index(b"sudoku")] ^= 1  # still a file that can be read
     files[altered].write_bytes(content)
-    ShardStore(kept.folder, "y").write(others, [{"a": 1}])
+    original(ShardStore(kept.folder, "y"), others, [{"a": 1}])
     capsys.readouterr()
     made, stop = [], None
     assert run(kept) == whole
@@ -118,12 +122,53 @@ def test_finished_parts_are_kept_and_torn_ones_named_and_made_again(
     assert [line.split(" (")[0] for line in said.err.splitlines()] == [
         f"{files[torn]}: damaged",
         f"{files[altered]}: damaged",
-        f"{files[others]}: written with other settings, data or weights; recomputing",
+        f"{files[others]}: written with other settings, data, weights or code; recomputing",
     ]
     assert f"resumed after 6 of {SAMPLES} samples" in said.out
     files[every[0]].unlink()
     with pytest.raises(InputError, match=f"{every[0]}.parquet: missing or damaged"):
         kept.join(every)
+
+
+def without_seconds(rows):
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
+
+
+@settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    rows_per_batch=st.integers(1, 9),
+    world=st.integers(1, 2),
+    lost=st.sets(st.integers(0, 30)),
+    eot=st.sampled_from([1, 19]),
+)
+def test_rows_do_not_depend_on_batch_size_processes_or_interruptions(
+    asked, make_policy, sudoku, tmp_path_factory, monkeypatch, rows_per_batch, world, lost, eot
+):
+    """Any number of rows at once, one or two processes, any shards lost: the same bytes, at temperature 1."""
+    run, spec, _ = asked
+    spec = replace(spec, samplers={name: spec.samplers[name] for name in ("top2", "random_order", "adaptive_block")})
+    examples, folder = sudoku.splits()["test"], tmp_path_factory.mktemp("kept")
+
+    def rows(count, kept, spec):
+        """The samples of rank 0 after the other ranks, one after the other in this process."""
+        for rank in reversed(range(count)):
+            monkeypatch.setattr(distributed, "world", lambda: count)
+            monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+            monkeypatch.setattr(distributed, "barrier", lambda: None)
+            policy = make_policy()
+            # A token that some responses contain early, others late or never.
+            monkeypatch.setattr(type(policy), "eot", eot)
+            found = evaluate.evaluate(policy, sudoku, examples, run, spec, kept)
+        return without_seconds(found)
+
+    whole = rows(1, ShardStore(folder / "whole", "x"), replace(spec, rows_per_batch=8))
+    kept = ShardStore(folder / "parts", "x")
+    other = replace(spec, rows_per_batch=rows_per_batch)
+    assert rows(world, kept, other) == whole
+    shards = evaluate.parts(other, len(examples))
+    for index in lost:
+        (kept.folder / f"{shards[index % len(shards)].name}.parquet").unlink(missing_ok=True)
+    assert rows(3 - world, kept, other) == whole
 
 
 def test_a_second_evaluation_beside_a_living_one_is_refused(begin, tmp_path):

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from helpers.streams import streams
 from unmask.config.schema.samplers import RandomOrder
 from unmask.evaluation.surrogate_gaps import surrogate_gaps
 from unmask.models.tabular import TabularModel
@@ -18,7 +19,7 @@ def drawn(model, eot, micro_batch_size):
     prompt = torch.zeros((ROWS, 1), dtype=torch.long)
     seen = torch.ones_like(prompt, dtype=torch.bool)
     settings = DecodingSettings(LENGTH, 2, RandomOrder(), temperature=1.0)
-    made = decode(model, prompt, seen, settings, eot=eot, generator=torch.Generator().manual_seed(1))
+    made = decode(model, prompt, seen, settings, eot=eot, streams=streams(ROWS))
     nothing = torch.zeros(ROWS)
     return Rollouts(
         prompt, seen, **vars(made), reward=nothing, correct=nothing, loss_mask=loss_mask(made.response, eot),

@@ -44,9 +44,10 @@ EVERY_METHOD = """
 import json
 from types import SimpleNamespace
 from unmask.config.schema.introspection import declared_names, method_class
+from unmask.config.schema.samplers import TopK
 from unmask.methods import load, method_colour, method_name
 
-run = SimpleNamespace(sampler={"rule": "top_k", "cache": "none", "guidance": 0.0, "forbidden": []})
+run = SimpleNamespace(rollout_sampler=TopK(tokens_per_step=2, score="confidence"))
 found = {}
 for name in declared_names("methods"):
     method = load(name, {})

@@ -13,6 +13,7 @@ from torch.testing import assert_close
 
 from helpers.enumeration import exact_elbo
 from helpers.every_method import COUPLED, DIFFPO, DIFFU, DMPO, LOSSES, RL, SEEDS
+from unmask.common.seeding import Seeds
 from unmask.models.policy import Policy
 from unmask.models.tabular import TabularModel
 from unmask.rl.buffer_data import NoData
@@ -253,7 +254,7 @@ def test_diffpo_surrogates_differ_where_the_model_looks_at_what_it_sees():
     model = TabularModel(3, 4, 2.0, torch.Generator().manual_seed(0))
     policy = Policy(model, tokenizer=None)
     policy.set_reference()
-    rollouts = sample(model, torch.rand(81), 8, 8, torch.Generator().manual_seed(1))
+    rollouts = sample(model, torch.rand(81), 8, 8, Seeds((1,)))
     buffer_data = DIFFPO.prepare(policy, rollouts, 3, SEEDS)
     update_data = DIFFPO.refresh(policy, rollouts, buffer_data, 1, SEEDS)
     ratio = (update_data.old - rollouts.log_prob_t1).exp()
@@ -270,7 +271,7 @@ def test_diffpo_surrogates_differ_where_the_model_looks_at_what_it_sees():
 
 def test_released_mask_index_sees_half_of_the_maskings(even, pair):
     rows, updates = 10, 6
-    rollouts = sample(even.model, torch.rand(4), 1, rows, torch.Generator().manual_seed(0))
+    rollouts = sample(even.model, torch.rand(4), 1, rows, Seeds((0,)))
     seen = {}
     for index in ("update", "micro_step"):
         method = replace(DIFFU, mask_index=index)
@@ -297,7 +298,7 @@ def test_sft_by_hand(even, pair):
 def test_sft_is_an_unbiased_negative_elbo_a_token():
     model = TabularModel(3, 4, 1.0, torch.Generator().manual_seed(0)).requires_grad_(False)
     policy, method = Policy(model, tokenizer=None), LOSSES["sft"]
-    rollouts = sample(model, torch.zeros(81), 1, 2, torch.Generator().manual_seed(0))
+    rollouts = sample(model, torch.zeros(81), 1, 2, Seeds((0,)))
     many = rollouts.part(torch.zeros(40000, dtype=torch.long))
     many = replace(many, buffer_rows=1)
     rows, _ = method.loss(policy, many, NoData(), method.refresh(policy, many, NoData(), 0, SEEDS))

@@ -8,6 +8,8 @@ import torch
 from torch.testing import assert_close
 
 from helpers.every_method import DMPO, LOSSES, RL, SEEDS
+from helpers.streams import streams
+from unmask.common.seeding import Seeds
 from unmask.config.grid.expand import expand
 from unmask.config.schema.samplers import RandomOrder
 from unmask.methods.dmpo import Dmpo
@@ -27,7 +29,7 @@ def test_parts_of_a_buffer_add_up(name):
     model = TabularModel(3, 4, 1.0, torch.Generator().manual_seed(0))
     policy = Policy(model, tokenizer=None)
     policy.set_reference()
-    rollouts = sample(model, torch.rand(81), 3, 4, torch.Generator().manual_seed(1))
+    rollouts = sample(model, torch.rand(81), 3, 4, Seeds((1,)))
     rollouts.micro_batch_size = 5
     buffer_data = method.prepare(policy, rollouts, 2, SEEDS)
     model.table.data += 0.1 * torch.randn(model.table.shape, generator=torch.Generator().manual_seed(2))
@@ -49,7 +51,7 @@ def test_terms_of_a_loss_are_the_loss(name, bound):
     method = LOSSES[name]
     policy = Policy(TabularModel(3, 4, 1.0, torch.Generator().manual_seed(0)), tokenizer=None)
     policy.set_reference()
-    rollouts = sample(policy.model, torch.rand(81), 3, 4, torch.Generator().manual_seed(1))
+    rollouts = sample(policy.model, torch.rand(81), 3, 4, Seeds((1,)))
     rollouts.micro_batch_size = bound
     buffer_data = method.prepare(policy, rollouts, 2, SEEDS)
     policy.model.table.data += 0.1 * torch.randn(policy.model.table.shape, generator=torch.Generator().manual_seed(2))
@@ -70,7 +72,7 @@ def test_the_passes_of_a_loss_depend_on_the_number_of_rows_alone(name, monkeypat
     method = LOSSES[name]
     policy = Policy(TabularModel(3, 4, 1.0, torch.Generator().manual_seed(0)), tokenizer=None)
     policy.set_reference()
-    rollouts = sample(policy.model, torch.rand(81), 3, 4, torch.Generator().manual_seed(1))
+    rollouts = sample(policy.model, torch.rand(81), 3, 4, Seeds((1,)))
     rollouts.micro_batch_size = 8
     buffer_data = method.prepare(policy, rollouts, 2, SEEDS)
     update_data = method.refresh(policy, rollouts, buffer_data, 1, SEEDS)
@@ -94,7 +96,7 @@ def test_no_pass_of_dmpo_has_more_than_micro_batch_size(bound, monkeypatch):
     """Responses and their masked copies alike, in scoring and in the gradient; the parts are as the trainer's."""
     policy = Policy(TabularModel(3, 4, 1.0, torch.Generator().manual_seed(0)), tokenizer=None)
     policy.set_reference()
-    rollouts = sample(policy.model, torch.rand(81), 3, 4, torch.Generator().manual_seed(1))
+    rollouts = sample(policy.model, torch.rand(81), 3, 4, Seeds((1,)))
     rollouts.micro_batch_size = bound
     seen, whole = [], policy.model.hidden_states
     monkeypatch.setattr(
@@ -116,7 +118,7 @@ def test_gradients_reach_the_adapter_and_nothing_else(policy, name):
     policy.make_trainable(rank=2, alpha=4, dropout=0.0, targets=["q_proj", "down_proj"], seed=0)
     prompt, mask = policy.pad([[10, 11, 12], [13]] * 4)
     settings = DecodingSettings(8, 8, RandomOrder(), temperature=1.0)
-    made = decode(policy.model, prompt, mask, settings, eot=policy.eot, generator=torch.Generator().manual_seed(0))
+    made = decode(policy.model, prompt, mask, settings, eot=policy.eot, streams=streams(8))
     reward = torch.arange(8.0)
     rollouts = Rollouts(
         prompt, mask, **vars(made), reward=reward, correct=reward, loss_mask=loss_mask(made.response, policy.eot),
@@ -141,7 +143,7 @@ def test_raising_a_reward_raises_the_log_probability_after_a_step(name):
         model = TabularModel(3, 3, 0.5, torch.Generator().manual_seed(0))
         policy = Policy(model, tokenizer=None)
         policy.set_reference()
-        rollouts = sample(model, torch.full((27,), 0.3), 2, 8, torch.Generator().manual_seed(1))
+        rollouts = sample(model, torch.full((27,), 0.3), 2, 8, Seeds((1,)))
         rollouts.reward[5] += raised
         where = (all_responses(model) == rollouts.response[5]).all(1)
         before = float(log_likelihood(model).detach()[where])

@@ -7,6 +7,7 @@ import torch
 from torch.testing import assert_close
 
 from helpers.every_method import COUPLED, DIFFU, DMPO, SEEDS
+from unmask.common.seeding import Seeds
 from unmask.config.errors import ConfigError
 from unmask.config.grid.expand import expand
 from unmask.methods import coupled_grpo, diffu_grpo
@@ -25,7 +26,7 @@ def even():
 
 def test_released_coupled_index_sees_one_pair_of_masks(even):
     """A device's two micro-batches of 5 rows follow one another: each half of a group of 10 has its own pair."""
-    rollouts = sample(even.model, torch.rand(4), 2, 10, torch.Generator().manual_seed(0))
+    rollouts = sample(even.model, torch.rand(4), 2, 10, Seeds((0,)))
     method = replace(COUPLED, mask_index="micro_step", micro_batch_rows=5)
     buffer_data = method.prepare(even, rollouts, 2, SEEDS)
     buffer_data = replace(buffer_data, old=torch.arange(2)[None, :, None].expand(20, 2, 2))
@@ -46,7 +47,7 @@ def test_micro_steps_need_micro_batches(config):
     ("mask_rate", "rows", "rates"), [("response", 5, 20), ("micro_batch", 5, 4), ("micro_batch", 0, 1)]
 )
 def test_rows_of_a_micro_batch_share_a_masking_rate(even, mask_rate, rows, rates):
-    rollouts = sample(even.model, torch.rand(4), 2, 10, torch.Generator().manual_seed(0))
+    rollouts = sample(even.model, torch.rand(4), 2, 10, Seeds((0,)))
     method = replace(COUPLED, mask_rate=mask_rate, micro_batch_rows=rows)
     rate = method.prepare(even, rollouts, 2, SEEDS).masks["rate"]
     assert [len(rate[:, update].unique()) for update in range(2)] == [rates, rates]
@@ -65,9 +66,7 @@ def test_tokens_are_averaged_by_micro_batch_as_released(name, released):
         model = TabularModel(3, 4, 1.0, torch.Generator().manual_seed(0))
         policy = Policy(model, tokenizer=None)
         policy.set_reference()
-        rollouts = sample(
-            model, torch.rand(81, generator=torch.Generator().manual_seed(1)), 2, 6, torch.Generator().manual_seed(1)
-        )
+        rollouts = sample(model, torch.rand(81, generator=torch.Generator().manual_seed(1)), 2, 6, SEEDS)
         length = torch.tensor([1, 1, 1, 1, 4, 4, 4, 4, 1, 4, 2, 3])  # very uneven
         rollouts.loss_mask = (torch.arange(4) < length[:, None]).float()
         method = replace(released, micro_batch_rows=rows, kl_penalty=0.1)
@@ -102,7 +101,7 @@ def test_the_released_wdce_is_a_sum_over_a_devices_rows(even, rows, factor):
     rows (8 prompts) a half: `max_grad_norm` at the same value then acts at a fourth, or half, of the norm.
     """
     prompts = rows  # 8 devices, 2 accumulation steps: 16 · rows / 16
-    rollouts = sample(even.model, torch.rand(4), prompts, 16, torch.Generator().manual_seed(0))
+    rollouts = sample(even.model, torch.rand(4), prompts, 16, Seeds((0,)))
     ours, theirs = (replace(DMPO, baseline="individual", micro_batch_rows=n) for n in (0, rows))
     buffer_data = ours.prepare(even, rollouts, 1, SEEDS)
     update_data = ours.refresh(even, rollouts, buffer_data, 0, SEEDS)

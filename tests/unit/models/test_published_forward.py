@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from helpers.published_checkpoints import change_json, kinds, load, plain_logits, write_checkpoint
+from helpers.streams import streams
 from unmask.config.schema.samplers import TopK
 from unmask.models.checkpoint_formats import Layout
 from unmask.models.dream import DreamForMaskedDiffusion
@@ -104,7 +105,7 @@ def test_caches_are_exact_where_nothing_changes_within_a_block(kind, tmp_path):
 
     def response(cache):
         settings = DecodingSettings(6, 1, top1.model_copy(update={"cache": cache}), temperature=0.0)
-        return decode(model, prompt, prompt > 0, settings, eot=1, generator=torch.Generator()).response
+        return decode(model, prompt, prompt > 0, settings, eot=1, streams=streams(3)).response
 
     none, prefix, dual = map(response, ("none", "prefix", "dual"))
     assert torch.equal(none, prefix)

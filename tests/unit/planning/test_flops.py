@@ -8,6 +8,7 @@ import torch
 
 from helpers.cost_fixtures import ALL, DUAL, PREFIX, TINY, TOP1, run_of, tiny_policy
 from helpers.published_checkpoints import write_checkpoint
+from helpers.streams import streams
 from unmask import methods
 from unmask.config.grid.expand import expand
 from unmask.config.schema.samplers import Threshold, TopK
@@ -93,7 +94,7 @@ def test_tokens_of_a_response_are_those_that_are_decoded(cache):
     prompt = torch.arange(2, 9)[None]
     sampler = TopK(tokens_per_step=2, score="confidence", cache=cache, forbidden=[1])
     settings = DecodingSettings(16, 8, sampler, temperature=0.0)
-    made = decode(model, prompt, prompt > 0, settings, eot=1, generator=torch.Generator())
+    made = decode(model, prompt, prompt > 0, settings, eot=1, streams=streams(1))
     assert sum(seen) == decoded_tokens(sampler, 7, 16, 8)
     assert made.nfe.item() == forward_passes(sampler, 16, 8)
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from helpers.every_method import LOSSES, SEEDS
+from unmask.common.seeding import Seeds
 from unmask.models.policy import Policy
 from unmask.models.tabular import TabularModel
 from unmask.rl.buffer_data import leaves, restore, take
@@ -61,7 +62,7 @@ def test_every_method_computes_the_same_from_what_a_checkpoint_gives_back(name):
     method = LOSSES[name]
     policy = Policy(TabularModel(3, 4, 1.0, torch.Generator().manual_seed(0)), tokenizer=None)
     policy.set_reference()
-    rollouts = sample(policy.model, torch.rand(81), 3, 4, torch.Generator().manual_seed(1))
+    rollouts = sample(policy.model, torch.rand(81), 3, 4, Seeds((1,)))
     buffer_data = method.prepare(policy, rollouts, 2, SEEDS)
     again = restore(method.buffer_type, dict(leaves(buffer_data)))
     assert type(again) is type(buffer_data)

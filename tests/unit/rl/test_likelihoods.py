@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from helpers.enumeration import consistent_model, exact_elbo
+from helpers.streams import streams
 from unmask.config.schema.samplers import RandomOrder
 from unmask.models.tabular import (
     TabularModel,
@@ -57,7 +58,7 @@ def z_scores(samples, expected):
 def test_uniform_masks_weigh_every_set_as_the_elbo_does(antithetic):
     """E[weight · 1(masked set = S)] = 1 / (m · C(L, m)): unbiased for any model."""
     length = 4
-    copies = draw_copies((60000, 2, length), "uniform", seeded(), antithetic)
+    copies = draw_copies(2, length, "uniform", streams(60000), antithetic)
     for masked in subsets(length)[1:]:
         m = int(masked.sum())
         drawn = (copies.weight * (copies.masked == masked).all(-1)).mean(1)
@@ -69,14 +70,14 @@ def test_monte_carlo_elbo_is_unbiased(model, antithetic):
     responses, exact = all_responses(model), exact_elbo(model)
     chosen = [0, 17, 40, 80]
     rows = responses[chosen].repeat(20000, 1)
-    copies = draw_copies((len(rows), 2, 4), "uniform", seeded(1), antithetic)
+    copies = draw_copies(2, 4, "uniform", streams(len(rows), 1), antithetic)
     drawn = elbo(model, *with_prompt(rows), copies).view(-1, len(chosen))
     assert torch.all(z_scores(drawn, exact[chosen]) < 4.5)
 
 
 def test_bernoulli_masks_are_biased_as_documented(model):
     rows = all_responses(model)[[40]].repeat(20000, 1)
-    copies = draw_copies((len(rows), 2, 4), "bernoulli", seeded(1))
+    copies = draw_copies(2, 4, "bernoulli", streams(len(rows), 1))
     drawn = elbo(model, *with_prompt(rows), copies)
     assert z_scores(drawn, exact_elbo(model)[40]) > 4.5
 
@@ -92,18 +93,18 @@ def test_elbo_is_below_the_log_likelihood_and_equal_for_a_consistent_model(model
 
 @pytest.mark.parametrize("scheme", ["uniform", "bernoulli"])
 def test_antithetic_pairs_mask_each_token_exactly_once(scheme):
-    copies = draw_copies((50, 6, 9), scheme, seeded())
+    copies = draw_copies(6, 9, scheme, streams(50))
     assert torch.all(copies.masked[:, 0::2] ^ copies.masked[:, 1::2])
     assert torch.all((copies.weight == 0) == (copies.masked.sum(-1) == 0))
     with pytest.raises(ValueError, match="even number"):
-        draw_copies((1, 3, 9), scheme, seeded())
+        draw_copies(3, 9, scheme, streams(1))
 
 
 def test_common_masks_make_the_difference_of_two_policies_less_noisy(model):
     other = TabularModel(3, 4, 1.0, seeded()).requires_grad_(False)
     other.table += 0.3 * torch.randn(other.table.shape, generator=seeded(5))
     inputs = with_prompt(all_responses(model)[[40]].repeat(4000, 1))
-    first, second = (draw_copies((4000, 4, 4), "uniform", seeded(s)) for s in (1, 2))
+    first, second = (draw_copies(4, 4, "uniform", streams(4000, s)) for s in (1, 2))
     common = elbo(model, *inputs, first) - elbo(other, *inputs, first)
     independent = elbo(model, *inputs, first) - elbo(other, *inputs, second)
     assert common.var() < 0.5 * independent.var()
@@ -127,7 +128,7 @@ def test_coupled_scores_each_token_exactly_once_in_the_pair():
         target_log_probs=lambda hidden, target: torch.full((len(hidden),), -1.0),
     )
     response = torch.randint(9, (64, 12), generator=seeded())
-    rate, first = draw_coupled((64, 12), seeded())
+    rate, first = draw_coupled(12, streams(64))
     assert torch.all((rate >= 0.2) & (rate <= 0.8))
     weight = torch.where(first, 1 / rate[:, None], 1 / (1 - rate[:, None]))
     torch.testing.assert_close(coupled(always, *with_prompt(response), rate, first), -0.5 * (1 + weight))
@@ -151,7 +152,7 @@ def test_coupled_gives_each_pass_the_tokens_it_does_not_mask(model):
 def in_random_order(model, rows, seed=0):
     prompt, mask, _ = with_prompt(torch.zeros((rows, 1)))
     settings = DecodingSettings(model.length, model.length, RandomOrder(), temperature=1.0)
-    return decode(model, prompt, mask, settings, eot=-1, generator=seeded(seed))
+    return decode(model, prompt, mask, settings, eot=-1, streams=streams(rows, seed))
 
 
 def test_random_order_draws_from_the_exact_likelihood():
@@ -199,7 +200,7 @@ def test_two_stage_gives_late_tokens_what_was_committed_before_tau(model):
 
 def test_stages_are_uniform_over_the_steps_of_each_response():
     nfe = torch.tensor([1, 4, 0]).repeat(20000)
-    tau = draw_stage(nfe, seeded()).view(-1, 3)
+    tau = draw_stage(nfe, streams(60000)).view(-1, 3)
     assert torch.all(tau[:, [0, 2]] == 0)
     assert ((torch.bincount(tau[:, 1], minlength=4) - 5000).abs() < 4.5 * math.sqrt(20000 * 3 / 16)).all()
 
@@ -223,10 +224,10 @@ def test_two_stage_is_closer_to_the_trained_policy_than_the_mean_field_at_late_s
     model.requires_grad_(False)
     prompt, mask, _ = with_prompt(torch.zeros((400, 1)))
     settings = DecodingSettings(12, 12, RandomOrder(), temperature=1.0)
-    made = decode(model, prompt + 9, mask, settings, eot=-1, generator=generator)
+    made = decode(model, prompt + 9, mask, settings, eot=-1, streams=streams(400))
     inputs = (prompt + 9, mask, made.response)
     late = made.unmask_step >= 6
-    tau = draw_stage(made.nfe, generator)
+    tau = draw_stage(made.nfe, streams(400, 1))
     gaps = {
         "mean_field": made.log_prob_t1 - mean_field(model, *inputs, torch.zeros_like(mask)),
         "two_stage": made.log_prob_t1 - two_stage(model, *inputs, made.unmask_step, tau),

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from helpers.streams import streams
 from unmask.common.seeding import Seeds
 from unmask.config.schema.samplers import Adaptive, EntropyBound
 from unmask.methods.diffpo import Diffpo
@@ -21,10 +22,10 @@ BOUND = EntropyBound(gamma=0.1, proxy="entropy")
 PROMPTS = [[10, 11, 12, 13], [14, 15], [16, 17, 18, 19, 20, 21]]
 
 
-def run(policy, sampler, **more):
-    settings = DecodingSettings(24, 8, sampler, temperature=0.0)
-    generator = torch.Generator().manual_seed(0)
-    return decode(policy.model, *policy.pad(PROMPTS), settings, eot=-1, generator=generator, head=policy.head, **more)
+def run(policy, sampler, slots=None):
+    settings = DecodingSettings(24, 8, sampler, temperature=0.0, rows_per_batch=slots)
+    prompt, mask = policy.pad(PROMPTS)
+    return decode(policy.model, prompt, mask, settings, eot=-1, streams=streams(len(PROMPTS)), head=policy.head)
 
 
 @pytest.mark.parametrize("choose", ["prompt", "block"])

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from helpers.streams import streams
 from syncs import HostSyncs
 from unmask.config.schema.samplers import EntropyBound, Threshold, TopK
 from unmask.rl.likelihoods import trajectory
@@ -18,10 +19,9 @@ TOP2 = TopK(tokens_per_step=2, score="confidence")
 RANDOM = TopK(tokens_per_step=1, score="random")
 
 
-def run(policy, prompts, length=24, sampler=TOP1, temperature=0.0, seed=0, eot=-1, **more):
-    settings = DecodingSettings(length, 8, sampler, temperature)
-    generator = torch.Generator().manual_seed(seed)
-    return decode(policy.model, *policy.pad(prompts), settings, eot=eot, generator=generator, **more)
+def run(policy, prompts, length=24, sampler=TOP1, temperature=0.0, seed=0, eot=-1, slots=None):
+    settings = DecodingSettings(length, 8, sampler, temperature, rows_per_batch=slots)
+    return decode(policy.model, *policy.pad(prompts), settings, eot=eot, streams=streams(len(prompts), seed))
 
 
 PROMPTS = [[10, 11, 12, 13], [14, 15], [16, 17, 18, 19, 20, 21]]
@@ -116,8 +116,7 @@ def test_the_loss_mask_ends_with_the_first_end_of_text():
 def test_draws_follow_the_softmax(temperature):
     logits = torch.tensor([0.0, 1.0, 2.0, -1.0, 9.0, 9.0])  # the last two are [MASK] and a forbidden token
     model = SimpleNamespace(config=SimpleNamespace(mask_token_id=4, vocab_size=6), lm_head=torch.nn.Identity())
-    generator = torch.Generator().manual_seed(0)
-    tokens, found = draw(model, logits.repeat(40000, 1), temperature, generator, forbidden=(5,))
+    tokens, found = draw(model, logits.repeat(40000, 1), temperature, streams(40000).key, forbidden=(5,))
     expected = torch.softmax(logits[:4] / temperature, -1)
     assert chi_square(tokens, expected) < 16.27  # 99.9 % point for 3 degrees of freedom
     plain = torch.softmax(logits[:4], -1)
@@ -129,7 +128,7 @@ def test_draws_follow_the_softmax(temperature):
 def test_two_level_draws_follow_the_weights_and_never_pick_none():
     weight = torch.rand(1, 1300, generator=torch.Generator().manual_seed(1)).square()
     weight[0, 500:1100] = 0  # a whole group and parts of two others
-    tokens = pick_token(weight.expand(200000, -1), torch.Generator().manual_seed(2))
+    tokens = pick_token(weight.expand(200000, -1), streams(200000, 2).uniform())
     assert not bool((weight[0, tokens] == 0).any())
     some = weight[0] > 0
     place = some.cumsum(0) - 1
@@ -146,7 +145,7 @@ def test_entropies_of_drawn_tokens_are_recorded(policy):
     prompt, mask = policy.pad([policy.prompt_ids([{"role": "user", "content": "1+1"}], "")])
     everything = Threshold(confidence=0.0)
     settings = DecodingSettings(4, 4, everything, temperature=0.0)
-    made = decode(policy.model, prompt, mask, settings, eot=-1, generator=torch.Generator())
+    made = decode(policy.model, prompt, mask, settings, eot=-1, streams=streams(1))
     blank = torch.full((1, 4), policy.model.config.mask_token_id)
     ids, seen = torch.cat((prompt, blank), 1), torch.nn.functional.pad(mask, (0, 4), value=True)
     log_probs = policy.model.log_probs(policy.model.hidden_states(ids, seen)[:, -4:]).double()

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 import textbook
+from helpers.streams import streams
 from unmask.config.schema.samplers import sampler_from
 from unmask.models.tiny import build_model
 from unmask.samplers.decode import decode
@@ -50,8 +51,10 @@ def pad(prompts):
 
 def ours(model, prompts, *, length, block_length, sampler, temperature, eot, slots=None, **options):
     """The engine's answer; `options` are those of the sampler, which the textbook takes as arguments."""
-    decoding = DecodingSettings(length, block_length, sampler_from(sampler | options), temperature)
-    return decode(model, *pad(prompts), decoding, eot=eot, generator=seeded(), slots=slots)
+    decoding = DecodingSettings(
+        length, block_length, sampler_from(sampler | options), temperature, rows_per_batch=slots
+    )
+    return decode(model, *pad(prompts), decoding, eot=eot, streams=streams(len(prompts)))
 
 
 def reference(model, prompts, **arguments):

@@ -6,6 +6,7 @@ import signal
 import pytest
 import torch
 
+from helpers.streams import streams
 from unmask.common.errors import InputError
 from unmask.config.schema.samplers import Adaptive, EntropyBound, Factor, RandomOrder, Threshold, TopK
 from unmask.models.threshold_head import ThresholdHead
@@ -56,12 +57,11 @@ def spoil(policy, call, change):
     policy.model.lm_head.register_forward_hook(hook)
 
 
-def run(policy, sampler, temperature=0.0, prompts=PROMPTS, **more):
-    settings = DecodingSettings(24, 8, sampler, temperature)
+def run(policy, sampler, temperature=0.0, prompts=PROMPTS, slots=None):
+    settings = DecodingSettings(24, 8, sampler, temperature, rows_per_batch=slots)
     head = ThresholdHead(policy.model.config.hidden_size, 4, 0.1, 1.0)
-    generator = torch.Generator().manual_seed(0)
     with at_most(20):
-        return decode(policy.model, *policy.pad(prompts), settings, eot=-1, head=head, generator=generator, **more)
+        return decode(policy.model, *policy.pad(prompts), settings, eot=-1, head=head, streams=streams(len(prompts)))
 
 
 CHANGES = {

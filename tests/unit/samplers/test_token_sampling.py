@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from helpers.streams import streams
 from unmask.config.schema.samplers import TopK
 from unmask.samplers.decode import decode
 from unmask.samplers.settings import DecodingSettings
@@ -27,7 +28,7 @@ def drawn(probability, rows, temperature, seed=0, **more):
     model = SimpleNamespace(
         config=SimpleNamespace(mask_token_id=size, vocab_size=size + 1), lm_head=torch.nn.Identity()
     )
-    return draw(model, logits, temperature, seeded(seed), **more)
+    return draw(model, logits, temperature, streams(rows, seed).key, **more)
 
 
 def within(count, rows, probability):
@@ -89,9 +90,9 @@ def test_the_order_by_entropy_is_that_of_what_is_drawn_from():
         torch.zeros(1, 4), entropy, torch.zeros(1, 4), drawn_entropy=torch.tensor([[0.3, 0.0, 0.0, 0.4]])
     )
     masked = torch.tensor([[True, True, True, True]])
-    one = top_k(masked, found, seeded(), tokens_per_step=1, score="entropy")
+    one = top_k(masked, found, None, tokens_per_step=1, score="entropy")
     assert one.tolist() == [[False, True, False, False]]  # the first of equals
-    three = top_k(masked, found, seeded(), tokens_per_step=3, score="entropy")
+    three = top_k(masked, found, None, tokens_per_step=3, score="entropy")
     assert three.tolist() == [[True, True, True, False]]
 
 
@@ -99,7 +100,7 @@ def test_without_blocks_the_order_is_one_of_the_whole_response(policy):
     """A plain loop: at each step, of all masked positions, the one with the lowest entropy gets its best token."""
     prompt, mask_id = torch.tensor([[10, 11, 12]]), policy.model.config.mask_token_id
     settings = DecodingSettings(16, 4, ENTROPY, temperature=0.0)
-    made = decode(policy.model, prompt, prompt > 0, settings, eot=-1, generator=seeded())
+    made = decode(policy.model, prompt, prompt > 0, settings, eot=-1, streams=streams(1))
     ids = torch.cat((prompt, torch.full((1, 16), mask_id)), 1)
     steps = torch.zeros(16, dtype=torch.long)
     for step in range(16):
@@ -167,7 +168,7 @@ def test_a_draw_in_bfloat16_records_exact_log_probabilities():
 def test_greedy_tokens_do_not_know_the_type_of_draws():
     logits = torch.randn(50, 300, generator=seeded()) / 1000  # in bfloat16 many would be equal
     model = SimpleNamespace(config=SimpleNamespace(mask_token_id=299, vocab_size=300), lm_head=torch.nn.Identity())
-    tokens, _ = draw(model, logits.clone(), 0.0, seeded(), draw_dtype="bfloat16")
+    tokens, _ = draw(model, logits.clone(), 0.0, None, draw_dtype="bfloat16")
     assert torch.equal(tokens, logits[:, :299].argmax(1))
 
 
@@ -180,5 +181,5 @@ def test_noise_that_rounds_to_one_never_wins():
     """A u of 1 would be an infinite key; CUDA devices turn it into 0, whose key is 0."""
     logits = torch.zeros(200000, 2, dtype=torch.bfloat16)
     assert torch.isfinite((-torch.tensor(1 - 2.0**-8).bfloat16().log()) ** 1.0)
-    share = float((gumbel_max(logits, 1.0, seeded()) == 0).float().mean())
+    share = float((gumbel_max(logits, 1.0, streams(200000).key) == 0).float().mean())
     assert 0.5 < share < 0.52  # a little above one half: the first token wins ties

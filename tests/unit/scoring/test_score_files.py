@@ -1,6 +1,8 @@
 """score_generations.py on every layout: files of others, our own samples, and broken or hostile ones."""
 
+import contextlib
 import json
+import random
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -81,15 +83,26 @@ def samples(config, monkeypatch, folder, name, **settings):
     one = grid.runs[f"base/{name}/default/seed-0"]
     task = load(name, one.task_settings | grid.tests[name].settings)
 
-    def respond(policy, task, batch, settings, generator, report):
-        nothing = torch.zeros(len(batch), 1)
-        made = [task.demonstration(e, settings.length, i % 3 != 0, generator) for i, e in enumerate(batch)]
-        texts = [text + "<|endoftext|>" for text in made]
-        return SimpleNamespace(response=nothing[:, :1], gamma_logit=nothing[:, :0], nfe=nothing[:, 0]), texts
+    examples = task.splits()["test"]
 
-    monkeypatch.setattr(evaluate, "respond", respond)
-    same = {"add_head": lambda *sampler: None, "judged": lambda texts: texts}
-    policy = SimpleNamespace(model=SimpleNamespace(device="cpu"), eot=0, **same)
+    def decode_as_finished(model, prompt, mask, settings, **options):
+        """Responses whose only token is the number of a demonstration."""
+        nothing = torch.zeros(len(prompt), 0)
+        yield torch.arange(len(prompt)), SimpleNamespace(response=prompt, gamma_logit=nothing, nfe=prompt[:, 0])
+
+    def texts(response):
+        made = [task.demonstration(examples[i], 24, i % 3 != 0, random.Random(i)) for i in response[:, 0].tolist()]
+        return [text + "<|endoftext|>" for text in made]
+
+    def prompts(policy, task, examples, settings):
+        numbers = torch.arange(len(examples))[:, None]
+        return numbers, numbers >= 0
+
+    monkeypatch.setattr(evaluate, "decode_as_finished", decode_as_finished)
+    monkeypatch.setattr(evaluate, "evaluation_prompts", prompts)
+    same = {"add_head": lambda *sampler: None, "judged": lambda texts: texts, "merged": contextlib.nullcontext}
+    model = SimpleNamespace(device="cpu", eval=lambda: None)
+    policy = SimpleNamespace(model=model, eot=-1, head=None, texts=texts, **same)
     folder.mkdir()
     kept = ShardStore(folder / "parts", "x")
     rows = evaluate.evaluate(policy, task, task.splits()["test"], one, grid.evaluations["papers"], kept)

@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from helpers.small_trainer import sudoku_trainer
+from helpers.streams import streams
 from unmask.common.errors import InputError
 from unmask.config.schema.samplers import RandomOrder
 from unmask.rl.generation import encode_prompts, respond
@@ -143,7 +144,7 @@ def test_a_prompt_that_does_not_fit_is_named(policy, sudoku):
         rf"tasks.sudoku: a prompt of {tokens + 1} tokens and a response of 24 .* of {tokens + 24}: '{long['question']}'"
     )
     with pytest.raises(InputError, match=said):
-        respond(policy, sudoku, [short, long], DecodingSettings(24, 8, RandomOrder(), 0.0), torch.Generator())
+        respond(policy, sudoku, [short, long], DecodingSettings(24, 8, RandomOrder(), 0.0), streams(2))
 
 
 def test_a_training_names_the_prompt_that_does_not_fit(config, policy, sudoku, tmp_path):

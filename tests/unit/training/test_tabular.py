@@ -122,7 +122,7 @@ def test_gradient_of_a_sampled_buffer_converges_to_the_exact_one():
     exact = gradient(model, -(goal.exp() * exact_elbo(model)).sum() / 3)
     errors = []
     for size in (200, 20000):
-        rollouts = sample(model, reward, 1, size, seeded(size))
+        rollouts = sample(model, reward, 1, size, Seeds((size,)))
         buffer_data = DMPO.prepare(policy, rollouts, 1, SEEDS)
         rows, _ = DMPO.loss(policy, rollouts, buffer_data, DMPO.refresh(policy, rollouts, buffer_data, 0, SEEDS))
         errors.append(float((gradient(model, rows.sum()) - exact).norm() / exact.norm()))
@@ -136,7 +136,7 @@ def test_softmax_weights_converge_to_the_importance_weights_with_the_group():
     old = log_likelihood(model).detach()
     errors = {}
     for size in (16, 256, 4096):
-        rollouts = sample(model, reward, 8, size, seeded(size))
+        rollouts = sample(model, reward, 8, size, Seeds((size,)))
         index = index_of(rollouts.response, 3)
         buffer_data = DMPO.prepare(policy, rollouts, 1, SEEDS)
         # The weight of a response is random with the order it was drawn in; its mean over orders is p*/p_old.
@@ -179,7 +179,7 @@ def test_which_baselines_leave_the_optimum_alone(baseline, still):
     policy = policy_of(consistent_model(log_likelihood(model).detach(), 3, 3))
     policy.model.table.data = consistent_model(goal, 3, 3).table.data
     method = replace(DMPO, baseline=baseline)
-    rollouts = sample(policy.model, reward, 8, 4, seeded())
+    rollouts = sample(policy.model, reward, 8, 4, SEEDS)
     buffer_data = method.prepare(policy, rollouts, 1, SEEDS)
     assert_close(buffer_data.weight, torch.ones(32), atol=1e-3, rtol=0)
     rows, _ = method.loss(policy, rollouts, buffer_data, method.refresh(policy, rollouts, buffer_data, 0, SEEDS))

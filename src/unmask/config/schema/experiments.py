@@ -15,7 +15,8 @@ class Evaluation(Section):
     samplers: Names = Field(description="names under `samplers`; each decodes all test problems")
     temperature: NonNegative = Field(description="sampling temperature; 0 is greedy")
     rows_per_batch: Count = Field(
-        description="examples decoded together with one random generator; also the shard that processes divide"
+        description="examples that a process decodes at once; also the size of the shards that processes divide. "
+        "Changes no random draw"
     )
     mask_padding: bool = Field(default=True, description="hide left padding from attention; d1 and DMPO do not")
 

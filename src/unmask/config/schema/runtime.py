@@ -11,7 +11,7 @@ class Runtime(Section):
     """Settings of how runs are carried out."""
 
     # A setting belongs here only if the weights are equal to the last bit whatever its value, which a test must show.
-    # `micro_batch_size`, `prompts_per_decode_batch` and `rows_per_batch` change rounding and random draws.
+    # `micro_batch_size`, `prompts_per_decode_batch` and `rows_per_batch` change rounding, the first also dropout.
 
     checkpoint_minutes: NonNegative = Field(
         description="minutes between two checkpoints of a training run; 0: after every update"

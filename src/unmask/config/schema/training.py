@@ -33,8 +33,8 @@ class Training(AsWritten):
     updates_per_buffer: Count = Field(description="gradient steps on each buffer")
     prompts_per_buffer: Count = Field(description="prompts in a buffer, over all processes")
     prompts_per_decode_batch: Count = Field(
-        description="prompts whose rollouts are decoded together with one random generator; processes divide a buffer "
-        "into such batches, so results do not depend on the world size"
+        description="prompts whose rollouts a process decodes at once; further ones wait until a response has ended. "
+        "Changes no random draw"
     )
     group_size: Count = Field(description="responses per prompt; 1 only for demonstrations")
     generation_length: Count = Field(description="response length in training [tokens]")
