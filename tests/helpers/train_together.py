@@ -88,7 +88,9 @@ def train_all(folder: Path, out: Path) -> None:
         )
         metrics = trainer.train()
         if distributed.rank() == 0:
-            numbers = torch.tensor([[v or 0.0 for k, v in row.items() if k != "seconds"] for row in metrics])
+            # Rows that start together share a pass, so operations depend on which rows end at the same time.
+            kept = [[value or 0.0 for key, value in row.items() if key not in ("seconds", "flops")] for row in metrics]
+            numbers = torch.tensor(kept)
             values = {name: p.detach().contiguous() for name, p in trainer.policy.trainable().items()}
             save_file(values | {"metrics": numbers}, out / f"{spec.stem}.safetensors")
 
