@@ -14,7 +14,11 @@ METHODS = ["dmpo", "coupled_grpo", "diffpo"]
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("rollout_dropout", [False, True])
-def test_activation_checkpointing_changes_no_bit(config, make_policy, sudoku, tmp_path, method, rollout_dropout):
+def test_activation_checkpointing_changes_no_bit(
+    config, make_policy, sudoku, tmp_path, monkeypatch, method, rollout_dropout
+):
+    # A reward that an untrained model earns now and then.
+    monkeypatch.setattr(type(sudoku), "reward", lambda _, text, example: {"digits": sum(map(str.isdigit, text)) / 50})
     weights = []
     for checkpointing in (False, True):
         folder = tmp_path / str(checkpointing)
