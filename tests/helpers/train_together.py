@@ -1,7 +1,7 @@
 """Train the runs whose specs lie in a folder, in the processes that torchrun starts: train_together.py FOLDER OUT.
 
-With UNMASK_NAN=r the logits of process r turn to NaN in its 30th forward pass. With UNMASK_MORE=r process r makes one
-forward pass with gradients more than the others, which wait 20 s for it.
+DMPO recomputes its activations. With UNMASK_NAN=r the logits of process r turn to NaN in its 30th forward pass. With
+UNMASK_MORE=r process r makes one forward pass with gradients more than the others, which wait 20 s for it.
 """
 
 import itertools
@@ -85,6 +85,7 @@ def train_all(folder: Path, out: Path) -> None:
             out / "checkpoints" / spec.stem,
             "x",
             held_back=read_examples(folder / "validation.parquet"),
+            activation_checkpointing=run.method == "dmpo",
         )
         metrics = trainer.train()
         if distributed.rank() == 0:

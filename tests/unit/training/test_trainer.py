@@ -97,11 +97,10 @@ def test_the_head_is_clipped_on_its_own():
 def test_a_base_outside_its_gate_fails_and_says_what_to_change(policy, sudoku, grid):
     from unmask.common.errors import InputError
     from unmask.common.seeding import Seeds
-    from unmask.config.schema.models import Pretraining
     from unmask.training.pretrain import TaskData, pretrain
 
     model = next(spec for spec in grid.models.values() if spec.task == "sudoku")
-    settings = Pretraining(**{**model.settings["pretraining"], "gate": [0.9, 1.0]})
+    settings = model.settings.pretraining["sudoku"].model_copy(update={"gate": [0.9, 1.0]})
     splits = sudoku.splits()
     lesson = TaskData(sudoku, splits["train"], splits["validation"], settings)
     with pytest.raises(InputError, match=r"smoke: not a usable base for sudoku.*gate \[0\.9, 1\.0\]"):
