@@ -40,7 +40,9 @@ def test_host_synchronisations_are_counted(call, expected):
     assert sum(syncs.calls.values()) == expected
 
 
-@pytest.mark.parametrize("only", ["V512 DMPO", "V512 mixed"])
+@pytest.mark.parametrize(
+    "only", ["V512 DMPO", "V512 mixed lengths, dual cache, 4", "V512 mixed lengths, dual cache, 8"]
+)
 def test_quick_benchmark_finds_both_sides_equal(tmp_path, only):
     out = tmp_path / "bench.json"
     command = [sys.executable, ROOT / "bench/run.py", "--quick", "--repeats", "1", "--only", only, "--out", out]
