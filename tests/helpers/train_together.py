@@ -85,6 +85,7 @@ def train_all(folder: Path, out: Path) -> None:
             out / "checkpoints" / spec.stem,
             "x",
             held_back=read_examples(folder / "validation.parquet"),
+            activation_checkpointing=run.algorithm == "dmpo",  # one method, so that it meets shards of the model
         )
         metrics = trainer.train()
         if distributed.rank() == 0:

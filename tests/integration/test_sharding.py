@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import time
-from dataclasses import replace
 
 import pytest
 import torch
@@ -42,7 +41,6 @@ def folder(config, on_disk):
     config["methods"]["diffpo"]["learn"] = "joint"
     config["methods"]["diffpo"]["sampler"] = "adaptive_block"
     runs = {name: expand(config).runs[f"{name}/sudoku/default/seed-0"] for name in METHODS}
-    runs["dmpo"] = replace(runs["dmpo"], training=runs["dmpo"].training | {"activation_checkpointing": True})
     for name, run in runs.items():
         run.write(on_disk / f"{name}.yaml")
     return on_disk
