@@ -27,8 +27,8 @@ from unmask.config.validation.parse import Parsed
 def wrong_names(parsed: Parsed) -> list[str]:
     """Return a line for each name that refers to nothing."""
     config = parsed.config
-    lines = unknown_names([config.scale], config.scales, "scale")
-    lines += unknown_names([config.fidelity], config.fidelities, "fidelity")
+    lines = unknown_name(config.scale, config.scales, "scale")
+    lines += unknown_name(config.fidelity, config.fidelities, "fidelity")
     lines += unknown_names(config.tasks, declared_names("tasks"), "tasks")
     lines += _in_methods(parsed)
     lines += _in_evaluations(config)
@@ -44,12 +44,17 @@ def wrong_names(parsed: Parsed) -> list[str]:
 
 
 def unknown_names(names: Iterable[Any], known: Iterable[str], where: str) -> list[str]:
-    """Return a line for each unknown name; what is no name, and names that are not given, are reported elsewhere."""
+    """Return a line for each unknown name; what is no name is reported elsewhere."""
     lines = []
     for name in names:
-        if isinstance(name, str) and name and name not in known:
+        if isinstance(name, str) and name not in known:
             lines.append(unknown(name, known, where))
     return lines
+
+
+def unknown_name(name: Any, known: Iterable[str], where: str) -> list[str]:
+    """Return a line if a name is unknown; none if no name is given."""
+    return unknown_names([name], known, where) if name else []
 
 
 def _in_methods(parsed: Parsed) -> list[str]:
@@ -65,8 +70,8 @@ def _in_methods(parsed: Parsed) -> list[str]:
     for name, method in config.methods.items():
         where = f"methods.{name}" if method.algorithm else "methods"
         if not parsed.is_wrong(f"methods.{name}") and not parsed.is_wrong(f"methods.{name}.algorithm"):
-            lines += unknown_names([config.algorithm(name)], declared_names("methods"), where)
-        lines += unknown_names([method.start_from], trained, f"methods.{name}.start_from")
+            lines += unknown_name(config.algorithm(name), declared_names("methods"), where)
+        lines += unknown_name(method.start_from, trained, f"methods.{name}.start_from")
     return lines
 
 
@@ -78,7 +83,7 @@ def _in_evaluations(config: Config) -> list[str]:
         given = {name: values.get("samplers") for name, values in block.evaluations.items()}
         lines += _of_samplers(given, config, place)
     for name, diagnosis in config.diagnoses.items():
-        lines += unknown_names([diagnosis.sampler], config.samplers, f"diagnoses.{name}.sampler")
+        lines += unknown_name(diagnosis.sampler, config.samplers, f"diagnoses.{name}.sampler")
     return lines
 
 
@@ -129,7 +134,7 @@ def _task_settings(blocks: dict[str, Values], tasks: dict[str, Values], where: s
 
 def _corpus(config: Config, method: str, corpus: str, where: str) -> list[str]:
     """Return lines on a `corpus` key: it must name a corpus, and the method must train on demonstrations."""
-    lines = unknown_names([corpus], [name for name in config.tasks if _is_corpus(name)], where)
+    lines = unknown_name(corpus, [name for name in config.tasks if _is_corpus(name)], where)
     algorithm = config.algorithm(method)
     if corpus and algorithm in declared_names("methods") and not method_class(algorithm).demonstrations:
         lines.append(f"{where}: {method} samples its responses and learns no corpus; remove it")
@@ -152,7 +157,7 @@ def _is_corpus(name: str) -> bool:
 
 def _in_scale(config: Config, scale: Scale, where: str) -> list[str]:
     changes = scale.experiment_changes
-    lines = unknown_names([scale.model], config.models, f"{where}.model")
+    lines = unknown_name(scale.model, config.models, f"{where}.model")
     lines += unknown_names(scale.models.values(), config.models, f"{where}.models")
     lines += _tasks(scale.tasks, config, f"{where}.tasks")
     lines += unknown_names(scale.experiments, config.experiments, f"{where}.experiments")
@@ -174,8 +179,8 @@ def _in_experiments(config: Config) -> list[str]:
         where = f"experiments.{name}"
         lines += unknown_names(experiment.methods, config.methods, f"{where}.methods")
         lines += _tasks(experiment.tasks or [], config, f"{where}.tasks")
-        lines += unknown_names([experiment.evaluation], config.evaluations, f"{where}.evaluation")
-        lines += unknown_names([experiment.diagnosis], config.diagnoses, f"{where}.diagnosis")
+        lines += unknown_name(experiment.evaluation, config.evaluations, f"{where}.evaluation")
+        lines += unknown_name(experiment.diagnosis, config.diagnoses, f"{where}.diagnosis")
         lines += unknown_names(experiment.figures, declared_figures(), f"{where}.figures")
 
         # Each experiment becomes a Snakemake rule of its name.
@@ -188,11 +193,11 @@ def _in_layers(config: Config) -> list[str]:
     """Return lines on samplers named in settings and on methods named in the exact toy."""
     lines = []
     for layer in layers(config):
-        lines += unknown_names([layer.values.get("sampler")], config.samplers, f"{layer.where}.sampler")
+        lines += unknown_name(layer.values.get("sampler"), config.samplers, f"{layer.where}.sampler")
     for where, methods, curves in toys(config):
         lines += unknown_names(methods, config.methods, f"{where}.methods")
         for name, curve in curves.items():
-            lines += unknown_names([curve.method], config.methods, f"{where}.curves.{name}.method")
+            lines += unknown_name(curve.method, config.methods, f"{where}.curves.{name}.method")
     return lines
 
 
