@@ -31,8 +31,8 @@ def test_parameters_are_those_of_a_checkpoint_of_each_layout(tmp_path, kind):
     shape = shape_of(local, Path("not there"))
     assert shape.parameters == sum(p.numel() for p in model.parameters())
     assert shape.body == shape.parameters - 2 * model.lm_head.weight.numel()
-    assert shape_of(model_spec("hub", repository="who/what"), tmp_path) == shape
-    assert shape_of(model_spec("hub", repository="who/what"), Path("not there")) is None
+    assert shape_of(model_spec("hub", repository="who/what", revision="0" * 40), tmp_path) == shape
+    assert shape_of(model_spec("hub", repository="who/what", revision="0" * 40), Path("not there")) is None
 
 
 def model_spec(source, **settings):
@@ -46,7 +46,7 @@ def test_parameters_of_the_published_models():
     """Counted from the models themselves in tests/unit/models/test_published_forward.py."""
     assert LLADA_8B.parameters == 8_015_581_184
     assert DREAM_7B.parameters == 7_615_616_512
-    assert shape_of(model_spec("hub", repository="GSAI-ML/LLaDA-1.5"), Path("not there")) is LLADA_8B
+    assert shape_of(model_spec("hub", repository="GSAI-ML/LLaDA-1.5", revision="0" * 40), Path("not there")) is LLADA_8B
 
 
 def test_parameters_of_a_model_made_here_and_of_its_adapter(grid):
