@@ -10,7 +10,7 @@ export XDG_CACHE_HOME ?= $(CURDIR)/.cache
 export MPLCONFIGDIR ?= $(CURDIR)/.cache/matplotlib
 endif
 
-.PHONY: help reproduce reproduce-all data pin docs docs-results fidelity configuration test mutants test-slurm rehearse-small rehearse bench bench-gpu lint format clean
+.PHONY: help reproduce reproduce-all data pin docs docs-results fidelity configuration test mutants test-slurm rehearse-small rehearse bench bench-released bench-gpu lint format clean
 .DEFAULT_GOAL := help
 
 help:     ## list the commands
@@ -62,7 +62,10 @@ rehearse: $(READY)   ## four methods at LLaDA-8B's real shape, one task, one upd
 bench: $(READY)  ## decoding and losses next to a textbook implementation; BENCH=--quick is a smoke test
 	python bench/run.py $(BENCH)
 
-bench-gpu: $(READY)   ## rollouts and one update at 8B on a GPU next to its roofline; BENCH=--smoke runs it tiny, without one
+bench-released: $(READY) ## the same with the released code of DMPO or d1: DIR is a checkout of its repository
+	python bench/released.py $(DIR) $(BENCH)
+
+bench-gpu: $(READY)   ## loading, rollouts and updates at 8B on a GPU next to its roofline, in eight minutes; BENCH=--smoke runs it tiny, without one
 	python bench/gpu.py $(BENCH)
 
 lint: $(READY)   ## checks of format, style, spelling and types

@@ -1,21 +1,25 @@
-"""Workloads of bench/gpu.py: rollouts and an update of a model with random weights, and peak hardware speed."""
+"""Workloads of bench/gpu.py: loading, rollouts and updates of a model with random weights, and peak hardware speed."""
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from unmask.common.random_streams import Streams
 from unmask.config.schema.samplers import TopK
 from unmask.config.specs import RunSpec
 from unmask.models.llada import LladaConfig, LladaForMaskedDiffusion
+from unmask.models.loading import load_model
 from unmask.models.policy import Policy
 from unmask.models.shapes import LLADA_8B, Shape, flops_per_token
-from unmask.rl.likelihoods import denoising, draw_copies
+from unmask.rl.likelihoods import denoising, draw_copies, mean_field
 from unmask.samplers.decode import decode
 from unmask.samplers.settings import DecodingSettings
 
@@ -42,12 +46,13 @@ SMOKE: Job = {
     "product": 128,
     "copied": 2**20,
 }
+PAIR_ROWS = 8  # decoded by two processes together
 CACHES = ("none", "prefix", "dual")
 SAMPLER = TopK(tokens_per_step=2, score="confidence")
 
 
-def random_policy(shape: Shape, run: RunSpec, device: torch.device) -> Policy:
-    """Build a model of this shape with random bfloat16 weights and a fresh adapter."""
+def random_model(shape: Shape, device: torch.device, dtype: torch.dtype = torch.bfloat16) -> LladaForMaskedDiffusion:
+    """Build a model of this shape with random weights; the same on every call."""
     config = LladaConfig(
         vocab_size=shape.vocabulary,
         hidden_size=shape.hidden,
@@ -64,12 +69,20 @@ def random_policy(shape: Shape, run: RunSpec, device: torch.device) -> Policy:
 
     # Allocated on the device directly: 16 GB of weights need not pass through host memory.
     with torch.device("meta"):
-        model = LladaForMaskedDiffusion(config).to(torch.bfloat16)
+        model = LladaForMaskedDiffusion(config).to(dtype)
     model = model.to_empty(device=device).eval().requires_grad_(False)
     # Scaled by the width, so that activations neither vanish nor overflow; norms start at one.
+    generator = torch.Generator(device).manual_seed(0)
     for name, parameter in model.named_parameters():
-        parameter.fill_(1.0) if "norm" in name else parameter.normal_(std=shape.hidden**-0.5)
+        if "norm" in name:
+            parameter.fill_(1.0)
+        else:
+            parameter.normal_(std=shape.hidden**-0.5, generator=generator)
+    return model
 
+
+def with_adapter(model: LladaForMaskedDiffusion, run: RunSpec) -> Policy:
+    """Put a fresh adapter with the settings of a run on the model."""
     policy, t = Policy(model, None), run.training
     policy.make_trainable(rank=t.lora_rank, alpha=t.lora_alpha, dropout=t.lora_dropout, targets=t.lora_targets, seed=0)
     return policy
@@ -106,6 +119,17 @@ def reached(job: Job, device: torch.device, repeats: int) -> dict[str, float]:
     return {"flops": 2 * side**3 / product, "bandwidth": 2 * job["copied"] / copy}
 
 
+def load_seconds(model: LladaForMaskedDiffusion) -> Job:
+    """Measure the seconds to load the model onto its device from files that were just written, so most are cached."""
+    with tempfile.TemporaryDirectory(dir=".") as name:
+        folder = Path(name)
+        model.save_pretrained(folder)
+        size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+        # The second model is freed at once, so that it does not count in the peaks of what follows.
+        times = seconds(lambda: load_model(folder, model.device, model.dtype), model.device, 1)
+    return {"seconds": times, "gigabytes": size / 1e9}
+
+
 def widths(job: Job, cache: str) -> list[int]:
     """Return the tokens of each forward pass of a response: the whole sequence, or what a cache leaves of it."""
     whole, passes = job["prompt"] + job["length"], job["block"] // SAMPLER.tokens_per_step
@@ -117,9 +141,10 @@ def widths(job: Job, cache: str) -> list[int]:
     return found
 
 
-def rollouts(job: Job, policy: Policy, cache: str, peaks: dict[str, float], repeats: int) -> Job:
+def rollouts(job: Job, model: LladaForMaskedDiffusion, cache: str, peaks: dict[str, float], repeats: int) -> Job:
     """Measure the tokens per second of a batch of responses; compute the roofline."""
-    device, model = policy.model.device, policy.model.eval()
+    device = model.device
+    model.eval()
     prompt = torch.randint(2, job["shape"].vocabulary, (job["rows"], job["prompt"]), device=device)
     streams = Streams.of(0, torch.arange(job["rows"], device=device))
     mask = torch.ones_like(prompt, dtype=torch.bool)
@@ -131,30 +156,49 @@ def rollouts(job: Job, policy: Policy, cache: str, peaks: dict[str, float], repe
 
     # Per pass, the longer of reading all weights (memory-bound) and of its operations (compute-bound).
     read = sum(p.numel() * p.element_size() for p in model.parameters()) / peaks["bandwidth"]
-    each = flops_per_token(model_body(policy), 0)[0] * job["rows"] / peaks["flops"]
+    each = flops_per_token(model_body(model), 0)[0] * job["rows"] / peaks["flops"]
     limit = sum(max(read, each * width) for width in widths(job, cache))
     tokens = job["rows"] * job["length"]
     return {"seconds": times, "tokens_per_second": tokens / median(times), "roofline": tokens / limit}
 
 
-def update(job: Job, policy: Policy, checkpointing: bool, peaks: dict[str, float], repeats: int) -> Job:
-    """Measure seconds, utilisation and peak memory of one update of DMPO on masked copies of some responses."""
+def update(job: Job, policy: Policy, method: str, checkpointing: bool, peaks: dict[str, float], repeats: int) -> Job:
+    """Measure seconds, utilisation and peak memory of one update on responses × copies sequences.
+
+    DMPO scores masked copies of some responses; GRPO, with the mean field of d1, scores as many responses once each.
+    """
     model, device = policy.model.train(), policy.model.device
     model.activation_checkpointing = checkpointing
     vocabulary, rows = job["shape"].vocabulary, job["responses"]
+    sequences = rows * job["copies"]
+    if method == "grpo":
+        rows = sequences
     prompt = torch.randint(2, vocabulary, (rows, job["prompt"]), device=device)
     response = torch.randint(2, vocabulary, (rows, job["length"]), device=device)
 
-    # DMPO's loss: weighted denoising terms of Bernoulli-masked copies, with some positive and some negative weights.
     streams = Streams.of(0, torch.arange(rows, device=device))
     copies = draw_copies(job["copies"], job["length"], "bernoulli", streams)
     advantage = torch.linspace(1.5, -0.5, rows, device=device)
+    inputs = (model, prompt, torch.ones_like(prompt, dtype=torch.bool), response)
     parameters = list(policy.trainable().values())
     optimizer = torch.optim.AdamW(parameters, lr=1e-6)
 
+    def dmpo() -> Tensor:
+        """Weight denoising terms of Bernoulli-masked copies, with some positive and some negative weights."""
+        return (-(advantage * denoising(*inputs, copies).mean(1)) / job["length"]).mean()
+
+    def grpo() -> Tensor:
+        """Clip the ratio to the policy of the rollouts, which at the first update is the policy itself."""
+        new = mean_field(*inputs)
+        ratio = (new - new.detach()).exp()
+        gain = advantage[:, None] * ratio
+        clipped = advantage[:, None] * ratio.clamp(0.5, 1.5)
+        return -torch.minimum(gain, clipped).mean()
+
+    loss = {"dmpo": dmpo, "grpo": grpo}[method]
+
     def step() -> None:
-        inputs = (model, prompt, torch.ones_like(prompt, dtype=torch.bool), response)
-        (-(advantage * denoising(*inputs, copies).mean(1)) / job["length"]).mean().backward()
+        loss().backward()
         torch.nn.utils.clip_grad_norm_(parameters, 0.2)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -166,11 +210,23 @@ def update(job: Job, policy: Policy, checkpointing: bool, peaks: dict[str, float
 
     # Recomputed activations are not counted, so utilisation falls with activation checkpointing.
     trained = sum(p.numel() for p in parameters)
-    tokens = rows * job["copies"] * (job["prompt"] + job["length"])
-    flops = tokens * sum(flops_per_token(model_body(policy), trained))
+    tokens = sequences * (job["prompt"] + job["length"])
+    flops = tokens * sum(flops_per_token(model_body(model), trained))
     return {"seconds": times, "utilisation": flops / median(times) / peaks["flops"], "peak_gb": peak}
 
 
-def model_body(policy: Policy) -> int:
+def model_body(model: LladaForMaskedDiffusion) -> int:
     """Count the weights of the layers and the final norm, including the adapter's."""
-    return sum(p.numel() for p in policy.model.model.parameters()) - policy.model.get_input_embeddings().weight.numel()
+    return sum(p.numel() for p in model.model.parameters()) - model.get_input_embeddings().weight.numel()
+
+
+def tokens_of(rows: slice, device: torch.device) -> list[list[int]]:
+    """Decode some rows of a fixed batch with a small model in float32, whose results do not depend on the batch."""
+    job = SMOKE
+    model = random_model(job["shape"], device, torch.float32)
+    generator = torch.Generator().manual_seed(0)
+    prompt = torch.randint(2, job["shape"].vocabulary, (PAIR_ROWS, job["prompt"]), generator=generator).to(device)
+    streams = Streams.of(0, torch.arange(PAIR_ROWS, device=device)[rows])
+    settings = DecodingSettings(job["length"], job["block"], SAMPLER, temperature=1.0)
+    mask = torch.ones_like(prompt, dtype=torch.bool)
+    return decode(model, prompt[rows], mask[rows], settings, eot=-1, streams=streams).response.tolist()

@@ -13,11 +13,13 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+import released_code
 import textbook
 from syncs import HostSyncs
 from unmask.common.random_streams import Streams
@@ -51,6 +53,11 @@ def decoding(side: str, job: dict[str, Any], model: torch.nn.Module, generator: 
         settings |= {"eot": eot, "generator": generator, "cache": job["cache"]}
         return [textbook.decode(model, batch, **settings) for batch in prompt.split(job["slots"])]
 
+    if side == "released":
+        decode_released = released_code.decoder(Path(job["released"]), job, model)
+        # It does not say in which step a token was committed.
+        return lambda temperature: {"response": decode_released(prompt, temperature)}
+
     def run(temperature: float) -> dict[str, Tensor]:
         parts = (ours if side == "ours" else theirs)(temperature)
         return {name: torch.cat([getattr(p, name) for p in parts]) for name in ("response", "unmask_step", "nfe")}
@@ -61,17 +68,26 @@ def decoding(side: str, job: dict[str, Any], model: torch.nn.Module, generator: 
 def likelihoods(side: str, job: dict[str, Any], model: torch.nn.Module, generator: torch.Generator) -> Work:
     """Return the work of the DMPO loss with gradient, of the ELBO under policy and reference, or of the body only."""
     model.activation_checkpointing = side == "ours" and job.get("checkpointing", False)
+    if side == "released":
+        theirs = released_code.their_model(Path(job["released"]), model)
     policy = Policy(model, None)
     policy.make_trainable(**LORA)
     # LoRA's B starts at zero, which would make policy and reference equal and half of the gradients zero.
     for parameter in policy.trainable().values():
         parameter.data += 0.02 * torch.randn(parameter.shape, generator=generator)
+    trained = list(policy.trainable().values())
     rows, length = job["rows"], job["length"]
     prompt = torch.randint(2, job["vocabulary"], (rows, job["prompt"]), generator=generator)
     response = torch.randint(2, job["vocabulary"], (rows, length), generator=generator)
     half = torch.rand((rows, 1, length), generator=generator) < 0.4
     masked = torch.cat((half, ~half), 1)  # an antithetic pair: together they mask each token once
     weight = torch.linspace(1.5, -0.5, rows)
+    # The released code draws its own copies.
+    if "released" in job:
+        masked = released_code.masks(rows, length)
+    if side == "released":
+        theirs, trained = released_code.with_adapter(theirs, LORA, policy.trainable())
+        their_loss = released_code.loss(Path(job["released"]), prompt, response, weight)
 
     parts = [slice(i, i + 1) for i in range(rows)]
     single = [slice(i, i + 1) for i in range(masked.shape[1])]  # with micro_batch_size: 1, each masked copy is one pass
@@ -93,6 +109,9 @@ def likelihoods(side: str, job: dict[str, Any], model: torch.nn.Module, generato
         if side == "textbook":
             yield textbook.wdce(model, prompt, response, masked, weight)
             return
+        if side == "released":
+            yield their_loss(theirs)
+            return
         for part, some in itertools.product(parts, single):
             copies = Copies(masked[part, some], 1 / masked[part, some].sum(-1))
             yield -(weight[part] * denoising(model, *inputs(part), copies).mean(1)).sum() / (rows * len(single))
@@ -102,8 +121,9 @@ def likelihoods(side: str, job: dict[str, Any], model: torch.nn.Module, generato
         for term in losses():
             term.backward()
             total += term.detach()
-        gradients = [p.grad.norm() for p in policy.trainable().values()]
-        model.zero_grad(set_to_none=True)
+        gradients = [p.grad.norm() for p in trained]
+        for parameter in trained:
+            parameter.grad = None
         return {"loss": total[None], "gradient": torch.stack(gradients)}
 
     def run_body(_: float) -> dict[str, Tensor]:
@@ -152,9 +172,11 @@ def main() -> None:
     torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(0)
     model = build_model(**job["body"], vocabulary=job["vocabulary"], seed=0).eval().requires_grad_(False)
+    if "released" in job:
+        released_code.without_mask_token(model)
     run = (decoding if job["work"] == "decoding" else likelihoods)(side, job, model, generator)
 
-    # Reported memory is what the work adds to the loaded model.
+    # Reported memory is what the work adds to the loaded model. The released model is a copy of ours, which stays.
     baseline = peak()
     for line in sys.stdin:
         answer = {}

@@ -98,14 +98,32 @@ def test_the_gpu_benchmark_runs_tiny_on_the_processor(tmp_path):
     done = gpu_bench("--smoke", "--repeats", "1", "--out", out)
     assert done.returncode == 0, done.stderr
     found = json.loads(out.read_text())
-    assert found["rollouts"].keys() == {"none", "prefix", "dual"}
+    caches = ("none", "prefix", "dual")
+    assert found["rollouts"].keys() == {f"{name}, cache {cache}" for name in ("merged", "adapter") for cache in caches}
+    assert found["two_processes_equal"] is True
+    assert found["load"]["seconds"][0] > 0
+    assert found["load"]["gigabytes"] > 0
+    settings = ("without activation checkpointing", "with activation checkpointing")
+    assert found["updates"].keys() == {f"{method}, {name}" for method in ("dmpo", "grpo") for name in settings}
     for one in found["rollouts"].values():
         assert one["tokens_per_second"] > 0
         assert one["roofline"] > 0
     for one in found["updates"].values():
         assert one["utilisation"] > 0
         assert one["peak_gb"] is None  # of a GPU
-    assert all(f"| cache {cache}" in done.stdout for cache in found["rollouts"])
+    assert all(f"| {name}" in done.stdout for name in found["rollouts"])
+    assert "Two processes on the device: the same tokens as one." in done.stdout
+
+
+def test_the_gpu_benchmark_leaves_out_what_would_begin_too_late(tmp_path):
+    out = tmp_path / "gpu.json"
+    done = gpu_bench("--smoke", "--repeats", "1", "--minutes", "0", "--out", out)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(out.read_text())
+    assert found["rollouts"] == {}
+    assert all("seconds" not in one for one in found["updates"].values())
+    assert "left out, the time is over" in done.stderr
+    assert "| left out " in done.stdout
 
 
 def test_the_gpu_benchmark_refuses_in_one_line_without_a_gpu():
@@ -126,9 +144,11 @@ def test_the_roofline_counts_every_token_that_is_decoded(cache):
 
 
 def test_an_adapter_is_in_the_weights_of_the_benchmark(grid):
-    from gpu_work import SMOKE, model_body, random_policy
+    from gpu_work import SMOKE, model_body, random_model, with_adapter
 
-    policy, shape = random_policy(SMOKE["shape"], grid.runs["dmpo/sudoku/default/seed-0"], torch.device("cpu")), SMOKE
+    model, shape = random_model(SMOKE["shape"], torch.device("cpu")), SMOKE["shape"]
+    assert model_body(model) == shape.body
+    policy = with_adapter(model, grid.runs["dmpo/sudoku/default/seed-0"])
     trained = sum(p.numel() for p in policy.trainable().values())
-    assert model_body(policy) == shape["shape"].body + trained
+    assert model_body(policy.model) == shape.body + trained
     assert policy.model.dtype == torch.bfloat16

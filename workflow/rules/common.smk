@@ -27,7 +27,8 @@ def told(experiment):
     specs = [f"{root}/runs/{run}/spec.yaml" for run in one.runs]
     trained = [run for run in one.runs if GRID.runs[run].trains]
     manifests = [f"{root}/runs/{run}/manifest.json" for run in trained]
-    made = [*GRID.metrics(experiment), *manifests, *GRID.samples(experiment)]
+    samples = [*GRID.samples(experiment), *LINEAGE.samples_read([experiment])]
+    made = [*GRID.metrics(experiment), *manifests, *samples]
     return [*shown, f"{root}/scores/{experiment}.csv", *specs, *made]
 
 

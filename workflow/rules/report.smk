@@ -6,6 +6,7 @@
 #                   results/{scale}/figures/{experiment}/{figure}.{pdf,png}
 #                   results/{scale}/claims.{md,csv}, all_claims.{md,csv}
 #                   results/{scale}/report.html, all_report.html
+#                   results/{scale}/speed.{md,csv}, all_speed.{md,csv}
 
 
 rule render_table:
@@ -166,7 +167,9 @@ rule render_report:
             lambda w: [path for name in reported(w) for path in told(name)]
         ),
     output:
-        "results/{scale}/{extent}report.html",
+        page="results/{scale}/{extent}report.html",
+        speed="results/{scale}/{extent}speed.md",
+        speed_numbers="results/{scale}/{extent}speed.csv",
     log:
         "logs/render_report/{scale}/{extent}report.log",
     wildcard_constraints:
@@ -178,7 +181,7 @@ rule render_report:
         digest=REPORT.parameter,
         config=lambda w, output: json.dumps(config),
         experiments=lambda w, output: reported(w),
-        command=lambda w, output: again(output[0]),
+        command=lambda w, output: again(output.page),
     shell:
         r"""
         exec &> >(tee {log:q})
@@ -187,5 +190,7 @@ rule render_report:
             --claims {input.claims:q} \
             --templates "$SRC/../workflow/report" \
             --command {params.command:q} \
-            --out {output:q}
+            --speed-md {output.speed:q} \
+            --speed-csv {output.speed_numbers:q} \
+            --out {output.page:q}
         """

@@ -84,7 +84,8 @@ class Lineage:
 
     def report(self, extent: str) -> str:
         """Return the digest of the report; `extent` is empty, or `all_` for the report of `everything`."""
-        library = [f"src/unmask/analysis/html_report/{name}.py" for name in ("page", "runs")]
+        modules = ("page", "runs", "speed", "speed_tables")
+        library = [f"src/unmask/analysis/html_report/{name}.py" for name in modules]
         pages = [f"workflow/report/{name}" for name in ("page.html.j2", "figure.rst", "exact_toy.rst")]
         shown = []
         for name in self.experiments_of(f"{extent}claims"):
@@ -138,7 +139,8 @@ class Lineage:
             everything = self.all_read(self.experiments_of(claims))
             yield AnalysisJob([f"{root}/{claims}.md", f"{root}/{claims}.csv"], self.claims(claims), everything)
             toy = f"{root}/exact_toy/curves.csv"
-            yield AnalysisJob([f"{root}/{extent}report.html"], self.report(extent), [toy, *everything])
+            reported = [f"{root}/{extent}{name}" for name in ("report.html", "speed.md", "speed.csv")]
+            yield AnalysisJob(reported, self.report(extent), [toy, *everything])
 
     def _code(self, step: str, *more: str) -> str:
         """Return the digest of a step's code: its script, the library behind it, and further files."""

@@ -110,6 +110,7 @@ def render(results):
     ]
     command += ["--claims", str(results / "claims.md"), "--templates", str(ROOT / "workflow/report")]
     command += ["--command", "snakemake <x>", "--out", str(results / "report.html")]
+    command += ["--speed-md", str(results / "speed.md"), "--speed-csv", str(results / "speed.csv")]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
@@ -124,7 +125,7 @@ def page(tmp_path_factory):
 
 def test_sections_stand_in_order(page):
     ids = [attrs["id"] for attrs in Page(page).all("section")]
-    assert ids == ["main", "diagnostics", "claims", "runs", "made"]
+    assert ids == ["main", "diagnostics", "claims", "speed", "runs", "made"]
     assert [attrs["href"] for attrs in Page(page).all("a")] == [f"#{name}" for name in ids]
 
 
@@ -162,8 +163,9 @@ def test_text_from_files_stays_text(page):
 
 def test_tables_can_be_sorted(page):
     seen = Page(page)
-    assert [attrs["class"] for attrs in seen.all("table")] == ["sortable"] * 6
-    assert len(seen.all("thead")) == 6
+    # five of results, speed of training and of evaluation, runs
+    assert [attrs["class"].split()[0] for attrs in seen.all("table")] == ["sortable"] * 8
+    assert len(seen.all("thead")) == 8
     assert 'heading.setAttribute("aria-sort"' in page
 
 
@@ -178,6 +180,20 @@ def test_runs_are_listed_once_with_what_was_set_and_how_it_ended(page):
     assert re.findall(r"[^| ][^|]*", text[4]) == ["dmpo", "sudoku", "alpha~0.2", "0", "alpha 0.2", "0.250", "0.500"]
     assert page.count("alpha: 0.2\n") == 2  # in the specs
     assert "run by commit 0123456" in page
+
+
+def test_the_speed_of_older_runs_has_empty_cells(page):
+    section = re.search(r'<section id="speed">(.*?)</section>', page, re.DOTALL).group(1)
+    rows = re.findall(r"<tr>(.*?)</tr>", section, re.DOTALL)
+    text = [re.sub(r"\s+", " ", re.sub(r"<[^>]*>", "|", row)) for row in rows]
+    cells = [re.findall(r"[^| ][^|]*", row) for row in text]
+    # The planted metrics have neither tokens nor FLOPs, the manifests no processes, the scores no seconds.
+    assert cells[1] == ["DMPO", "2", "3", "4.00", "1800", "cpu &lt;b&gt;"]
+    assert cells[2] == ["DMPO (alpha 0.2)", "2", "3", "4.00", "1800", "cpu &lt;b&gt;"]
+    assert cells[4] == ["Base", "one token a step", "24", "2"]
+    assert cells[5] == ["DMPO", "one token a step", "24", "2"]
+    assert len(cells) == 6
+    assert section.count('<span style="width: 0.0%') == 4
 
 
 def test_curves_are_drawn_from_the_metrics(page):
