@@ -130,7 +130,7 @@ def check_before_start(options):
     """
     targets = list(options.targets) or ["all"]
 
-    # Plans and `so_far` show runs that would be trained again under an old name; they train none, so they go on.
+    # Plans and `so_far` show runs that would be trained again under an old name; they train none, so this is a warning.
     views = [name for target in targets for name in (PLANS | SO_FAR).get(target, [])]
     for line in unmigrated(GRID, asked(GRID, views).runs):
         logger.warning(line)
