@@ -36,15 +36,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=Path, help="folder of a scale, such as results/laptop")
     parser.add_argument("--write", action="store_true", help="rewrite the files; without it nothing is changed")
-    parser.add_argument("--configfile", type=Path, nargs="+", default=[], help="as given to snakemake")
+    configfile = "as given to snakemake; once for each of several files"
+    parser.add_argument("--configfile", type=Path, action="append", default=[], help=configfile)
     args = parser.parse_args()
-    if not (args.results / "runs").is_dir():
+    plan = plan_migration(args.results)
+    if not (plan.folder / "runs").is_dir():
         raise InputError(f"{args.results}: has no folder `runs`; name the folder of a scale, such as results/laptop")
 
-    plan = plan_migration(args.results)
     refuse_while_running(plan)
     if not plan.is_empty and (plan.work / METADATA).is_dir():
-        grid = grid_of(args.results, args.configfile)
+        grid = grid_of(plan.folder, args.configfile)
         add_analysis_records(plan, grid)
     show(plan)
     if plan.is_empty:
@@ -68,8 +69,8 @@ def refuse_while_running(plan: Migration) -> None:
 
 def show(plan: Migration) -> None:
     """Print the counts of what is rewritten, the runs, and what is left as it is."""
-    counts = f"{len(plan.specs)} specs, {len(plan.manifests)} manifests, {len(plan.checkpoints)} checkpoints"
-    print(f"{plan.folder.name}: {counts} and {len(plan.records)} of Snakemake's records to rewrite")
+    specs, manifests = counted(len(plan.specs), "spec"), counted(len(plan.manifests), "manifest")
+    print(f"{plan.folder.name}: {specs}, {manifests} and {len(plan.records)} of Snakemake's records to rewrite")
 
     # A scale has hundreds of runs, all of which change in the same way.
     for path in list(plan.specs)[:SHOWN]:
@@ -82,11 +83,16 @@ def show(plan: Migration) -> None:
         print(f"not migrated: {line}")
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 # --- tables, figures and claims ---------------------------------------------------------------------------------------
 
 
 def grid_of(results: Path, configfiles: list[Path]) -> Grid:
-    """Return the grid of a results folder, from config.yaml and the files that snakemake is given."""
+    """Return the grid of a results folder, an absolute path, from config.yaml and the files that snakemake is given."""
     from snakemake.utils import update_config  # not at the top: slow, and only this step needs it
 
     # As in snakemake: blocks are merged key by key, grids and sources too.
@@ -94,9 +100,9 @@ def grid_of(results: Path, configfiles: list[Path]) -> Grid:
     for file in configfiles:
         update_config(settings, read_settings(file))
     config = with_defaults(settings)
-    chosen = chosen_of(results.absolute().name, config)
+    chosen = chosen_of(results.name, config)
     # Local data files are named relative to the folder of the workflow.
-    with contextlib.chdir(results.absolute().parents[1]):
+    with contextlib.chdir(results.parents[1]):
         try:
             return expand(config | chosen)
         except ConfigError as mistakes:

@@ -131,6 +131,11 @@ def check_before_start(options):
     """
     targets = list(options.targets) or ["all"]
 
+    # Plans and `so_far` show runs that would be trained again under an old name; they train none, so this is a warning.
+    views = [name for target in targets for name in (PLANS | SO_FAR).get(target, [])]
+    for line in unmigrated(GRID, asked(GRID, views).runs):
+        logger.warning(line)
+
     # As a job, a plan would wait about 40 s for the executor's timers and be retried when it refuses a run.
     if PLANS.keys() >= set(targets) and not options.dryrun:
         experiments = list(
@@ -163,14 +168,10 @@ def check_before_start(options):
         )
 
     # Under an old name a setting counts as changed, and all finished runs would be trained again.
+    # An unfinished run with checkpoints would start again.
     old = unmigrated(GRID, work.runs)
     if old and not OVERWRITE:
-        others = f" and {len(old) - 1} more" if len(old) > 1 else ""
-        raise WorkflowError(
-            f"{old[0]}{others}: finished before settings were renamed. Run `python src/migrate_results.py "
-            f"results/{GRID.place}` (CHANGELOG.md, Upgrade); to train them again, delete their folders or add "
-            "`--config overwrite=true`"
-        )
+        raise WorkflowError("\n".join(old))
 
     # A changed setting silently retrains a run. Where that would cost many GPU-hours, it must be explicit.
     refused = endangered(GRID, work.runs, GRID.runtime.overwrite_above)

@@ -1,10 +1,12 @@
 # REQUIRED INPUTS:  none (reads the samples and metrics that exist; starts no other job)
 # OUTPUTS:          results/{scale}/so_far: tables, figures and claims from the runs finished so far
 
-for name, experiments in {
+SO_FAR = {
     "so_far": GRID.wanted,
     **{f"so_far_{name}": [name] for name in GRID.experiments},
-}.items():
+}
+
+for name, experiments in SO_FAR.items():
 
     rule:
         """Draw tables, figures and claims from the runs finished so far, each headed by the missing runs."""

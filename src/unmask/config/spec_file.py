@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import yaml
+from pydantic import ValidationError
 
 from unmask.common.atomic import atomic_write
 from unmask.common.errors import InputError
+from unmask.config.renames import old_names
 from unmask.config.schema.types import Section, Values
+from unmask.config.validation.messages import cut, mistakes
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class Spec:
         """Return the spec with these values, the inverse of `values`."""
         typed = {}
         for name, value in values.items():
-            typed[name] = cls.readers[name](value) if name in cls.readers else value
+            typed[name] = typed_block(name, cls.readers[name], value) if name in cls.readers else value
         return cls(**typed)
 
     def to_json(self) -> str:
@@ -60,6 +63,7 @@ class Spec:
     def read(cls, path: Path) -> Self:
         """Read a spec.yaml. Raises InputError that names the file and the wrong keys, or the digest if it differs."""
         # A wrong digest is refused, because results are filed under it.
+        values = None
         try:
             values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
             written = values.pop("digest", None) if isinstance(values, dict) else None
@@ -67,7 +71,14 @@ class Spec:
             spec = cls.of(values)
             digest = spec.digest
         except (OSError, KeyError, TypeError, ValueError, RecursionError, yaml.YAMLError) as error:
-            raise InputError(f"{path}: not a {cls.__name__}: {error}. Delete it and run snakemake again.") from error
+            fix = "Delete it and run snakemake again."
+            old = old_names(values) if isinstance(values, dict) else []
+            if old:
+                fix = (
+                    f"It has old names of settings ({', '.join(old)}): run `python src/migrate_results.py "
+                    "results/SCALE` (CHANGELOG.md, Upgrade); deleting it trains a finished run again."
+                )
+            raise InputError(f"{path}: not a {cls.__name__}: {error}. {fix}") from error
         if digest != written:
             raise InputError(
                 f"{path}: its digest is {written!r}, but its values have {digest!r}: it was damaged or edited. Delete "
@@ -84,6 +95,16 @@ class Spec:
             raise ValueError(f"unknown key {', '.join(unknown)}")
         if missing := sorted(required - values.keys()):
             raise ValueError(f"no key {', '.join(missing)}")
+
+
+def typed_block(name: str, read: Callable[[Any], Any], value: Any) -> Any:
+    """Return what `read` makes of a block of a spec. Raises ValueError with a line per mistake in it."""
+    if not isinstance(value, dict):
+        raise ValueError(f"{name}: input should be a valid dictionary, not {cut(repr(value))}")
+    try:
+        return read(value)
+    except ValidationError as errors:
+        raise ValueError("; ".join(mistakes(errors, name))) from None
 
 
 def _plain(value: Any) -> Any:

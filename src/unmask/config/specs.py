@@ -15,7 +15,7 @@ from unmask.config.schema.models import BaseModelSettings, base_model_from
 from unmask.config.schema.samplers import Sampler, sampler_from
 from unmask.config.schema.training import Training, training_from
 from unmask.config.schema.types import Source, Subset, Values, prompt_path, source_from, subset_from
-from unmask.config.spec_file import Spec
+from unmask.config.spec_file import Spec, typed_block
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class ModelSpec(Spec):
         settings = {"source": spec.source, **values["settings"]}
         if spec.task:
             settings |= {"pretraining": {spec.task: settings["pretraining"]}}
-        return replace(spec, settings=base_model_from(settings))
+        return replace(spec, settings=typed_block("settings", base_model_from, settings))
 
     def values(self) -> Values:
         """Return the fields that differ from their default; of the settings those that do."""

@@ -1,7 +1,7 @@
 """Migration of a finished project to the current names of settings: its results stay valid, and no run is repeated.
 
-Specs, manifests and checkpoints hold settings or digests of settings, and Snakemake's records hold both. They are
-rewritten with their old modification times. Weights, samples and tables are not touched.
+Specs and manifests hold settings or digests of settings, and Snakemake's records hold both. They are rewritten with
+their old modification times. Weights, samples, tables and checkpoints are not touched.
 
 Everything is planned before the first write. Specs are written last, runs before those that they start from: what was
 interrupted is still recognised by its old spec, so a second call completes it.
@@ -20,12 +20,12 @@ from typing import Any
 import yaml
 
 from unmask.common.atomic import atomic_write
-from unmask.common.checksums import SUMS, sealed, write_checksums
 from unmask.common.errors import InputError
 from unmask.common.manifest import read_manifest, signed
 from unmask.config.renames import RENAMED, TO_RUNTIME, current_name
 from unmask.config.schema.types import Values
-from unmask.config.spec_file import digest_of, digest_of_values, joined
+from unmask.config.spec_file import Spec, digest_of, digest_of_values, joined
+from unmask.config.specs import DiagnosisSpec, RunSpec
 from unmask.planning.snakemake_records import METADATA, record_path, with_parameters
 
 
@@ -65,7 +65,6 @@ class Migration:
     folder: Path  # absolute
     records: dict[Path, str] = field(default_factory=dict)  # new text by file, as below
     manifests: dict[Path, str] = field(default_factory=dict)
-    checkpoints: dict[Path, str] = field(default_factory=dict)  # new identity by folder
     specs: dict[Path, str] = field(default_factory=dict)
     digests: dict[Path, tuple[str, str]] = field(default_factory=dict)  # of each spec, before and after
     left: list[str] = field(default_factory=list)  # what is not migrated, and what to do about it
@@ -78,23 +77,19 @@ class Migration:
     @property
     def is_empty(self) -> bool:
         """True if there is nothing to write."""
-        return not (self.records or self.manifests or self.checkpoints or self.specs)
+        return not (self.records or self.manifests or self.specs)
 
     def write(self) -> None:
         """Carry out the plan, each file atomically."""
-        for path, text in (self.records | self.manifests).items():
-            _replace(path, text)
-        for folder, identity in self.checkpoints.items():
-            _reidentify(folder, identity)
-        for path, text in self.specs.items():
+        for path, text in (self.records | self.manifests | self.specs).items():
             _replace(path, text)
 
 
 def plan_migration(folder: Path) -> Migration:
     """Return what has to be rewritten in a results folder, such as results/laptop."""
-    plan = Migration(folder.absolute())
+    plan = Migration(Path(os.path.abspath(folder)))  # without `..`, as Snakemake records paths
     diagnoses = {}
-    for spec in _changes(plan, "diagnoses/*/spec.yaml"):
+    for spec in _changes(plan, "diagnoses/*/spec.yaml", DiagnosisSpec, "repeats the diagnosis of every run"):
         diagnoses[spec.path.parent.name] = spec
     runs = _run_changes(plan)
     for run in runs:
@@ -109,54 +104,89 @@ def plan_migration(folder: Path) -> Migration:
 # --- specs ------------------------------------------------------------------------------------------------------------
 
 
-def _changes(plan: Migration, pattern: str) -> Iterator[SpecChange]:
-    """Yield the specs in the files that match; a damaged one is left."""
+def _changes(plan: Migration, pattern: str, kind: type[Spec], effect: str) -> Iterator[SpecChange]:
+    """Yield the specs in the files that match; others are left. `effect` says what deleting one would do."""
     for path in sorted(plan.folder.glob(pattern)):
         try:
-            values = yaml.safe_load(path.read_text(encoding="utf-8"))
-            written = values.pop("digest")
-        except (OSError, ValueError, AttributeError, KeyError, yaml.YAMLError) as error:
-            plan.left.append(f"{path}: cannot be read ({error}). Delete it and run snakemake again")
+            change = _change(path, kind)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, yaml.YAMLError) as error:
+            reason = " ".join(str(error).split())
+            plan.left.append(f"{path}: {reason}. Restore it from a backup: deleting it {effect}")
             continue
-        if digest_of_values(values) != written:
-            plan.left.append(f"{path}: its digest is not that of its values. Delete it and run snakemake again")
-            continue
-        yield SpecChange(path, values, under_current_names(values))
+        yield change
+
+
+def _change(path: Path, kind: type[Spec]) -> SpecChange:
+    """Return the change of a spec. Raises one of several errors if it is damaged or was written by something else."""
+    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if not isinstance(values, dict):
+        raise ValueError("has no keys")
+    written = values.pop("digest", None)
+    if digest_of_values(values) != written:
+        raise ValueError("its digest is not that of its values, so it was damaged or edited")
+
+    # What is written has to be read again.
+    after = under_current_names(values)
+    kind.check_keys(after)
+    kind.of(after)
+    return SpecChange(path, values, after)
 
 
 def under_current_names(values: Values) -> Values:
     """Return the values of the spec of a run or diagnosis under the current names, without what is now in `runtime`."""
     after = {current_name(key): value for key, value in values.items()}
-    if "training" in values:
-        training = values["training"]
+    training = values.get("training")
+    if isinstance(training, dict):
         after["training"] = {current_name(key): training[key] for key in training if key not in TO_RUNTIME}
     return after
 
 
 def _run_changes(plan: Migration) -> list[SpecChange]:
     """Return the specs of all runs, those that others start from first."""
+    for manifest in sorted(plan.folder.glob("runs/*/*/*/*/manifest.json")):
+        spec = manifest.parent / "spec.yaml"
+        if not spec.exists():
+            plan.left.append(f"{spec}: missing. Restore it from a backup: without it the finished run is trained again")
+
     found: dict[str, SpecChange] = {}
-    changes = _changes(plan, "runs/*/*/*/*/spec.yaml")
+    changes = _changes(plan, "runs/*/*/*/*/spec.yaml", RunSpec, "trains a finished run again")
     for change in sorted(changes, key=lambda one: one.before["start_from"] is not None):
-        name, start = change.before["name"], change.before["start_from"]
-        # The folder of a run is named after the settings that a grid varies.
-        old = [key for key in RENAMED if f"{key}~" in change.before["variant"]]
-        if old:
-            plan.left.append(
-                f"{change.path.parent}: named after {', '.join(old)}; it is trained again under the new name"
-            )
+        reason = _why_left(plan, change, found)
+        if reason:
+            plan.left.append(f"{change.path.parent}: {reason}")
             continue
         # A run's digest covers that of the run it starts from.
+        start = change.before["start_from"]
         if start is not None:
-            if start not in found or change.before["inputs"]["start"] not in found[start].digests:
-                plan.left.append(
-                    f"{change.path.parent}: {start}, from which it starts, is not as it was; trained again"
-                )
-                continue
             inputs = change.after["inputs"] | {"start": found[start].digests[1]}
             change = SpecChange(change.path, change.before, change.after | {"inputs": inputs})
-        found[name] = change
+        found[change.before["name"]] = change
     return list(found.values())
+
+
+def _why_left(plan: Migration, run: SpecChange, found: dict[str, SpecChange]) -> str:
+    """Return why a run is not migrated, and what happens to it; "" if it is. `found` has those it may start from."""
+    folder, name, start = run.path.parent, run.before["name"], run.before["start_from"]
+    if name != folder.relative_to(plan.folder / "runs").as_posix():
+        return f"has the spec of another run, {name}; move the folder to that place, or delete it"
+
+    # The folder of a run is named after the settings that a grid varies.
+    old = [key for key in RENAMED if f"{key}~" in name]
+    if old:
+        return f"named after {', '.join(old)}; it is trained again under the new name"
+
+    # Its spec is kept, so that snakemake does not start it again without a word.
+    is_finished = (folder / "manifest.json").exists()
+    if run.before != run.after and not is_finished and any(folder.glob("checkpoints/step-*")):
+        return "unfinished; finish it with the old version, or it starts again: new code resumes from no old checkpoint"
+
+    if start is not None:
+        inputs = run.before.get("inputs")
+        used = inputs.get("start") if isinstance(inputs, dict) else None
+        known = found.get(str(start))
+        if known is None or used not in known.digests:
+            return f"{start}, from which it starts, is not finished or not as it was; trained again"
+    return ""
 
 
 def _add_spec(plan: Migration, spec: SpecChange) -> None:
@@ -179,8 +209,8 @@ def _add_spec(plan: Migration, spec: SpecChange) -> None:
 
 
 def _add_run(plan: Migration, run: SpecChange, diagnoses: dict[str, SpecChange]) -> None:
-    """Add the manifests and checkpoints in the folder of a run."""
-    folder, (before, after) = run.path.parent, run.digests
+    """Add the manifests in the folder of a run."""
+    folder = run.path.parent
     _add_manifest(plan, folder / "manifest.json", run.digests, settings=run.after)
 
     for path in sorted(folder.glob("samples-*.json")):
@@ -196,10 +226,8 @@ def _add_run(plan: Migration, run: SpecChange, diagnoses: dict[str, SpecChange])
             _add_manifest(plan, path, _joined(run.digests, diagnosis.digests, test))
 
     # A base model keeps its digest.
-    if before == after:
+    if run.before == run.after:
         return
-    for path in sorted(folder.glob("checkpoints/step-*/state.json")):
-        _add_checkpoint(plan, path, before, after)
     for parts in sorted(folder.glob("samples-*.parts")):
         plan.left.append(f"{parts}: parts of an unfinished evaluation, which starts again")
 
@@ -212,6 +240,9 @@ def _add_manifest(plan: Migration, path: Path, digests: tuple[str, str] | None, 
         content = read_manifest(path)
     except InputError as error:
         plan.left.append(str(error))
+        return
+    if "spec" not in content:
+        plan.left.append(f"{path}: has no entry `spec`. Restore it from a backup, or delete it and run snakemake again")
         return
     # Others were made with other settings, or have been migrated.
     if content["spec"] == digests[0]:
@@ -231,25 +262,13 @@ def _task_of(evaluation: Path) -> str | None:
     """Return the task of an evaluation; None if that is the run's own, or there is no such spec."""
     try:
         task = yaml.safe_load(evaluation.read_text(encoding="utf-8")).get("task")
-    except (OSError, ValueError, AttributeError, yaml.YAMLError):
+    except (OSError, ValueError, AttributeError, RecursionError, yaml.YAMLError):
         return None
     return None if task is None else str(task)
 
 
 def _test_digest(folder: Path, task: str) -> str | None:
     return digest_of(folder / "data" / task / "test" / "spec.yaml")
-
-
-def _add_checkpoint(plan: Migration, path: Path, before: str, after: str) -> None:
-    """Add a checkpoint of the run with the old settings."""
-    try:
-        identity = str(json.loads(path.read_text(encoding="utf-8"))["identity"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        plan.left.append(f"{path.parent}: cannot be read ({error}); not resumed from")
-        return
-    # The identity is that digest, followed by the hashes of the inputs.
-    if identity.startswith(f"{before}-"):
-        plan.checkpoints[path.parent] = after + identity.removeprefix(before)
 
 
 # --- writing ----------------------------------------------------------------------------------------------------------
@@ -262,23 +281,3 @@ def _replace(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
         shutil.copymode(path, temporary)
         os.utime(temporary, ns=(status.st_atime_ns, status.st_mtime_ns))
-
-
-def _reidentify(folder: Path, identity: str) -> None:
-    """Replace a checkpoint by one with another identity and the same tensors, which are linked, not copied."""
-    state, hashes = folder / "state.json", sealed(folder)
-    text = json.dumps(json.loads(state.read_text(encoding="utf-8")) | {"identity": identity})
-    status = state.stat()
-    with atomic_write(folder) as temporary:
-        temporary.mkdir()
-        hashes = {name: digest for name, digest in hashes.items() if name not in (state.name, SUMS)}
-        for name in hashes:
-            # Some file systems have no links.
-            try:
-                os.link(folder / name, temporary / name)
-            except OSError:
-                shutil.copy2(folder / name, temporary / name)
-        new = temporary / state.name
-        new.write_text(text, encoding="utf-8")
-        write_checksums(temporary, hashes)
-        os.utime(new, ns=(status.st_atime_ns, status.st_mtime_ns))

@@ -13,6 +13,7 @@ from unmask.config.renames import RENAMED, TO_RUNTIME
 from unmask.config.specs import RunSpec
 
 SHOWN = 3  # differing settings named in a message
+OLD_KEY = re.compile(rf"^  ({'|'.join([*RENAMED, *TO_RUNTIME])}):", re.MULTILINE)
 
 
 def endangered(grid: Grid, runs: set[str], above: float) -> list[str]:
@@ -30,15 +31,48 @@ def endangered(grid: Grid, runs: set[str], above: float) -> list[str]:
 
 
 def unmigrated(grid: Grid, runs: set[str]) -> list[str]:
-    """Return the finished runs whose specs have old names of settings, so that they would be trained again."""
-    old = re.compile(rf"^  ({'|'.join([*RENAMED, *TO_RUNTIME])}):", re.MULTILINE)  # a key of the block `training`
-    found = []
+    """Return a line on finished runs and one on unfinished ones whose specs have old names: both would start again."""
+    finished, unfinished = [], []
     for name in sorted(runs):
         folder = Path("results", grid.place, "runs", name)
-        spec = folder / "spec.yaml"
-        if (folder / "manifest.json").exists() and spec.exists() and old.search(spec.read_text(encoding="utf-8")):
-            found.append(name)
-    return found
+        if not _has_old_names(folder / "spec.yaml"):
+            continue
+        if (folder / "manifest.json").exists():
+            finished.append(name)
+        elif any(folder.glob("checkpoints/step-*")):
+            unfinished.append(name)
+
+    lines = []
+    if finished:
+        lines.append(
+            f"{_first_of(finished)}: finished before settings were renamed. Run `python src/migrate_results.py "
+            f"results/{grid.place}` (CHANGELOG.md, Upgrade); to train them again, delete their folders or add "
+            "`--config overwrite=true`"
+        )
+    if unfinished:
+        lines.append(
+            f"{_first_of(unfinished)}: begun before settings were renamed, with checkpoints that only the old version "
+            "resumes from. Finish with the old version; to start again, delete the folder checkpoints/ of each run or "
+            "add `--config overwrite=true`"
+        )
+    return lines
+
+
+def _has_old_names(spec: Path) -> bool:
+    """Return True if the block `training` of a run's spec has a key that was renamed or moved."""
+    # Not parsed, because there are hundreds. A damaged file is named by the migration, so here its text is enough.
+    try:
+        text = spec.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    training = re.search(r"^training:\n((?:  .*\n)*)", text, re.MULTILINE)
+    return bool(training and OLD_KEY.search(training[1]))
+
+
+def _first_of(names: list[str]) -> str:
+    """Return the first name and the number of others."""
+    first, *others = names
+    return f"{first} and {len(others)} more" if others else first
 
 
 def lost(manifest: Path, run: RunSpec, above: float) -> str:

@@ -30,7 +30,7 @@ def with_parameters(record: Path, change: Callable[[str], str]) -> str | None:
     try:
         content = json.loads(record.read_text(encoding="utf-8"))
         before = [ast.literal_eval(value) for value in content["params"] or []]
-    except (OSError, ValueError, SyntaxError, KeyError, TypeError):
+    except (OSError, ValueError, SyntaxError, KeyError, TypeError, RecursionError):
         return None  # no record, or one that Snakemake ignores, too
     after = [change(value) if isinstance(value, str) else value for value in before]
     if after == before:

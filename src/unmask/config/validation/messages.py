@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import typing
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -20,12 +21,26 @@ def problems(model: type[BaseModel], values: Any, where: str) -> list[str]:
     return []
 
 
+def mistakes(errors: ValidationError, where: str) -> list[str]:
+    """Return one line per error in the block at `where` of a spec."""
+    lines = []
+    for error in errors.errors():
+        # Nobody writes specs, so no other name is suggested.
+        if error["type"] == "extra_forbidden":
+            *parents, key = error["loc"]
+            lines.append(f"{_dotted(where, *parents)}: unknown '{shown(key)}'")
+        else:
+            lines.append(_one_line(BaseModel, error, where))
+    return lines
+
+
 def unknown(name: str, known: Any, where: str) -> str:
     """Return the line for an unknown name, with its new name, the closest known name or a short list of all."""
     names = sorted(known)
     if RENAMED.get(name) in names:
         return f"{where}: '{name}' has been renamed; write '{RENAMED[name]}' (CHANGELOG.md, Upgrade)"
-    if name in TO_RUNTIME:
+    # Only blocks with the settings of `training` have ever had such a key.
+    if name in TO_RUNTIME and set(RENAMED.values()) <= set(names):
         return f"{where}: '{name}' has moved; set it in `runtime`, or in that of a scale (CHANGELOG.md, Upgrade)"
     close = difflib.get_close_matches(name, names, n=1)
     if close:
@@ -41,7 +56,7 @@ def _one_line(model: type[BaseModel], error: Any, where: str) -> str:
     # pydantic locates an unknown key below its block; the line should name the block and the closest key.
     if error["type"] == "extra_forbidden":
         *parents, key = error["loc"]
-        return unknown(str(key), _keys(model), _dotted(where, *parents))
+        return unknown(str(key), _keys(model, parents), _dotted(where, *parents))
 
     path = _dotted(where, *error["loc"])
     if error["type"] == "missing":
@@ -85,13 +100,48 @@ def cut(text: str) -> str:
     return text if len(text) <= 80 else f"{text[:77]}…"
 
 
-def _keys(annotation: Any) -> set[str]:
-    """Return the keys of all blocks that an annotation contains, nested ones included."""
+def _keys(model: type[BaseModel], path: Sequence[Any]) -> set[str]:
+    """Return the keys that the block at a path in a model may have."""
+    kinds: list[Any] = [model]
+    for key in path:
+        kinds = [inner for kind in kinds for inner in _below(kind, key)]
     found: set[str] = set()
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        for name, field in annotation.model_fields.items():
-            found.add(name)
-            found |= _keys(field.annotation)
-    for part in typing.get_args(annotation):
-        found |= _keys(part)
+    for kind in kinds:
+        found |= _own_keys(kind)
     return found
+
+
+def _own_keys(kind: Any) -> set[str]:
+    """Return the keys of a block; of all alternatives if there are several."""
+    if _is_block(kind):
+        return set(kind.model_fields)
+    if typing.get_origin(kind) in (dict, list):
+        return set()
+    found: set[str] = set()
+    for part in typing.get_args(kind):
+        found |= _own_keys(part)
+    return found
+
+
+def _below(kind: Any, key: Any) -> list[Any]:
+    """Return the types that one part of the location of an error leads to."""
+    if _is_block(kind):
+        return [kind.model_fields[key].annotation] if key in kind.model_fields else []
+    parts = typing.get_args(kind)
+    if typing.get_origin(kind) in (dict, list):
+        return [parts[-1]]
+    # pydantic locates the chosen member of a union by the value of its `rule` or `source`.
+    chosen = [part for part in parts if _is_block(part) and _is_tag(part, key)]
+    if chosen:
+        return chosen
+    return [inner for part in parts for inner in _below(part, key)]
+
+
+def _is_block(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _is_tag(block: type[BaseModel], name: Any) -> bool:
+    """Return True if a union chooses the block by this name."""
+    tags = [block.model_fields[key] for key in ("rule", "source") if key in block.model_fields]
+    return any(name in typing.get_args(tag.annotation) for tag in tags)

@@ -25,12 +25,14 @@ def _of_methods(parsed: Parsed) -> list[str]:
             continue
         for algorithm in trainers(config, [method]):
             # Training settings may also be set in method blocks; what one task alone has does not count.
-            # An old name has its own line, so the new one counts as present.
-            given = {current_name(key) for key in merged(config.layers_of(method, task=""))}
+            # An old name has its own line, so the new one counts as present; a method may have a setting of that name.
+            keys = merged(config.layers_of(method, task="")).keys()
+            known = settings_of(algorithm).model_fields
+            given = {key if key in known else current_name(key) for key in keys}
             # A broken `training` block has its own line, so its keys count as present.
             if parsed.is_wrong("training"):
                 given |= Training.model_fields.keys()
-            for key in settings_of(algorithm).model_fields.keys() - given:
+            for key in known.keys() - given:
                 where = "training" if key in Training.model_fields else f"methods.{method}"
                 lines.append(f"{where}.{key}: missing; add it")
     return lines
