@@ -21,7 +21,7 @@ UNUSED = {  # path: (value, the end of the path in the line, what the line says 
     "methods.dmpo.reference_mix": (0.5, "", "reference_sync > 0"),
     "methods.dmpo.sampler_learning_rate": (0.1, "", "the method trains the head of a sampler with rule: adaptive"),
     "methods.dmpo_sft.wddo_beta": (2.0, "", "loss_kind == 'wddo'"),
-    "methods.diffu_grpo.micro_steps": (3, "", "mask_index == 'micro_step'"),
+    "methods.dmpo.eta": (2.0, "", ALPHA_0),
     "scales.smoke.methods.dmpo.eta": (2.0, "", ALPHA_0),
     "scales.smoke.methods.dmpo.by_task": ({"countdown": {"eta": 2.0}}, ".countdown.eta", ALPHA_0),
     "scales.smoke.methods.dmpo_sft": ({"wddo_beta": 2.0}, ".wddo_beta", "loss_kind == 'wddo'"),
