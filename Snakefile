@@ -44,6 +44,8 @@ try:
     GRID = expand(config)
 except ConfigError as mistakes:
     raise WorkflowError(by_file(mistakes.lines, config)) from None
+except InputError as broken:
+    raise WorkflowError(str(broken)) from None
 
 for line in GRID.warnings if workflow.is_main_process else ():
     logger.warning(f"{file_of(line, config)}, in a scale that is not in use: {line}")

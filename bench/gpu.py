@@ -55,7 +55,7 @@ RUN = "dmpo/gsm8k/default/seed-0"
 # Held throughout, then needed during an update.
 PARTS = ("weights", "adapter", "reference", "best", "gradients", "moments")
 PARTS += ("activations", "casts", "head", "workspace", "context")
-PHASES = ("gradient", "optimiser step", "scoring", "rollouts")
+PHASES = ("gradient", "optimizer step", "scoring", "rollouts")
 
 
 def configured() -> tuple[RunSpec, Hardware]:

@@ -21,7 +21,7 @@ from unmask.config.blame import by_file
 from unmask.config.errors import ConfigError
 from unmask.config.grid.expand import expand
 from unmask.config.grid.grid import Grid
-from unmask.config.loading import CONFIG, ROOT, RawConfig, read_settings, with_defaults
+from unmask.config.loading import ROOT, RawConfig, merged_config, with_defaults
 from unmask.config.schema.types import Values
 from unmask.config.specs import DiagnosisSpec, RunSpec
 from unmask.planning.migration import Migration, plan_migration
@@ -93,13 +93,7 @@ def counted(number: int, noun: str) -> str:
 
 def grid_of(results: Path, configfiles: list[Path]) -> Grid:
     """Return the grid of a results folder, an absolute path, from config.yaml and the files that snakemake is given."""
-    from snakemake.utils import update_config  # not at the top: slow, and only this step needs it
-
-    # As in snakemake: blocks are merged key by key, grids and sources too.
-    settings = read_settings(CONFIG)
-    for file in configfiles:
-        update_config(settings, read_settings(file))
-    config = with_defaults(settings)
+    config = with_defaults(merged_config(configfiles))
     chosen = chosen_of(results.name, config)
     # Local data files are named relative to the folder of the workflow.
     with contextlib.chdir(results.parents[1]):

@@ -14,7 +14,7 @@ from unmask.common.errors import InputError, run_step
 from unmask.config.blame import by_file
 from unmask.config.errors import ConfigError
 from unmask.config.grid.expand import checked, grid_of
-from unmask.config.loading import CONFIG, default_files, load_config
+from unmask.config.loading import CONFIG, default_files, merged_config, with_defaults
 from unmask.config.origins import Origin, origins
 from unmask.config.schema import Config, Layer
 
@@ -27,11 +27,13 @@ def main() -> None:
     parser.add_argument("run", help="METHOD/TASK, such as dmpo/countdown")
     parser.add_argument("--scale", help="a name under `scales`; default: that of the file")
     parser.add_argument("--fidelity", help="a name under `fidelities`; default: that of the file")
-    parser.add_argument("--configfile", type=Path, default=CONFIG, help="a file in the place of config.yaml")
+    parser.add_argument(
+        "--configfile", type=Path, nargs="+", default=[], help="over config.yaml, as given to snakemake"
+    )
     parser.add_argument("--all", action="store_true", help="also list the layers whose value was overridden")
     args = parser.parse_args()
 
-    raw = load_config(args.configfile)
+    raw = with_defaults(merged_config(args.configfile))
     chosen = {"scale": args.scale, "fidelity": args.fidelity}
     raw |= {key: value for key, value in chosen.items() if value is not None}
     try:
@@ -45,7 +47,7 @@ def main() -> None:
         if name not in known:
             raise InputError(f"{args.run}: no {kind} {name!r}; choose one of {', '.join(known)}")
 
-    files, scale = [*default_files(), args.configfile], config.scales[config.scale]
+    files, scale = [*default_files(), CONFIG, *args.configfile], config.scales[config.scale]
     found = origins(config.layers_of(method, config.corpus(method) or task), files)
     show(f"{args.run} at scale {config.scale}, fidelity {config.fidelity}", found, args)
     show(f"task {task}", origins(config.task_layers_of(task, method), files), args)

@@ -2,6 +2,8 @@
 
 import ast
 import graphlib
+import re
+import sys
 
 import pytest
 
@@ -72,16 +74,41 @@ def test_no_module_imports_itself():
     graphlib.TopologicalSorter(graph).prepare()
 
 
+def reachable(start, anywhere):
+    """Return the packages from elsewhere that importing a module imports, directly or through our own modules."""
+    seen, left, outside = set(), {start}, set()
+    while left:
+        name = left.pop()
+        seen.add(name)
+        used = imports(name, anywhere)
+        outside |= {other.partition(".")[0] for other in used if other not in FILES}
+        left |= {other for other in used if other in FILES} - seen
+    return outside
+
+
 @pytest.mark.parametrize(
     "start",
     [name for name in FILES if package(name) in ("config", "methods", "planning", "analysis")] + TORCH_FREE_STEPS,
 )
 def test_config_methods_planning_and_analysis_need_no_torch(start):
-    seen, left, outside = set(), {start}, set()
-    while left:
-        name = left.pop()
-        seen.add(name)
-        used = imports(name, anywhere=False)
-        outside |= {other.partition(".")[0] for other in used if other not in FILES}
-        left |= {other for other in used if other in FILES} - seen
-    assert not outside & TENSOR_LIBRARIES
+    assert not reachable(start, anywhere=False) & TENSOR_LIBRARIES
+
+
+DISTRIBUTIONS = {
+    "yaml": "pyyaml", "markdown_it": "markdown-it-py", "jinja2": "Jinja2", "markupsafe": "MarkupSafe",
+    "math_verify": "math-verify", "pydantic_core": "pydantic",  # which requires one version of its core
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("environment", ["train", "analysis"])
+def test_an_environment_pins_what_its_steps_import(environment):
+    rules = "".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "workflow/rules").glob("*.smk")))
+    steps = set()
+    for rule in re.split(r"^ *(?:rule|checkpoint) ", rules, flags=re.MULTILINE):
+        if f"envs/{environment}.yaml" in rule:
+            steps |= set(re.findall(r"\$SRC/(\w+)\.py", rule)) & set(STEPS)
+    assert len(steps) >= 5
+
+    needed = set().union(*(reachable(step, anywhere=False) for step in steps)) - sys.stdlib_module_names
+    pinned = (ROOT / f"envs/{environment}.yaml").read_text(encoding="utf-8")
+    assert not [name for name in needed if f"- {DISTRIBUTIONS.get(name, name)}==" not in pinned]

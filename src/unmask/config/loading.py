@@ -26,6 +26,17 @@ def load_config(path: Path = CONFIG) -> RawConfig:
     return with_defaults(read_settings(path))
 
 
+def merged_config(files: list[Path]) -> RawConfig:
+    """Return config.yaml with the files that snakemake is given as `--configfile` over it, without the defaults."""
+    from snakemake.utils import update_config  # not at the top: slow, and few steps need it
+
+    # As in snakemake: blocks are merged key by key, grids and sources too.
+    settings = read_settings(CONFIG)
+    for file in files:
+        update_config(settings, read_settings(file))
+    return settings
+
+
 def with_defaults(settings: RawConfig) -> RawConfig:
     """Return the settings over those of workflow/config/. Raises InputError if a file there is broken."""
     defaults: RawConfig = {}

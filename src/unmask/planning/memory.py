@@ -91,12 +91,12 @@ def training_memory(
     rows = min(training.micro_batch_size, share)
     decoded = min(training.prompts_per_decode_batch * training.group_size, share)
 
-    # Gradients live from the first backward pass of an update to the end of its optimiser step.
+    # Gradients live from the first backward pass of an update to the end of its optimizer step.
     gradients: Parts = {"gradients": 4 * trained / shards}
     one_pass = gradient_pass(shape, training, passes, rows, width, size, checkpointing)
     phases = {
         "gradient": held | gradients | gathered_for_gradients | one_pass,
-        "optimiser step": held | gradients | {"workspace": 4 * trained / shards},
+        "optimizer step": held | gradients | {"workspace": 4 * trained / shards},
     }
 
     if passes.prepare:

@@ -133,8 +133,8 @@ class _Case:
         for gpus in range(self.grid.gpus(self.run.name) + 1, self.run.processes + 1):
             if self.run.shared_by(gpus) < gpus:
                 continue  # the prompts of a buffer cannot be split among so many
-            phases = training_memory(self.shape, self.run, self.grid.cost, gpus)
-            needed = max(map(total, phases.values()))
+            cost = self.grid.cost.model_copy(update={"gpus": gpus})
+            needed = max(memory_by_phase(replace(self.grid, cost=cost), self.run, self.shape, []).values())
             if needed <= self.limit:
                 return [f"scales.{self.grid.scale}.cost.gpus: {gpus} ({needed:.1f} GB)"]
         return []

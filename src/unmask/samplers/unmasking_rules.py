@@ -113,6 +113,8 @@ def commit(rule: Sampler | RowBounds, masked: Tensor, found: Candidates, noise: 
             return entropy_bound(masked, found, noise, gamma=rule.gamma, proxy=rule.proxy)
         case Adaptive():
             raise TypeError("an adaptive sampler has no rule of its own: pass the bounds that its head chose")
+        case _:
+            raise TypeError(f"{type(rule).__name__} has no commit rule: add a case here")
 
 
 def _order(error: Tensor, masked: Tensor) -> Tensor:

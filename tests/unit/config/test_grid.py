@@ -143,7 +143,7 @@ def test_exponent_without_point_is_a_number(config):
 def test_one_setting_changes_the_specs_that_have_it_and_no_others(config):
     before = {name: run.digest for name, run in expand(config).runs.items()}
     changed = copy.deepcopy(config)
-    changed["methods"]["dmpo"]["eta"] = 26.0
+    changed["methods"]["dmpo"]["wddo_beta"] = 2.0
     after = {name: run.digest for name, run in expand(changed).runs.items()}
     assert {name for name in before if before[name] != after[name]} == {n for n in before if n.startswith("dmpo/")}
 

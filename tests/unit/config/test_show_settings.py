@@ -44,6 +44,18 @@ def test_config_yaml_counts_where_it_overrides_another_file(tmp_path):
     assert rows["lora_rank"][2].startswith("workflow/config/scales/laptop.yaml:")
 
 
+def test_files_are_merged_over_config_yaml_as_snakemake_does(tmp_path):
+    first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
+    first.write_text("training: {buffers: 8}\nmethods: {dmpo: {buffers: 9, alpha: 0.1}}\n", encoding="utf-8")
+    second.write_text("methods: {dmpo: {alpha: 0.2}}\n", encoding="utf-8")
+    done = show("dmpo/countdown", "--configfile", first, second)
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines() if len(line.split()) > 3}
+    assert rows["buffers"] == ["9", "methods.dmpo", f"{first}:2"]
+    assert rows["alpha"] == ["0.2", "methods.dmpo", f"{second}:1"]
+    assert rows["baseline"][2].startswith("config.yaml:")
+
+
 @pytest.mark.parametrize("scale", ["laptop", "llada-8b"])
 @pytest.mark.parametrize("fidelity", ["corrected", "released"])
 def test_every_setting_has_the_line_that_decides_it(scale, fidelity):

@@ -20,6 +20,8 @@ UNUSED = {  # path: (value, the end of the path in the line, what the line says 
     "methods.diffu_grpo.merge_start": (True, "", "the method has a start_from"),
     "methods.dmpo.reference_mix": (0.5, "", "reference_sync > 0"),
     "methods.dmpo.sampler_learning_rate": (0.1, "", "the method trains the head of a sampler with rule: adaptive"),
+    "methods.dmpo_sft.wddo_beta": (2.0, "", "loss_kind == 'wddo'"),
+    "methods.dmpo.eta": (2.0, "", ALPHA_0),
     "scales.smoke.methods.dmpo.eta": (2.0, "", ALPHA_0),
     "scales.smoke.methods.dmpo.by_task": ({"countdown": {"eta": 2.0}}, ".countdown.eta", ALPHA_0),
     "scales.smoke.methods.dmpo_sft": ({"wddo_beta": 2.0}, ".wddo_beta", "loss_kind == 'wddo'"),
@@ -70,7 +72,8 @@ USED = {  # path: value; a scale, fidelity, task, grid or temperature uses it, o
     "methods.sft.max_prompt_length": 99,  # no corpus at the laptop scale
     "methods.dmpo.rollout_dropout": True,  # no dropout at the laptop scale alone
     "methods.diffpo.sampler_learning_rate": 0.1,  # in joint_sampler
-    "methods.dmpo.eta": 2.0,  # a method's block has every setting of its file
+    "methods.dmpo_sft.wddo_beta": 1.0,  # repeats the default
+    "methods.dmpo.wddo_beta": 2.0,  # in the exact toy
     "scales.smoke.methods.diffpo": {"sigma": 0.25},  # in joint_sampler
     "scales.smoke.methods.dmpo.by_task": {"countdown": {"alpha": 0.0, "eta": 2.0}},
     "scales.smoke.methods.dmpo.baseline_strength": 0.5,  # in the grid of weight_baselines

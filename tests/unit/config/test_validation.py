@@ -291,3 +291,25 @@ def test_no_mutation_ends_in_a_traceback(config, scale):
     found = [mistakes(mutated(config | {"scale": scale}, rng)) for _ in range(200)]
     assert sum(map(bool, found)) > 100
     assert not [line for said in found for line in said if "[key]" in line or "Optional" in line]
+
+
+@pytest.mark.parametrize(
+    ("scale", "dtype", "said"),
+    [
+        ("smoke", "bfloat16", "bfloat16"),
+        ("llada-8b", "bfloat16", "bfloat16"),
+        ("llada-8b", "auto", "auto is bfloat16 on a GPU, which"),
+        ("llada-8b", "float32", None),
+        ("smoke", "auto", None),  # without a GPU that the configuration knows of, auto is float32
+    ],
+)
+def test_all_weights_are_trained_in_float32_only(config, scale, dtype, said):
+    config["scale"] = scale
+    config["scales"][scale]["methods"] = {"dmpo": {"lora_rank": 0, "dtype": dtype}}
+    config["experiments"] = {"main": config["experiments"]["main"] | {"methods": ["dmpo"]}}
+    config["scales"][scale]["experiment_changes"] = {}
+    if said is None:
+        assert expand(config).runs
+        return
+    how = "rounds away small updates of all weights (lora_rank 0); set it to float32"
+    assert lines(config) == [f"methods.dmpo.dtype: {said} {how}"]

@@ -12,6 +12,7 @@ from helpers.paths import ROOT
 from unmask.config.loading import CONFIG, default_files, read_settings
 from unmask.config.normalize import normalise
 from unmask.config.schema.introspection import declared_names, declared_settings, method_class, method_defaults
+from unmask.methods import Method
 
 METHODS = sorted(declared_names("methods"))
 # An import of torch fails, as on the workflow's controller.
@@ -53,9 +54,7 @@ for name in declared_names("methods"):
     method = load(name, {})
     found[name] = {
         "settings": vars(method),
-        "label": method_name(name),
-        "colour": method_colour(name),
-        "citation": method_class(name).citation,
+        "looks": [method_name(name), method_colour(name), method_class(name).citation],
         "passes": vars(method.passes(updates=4, steps=16)),
         "check": list(method.check(run)),
     }
@@ -68,11 +67,17 @@ def test_every_method_file_imports_and_states_its_facts_without_torch():
     assert sorted(found) == METHODS
     for name, facts in found.items():
         assert facts["settings"] == method_defaults(name)
-        assert facts["label"] != name
-        assert facts["colour"] != "#666666"
-        assert facts["citation"].count("arXiv") == (name != "base")
         assert facts["passes"]["update"] >= 1
         assert facts["check"] == []
+
+
+@pytest.mark.parametrize("name", ["base", "coupled_grpo", "diffpo", "diffu_grpo", "dmpo", "sft"])
+def test_methods_of_papers_have_a_label_a_colour_and_a_citation(name):
+    """Those that ship with the project; a file that is added may leave its facts at their defaults."""
+    method = method_class(name)
+    assert method.label not in ("", name)
+    assert method.colour != Method.colour
+    assert method.citation.count("arXiv") == (name != "base")
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -216,3 +221,47 @@ def test_every_recipe_is_a_block_of_config_yaml_that_runs_the_file():
     for name in METHODS:
         for recipe in method_class(name).recipes:
             assert blocks[recipe]["algorithm"] == name
+
+
+MISTAKES = {  # of a method's file: (text, what it becomes, what the message says besides the file)
+    "expression": ("= 0.5  #", "= 1 / 2  #", ", line 27: strength: the default 1 / 2 is no plain value"),
+    "annotation": ("strength: Fraction", "strength: Share", ", line 27: strength: unknown type Share; use int, "),
+    "dataclass": ("@dataclass(frozen=True)\n", "", ": the settings of class Mine are not those of a dataclass; "),
+    "subclass": ("(Method)", "(Dmpo)", ": no class derives directly from Method"),
+    "import": ("import Method, Passes", "import Method, Pases", ": cannot be imported: ImportError: "),
+    "syntax": ("class Mine(Method):", "class Mine(Method)", ", line 17: expected ':'; correct the syntax"),
+    "type": ("= 0.5  #", "= 2.0  #", ": Mine.strength: input should be less than or equal to 1, not 2.0"),
+    "key": ('{"strength"', '{"strenght"', ": Mine.used_if: unknown 'strenght'; did you mean 'strength'?"),
+    "name": ("copies > 2", "copise > 2", ": Mine.used_if.strength: unknown 'copise'; did you mean 'copies'?"),
+    "condition": ("copies > 2", "copies >", ": Mine.used_if.strength: 'copies >' is no expression: "),
+}
+MESSAGE = """
+import json
+from unmask.common.errors import InputError
+from unmask.config.grid.expand import expand
+from unmask.config.loading import load_config
+
+try:
+    expand(load_config() | {"scale": "smoke"})
+    print(json.dumps(""))
+except InputError as error:
+    print(json.dumps(str(error)))
+"""
+
+
+@pytest.fixture(scope="module")
+def copied(tmp_path_factory):
+    """A copy of what a dry run reads, for a file of a method in it."""
+    folder = tmp_path_factory.mktemp("copied")
+    shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "workflow/config", folder / "workflow/config")
+    shutil.copy2(CONFIG, folder)
+    return folder
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_in_a_file_is_one_message_with_the_file(copied, mistake):
+    text, wrong, said = MISTAKES[mistake]
+    assert NEW_METHOD.count(text) == 1
+    (copied / "src/unmask/methods/mine.py").write_text(NEW_METHOD.lstrip().replace(text, wrong), encoding="utf-8")
+    assert run_without_torch(MESSAGE, copied).startswith(f"src/unmask/methods/mine.py{said}")

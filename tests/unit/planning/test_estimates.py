@@ -43,7 +43,7 @@ def test_before_anything_is_done_hours_are_assumed(grid, here):
     assert (base.training, base.spent, base.memory.keys()) == (0.0, 0.0, {"evaluation papers"})
     assert base.to_go == base.evaluation > 0
     assert dmpo.to_go == pytest.approx(dmpo.training + dmpo.evaluation)
-    assert dmpo.memory.keys() == {"gradient", "optimiser step", "scoring", "rollouts", "evaluation papers"}
+    assert dmpo.memory.keys() == {"gradient", "optimizer step", "scoring", "rollouts", "evaluation papers"}
     assert not dmpo.training_measured
     assert not dmpo.evaluation_measured
 

@@ -1,5 +1,6 @@
 """The memory that `plan` reckons: by hand, against what autograd keeps, and what is said where it does not fit."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,7 @@ from unmask.config.grid.expand import expand
 from unmask.models.logit_chunks import CPU_LOGITS, GPU_LOGITS, logit_chunk_rows
 from unmask.models.shapes import LLADA_8B, TINY_VOCABULARY
 from unmask.planning.memory import activations, casts, evaluation_memory, head, kept_by_layer, total, training_memory
-from unmask.planning.memory_fit import misfits
+from unmask.planning.memory_fit import memory_by_phase, misfits
 
 STORED = {"activation_checkpointing": False}
 
@@ -190,6 +191,18 @@ def test_gpus_that_train_every_weight_share_the_model(config):
     assert eight["rollouts"]["gathered"] == eight["scoring"]["gathered"] == 4 * (8_015_581_184 + ends)
     assert eight["gradient"]["gathered"] == pytest.approx(4 * (3 * ends + 4 * layer), rel=1e-6)
     assert all("gathered" not in parts for parts in one.values())
+
+
+@pytest.mark.parametrize("method", ["dmpo", "diffu_grpo", "coupled_grpo", "diffpo"])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_the_memory_named_for_more_gpus_is_that_of_the_plan(config, method, checkpointing):
+    config["scales"]["llada-8b"]["cost"] |= {"gpus": 1, "gpu_memory": 130}
+    runtime = {"activation_checkpointing": checkpointing}
+    grid, run = run_of(config, method, "llada-8b", runtime, lora_rank=0, dtype="float32")
+    (said,) = misfits(grid, run, LLADA_8B, [])
+    gpus, size = re.search(r"cost\.gpus: (\d+) \((.+) GB\)", said).groups()
+    more = replace(grid, cost=grid.cost.model_copy(update={"gpus": int(gpus)}))
+    assert size == f"{max(memory_by_phase(more, run, LLADA_8B, []).values()):.1f}"
 
 
 def test_a_run_that_trains_every_weight_is_told_how_many_gpus_hold_it(config):

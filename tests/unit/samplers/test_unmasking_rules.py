@@ -72,3 +72,11 @@ def test_only_masked_positions_are_committed_and_ties_go_to_the_earlier():
     rule = {"rule": "top_k", "tokens_per_step": 1, "score": "confidence"}
     assert chosen(rule, masked=(False, True, True, False), probability=[0.9, 0.5, 0.5, 0.9]) == [0, 1, 0, 0]
     assert chosen({"rule": "threshold", "confidence": 0.1}, masked=(False,) * 4, probability=[0.9] * 4) == [0] * 4
+
+
+def test_a_sampler_without_a_rule_is_an_error():
+    class Novel:
+        pass
+
+    with pytest.raises(TypeError, match="Novel has no commit rule"):
+        commit(Novel(), tensor([[True]]), found([0.5]), NONE)

@@ -6,6 +6,7 @@ from typing import Any
 
 from unmask.config.grid.grid import Experiment
 from unmask.config.schema.introspection import defines, method_class
+from unmask.config.schema.scales import Hardware
 from unmask.config.schema.types import GeneratedData, NumpyChoice
 from unmask.config.specs import DataSpec, RunSpec
 
@@ -14,7 +15,12 @@ LONGEST = 255  # bytes of a file name on common file systems
 ADAPTER = ("lora_rank", "lora_alpha", "lora_dropout", "lora_targets")
 
 
-def contradictions(runs: list[RunSpec], datasets: dict[str, DataSpec], tests: dict[str, DataSpec]) -> list[str]:
+def contradictions(
+    runs: list[RunSpec],
+    datasets: dict[str, DataSpec],
+    tests: dict[str, DataSpec],
+    cost: Hardware,
+) -> list[str]:
     """Return one line per contradiction in the merged settings of runs, training data and test data."""
     lines = _same_names(runs)
     by_name = {run.name: run for run in runs}
@@ -23,7 +29,7 @@ def contradictions(runs: list[RunSpec], datasets: dict[str, DataSpec], tests: di
             lines += _of_start(run, by_name[run.start_from])
 
     for run in runs:
-        lines += _of_run(run)
+        lines += _of_run(run, cost)
     for task, data in tests.items():
         lines += _of_test(task, data)
     for task, data in datasets.items():
@@ -62,8 +68,8 @@ def _of_start(run: RunSpec, start: RunSpec) -> list[str]:
     return lines
 
 
-def _of_run(run: RunSpec) -> list[str]:
-    """Return lines on the settings of one run."""
+def _of_run(run: RunSpec, cost: Hardware) -> list[str]:
+    """Return lines on the settings of one run on this hardware."""
     if not run.trains:
         return []
     place = f"methods.{run.method}"
@@ -72,6 +78,7 @@ def _of_run(run: RunSpec) -> list[str]:
     if training.quantisation != "none" and training.lora_rank == 0:
         how = f"quantisation {training.quantisation} trains an adapter only"
         lines.append(f"{place}.lora_rank: 0 trains every weight, and {how}; give it a rank")
+    lines += _too_coarse(run, cost, place)
 
     if method_class(run.algorithm).demonstrations:
         lines += _undemonstrated(run, place)
@@ -83,6 +90,17 @@ def _of_run(run: RunSpec) -> list[str]:
     for key, text in method.check(run):
         lines.append(f"{place}.{key}, or a grid's: {text}")
     return lines
+
+
+def _too_coarse(run: RunSpec, cost: Hardware, place: str) -> list[str]:
+    """Return a line if a run trains all weights in bfloat16, which `Policy.make_trainable` refuses."""
+    dtype = run.training.dtype
+    # Whether `auto` is bfloat16 depends on the device, which the configuration knows only if it states its memory.
+    on_gpu = dtype == "auto" and cost.gpu_memory is not None
+    if run.training.lora_rank > 0 or not (dtype == "bfloat16" or on_gpu):
+        return []
+    what = "auto is bfloat16 on a GPU, which" if on_gpu else "bfloat16"
+    return [f"{place}.dtype: {what} rounds away small updates of all weights (lora_rank 0); set it to float32"]
 
 
 def _undemonstrated(run: RunSpec, place: str) -> list[str]:

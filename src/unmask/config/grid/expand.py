@@ -62,7 +62,7 @@ def grid_of(config: Config, warnings: list[str]) -> Grid:
         experiment = _add_experiment(grid, config, name, runs)
         lines += undrawable(name, block.figures, config.grid_of(name), runs)
         lines += too_long(experiment, config.scale, runs)
-    lines += contradictions(made, grid.datasets, grid.tests)
+    lines += contradictions(made, grid.datasets, grid.tests, grid.cost)
     if lines:
         raise ConfigError(lines)
 

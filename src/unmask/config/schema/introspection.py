@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import dataclasses
 import functools
 import importlib
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any, Literal
 
 from pydantic import Field, create_model
 
+from unmask.common.errors import InputError
 from unmask.config.schema.training import Training
 from unmask.config.schema.types import ANNOTATIONS, Section
 
@@ -31,13 +33,19 @@ def declared_names(kind: Literal["methods", "tasks"]) -> set[str]:
 def declared_class(kind: Literal["methods", "tasks"], name: str) -> ast.ClassDef:
     """Return the class of a method or task: the first in its file that derives from Method, Task or Corpus.
 
-    Raises ValueError if there is none.
+    Raises InputError if the file has a syntax error, or no such class.
     """
-    source = LIBRARY / kind / f"{name}.py"
-    classes = [node for node in ast.parse(source.read_text(encoding="utf-8")).body if isinstance(node, ast.ClassDef)]
+    file = f"src/unmask/{kind}/{name}.py"
+    try:
+        tree = ast.parse((LIBRARY / kind / f"{name}.py").read_text(encoding="utf-8"))
+    except SyntaxError as error:
+        raise InputError(f"{file}, line {error.lineno}: {error.msg}; correct the syntax") from error
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
     owner = next((c for c in classes if {"Method", "Task", "Corpus"} & set(bases(c))), None)
     if owner is None:
-        raise ValueError(f"{source}: no class derives from Method, Task or Corpus")
+        # Settings are read from the text of one class, so those of a parent would not be found.
+        how = "write a class with this base itself, as in `class Mine(Method)`, and all its settings"
+        raise InputError(f"{file}: no class derives directly from Method, Task or Corpus; {how}")
     return owner
 
 
@@ -60,15 +68,24 @@ def defines(kind: Literal["methods", "tasks"], name: str, function: str) -> bool
 def method_class(name: str) -> Any:
     """Return the class of a method, imported from methods/<name>.py: the one that derives from Method.
 
-    Raises ValueError if there is none, or several.
+    Raises InputError if the file cannot be imported, or has not exactly one such class, a dataclass of the settings
+    that `declared_settings` reads from its text.
     """
+    file = method_file(name)
     # By name: this package is below `unmask.methods` and may not import it.
     method = importlib.import_module("unmask.methods").Method
-    module = importlib.import_module(f"unmask.methods.{name}")
+    try:
+        module = importlib.import_module(f"unmask.methods.{name}")
+    except Exception as error:
+        raise InputError(f"{file}: cannot be imported: {type(error).__name__}: {error}; correct the file") from error
     classes = [value for value in vars(module).values() if isinstance(value, type) and issubclass(value, method)]
     own = [one for one in classes if one.__module__ == module.__name__]
     if len(own) != 1:
-        raise ValueError(f"{module.__file__}: {len(own)} classes derive from Method; define exactly one")
+        raise InputError(f"{file}: {len(own)} classes derive from Method; define exactly one")
+    fields = {field.name for field in dataclasses.fields(own[0])}
+    if fields != declared_fields("methods", name).keys():
+        how = "write @dataclass(frozen=True) above it, and all settings in it"
+        raise InputError(f"{file}: the settings of class {own[0].__name__} are not those of a dataclass; {how}")
     return own[0]
 
 
@@ -93,18 +110,37 @@ def is_class_variable(node: ast.AnnAssign) -> bool:
 def declared_settings(kind: Literal["methods", "tasks"], name: str) -> type[Section]:
     """Return a settings class built from the annotated fields of a method's or task's class.
 
-    The comment of a field is its description. A field without a default is required.
+    The comment of a field is its description. A field without a default is required. Raises InputError for an unknown
+    type, or a default that is no literal.
     """
     source, owner = LIBRARY / kind / f"{name}.py", declared_class(kind, name)
     lines = source.read_text(encoding="utf-8").splitlines()
     fields: dict[str, Any] = {}
     for key, node in declared_fields(kind, name).items():
-        # Annotations are evaluated with the few words of ANNOTATIONS as their globals, without running the file.
-        code = compile(ast.Expression(node.annotation), str(source), "eval")
-        annotation = eval(code, ANNOTATIONS)  # noqa: S307 (our own)
-        default = ... if node.value is None else ast.literal_eval(node.value)
+        place = f"src/unmask/{kind}/{name}.py, line {node.lineno}: {key}"
+        annotation = _annotation(node.annotation, place)
+        default = ... if node.value is None else _literal(node.value, place)
         fields[key] = (annotation, Field(default, description=_comment(lines, node)))
     return create_model(owner.name, __base__=Section, __doc__=ast.get_docstring(owner), **fields)
+
+
+def _annotation(node: ast.expr, place: str) -> Any:
+    """Return the type that an annotation names. Raises InputError if it is not made of the words of ANNOTATIONS."""
+    # Without running the file: these words are the only globals.
+    code = compile(ast.Expression(node), place, "eval")
+    try:
+        return eval(code, dict(ANNOTATIONS))  # noqa: S307 (our own)
+    except (NameError, TypeError, AttributeError) as error:
+        known = ", ".join(ANNOTATIONS)
+        raise InputError(f"{place}: unknown type {ast.unparse(node)}; use {known}") from error
+
+
+def _literal(node: ast.expr, place: str) -> Any:
+    """Return the value of a default. Raises InputError if it is not written as a plain value."""
+    try:
+        return ast.literal_eval(node)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{place}: the default {ast.unparse(node)} is no plain value; write it out") from error
 
 
 def declared_fields(kind: Literal["methods", "tasks"], name: str) -> dict[str, ast.AnnAssign]:

@@ -15,6 +15,7 @@ from unmask.config.schema.introspection import optional
 from unmask.config.validation.block_lengths import wrong_lengths
 from unmask.config.validation.layers import layers
 from unmask.config.validation.messages import problems
+from unmask.config.validation.method_files import check_method_files
 from unmask.config.validation.parse import Parsed, parse
 from unmask.config.validation.references import wrong_names
 from unmask.config.validation.required import missing
@@ -25,8 +26,10 @@ from unmask.config.validation.unused import unused
 def check(raw: Any) -> tuple[Config, list[str]]:
     """Check the blocks of a (normalised) configuration; mistakes in scales that are not in use are only warnings.
 
-    Returns the configuration without broken other scales, and the mistakes in them. Raises ConfigError for all others.
+    Returns the configuration without broken other scales, and the mistakes in them. Raises ConfigError for all others,
+    and InputError for mistakes in the files of methods.
     """
+    check_method_files()
     parsed = parse(raw)
     idle = unused(parsed.config) if isinstance(raw, dict) else []
     lines = list(dict.fromkeys(_mistakes(raw, parsed) + idle))

@@ -14,6 +14,8 @@ from unmask.config.schema.types import Values
 
 # Values that switch a setting off, besides zero, False, nothing and "none". To say so once more is harmless.
 OFF = {"reference_mix": 1.0, "mask_padding": True, "right_share": 1.0}
+# Names in conditions besides settings; Effective gives them their values.
+NAMES = ("start_from", "corpus", "trains_head", "rule")
 # Conditions that are not about settings alone, in words.
 WORDS = {
     "start_from": "the method has a start_from",

@@ -4,24 +4,26 @@ What a setting needs is declared once: `USED_IF` in schema/training.py for setti
 the file of a method. A condition is an expression of other settings. It is evaluated at every combination of task,
 fidelity, scale and grid to which a layer belongs; a setting is refused if none of them uses it.
 
-Only narrow layers are checked: `training` is shared by all methods, fidelities are presets, and the general block of a
-method has to give every setting of its file, so a value without effect there is a default and no mistake.
+Only narrow layers are checked: `training` is shared by all methods, and fidelities are presets. In the general block
+of a method, a value that repeats the default of its file changes nothing and is accepted.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from unmask.config.schema import Config
-from unmask.config.schema.introspection import method_class, settings_of
+from unmask.config.schema.introspection import method_class, method_defaults, settings_of
 from unmask.config.schema.methods import ByTask
 from unmask.config.schema.samplers import Sampler, TopK
 from unmask.config.schema.training import Training
 from unmask.config.schema.types import Values
 from unmask.config.validation.conditions import conditions_of, holds, is_off, names_in, not_used, trains
 from unmask.config.validation.effective import Effective
+from unmask.config.validation.layers import toy_in_use
 
 
 @dataclass(frozen=True)
@@ -83,8 +85,10 @@ class _Search:
     def _of_method(self, part: Part, method: str, block: ByTask) -> list[str]:
         """Check a method's block in one part, and what it has by task."""
         place = part.place("methods", method)
-        # In the general block, settings of the method's own file replace its defaults.
-        given = {key: value for key, value in block.settings.items() if part.where or key in Training.model_fields}
+        given = block.settings
+        if not part.where:
+            defaults = method_defaults(self.config.algorithm(method))
+            given = {key: value for key, value in given.items() if key not in defaults or value != defaults[key]}
         lines = self._idle(part, method, given, place)
 
         corpora = self._corpora(part, method)
@@ -119,6 +123,10 @@ class _Search:
             if condition is None or is_off(key, value):
                 continue
             runs = self._runs(part, method, names_in(condition), task)
+            # The exact toy has no settings of training, and takes a method's own from its general block.
+            is_for_toy = not (part.where or task or key in Training.model_fields)
+            if is_for_toy:
+                runs = itertools.chain(runs, self._curves(part, method))
             if _never(condition, runs):
                 lines.append(not_used(f"{place}.{key}", condition))
         return lines
@@ -187,6 +195,14 @@ class _Search:
                 for experiment in config.experiments:
                     if method in config.methods_of(experiment):
                         yield from self.effective.with_grid(values, config.grid_of(experiment), names)
+
+    def _curves(self, part: Part, method: str) -> Iterator[Values]:
+        """Yield the settings of a method in each of its curves of the exact toy."""
+        for config in part.configs:
+            toy = toy_in_use(config)
+            for curve in toy.curves.values():
+                if curve.method == method:
+                    yield config.curve_settings(toy, curve)
 
     def _is_greedy(self, part: Part, sampler: str) -> bool:
         """Return True if a sampler is used, and at no other temperature than 0."""
