@@ -26,7 +26,7 @@ from unmask.rl.rollouts import pieces
 from unmask.samplers.completions import Completions
 from unmask.samplers.decode import decode_as_finished
 from unmask.samplers.settings import DecodingSettings
-from unmask.tasks import Example, Task, grade_response
+from unmask.tasks import Example, Task, grade_response, question_of
 
 
 @dataclass(frozen=True)
@@ -193,7 +193,7 @@ def _graded(policy: Policy, task: Task, examples: list[Example], made: Completio
         grade = grade_response(task, judged[row], example)
         yield {
             "difficulty": example["difficulty"],
-            "prompt": example["question"],
+            "prompt": question_of(example),
             "completion": text,
             "gold": str(example["answer"]),
             "answer": grade.answer,

@@ -19,7 +19,7 @@ from unmask.rl.rollouts import Rollouts, RolloutSettings, loss_mask
 from unmask.samplers.completions import Completions
 from unmask.samplers.decode import decode
 from unmask.samplers.settings import DecodingSettings
-from unmask.tasks import Example, Task, grade_response, name_of, total_reward, without_prefill
+from unmask.tasks import Example, Task, grade_response, name_of, question_of, total_reward, without_prefill
 
 
 def roll_out(policy: Policy, task: Task, examples: list[Example], settings: RolloutSettings, seeds: Seeds) -> Rollouts:
@@ -76,7 +76,7 @@ def encode_prompts(
         if len(ids) + length > context:
             raise InputError(
                 f"tasks.{name_of(task)}: a prompt of {len(ids)} tokens and a response of {length} exceed the model's "
-                f"context of {context}: {example['question'][:200]!r}. Remove the example from the data, or reduce "
+                f"context of {context}: {question_of(example)[:200]!r}. Remove the example from the data, or reduce "
                 "generation_length or lengths in config.yaml."
             )
     return policy.pad(prompts)

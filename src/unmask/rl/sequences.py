@@ -10,7 +10,7 @@ from unmask.common.errors import InputError
 from unmask.models.policy import Policy
 from unmask.rl.rollouts import Rollouts, RolloutSettings, loss_mask
 from unmask.samplers.completions import Completions
-from unmask.tasks import Corpus, Example, name_of
+from unmask.tasks import Corpus, Example, name_of, question_of
 
 
 def as_sequences(policy: Policy, corpus: Corpus, examples: list[Example], settings: RolloutSettings) -> Rollouts:
@@ -66,7 +66,7 @@ def conversation(policy: Policy, corpus: Corpus, example: Example, length: int) 
     prompt = tokenizer(f"{prompt_text}\n", add_special_tokens=False).input_ids
     ids = tokenizer(whole_text, add_special_tokens=False).input_ids[:length]
 
-    what = f"tasks.{name_of(corpus)}: the row with the question {example['question'][:200]!r}"
+    what = f"tasks.{name_of(corpus)}: the row with the question {question_of(example)[:200]!r}"
     if len(prompt) >= length:
         raise InputError(f"{what} has a prompt of {len(prompt)} tokens; increase methods.sft.generation_length")
     # Only the response is learnt, so unknown tokens in the prompt are tolerated.
