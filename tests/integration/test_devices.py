@@ -46,7 +46,7 @@ def trainer_of(config, policy, sudoku, tmp_path):
     def make(name, changes):
         run = runs[f"{name}/sudoku/default/seed-0"]
         if "learn" in changes:
-            run = replace(run, sampler=config["samplers"]["adaptive_block"])
+            run = replace(run, sampler=sampler_from(config["samplers"]["adaptive_block"]))
             policy.add_head(run.rollout_sampler, seed=0)
         method = methods.load(run.algorithm, run.method_settings | changes)
         method.begin(policy)

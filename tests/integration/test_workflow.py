@@ -215,8 +215,7 @@ def pins(file):
 
 
 def test_mistakes_in_the_config_stop_a_dry_run(tmp_path):
-    text = (ROOT / "config.yaml").read_text(encoding="utf-8")
-    (tmp_path / "mine.yaml").write_text(text.replace("alpha: 0.04", "alhpa: 0.04"), encoding="utf-8")
+    (tmp_path / "mine.yaml").write_text("methods: {dmpo: {alhpa: 0.04}}", encoding="utf-8")
     code, output = snakemake(tmp_path, "-n", "--configfile", str(tmp_path / "mine.yaml"))
     assert code != 0
     assert "methods.dmpo: unknown 'alhpa'; did you mean 'alpha'?" in output

@@ -144,7 +144,12 @@ class Lineage:
 
     def _code(self, step: str, *more: str) -> str:
         """Return the digest of a step's code: its script, the library behind it, and further files."""
-        return _code(self.project, step, more)
+        # Names and colours are in the files of methods. Those that no run uses do not count, so that a new file changes
+        # nothing that exists.
+        algorithms = {run.algorithm for run in self.grid.runs.values() if run.trains}
+        algorithms |= {curve.method for curve in self.grid.exact_toy.curves.values()}
+        methods = [f"src/unmask/methods/{name}.py" for name in ("__init__", *sorted(algorithms))]
+        return _code(self.project, step, (*methods, *more))
 
 
 def parameter_of(digest: str, read: list[str]) -> str:
@@ -171,8 +176,7 @@ def content_of(file: Path) -> str:
 def _code(project: Path, step: str, more: tuple[str, ...]) -> str:
     # Cached, because every experiment asks for the same steps.
     folder = project / "src/unmask/analysis"
-    # Names and colours of methods are in their files.
-    library = [f"src/unmask/methods/{path.name}" for path in sorted((project / "src/unmask/methods").glob("*.py"))]
+    library = []
     for path in sorted(folder.rglob("*.py")):
         if path.parent.name != "html_report" and path.name not in APART:
             library.append(f"src/unmask/analysis/{path.relative_to(folder)}")
