@@ -175,11 +175,12 @@ def test_where_one_change_is_not_enough_two_are_named(config):
     )
 
 
-EVERY_WEIGHT = {"lora_rank": 0, "dtype": "float32", "activation_checkpointing": True}
+EVERY_WEIGHT = {"lora_rank": 0, "dtype": "float32"}
+CHECKPOINTING = {"activation_checkpointing": True}
 
 
 def test_gpus_that_train_every_weight_share_the_model(config):
-    grid, run = run_of(config, scale="llada-8b", **EVERY_WEIGHT)
+    grid, run = run_of(config, scale="llada-8b", runtime=CHECKPOINTING, **EVERY_WEIGHT)
     one, eight = (training_memory(LLADA_8B, run, grid.cost, gpus) for gpus in (1, 8))
     for phase in one:
         for part in ("weights", "reference", "moments", "best"):
@@ -207,7 +208,7 @@ def test_the_memory_named_for_more_gpus_is_that_of_the_plan(config, method, chec
 
 def test_a_run_that_trains_every_weight_is_told_how_many_gpus_hold_it(config):
     config["scales"]["llada-8b"]["cost"]["gpus"] = 2
-    grid, run = run_of(config, scale="llada-8b", **EVERY_WEIGHT)
+    grid, run = run_of(config, scale="llada-8b", runtime=CHECKPOINTING, **EVERY_WEIGHT)
     (said,) = misfits(grid, run, LLADA_8B, [])
     assert "GB (rollouts) do not fit into the 80 GB" in said
     assert "Set scales.llada-8b.cost.gpus: 8 (" in said  # four hold the gradient but not the rollouts
