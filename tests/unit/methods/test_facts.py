@@ -30,8 +30,9 @@ sys.meta_path.insert(0, Absent())
 
 def run_without_torch(code, folder=ROOT):
     """What the code prints as JSON, run with the sources below a folder."""
+    # Without bytecode: two texts of one size, written within a second, would share it.
     done = subprocess.run(
-        [sys.executable, "-c", BLOCKED + code],
+        [sys.executable, "-B", "-c", BLOCKED + code],
         env={"PYTHONPATH": str(folder / "src"), "PATH": ""},
         capture_output=True,
         text=True,
