@@ -1,4 +1,4 @@
-"""What is drawn for a response of a buffer: its tokens and its masks, whatever is drawn beside them."""
+"""Draws for one response: its tokens and masks do not depend on which other responses are drawn with it."""
 
 import threading
 

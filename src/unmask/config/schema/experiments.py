@@ -57,7 +57,7 @@ class Experiment(Section):
     apart: bool = Field(default=False, description="run only when requested by name, not by the target `everything`")
 
     @model_validator(mode="after")
-    def _one_examination(self) -> Experiment:
+    def _one_kind_of_evaluation(self) -> Experiment:
         if (self.evaluation is None) == (self.diagnosis is None):
             raise refuse("set exactly one of evaluation and diagnosis")
         if self.transfer and self.evaluation is None:
