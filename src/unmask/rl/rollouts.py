@@ -87,7 +87,7 @@ class Rollouts:
 
     def streams(self, seeds: Seeds, *key: int | str) -> Streams:
         """Return a random stream for each response of the whole buffer, for this purpose."""
-        return seeds.streams(*key, rows=torch.arange(len(self), device=self.response.device))
+        return seeds.streams(*key, rows=self.row_index)
 
     def part(self, rows: slice) -> Rollouts:
         """Return a part of the buffer; scalar fields, such as `buffer_rows`, still describe the whole."""

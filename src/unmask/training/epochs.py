@@ -12,8 +12,10 @@ def examples_of(buffer: int, examples: list[Example], size: int, seeds: Seeds) -
     """Return the `size` training examples of a buffer, which may span two epochs."""
     # Computed from the position alone, so a resumed run needs no data-loader state.
     chosen = []
+    orders: dict[int, torch.Tensor] = {}
     for position in range(buffer * size, (buffer + 1) * size):
         epoch, index = divmod(position, len(examples))
-        order = torch.randperm(len(examples), generator=seeds.generator("epoch", epoch))
-        chosen.append(examples[order[index]])
+        if epoch not in orders:
+            orders[epoch] = torch.randperm(len(examples), generator=seeds.generator("epoch", epoch))
+        chosen.append(examples[orders[epoch][index]])
     return chosen
