@@ -202,23 +202,29 @@ def test_a_new_method_is_one_file(tmp_path):
     ]
 
 
-def test_a_method_that_declares_only_its_objective_has_a_name_a_colour_and_a_cost(tmp_path, monkeypatch):
-    """Facts are optional: grey, the name of the file, one pass per row and update."""
-    import unmask.methods
-    from unmask.config.schema import introspection
-    from unmask.methods import load, method_colour, method_name
+PLAIN_METHOD = """
+from dataclasses import dataclass
 
-    folder = tmp_path / "methods"
-    folder.mkdir()
-    (folder / "plain.py").write_text(
-        "from dataclasses import dataclass\nfrom unmask.methods import Method\n\n\n"
-        "@dataclass(frozen=True)\nclass Plain(Method):\n    pass\n",
-        encoding="utf-8",
-    )
-    monkeypatch.setattr(unmask.methods, "__path__", [*unmask.methods.__path__, str(folder)])
-    monkeypatch.setattr(introspection, "LIBRARY", tmp_path)
-    assert load("plain", {}).passes(updates=4, steps=8).update == 1
-    assert (method_name("plain"), method_colour("plain")) == ("plain", "#666666")
+from unmask.methods import Method
+
+
+@dataclass(frozen=True)
+class Plain(Method):
+    pass
+"""
+FACTS_OF_PLAIN = """
+import json
+from unmask.methods import load, method_colour, method_name
+
+print(json.dumps([load("plain", {}).passes(updates=4, steps=8).update, method_name("plain"), method_colour("plain")]))
+"""
+
+
+def test_a_method_that_declares_only_its_objective_has_a_name_a_colour_and_a_cost(tmp_path):
+    """Facts are optional: grey, the name of the file, one pass per row and update."""
+    shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "src/unmask/methods/plain.py").write_text(PLAIN_METHOD, encoding="utf-8")
+    assert run_without_torch(FACTS_OF_PLAIN, tmp_path) == [1, "plain", "#666666"]
 
 
 def test_every_recipe_is_a_block_of_config_yaml_that_runs_the_file():
