@@ -67,7 +67,7 @@ def _train(
     """
     seeds = Seeds(("pretrain", "+".join(spec.tasks), spec.seed))
     tokenizer = build_tokenizer()
-    sizes = settings.model_dump(exclude={"source", "pretraining", "shared"})
+    sizes = settings.model_dump(exclude={"source", "pretraining", "shared", "seed"})
     model = build_model(**sizes, vocabulary=len(tokenizer), seed=seeds.number("weights"))
     policy = Policy(model.to(distributed.device()), tokenizer)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from unmask.analysis.claims import Claim, Finding, Measure, judged
+from unmask.analysis.claims import DECIDED, SHARES, Claim, Finding, Measure, judged, survivors
 from unmask.analysis.frames import select
 from unmask.analysis.statistics import Estimate
 from unmask.common.catalogue import SAMPLERS, sampler_name, task_name
@@ -18,7 +18,6 @@ ONCE = (
     "Where the base model is evaluated once, every seed is compared with that evaluation. Its uncertainty over test "
     "problems is the same for all seeds; intervals over seeds and problems include it."
 )
-SHARES = {"published", "strict", "accuracy", "clamped", "clipped"}  # printed in points
 KEY = ["claim", "metric", "seed"]
 
 
@@ -40,21 +39,30 @@ def markdown(findings: list[Finding], scale: str, experiments: Sequence[str] = (
         "Effect: mean paired difference with its 95 % interval, in points for shares. The interval is for other seeds "
         "on other test problems (crossed random effects); where no problems are named, over seeds alone (Student's t). "
         "The verdict follows from the interval alone: on the claimed side of zero `supported`, on the other "
-        "`not supported`, else `inconclusive`; for a claim that nothing is lost, a margin replaces zero. A claim of "
-        "several parts is supported only if every part is. Detectable: a true difference this large would be shown in "
-        "about three quarters of repetitions (docs/method/statistics.md). Intervals are not corrected for the number "
-        "of claims. At laptop scale a verdict is "
+        "`contradicted`; else `equivalent` if the 90 % interval is within ± 2 points, or the claim's own margin, and "
+        "`inconclusive` if not. For a claim that nothing is lost, a margin replaces zero. A claim of several parts is "
+        "supported only if every part is. Detectable: a true difference this large is shown with a power of 80 % "
+        "(docs/method/statistics.md). Intervals are not corrected for the number of claims; the last column says which "
+        "differences survive Holm's correction for the tested claims of their paper. At laptop scale a verdict is "
         "about tiny models on tiny tasks, not about the papers' models.",
-        f"{', '.join(counted)}.",
+        f"{', '.join(counted)}. {_decided(tested)}",
     ]
     if any(found.base_once for found in tested):
         parts.append(ONCE)
     if tested:
         rows = pd.DataFrame([_row(found) for found in tested])
+        rows["Survives Holm"] = [{True: "yes", False: "no", None: ""}[one] for one in survivors(tested)]
         parts.append(rows.to_markdown(index=False, disable_numparse=True))
     if untested:
         parts.append(_untested(untested, experiments))
     return "\n\n".join(parts) + "\n"
+
+
+def _decided(tested: list[Finding]) -> str:
+    """Count the tested claims with a verdict other than `inconclusive`."""
+    count = sum(found.verdict in DECIDED for found in tested)
+    share = f" ({100 * count / len(tested):.0f} %)" if tested else ""
+    return f"Decided: {count} of {len(tested)} tests{share}."
 
 
 def _row(found: Finding) -> dict[str, str]:

@@ -6,9 +6,11 @@ problems (`over_seeds_and_examples`); an interval over seeds only would mistake 
 seeds share, for a difference between the methods. Training metrics and diagnoses have no values per problem: their
 interval is over seeds.
 
-The verdict follows from the interval: above zero `supported`, below `not supported`, else `inconclusive`. A claim that
-nothing is lost has minus its margin in place of zero. A claim of several parts is supported if every part is, and not
-supported if any part is not (an intersection-union test, which needs no correction). Without numbers a claim is
+The verdict follows from the interval: above zero `supported`, below `contradicted`. An interval that contains zero is
+`equivalent` if the 90 % interval lies within the margin of equivalence, which is the test of two one-sided hypotheses
+at 5 % (Schuirmann, J. Pharmacokinet. Biopharm. 15, 1987), and `inconclusive` otherwise. A claim that nothing is lost
+has minus its margin in place of zero, and is never `equivalent`. A claim of several parts is supported if every part
+is, and contradicted if any part is (an intersection-union test, which needs no correction). Without numbers a claim is
 `not tested`. A base model that is evaluated once is compared with every seed.
 """
 
@@ -26,12 +28,15 @@ from pydantic import Field, model_validator
 
 from unmask.analysis.frames import distinct, select
 from unmask.analysis.scores import RUN, SAMPLE, quarters, to_come
-from unmask.analysis.statistics import Estimate, Grades, over_seeds, over_seeds_and_examples
+from unmask.analysis.statistics import Estimate, Grades, holm, over_seeds, over_seeds_and_examples
 from unmask.analysis.yaml_entries import read_entries
-from unmask.config.schema.types import Count, Name, NonNegative, Section, refuse
+from unmask.config.schema.types import Count, Name, NonNegative, Positive, Section, refuse
 
 # Metrics of samples, with a value per test problem; all others are of training or of a diagnosis.
 BY_EXAMPLE = {"published", "strict", "nfe", "tokens"}
+SHARES = {"published", "strict", "accuracy", "validation", "clamped", "clipped"}  # between 0 and 1, printed in points
+EQUIVALENCE = 0.02  # margin of shares, fixed before the runs
+DECIDED = ("supported", "contradicted", "equivalent")
 COLUMNS = [*RUN, "example", *SAMPLE]
 
 
@@ -41,6 +46,17 @@ class Measure(Section):
     metric: str = Field(description="a column of the samples, or else of the training metrics or the diagnosis")
     direction: Literal["higher", "lower"] = "higher"
     margin: NonNegative = Field(default=0.0, description="how much `better` may lose, for claims of no loss")
+    equivalence: Positive | None = Field(
+        default=None,
+        description="differences below this count as none; default: 2 points for shares, else nothing is `equivalent`",
+    )
+
+    @property
+    def equal_within(self) -> float | None:
+        """Margin of equivalence; None if the measure cannot be `equivalent`."""
+        if self.margin:
+            return None
+        return self.equivalence or (EQUIVALENCE if self.metric in SHARES else None)
 
 
 class Claim(Measure):
@@ -64,8 +80,20 @@ class Claim(Measure):
     @property
     def parts(self) -> list[Measure]:
         """Parts of the claim, the main one first."""
-        main = Measure(metric=self.metric, direction=self.direction, margin=self.margin)
+        main = Measure(
+            metric=self.metric,
+            direction=self.direction,
+            margin=self.margin,
+            equivalence=self.equivalence,
+        )
         return [main, *self.also]
+
+    @property
+    def paper(self) -> str:
+        """Paper that makes the claim: its source without table, section and version."""
+        name, _, place = self.source.partition(", arXiv ")
+        number, _, _ = place.partition(",")
+        return f"{name}, arXiv {number.partition('v')[0]}" if place else name
 
     @model_validator(mode="after")
     def _one_step_mode_and_length(self) -> Claim:
@@ -95,6 +123,15 @@ class Finding:
     differences: tuple[pd.DataFrame, ...] = ()  # [seeds, test problems], or [seeds, 1] for metrics without problems
     effects: tuple[Estimate, ...] = ()
     base_once: bool = False  # every seed is compared with the only evaluation of the base model
+
+    @property
+    def p(self) -> float:
+        """Two-sided p-value of the verdict `supported` or `contradicted`: the largest of the parts'."""
+        values = []
+        for part, effect in zip(self.claim.parts, self.effects, strict=True):
+            null = part.margin if part.direction == "lower" else -part.margin
+            values.append(effect.p(null))
+        return max(values)
 
     @property
     def size(self) -> str:
@@ -161,9 +198,8 @@ def judged(claim: Claim, differences: Sequence[pd.DataFrame], base_once: bool = 
     verdicts = []
     for part, difference in zip(claim.parts, differences, strict=True):
         effect = _estimate(difference.to_numpy())
-        low, high = effect.interval()
         effects.append(effect)
-        verdicts.append(_verdict(part, low, high))
+        verdicts.append(_verdict(part, effect))
     return Finding(
         claim,
         _joined(verdicts),
@@ -211,25 +247,49 @@ def _method(who: str) -> str:
     return re.split("[@/]", who)[0]
 
 
-def _verdict(part: Measure, low: float, high: float) -> str:
+def _verdict(part: Measure, effect: Estimate) -> str:
     # Flip the interval where lower is better, so that larger is better below.
+    low, high = effect.interval()
     worst, best = low, high
     if part.direction == "lower":
         worst, best = -high, -low
     if worst > -part.margin:
         return "supported"
     if best < -part.margin:
-        return "not supported"
+        return "contradicted"
+
+    low, high = effect.interval(0.9)
+    margin = part.equal_within
+    if margin is not None and -margin < low and high < margin:
+        return "equivalent"
     return "inconclusive"
 
 
 def _joined(verdicts: list[str]) -> str:
     """Combine the verdicts on the parts of a claim."""
-    if "not supported" in verdicts:
-        return "not supported"
-    if set(verdicts) == {"supported"}:
-        return "supported"
-    return "inconclusive"
+    if "contradicted" in verdicts:
+        return "contradicted"
+    if "inconclusive" in verdicts:
+        return "inconclusive"
+    # What is left is supported or equivalent: without a difference in one part, the claim does not hold.
+    return "equivalent" if "equivalent" in verdicts else "supported"
+
+
+def survivors(findings: Sequence[Finding], level: float = 0.05) -> list[bool | None]:
+    """Return if each verdict survives Holm's correction for the number of tested claims of its paper.
+
+    None for verdicts without a difference: `equivalent`, `inconclusive`, `not tested`.
+    """
+    found: list[bool | None] = [None] * len(findings)
+    for paper in dict.fromkeys(one.claim.paper for one in findings):
+        # A claim from one seed has effects without an error, and so no p-value.
+        tested = [place for place, one in enumerate(findings) if one.claim.paper == paper and one.effects]
+        family = [place for place in tested if not np.isnan(findings[place].p)]
+        adjusted = holm([findings[place].p for place in family])
+        for place, p in zip(family, adjusted, strict=True):
+            if findings[place].verdict in ("supported", "contradicted"):
+                found[place] = bool(p <= level)
+    return found
 
 
 def values(frame: pd.DataFrame, claim: Claim, metric: str, who: str) -> pd.DataFrame:

@@ -96,6 +96,14 @@ class Lineage:
         made = self._code("render_report", *library, *pages)
         return joined(made, self.claims(f"{extent}claims"), self.toy(), *shown)
 
+    def choice(self, name: str) -> str:
+        """Return the digest of the choice among the candidates of METHOD/TASK."""
+        return joined(self._code("choose_settings"), self.grid.tuning_digest(name))
+
+    def tuning(self) -> str:
+        """Return the digest of the table and figure of all candidates."""
+        return joined(self._code("render_tuning"), *map(self.choice, self.grid.tuning))
+
     def experiments_of(self, claims: str) -> list[str]:
         """Return the experiments that claims are tested on: those of `all` or, for all_claims, of `everything`."""
         return self.grid.wanted if claims == "claims" else self.grid.everything
@@ -114,7 +122,11 @@ class Lineage:
     def trainings_read(self, experiments: list[str]) -> list[str]:
         """Return the manifests of the trained runs of some experiments."""
         metrics = [path for name in experiments for path in self.grid.metrics(name)]
-        return [f"{os.path.dirname(path)}/manifest.json" for path in metrics]
+        return [_manifest_of(path) for path in metrics]
+
+    def candidates_read(self, name: str) -> list[str]:
+        """Return the manifests of the runs of all candidates of METHOD/TASK."""
+        return [_manifest_of(path) for path in self.grid.tuning_metrics(name)]
 
     def all_read(self, experiments: list[str]) -> list[str]:
         """Return the manifests of the samples and of the trained runs of some experiments."""
@@ -150,6 +162,10 @@ class Lineage:
         algorithms |= {curve.method for curve in self.grid.exact_toy.curves.values()}
         methods = [f"src/unmask/methods/{name}.py" for name in ("__init__", *sorted(algorithms))]
         return _code(self.project, step, (*methods, *more))
+
+
+def _manifest_of(metrics: str) -> str:
+    return f"{os.path.dirname(metrics)}/manifest.json"
 
 
 def parameter_of(digest: str, read: list[str]) -> str:

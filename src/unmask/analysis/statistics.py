@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import optimize, stats
 
 RESAMPLES = 2000
 Values = NDArray[np.float64]  # [seeds] or [examples]
@@ -48,6 +48,26 @@ class Estimate:
         quantile = self._quantile((1 + level) / 2)
         half = quantile * self.error
         return self.mean - half, self.mean + half
+
+    def p(self, null: float = 0.0) -> float:
+        """Return the two-sided p-value of a true mean `null`: 1 minus the level of the interval that ends there.
+
+        NaN without an error; 0 if there is no spread and the mean is not `null`.
+        """
+        distance = abs(self.mean - null)
+        if not self.parts:
+            return float("nan")
+        if self.variance == 0:
+            return float(distance == 0)
+
+        # The quantile grows with the level, so the level is found by bisection.
+        def excess(level: float) -> float:
+            return self._quantile((1 + level) / 2) * self.error - distance
+
+        most = 1 - 1e-12
+        if excess(most) <= 0:
+            return 1 - most
+        return float(1 - optimize.brentq(excess, 0.0, most))
 
     def detectable(self, power: float = 0.8, level: float = 0.95) -> float:
         """Return the true difference that an interval of this width separates from zero with probability `power`."""

@@ -82,7 +82,8 @@ class ModelSpec(Spec):
     def values(self) -> Values:
         """Return the fields that differ from their default; of the settings those that do."""
         # A new setting with a default thus leaves the digests of existing models unchanged.
-        settings = self.settings.model_dump(exclude={"source"}, exclude_defaults=True)
+        # The model's seed is a field of its own: which runs share the model does not affect its weights.
+        settings = self.settings.model_dump(exclude={"source", "seed"}, exclude_defaults=True)
         if self.task:
             settings |= {"pretraining": settings["pretraining"][self.task]}
         return super().values() | {"settings": settings}

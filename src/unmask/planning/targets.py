@@ -32,6 +32,9 @@ def asked(grid: Grid, targets: Iterable[str]) -> Asked:
             found.runs.update(experiment.runs)
             found.tasks.update(*experiment.transfers.values())
         _add_files_of(grid, target, found)
+        if target == "tune":
+            for candidates in grid.tuning.values():
+                found.runs.update(*(candidate.runs for candidate in candidates))
 
     # One step is enough: a run that another starts from is no continuation itself.
     for name in list(found.runs):

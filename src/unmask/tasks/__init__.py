@@ -83,6 +83,13 @@ class Task:
         """
         raise NotImplementedError
 
+    def shortcut_grade(self, example: Example) -> float:
+        """Return how far a problem invites the shortcut, on any scale; by default its difficulty.
+
+        A tiny base model can be taught a habit that grows with the grade, so that RL undoes it problem by problem.
+        """
+        return float(example["difficulty"])
+
 
 class Corpus(Task):
     """Conversations for SFT: a task with `splits`, `messages` and `demonstration` but no reward or grade."""

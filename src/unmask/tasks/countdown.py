@@ -218,6 +218,10 @@ class Countdown(Task):
         fitting = min(room // 8, 3)
         return f"{''.join(steps[:fitting])}</reasoning><answer>{whole}</answer>"
 
+    def shortcut_grade(self, example: Example) -> float:
+        """Return the target: the shortcut, a sum, looks more plausible the larger it is."""
+        return float(example["target"])
+
 
 def generated_puzzles(largest: int, largest_target: int) -> list[Puzzle]:
     """Return every puzzle that needs a minus, each with one solution: a − b + c, a + b − c or a − b − c.

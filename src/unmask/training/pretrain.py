@@ -44,6 +44,7 @@ class Demonstrations:
 
     prompt: Tensor  # [N, P]
     prompt_mask: Tensor  # [N, P]
+    grade: Tensor  # [N] `shortcut_grade` of the problem, from 0 for the lowest to 1 for the highest
     right: Tensor  # [N, L] right responses
     shortcut: Tensor  # [N, L] responses that take the shortcut
 
@@ -61,9 +62,16 @@ class TaskData(NamedTuple):
         """First update of the second part, in which most demonstrations take the shortcut."""
         return round(self.settings.first_part * self.settings.updates)
 
-    def right_share(self, update: int) -> float:
-        """Return the share of right demonstrations in the batch of an update."""
-        return self.settings.first_share if update < self.switch else self.settings.right_share
+    def right_share(self, update: int, grade: Tensor) -> Tensor:
+        """Return the share of right demonstrations at an update for problems of these grades [N], from 0 to 1."""
+        s = self.settings
+        if update < self.switch:
+            return torch.full_like(grade, s.first_share)
+        if s.last_share is None:
+            return torch.full_like(grade, s.right_share)
+        # Linear log-odds: the shortcut becomes the habit problem by problem, and RL can undo it problem by problem.
+        lowest, highest = torch.logit(torch.tensor([s.right_share, s.last_share]))
+        return torch.sigmoid(lowest + (highest - lowest) * grade)
 
 
 def pretrain(
@@ -94,8 +102,7 @@ def pretrain(
         losses = []
         for by_length, lesson in zip(data, lessons, strict=True):
             demonstrations = by_length[update % len(lengths)]
-            right_share = lesson.right_share(update)
-            losses.append(_loss(model, demonstrations, lesson.settings, right_share, generator))
+            losses.append(_loss(model, demonstrations, lesson, update, generator))
         loss = torch.stack(losses).mean()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -123,8 +130,8 @@ def _check_gates(name: str, lessons: list[TaskData], competence: dict[str, float
             raise InputError(
                 f"{name}: not a usable base for {task}. Mean greedy reward on validation: {able:.3f} after the first "
                 f"part (at least {settings.competence} required), {good:.3f} at the end "
-                f"(gate [{low}, {high}]). Change updates, first_part, first_share, right_share or the gates under "
-                "models.*.pretraining in config.yaml."
+                f"(gate [{low}, {high}]). Change updates, first_part, first_share, right_share, last_share or the "
+                "gates under models.*.pretraining in config.yaml."
             )
 
 
@@ -156,7 +163,9 @@ def _demonstrations(policy: Policy, lesson: TaskData, length: int, seeds: Seeds)
         responses.append(policy.responses(texts, length))
     right, shortcut = responses
     prompt, prompt_mask = encode_prompts(policy, lesson.task, chosen, length)
-    return Demonstrations(prompt, prompt_mask, right, shortcut)
+    grades = torch.tensor([lesson.task.shortcut_grade(example) for example in chosen])
+    low, high = grades.min(), grades.max()
+    return Demonstrations(prompt, prompt_mask, (grades - low) / (high - low).clamp(min=1e-9), right, shortcut)
 
 
 def _optimizers(model: torch.nn.Module, settings: Pretraining) -> list[torch.optim.Optimizer]:
@@ -178,20 +187,22 @@ def _optimizers(model: torch.nn.Module, settings: Pretraining) -> list[torch.opt
 
 
 def _loss(
-    model: torch.nn.Module, data: Demonstrations, settings: Pretraining, right_share: float, generator: torch.Generator
+    model: torch.nn.Module, data: Demonstrations, lesson: TaskData, update: int, generator: torch.Generator
 ) -> Tensor:
     """Compute the mean cross-entropy over the masked response tokens of a random batch."""
     # Drawn on the CPU, so that the batch is the same on any device.
+    settings = lesson.settings
     batch_size = settings.batch_size
     rows = torch.randint(len(data.right), (batch_size,), generator=generator)
-    right = torch.rand(batch_size, 1, generator=generator) < right_share
+    share = lesson.right_share(update, data.grade[rows])
+    right = torch.rand(batch_size, 1, generator=generator) < share[:, None]
 
     # Mask ratios t are stratified over [0, 1), which lowers the variance against independent draws. The lower bound
     # avoids rows with almost nothing masked.
     offset = torch.rand(1, generator=generator)
-    share = (torch.arange(batch_size) + offset) / batch_size
+    ratio = (torch.arange(batch_size) + offset) / batch_size
     noise = torch.rand((batch_size, data.right.shape[1]), generator=generator)
-    masked = noise < share[:, None].clamp(min=0.02)
+    masked = noise < ratio[:, None].clamp(min=0.02)
 
     device = data.right.device
     rows, right, masked = rows.to(device), right.to(device), masked.to(device)

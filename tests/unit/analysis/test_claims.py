@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from scipy import stats
 
 from unmask.analysis import claim_tables, claims
 from unmask.analysis.statistics import over_seeds_and_examples
@@ -34,7 +35,7 @@ def against(values, base=(0.2, 0.3, 0.4)):
     ("values", "verdict"),
     [
         ([0.70, 0.81, 0.90], "supported"),
-        ([0.10, 0.21, 0.30], "not supported"),
+        ([0.10, 0.21, 0.30], "contradicted"),
         ([0.00, 0.30, 0.90], "inconclusive"),
     ],
 )
@@ -43,6 +44,54 @@ def test_the_interval_alone_decides(values, verdict):
     assert (found.verdict, len(found.differences[0])) == (verdict, 3)
     assert found.effects[0].mean == pytest.approx(sum(values) / 3 - 0.3)
     assert verdict in claim_tables.markdown([found], "laptop")
+
+
+@pytest.mark.parametrize(
+    ("values", "margin", "verdict"),
+    [
+        ([0.201, 0.299, 0.400], None, "equivalent"),  # within the 2 points of every share
+        ([0.201, 0.299, 0.400], 0.001, "inconclusive"),
+        ([0.250, 0.349, 0.402], None, "inconclusive"),
+        ([0.250, 0.349, 0.402], 0.2, "equivalent"),
+        ([0.210, 0.311, 0.409], None, "supported"),  # small, but on one side of zero
+    ],
+)
+def test_no_difference_within_the_margin_is_a_verdict(values, margin, verdict):
+    found = claims.check(claim(equivalence=margin), against(values))
+    assert found.verdict == verdict
+    low, high = found.effects[0].interval(0.9)
+    assert (max(-low, high) < (margin or 0.02)) == (verdict in ("equivalent", "supported"))
+
+
+def test_a_claim_of_no_loss_and_a_metric_without_margin_are_never_equivalent():
+    same = against([0.201, 0.299, 0.400])
+    assert claims.check(claim(margin=0.0001), same).verdict == "inconclusive"
+    passes = same.rename(columns={"strict": "nfe"})
+    assert claims.check(claim(metric="nfe"), passes).verdict == "inconclusive"
+    assert claims.check(claim(metric="nfe", equivalence=0.1), passes).verdict == "equivalent"
+
+
+def test_a_claim_of_several_parts_is_equivalent_if_a_part_makes_no_difference():
+    verdicts = [["supported", "equivalent"], ["equivalent", "inconclusive"], ["equivalent", "contradicted"]]
+    assert [claims._joined(one) for one in verdicts] == ["equivalent", "inconclusive", "contradicted"]
+
+
+def test_verdicts_survive_holm_among_the_claims_of_their_paper():
+    """p = 0.02 survives alone, and next to a smaller one; not next to a larger one, whose family has two tests."""
+    seeds = np.array([-1.0, 0.0, 1.0])
+
+    def finding(p, source):
+        # Three seeds with spread 1: |t| = √3 · mean, and two degrees of freedom.
+        mean = stats.t.isf(p / 2, 2) / np.sqrt(3)
+        rows = pd.DataFrame(mean + seeds)
+        return claims.judged(claim(metric="reward").model_copy(update={"source": source}), [rows])
+
+    first, second = "A, arXiv 2501.00001v2, Table 1", "A, arXiv 2501.00001, Table 2"
+    found = [finding(0.02, first), finding(0.04, second), finding(0.02, "B, arXiv 2501.00002"), finding(0.3, "C")]
+    assert [round(one.p, 6) for one in found] == [0.02, 0.04, 0.02, 0.3]
+    assert claims.survivors(found) == [True, True, True, None]
+    assert claims.survivors([finding(0.03, first), finding(0.04, second)]) == [False, False]
+    assert claims.survivors([finding(0.04, second)]) == [True]
 
 
 def test_one_seed_decides_nothing():
@@ -59,14 +108,14 @@ def test_no_difference_has_no_sign():
 def test_lower_may_be_better():
     found = claims.check(claim(direction="lower"), against([0.10, 0.21, 0.30]))
     assert (found.verdict, round(found.effects[0].mean, 3)) == ("supported", -0.097)
-    assert claims.check(claim(direction="lower"), against([0.70, 0.81, 0.90])).verdict == "not supported"
+    assert claims.check(claim(direction="lower"), against([0.70, 0.81, 0.90])).verdict == "contradicted"
 
 
 @pytest.mark.parametrize(
     ("values", "verdict"),
     [
         ([0.19, 0.295, 0.39], "supported"),
-        ([0.10, 0.205, 0.30], "not supported"),
+        ([0.10, 0.205, 0.30], "contradicted"),
         ([0.16, 0.23, 0.36], "inconclusive"),
     ],
 )
@@ -124,7 +173,7 @@ def test_training_metrics_can_be_tested_in_a_quarter_of_the_updates():
     early = claim("dmpo/loss_kind~wddo", "dmpo", "reward", quarter=1)
     late = claim("dmpo/loss_kind~wddo", "dmpo", "reward", quarter=4)
     assert [claims.check(one, None, metrics).effects[0].mean for one in (early, late)] == [1, -2]
-    assert claims.check(late, None, metrics).verdict == "not supported"
+    assert claims.check(late, None, metrics).verdict == "contradicted"
     assert "quarter 4 of training, reward" in claim_tables.markdown([claims.check(late, None, metrics)], "x")
 
 
@@ -196,8 +245,8 @@ def test_one_step_mode_is_compared_and_lengths_are_averaged():
     [
         ([8.0, 8.1, 8.2], [0.30, 0.41, 0.50], "supported"),
         ([10.0, 10.5, 9.5], [0.30, 0.41, 0.50], "inconclusive"),  # nothing is lost because nothing is saved
-        ([8.0, 8.1, 8.2], [0.10, 0.21, 0.30], "not supported"),
-        ([12.0, 12.1, 12.2], [0.30, 0.41, 0.50], "not supported"),
+        ([8.0, 8.1, 8.2], [0.10, 0.21, 0.30], "contradicted"),
+        ([12.0, 12.1, 12.2], [0.30, 0.41, 0.50], "contradicted"),
     ],
 )
 def test_a_claim_of_two_parts_needs_both(passes, right, verdict):
@@ -244,7 +293,7 @@ def test_verdicts_follow_again_from_the_stored_differences(tmp_path):
     claim_tables.differences(found).to_csv(tmp_path / "claims.csv", index=False)
     again = claim_tables.from_differences(given, pd.read_csv(tmp_path / "claims.csv"))
     assert claim_tables.markdown(again, "x") == claim_tables.markdown(found, "x")
-    assert {one.verdict for one in again} == {"supported", "not tested", "not supported"}
+    assert {one.verdict for one in again} == {"supported", "not tested", "contradicted"}
 
 
 def test_two_samplers_of_one_policy_are_compared():
@@ -253,6 +302,6 @@ def test_two_samplers_of_one_policy_are_compared():
         scored([0.6, 0.7, 0.8], method="dmpo", sampler="entropy_01"),
     ])  # fmt: skip
     found = claims.check(claim("dmpo@adaptive", "dmpo@entropy_01"), scores)
-    assert (found.effects[0].mean, found.verdict) == (pytest.approx(-0.4), "not supported")
+    assert (found.effects[0].mean, found.verdict) == (pytest.approx(-0.4), "contradicted")
     text = claim_tables.markdown([found], "laptop")
     assert "DMPO, adaptive threshold − DMPO, entropy bound 0.1, Sudoku, mean over lengths, strict |" in text

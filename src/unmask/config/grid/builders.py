@@ -49,7 +49,8 @@ def model_spec(config: Config, run: RunSpec) -> ModelSpec:
         task_settings = training_settings(config, task)
         model = model.model_copy(update={"pretraining": {task: model.pretraining[task]}})
     scale = config.scales[config.scale]
-    return ModelSpec(run.model, model.source, model, task, task_settings, run.seed, scale.block_length, scale.lengths)
+    seed = run.seed if model.seed is None else model.seed
+    return ModelSpec(run.model, model.source, model, task, task_settings, seed, scale.block_length, scale.lengths)
 
 
 def evaluation_spec(config: Config, name: str, task: str | None = None) -> EvaluationSpec:

@@ -11,8 +11,8 @@ from dataclasses import replace
 from unmask.config.errors import ConfigError
 from unmask.config.grid.builders import data_specs, diagnosis_spec, evaluation_spec, model_spec, toy_spec
 from unmask.config.grid.consistency import contradictions, too_long, undrawable
-from unmask.config.grid.grid import Experiment, Grid
-from unmask.config.grid.runs import runs_of, start_of
+from unmask.config.grid.grid import Candidate, Experiment, Grid
+from unmask.config.grid.runs import runs_of, start_of, tuning_runs
 from unmask.config.loading import RawConfig
 from unmask.config.normalize import normalise
 from unmask.config.schema import Config
@@ -62,6 +62,11 @@ def grid_of(config: Config, warnings: list[str]) -> Grid:
         experiment = _add_experiment(grid, config, name, runs)
         lines += undrawable(name, block.figures, config.grid_of(name), runs)
         lines += too_long(experiment, config.scale, runs)
+    for name, candidates in tuning_runs(config).items():
+        grid.tuning[name] = []
+        for settings, runs in candidates:
+            made += _add_runs(grid, config, runs)
+            grid.tuning[name].append(Candidate(settings, [run.name for run in runs]))
     lines += contradictions(made, grid.datasets, grid.tests, grid.cost)
     if lines:
         raise ConfigError(lines)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from unmask.config.schema.runtime import Runtime
 from unmask.config.schema.scales import Hardware
+from unmask.config.schema.types import Values
 from unmask.config.spec_file import Spec, joined
 from unmask.config.specs import DataSpec, DiagnosisSpec, EvaluationSpec, ModelSpec, RunSpec, ToySpec
 
@@ -27,6 +28,14 @@ class Experiment:
 
 
 @dataclass(frozen=True)
+class Candidate:
+    """Settings of a method on a task that are compared with others, and the runs that they are judged by."""
+
+    settings: Values
+    runs: list[str]  # addresses, one per seed
+
+
+@dataclass(frozen=True)
 class Grid:
     """All specs of one scale by name, and the paths of the files made from them."""
 
@@ -44,6 +53,7 @@ class Grid:
     evaluations: dict[str, EvaluationSpec] = field(default_factory=dict)
     diagnoses: dict[str, DiagnosisSpec] = field(default_factory=dict)
     experiments: dict[str, Experiment] = field(default_factory=dict)
+    tuning: dict[str, list[Candidate]] = field(default_factory=dict)  # method/task -> candidates
 
     @property
     def place(self) -> str:
@@ -148,6 +158,14 @@ class Grid:
             digest = self.evaluated(run, name) if kind == "samples" else self.diagnosed(run, name)
             digests.append(digest)
         return joined(*digests)
+
+    def tuning_digest(self, name: str) -> str:
+        """Return the digest of everything that affects the choice among the candidates of METHOD/TASK."""
+        return joined(*(self.runs[run].digest for candidate in self.tuning[name] for run in candidate.runs))
+
+    def tuning_metrics(self, name: str) -> list[str]:
+        """Return the paths of the training metrics of all candidates of METHOD/TASK."""
+        return [f"{self.root}/runs/{run}/metrics.csv" for candidate in self.tuning[name] for run in candidate.runs]
 
     def metrics_digest(self, experiment: str) -> str:
         """Return the digest of everything that affects an experiment's training metrics."""

@@ -22,20 +22,38 @@ def runs_of(config: Config, name: str) -> list[RunSpec]:
 
     Grid values equal to a method's default give the default run, so a run may occur several times.
     """
-    experiment = config.experiments[name]
-    scale = config.scales[config.scale]
-    model = scale.models[experiment.model] if experiment.model else scale.model
+    equal_updates = config.experiments[name].equal_updates
     found = []
-    for method in config.methods_of(name):
-        # A published model evaluated deterministically gives the same samples with every seed: one run is enough.
+    for model, method in itertools.product(config.models_of(name), config.methods_of(name)):
+        # A base model of all seeds, evaluated deterministically, gives the same samples for each: one run is enough.
         is_base = config.algorithm(method) == "base"
-        once = is_base and is_published(config, model) and config.deterministic(name)
-        seeds = scale.seeds[:1] if once else scale.seeds
+        once = is_base and _serves_all_seeds(config, model) and config.deterministic(name)
+        seeds = config.seeds_of(name)[:1] if once else config.seeds_of(name)
 
         choices = list(_choices(config, name, method))
         for task, choice, seed in itertools.product(config.tasks_of(name), choices, seeds):
-            run = resolve(config, method, task, choice, model=model, seed=seed, equal_updates=experiment.equal_updates)
+            run = resolve(config, method, task, choice, model=model, seed=seed, equal_updates=equal_updates)
             found.append(run)
+    return found
+
+
+def tuning_runs(config: Config) -> dict[str, list[tuple[Values, list[RunSpec]]]]:
+    """Return the candidates of each METHOD/TASK that the scale tunes, with their runs, one per seed."""
+    scale = config.scales[config.scale]
+    found: dict[str, list[tuple[Values, list[RunSpec]]]] = {}
+    if scale.tuning is None:
+        return found
+    for method, block in scale.tuning.candidates.items():
+        for task in block.tasks or scale.tasks:
+            candidates = []
+            for settings in block.settings:
+                # Named by all their settings: the path of a run must not change when one becomes the default.
+                runs = [
+                    resolve(config, method, task, settings, model=scale.model, seed=seed, name_all=True)
+                    for seed in scale.tuning.seeds
+                ]
+                candidates.append((settings, runs))
+            found[f"{method}/{task}"] = candidates
     return found
 
 
@@ -49,9 +67,10 @@ def _choices(config: Config, experiment: str, method: str) -> Iterator[Values]:
         yield dict(zip(axes, values, strict=True))
 
 
-def is_published(config: Config, model: str) -> bool:
-    """Return True if a model is not trained from scratch, so that all seeds share it."""
-    return not isinstance(config.models[model], ScratchModel)
+def _serves_all_seeds(config: Config, model: str) -> bool:
+    """Return True if all seeds share a base model: it is published, or trained from scratch with a seed of its own."""
+    settings = config.models[model]
+    return not isinstance(settings, ScratchModel) or settings.seed is not None
 
 
 def start_of(config: Config, run: RunSpec) -> RunSpec:
@@ -70,10 +89,12 @@ def resolve(
     model: str,
     seed: int,
     equal_updates: bool = False,
+    name_all: bool = False,
 ) -> RunSpec:
     """Return the run of a method on a task with the chosen grid values, its settings merged from all layers.
 
-    With `equal_updates` it has as many gradient steps as with the default settings.
+    With `equal_updates` it has as many gradient steps as with the default settings. With `name_all` its variant names
+    all chosen values, else only those that differ from the default.
     """
     # Training on a corpus is the same for all tasks, so they share one run.
     corpus = config.corpus(method)
@@ -82,7 +103,7 @@ def resolve(
     # Only grid values other than the default go into the name, so experiments share their default runs.
     default = config.settings(method, task)
     changed = {key: value for key, value in choice.items() if default[key] != value}
-    variant = _variant(changed)
+    variant = _variant(choice if name_all else changed)
 
     scale = config.scales[config.scale]
     trains = config.algorithm(method) != "base"
@@ -152,11 +173,11 @@ def _address(variant: str, model: str, default: str) -> str:
 
 def _model_address(config: Config, model: str, task: str, seed: int) -> str:
     """Return the address of a base model: its name, with seed and task if it is trained from scratch."""
-    # Seeds are the unit of statistics and must share nothing, so each has its own base model; unless the model is
-    # shared, so has each task.
     settings = config.models[model]
     if not isinstance(settings, ScratchModel):
         return model
+    if settings.seed is not None:
+        seed = settings.seed
     return f"{model}/seed-{seed}" if settings.shared else f"{model}/{task}/seed-{seed}"
 
 

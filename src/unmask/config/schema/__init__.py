@@ -108,6 +108,17 @@ class Config(Section):
         change = self._change(experiment).grid
         return self.experiments[experiment].grid if change is None else change
 
+    def seeds_of(self, experiment: str) -> list[int]:
+        """Return an experiment's seeds: the scale's for the experiment, else those of the scale."""
+        return self._change(experiment).seeds or self.scales[self.scale].seeds
+
+    def models_of(self, experiment: str) -> list[str]:
+        """Return the names of an experiment's base models at the scale in use."""
+        scale = self.scales[self.scale]
+        keys = self.experiments[experiment].model_keys
+        # While a configuration is checked, a key may be missing.
+        return [scale.models.get(key, scale.model) for key in keys] or [scale.model]
+
     def _change(self, experiment: str) -> ExperimentChange:
         scale = self.scales.get(self.scale)
         return (scale.experiment_changes.get(experiment) if scale else None) or ExperimentChange()

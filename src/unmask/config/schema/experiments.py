@@ -42,7 +42,10 @@ class Experiment(Section):
     equal_updates: bool = Field(
         default=False, description="keep the total number of updates: more per buffer means fewer buffers, rounded up"
     )
-    model: Name | None = Field(default=None, description="key of the scale's `models`; default: the scale's `model`")
+    model: Name | Names | None = Field(
+        default=None,
+        description="key of the scale's `models`, or several, to repeat all runs; default: the scale's `model`",
+    )
     transfer: bool = Field(default=False, description="evaluate each policy on all tasks of the experiment")
     evaluation: Name | None = Field(default=None, description="a name under `evaluations`")
     diagnosis: Name | None = Field(default=None, description="a name under `diagnoses`, instead of an evaluation")
@@ -55,6 +58,11 @@ class Experiment(Section):
     )
 
     apart: bool = Field(default=False, description="run only when requested by name, not by the target `everything`")
+
+    @property
+    def model_keys(self) -> list[str]:
+        """Keys of the scale's `models`; empty for the scale's `model`."""
+        return [self.model] if isinstance(self.model, str) else self.model or []
 
     @model_validator(mode="after")
     def _one_kind_of_evaluation(self) -> Experiment:

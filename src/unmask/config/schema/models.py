@@ -6,7 +6,18 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, TypeAdapter, model_validator
 
-from unmask.config.schema.types import Beta, Count, Fraction, Name, NonNegative, Positive, Section, Values, refuse
+from unmask.config.schema.types import (
+    Beta,
+    Count,
+    Fraction,
+    Name,
+    NonNegative,
+    Positive,
+    Section,
+    Values,
+    Whole,
+    refuse,
+)
 
 
 def _ascending(values: list[float]) -> list[float]:
@@ -24,6 +35,11 @@ class Pretraining(Section):
         description="share of right demonstrations in the first phase; the rest take a shortcut"
     )
     right_share: Fraction = Field(description="share of right demonstrations in the second phase")
+    last_share: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        default=None,
+        description="the same for problems of the highest `shortcut_grade`; `right_share` is then for the lowest, and "
+        "the log-odds between them are linear in the grade. Absent: `right_share` for all",
+    )
     demonstrations: Count = Field(description="number of distinct demonstrations")
     batch_size: Count = Field(description="demonstrations per update")
     learning_rate: Positive = Field(description="of AdamW, for embeddings, head and norms")
@@ -34,6 +50,12 @@ class Pretraining(Section):
     dtype: Literal["float32", "bfloat16"] = Field(
         default="float32", description="of matrix products and activations; weights and optimiser states are float32"
     )
+
+    @model_validator(mode="after")
+    def _graded_shares_have_odds(self) -> Pretraining:
+        if self.last_share is not None and not 0 < self.right_share < 1:
+            raise refuse(f"right_share {self.right_share} has no log-odds for last_share; set it between 0 and 1")
+        return self
 
     # Bounds on the finished base: one that cannot solve the task, or always does, shows nothing about RL.
     competence: Fraction = Field(description="minimum mean validation reward after the first phase")
@@ -47,11 +69,16 @@ ONCE = ("updates", "learning_rate", "muon_learning_rate", "adam_beta2", "weight_
 
 
 class ScratchModel(Section):
-    """Small model trained from scratch, one per seed and task; one per seed if `shared`."""
+    """Small model trained from scratch, one per task, or one for all if `shared`."""
 
     source: Literal["scratch"]
     family: Literal["llada", "dream"] = Field(default="llada", description="dream predicts position d at d − 1")
     shared: bool = Field(default=False, description="train one model on all tasks under `pretraining`")
+    seed: Whole | None = Field(
+        default=None,
+        description="train the model with this seed, for the runs of all seeds, as the papers have one base model; "
+        "absent: each seed of the runs has a base model of its own",
+    )
     hidden_size: Count = Field(description="width of the residual stream, an even multiple of heads")
     layers: Count = Field(description="number of transformer blocks")
     heads: Count = Field(description="attention heads per block")

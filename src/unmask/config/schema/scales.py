@@ -9,7 +9,10 @@ from pydantic import Field
 from unmask.config.schema.experiments import Axes
 from unmask.config.schema.methods import ByTask
 from unmask.config.schema.samplers import Sampler
+from unmask.config.schema.tuning import Tuning
 from unmask.config.schema.types import Count, Distinct, Name, Names, Positive, Section, Values, Whole
+
+Seeds = Annotated[list[Whole], Field(min_length=1), Distinct]
 
 
 class Overrides(Section):
@@ -44,11 +47,12 @@ class Hardware(Section):
 
 
 class ExperimentChange(Section):
-    """Changes of an experiment at one scale; None keeps the experiment's own value."""
+    """Changes of an experiment at one scale; None keeps the experiment's own value, or the scale's seeds."""
 
     methods: Names | None = Field(default=None, description="methods of the experiment")
     tasks: Names | None = Field(default=None, description="tasks of the experiment")
     grid: Axes | None = Field(default=None, description="setting -> values")
+    seeds: Seeds | None = Field(default=None, description="seeds of the experiment")
 
 
 class Scale(Overrides):
@@ -62,14 +66,13 @@ class Scale(Overrides):
         description="experiment -> methods, tasks or grid that replace its own at this scale, to save time",
     )
     samplers: dict[Name, Sampler] = Field(default={}, description="replacements of blocks under `samplers`")
-    seeds: Annotated[list[Whole], Distinct] = Field(
-        min_length=1, description="each trains its own base model, if that is from scratch, and policies"
-    )
+    seeds: Seeds = Field(description="of the runs of every experiment; statistics are over seeds")
     block_length: Count = Field(description="tokens per block of semi-autoregressive decoding")
     lengths: Annotated[list[Count], Distinct] = Field(
         min_length=1, description="generation lengths of evaluations, multiples of block_length"
     )
     experiments: Names = Field(description="experiments of the target `all`")
+    tuning: Tuning | None = Field(default=None, description="candidates of the target `tune`; absent: nothing is tuned")
     exact_toy: Values = Field(default={}, description="overrides of `exact_toy`")
     cost: Hardware = Field(description="assumptions of `plan`")
     runtime: Values = Field(default={}, description="overrides of `runtime`")

@@ -44,6 +44,7 @@ def layers(config: Config) -> Iterator[Layer]:
     for name, scale in config.scales.items():
         yield Layer(f"scales.{name}.runtime", scale.runtime, Runtime)
     yield from _grid_layers(config)
+    yield from _candidate_layers(config)
     yield from _toy_layers(config)
 
 
@@ -110,6 +111,17 @@ def _axes(config: Config, methods: list[str], grid: dict[str, list[Any]], where:
         for owner in owners or blocks[:1]:
             for choice in choices:
                 yield Layer(where, {key: choice}, owner)
+
+
+def _candidate_layers(config: Config) -> Iterator[Layer]:
+    """Yield the candidates of each scale's tuning."""
+    for name, scale in config.scales.items():
+        candidates = scale.tuning.candidates if scale.tuning else {}
+        for method, block in candidates.items():
+            place = f"scales.{name}.tuning.candidates.{method}.settings"
+            for algorithm in trainers(config, [method]):
+                for settings in block.settings:
+                    yield Layer(place, settings, settings_of(algorithm))
 
 
 def _toy_layers(config: Config) -> Iterator[Layer]:

@@ -169,6 +169,11 @@ def _in_scale(config: Config, scale: Scale, where: str) -> list[str]:
             lines += unknown_names(change.methods, config.methods, f"{place}.methods")
         if change.tasks:
             lines += _tasks(change.tasks, config, f"{place}.tasks")
+    if scale.tuning:
+        candidates = scale.tuning.candidates
+        lines += unknown_names(candidates, config.methods, f"{where}.tuning.candidates")
+        for name, block in candidates.items():
+            lines += _tasks(block.tasks or [], config, f"{where}.tuning.candidates.{name}.tasks")
     lines += unknown_names(scale.cost.test_examples, config.tasks, f"{where}.cost.test_examples")
     return lines
 
@@ -203,5 +208,5 @@ def _in_layers(config: Config) -> list[str]:
 
 def _rules() -> set[str]:
     """Return the names of the workflow's rules: one per script in src/, and those without a script of that name."""
-    more = {"all", "everything", "exact_toy", "plan", "so_far", "pilot", "prepare_test_dataset"}
+    more = {"tune", "tuning", "all", "everything", "exact_toy", "plan", "so_far", "pilot", "prepare_test_dataset"}
     return more | {path.stem for path in LIBRARY.parent.glob("*.py")}

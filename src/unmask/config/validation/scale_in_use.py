@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from unmask.config.schema import Config
 from unmask.config.schema.exact_toy import ExactToy
-from unmask.config.schema.models import ScratchModel
+from unmask.config.schema.models import BaseModelSettings, ScratchModel
 from unmask.config.validation.messages import problems
 
 
@@ -12,7 +12,7 @@ def misfits(config: Config) -> list[str]:
     """Return one line for each pair of blocks that do not fit together."""
     scale = config.scales[config.scale]
     where = f"scales.{config.scale}"
-    lines = _of_models(config)
+    lines = _of_models(config) + _of_tuning(config)
     for name in config.experiments:
         lines += _of_corpora(config, name)
 
@@ -34,11 +34,9 @@ def _of_models(config: Config) -> list[str]:
     missing = []
     lines = _untrained(config, scale.model, scale.tasks, where)
     for name, experiment in config.experiments.items():
-        model = scale.model
-        if experiment.model and experiment.model not in scale.models:
-            missing.append(f"{where}.models.{experiment.model}: missing; experiments.{name}.model asks for it")
-        elif experiment.model:
-            model = scale.models[experiment.model]
+        for key in experiment.model_keys:
+            if key not in scale.models:
+                missing.append(f"{where}.models.{key}: missing; experiments.{name}.model asks for it")
 
         # The message must name the key to edit: the one that asks for the tasks.
         asker = where
@@ -47,7 +45,8 @@ def _of_models(config: Config) -> list[str]:
             asker = f"{where}.experiment_changes.{name}"
         elif experiment.tasks:
             asker = f"experiments.{name}"
-        lines += _untrained(config, model, config.tasks_of(name), asker)
+        for model in config.models_of(name):
+            lines += _untrained(config, model, config.tasks_of(name), asker)
     return missing + lines
 
 
@@ -64,13 +63,46 @@ def _untrained(config: Config, name: str, tasks: list[str], asker: str) -> list[
     return lines
 
 
+def _of_tuning(config: Config) -> list[str]:
+    """Return lines on a tuning with seeds of results, tasks without a base model, no validation, or unequal budgets."""
+    scale = config.scales[config.scale]
+    if scale.tuning is None:
+        return []
+    where = f"scales.{config.scale}.tuning"
+    used = set(scale.seeds).union(*(change.seeds or [] for change in scale.experiment_changes.values()))
+    lines = []
+    if both := sorted(used & set(scale.tuning.seeds)):
+        lines.append(f"{where}.seeds: {both} are seeds of results as well; choose others")
+
+    budgets: dict[str, int] = {}
+    for method, block in scale.tuning.candidates.items():
+        place = f"{where}.candidates.{method}"
+        tasks = block.tasks or scale.tasks
+        lines += _untrained(config, scale.model, tasks, place)
+        if config.algorithm(method) == "base":
+            lines.append(f"{place}: the base model has no settings to choose; remove it")
+            continue
+        for task in tasks:
+            settings = config.settings(method, task) | block.settings[0]
+            if not settings["validate_every"]:
+                how = f"candidates are compared on validation problems, but {method} has validate_every 0 on {task}"
+                lines.append(f"{place}: {how}; set it above 0")
+            responses = settings["buffers"] * settings["prompts_per_buffer"] * settings["group_size"]
+            budgets[f"{method} on {task} {responses:,}"] = responses
+    if len(set(budgets.values())) > 1:
+        how = "give all the same number of buffers, prompts and responses per prompt"
+        lines.append(f"{where}.candidates: budgets of responses differ ({', '.join(budgets)}); {how}")
+    return lines
+
+
+def _is_per_task(model: BaseModelSettings) -> bool:
+    return isinstance(model, ScratchModel) and not model.shared
+
+
 def _of_corpora(config: Config, name: str) -> list[str]:
     """Return a line for each method of an experiment that trains on a corpus but cannot."""
-    scale = config.scales[config.scale]
     experiment = config.experiments[name]
-    model = scale.models.get(experiment.model or "", scale.model)
-    settings = config.models[model]
-    is_per_task = isinstance(settings, ScratchModel) and not settings.shared
+    per_task = [model for model in config.models_of(name) if _is_per_task(config.models[model])]
 
     # The method that another starts from (SFT for d1) may train on a corpus, too.
     methods = config.methods_of(name)
@@ -81,7 +113,7 @@ def _of_corpora(config: Config, name: str) -> list[str]:
         if corpus is None:
             continue
         what = f"methods.{method}.corpus, here or in a fidelity or scale: {corpus}"
-        if is_per_task:
+        for model in per_task:
             lines.append(
                 f"{what} is learnt once for all tasks, but models.{model} is trained per task; set shared: true "
                 f"there, or remove the corpus, so that {method} trains on the demonstrations of each task"

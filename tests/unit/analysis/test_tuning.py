@@ -1,0 +1,101 @@
+"""Choice among candidates: by hand, through the steps, and the committed choice against the published sweep."""
+
+import json
+import sys
+
+import pandas as pd
+import pytest
+import yaml
+
+import adopt_tuning
+import choose_settings
+import render_tuning
+from helpers.paths import ROOT
+from unmask.analysis.tuning import Choice, Scored, score
+from unmask.common.errors import InputError
+
+PUBLISHED = sorted((ROOT / "docs/results/tuning").glob("*.yaml"))
+
+
+def metrics(folder, seed, values):
+    """A run's metrics: validated at every second update."""
+    file = folder / f"seed-{seed}/metrics.csv"
+    file.parent.mkdir(parents=True)
+    rows = [{"step": 2 * i + j, "validation": value if j else None} for i, value in enumerate(values) for j in (0, 1)]
+    pd.DataFrame(rows).to_csv(file, index=False)
+    return file
+
+
+@pytest.fixture
+def choice(tmp_path, monkeypatch):
+    """What the step writes for two candidates with two seeds each: means 0.35 and 0.4."""
+    files = [
+        metrics(tmp_path / "slow", 1000, [0.2, 0.4]),
+        metrics(tmp_path / "slow", 1001, [0.3, 0.5]),
+        metrics(tmp_path / "fast", 1000, [0.1, 0.9]),
+        metrics(tmp_path / "fast", 1001, [0.2, 0.4]),
+    ]
+    candidates = [{"learning_rate": 1e-4}, {"learning_rate": 3e-4}]
+    out = tmp_path / "tuning/dmpo/sudoku.yaml"
+    words = ["dmpo/sudoku", json.dumps(candidates), *map(str, files), "--out", str(out)]
+    monkeypatch.setattr(sys, "argv", ["choose_settings.py", *words])
+    choose_settings.main()
+    return out
+
+
+def test_the_candidate_with_the_best_mean_is_chosen(choice):
+    content = yaml.safe_load(choice.read_text())
+    assert content["chosen"] == {"learning_rate": 3e-4}
+    assert [one["score"] for one in content["candidates"]] == pytest.approx([0.35, 0.4])
+    assert content["candidates"][1]["seeds"] == pytest.approx({1000: 0.5, 1001: 0.3})
+    assert Choice.read(choice).chosen.settings == {"learning_rate": 3e-4}
+
+
+def test_of_equal_candidates_the_first_is_chosen():
+    equal = [Scored({"clip": value}, {0: 0.5}) for value in (0.2, 0.5)]
+    assert Choice("diffu_grpo", "sudoku", equal).chosen is equal[0]
+
+
+def test_an_edited_choice_is_refused(choice):
+    choice.write_text(
+        choice.read_text().replace("chosen:\n  learning_rate: 0.0003", "chosen:\n  learning_rate: 0.0001")
+    )
+    with pytest.raises(InputError, match="`chosen` is not the candidate with the highest score"):
+        Choice.read(choice)
+
+
+def test_a_run_that_was_never_validated_has_no_score(tmp_path):
+    with pytest.raises(InputError, match="no validation accuracy; set validate_every above 0"):
+        score(metrics(tmp_path, 0, [None, None]))
+
+
+def test_table_figure_and_adopted_settings(choice, tmp_path, monkeypatch):
+    out = {name: tmp_path / f"tuning.{name}" for name in ("png", "pdf", "md", "csv")}
+    words = [str(choice), "--figures", str(out["png"]), str(out["pdf"]), "--tables", str(out["md"]), str(out["csv"])]
+    monkeypatch.setattr(sys, "argv", ["render_tuning.py", *words])
+    render_tuning.main()
+    assert out["png"].read_bytes().startswith(b"\x89PNG")
+    assert "| DMPO     | Sudoku | learning rate 0.0003 | 40.0             | 50.0 / 30.0 | yes" in out["md"].read_text()
+    assert list(pd.read_csv(out["csv"])["chosen"]) == [False, True]
+
+    target = tmp_path / "laptop.yaml"
+    monkeypatch.setattr(sys, "argv", ["adopt_tuning.py", str(choice.parents[1]), str(target), "--scale", "laptop"])
+    adopt_tuning.main()
+    methods = yaml.safe_load(target.read_text())["scales"]["laptop"]["methods"]
+    assert methods == {"dmpo": {"by_task": {"sudoku": {"learning_rate": 3e-4}}}}
+
+
+def test_nothing_is_adopted_from_an_unfinished_tuning(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["adopt_tuning.py", str(tmp_path), str(tmp_path / "x.yaml"), "--scale", "laptop"])
+    with pytest.raises(InputError, match="no finished tuning; run `snakemake --profile laptop tune` first"):
+        adopt_tuning.main()
+
+
+def test_the_committed_settings_follow_from_the_published_sweep():
+    """From the scores in docs/results/tuning, whose choice `read` makes again."""
+    committed = ROOT / "workflow/config/tuned/laptop.yaml"
+    if not PUBLISHED:
+        assert not committed.exists()
+        return
+    choices = [Choice.read(file) for file in PUBLISHED]
+    assert committed.read_text(encoding="utf-8") == adopt_tuning.adopted("laptop", choices)

@@ -1,0 +1,68 @@
+# REQUIRED INPUTS:  results/{scale}/runs/{run}/metrics.csv
+# OUTPUTS:          results/{scale}/tuning/{tuned}.yaml
+#                   results/{scale}/tables/tuning.{md,csv}, results/{scale}/figures/tuning.{pdf,png}
+
+TUNING = Job(
+    lambda w: f"results/{w.scale}/tuning/{w.tuned}.yaml",
+    lambda w: LINEAGE.choice(w.tuned),
+    reads=lambda w: LINEAGE.candidates_read(w.tuned),
+)
+TUNING_TABLE = Job(
+    lambda w: f"results/{w.scale}/tables/tuning.md",
+    lambda w: LINEAGE.tuning(),
+    reads=lambda w: [f"results/{w.scale}/tuning/{name}.yaml" for name in GRID.tuning],
+)
+
+
+rule tune:
+    """Compare the candidates of every method that the scale tunes; `make adopt-tuning` then puts the choice to use."""
+    input:
+        f"results/{GRID.place}/figures/tuning.png" if GRID.tuning else [],
+
+
+rule choose_settings:
+    """Choose among the candidates of a method on a task, by validation accuracy during training."""
+    input:
+        metrics=TUNING.input(lambda w: GRID.tuning_metrics(w.tuned)),
+    output:
+        choice="results/{scale}/tuning/{tuned}.yaml",
+    log:
+        "logs/choose_settings/{scale}/{tuned}.log",
+    wildcard_constraints:
+        tuned="|".join(map(re.escape, GRID.tuning)) or "none",
+    localrule: True
+    conda:
+        "../../envs/analysis.yaml"
+    params:
+        digest=TUNING.parameter,
+        candidates=lambda w, output: json.dumps(
+            [candidate.settings for candidate in GRID.tuning[w.tuned]]
+        ),
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+        python "$SRC/choose_settings.py" {wildcards.tuned:q} {params.candidates:q} {input.metrics:q} --out {output.choice:q}
+        """
+
+
+rule render_tuning:
+    """Tabulate and draw the candidates of all tuned methods."""
+    input:
+        choices=TUNING_TABLE.input(
+            lambda w: [f"results/{w.scale}/tuning/{name}.yaml" for name in GRID.tuning]
+        ),
+    output:
+        figures=multiext("results/{scale}/figures/tuning", ".pdf", ".png"),
+        tables=multiext("results/{scale}/tables/tuning", ".md", ".csv"),
+    log:
+        "logs/render_tuning/{scale}.log",
+    localrule: True
+    conda:
+        "../../envs/analysis.yaml"
+    params:
+        digest=TUNING_TABLE.parameter,
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+        python "$SRC/render_tuning.py" {input.choices:q} --figures {output.figures:q} --tables {output.tables:q}
+        """
