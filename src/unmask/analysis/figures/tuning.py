@@ -37,7 +37,7 @@ def candidates(choices: list[Choice]) -> Figure:
 def _of_method(ax: Axes, choice: Choice, first: int) -> list[tuple[float, str]]:
     """Draw the candidates of a method from line `first` on; return the tick of each."""
     colour = method_colour(choice.method)
-    ticks = []
+    ticks: list[tuple[float, str]] = []
     for place, one in enumerate(choice.candidates, first):
         scores = [100 * score for score in one.scores.values()]
         filled: dict[str, Any] = {"facecolors": colour} if one is choice.chosen else {"facecolors": "none"}

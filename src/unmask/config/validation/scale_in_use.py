@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from unmask.config.schema import Config
 from unmask.config.schema.exact_toy import ExactToy
+from unmask.config.schema.introspection import method_class
 from unmask.config.schema.models import BaseModelSettings, ScratchModel
 from unmask.config.validation.messages import problems
 
@@ -87,6 +88,9 @@ def _of_tuning(config: Config) -> list[str]:
             if not settings["validate_every"]:
                 how = f"candidates are compared on validation problems, but {method} has validate_every 0 on {task}"
                 lines.append(f"{place}: {how}; set it above 0")
+            # Demonstrations are no responses.
+            if method_class(config.algorithm(method)).demonstrations:
+                continue
             responses = settings["buffers"] * settings["prompts_per_buffer"] * settings["group_size"]
             budgets[f"{method} on {task} {responses:,}"] = responses
     if len(set(budgets.values())) > 1:
