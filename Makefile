@@ -32,7 +32,7 @@ pin: $(READY)    ## put the hub's newest commit where the configuration says tha
 
 adopt-tuning: $(READY) ## copy the settings that `snakemake --profile laptop tune` chose to workflow/config/tuned, and its table to docs/results
 	python src/adopt_tuning.py results/laptop/tuning workflow/config/tuned/laptop.yaml --scale laptop
-	mkdir -p docs/results/tuning && cp results/laptop/tuning/*/*.yaml docs/results/tuning/
+	mkdir -p docs/results && cp -r results/laptop/tuning docs/results/
 
 docs: $(READY)   ## the documentation as a site in results/docs; a broken link fails
 	pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'

@@ -1,4 +1,4 @@
-"""Compare an experiment's methods with paired tests on the same test problems.
+"""Compare an experiment's methods with paired tests on the same test problems, and by how fast they learn.
 
 python src/compare_methods.py results/laptop/runs/*/*/*/*/samples-papers.parquet --md main-comparisons.md --csv …
 """
@@ -8,16 +8,20 @@ from pathlib import Path
 
 import pandas as pd
 
-from unmask.analysis import comparisons
+from unmask.analysis import comparisons, learning_speed
+from unmask.analysis.scores import read_metrics
 from unmask.common.atomic import atomic_write
 from unmask.common.errors import run_step
 from unmask.common.parquet import read_rows
 
 
 def main() -> None:
-    """Write the comparison tables as Markdown and every single comparison as CSV."""
+    """Write the tables of comparisons and learning speed as Markdown, and every single comparison as CSV."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("samples", type=Path, nargs="+")
+    parser.add_argument(
+        "--metrics", type=Path, nargs="*", default=[], help="of the trained runs, for their learning speed"
+    )
     parser.add_argument("--title", required=True)
     parser.add_argument("--md", type=Path, required=True)
     parser.add_argument("--csv", type=Path, required=True)
@@ -26,8 +30,12 @@ def main() -> None:
     frames = [read_rows(file, comparisons.COLUMNS) for file in args.samples]
     samples = pd.concat(frames, ignore_index=True)
     compared = comparisons.compare(samples)
+    said = comparisons.markdown(args.title, compared, samples)
+    if args.metrics:
+        metrics = pd.concat([read_metrics(file) for file in args.metrics], ignore_index=True)
+        said = "\n".join(filter(None, [said, learning_speed.markdown(metrics)]))
     texts = {
-        args.md: comparisons.markdown(args.title, compared, samples),
+        args.md: said,
         args.csv: compared.to_csv(index=False),
     }
     for path, text in texts.items():

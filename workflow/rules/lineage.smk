@@ -242,7 +242,7 @@ COMPARISON = Job(
     lambda w: f"results/{w.scale}/tables/{w.experiment}-comparisons.md",
     lambda w: LINEAGE.comparison(w.experiment),
     samples_are_current,
-    lambda w: LINEAGE.samples_read([w.experiment]),
+    lambda w: LINEAGE.all_read([w.experiment]),
 )
 FIGURE = Job(
     lambda w: f"results/{w.scale}/figures/{w.experiment}/{w.figure}.png",

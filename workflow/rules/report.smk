@@ -55,6 +55,7 @@ rule compare_methods:
     """Compare an experiment's methods on the same test problems: paired tests, corrected for multiple comparisons."""
     input:
         samples=COMPARISON.input(lambda w: GRID.samples(w.experiment)),
+        metrics=COMPARISON.input(lambda w: GRID.metrics(w.experiment)),
     output:
         md=report(
             "results/{scale}/tables/{experiment}-comparisons.md",
@@ -73,7 +74,7 @@ rule compare_methods:
     shell:
         r"""
         exec &> >(tee {log:q})
-        python "$SRC/compare_methods.py" {input.samples:q} \
+        python "$SRC/compare_methods.py" {input.samples:q} --metrics {input.metrics:q} \
             --title {wildcards.experiment} --md {output.md:q} --csv {output.csv:q}
         """
 

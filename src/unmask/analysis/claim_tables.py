@@ -164,6 +164,8 @@ def _test(claim: Claim) -> str:
     if claim.quarter:
         whole = "the steps" if claim.metric == "kl" else "training"
         said.append(f"quarter {claim.quarter} of {whole}")
+    if claim.equal == "flops":
+        said.append("at equal FLOPs")
     said.append(" and ".join(map(_measure, claim.parts)))
     return ", ".join(said)
 

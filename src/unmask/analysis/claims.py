@@ -27,6 +27,7 @@ import pandas as pd
 from pydantic import Field, model_validator
 
 from unmask.analysis.frames import distinct, select
+from unmask.analysis.learning_speed import at_equal_flops
 from unmask.analysis.scores import RUN, SAMPLE, quarters, to_come
 from unmask.analysis.statistics import Estimate, Grades, holm, over_seeds, over_seeds_and_examples
 from unmask.analysis.yaml_entries import read_entries
@@ -72,6 +73,10 @@ class Claim(Measure):
     also: list[Measure] = Field(default=[], description="further parts, which have to hold too")
     sampler: Name | None = Field(default=None, description="the step mode; needed unless both policies name theirs")
     length: Literal["mean"] | Count | None = Field(default=None, description="a length, or the mean over all")
+    equal: Literal["responses", "flops"] = Field(
+        default="responses",
+        description="of training metrics: the whole of training, or up to the FLOPs of the cheaper policy",
+    )
     quarter: Annotated[int, Field(ge=1, le=4)] | None = Field(
         default=None,
         description="of the updates, or of the denoising steps; all when absent",
@@ -109,6 +114,8 @@ class Claim(Measure):
         complete = sampler_is_known and self.length is not None
         if all(of_samples) and not complete:
             raise refuse(f"{self.metric} needs `sampler` and `length`: name one step mode, and a length or `mean`")
+        if any(of_samples) and self.equal == "flops":
+            raise refuse(f"{self.metric} is of samples, which cost no training; remove `equal`")
         if not any(of_samples) and (self.sampler or self.length):
             raise refuse(f"{self.metric} has no sampler and no length; remove them")
         return self
@@ -154,6 +161,8 @@ def check(claim: Claim, samples: pd.DataFrame | None, metrics: pd.DataFrame | No
     if frame is None:
         return Finding(claim, "not tested")
 
+    if claim.equal == "flops":
+        frame = at_equal_flops(pd.concat([_of_policy(frame, claim, who) for who in (claim.better, claim.worse)]))
     bases = select(frame, method="base", task=claim.task)
     base_once = _evaluated_once(bases)
     differences = []

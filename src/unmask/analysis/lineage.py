@@ -62,7 +62,8 @@ class Lineage:
 
     def comparison(self, experiment: str) -> str:
         """Return the digest of an experiment's paired comparisons."""
-        return joined(self._code("compare_methods"), experiment, self.grid.samples_digest(experiment))
+        data = self.grid.samples_digest(experiment), self.grid.metrics_digest(experiment)
+        return joined(self._code("compare_methods"), experiment, *data)
 
     def figure(self, experiment: str, figure: str) -> str:
         """Return the digest of one figure of an experiment."""
@@ -141,7 +142,7 @@ class Lineage:
             yield AnalysisJob([f"{root}/metrics/{name}.csv"], self.metrics(name), self.trainings_read([name]))
             yield AnalysisJob([f"{table}{end}" for end in (".md", ".tex", ".csv")], self.table(name), samples)
             compared = [f"{table}-comparisons.md", f"{table}-comparisons.csv"]
-            yield AnalysisJob(compared, self.comparison(name), samples)
+            yield AnalysisJob(compared, self.comparison(name), everything)
             for figure in one.figures:
                 drawn = [f"{root}/figures/{name}/{figure}.{end}" for end in ("pdf", "png")]
                 yield AnalysisJob(drawn, self.figure(name, figure), everything)

@@ -14,7 +14,7 @@ from helpers.paths import ROOT
 from unmask.analysis.tuning import Choice, Scored, score
 from unmask.common.errors import InputError
 
-PUBLISHED = sorted((ROOT / "docs/results/tuning").glob("*.yaml"))
+PUBLISHED = sorted((ROOT / "docs/results/tuning").glob("*/*.yaml"))
 
 
 def metrics(folder, seed, values):
