@@ -52,10 +52,18 @@ def told_apart(estimate, true=0.0):
     return low + true > 0 or high + true < 0
 
 
+def called_equal(estimate, true=0.0, margin=0.02):
+    """Whether the verdict is `equivalent`, when the true difference is `true` instead of zero."""
+    low, high = estimate.interval(0.9)
+    return not told_apart(estimate, true) and -margin < low + true and high + true < margin
+
+
 def main(repetitions):
     """Print the table."""
-    print("| | seeds | problems | false verdicts (%), seeds | seeds and problems | ± | detectable | shown (%) |")
-    print("|---|---|---|---|---|---|---|---|")
+    columns = ("seeds", "problems", "false verdicts (%), seeds", "seeds and problems", "±", "detectable", "shown (%)")
+    more = ("equivalent (%) if equal", "if 2 points apart")
+    print(f"| | {' | '.join(columns + more)} |")
+    print("|---" * (len(columns + more) + 1) + "|")
     for scenario in SCENARIOS:
         for seeds in SEEDS:
             for problems in PROBLEMS:
@@ -64,9 +72,10 @@ def main(repetitions):
                 half = 100 * np.mean([np.ptp(one.interval()) / 2 for _, one in found])
                 effect = np.mean([one.detectable() for _, one in found])
                 power = 100 * np.mean([told_apart(one, effect) for _, one in found])
+                equal, apart = (100 * np.mean([called_equal(one, true) for _, one in found]) for true in (0.0, 0.02))
                 print(
                     f"| {scenario} | {seeds} | {problems} | {old:.1f} | {new:.1f} | {half:.1f} | {100 * effect:.1f} "
-                    f"| {power:.0f} |",
+                    f"| {power:.0f} | {equal:.1f} | {apart:.1f} |",
                     flush=True,
                 )
 

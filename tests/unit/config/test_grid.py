@@ -19,12 +19,12 @@ def test_every_scale_expands(config, scale):
 
 # Experiment -> figure, runs at laptop scale, models at laptop scale and at the papers'.
 NAMED = {
-    "dream": ("accuracy_by_length", 3 * 3, "tiny-dream", "dream-7b-instruct"),
-    "joint_sampler": ("accuracy_by_nfe", 3 * 2 * 3, "tiny", "llada-8b-instruct"),
-    "fixed_vs_adaptive": ("accuracy_by_nfe", 2 * 3, "tiny", "llada-8b-instruct"),
-    "threshold_transfer": ("threshold_by_difficulty", 2 * 2 * 3, "tiny-shared", "llada-8b-instruct"),
-    "weight_distribution": ("weight_distribution", 4 * 3, "tiny", "llada-8b-instruct"),
-    "batch_size": ("accuracy_by_setting", 3 + 2 * 3, "tiny", "llada-8b-instruct"),
+    "dream": ("accuracy_by_length", 3 * 8, "tiny-dream", "dream-7b-instruct"),
+    "joint_sampler": ("accuracy_by_nfe", 3 * 2 * 8, "tiny", "llada-8b-instruct"),
+    "fixed_vs_adaptive": ("accuracy_by_nfe", 2 * 8, "tiny", "llada-8b-instruct"),
+    "threshold_transfer": ("threshold_by_difficulty", 2 * (1 + 5), "tiny-shared", "llada-8b-instruct"),
+    "weight_distribution": ("weight_distribution", 4 * 8, "tiny", "llada-8b-instruct"),
+    "batch_size": ("accuracy_by_setting", 1 + 2 * 5, "tiny", "llada-8b-instruct"),
 }
 
 
@@ -74,7 +74,8 @@ def test_runs_are_shared_where_settings_are_the_same(config):
     assert runs["fixed_vs_adaptive"] < runs["joint_sampler"]
     assert runs["weight_distribution"] < runs["weight_baselines"]
     assert runs["batch_size"] & runs["main"] == {
-        f"{method}/sudoku/default/seed-{seed}" for method in ("base", "dmpo") for seed in range(3)
+        "base/sudoku/default/seed-0",
+        *(f"dmpo/sudoku/default/seed-{seed}" for seed in range(5)),
     }
 
 
@@ -125,14 +126,15 @@ def test_a_transferred_policy_is_examined_on_the_other_task_in_a_variant_of_its_
 def test_four_tasks_has_the_papers_columns_and_shares_the_runs_of_main(config):
     grid = expand(config | {"scale": "laptop"})
     main, four = (set(grid.experiments[name].runs) for name in ("main", "four_tasks"))
-    assert main < four
+    assert {run for run in main if grid.runs[run].seed < 3} < four
     assert {run.split("/")[1] for run in four - main} == {"chain", "simplify"}
     assert "four_tasks" not in grid.wanted + grid.everything
-    assert set(grid.everything) == set(grid.experiments) - {"four_tasks", "llada_1_5"}
+    apart = {"four_tasks", "llada_1_5", "other_bases"}
+    assert set(grid.everything) == set(grid.experiments) - apart
     config["scales"]["laptop"]["experiments"] = ["four_tasks"]
-    assert set(expand(config | {"scale": "laptop"}).everything) == set(grid.experiments) - {"llada_1_5"}
+    assert set(expand(config | {"scale": "laptop"}).everything) == set(grid.experiments) - (apart - {"four_tasks"})
     assert set(grid.datasets) >= {"sudoku", "countdown", "chain", "simplify"}
-    assert len(four) == 3 * 4 * 3
+    assert len(four) == 4 * (1 + 2 * 3)
 
 
 def test_exponent_without_point_is_a_number(config):
@@ -218,7 +220,7 @@ def test_llada_1_5_has_runs_of_its_own_and_at_smaller_scales_those_of_main(confi
     assert set(laptop.experiments["llada_1_5"].runs) < set(laptop.experiments["main"].runs)
 
 
-def test_a_published_base_has_a_run_for_each_seed_where_its_samples_are_drawn(config):
+def test_a_base_model_of_all_seeds_is_evaluated_once_unless_its_samples_are_drawn(config):
     papers = expand(config | {"scale": "llada-8b"})
     seeds = {
         name: {run[-6:] for run in papers.experiments[name].runs if run.startswith("base/")}
@@ -228,8 +230,32 @@ def test_a_published_base_has_a_run_for_each_seed_where_its_samples_are_drawn(co
     config["samplers"]["top1"] = {"rule": "random_order"}
     runs = expand(config | {"scale": "llada-8b"}).experiments["main"].runs
     assert len([run for run in runs if run.startswith("base/sudoku/")]) == 3
-    laptop = expand(config | {"scale": "laptop"}).experiments["main"].runs
-    assert len([run for run in laptop if run.startswith("base/sudoku/")]) == 3  # a model of its own for each seed
+    # The laptop's model is trained from scratch, but once for all seeds; the smoke scale's once for each.
+    config["samplers"]["top1"] = {"rule": "top_k", "tokens_per_step": 1, "score": "confidence"}
+    for scale, runs in (("laptop", 1), ("smoke", 2)):
+        bases = [
+            run for run in expand(config | {"scale": scale}).experiments["main"].runs if run.startswith("base/sudoku/")
+        ]
+        assert len(bases) == runs
+
+
+def test_a_model_with_a_seed_serves_the_runs_of_all_seeds_and_its_weights_do_not_depend_on_that(config):
+    config["models"]["smoke"]["seed"] = 1
+    grid = expand(config)
+    runs = [grid.runs[f"dmpo/sudoku/default/seed-{seed}"] for seed in (0, 1)]
+    assert {run.model for run in runs} == {"smoke/sudoku/seed-1"}
+    del config["models"]["smoke"]["seed"]
+    assert expand(config).models["smoke/sudoku/seed-1"].digest == grid.models["smoke/sudoku/seed-1"].digest
+
+
+def test_an_experiment_may_repeat_its_runs_on_several_base_models(config):
+    grid = expand(config | {"scale": "laptop"})
+    runs = [grid.runs[name] for name in grid.experiments["other_bases"].runs]
+    assert {run.model for run in runs} == {
+        f"tiny-{seed}/{task}/seed-{seed}" for seed in (1, 2) for task in ("sudoku", "countdown")
+    }
+    assert len(runs) == 2 * 2 * (1 + 2 * 4)
+    assert "dmpo/sudoku/model~tiny-1/seed-3" in grid.runs
 
 
 def test_settings_of_training_change_no_base_run(config):

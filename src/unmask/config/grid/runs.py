@@ -39,18 +39,18 @@ def runs_of(config: Config, name: str) -> list[RunSpec]:
 
 def tuning_runs(config: Config) -> dict[str, list[tuple[Values, list[RunSpec]]]]:
     """Return the candidates of each METHOD/TASK that the scale tunes, with their runs, one per seed."""
-    scale = config.scales[config.scale]
+    scale, tuning = config.scales[config.scale], config.tuning
     found: dict[str, list[tuple[Values, list[RunSpec]]]] = {}
-    if scale.tuning is None:
+    if tuning is None:
         return found
-    for method, block in scale.tuning.candidates.items():
+    for method, block in tuning.candidates.items():
         for task in block.tasks or scale.tasks:
             candidates = []
             for settings in block.settings:
                 # Named by all their settings: the path of a run must not change when one becomes the default.
                 runs = [
                     resolve(config, method, task, settings, model=scale.model, seed=seed, name_all=True)
-                    for seed in scale.tuning.seeds
+                    for seed in tuning.seeds
                 ]
                 candidates.append((settings, runs))
             found[f"{method}/{task}"] = candidates

@@ -19,6 +19,7 @@ from unmask.config.schema.runtime import Runtime
 from unmask.config.schema.samplers import Sampler
 from unmask.config.schema.scales import ExperimentChange, Overrides, Scale
 from unmask.config.schema.training import Training
+from unmask.config.schema.tuning import Tuning
 from unmask.config.schema.types import Name, Section, Values
 
 Layer = tuple[str, Values]  # dotted path of a block in config.yaml, and the settings that it gives
@@ -107,6 +108,11 @@ class Config(Section):
         # An empty grid is a valid change (one default run), so test for None instead of truth.
         change = self._change(experiment).grid
         return self.experiments[experiment].grid if change is None else change
+
+    @property
+    def tuning(self) -> Tuning | None:
+        """Candidates of the scale in use; None for other fidelities, whose values are those of papers and codes."""
+        return None if self.other_fidelity else self.scales[self.scale].tuning
 
     def seeds_of(self, experiment: str) -> list[int]:
         """Return an experiment's seeds: the scale's for the experiment, else those of the scale."""

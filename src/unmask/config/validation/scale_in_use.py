@@ -66,17 +66,17 @@ def _untrained(config: Config, name: str, tasks: list[str], asker: str) -> list[
 
 def _of_tuning(config: Config) -> list[str]:
     """Return lines on a tuning with seeds of results, tasks without a base model, no validation, or unequal budgets."""
-    scale = config.scales[config.scale]
-    if scale.tuning is None:
+    scale, tuning = config.scales[config.scale], config.tuning
+    if tuning is None:
         return []
     where = f"scales.{config.scale}.tuning"
     used = set(scale.seeds).union(*(change.seeds or [] for change in scale.experiment_changes.values()))
     lines = []
-    if both := sorted(used & set(scale.tuning.seeds)):
+    if both := sorted(used & set(tuning.seeds)):
         lines.append(f"{where}.seeds: {both} are seeds of results as well; choose others")
 
     budgets: dict[str, int] = {}
-    for method, block in scale.tuning.candidates.items():
+    for method, block in tuning.candidates.items():
         place = f"{where}.candidates.{method}"
         tasks = block.tasks or scale.tasks
         lines += _untrained(config, scale.model, tasks, place)
