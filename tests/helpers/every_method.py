@@ -8,6 +8,7 @@ from unmask.methods.coupled_grpo import CoupledGrpo
 from unmask.methods.diffpo import Diffpo
 from unmask.methods.diffu_grpo import DiffuGrpo
 from unmask.methods.dmpo import Dmpo
+from unmask.methods.espo import Espo
 from unmask.methods.sft import Sft
 
 SEEDS = Seeds((0,))
@@ -23,6 +24,10 @@ COUPLED = CoupledGrpo(
 DIFFPO = Diffpo(
     clip=0.2, kl_penalty=0.0, surrogate="two_stage", importance_sampling=True, clamp=1.5,
     learn="model", sigma=0.5, speed_reward=0.5,
+)  # fmt: skip
+ESPO = Espo(
+    clip=0.2, kl_penalty=0.0, divergence="k2", copies=4, levels="stratified", ratio="sequence", normalise=True,
+    micro_batch_rows=0,
 )  # fmt: skip
 BASELINES = ("none", "group", "individual", "model")
 RL = {
@@ -41,5 +46,10 @@ RL = {
     "diffpo": DIFFPO,
     "diffpo-mean_field": replace(DIFFPO, surrogate="mean_field"),
     "diffpo-plain": replace(DIFFPO, importance_sampling=False),
+    "espo": ESPO,
+    "espo-penalty": replace(ESPO, kl_penalty=0.01),
+    "espo-k3": replace(ESPO, kl_penalty=0.01, divergence="k3"),
+    "espo-token": replace(ESPO, ratio="token", levels="uniform"),
+    "espo-sum": replace(ESPO, normalise=False, micro_batch_rows=5),
 }
 LOSSES = {**RL, "sft": Sft(right_share=1.0)}

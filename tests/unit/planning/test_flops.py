@@ -106,6 +106,8 @@ METHODS = {
     "coupled_grpo": ("coupled_grpo", {}),
     "diffpo": ("diffpo", {}),
     "diffpo, mean field": ("diffpo", {"surrogate": "mean_field"}),
+    "espo": ("espo", {}),
+    "espo without a penalty": ("espo", {"kl_penalty": 0.0}),
     "dmpo": ("dmpo", {}),
     "dmpo, wddo": ("dmpo", {"loss_kind": "wddo"}),
     "dmpo, model baseline": ("dmpo", {"baseline": "model"}),
