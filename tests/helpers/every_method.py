@@ -10,6 +10,7 @@ from unmask.methods.diffu_grpo import DiffuGrpo
 from unmask.methods.dmpo import Dmpo
 from unmask.methods.espo import Espo
 from unmask.methods.sft import Sft
+from unmask.methods.wd1 import Wd1
 
 SEEDS = Seeds((0,))
 DMPO = Dmpo(
@@ -29,6 +30,7 @@ ESPO = Espo(
     clip=0.2, kl_penalty=0.0, divergence="k2", copies=4, levels="stratified", ratio="sequence", normalise=True,
     micro_batch_rows=0,
 )  # fmt: skip
+WD1 = Wd1(psi=1.0, negative=True, prompt_mask=0.15, micro_batch_rows=0)
 BASELINES = ("none", "group", "individual", "model")
 RL = {
     **{f"dmpo-{name}": replace(DMPO, baseline=name) for name in BASELINES},
@@ -51,5 +53,8 @@ RL = {
     "espo-k3": replace(ESPO, kl_penalty=0.01, divergence="k3"),
     "espo-token": replace(ESPO, ratio="token", levels="uniform"),
     "espo-sum": replace(ESPO, normalise=False, micro_batch_rows=5),
+    "wd1": WD1,
+    "wd1-positive": replace(WD1, negative=False),
+    "wd1-micro_batches": replace(WD1, micro_batch_rows=5),
 }
 LOSSES = {**RL, "sft": Sft(right_share=1.0)}

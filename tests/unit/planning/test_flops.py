@@ -108,6 +108,7 @@ METHODS = {
     "diffpo, mean field": ("diffpo", {"surrogate": "mean_field"}),
     "espo": ("espo", {}),
     "espo without a penalty": ("espo", {"kl_penalty": 0.0}),
+    "wd1": ("wd1", {}),
     "dmpo": ("dmpo", {}),
     "dmpo, wddo": ("dmpo", {"loss_kind": "wddo"}),
     "dmpo, model baseline": ("dmpo", {"baseline": "model"}),
