@@ -9,6 +9,7 @@ from unmask.methods.diffpo import Diffpo
 from unmask.methods.diffu_grpo import DiffuGrpo
 from unmask.methods.dmpo import Dmpo
 from unmask.methods.espo import Espo
+from unmask.methods.gdpo import Gdpo
 from unmask.methods.sft import Sft
 from unmask.methods.wd1 import Wd1
 
@@ -31,6 +32,7 @@ ESPO = Espo(
     micro_batch_rows=0,
 )  # fmt: skip
 WD1 = Wd1(psi=1.0, negative=True, prompt_mask=0.15, micro_batch_rows=0)
+GDPO = Gdpo(clip=0.2, kl_penalty=0.0, nodes=2)
 BASELINES = ("none", "group", "individual", "model")
 RL = {
     **{f"dmpo-{name}": replace(DMPO, baseline=name) for name in BASELINES},
@@ -56,5 +58,7 @@ RL = {
     "wd1": WD1,
     "wd1-positive": replace(WD1, negative=False),
     "wd1-micro_batches": replace(WD1, micro_batch_rows=5),
+    "gdpo": GDPO,
+    "gdpo-penalty": replace(GDPO, kl_penalty=0.01),
 }
 LOSSES = {**RL, "sft": Sft(right_share=1.0)}

@@ -109,6 +109,8 @@ METHODS = {
     "espo": ("espo", {}),
     "espo without a penalty": ("espo", {"kl_penalty": 0.0}),
     "wd1": ("wd1", {}),
+    "gdpo": ("gdpo", {}),
+    "gdpo with a penalty": ("gdpo", {"kl_penalty": 0.1, "nodes": 2}),
     "dmpo": ("dmpo", {}),
     "dmpo, wddo": ("dmpo", {"loss_kind": "wddo"}),
     "dmpo, model baseline": ("dmpo", {"baseline": "model"}),
