@@ -15,6 +15,8 @@ from unmask.config.schema.introspection import declared_names, declared_settings
 from unmask.methods import Method
 
 METHODS = sorted(declared_names("methods"))
+# Methods that ship with the project.
+PAPERS = ["base", "coupled_grpo", "diffpo", "diffu_grpo", "dmpo", "espo", "wd1", "gdpo", "spg", "sft"]
 # An import of torch fails, as on the workflow's controller.
 BLOCKED = """
 import sys
@@ -72,7 +74,9 @@ def test_every_method_file_imports_and_states_its_facts_without_torch():
         assert facts["check"] == []
 
 
-@pytest.mark.parametrize("name", ["base", "coupled_grpo", "diffpo", "diffu_grpo", "dmpo", "espo", "wd1", "gdpo", "sft"])
+@pytest.mark.parametrize(
+    "name", ["base", "coupled_grpo", "diffpo", "diffu_grpo", "dmpo", "espo", "wd1", "gdpo", "spg", "sft"]
+)
 def test_methods_of_papers_have_a_label_a_colour_and_a_citation(name):
     """Those that ship with the project; a file that is added may leave its facts at their defaults."""
     method = method_class(name)

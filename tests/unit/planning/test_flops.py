@@ -111,6 +111,8 @@ METHODS = {
     "wd1": ("wd1", {}),
     "gdpo": ("gdpo", {}),
     "gdpo with a penalty": ("gdpo", {"kl_penalty": 0.1, "nodes": 2}),
+    "spg": ("spg", {}),
+    "spg, one uniform copy": ("spg", {"masks": "uniform", "copies": 1}),
     "dmpo": ("dmpo", {}),
     "dmpo, wddo": ("dmpo", {"loss_kind": "wddo"}),
     "dmpo, model baseline": ("dmpo", {"baseline": "model"}),
