@@ -12,6 +12,7 @@ from unmask.methods.espo import Espo
 from unmask.methods.gdpo import Gdpo
 from unmask.methods.sft import Sft
 from unmask.methods.spg import Spg
+from unmask.methods.stable_drl import StableDrl
 from unmask.methods.wd1 import Wd1
 
 SEEDS = Seeds((0,))
@@ -35,6 +36,7 @@ ESPO = Espo(
 WD1 = Wd1(psi=1.0, negative=True, prompt_mask=0.15, micro_batch_rows=0)
 GDPO = Gdpo(clip=0.2, kl_penalty=0.0, nodes=2)
 SPG = Spg(power=1.5, mix=0.5, negatives=True, copies=2, masks="block", block=2, perturbed=0.15, micro_batch_rows=0)
+STABLE_DRL = StableDrl(clamp=5.0, power=1.5, mix=0.5, copies=2, block=2, perturbed=0.15)
 BASELINES = ("none", "group", "individual", "model")
 RL = {
     **{f"dmpo-{name}": replace(DMPO, baseline=name) for name in BASELINES},
@@ -66,5 +68,6 @@ RL = {
     "spg-eubo": replace(SPG, mix=1.0),
     "spg-uniform": replace(SPG, masks="uniform"),
     "spg-micro_batches": replace(SPG, micro_batch_rows=5),
+    "stable_drl": STABLE_DRL,
 }
 LOSSES = {**RL, "sft": Sft(right_share=1.0)}

@@ -113,6 +113,7 @@ METHODS = {
     "gdpo with a penalty": ("gdpo", {"kl_penalty": 0.1, "nodes": 2}),
     "spg": ("spg", {}),
     "spg, one uniform copy": ("spg", {"masks": "uniform", "copies": 1}),
+    "stable_drl": ("stable_drl", {}),
     "dmpo": ("dmpo", {}),
     "dmpo, wddo": ("dmpo", {"loss_kind": "wddo"}),
     "dmpo, model baseline": ("dmpo", {"baseline": "model"}),
