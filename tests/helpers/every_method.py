@@ -10,6 +10,7 @@ from unmask.methods.diffu_grpo import DiffuGrpo
 from unmask.methods.dmpo import Dmpo
 from unmask.methods.espo import Espo
 from unmask.methods.gdpo import Gdpo
+from unmask.methods.gdsd import Gdsd
 from unmask.methods.sft import Sft
 from unmask.methods.spg import Spg
 from unmask.methods.stable_drl import StableDrl
@@ -37,6 +38,7 @@ WD1 = Wd1(psi=1.0, negative=True, prompt_mask=0.15, micro_batch_rows=0)
 GDPO = Gdpo(clip=0.2, kl_penalty=0.0, nodes=2)
 SPG = Spg(power=1.5, mix=0.5, negatives=True, copies=2, masks="block", block=2, perturbed=0.15, micro_batch_rows=0)
 STABLE_DRL = StableDrl(clamp=5.0, power=1.5, mix=0.5, copies=2, block=2, perturbed=0.15)
+GDSD = Gdsd(psi=1.0, clamp=0.0, kl_penalty=0.0, copies=4, fit="response", weighted=True)
 BASELINES = ("none", "group", "individual", "model")
 RL = {
     **{f"dmpo-{name}": replace(DMPO, baseline=name) for name in BASELINES},
@@ -69,5 +71,8 @@ RL = {
     "spg-uniform": replace(SPG, masks="uniform"),
     "spg-micro_batches": replace(SPG, micro_batch_rows=5),
     "stable_drl": STABLE_DRL,
+    "gdsd": GDSD,
+    "gdsd-released": replace(GDSD, psi=10.0, clamp=4e-4, kl_penalty=1e-3, fit="pair"),
+    "gdsd-unweighted": replace(GDSD, weighted=False),
 }
 LOSSES = {**RL, "sft": Sft(right_share=1.0)}

@@ -16,7 +16,8 @@ from unmask.methods import Method
 
 METHODS = sorted(declared_names("methods"))
 # Methods that ship with the project.
-PAPERS = ["base", "coupled_grpo", "diffpo", "diffu_grpo", "dmpo", "espo", "wd1", "gdpo", "spg", "stable_drl", "sft"]
+PAPERS = ["base", "coupled_grpo", "diffpo", "diffu_grpo", "dmpo", "sft"]
+PAPERS += ["espo", "wd1", "gdpo", "spg", "stable_drl", "gdsd"]
 # An import of torch fails, as on the workflow's controller.
 BLOCKED = """
 import sys

@@ -114,6 +114,8 @@ METHODS = {
     "spg": ("spg", {}),
     "spg, one uniform copy": ("spg", {"masks": "uniform", "copies": 1}),
     "stable_drl": ("stable_drl", {}),
+    "gdsd": ("gdsd", {}),
+    "gdsd without a penalty": ("gdsd", {"kl_penalty": 0.0, "fit": "pair"}),
     "dmpo": ("dmpo", {}),
     "dmpo, wddo": ("dmpo", {"loss_kind": "wddo"}),
     "dmpo, model baseline": ("dmpo", {"baseline": "model"}),
@@ -127,7 +129,8 @@ METHODS = {
 def test_operations_of_a_training_are_those_that_it_counts(config, sudoku, tmp_path, case):
     """Prompts of one length, and no response ends early."""
     method, changes = METHODS[case]
-    config["samplers"]["top2"]["forbidden"] = [1]
+    for sampler in ("top1", "top2"):  # GDSD has the first, and keeps it
+        config["samplers"][sampler]["forbidden"] = [1]
     _, run = run_of(config, method, buffers=2, micro_batch_size=3, lora_dropout=0.0, validate_every=0, sampler="top2")
     run = replace(run, method_settings=run.method_settings | changes)
     policy, examples = tiny_policy(), sudoku.splits()["train"]
