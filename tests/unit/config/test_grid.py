@@ -128,7 +128,7 @@ def test_four_tasks_has_the_papers_columns_and_shares_the_runs_of_main(config):
     assert main < four
     assert {run.split("/")[1] for run in four - main} == {"chain", "simplify"}
     assert "four_tasks" not in grid.wanted + grid.everything
-    assert set(grid.everything) == set(grid.experiments) - {"four_tasks", "llada_1_5"}
+    assert set(grid.everything) == set(grid.experiments) - {"four_tasks", "llada_1_5", "sequence_level"}
     config["scales"]["laptop"]["experiments"] = ["four_tasks"]
     assert set(expand(config | {"scale": "laptop"}).everything) == set(grid.experiments) - {"llada_1_5"}
     assert set(grid.datasets) >= {"sudoku", "countdown", "chain", "simplify"}
