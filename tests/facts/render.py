@@ -20,6 +20,12 @@ SECTIONS = {
     "SFT on s1K": ("sft",),
     "coupled-GRPO": ("coupled_grpo",),
     "DiFFPO": ("diffpo",),
+    "ESPO": ("espo",),
+    "wd1": ("wd1",),
+    "GDPO": ("gdpo",),
+    "SPG": ("spg",),
+    "StableDRL": ("stable_drl",),
+    "GDSD": ("gdsd",),
     "Evaluation": ("evaluation",),
 }
 COLUMNS = ["setting", "for", "paper", "released code", "ours (`corrected`)", "why, and how a value was converted"]

@@ -8,7 +8,13 @@ from unmask.methods.coupled_grpo import CoupledGrpo
 from unmask.methods.diffpo import Diffpo
 from unmask.methods.diffu_grpo import DiffuGrpo
 from unmask.methods.dmpo import Dmpo
+from unmask.methods.espo import Espo
+from unmask.methods.gdpo import Gdpo
+from unmask.methods.gdsd import Gdsd
 from unmask.methods.sft import Sft
+from unmask.methods.spg import Spg
+from unmask.methods.stable_drl import StableDrl
+from unmask.methods.wd1 import Wd1
 
 SEEDS = Seeds((0,))
 DMPO = Dmpo(
@@ -24,6 +30,15 @@ DIFFPO = Diffpo(
     clip=0.2, kl_penalty=0.0, surrogate="two_stage", importance_sampling=True, clamp=1.5,
     learn="model", sigma=0.5, speed_reward=0.5,
 )  # fmt: skip
+ESPO = Espo(
+    clip=0.2, kl_penalty=0.0, divergence="k2", copies=4, levels="stratified", ratio="sequence", normalise=True,
+    micro_batch_rows=0,
+)  # fmt: skip
+WD1 = Wd1(psi=1.0, negative=True, prompt_mask=0.15, micro_batch_rows=0)
+GDPO = Gdpo(clip=0.2, kl_penalty=0.0, nodes=2)
+SPG = Spg(power=1.5, mix=0.5, negatives=True, copies=2, masks="block", block=2, perturbed=0.15, micro_batch_rows=0)
+STABLE_DRL = StableDrl(clamp=5.0, power=1.5, mix=0.5, copies=2, block=2, perturbed=0.15)
+GDSD = Gdsd(psi=1.0, clamp=0.0, kl_penalty=0.0, copies=4, fit="response", weighted=True)
 BASELINES = ("none", "group", "individual", "model")
 RL = {
     **{f"dmpo-{name}": replace(DMPO, baseline=name) for name in BASELINES},
@@ -41,5 +56,23 @@ RL = {
     "diffpo": DIFFPO,
     "diffpo-mean_field": replace(DIFFPO, surrogate="mean_field"),
     "diffpo-plain": replace(DIFFPO, importance_sampling=False),
+    "espo": ESPO,
+    "espo-penalty": replace(ESPO, kl_penalty=0.01),
+    "espo-k3": replace(ESPO, kl_penalty=0.01, divergence="k3"),
+    "espo-token": replace(ESPO, ratio="token", levels="uniform"),
+    "espo-sum": replace(ESPO, normalise=False, micro_batch_rows=5),
+    "wd1": WD1,
+    "wd1-positive": replace(WD1, negative=False),
+    "wd1-micro_batches": replace(WD1, micro_batch_rows=5),
+    "gdpo": GDPO,
+    "gdpo-penalty": replace(GDPO, kl_penalty=0.01),
+    "spg": SPG,
+    "spg-eubo": replace(SPG, mix=1.0),
+    "spg-uniform": replace(SPG, masks="uniform"),
+    "spg-micro_batches": replace(SPG, micro_batch_rows=5),
+    "stable_drl": STABLE_DRL,
+    "gdsd": GDSD,
+    "gdsd-released": replace(GDSD, psi=10.0, clamp=4e-4, kl_penalty=1e-3, fit="pair"),
+    "gdsd-unweighted": replace(GDSD, weighted=False),
 }
 LOSSES = {**RL, "sft": Sft(right_share=1.0)}

@@ -100,6 +100,21 @@ def subsets(length: int) -> list[Tensor]:
     return sorted(masks, key=lambda mask: int(mask.sum()))
 
 
+def scores_by_size(model: TabularModel) -> Tensor:
+    """Compute S̄_m, the mean over masked sets of m tokens of Σ_{d masked} log π_θ(o_d | rest) [L + 1, V^L]; S̄_0 is 0.
+
+    The ELBO is Σ_{m ≥ 1} S̄_m/m, and g(t) of GDPO is Σ_m Binomial(L, t)(m) · S̄_m/t.
+    """
+    responses, length = all_responses(model), model.length
+    total = torch.zeros(length + 1, len(responses))
+    count = torch.zeros(length + 1, 1)
+    for masked in subsets(length):
+        size = int(masked.sum())
+        total[size] += (conditional(model, responses, ~masked) * masked).sum(1)
+        count[size] += 1
+    return total / count
+
+
 def log_likelihood(model: TabularModel) -> Tensor:
     """Compute the exact log p_θ(o) = log E_σ Π_d π_θ(o_σd | o_σ<d) of every response [V^L], σ uniform over orders."""
     # Dynamic programming over sets of revealed positions instead of L! orders: reached[S] is the log-probability

@@ -12,14 +12,17 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from unmask.rl import (  # noqa: F401 (for type checkers)
+        bounds,
         buffer_data,
         clipped_ratio,
+        elbo_masks,
         generation,
         likelihoods,
         losses,
         response_likelihoods,
         rollouts,
         row_checks,
+        sequence_ratio,
         sequences,
     )
 

@@ -43,6 +43,30 @@ class RatioUpdate:
     masks: dict[str, Tensor] = field(default_factory=dict)  # [B, …]
 
 
+@dataclass(frozen=True)
+class SequenceBuffer:
+    """What the updates of a buffer of a sequence-level method share; axis 1 runs over the updates.
+
+    Scores are per token, per pair of copies or per response, as the method has it: the axes after the second.
+    """
+
+    advantage: Tensor  # [B]
+    old: Tensor  # [B, updates, …] scores of the policy that sampled the buffer, on each update's masks
+    masked: Tensor  # [B, updates, K, L] masked copies of each update
+    weight: Tensor  # [B, updates, K] their weights in the ELBO
+    reference: Tensor | None = None  # [B, updates, …] scores of the reference policy, if the loss uses it
+
+
+@dataclass(frozen=True)
+class SequenceUpdate:
+    """Masked copies of one update and the scores on them."""
+
+    old: Tensor  # [B, …]
+    masked: Tensor  # [B, K, L]
+    weight: Tensor  # [B, K]
+    reference: Tensor | None = None  # [B, …]
+
+
 def leaves(data: Any) -> Iterator[tuple[str, Any]]:
     """Yield dotted name and value of everything in a dataclass or dictionary that is not None."""
     values = data if isinstance(data, dict) else vars(data)

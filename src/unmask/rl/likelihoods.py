@@ -129,17 +129,38 @@ def draw_single_copies(length: int, learnt: Tensor | None, streams: Streams) -> 
     return Copies(masked[:, None], 1 / rate / learnt.sum(1, keepdim=True))
 
 
-def denoising(model: nn.Module, prompt: Tensor, prompt_mask: Tensor, response: Tensor, copies: Copies) -> Tensor:
-    """Compute the ELBO term of each masked copy [B, K]: weight · Σ_{d masked} log π_θ(o_d | q, õ)."""
+def copy_log_probs(
+    model: nn.Module,
+    prompt: Tensor,
+    prompt_mask: Tensor,
+    response: Tensor,
+    masked: Tensor,
+    scored: Tensor | None = None,
+    prompt_drop: Tensor | None = None,
+) -> Tensor:
+    """Compute log π_θ(o_d | q, õ) of every token in each of K copies [B, K, L], 0 where it is not scored.
+
+    `masked` [B, K, L] are the masked tokens of the copies; all of them are scored, or those in `scored` [B, K, L].
+    `prompt_drop` [B, K, P] are masked prompt tokens.
+    """
     # One row of a forward pass for each copy: the copies of a response follow one another.
-    k = copies.masked.shape[1]
-    masked = copies.masked.flatten(0, 1)
+    k = masked.shape[1]
+    scored = masked if scored is None else scored
+    mask_id = model.config.mask_token_id
     prompts = prompt.repeat_interleave(k, 0)
+    if prompt_drop is not None:
+        prompts = prompts.masked_fill(prompt_drop.flatten(0, 1), mask_id)
     prompt_masks = prompt_mask.repeat_interleave(k, 0)
     responses = response.repeat_interleave(k, 0)
-    noisy = responses.masked_fill(masked, model.config.mask_token_id)
-    scores = token_log_probs(model, prompts, prompt_masks, noisy, responses, masked)
-    return scores.sum(-1).view(-1, k) * copies.weight
+    noisy = responses.masked_fill(masked.flatten(0, 1), mask_id)
+    scores = token_log_probs(model, prompts, prompt_masks, noisy, responses, scored.flatten(0, 1))
+    return scores.view(-1, k, response.shape[1])
+
+
+def denoising(model: nn.Module, prompt: Tensor, prompt_mask: Tensor, response: Tensor, copies: Copies) -> Tensor:
+    """Compute the ELBO term of each masked copy [B, K]: weight · Σ_{d masked} log π_θ(o_d | q, õ)."""
+    scores = copy_log_probs(model, prompt, prompt_mask, response, copies.masked)
+    return scores.sum(-1) * copies.weight
 
 
 def elbo(model: nn.Module, prompt: Tensor, prompt_mask: Tensor, response: Tensor, copies: Copies) -> Tensor:

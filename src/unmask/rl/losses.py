@@ -46,6 +46,11 @@ def k3(new: Tensor, reference: Tensor) -> Tensor:
     return delta.exp() - delta - 1
 
 
+def k2(new: Tensor, reference: Tensor) -> Tensor:
+    """Estimate KL(new ‖ reference) by δ²/2 ≥ 0, δ = new − reference; its gradient is that of the divergence [ESPO]."""
+    return (new - reference).square() / 2
+
+
 def clamped_importance(surrogate_old: Tensor, behaviour: Tensor, clamp: float) -> Tensor:
     """Compute min(C, π_sur,old / π_true,old) per token [DiFFPO], reweighting the sampler's tokens to the surrogate."""
     return (surrogate_old - behaviour).exp().clamp(max=clamp)
@@ -59,6 +64,31 @@ def group_softmax(logits: Tensor, group_size: int) -> Tensor:
     groups = logits.view(-1, group_size)
     share = torch.softmax(groups, dim=1)
     return (group_size * share).flatten()
+
+
+def softmax_difference(logits: Tensor, together: int, negative: bool) -> Tensor:
+    """Compute softmax(−ℓ) − softmax(ℓ) [B] over each run of `together` rows [wd1], divided by the number of runs.
+
+    Without `negative` the first term is left out. Equal logits give zeros with it.
+    """
+    runs = logits.split(together)
+    weights = []
+    for run in runs:
+        up = run.softmax(0)
+        down = (-run).softmax(0) if negative else torch.zeros_like(run)
+        weights.append(down - up)
+    return torch.cat(weights) / len(runs)
+
+
+def clamped_softmax(log_weight: Tensor, group_size: int, clamp: float) -> Tensor:
+    """Compute softmax(min(log w, log C)) over each group [B], C = `clamp`: weights that sum to 1 [StableDRL]."""
+    bounded = log_weight.clamp(max=math.log(clamp))
+    return group_softmax(bounded, group_size) / group_size
+
+
+def above(log_weight: Tensor, clamp: float) -> Tensor:
+    """Return 1.0 for each weight above the clamp, 0.0 for the others [B]."""
+    return (log_weight > math.log(clamp)).float()
 
 
 def effective_sample_size(weight: Tensor, group_size: int) -> Tensor:
@@ -107,6 +137,20 @@ def wddo_loss(weight: Tensor, ratio_up: Tensor, ratio_down: Tensor, beta: float,
     up = weight * F.logsigmoid(beta * ratio_up)
     down = negative * F.logsigmoid(-beta * ratio_down)
     return -(up + down)
+
+
+def regression(log_ratio: Tensor, length: int, target: Tensor, clamp: float) -> tuple[Tensor, Tensor]:
+    """Compute (Δ/L − target)² of each log-ratio Δ [B, N] summed over N [B], and a mask of what is clamped [GDSD].
+
+    With `clamp` ε > 0, Δ is clamped to [log(1 − ε), log(1 + ε)], so that it has a gradient only in between.
+    """
+    outside = torch.zeros_like(log_ratio, dtype=torch.bool)
+    if clamp:
+        low, high = math.log1p(-clamp), math.log1p(clamp)
+        outside = (log_ratio < low) | (log_ratio > high)
+        log_ratio = log_ratio.clamp(low, high)
+    error = log_ratio / length - target[:, None]
+    return error.square().sum(1), outside
 
 
 def gaussian_log_prob(logit: Tensor, mean: Tensor, sigma: float) -> Tensor:

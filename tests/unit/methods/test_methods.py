@@ -45,6 +45,28 @@ def test_parts_of_a_buffer_add_up(name):
 
 
 @pytest.mark.parametrize("name", LOSSES)
+def test_the_size_of_micro_batches_changes_no_mask_and_no_loss(name):
+    """Draws are for the whole buffer, whatever fits into a forward pass."""
+    method, found = LOSSES[name], []
+    for size in (1, 5, 100):
+        model = TabularModel(3, 4, 1.0, torch.Generator().manual_seed(0))
+        policy = Policy(model, tokenizer=None)
+        policy.set_reference()
+        rollouts = sample(model, torch.rand(81, generator=torch.Generator().manual_seed(3)), 3, 4, Seeds((1,)))
+        rollouts.micro_batch_size = size
+        buffer_data = method.prepare(policy, rollouts, 2, SEEDS)
+        model.table.data += 0.1 * torch.randn(model.table.shape, generator=torch.Generator().manual_seed(2))
+        update_data = method.refresh(policy, rollouts, buffer_data, 1, SEEDS)
+        drawn = [*leaves(buffer_data), *leaves(update_data)]
+        found.append((drawn, method.loss(policy, rollouts, buffer_data, update_data)[0]))
+    (expected, whole), *others = found
+    for drawn, rows in others:
+        assert_close(rows, whole)
+        for (name_of, value), (_, wanted) in zip(drawn, expected, strict=True):
+            assert_close(value, wanted, msg=name_of)
+
+
+@pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("bound", [12, 24, 36, 100])
 def test_terms_of_a_loss_are_the_loss(name, bound):
     """Value, metrics and gradient, whatever `micro_batch_size` allows of 12 responses with their copies at once."""

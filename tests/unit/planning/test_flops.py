@@ -106,6 +106,16 @@ METHODS = {
     "coupled_grpo": ("coupled_grpo", {}),
     "diffpo": ("diffpo", {}),
     "diffpo, mean field": ("diffpo", {"surrogate": "mean_field"}),
+    "espo": ("espo", {}),
+    "espo without a penalty": ("espo", {"kl_penalty": 0.0}),
+    "wd1": ("wd1", {}),
+    "gdpo": ("gdpo", {}),
+    "gdpo with a penalty": ("gdpo", {"kl_penalty": 0.1, "nodes": 2}),
+    "spg": ("spg", {}),
+    "spg, one uniform copy": ("spg", {"masks": "uniform", "copies": 1}),
+    "stable_drl": ("stable_drl", {}),
+    "gdsd": ("gdsd", {}),
+    "gdsd without a penalty": ("gdsd", {"kl_penalty": 0.0, "fit": "pair"}),
     "dmpo": ("dmpo", {}),
     "dmpo, wddo": ("dmpo", {"loss_kind": "wddo"}),
     "dmpo, model baseline": ("dmpo", {"baseline": "model"}),
@@ -119,7 +129,8 @@ METHODS = {
 def test_operations_of_a_training_are_those_that_it_counts(config, sudoku, tmp_path, case):
     """Prompts of one length, and no response ends early."""
     method, changes = METHODS[case]
-    config["samplers"]["top2"]["forbidden"] = [1]
+    for sampler in ("top1", "top2"):  # GDSD has the first, and keeps it
+        config["samplers"][sampler]["forbidden"] = [1]
     _, run = run_of(config, method, buffers=2, micro_batch_size=3, lora_dropout=0.0, validate_every=0, sampler="top2")
     run = replace(run, method_settings=run.method_settings | changes)
     policy, examples = tiny_policy(), sudoku.splits()["train"]

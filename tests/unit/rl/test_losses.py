@@ -8,15 +8,20 @@ from torch import tensor
 from torch.testing import assert_close
 
 from unmask.rl.losses import (
+    above,
     binned,
     clamped_importance,
+    clamped_softmax,
     clipped_loss,
     coefficient_for,
     effective_sample_size,
     group_advantages,
     group_softmax,
+    k2,
     k3,
     leave_one_out_advantages,
+    regression,
+    softmax_difference,
     wddo_loss,
 )
 
@@ -88,3 +93,45 @@ def test_wddo_value_and_minimum():
     for weight in (0.2, 1.0, 4.0):  # least at p_θ / p_old = w
         loss = wddo_loss(torch.full_like(ratio, weight), ratio, ratio, 1.0, 1.0)
         assert float(ratio[loss.argmin()]) == pytest.approx(math.log(weight), abs=2e-3)
+
+
+def test_k2_is_its_formula_and_has_the_gradient_of_the_divergence():
+    assert_close(k2(tensor([1.0, -2.0]), tensor([3.0, -2.0])), tensor([2.0, 0.0]))
+    logits = tensor([0.3, -0.2, 0.5], requires_grad=True)
+    reference = tensor([0.2, 0.5, 0.3]).log()
+    log_p = logits.log_softmax(0)
+    (exact,) = torch.autograd.grad((log_p.exp() * (log_p - reference)).sum(), logits, retain_graph=True)
+    (estimated,) = torch.autograd.grad((log_p.exp().detach() * k2(log_p, reference)).sum(), logits)
+    assert_close(estimated, exact)
+
+
+def test_softmax_difference_by_hand_and_zero_for_equal_rewards():
+    logits = tensor([math.log(3.0), 0.0, 5.0, 5.0])
+    assert_close(softmax_difference(logits, 2, True), tensor([1 / 4 - 3 / 4, 3 / 4 - 1 / 4, 0.0, 0.0]) / 2)
+    assert_close(softmax_difference(logits, 2, False), tensor([-3 / 4, -1 / 4, -1 / 2, -1 / 2]) / 2)
+
+
+def test_clamped_softmax_sums_to_one_and_clamps_above_only():
+    log_weight = tensor([3.0, 0.0, math.log(5.0), -9.0, 0.1, 0.1])
+    found = clamped_softmax(log_weight, 2, 5.0)
+    assert_close(found.view(3, 2).sum(1), torch.ones(3))
+    assert_close(found[:2], tensor([5 / 6, 1 / 6]))
+    assert_close(found[2], tensor(5.0) / (5 + math.exp(-9)))
+    assert above(log_weight, 5.0).tolist() == [1, 0, 0, 0, 0, 0]
+
+
+def test_regression_has_a_gradient_only_inside_of_its_clamp():
+    """(Δ/L − target)²: 2/L (Δ/L − target) for |Δ| within log(1 ± ε), 0 outside."""
+    low, high = math.log(0.5), math.log(1.5)
+    ratio = tensor([[low - 0.01, low + 0.01], [high - 0.01, high + 0.01]], requires_grad=True)
+    rows, outside = regression(ratio, 4, tensor([1.0, 2.0]), 0.5)
+    assert outside.tolist() == [[True, False], [False, True]]
+    inside = [low, low + 0.01, high - 0.01, high]
+    expected = [(x / 4 - target) ** 2 for x, target in zip(inside, [1.0, 1.0, 2.0, 2.0], strict=True)]
+    assert_close(rows, tensor([expected[0] + expected[1], expected[2] + expected[3]]))
+    rows.sum().backward()
+    slope = [0.0, 2 / 4 * ((low + 0.01) / 4 - 1), 2 / 4 * ((high - 0.01) / 4 - 2), 0.0]
+    assert_close(ratio.grad.flatten(), tensor(slope))
+    free, outside = regression(ratio.detach(), 4, tensor([1.0, 2.0]), 0.0)
+    assert not outside.any()
+    assert float(free[0].detach()) == pytest.approx(((low - 0.01) / 4 - 1) ** 2 + expected[1])
