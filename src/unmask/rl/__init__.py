@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         rollouts,
         row_checks,
         sequences,
+        trajectories,
     )
 
 
