@@ -17,7 +17,16 @@ from unmask.config.schema import Config
 FOLDER = Path(__file__).parent
 PRESETS = ("paper", "released", "corrected")
 TASKS = ("gsm8k", "math500", "countdown", "sudoku")
-METHODS = ("dmpo", "dmpo_sft", "diffu_grpo", "d1", "sft", "coupled_grpo", "diffpo")  # others have no code to be true to
+METHODS = (
+    "dmpo",
+    "dmpo_sft",
+    "diffu_grpo",
+    "d1",
+    "sft",
+    "coupled_grpo",
+    "diffpo",
+    "just_grpo",
+)  # others have no code to be true to
 
 Place = tuple[str, str]  # a method and a task; "evaluation" has none
 Settings = dict[str, Any]  # path -> value

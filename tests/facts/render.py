@@ -20,6 +20,7 @@ SECTIONS = {
     "SFT on s1K": ("sft",),
     "coupled-GRPO": ("coupled_grpo",),
     "DiFFPO": ("diffpo",),
+    "JustGRPO": ("just_grpo",),
     "Evaluation": ("evaluation",),
 }
 COLUMNS = ["setting", "for", "paper", "released code", "ours (`corrected`)", "why, and how a value was converted"]

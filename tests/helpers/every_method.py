@@ -8,6 +8,7 @@ from unmask.methods.coupled_grpo import CoupledGrpo
 from unmask.methods.diffpo import Diffpo
 from unmask.methods.diffu_grpo import DiffuGrpo
 from unmask.methods.dmpo import Dmpo
+from unmask.methods.just_grpo import JustGrpo
 from unmask.methods.sft import Sft
 
 SEEDS = Seeds((0,))
@@ -24,6 +25,7 @@ DIFFPO = Diffpo(
     clip=0.2, kl_penalty=0.0, surrogate="two_stage", importance_sampling=True, clamp=1.5,
     learn="model", sigma=0.5, speed_reward=0.5,
 )  # fmt: skip
+JUST = JustGrpo(clip=0.2, positions=0, micro_steps=1)
 BASELINES = ("none", "group", "individual", "model")
 RL = {
     **{f"dmpo-{name}": replace(DMPO, baseline=name) for name in BASELINES},
@@ -41,5 +43,8 @@ RL = {
     "diffpo": DIFFPO,
     "diffpo-mean_field": replace(DIFFPO, surrogate="mean_field"),
     "diffpo-plain": replace(DIFFPO, importance_sampling=False),
+    "just_grpo": JUST,
+    "just_grpo-positions": replace(JUST, positions=2),
+    "just_grpo-micro_steps": replace(JUST, micro_steps=2),
 }
 LOSSES = {**RL, "sft": Sft(right_share=1.0)}

@@ -31,6 +31,26 @@ def leave_one_out_advantages(reward: Tensor, group_size: int) -> Tensor:
     return advantage * group_size / (group_size - 1)
 
 
+def standardised_advantages(reward: Tensor, group_size: int, epsilon: float = 1e-4) -> Tensor:
+    """Compute (r_i − group mean) / (group deviation + ε) [B], the deviation with G − 1 [GRPO, JustGRPO].
+
+    Exactly 0 in groups of equal rewards, whose mean may be rounded.
+    """
+    groups = reward.view(-1, group_size)
+    centred = groups - groups.mean(1, keepdim=True)
+    centred = centred.masked_fill((groups == groups[:, :1]).all(1, keepdim=True), 0.0)
+    return (centred / (groups.std(1, keepdim=True) + epsilon)).flatten()
+
+
+def weights_of_nonzero(advantage: Tensor, shares: int = 1) -> Tensor:
+    """Compute 1 / (responses with A ≠ 0) [B] in each of so many consecutive shares of the buffer [JustGRPO].
+
+    A loss with these weights is a mean over the responses that teach something, summed over the shares.
+    """
+    parts = advantage.chunk(shares)
+    return torch.cat([torch.ones_like(part) / (part != 0).sum().clamp(min=1) for part in parts])
+
+
 def clipped_loss(new: Tensor, old: Tensor, advantage: Tensor, clip: float) -> tuple[Tensor, Tensor]:
     """Compute −min(ρA, clip(ρ, 1 ± ε)A), ρ = exp(new − old), and a mask of where the clipped branch is smaller."""
     ratio = (new - old).exp()

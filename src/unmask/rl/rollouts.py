@@ -57,6 +57,11 @@ class Rollouts:
         """Index [B] of each row."""
         return torch.arange(len(self), device=self.reward.device)
 
+    @property
+    def position(self) -> Tensor:
+        """Position [B, L] of each token, which is its step if the response is written from left to right."""
+        return torch.arange(self.length, device=self.response.device).expand_as(self.response)
+
     def mean_entropy(self) -> float:
         """Average the entropy [nats] over drawn tokens up to the first end of text; NaN if nothing was drawn."""
         if self.entropy is None:
