@@ -8,6 +8,7 @@ from unmask.methods.coupled_grpo import CoupledGrpo
 from unmask.methods.diffpo import Diffpo
 from unmask.methods.diffu_grpo import DiffuGrpo
 from unmask.methods.dmpo import Dmpo
+from unmask.methods.egspo import Egspo
 from unmask.methods.just_grpo import JustGrpo
 from unmask.methods.sft import Sft
 
@@ -26,6 +27,11 @@ DIFFPO = Diffpo(
     learn="model", sigma=0.5, speed_reward=0.5,
 )  # fmt: skip
 JUST = JustGrpo(clip=0.2, positions=0, micro_steps=1)
+EGSPO = Egspo(
+    surrogate="steps", states=3, states_per_update=0, choice="entropy", cut="equal", stepwise=0.0, clip=0.2,
+    clip_above=0.5, kl_penalty=0.0, kl_to="reference", average="tokens", normalise_advantage=False,
+)  # fmt: skip
+MERGE = replace(EGSPO, surrogate="merge", states=2, clip_above=0.2)
 BASELINES = ("none", "group", "individual", "model")
 RL = {
     **{f"dmpo-{name}": replace(DMPO, baseline=name) for name in BASELINES},
@@ -43,6 +49,13 @@ RL = {
     "diffpo": DIFFPO,
     "diffpo-mean_field": replace(DIFFPO, surrogate="mean_field"),
     "diffpo-plain": replace(DIFFPO, importance_sampling=False),
+    "egspo": EGSPO,
+    "egspo-shares": replace(EGSPO, states=4, states_per_update=2, choice="uniform"),
+    "egspo-random": replace(EGSPO, choice="random", kl_penalty=0.1),
+    "egspo-merge": MERGE,
+    "egspo-merge-random": replace(MERGE, cut="random", kl_penalty=0.1),
+    "egspo-merge-sampler": replace(MERGE, average="states", normalise_advantage=True, kl_penalty=0.1, kl_to="sampler"),
+    "egspo-merge-exact": replace(MERGE, states=0),
     "just_grpo": JUST,
     "just_grpo-positions": replace(JUST, positions=2),
     "just_grpo-micro_steps": replace(JUST, micro_steps=2),

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from unmask.rl import (  # noqa: F401 (for type checkers)
         buffer_data,
         clipped_ratio,
+        completion_rewards,
         generation,
         likelihoods,
         losses,

@@ -51,10 +51,26 @@ def weights_of_nonzero(advantage: Tensor, shares: int = 1) -> Tensor:
     return torch.cat([torch.ones_like(part) / (part != 0).sum().clamp(min=1) for part in parts])
 
 
-def clipped_loss(new: Tensor, old: Tensor, advantage: Tensor, clip: float) -> tuple[Tensor, Tensor]:
-    """Compute −min(ρA, clip(ρ, 1 ± ε)A), ρ = exp(new − old), and a mask of where the clipped branch is smaller."""
+def ranked_advantages(returns: Tensor, exists: Tensor, group_size: int) -> Tensor:
+    """Compute the return less the group mean of the same column [B, K], of those that exist [EGSPO]; 0 for the others.
+
+    Columns are ranks of steps; a short response has fewer of them.
+    """
+    kept = (returns * exists).view(-1, group_size, returns.shape[1])
+    count = exists.view_as(kept).sum(1, keepdim=True)
+    mean = kept.sum(1, keepdim=True) / count.clamp(min=1)
+    return (kept - mean).view_as(returns) * exists
+
+
+def clipped_loss(
+    new: Tensor, old: Tensor, advantage: Tensor, clip: float, clip_above: float | None = None
+) -> tuple[Tensor, Tensor]:
+    """Compute −min(ρA, clip(ρ, 1 ± ε)A), ρ = exp(new − old), and a mask of where the clipped branch is smaller.
+
+    With `clip_above` the ratio is clipped to [1 − ε, 1 + that].
+    """
     ratio = (new - old).exp()
-    clipped_ratio = ratio.clamp(1 - clip, 1 + clip)
+    clipped_ratio = ratio.clamp(1 - clip, 1 + (clip if clip_above is None else clip_above))
     free = ratio * advantage
     bounded = clipped_ratio * advantage
     return -torch.minimum(free, bounded), bounded < free

@@ -53,7 +53,8 @@ top2 = TopK(tokens_per_step=2, score="confidence")
 found = {}
 for name in declared_names("methods"):
     method = load(name, {})
-    run = SimpleNamespace(rollout_sampler=LeftToRight() if name == "just_grpo" else top2)
+    sampler = LeftToRight() if name == "just_grpo" else top2
+    run = SimpleNamespace(rollout_sampler=sampler, training=SimpleNamespace(generation_length=32))
     found[name] = {
         "settings": vars(method),
         "looks": [method_name(name), method_colour(name), method_class(name).citation],
@@ -73,7 +74,7 @@ def test_every_method_file_imports_and_states_its_facts_without_torch():
         assert facts["check"] == []
 
 
-@pytest.mark.parametrize("name", ["base", "coupled_grpo", "diffpo", "diffu_grpo", "dmpo", "just_grpo", "sft"])
+@pytest.mark.parametrize("name", ["base", "coupled_grpo", "diffpo", "diffu_grpo", "dmpo", "egspo", "just_grpo", "sft"])
 def test_methods_of_papers_have_a_label_a_colour_and_a_citation(name):
     """Those that ship with the project; a file that is added may leave its facts at their defaults."""
     method = method_class(name)
