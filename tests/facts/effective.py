@@ -26,6 +26,8 @@ METHODS = (
     "coupled_grpo",
     "diffpo",
     "just_grpo",
+    "egspo",
+    "egspo_sa",
 )  # others have no code to be true to
 
 Place = tuple[str, str]  # a method and a task; "evaluation" has none

@@ -20,6 +20,7 @@ SECTIONS = {
     "SFT on s1K": ("sft",),
     "coupled-GRPO": ("coupled_grpo",),
     "DiFFPO": ("diffpo",),
+    "EGSPO": ("egspo", "egspo_sa"),
     "JustGRPO": ("just_grpo",),
     "Evaluation": ("evaluation",),
 }
