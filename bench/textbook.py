@@ -73,6 +73,8 @@ def choose(sampler: dict[str, Any], probability: Tensor, token: Tensor, generato
     rule, n = sampler["rule"], len(token)
     if rule == "random_order" or sampler.get("score") == "random":
         return torch.randperm(n, generator=generator, device=token.device)[: sampler.get("tokens_per_step", 1)].tolist()
+    if rule == "left_to_right":
+        return [0]  # masked positions are given in order
     confidence = probability.gather(1, token[:, None])[:, 0].tolist()
     best_first = sorted(range(n), key=lambda i: -confidence[i])
     if rule == "top_k":

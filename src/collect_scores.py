@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from unmask.analysis import diversity
 from unmask.analysis.scores import RUN, SAMPLE, collect
 from unmask.common.atomic import atomic_write
 from unmask.common.errors import run_step
-from unmask.common.parquet import read_rows
+from unmask.common.parquet import read_rows, schema
 
 
 def main() -> None:
@@ -26,9 +27,17 @@ def main() -> None:
         scores = pd.concat([read_rows(file) for file in args.samples], ignore_index=True)
     else:
         # Columns that are not averaged, above all the generated text, are not read.
-        scores = collect([read_rows(file, [*RUN, *SAMPLE]) for file in args.samples])
+        scores = collect([_samples(file) for file in args.samples])
     with atomic_write(args.scores) as temporary:
         scores.to_csv(temporary, index=False)
+
+
+def _samples(file: Path) -> pd.DataFrame:
+    """Read what scores need of a file of samples, and what diversity needs if problems have several."""
+    columns = [*RUN, *SAMPLE]
+    if "sample" in schema(file):
+        columns += diversity.SAMPLED
+    return read_rows(file, columns)
 
 
 if __name__ == "__main__":

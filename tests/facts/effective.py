@@ -17,8 +17,24 @@ from unmask.config.schema import Config
 FOLDER = Path(__file__).parent
 PRESETS = ("paper", "released", "corrected")
 TASKS = ("gsm8k", "math500", "countdown", "sudoku")
-METHODS = ("dmpo", "dmpo_sft", "diffu_grpo", "d1", "sft", "coupled_grpo", "diffpo")
-METHODS += ("espo", "wd1", "gdpo", "spg", "stable_drl", "gdsd")  # others have no code to be true to
+METHODS = (
+    "dmpo",
+    "dmpo_sft",
+    "diffu_grpo",
+    "d1",
+    "sft",
+    "coupled_grpo",
+    "diffpo",
+    "just_grpo",
+    "egspo",
+    "egspo_sa",
+    "espo",
+    "wd1",
+    "gdpo",
+    "spg",
+    "stable_drl",
+    "gdsd",
+)  # others have no code to be true to
 
 Place = tuple[str, str]  # a method and a task; "evaluation" has none
 Settings = dict[str, Any]  # path -> value

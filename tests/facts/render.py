@@ -26,6 +26,8 @@ SECTIONS = {
     "SPG": ("spg",),
     "StableDRL": ("stable_drl",),
     "GDSD": ("gdsd",),
+    "EGSPO": ("egspo", "egspo_sa"),
+    "JustGRPO": ("just_grpo",),
     "Evaluation": ("evaluation",),
 }
 COLUMNS = ["setting", "for", "paper", "released code", "ours (`corrected`)", "why, and how a value was converted"]

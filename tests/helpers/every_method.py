@@ -8,9 +8,11 @@ from unmask.methods.coupled_grpo import CoupledGrpo
 from unmask.methods.diffpo import Diffpo
 from unmask.methods.diffu_grpo import DiffuGrpo
 from unmask.methods.dmpo import Dmpo
+from unmask.methods.egspo import Egspo
 from unmask.methods.espo import Espo
 from unmask.methods.gdpo import Gdpo
 from unmask.methods.gdsd import Gdsd
+from unmask.methods.just_grpo import JustGrpo
 from unmask.methods.sft import Sft
 from unmask.methods.spg import Spg
 from unmask.methods.stable_drl import StableDrl
@@ -39,6 +41,12 @@ GDPO = Gdpo(clip=0.2, kl_penalty=0.0, nodes=2)
 SPG = Spg(power=1.5, mix=0.5, negatives=True, copies=2, masks="block", block=2, perturbed=0.15, micro_batch_rows=0)
 STABLE_DRL = StableDrl(clamp=5.0, power=1.5, mix=0.5, copies=2, block=2, perturbed=0.15)
 GDSD = Gdsd(psi=1.0, clamp=0.0, kl_penalty=0.0, copies=4, fit="response", weighted=True)
+JUST = JustGrpo(clip=0.2, positions=0, micro_steps=1)
+EGSPO = Egspo(
+    surrogate="steps", states=3, states_per_update=0, choice="entropy", cut="equal", stepwise=0.0, clip=0.2,
+    clip_above=0.5, kl_penalty=0.0, kl_to="reference", average="tokens", normalise_advantage=False,
+)  # fmt: skip
+MERGE = replace(EGSPO, surrogate="merge", states=2, clip_above=0.2)
 BASELINES = ("none", "group", "individual", "model")
 RL = {
     **{f"dmpo-{name}": replace(DMPO, baseline=name) for name in BASELINES},
@@ -74,5 +82,15 @@ RL = {
     "gdsd": GDSD,
     "gdsd-released": replace(GDSD, psi=10.0, clamp=4e-4, kl_penalty=1e-3, fit="pair"),
     "gdsd-unweighted": replace(GDSD, weighted=False),
+    "egspo": EGSPO,
+    "egspo-shares": replace(EGSPO, states=4, states_per_update=2, choice="uniform"),
+    "egspo-random": replace(EGSPO, choice="random", kl_penalty=0.1),
+    "egspo-merge": MERGE,
+    "egspo-merge-random": replace(MERGE, cut="random", kl_penalty=0.1),
+    "egspo-merge-sampler": replace(MERGE, average="states", normalise_advantage=True, kl_penalty=0.1, kl_to="sampler"),
+    "egspo-merge-exact": replace(MERGE, states=0),
+    "just_grpo": JUST,
+    "just_grpo-positions": replace(JUST, positions=2),
+    "just_grpo-micro_steps": replace(JUST, micro_steps=2),
 }
 LOSSES = {**RL, "sft": Sft(right_share=1.0)}

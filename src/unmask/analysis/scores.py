@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from unmask.analysis import diversity
 from unmask.analysis.frames import distinct, select
 from unmask.analysis.statistics import problem_interval
 from unmask.common.errors import InputError
@@ -59,9 +60,14 @@ def collect(samples: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Average samples by run, sampler and length: grades, their standard errors over problems, costs, and `n` samples.
 
     `published` weights a sample by its points, as in the papers: their Sudoku accuracy is right blank cells / blank
-    cells over the whole test set. Everything else is a plain mean.
+    cells over the whole test set. Everything else is a plain mean. If problems have several samples, `n` counts
+    problems, and there are the columns of diversity.py.
     """
     frame = pd.concat(samples, ignore_index=True)
+    several = "sample" in frame
+    if several:
+        found = diversity.of_runs(frame, RUN)
+        frame = diversity.per_problem(frame, RUN)
     frame["published"] *= frame["points"]
     groups = frame.groupby(RUN, sort=False)
     counts = groups.size()
@@ -74,6 +80,8 @@ def collect(samples: Sequence[pd.DataFrame]) -> pd.DataFrame:
     scores["strict_error"] = of_samples / counts
 
     scores = scores.drop(columns="points").join(counts.rename("n"))
+    if several:
+        scores = scores.join(found)
     if "planned" in frame:
         scores = scores.join(groups["planned"].first())
     return scores.reset_index()
@@ -136,6 +144,12 @@ def _averaged(group: pd.DataFrame) -> dict[str, float | str]:
         row[protocol] = mean
         row[f"{protocol}_low"] = low
         row[f"{protocol}_high"] = high
+
+    for name in diversity.found_in(group.columns):
+        mean, low, high = interval(group[name].to_numpy())
+        if once:
+            low, high = diversity.over_problems(name, mean, first[f"{name}_error"], int(first.n))
+        row |= {name: mean, f"{name}_low": low, f"{name}_high": high}
 
     kind = "none" if seeds == 1 else "seeds"
     if once:

@@ -175,9 +175,12 @@ def paired_interval(better: Values, worse: Values) -> tuple[float, float]:
 
 
 def mcnemar(better: Values, worse: Values) -> tuple[int, int, float]:
-    """Return the numbers of examples that only `better` and only `worse` has right, and McNemar's exact two-sided p."""
-    only_better = (better == 1) & (worse == 0)
-    only_worse = (better == 0) & (worse == 1)
+    """Return the numbers of examples that only `better` and only `worse` has right, and McNemar's exact two-sided p.
+
+    Of grades that are shares of several samples: the numbers where each has the larger share, and the sign test.
+    """
+    only_better = better > worse
+    only_worse = better < worse
     gained = int(only_better.sum())
     lost = int(only_worse.sum())
     # Examples on which both agree say nothing. Without any other, nothing speaks against equality.

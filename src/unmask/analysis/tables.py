@@ -7,11 +7,12 @@ samplers are compared, there is one for each task, method and protocol.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import pandas as pd
 
+from unmask.analysis import diversity
 from unmask.analysis.decoding_protocol import Protocol
+from unmask.analysis.formatting import Cell, of_planned, spread
 from unmask.analysis.frames import distinct
 from unmask.analysis.paper_results import apart, join_published
 from unmask.analysis.scores import PROTOCOLS, over_seeds, steps_over_seeds
@@ -19,7 +20,6 @@ from unmask.common.catalogue import sampler_name, task_name
 from unmask.methods import method_name
 
 Blocks = list[tuple[str, pd.DataFrame]]  # heading and body
-Cell = dict[Any, Any]  # row of a table of scores
 
 
 def blocks(cells: pd.DataFrame, rows: str = "methods", temperature: float = 0.0) -> tuple[str, Blocks]:
@@ -48,6 +48,8 @@ def blocks(cells: pd.DataFrame, rows: str = "methods", temperature: float = 0.0)
         for protocol in PROTOCOLS:
             body = _body(group, row, protocol)
             made.append((f"{heading}, {protocol} scoring", body))
+    for (task, name), group in named.groupby(["task", other], sort=False):
+        made += diversity.blocks(group, row, f"{task_name(task)}, {name}")
     return note(cells, temperature) + _footnotes(cells), made
 
 
@@ -78,7 +80,7 @@ def _gap(cell: Cell) -> str:
     spread = ""
     if not pd.isna(high):
         spread = f" ± {high - mean:.3f}"
-    return f"{mean:.3f}{spread}{_of_planned(cell)}"
+    return f"{mean:.3f}{spread}{of_planned(cell)}"
 
 
 def texts(
@@ -178,28 +180,9 @@ def _several(values: pd.Series) -> str:
     return "/".join(map(str, distinct))
 
 
-def _of_planned(cell: Cell) -> str:
-    """Say how many seeds a cell has if more are planned, else ""."""
-    seeds = cell["seeds"]
-    planned = cell.get("planned", seeds)
-    if seeds < planned:
-        return f" ({seeds} of {planned} seeds)"
-    return ""
-
-
 def _score(cell: Cell, protocol: str) -> str:
     """Format a score: `70.1 ± 3.2` over seeds, `70.1 [61.2, 77.8]` over problems, `70.1` without an interval."""
-    mean = cell[protocol]
-    low = cell[f"{protocol}_low"]
-    high = cell[f"{protocol}_high"]
-    # Wilson's interval is not symmetric, so both ends are printed.
-    if cell.get("interval") == "problems":
-        return f"{100 * mean:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
-
-    spread = ""
-    if not pd.isna(high):
-        spread = f" ± {100 * (high - mean):.1f}"
-    return f"{100 * mean:.1f}{spread}{_of_planned(cell)}"
+    return spread(cell, protocol, 100, 1)
 
 
 def _body(group: pd.DataFrame, label: str, protocol: str) -> pd.DataFrame:

@@ -17,6 +17,7 @@ SAMPLERS = {
     "top2_bfloat16": "two tokens a step, bfloat16 draws",
     "top2_prefix": "two tokens a step, prefix cache",
     "random_order": "random order",
+    "left_to_right": "left to right",
     "threshold_70": "confidence ≥ 0.7",
     "threshold_90": "confidence ≥ 0.9",
     "factor_1": "factor 1",
@@ -36,6 +37,7 @@ SAMPLER_KINDS = {
     "entropy": ("entropy bound", "^"),
     "adaptive": ("adaptive threshold", "*"),
     "random": ("random order", "x"),
+    "left": ("left to right", ">"),
 }
 
 

@@ -42,6 +42,11 @@ def read_rows(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
     return table.replace_schema_metadata().to_pandas()
 
 
+def schema(path: Path) -> list[str]:
+    """Return the names of the columns of a file. Raises InputError if it is missing or corrupted."""
+    return list(checked(path).column_names)
+
+
 def checked(path: Path) -> pa.Table:
     """Read a table and verify the hash in its metadata. Raises InputError if they do not match."""
     # Depending on which byte is corrupted, pyarrow raises any of these errors.

@@ -205,6 +205,7 @@ class EvaluationSpec(Spec):
     task: str | None = None
     task_settings: Values | None = None
     mask_padding: bool = True
+    samples_per_problem: int = 1
 
 
 @dataclass(frozen=True)

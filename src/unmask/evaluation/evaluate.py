@@ -1,6 +1,7 @@
 """Evaluation of a policy: every test example at every length with every sampler, one row per sample.
 
-The work is split into shards: consecutive examples with one sampler at one length. Ranks share the shards, and finished
+The work is split into shards: consecutive samples with one sampler at one length. With several samples per problem,
+those of a problem follow one another. Ranks share the shards, and finished
 ones are kept on disk. A rank decodes all its shards of a sampler and length from one queue: an example that ends early
 makes room for the next. Every sample has its own random stream, so it does not depend on what is decoded with it.
 """
@@ -31,16 +32,16 @@ from unmask.tasks import Example, Task, grade_response, question_of
 
 @dataclass(frozen=True)
 class Shard:
-    """Shard of an evaluation: consecutive examples with one sampler at one length."""
+    """Shard of an evaluation: consecutive samples with one sampler at one length."""
 
     sampler: str
     length: int
-    examples: slice
+    samples: slice
 
     @property
     def name(self) -> str:
         """Stem of its file."""
-        return f"{self.sampler}-{self.length}-{self.examples.start:06d}"
+        return f"{self.sampler}-{self.length}-{self.samples.start:06d}"
 
     @property
     def tokens(self) -> int:
@@ -49,8 +50,8 @@ class Shard:
 
     @property
     def numbers(self) -> range:
-        """Numbers of its examples."""
-        return range(self.examples.start, self.examples.stop)
+        """Numbers of its samples: n · example + the sample's own, of n per problem."""
+        return range(self.samples.start, self.samples.stop)
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -61,7 +62,7 @@ def parts(spec: EvaluationSpec, examples: int) -> list[Shard]:
     shards = []
     for sampler in spec.samplers:
         for length in spec.lengths:
-            for rows in pieces(slice(0, examples), spec.rows_per_batch):
+            for rows in pieces(slice(0, examples * spec.samples_per_problem), spec.rows_per_batch):
                 shards.append(Shard(sampler, length, rows))
     return shards
 
@@ -97,7 +98,7 @@ def evaluate(
         for _, alike in itertools.groupby(missing, key=lambda shard: (shard.sampler, shard.length)):
             queue = list(alike)
             finished = _decode(policy, prompts, run, spec, queue, progress.after(done))
-            for shard, rows in _graded_shards(policy, task, examples, run, queue, finished):
+            for shard, rows in _graded_shards(policy, task, examples, run, queue, finished, spec.samples_per_problem):
                 kept.write(shard.name, rows)
             done += sum(shard.tokens for shard in queue)
 
@@ -128,15 +129,18 @@ def _decode(
     shards: list[Shard],
     report: Callable[[int], None],
 ) -> Iterator[tuple[list[int], Completions]]:
-    """Decode shards of one sampler and length from one queue; yield responses as they finish, with their examples.
+    """Decode shards of one sampler and length from one queue; yield responses as they finish, with their numbers.
 
-    The examples of a shard start before those of the next, so that few shards are unfinished at a time.
+    The samples of a shard start before those of the next, so that few shards are unfinished at a time.
     """
     sampler, length = shards[0].sampler, shards[0].length
     prompt, mask = prompts
-    example = torch.tensor([number for shard in shards for number in shard.numbers], device=prompt.device)
-    # A stream belongs to an example, so a sample does not depend on the shards that are decoded with it.
-    streams = Seeds(("evaluate", run.seed)).streams(sampler, length, rows=example)
+    number = torch.tensor([number for shard in shards for number in shard.numbers], device=prompt.device)
+    example = number // spec.samples_per_problem
+    # A stream belongs to a sample, so it does not depend on the shards that are decoded with it. The first samples of
+    # all problems are those of an evaluation with one each.
+    stream = example + number % spec.samples_per_problem * len(prompt)
+    streams = Seeds(("evaluate", run.seed)).streams(sampler, length, rows=stream)
     finished = decode_as_finished(
         policy.model,
         prompt[example],
@@ -149,7 +153,7 @@ def _decode(
         report=report,
     )
     for rows, made in finished:
-        yield example[rows].tolist(), made
+        yield number[rows].tolist(), made
 
 
 def _graded_shards(
@@ -159,13 +163,14 @@ def _graded_shards(
     run: RunSpec,
     shards: list[Shard],
     finished: Iterator[tuple[list[int], Completions]],
+    each: int,
 ) -> Iterator[tuple[Shard, list[Row]]]:
-    """Grade responses as they finish; yield each shard with its rows as soon as it is complete."""
+    """Grade responses as they finish, `each` to a problem; yield each shard with its rows as soon as it is complete."""
     began = time.monotonic()
     waiting = list(shards)
     graded: dict[int, Row] = {}
     for numbers, made in finished:
-        some, texts = [examples[number] for number in numbers], policy.texts(made.response)
+        some, texts = [examples[number // each] for number in numbers], policy.texts(made.response)
         found = _graded(policy, task, some, made, texts)
         graded |= zip(numbers, found, strict=True)
         for shard in [shard for shard in waiting if all(number in graded for number in shard.numbers)]:
@@ -175,7 +180,11 @@ def _graded_shards(
             seconds = round((now - began) / len(shard), 5)
             began = now
             labels = {**_labels(run), "sampler": shard.sampler, "length": shard.length}
-            rows = [{**labels, "example": number, **graded.pop(number), "seconds": seconds} for number in shard.numbers]
+            rows = []
+            for number in shard.numbers:
+                # A file with one sample per problem has no column for its number.
+                place = {"example": number // each} | ({"sample": number % each} if each > 1 else {})
+                rows.append({**labels, **place, **graded.pop(number), "seconds": seconds})
             yield shard, rows
 
 

@@ -116,8 +116,9 @@ class Method:
     ) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
         """Yield terms that sum to `loss`; each is backpropagated and its memory freed before the next is computed.
 
-        Every metric belongs to exactly one term, so that metrics can be summed as well. The number of terms and of
-        forward passes depends on the number of rows only: processes that share a model gather its layers together.
+        Metrics of the terms are summed as well: one that belongs to a row as a whole is in one term only. The number of
+        terms and of forward passes depends on the number of rows only: processes that share a model gather its layers
+        together.
         """
         yield self.loss(policy, rollouts, buffer_data, update_data)
 

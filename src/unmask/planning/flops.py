@@ -145,7 +145,7 @@ def evaluation_flops(
     for sampler in evaluation.samplers.values():
         for length in evaluation.lengths:
             tokens += decoded_tokens(sampler, prompt, length, evaluation.block_length)
-    return examples * tokens * forward
+    return examples * evaluation.samples_per_problem * tokens * forward
 
 
 def hours(flops: dict[str, float], cost: Hardware) -> float:

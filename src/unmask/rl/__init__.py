@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         bounds,
         buffer_data,
         clipped_ratio,
+        completion_rewards,
         elbo_masks,
         generation,
         likelihoods,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
         row_checks,
         sequence_ratio,
         sequences,
+        trajectories,
     )
 
 

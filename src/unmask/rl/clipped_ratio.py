@@ -31,8 +31,12 @@ def prepare_ratios(
     score: Score,
     advantage: Tensor,
     micro_batch_rows: int = 0,
+    old: Tensor | None = None,
 ) -> RatioBuffer:
-    """Draw masks for each update of a buffer and compute old and reference log-probabilities on them."""
+    """Draw masks for each update of a buffer and compute old and reference log-probabilities on them.
+
+    `old` [B, L] is given if the log-probabilities of the policy that sampled were recorded.
+    """
     noise = [draw(rollouts, rollouts.streams(seeds, "noise", update)) for update in range(updates)]
 
     # Without randomness (no prompt masking, say) all updates have equal masks, and scoring once is enough.
@@ -40,15 +44,18 @@ def prepare_ratios(
     if all(_equal(masks, noise[0]) for masks in noise):
         distinct = noise[:1]
     repeats = updates // len(distinct)
-    old = [_score_all(score, policy.model, rollouts, masks) for masks in distinct] * repeats
+    if old is None:
+        olds = [_score_all(score, policy.model, rollouts, masks) for masks in distinct] * repeats
+    else:
+        olds = [old] * updates
     with policy.reference():
         reference = [_score_all(score, policy.model, rollouts, masks) for masks in distinct] * repeats
 
     return RatioBuffer(
         advantage=advantage,
         token_weight=token_weights(rollouts.loss_mask, micro_batch_rows),
-        kl=((old[0] - reference[0]) * rollouts.loss_mask).sum(1),
-        old=torch.stack(old, 1),
+        kl=((olds[0] - reference[0]) * rollouts.loss_mask).sum(1),
+        old=torch.stack(olds, 1),
         reference=torch.stack(reference, 1),
         masks={name: torch.stack([masks[name] for masks in noise], 1) for name in noise[0]},
     )

@@ -28,6 +28,14 @@ def token_log_probs(
 
     Takes one forward pass; the head is applied only at the scored positions.
     """
+    hidden = response_states(model, prompt, prompt_mask, noisy)
+    found = model.target_log_probs(hidden[scored], response[scored])
+    everywhere = torch.zeros(response.shape, dtype=found.dtype, device=found.device)
+    return everywhere.masked_scatter(scored, found)
+
+
+def response_states(model: nn.Module, prompt: Tensor, prompt_mask: Tensor, noisy: Tensor) -> Tensor:
+    """Compute the hidden states [B, L, D] of a partly masked response `noisy` [B, L], to which the head is applied."""
     # Columns that are padding in all rows are left out. Without other padding no mask is passed, which allows faster
     # attention kernels: a pass over responses to one prompt never has any.
     shortest, longest = 0, 0
@@ -38,14 +46,11 @@ def token_log_probs(
     prompt, prompt_mask = prompt[:, padding:], prompt_mask[:, padding:]
     attention = None
     if shortest < longest:
-        attention = F.pad(prompt_mask, (0, response.shape[1]), value=True)
+        attention = F.pad(prompt_mask, (0, noisy.shape[1]), value=True)
 
     tokens = torch.cat((prompt, noisy), dim=1)
     response_columns = slice(prompt.shape[1], None)
-    hidden = model.hidden_states(tokens, attention, response_columns)
-    found = model.target_log_probs(hidden[scored], response[scored])
-    everywhere = torch.zeros(response.shape, dtype=found.dtype, device=found.device)
-    return everywhere.masked_scatter(scored, found)
+    return model.hidden_states(tokens, attention, response_columns)
 
 
 # --- negative ELBO ----------------------------------------------------------------------------------------------------

@@ -31,10 +31,46 @@ def leave_one_out_advantages(reward: Tensor, group_size: int) -> Tensor:
     return advantage * group_size / (group_size - 1)
 
 
-def clipped_loss(new: Tensor, old: Tensor, advantage: Tensor, clip: float) -> tuple[Tensor, Tensor]:
-    """Compute −min(ρA, clip(ρ, 1 ± ε)A), ρ = exp(new − old), and a mask of where the clipped branch is smaller."""
+def standardised_advantages(reward: Tensor, group_size: int, epsilon: float = 1e-4) -> Tensor:
+    """Compute (r_i − group mean) / (group deviation + ε) [B], the deviation with G − 1 [GRPO, JustGRPO].
+
+    Exactly 0 in groups of equal rewards, whose mean may be rounded.
+    """
+    groups = reward.view(-1, group_size)
+    centred = groups - groups.mean(1, keepdim=True)
+    centred = centred.masked_fill((groups == groups[:, :1]).all(1, keepdim=True), 0.0)
+    return (centred / (groups.std(1, keepdim=True) + epsilon)).flatten()
+
+
+def weights_of_nonzero(advantage: Tensor, shares: int = 1) -> Tensor:
+    """Compute 1 / (responses with A ≠ 0) [B] in each of so many consecutive shares of the buffer [JustGRPO].
+
+    A loss with these weights is a mean over the responses that teach something, summed over the shares.
+    """
+    parts = advantage.chunk(shares)
+    return torch.cat([torch.ones_like(part) / (part != 0).sum().clamp(min=1) for part in parts])
+
+
+def ranked_advantages(returns: Tensor, exists: Tensor, group_size: int) -> Tensor:
+    """Compute the return less the group mean of the same column [B, K], of those that exist [EGSPO]; 0 for the others.
+
+    Columns are ranks of steps; a short response has fewer of them.
+    """
+    kept = (returns * exists).view(-1, group_size, returns.shape[1])
+    count = exists.view_as(kept).sum(1, keepdim=True)
+    mean = kept.sum(1, keepdim=True) / count.clamp(min=1)
+    return (kept - mean).view_as(returns) * exists
+
+
+def clipped_loss(
+    new: Tensor, old: Tensor, advantage: Tensor, clip: float, clip_above: float | None = None
+) -> tuple[Tensor, Tensor]:
+    """Compute −min(ρA, clip(ρ, 1 ± ε)A), ρ = exp(new − old), and a mask of where the clipped branch is smaller.
+
+    With `clip_above` the ratio is clipped to [1 − ε, 1 + that].
+    """
     ratio = (new - old).exp()
-    clipped_ratio = ratio.clamp(1 - clip, 1 + clip)
+    clipped_ratio = ratio.clamp(1 - clip, 1 + (clip if clip_above is None else clip_above))
     free = ratio * advantage
     bounded = clipped_ratio * advantage
     return -torch.minimum(free, bounded), bounded < free

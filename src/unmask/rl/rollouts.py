@@ -40,6 +40,8 @@ class Rollouts:
     gamma_logit: Tensor | None = None  # [B, N] logits of the thresholds γ that an adaptive sampler chose; NaN: none
     gamma_input: Tensor | None = None  # [B, N, D] hidden states they were chosen from
     entropy: Tensor | None = None  # [B, L] entropy of the prediction for each token, at temperature 1 [nats]
+    # [B, K] reward of the greedy one-shot completion at each of K chosen steps, for methods that ask for it.
+    completion_reward: Tensor | None = None
     name: str = ""  # shown in progress lines
     learnt: Tensor | None = None  # [B, L] tokens that SFT may mask if rows include their prompt; None: all
     cut: Tensor | None = None  # [B] True if the prompt lost its beginning; None if prompts are never cut
@@ -56,6 +58,11 @@ class Rollouts:
     def row_index(self) -> Tensor:
         """Index [B] of each row."""
         return torch.arange(len(self), device=self.reward.device)
+
+    @property
+    def position(self) -> Tensor:
+        """Position [B, L] of each token, which is its step if the response is written from left to right."""
+        return torch.arange(self.length, device=self.response.device).expand_as(self.response)
 
     def mean_entropy(self) -> float:
         """Average the entropy [nats] over drawn tokens up to the first end of text; NaN if nothing was drawn."""

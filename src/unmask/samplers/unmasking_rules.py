@@ -13,7 +13,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unmask.config.schema.samplers import Adaptive, EntropyBound, Factor, RandomOrder, Sampler, Threshold, TopK
+from unmask.config.schema.samplers import (
+    Adaptive,
+    EntropyBound,
+    Factor,
+    LeftToRight,
+    RandomOrder,
+    Sampler,
+    Threshold,
+    TopK,
+)
 
 Noise = Callable[[], Tensor]  # draws one uniform number per row and position
 
@@ -90,6 +99,11 @@ def random_order(masked: Tensor, found: Candidates, noise: Noise) -> Tensor:
     return top_k(masked, found, noise, tokens_per_step=1, score="random")
 
 
+def left_to_right(masked: Tensor, found: Candidates, noise: Noise) -> Tensor:
+    """Commit the first masked position [JustGRPO], so the recorded probabilities are those of π(o_t | q, o_<t)."""
+    return _first(_order(torch.zeros_like(found.log_prob), masked), 1, masked)
+
+
 @dataclass(frozen=True)
 class RowBounds:
     """Entropy bound of an adaptive sampler: a threshold γ per row [B], chosen from the hidden states of this step."""
@@ -105,6 +119,8 @@ def commit(rule: Sampler | RowBounds, masked: Tensor, found: Candidates, noise: 
             return top_k(masked, found, noise, tokens_per_step=rule.tokens_per_step, score=rule.score)
         case RandomOrder():
             return random_order(masked, found, noise)
+        case LeftToRight():
+            return left_to_right(masked, found, noise)
         case Threshold():
             return threshold(masked, found, noise, confidence=rule.confidence)
         case Factor():

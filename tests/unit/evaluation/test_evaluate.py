@@ -82,6 +82,36 @@ def test_processes_and_a_kill_change_no_row(begin, finish):
     assert frame["completion"].nunique() == SAMPLES  # drawn apart
 
 
+def test_several_samples_of_a_problem_are_drawn_apart_and_the_first_is_as_ever(asked, make_policy, sudoku, tmp_path):
+    """Three samples each: the first has the draws of an evaluation with one, whatever the shards; files differ in one
+    column."""
+    run, spec, _ = asked
+    spec = replace(spec, samplers={"top2": spec.samplers["top2"]}, lengths=[24])
+    examples = sudoku.splits()["test"]
+
+    def made(each, rows_per_batch=3):
+        several = replace(spec, samples_per_problem=each, rows_per_batch=rows_per_batch)
+        kept = ShardStore(tmp_path / f"{each}-{rows_per_batch}", "x")
+        rows = evaluate.evaluate(make_policy(), sudoku, examples, run, several, kept)
+        return pd.DataFrame(rows).drop(columns="seconds")
+
+    one, three = made(1), made(3)
+    assert "sample" not in one
+    assert list(three.columns) == [*one.columns[:7], "sample", *one.columns[7:]]
+    assert three["example"].tolist() == [example for example in range(8) for _ in range(3)]
+    assert three["sample"].tolist() == [0, 1, 2] * 8
+    first = three[three["sample"] == 0].drop(columns="sample").reset_index(drop=True)
+    pd.testing.assert_frame_equal(first, one)
+    assert three["completion"].nunique() == 24
+    pd.testing.assert_frame_equal(made(3, rows_per_batch=7), three)
+
+
+def test_one_sample_leaves_the_digest_as_it_was(asked):
+    assert "samples_per_problem" not in asked[1].values()
+    assert replace(asked[1], samples_per_problem=1).digest == asked[1].digest
+    assert replace(asked[1], samples_per_problem=2).digest != asked[1].digest
+
+
 def test_finished_parts_are_kept_and_torn_ones_named_and_made_again(
     asked, make_policy, sudoku, tmp_path, monkeypatch, capsys
 ):

@@ -1,6 +1,7 @@
 """What every method must do: parts and terms that add up to its loss, a step that raises what was rewarded."""
 
 import contextlib
+import math
 from dataclasses import replace
 
 import pytest
@@ -83,9 +84,11 @@ def test_terms_of_a_loss_are_the_loss(name, bound):
     terms = list(method.losses(policy, *some))
     assert_close(sum(rows for rows, _ in terms), whole)
     assert_close(torch.autograd.grad(sum(rows.sum() for rows, _ in terms), policy.model.table)[0], gradient)
-    logged = [key for _, found in terms for key in found]
-    assert sorted(logged) == sorted(metrics)  # each once, so that their sum over the terms is right
-    assert (len(terms) > 1) == (name.startswith("dmpo") and name != "dmpo-wddo" and bound < 48)
+    assert {key for _, found in terms for key in found} == metrics.keys()
+    for key, value in metrics.items():
+        assert_close(sum(found[key] for _, found in terms if key in found), value)
+    passes = method.passes(2, 4)
+    assert len(terms) == (math.ceil(passes.copies / (bound // 12)) if passes.apart else 1)
 
 
 @pytest.mark.parametrize("name", LOSSES)

@@ -10,7 +10,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from helpers.streams import streams
-from unmask.config.schema.samplers import Adaptive, EntropyBound, RandomOrder, Threshold, TopK
+from unmask.config.schema.samplers import Adaptive, EntropyBound, LeftToRight, RandomOrder, Threshold, TopK
 from unmask.models.threshold_head import ThresholdHead
 from unmask.models.tiny import build_model
 from unmask.samplers.decode import decode, decode_as_finished
@@ -23,6 +23,7 @@ SAMPLERS = {
     "top_k": TopK(tokens_per_step=2, score="confidence"),
     "random positions": TopK(tokens_per_step=2, score="random"),
     "random order": RandomOrder(),
+    "left to right": LeftToRight(),
     "threshold": Threshold(confidence=0.2),
     "entropy bound": EntropyBound(gamma=2.0, proxy="margin"),
     "adaptive": Adaptive(choose="prompt", **ADAPTIVE),

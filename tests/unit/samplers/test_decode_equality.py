@@ -100,6 +100,7 @@ BY_RULE = {
         st.integers(0, 200),
         st.sampled_from(["entropy", "confidence", "margin"]),
     ),
+    "left_to_right": st.just({"rule": "left_to_right"}),
 }
 RULES = st.one_of(*BY_RULE.values())
 TOKENS = st.integers(2, VOCABULARY - 1)

@@ -8,7 +8,7 @@ import torch
 
 from helpers.streams import streams
 from unmask.common.errors import InputError
-from unmask.config.schema.samplers import Adaptive, EntropyBound, Factor, RandomOrder, Threshold, TopK
+from unmask.config.schema.samplers import Adaptive, EntropyBound, Factor, LeftToRight, RandomOrder, Threshold, TopK
 from unmask.models.threshold_head import ThresholdHead
 from unmask.samplers.decode import decode
 from unmask.samplers.settings import DecodingSettings
@@ -19,6 +19,7 @@ SAMPLERS = {
     "top_k": TopK(tokens_per_step=2, score="confidence"),
     "random": TopK(tokens_per_step=1, score="random"),
     "random_order": RandomOrder(),
+    "left_to_right": LeftToRight(),
     "threshold": Threshold(confidence=0.9),
     "factor": Factor(factor=1.0),
     "entropy": EntropyBound(gamma=0.1, proxy="entropy"),

@@ -48,6 +48,10 @@ def test_random_scores_are_uniform_and_distinct():
     assert {len(chosen("random_order", seed=s)) for s in range(20)} == {1}
 
 
+def test_left_to_right_takes_the_first():
+    assert chosen("left_to_right") == [0]
+
+
 @pytest.mark.parametrize(
     ("confidence", "kept"), [(0.95, [1]), (0.9, [1]), (0.8, [1, 3]), (0.65, [1, 3, 2]), (0.0, [1, 3, 2, 0])]
 )

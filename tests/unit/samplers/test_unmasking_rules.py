@@ -37,6 +37,12 @@ def test_rules_on_confidence(rule, expected):
     assert chosen(rule, probability=[0.7, 0.9, 0.5, 0.8]) == expected
 
 
+@pytest.mark.parametrize(("masked", "first"), [((1, 1, 1, 1), 0), ((0, 1, 1, 1), 1), ((0, 0, 1, 1), 2)])
+def test_left_to_right_takes_the_first_masked_position(masked, first):
+    found = chosen({"rule": "left_to_right"}, [bool(m) for m in masked], probability=[0.1, 0.9, 0.5, 0.8])
+    assert found == [position == first for position in range(4)]
+
+
 @pytest.mark.parametrize(
     ("gamma", "expected"),
     [

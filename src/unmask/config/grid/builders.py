@@ -66,6 +66,7 @@ def evaluation_spec(config: Config, name: str, task: str | None = None) -> Evalu
         task=task,
         task_settings=test_settings(config, task) if task else None,
         mask_padding=evaluation.mask_padding,
+        samples_per_problem=evaluation.samples_per_problem,
     )
 
 

@@ -19,6 +19,15 @@ class Evaluation(Section):
         "Changes no random draw"
     )
     mask_padding: bool = Field(default=True, description="hide left padding from attention; d1 and DMPO do not")
+    samples_per_problem: Count = Field(
+        default=1, description="responses to each problem; with several, tables also have pass@k and distinct answers"
+    )
+
+    @model_validator(mode="after")
+    def _samples_differ(self) -> Evaluation:
+        if self.samples_per_problem > 1 and self.temperature == 0:
+            raise refuse("samples_per_problem > 1 needs a temperature above 0: greedy samples are alike")
+        return self
 
 
 class Diagnosis(Section):

@@ -77,6 +77,12 @@ class RandomOrder(Decoding):
         return True
 
 
+class LeftToRight(Decoding):
+    """Commit the first masked position at every denoising step, as an autoregressive model does (JustGRPO)."""
+
+    rule: Literal["left_to_right"] = "left_to_right"
+
+
 class Threshold(Decoding):
     """Commit every token with at least this probability (Fast-dLLM)."""
 
@@ -120,7 +126,9 @@ class Adaptive(Decoding):
         return self
 
 
-Sampler = Annotated[TopK | RandomOrder | Threshold | Factor | EntropyBound | Adaptive, Field(discriminator="rule")]
+Sampler = Annotated[
+    TopK | RandomOrder | LeftToRight | Threshold | Factor | EntropyBound | Adaptive, Field(discriminator="rule")
+]
 _SAMPLER: TypeAdapter[Sampler] = TypeAdapter(Sampler)
 
 

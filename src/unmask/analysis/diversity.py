@@ -1,0 +1,105 @@
+"""Diversity of evaluations with several samples per problem: pass@k and the number of distinct right answers.
+
+Both are of strict grades. The unit is the problem: its samples are averaged, or combined, before anything else, because
+they are no independent evidence about other problems.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from unmask.analysis.formatting import spread
+from unmask.analysis.statistics import problem_interval
+
+KS = (1, 2, 4, 8, 16)
+DISTINCT = "distinct_right"
+PROBLEM = "example"
+SAMPLED = ["example", "sample", "answer"]  # columns of a file of samples that has several per problem
+
+
+def pass_at_k(right: int, samples: int, k: int) -> float:
+    """Return 1 − C(n − c, k) / C(n, k), n = `samples` of which c = `right`: the unbiased estimate of pass@k.
+
+    That is the probability that at least one of k samples is right [Chen et al., arXiv 2107.03374, equation 1]. Raises
+    ValueError if k > n.
+    """
+    if k > samples:
+        raise ValueError(f"pass@{k} needs at least {k} samples, not {samples}")
+    return 1 - math.comb(samples - right, k) / math.comb(samples, k)
+
+
+def names(samples: int) -> list[str]:
+    """Return the columns of an evaluation with so many samples per problem."""
+    return [*(f"pass_at_{k}" for k in KS if k <= samples), DISTINCT]
+
+
+def found_in(columns: pd.Index) -> list[str]:
+    """Return the diversity columns among those of scores or cells, in order; [] for one sample per problem."""
+    return [name for name in names(max(KS)) if name in columns]
+
+
+def of_problems(frame: pd.DataFrame, run: list[str]) -> pd.DataFrame:
+    """Compute the diversity columns of each run and problem, a row for each. `frame` has a row for each sample.
+
+    Answers count as one if they differ in white space only. Raises ValueError if problems have different numbers of
+    samples.
+    """
+    rows = []
+    for key, group in frame.groupby([*run, PROBLEM], sort=False):
+        right = group[group["strict"] == 1]
+        answers = {"".join(str(answer).split()) for answer in right["answer"]}
+        values = {f"pass_at_{k}": pass_at_k(len(right), len(group), k) for k in KS if k <= len(group)}
+        rows.append(dict(zip([*run, PROBLEM], key, strict=True)) | values | {DISTINCT: len(answers)})
+    found = pd.DataFrame(rows)
+    if found.isna().any(axis=None):
+        raise ValueError("problems have different numbers of samples")
+    return found
+
+
+def of_runs(frame: pd.DataFrame, run: list[str]) -> pd.DataFrame:
+    """Average the diversity of problems by run, with standard errors over problems in columns `…_error`."""
+    problems = of_problems(frame, run)
+    groups = problems.groupby(run, sort=False)[found_in(problems.columns)]
+    # As elsewhere in the scores: the root of the mean square deviation over the number of problems.
+    errors = groups.std(ddof=0).div(np.sqrt(groups.count()))
+    return groups.mean().join(errors.add_suffix("_error"))
+
+
+def per_problem(frame: pd.DataFrame, run: list[str]) -> pd.DataFrame:
+    """Average the samples of each problem, so that what follows counts problems."""
+    kept = frame.drop(columns=["sample", "answer"])
+    return kept.groupby([*run, PROBLEM], sort=False).mean().reset_index()
+
+
+def over_problems(name: str, mean: float, error: float, problems: int) -> tuple[float, float]:
+    """Return the ends of the 95 % interval over problems: Wilson's of a pass@k, the normal one of a number."""
+    if name != DISTINCT:
+        return problem_interval(mean, error, problems)
+    half = float(stats.norm.ppf(0.975)) * error
+    return max(0.0, mean - half), mean + half
+
+
+def blocks(group: pd.DataFrame, label: str, heading: str) -> list[tuple[str, pd.DataFrame]]:
+    """Return a block for each length with pass@k and distinct right answers; none for one sample per problem."""
+    columns = found_in(group.columns)
+    made = []
+    for length, of_length in group.groupby("length", sort=False):
+        body = []
+        for cell in of_length.to_dict("records"):
+            row = {label: cell[label]}
+            for name in columns:
+                # A count is printed as it is, everything else in percent.
+                if name == DISTINCT:
+                    row["right answers"] = spread(cell, name, 1, 2)
+                else:
+                    row[name.replace("pass_at_", "pass@")] = spread(cell, name, 100, 1)
+            body.append(row)
+        if columns:
+            made.append(
+                (f"{heading}, L = {length}: pass@k, and distinct right answers per problem", pd.DataFrame(body))
+            )
+    return made

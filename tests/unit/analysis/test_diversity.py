@@ -1,0 +1,130 @@
+"""pass@k and distinct right answers against values by hand."""
+
+import itertools
+import math
+
+import pandas as pd
+import pytest
+
+from unmask.analysis import diversity, tables
+from unmask.analysis.diversity import pass_at_k
+from unmask.analysis.scores import RUN, collect, over_seeds
+
+
+def samples(method, seed, problems):
+    """A row for each (right, answer) of each problem."""
+    rows = []
+    for example, answers in enumerate(problems):
+        for sample, (right, answer) in enumerate(answers):
+            rows.append({"example": example, "sample": sample, "answer": answer, "strict": right, "published": right})
+    labels = {
+        "method": method,
+        "task": "countdown",
+        "variant": "default",
+        "seed": seed,
+        "sampler": "top1",
+        "length": 24,
+    }
+    return pd.DataFrame(rows).assign(**labels, nfe=10, tokens=20, seconds=0.1, points=1)
+
+
+def right(*answers):
+    return [(1.0, answer) for answer in answers]
+
+
+def wrong(count):
+    return [(0.0, "no")] * count
+
+
+# Four samples a problem: two right ones that are one answer, three of two answers, and none.
+PROBLEMS = [right("1 + 2", "1+2") + wrong(2), right("2+1", "1+2", "2+1") + wrong(1), wrong(4)]
+
+
+@pytest.mark.parametrize(
+    ("c", "n", "k", "expected"),
+    [
+        (0, 4, 2, 0.0),
+        (1, 4, 1, 1 / 4),
+        (1, 4, 2, 1 / 2),
+        (2, 4, 2, 5 / 6),
+        (3, 4, 2, 1.0),
+        (4, 4, 4, 1.0),
+        (1, 16, 16, 1.0),
+    ],
+)
+def test_pass_at_k_by_hand(c, n, k, expected):
+    assert pass_at_k(c, n, k) == pytest.approx(expected)
+
+
+def test_pass_at_k_is_the_share_of_subsets_with_a_right_sample():
+    for n in range(1, 7):
+        for grades in itertools.product((0, 1), repeat=n):
+            for k in range(1, n + 1):
+                subsets = list(itertools.combinations(grades, k))
+                assert pass_at_k(sum(grades), n, k) == pytest.approx(sum(map(any, subsets)) / len(subsets))
+
+
+def test_pass_at_k_is_unbiased():
+    """Each sample is right with probability 0.3: its expectation is 1 − 0.7^k."""
+    for k in (1, 2, 4):
+        expected = sum(math.comb(5, c) * 0.3**c * 0.7 ** (5 - c) * pass_at_k(c, 5, k) for c in range(6))
+        assert expected == pytest.approx(1 - 0.7**k)
+
+
+def test_more_samples_than_there_are_is_an_error():
+    with pytest.raises(ValueError, match="pass@8 needs at least 8 samples, not 4"):
+        pass_at_k(2, 4, 8)
+
+
+def test_columns_of_a_run_by_hand():
+    (row,) = collect([samples("base", 0, PROBLEMS)]).to_dict("records")
+    assert row["n"] == 3
+    assert row["strict"] == row["published"] == pytest.approx(5 / 12)
+    assert row["pass_at_1"] == pytest.approx(5 / 12)
+    assert row["pass_at_2"] == pytest.approx((5 / 6 + 1 + 0) / 3)
+    assert row["pass_at_4"] == pytest.approx(2 / 3)
+    assert row["distinct_right"] == pytest.approx((1 + 2 + 0) / 3)
+    assert "pass_at_8" not in row
+    # Over problems: shares ½, ¾ and 0, and counts 1, 2 and 0.
+    shares, counts = [0.5, 0.75, 0.0], [1, 2, 0]
+    for name, values in (("strict", shares), ("pass_at_1", shares), ("distinct_right", counts)):
+        mean = sum(values) / 3
+        error = math.sqrt(sum((value - mean) ** 2 for value in values)) / 3
+        assert row[f"{name}_error"] == pytest.approx(error)
+
+
+def test_intervals_are_over_seeds():
+    runs = [samples("dmpo", seed, [right("a") * (seed + 1) + wrong(3 - seed)]) for seed in range(3)]
+    (cell,) = over_seeds(collect(runs)).to_dict("records")
+    assert cell["pass_at_1"] == pytest.approx(0.5)
+    assert cell["pass_at_1_high"] - 0.5 == pytest.approx(4.3027 * 0.25 / math.sqrt(3), rel=1e-4)
+    assert cell["distinct_right"] == cell["distinct_right_low"] == cell["distinct_right_high"] == 1.0
+
+
+def test_a_base_model_that_is_evaluated_once_has_intervals_over_problems():
+    (cell,) = over_seeds(collect([samples("base", 0, PROBLEMS)])).to_dict("records")
+    assert cell["interval"] == "problems"
+    assert 0 < cell["pass_at_4_low"] < 2 / 3 < cell["pass_at_4_high"] < 1
+    half = 1.959964 * math.sqrt(2) / 3
+    assert (cell["distinct_right_low"], cell["distinct_right_high"]) == pytest.approx((1 - half, 1 + half))
+
+
+def test_the_table_has_a_block_for_each_length():
+    runs = [samples("dmpo", seed, PROBLEMS) for seed in range(3)]
+    text = tables.markdown("diversity", "?", *tables.blocks(over_seeds(collect(runs)), temperature=1.0))
+    assert "## Countdown, one token a step, L = 24: pass@k, and distinct right answers per problem" in text
+    assert "| Method   | pass@1     | pass@2     | pass@4     | right answers   |" in text
+    assert "| DMPO     | 41.7 ± 0.0 | 61.1 ± 0.0 | 66.7 ± 0.0 | 1.00 ± 0.00     |" in text
+
+
+def test_one_sample_per_problem_has_no_such_columns():
+    once = samples("dmpo", 0, PROBLEMS).drop(columns=["sample", "answer", "example"])
+    scores = collect([once])
+    assert diversity.found_in(scores.columns) == []
+    assert not [heading for heading, _ in tables.blocks(over_seeds(scores))[1] if "pass@k" in heading]
+
+
+def test_problems_with_different_numbers_of_samples_are_an_error():
+    frame = samples("dmpo", 0, [right("a", "b"), right("a")])
+    with pytest.raises(ValueError, match="different numbers of samples"):
+        diversity.of_problems(frame, RUN)
