@@ -10,7 +10,7 @@ export XDG_CACHE_HOME ?= $(CURDIR)/.cache
 export MPLCONFIGDIR ?= $(CURDIR)/.cache/matplotlib
 endif
 
-.PHONY: help reproduce reproduce-all data pin docs docs-results fidelity configuration test mutants test-slurm rehearse-small rehearse bench bench-released bench-gpu lint format clean
+.PHONY: help reproduce reproduce-all data pin pin-checkpoints docs docs-results fidelity configuration test mutants test-slurm rehearse-small rehearse bench bench-released bench-gpu lint format clean
 .DEFAULT_GOAL := help
 
 help:     ## list the commands
@@ -29,6 +29,9 @@ data: $(READY)   ## fetch d1's test sets and prompts, at one commit of its repos
 
 pin: $(READY)    ## put the hub's newest commit where the configuration says that a revision is to be pinned
 	python src/pin_revisions.py
+
+pin-checkpoints: $(READY)    ## the same for the released checkpoints of workflow/config/checkpoints.yaml
+	python src/pin_revisions.py --checkpoints
 
 docs: $(READY)   ## the documentation as a site in results/docs; a broken link fails
 	pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from unmask.config.schema.checkpoints import Printed
 from unmask.config.schema.runtime import Runtime
 from unmask.config.schema.scales import Hardware
 from unmask.config.spec_file import Spec, joined
-from unmask.config.specs import DataSpec, DiagnosisSpec, EvaluationSpec, ModelSpec, RunSpec, ToySpec
+from unmask.config.specs import CheckpointSpec, DataSpec, DiagnosisSpec, EvaluationSpec, ModelSpec, RunSpec, ToySpec
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,18 @@ class Experiment:
     figures: list[str]
     section: str  # of the report
     apart: bool  # not part of `everything`
+
+
+@dataclass(frozen=True)
+class ReleasedCheckpoint:
+    """Released checkpoint with the tasks and the evaluation that it goes through (checkpoints.py)."""
+
+    spec: CheckpointSpec
+    method: str  # as its paper writes it
+    tasks: list[str]
+    evaluation: str
+    apart: bool  # not part of the target `checkpoints`
+    printed: list[Printed]
 
 
 @dataclass(frozen=True)
@@ -44,6 +57,7 @@ class Grid:
     evaluations: dict[str, EvaluationSpec] = field(default_factory=dict)
     diagnoses: dict[str, DiagnosisSpec] = field(default_factory=dict)
     experiments: dict[str, Experiment] = field(default_factory=dict)
+    checkpoints: dict[str, ReleasedCheckpoint] = field(default_factory=dict)
 
     @property
     def place(self) -> str:
@@ -67,7 +81,7 @@ class Grid:
 
     @property
     def specs(self) -> dict[str, Spec]:
-        """Every spec by its folder below results/{scale}."""
+        """Every spec of the experiments by its folder below results/{scale}."""
         kinds: dict[str, Mapping[str, Spec]] = {
             "runs": self.runs,
             "models": self.models,
@@ -82,6 +96,11 @@ class Grid:
         for task, test in self.tests.items():
             found[f"data/{task}/test"] = test
         return found | {"exact_toy": self.exact_toy}
+
+    @property
+    def all_specs(self) -> dict[str, Spec]:
+        """Every spec, those of released checkpoints too, by its folder below results/{scale}."""
+        return self.specs | {f"checkpoints/{name}": one.spec for name, one in self.checkpoints.items()}
 
     def evaluated(self, run: str, evaluation: str) -> str:
         """Return the digest of everything that affects a run's samples in an evaluation: run, evaluation, test data."""
