@@ -43,6 +43,8 @@ def lacking(grid: Grid, asked: Asked, raw: RawConfig) -> list[str]:
         # A corpus has no test data.
         if task in grid.tests:
             lines += _of_data(raw, grid.tests[task], folder / "test")
+    for task in sorted(asked.tests - asked.tasks):
+        lines += _of_data(raw, grid.tests[task], root / "data" / task / "test")
     for name in sorted(asked.models):
         model = grid.models[name]
         if not _is_made(model, root / "models" / name):

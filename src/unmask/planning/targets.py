@@ -23,6 +23,7 @@ class Asked:
     tasks: set[str] = field(default_factory=set)
     models: set[str] = field(default_factory=set)
     checkpoints: set[str] = field(default_factory=set)
+    tests: set[str] = field(default_factory=set)  # tasks of which only the test data are needed
 
 
 def asked(grid: Grid, targets: Iterable[str]) -> Asked:
@@ -36,7 +37,7 @@ def asked(grid: Grid, targets: Iterable[str]) -> Asked:
         _add_files_of(grid, target, found)
         for name in checkpoints_of(grid, target):
             found.checkpoints.add(name)
-            found.tasks.update(grid.checkpoints[name].tasks)
+            found.tests.update(grid.checkpoints[name].tasks)
             found.models.add(grid.checkpoints[name].spec.model)
 
     # One step is enough: a run that another starts from is no continuation itself.
