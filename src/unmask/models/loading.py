@@ -157,7 +157,7 @@ def _check_weights(folder: Path, layout: Layout, model: LladaForMaskedDiffusion)
     wanted = {}
     for name, value in model.state_dict().items():
         wanted[layout.stored_name(name)] = list(value.shape)
-    headers = {file: _header(file) for file in _weight_files(Path(folder))}
+    headers = {file: _header(file) for file in weight_files(Path(folder))}
     found: Header = {}
     for header in headers.values():
         found |= header
@@ -194,7 +194,7 @@ def _some(names: set[str]) -> str:
     return listed
 
 
-def _weight_files(folder: Path) -> list[Path]:
+def weight_files(folder: Path) -> list[Path]:
     """Return the safetensors files of a checkpoint: those named in its index, or the only one.
 
     Raises InputError if a file is missing or if there are only pickle files.
