@@ -18,6 +18,7 @@ from unmask.models.adapters import load_adapter
 from unmask.models.loading import check_trained
 from unmask.models.policy import Policy
 from unmask.models.released import kind_of
+from unmask.models.threshold_head import ThresholdHead
 from unmask.rl.generation import encode_prompts
 from unmask.tasks import Example, Task
 
@@ -60,6 +61,7 @@ def evaluate_released(
     if kind_of(checkpoint) == "adapter":
         check_trained(checkpoint)
         policy.adapter = load_adapter(policy.model, checkpoint)
+        policy.head = ThresholdHead.load(checkpoint, policy.model.device)
     else:
         del policy
         gc.collect()

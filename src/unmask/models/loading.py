@@ -237,7 +237,7 @@ def pickled(folder: Path, names: set[str]) -> InputError:
     )
     return InputError(
         f"{folder}: its weights are pickle files ({_some(names)}), which can run code when read and are never loaded; "
-        f"convert them to safetensors in that folder, in an isolated environment: {command}"
+        f"convert them to safetensors in that folder, one by one, in an isolated environment: {command}"
     )
 
 

@@ -91,7 +91,8 @@ def test_a_generation_and_a_choice_task_run_through_its_command_line(on_disk, po
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "HF_HOME": str(tmp_path / "hf")}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    results = json.loads(next((tmp_path / "out").rglob("results_*.json")).read_text())["results"]
+    theirs = json.loads(next((tmp_path / "out").rglob("results_*.json")).read_text())
+    results = theirs["results"]
     assert (
         results["own_generation"]["exact_match,none"] == 0.5
     )  # the even questions, whose gold is our decoding's answer
@@ -109,6 +110,14 @@ def test_a_generation_and_a_choice_task_run_through_its_command_line(on_disk, po
     best = [max(range(2), key=row.__getitem__) for row in scores]
     right = sum(one == number % 2 for number, one in enumerate(best)) / len(QUESTIONS)
     assert results["own_choice"]["acc,none"] == pytest.approx(right)
+
+    # An export has the names and keys of these files, so that what reads them reads it.
+    first, *_, last = export(rows(), tmp_path / "export", "m", "2026-01-01T00-00-00")
+    sample = json.loads(first.read_text().splitlines()[0])
+    assert sample.keys() - {"published"} <= samples["samples_own_generation", 0].keys()
+    content = json.loads(last.read_text())
+    assert content.keys() <= theirs.keys()
+    assert results["own_generation"].keys() <= content["results"]["sudoku-top1-16"].keys()
 
 
 @needs_harness
@@ -139,7 +148,7 @@ def test_the_log_likelihood_of_one_token_is_exact_and_of_more_a_bound_in_expecta
     both = score([mask, mask], first)[pair[0]] + score([mask, mask], second)[pair[1]]
     orders = (both + score([pair[0], mask], second)[pair[1]] + score([mask, pair[1]], first)[pair[0]]) / 2
     ((many, _),) = harness(copies=6000).loglikelihood([request("2 + 5 =", "71")])
-    assert many == pytest.approx(float(orders), abs=0.05)
+    assert many == pytest.approx(float(orders), abs=0.3)  # 4.5 standard errors
 
 
 @needs_harness
@@ -201,27 +210,3 @@ def test_samples_become_result_files_of_the_harness(tmp_path):
     assert [sample["resps"] for sample in samples] == [[["say 0"]], [["say 1"]], [["say 2"]]]
     with pytest.raises(ValueError, match=r"several policies \(method\)"):
         export(pd.concat([rows(), rows("base")]), tmp_path, "x", "y")
-
-
-@needs_harness
-def test_the_harness_names_its_own_files_and_samples_alike(harness, policy, on_disk, tmp_path):
-    """Keys and file names of an export are among those that the installed harness writes."""
-    import lm_eval
-    from lm_eval.loggers import EvaluationTracker
-    from lm_eval.tasks import TaskManager
-
-    write_tasks(tmp_path / "tasks", policy)
-    manager = TaskManager(include_path=str(tmp_path / "tasks"), include_defaults=False)
-    theirs = lm_eval.simple_evaluate(model=harness(), tasks=["own_generation"], task_manager=manager, log_samples=True)
-    tracker = EvaluationTracker(output_path=str(tmp_path / "theirs"))
-    written = theirs["samples"]["own_generation"]
-    tracker.save_results_samples("own_generation", written)
-    (their_file,) = (tmp_path / "theirs").rglob("samples_own_generation_*.jsonl")
-    their_sample = json.loads(their_file.read_text().splitlines()[0])
-    *_, ours = export(rows(), tmp_path, "m", "1")
-    our_sample = json.loads((ours.parent / "samples_sudoku-top1-16_1.jsonl").read_text().splitlines()[0])
-    assert our_sample.keys() - {"published"} <= their_sample.keys()
-    content = json.loads(ours.read_text())
-    assert content.keys() - {"model_source", "model_name", "model_name_sanitized"} <= theirs.keys()
-    result = content["results"]["sudoku-top1-16"]
-    assert theirs["results"]["own_generation"].keys() <= result.keys()
