@@ -2,7 +2,7 @@
 
 A cell is a checkpoint on a task, at one length and number of denoising steps. Its base model was decoded in the same
 job on the same problems, so the gain is paired; its interval, and those of the accuracies, are over test problems.
-Printed numbers stand next to ours whatever protocol they come from: no difference to them is formed.
+Printed numbers are next to ours whatever protocol they come from: no difference to them is formed.
 """
 
 from __future__ import annotations
