@@ -10,7 +10,7 @@ export XDG_CACHE_HOME ?= $(CURDIR)/.cache
 export MPLCONFIGDIR ?= $(CURDIR)/.cache/matplotlib
 endif
 
-.PHONY: help reproduce reproduce-all adopt-tuning data pin docs docs-results fidelity configuration test mutants test-slurm rehearse-small rehearse bench bench-released bench-gpu lint format clean
+.PHONY: help reproduce reproduce-all adopt-tuning data pin pin-checkpoints docs docs-results fidelity configuration test mutants test-slurm rehearse-small rehearse bench bench-released bench-gpu lint format clean
 .DEFAULT_GOAL := help
 
 help:     ## list the commands
@@ -33,6 +33,9 @@ pin: $(READY)    ## put the hub's newest commit where the configuration says tha
 adopt-tuning: $(READY) ## copy the settings that `snakemake --profile laptop tune` chose to workflow/config/tuned, and its table to docs/results
 	python src/adopt_tuning.py results/laptop/tuning workflow/config/tuned/laptop.yaml --scale laptop
 	mkdir -p docs/results && cp -r results/laptop/tuning docs/results/
+
+pin-checkpoints: $(READY)    ## the same for the released checkpoints of workflow/config/checkpoints.yaml
+	python src/pin_revisions.py --checkpoints
 
 docs: $(READY)   ## the documentation as a site in results/docs; a broken link fails
 	pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'

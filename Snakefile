@@ -5,6 +5,7 @@
 #   snakemake --profile laptop results/laptop/runs/dmpo/sudoku/default/seed-0/adapter      one run
 #   snakemake --profile slurm -n all          dry run of the papers' scale
 #   snakemake --profile slurm plan            progress and cost of its runs (plan_main: of one experiment)
+#   snakemake --profile slurm checkpoints     released checkpoints, each with its base model (checkpoints/NAME: one)
 #   snakemake --profile slurm --nolock so_far       tables from finished runs (so_far_main: of one experiment)
 import json
 import shlex
@@ -71,6 +72,7 @@ wildcard_constraints:
     evaluation="|".join(map(re.escape, GRID.evaluations)),
     diagnosis="|".join(map(re.escape, GRID.diagnoses)),
     experiment="|".join(map(re.escape, GRID.experiments)),
+    released="|".join(map(re.escape, GRID.checkpoints)) or "(?!)",  # none: no match
     figure="|".join(
         {re.escape(f) for one in GRID.experiments.values() for f in one.figures}
     ),
@@ -116,6 +118,7 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/tune.smk"
 include: "workflow/rules/diagnose.smk"
+include: "workflow/rules/checkpoints.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/exact.smk"
 include: "workflow/rules/plan.smk"

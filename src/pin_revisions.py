@@ -1,6 +1,7 @@
 """Pin data set and model revisions: replace unpinned ones in the configuration by the newest commit on the hub.
 
-python src/pin_revisions.py               needs network access; edits config.yaml and workflow/config/ in place
+python src/pin_revisions.py                  needs network access; edits config.yaml and workflow/config/ in place
+python src/pin_revisions.py --checkpoints    the same for released checkpoints only
 """
 
 import argparse
@@ -11,7 +12,7 @@ from typing import Any
 from unmask.common.atomic import atomic_write
 from unmask.common.errors import InputError, run_step
 from unmask.config.loading import merge, read_settings
-from unmask.planning.pins import COMMIT, Loose, loose_revisions, pinned
+from unmask.planning.pins import CHECKPOINTS, COMMIT, Loose, loose_revisions, pinned
 
 Settings = dict[str, Any]  # all files of the configuration, merged
 DEFAULTS = Path("workflow/config")
@@ -21,6 +22,9 @@ def main() -> None:
     """Look up each commit, then write all of them at once. Raises InputError if one lookup fails."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", type=Path, nargs="?", default=Path("config.yaml"))
+    parser.add_argument(
+        "--checkpoints", action="store_true", help="pin the released checkpoints instead of data sets and base models"
+    )
     args = parser.parse_args()
 
     if not DEFAULTS.is_dir():
@@ -32,7 +36,7 @@ def main() -> None:
     # All lookups come first: a failure leaves the files unchanged instead of half pinned.
     changed = {}
     for file in files:
-        text = pinned_text(file, settings)
+        text = pinned_text(file, settings, args.checkpoints)
         if text is not None:
             changed[file] = text
     if not changed:
@@ -42,11 +46,12 @@ def main() -> None:
             temporary.write_text(text, encoding="utf-8")
 
 
-def pinned_text(file: Path, settings: Settings) -> str | None:
+def pinned_text(file: Path, settings: Settings, checkpoints: bool = False) -> str | None:
     """Return the text of a file with the newest commits in place; None if every revision is a commit already."""
     # Plain text, not parsed YAML, so that comments and layout survive.
     text = file.read_text(encoding="utf-8")
-    loose = loose_revisions(text, settings)
+    # Apart, because a checkpoint that its authors have moved or withdrawn must not keep anyone from pinning data.
+    loose = [one for one in loose_revisions(text, settings) if one.key.startswith(CHECKPOINTS) == checkpoints]
     if not loose:
         return None
     try:

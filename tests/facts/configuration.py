@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 from facts.render import between
 from unmask.common.atomic import atomic_write
 from unmask.config.schema import Config
+from unmask.config.schema.checkpoints import HubCheckpoint, LocalCheckpoint, Printed
 from unmask.config.schema.exact_toy import Curve, ExactToy
 from unmask.config.schema.experiments import Diagnosis, Evaluation, Experiment
 from unmask.config.schema.introspection import declared_names, declared_settings
@@ -69,6 +70,8 @@ def all_tables() -> list[Table]:
         *(Table(f"`tasks.{name}`", block) for name, block in tasks.items()),
         *(Table(f"`train_source`, `test_source` with `source: {kind(block)}`", block) for block in sources),
         *(Table(f"`test_subset` with `rule: {kind(block)}`", block) for block in (FirstRows, NumpyChoice)),
+        *(Table(f"`checkpoints.*` with `source: {kind(block)}`", block) for block in (HubCheckpoint, LocalCheckpoint)),
+        Table("`checkpoints.*.printed`", Printed),
         Table("`exact_toy`", ExactToy),
         Table("`exact_toy.curves.*`", Curve),
     ]

@@ -7,10 +7,11 @@ import os
 import subprocess
 
 from snakemake.cli import parse_args
+from unmask.planning.checkpoint_hours import plan_lines
 from unmask.planning.overwriting import endangered, unmigrated
 from unmask.planning.readiness import idle_gpus, lacking
 from unmask.planning.slurm_probe import slurm_lacks
-from unmask.planning.targets import asked, unknown_targets
+from unmask.planning.targets import asked, checkpoints_of, unknown_targets
 
 
 def reported(wildcards):
@@ -153,6 +154,11 @@ def check_before_start(options):
     known = [rule.name for rule in workflow.rules]
     if lines := unknown_targets(GRID, targets, known):
         raise WorkflowError("\n".join(lines))
+
+    # Before what is missing, because revisions may be pinned after a look at the cost.
+    named = [name for target in targets for name in checkpoints_of(GRID, target)]
+    if named and options.dryrun:
+        logger.info("\n".join(plan_lines(GRID, list(dict.fromkeys(named)))))
 
     # Missing files, unpinned revisions and idle GPUs, in one list instead of one failed job after the other.
     work = asked(GRID, targets)

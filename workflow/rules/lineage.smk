@@ -17,6 +17,7 @@ from snakemake.persistence import FileBackupMixin
 from unmask.analysis.lineage import Lineage, content_of, parameter_of
 from unmask.common.errors import InputError
 from unmask.common.manifest import made_of, read_manifest
+from unmask.config.grid.checkpoints import evaluated, in_catalogue, samples
 from unmask.config.spec_file import digest_of
 
 # Outputs marked `update` stay in place until their step replaces them atomically. Snakemake would back each up before
@@ -103,7 +104,7 @@ def written_spec(wildcards):
     """Return the parameter of a spec: the recorded one if the file has these values, else a new one."""
     path, spec = (
         f"results/{GRID.place}/{wildcards.item}/spec.yaml",
-        GRID.specs[wildcards.item],
+        GRID.all_specs[wildcards.item],
     )
     known, values = recorded(path), spec.to_json()
     same = known and known.startswith(values) and digest_of(Path(path)) == spec.digest
@@ -211,6 +212,44 @@ DIAGNOSIS = Job(
 TOY = Job(
     lambda w: f"results/{w.scale}/exact_toy/curves.csv",
     lambda w: GRID.exact_toy.digest,
+)
+
+
+CHECKPOINT = Job(
+    lambda w: f"results/{w.scale}/checkpoints/{w.released}/manifest.json",
+    lambda w: GRID.checkpoints[w.released].spec.digest,
+)
+RELEASED = Job(
+    lambda w: f"results/{w.scale}/checkpoints/{w.released}/{w.task}/samples.json",
+    lambda w: evaluated(GRID, w.released, w.task),
+)
+
+
+def released_table(path, names):
+    """Return the job of a table of released checkpoints; `names` returns those that it shows."""
+    return Job(
+        path,
+        lambda w: LINEAGE.released(names(w)),
+        lambda w: all(
+            RELEASED.is_done(SimpleNamespace(scale=w.scale, released=name, task=task))
+            for name in names(w)
+            for task in GRID.checkpoints[name].tasks
+        ),
+        lambda w: [
+            path.replace("samples.parquet", "samples.json")
+            for name in names(w)
+            for path in samples(GRID, name)
+        ],
+    )
+
+
+RELEASED_TABLE = released_table(
+    lambda w: f"results/{w.scale}/tables/released_checkpoints.md",
+    lambda w: in_catalogue(GRID),
+)
+RELEASED_SINGLE = released_table(
+    lambda w: f"results/{w.scale}/checkpoints/{w.released}/table.md",
+    lambda w: [w.released],
 )
 
 

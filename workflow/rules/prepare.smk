@@ -11,14 +11,14 @@ rule write_spec:
     log:
         "logs/write_spec/{scale}/{item}.log",
     wildcard_constraints:
-        item="|".join(map(re.escape, GRID.specs)),
+        item="|".join(map(re.escape, GRID.all_specs)),
     localrule: True
     conda:
         "../../envs/train.yaml"
     params:
-        kind=lambda w, output: type(GRID.specs[w.item]).__name__,
+        kind=lambda w, output: type(GRID.all_specs[w.item]).__name__,
         digest=written_spec,
-        values=lambda w, output: GRID.specs[w.item].to_json(),
+        values=lambda w, output: GRID.all_specs[w.item].to_json(),
     shell:
         r"""
         python "$SRC/write_spec.py" {params.kind} {params.values:q} {output:q} &>{log:q}

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 
 from unmask.analysis.paper_evaluations import problems_of, prompt_of
 from unmask.config.grid.grid import Grid
-from unmask.config.schema.samplers import TopK
+from unmask.config.schema.samplers import Sampler, TopK
 from unmask.config.schema.types import GeneratedData
 
 
@@ -43,11 +43,10 @@ class Protocol:
         orders: dict[str, str] = {}
         top_p: dict[str, float] = {}
         for name, sampler in evaluation.samplers.items():
-            plain = sampler.cache == "none" and not sampler.guidance and not sampler.forbidden
-            if not isinstance(sampler, TopK) or not plain:
+            fixed = fixed_steps(sampler)
+            if fixed is None or not isinstance(sampler, TopK):
                 continue
-            count = sampler.tokens_per_step
-            steps[name] = "L" if count == 1 else f"L/{count}"
+            steps[name] = fixed
             if sampler.score != "confidence":
                 orders[name] = sampler.score
             if sampler.top_p != 1.0:
@@ -87,3 +86,11 @@ class Protocol:
     def to_json(self) -> str:
         """Return one line of JSON, as an argument of a step."""
         return json.dumps(asdict(self), sort_keys=True)
+
+
+def fixed_steps(sampler: Sampler) -> str | None:
+    """Return the denoising steps for L tokens, `L` or `L/k`, of plain top-k decoding; None for any other sampler."""
+    plain = sampler.cache == "none" and not sampler.guidance and not sampler.forbidden
+    if not isinstance(sampler, TopK) or not plain:
+        return None
+    return "L" if sampler.tokens_per_step == 1 else f"L/{sampler.tokens_per_step}"

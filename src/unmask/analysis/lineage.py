@@ -15,14 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unmask.analysis.decoding_protocol import Protocol
+from unmask.analysis.released_description import descriptions
 from unmask.common.errors import InputError
 from unmask.common.manifest import read_manifest
+from unmask.config.grid.checkpoints import evaluated
 from unmask.config.grid.grid import Grid
 from unmask.config.spec_file import joined
 
 # Code behind all scores, tables, figures and claims. An edit redraws all of them, which takes seconds.
 SHARED = ("src/unmask/common/catalogue.py", "src/unmask/tasks/_released_prompts.py")
-APART = ("so_far.py", "lineage.py")  # no output of the workflow depends on these
+RELEASED = ("released_checkpoints.py", "released_description.py")  # only their own table depends on these
+APART = ("so_far.py", "lineage.py", *RELEASED)  # no other output of the workflow depends on these
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,14 @@ class Lineage:
     def tuning(self) -> str:
         """Return the digest of the table and figure of all candidates."""
         return joined(self._code("render_tuning"), *map(self.choice, self.grid.tuning))
+
+    def released(self, checkpoints: list[str]) -> str:
+        """Return the digest of a table of released checkpoints."""
+        made = self._code("render_checkpoints", *(f"src/unmask/analysis/{name}" for name in RELEASED))
+        digests = []
+        for name in checkpoints:
+            digests += [evaluated(self.grid, name, task) for task in self.grid.checkpoints[name].tasks]
+        return joined(made, json.dumps(descriptions(self.grid, checkpoints)), *digests)
 
     def experiments_of(self, claims: str) -> list[str]:
         """Return the experiments that claims are tested on: those of `all` or, for all_claims, of `everything`."""

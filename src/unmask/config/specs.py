@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from unmask.config.schema.checkpoints import Place, place_from
 from unmask.config.schema.exact_toy import ToySettings
 from unmask.config.schema.models import BaseModelSettings, base_model_from
 from unmask.config.schema.samplers import Sampler, sampler_from
@@ -206,6 +207,25 @@ class EvaluationSpec(Spec):
     task_settings: Values | None = None
     mask_padding: bool = True
     samples_per_problem: int = 1
+
+
+@dataclass(frozen=True)
+class CheckpointSpec(Spec):
+    """Released checkpoint: where it is, and on which base model in which number format it is evaluated.
+
+    `inputs` holds the digest of the base model's spec. Printed numbers are no part of it: they change no sample.
+    """
+
+    readers: ClassVar = {"place": place_from}
+
+    name: str
+    place: Place
+    kind: str  # adapter or full
+    model: str  # the base model
+    dtype: str
+    quantisation: str
+    repository: str | None = None  # of the base model, if that is on the hub
+    inputs: dict[str, str] | None = None
 
 
 @dataclass(frozen=True)

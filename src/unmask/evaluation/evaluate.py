@@ -12,6 +12,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -19,7 +20,7 @@ from torch import Tensor
 from unmask.common import distributed
 from unmask.common.progress import Progress
 from unmask.common.seeding import Seeds
-from unmask.config.specs import EvaluationSpec, RunSpec
+from unmask.config.specs import EvaluationSpec
 from unmask.evaluation.shards import Row, ShardStore
 from unmask.models.policy import Policy
 from unmask.rl.generation import evaluation_prompts
@@ -28,6 +29,30 @@ from unmask.samplers.completions import Completions
 from unmask.samplers.decode import decode_as_finished
 from unmask.samplers.settings import DecodingSettings
 from unmask.tasks import Example, Task, grade_response, question_of
+
+
+class Evaluated(Protocol):
+    """What an evaluation reads of a run, or of a released checkpoint: the labels of its rows, and the seed."""
+
+    @property
+    def name(self) -> str:
+        """Name in progress lines."""
+
+    @property
+    def method(self) -> str:
+        """Label of its rows, as the next three."""
+
+    @property
+    def task(self) -> str:
+        """Task whose problems it answers."""
+
+    @property
+    def variant(self) -> str:
+        """Settings that differ from the method's own."""
+
+    @property
+    def seed(self) -> int:
+        """Seed of its random streams."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +93,7 @@ def parts(spec: EvaluationSpec, examples: int) -> list[Shard]:
 
 
 def evaluate(
-    policy: Policy, task: Task, examples: list[Example], run: RunSpec, spec: EvaluationSpec, kept: ShardStore
+    policy: Policy, task: Task, examples: list[Example], run: Evaluated, spec: EvaluationSpec, kept: ShardStore
 ) -> list[Row]:
     """Return the graded samples of a run's policy, ordered by sampler, length and example; empty except on rank 0.
 
@@ -124,7 +149,7 @@ def _settings(spec: EvaluationSpec, sampler: str, length: int) -> DecodingSettin
 def _decode(
     policy: Policy,
     prompts: tuple[Tensor, Tensor],
-    run: RunSpec,
+    run: Evaluated,
     spec: EvaluationSpec,
     shards: list[Shard],
     report: Callable[[int], None],
@@ -160,7 +185,7 @@ def _graded_shards(
     policy: Policy,
     task: Task,
     examples: list[Example],
-    run: RunSpec,
+    run: Evaluated,
     shards: list[Shard],
     finished: Iterator[tuple[list[int], Completions]],
     each: int,
@@ -216,5 +241,5 @@ def _graded(policy: Policy, task: Task, examples: list[Example], made: Completio
         }
 
 
-def _labels(run: RunSpec) -> Row:
+def _labels(run: Evaluated) -> Row:
     return {"method": run.method, "task": run.task, "variant": run.variant, "seed": run.seed}

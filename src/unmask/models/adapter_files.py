@@ -21,6 +21,7 @@ from unmask.common.errors import InputError
 from unmask.models.checkpoint_formats import llada_name, read_json
 
 CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
+HEAD = "lm_head"  # our name of the output layer
 KEY = re.compile(r"(?:base_model\.model\.)?(?P<module>.+)\.lora_(?P<matrix>[AB])(?:\.default)?\.weight")
 FLOATS = {"F64", "F32", "F16", "BF16"}
 # Keys of adapter_config.json that we support or that do not affect the forward pass. Any other key must be falsy.
@@ -169,8 +170,10 @@ def read_tensors(
 
 def _missing(found: dict[Place, str], wanted: set[str]) -> set[str]:
     """Return the matrices that are not in the file, of the modules that must have LoRA."""
-    # Beyond what the config requires, a module with one of its two matrices in the file must have the other one too.
-    modules = wanted | {place.module for place in found}
+    # LLaDA's code calls the head like a projection of its layers (ff_out). A list of targets thus matches it too,
+    # whether or not it was to be adapted, so it may be missing. Beyond what the config requires, a module with one of
+    # its two matrices in the file must have the other one too.
+    modules = wanted - {HEAD} | {place.module for place in found}
     missing = set()
     for module in modules:
         for matrix in "AB":

@@ -24,10 +24,7 @@ def load_adapter(model: LladaForMaskedDiffusion, folder: Path) -> Any:
     Raises InputError if the adapter uses unsupported features or if its tensors do not fit the model exactly.
     """
     folder = Path(folder)
-    modules = {}
-    for name, module in model.model.named_modules(prefix="model"):
-        if isinstance(module, nn.Linear):
-            modules[name] = module
+    modules = projections(model)
     settings = read_settings(folder / CONFIG)
     tensors = read_tensors(folder / TENSORS, modules, settings, model.config.model_type)
 
@@ -47,6 +44,15 @@ def load_adapter(model: LladaForMaskedDiffusion, folder: Path) -> Any:
     adapter.set_requires_grad("default", False)
     multiply_in_the_bases_type(model)
     return adapter.eval()
+
+
+def projections(model: LladaForMaskedDiffusion) -> dict[str, nn.Linear]:
+    """Return the modules that an adapter may change, by name: the projections of the layers, and the head."""
+    modules = {}
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear):
+            modules[name] = module
+    return modules
 
 
 def _target_names(places: Iterable[Place], layers: int) -> list[str]:

@@ -102,6 +102,9 @@ class LladaForMaskedDiffusion(LlamaPreTrainedModel):
 
     def target_log_probs(self, hidden: Tensor, target: Tensor) -> Tensor:
         """Compute log π_θ of given tokens [n] in fp32 from hidden [n, D], in less memory than `log_probs`."""
+        # An adapter on the head is more than its weight; only adapters from elsewhere have one.
+        if hasattr(self.lm_head, "lora_A"):
+            return self.log_probs(hidden).gather(-1, target[..., None])[..., 0]
         never = self.config.mask_token_id
         return target_log_probs(hidden, self.lm_head.weight, target, never)
 

@@ -70,10 +70,9 @@ def check_checkpoint(folder: Path) -> int:
     Raises InputError that names the file and what is wrong with it.
     """
     layout = Layout.read(folder)
-    model = layout.empty_model()
-    _check_weights(folder, layout, model)
+    parameters = check_weights(folder, layout)
     load_tokenizer(folder, layout.config)
-    return sum(p.numel() for p in model.parameters())
+    return parameters
 
 
 def check_base(folder: Path) -> None:
@@ -94,10 +93,9 @@ def check_trained(folder: Path) -> None:
     folder = Path(folder)
     pickles = {file.name for file in folder.glob("*") if file.suffix in PICKLES}
     if pickles and not list(folder.glob("*.safetensors")):
-        raise _pickled(folder, pickles)
-    # An adapter of ours that lost its SHA256SUMS is an error; only one from elsewhere may go without.
-    is_adapter = (folder / "adapter_config.json").exists()
-    is_foreign = is_adapter and not (folder.parent / "manifest.json").exists()
+        raise pickled(folder, pickles)
+    # A folder of ours that lost its SHA256SUMS is an error; only one from elsewhere may go without.
+    is_foreign = not (folder.parent / "manifest.json").exists()
     if is_foreign and not (folder / SUMS).exists():
         print(f"{folder}: no {SUMS}, so treated as trained elsewhere: only names, shapes and values are checked")
         return
@@ -147,12 +145,19 @@ def _wrong_with_tokenizer(tokenizer: PreTrainedTokenizerFast, config: LladaConfi
     return None
 
 
+def check_weights(folder: Path, layout: Layout) -> int:
+    """Check the headers of a model's weight files; return the number of parameters. Raises InputError."""
+    model = layout.empty_model()
+    _check_weights(folder, layout, model)
+    return sum(p.numel() for p in model.parameters())
+
+
 def _check_weights(folder: Path, layout: Layout, model: LladaForMaskedDiffusion) -> dict[Path, Header]:
     """Return the headers of the weight files. Raises InputError unless they match the model's weights."""
     wanted = {}
     for name, value in model.state_dict().items():
         wanted[layout.stored_name(name)] = list(value.shape)
-    headers = {file: _header(file) for file in _weight_files(Path(folder))}
+    headers = {file: _header(file) for file in weight_files(Path(folder))}
     found: Header = {}
     for header in headers.values():
         found |= header
@@ -189,7 +194,7 @@ def _some(names: set[str]) -> str:
     return listed
 
 
-def _weight_files(folder: Path) -> list[Path]:
+def weight_files(folder: Path) -> list[Path]:
     """Return the safetensors files of a checkpoint: those named in its index, or the only one.
 
     Raises InputError if a file is missing or if there are only pickle files.
@@ -204,7 +209,7 @@ def _weight_files(folder: Path) -> list[Path]:
     elif (folder / SINGLE).exists():
         files = [folder / SINGLE]
     elif pickles := {file.name for file in folder.glob("*") if file.suffix in PICKLES}:
-        raise _pickled(folder, pickles)
+        raise pickled(folder, pickles)
     else:
         raise InputError(f"{folder}: has neither {INDEX} nor {SINGLE}; download or copy the complete checkpoint")
     lacking = {file.name for file in files if not file.exists()}
@@ -220,10 +225,19 @@ def _is_file_name(name: object) -> bool:
     return isinstance(name, str) and Path(name).name == name
 
 
-def _pickled(folder: Path, names: set[str]) -> InputError:
+def pickled(folder: Path, names: set[str]) -> InputError:
+    """Return the error for weights in pickle files, with the command that converts them."""
+    # Without code from the file (weights_only), and without sharing of memory, which safetensors cannot store.
+    old = min(names)
+    new = f"{Path(old).stem}.safetensors".replace("pytorch_model", "model")
+    command = (
+        "python -c 'import torch; from safetensors.torch import save_file; "
+        f'w = torch.load("{old}", map_location="cpu", weights_only=True); '
+        f'save_file({{k: v.clone().contiguous() for k, v in w.items()}}, "{new}", {{"format": "pt"}})\''
+    )
     return InputError(
         f"{folder}: its weights are pickle files ({_some(names)}), which can run code when read and are never loaded; "
-        "convert them to safetensors"
+        f"convert them to safetensors in that folder, one by one, in an isolated environment: {command}"
     )
 
 

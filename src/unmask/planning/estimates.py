@@ -139,7 +139,7 @@ def _training_hours(grid: Grid, name: str) -> float | None:
 def _evaluation_hours(grid: Grid, name: str, evaluation: str) -> float | None:
     """Return the hours of an evaluation at the assumed throughput; None if base model or data are unknown."""
     known = shape(grid, name)
-    examples = _test_examples(grid, grid.evaluation_task(name, evaluation))
+    examples = test_examples(grid, grid.evaluation_task(name, evaluation))
     if known is None or examples is None:
         return None
     flops = evaluation_flops(
@@ -196,7 +196,7 @@ def _memory(grid: Grid, name: str, evaluations: list[str]) -> dict[str, float]:
     return memory_by_phase(grid, grid.runs[name], known, specs)
 
 
-def _test_examples(grid: Grid, task: str) -> int | None:
+def test_examples(grid: Grid, task: str) -> int | None:
     """Return the number of test problems of a task; None if neither its data nor any setting tells."""
     # Prepared data are exact. Before that, the task's settings or `cost.test_examples` have to do.
     manifest = Path("results", grid.place, "data", task, "test", "manifest.json")

@@ -139,8 +139,12 @@ def evaluation_flops(
     adapter = 0
     if run.trains and run.training.lora_rank:
         adapter = trained_parameters(shape, run.training) + held_parameters(shape, run)
-    forward, _ = flops_per_token(shape.body + adapter, 0)
+    return decoding_flops(shape.body + adapter, evaluation, prompt, examples)
 
+
+def decoding_flops(weights: int, evaluation: EvaluationSpec, prompt: int, examples: int) -> float:
+    """Return the FLOPs of an evaluation of a policy whose body and adapter have this many weights."""
+    forward, _ = flops_per_token(weights, 0)
     tokens = 0
     for sampler in evaluation.samplers.values():
         for length in evaluation.lengths:

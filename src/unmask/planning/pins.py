@@ -15,6 +15,7 @@ from unmask.common.errors import InputError
 from unmask.config.loading import RawConfig, block_at
 
 COMMIT = re.compile("[0-9a-f]{40}")
+CHECKPOINTS = "checkpoints."  # prefix of the keys of released checkpoints, which are pinned on their own
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def _loose(place: str, values: dict[str, yaml.Node], settings: RawConfig | None)
             return Loose(
                 key=f"{place}.revision",
                 repository=repository,
-                kind="model" if place.startswith("models.") else "dataset",
+                kind="model" if place.startswith(("models.", CHECKPOINTS)) else "dataset",
                 start=node.start_mark.index,
                 end=node.end_mark.index,
             )

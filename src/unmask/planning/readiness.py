@@ -15,11 +15,12 @@ from unmask.common.manifest import made_of
 from unmask.config.data_files import SUFFIXES, source_file
 from unmask.config.grid.grid import Grid
 from unmask.config.loading import RawConfig, block_at
+from unmask.config.schema.checkpoints import UNCONFIRMED, LocalPlace
 from unmask.config.schema.introspection import question_fields
 from unmask.config.schema.models import HubModel, LocalModel
 from unmask.config.schema.types import HubData, LocalData, prompt_path, source_from
 from unmask.config.spec_file import Spec
-from unmask.config.specs import DataSpec, ModelSpec
+from unmask.config.specs import CheckpointSpec, DataSpec, ModelSpec
 from unmask.planning.targets import Asked
 from unmask.tasks._files import file_rows
 from unmask.tasks._prompts import read_template
@@ -42,10 +43,17 @@ def lacking(grid: Grid, asked: Asked, raw: RawConfig) -> list[str]:
         # A corpus has no test data.
         if task in grid.tests:
             lines += _of_data(raw, grid.tests[task], folder / "test")
+    for task in sorted(asked.tests - asked.tasks):
+        lines += _of_data(raw, grid.tests[task], root / "data" / task / "test")
     for name in sorted(asked.models):
         model = grid.models[name]
         if not _is_made(model, root / "models" / name):
             lines += _of_model(model)
+
+    for name in sorted(asked.checkpoints):
+        spec = grid.checkpoints[name].spec
+        if not _is_made(spec, root / "checkpoints" / name):
+            lines += _of_checkpoint(spec)
 
     # Tasks often share sources and prompts: drop repeated lines, keep their order.
     return list(dict.fromkeys(lines))
@@ -196,6 +204,23 @@ def _of_model(model: ModelSpec) -> list[str]:
     if not missing:
         return []
     return [f"{place}.path: {folder} has no {', no '.join(missing)}; copy the complete checkpoint"]
+
+
+def _of_checkpoint(spec: CheckpointSpec) -> list[str]:
+    """Return what a released checkpoint lacks; its content is checked when it is prepared."""
+    place, where = spec.place, f"checkpoints.{spec.name}"
+    if isinstance(place, LocalPlace):
+        if Path(place.path).is_dir():
+            return []
+        return [f"{where}.path: {place.path} is not a folder; {_relative(place.path)}"]
+    lines = []
+    page = f"https://huggingface.co/{place.repository}"
+    if not COMMIT.fullmatch(place.revision):
+        how = f"`make pin-checkpoints`, or put the 40 digits from {page}/commits/main there"
+        lines.append(f"{where}.revision: {place.revision!r} is not a commit of {place.repository}; {how}")
+    if place.subfolder == UNCONFIRMED:
+        lines.append(f"{where}.subfolder: {UNCONFIRMED}; put the folder with its adapter there, from {page}/tree/main")
+    return lines
 
 
 def _missing_files(folder: Path) -> list[str]:

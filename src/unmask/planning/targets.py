@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from unmask.config.grid.checkpoints import in_catalogue
 from unmask.config.grid.grid import Grid
 
 WANTED = ("claims.md", "report.html")
@@ -21,6 +22,8 @@ class Asked:
     runs: set[str] = field(default_factory=set)
     tasks: set[str] = field(default_factory=set)
     models: set[str] = field(default_factory=set)
+    checkpoints: set[str] = field(default_factory=set)
+    tests: set[str] = field(default_factory=set)  # tasks of which only the test data are needed
 
 
 def asked(grid: Grid, targets: Iterable[str]) -> Asked:
@@ -35,6 +38,10 @@ def asked(grid: Grid, targets: Iterable[str]) -> Asked:
         if target == "tune":
             for candidates in grid.tuning.values():
                 found.runs.update(*(candidate.runs for candidate in candidates))
+        for name in checkpoints_of(grid, target):
+            found.checkpoints.add(name)
+            found.tests.update(grid.checkpoints[name].tasks)
+            found.models.add(grid.checkpoints[name].spec.model)
 
     # One step is enough: a run that another starts from is no continuation itself.
     for name in list(found.runs):
@@ -74,10 +81,24 @@ def _unknown(grid: Grid, target: str, rules: list[str]) -> str:
     if kind == "runs" and _named(rest, grid.runs) is None:
         run = "/".join(rest.split("/")[:4])
         return f"scale {grid.scale} has no run {run}{_near(run, grid.runs)}"
+    folder, _, name = target.partition("/")
+    if folder == "checkpoints" and name and name not in grid.checkpoints:
+        return f"scale {grid.scale} evaluates no checkpoint {name}{_near(name, grid.checkpoints)}"
     if target.startswith("results/") and not kind:
         how = "choose the profile, or `--config scale=… fidelity=…`, of the file"
         return f"this scale and fidelity write to results/{grid.place}; {how}"
     return ""
+
+
+def checkpoints_of(grid: Grid, target: str) -> list[str]:
+    """Return the released checkpoints that a target needs: `checkpoints`, `checkpoints/NAME`, or a file of theirs."""
+    kind, rest = _place(grid, target)
+    if target == "checkpoints" or (kind == "tables" and rest.startswith("released_checkpoints.")):
+        return in_catalogue(grid)
+    if not kind:
+        kind, _, rest = target.partition("/")
+    name = _named(rest, grid.checkpoints)
+    return [name] if kind == "checkpoints" and name and not rest.endswith("/spec.yaml") else []
 
 
 def _near(name: str, known: Iterable[str]) -> str:

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from unmask.config.errors import ConfigError
 from unmask.config.grid.builders import data_specs, diagnosis_spec, evaluation_spec, model_spec, toy_spec
+from unmask.config.grid.checkpoints import add_checkpoints
 from unmask.config.grid.consistency import contradictions, too_long, undrawable
 from unmask.config.grid.grid import Candidate, Experiment, Grid
 from unmask.config.grid.runs import runs_of, start_of, tuning_runs
@@ -67,6 +68,10 @@ def grid_of(config: Config, warnings: list[str]) -> Grid:
         for settings, runs in candidates:
             made += _add_runs(grid, config, runs)
             grid.tuning[name].append(Candidate(settings, [run.name for run in runs]))
+    add_checkpoints(grid, config)
+    for released in grid.checkpoints.values():
+        for task in released.tasks:
+            _add_data(grid, config, task)
     lines += contradictions(made, grid.datasets, grid.tests, grid.cost)
     if lines:
         raise ConfigError(lines)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from unmask.config.schema.checkpoints import Printed
 from unmask.config.schema.runtime import Runtime
 from unmask.config.schema.scales import Hardware
 from unmask.config.schema.types import Values
 from unmask.config.spec_file import Spec, joined
-from unmask.config.specs import DataSpec, DiagnosisSpec, EvaluationSpec, ModelSpec, RunSpec, ToySpec
+from unmask.config.specs import CheckpointSpec, DataSpec, DiagnosisSpec, EvaluationSpec, ModelSpec, RunSpec, ToySpec
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,18 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class ReleasedCheckpoint:
+    """Released checkpoint with the tasks and the evaluation that it goes through (checkpoints.py)."""
+
+    spec: CheckpointSpec
+    method: str  # as its paper writes it
+    tasks: list[str]
+    evaluation: str
+    apart: bool  # not part of the target `checkpoints`
+    printed: list[Printed]
+
+
+@dataclass(frozen=True)
 class Grid:
     """All specs of one scale by name, and the paths of the files made from them."""
 
@@ -54,6 +67,7 @@ class Grid:
     diagnoses: dict[str, DiagnosisSpec] = field(default_factory=dict)
     experiments: dict[str, Experiment] = field(default_factory=dict)
     tuning: dict[str, list[Candidate]] = field(default_factory=dict)  # method/task -> candidates
+    checkpoints: dict[str, ReleasedCheckpoint] = field(default_factory=dict)
 
     @property
     def place(self) -> str:
@@ -77,7 +91,7 @@ class Grid:
 
     @property
     def specs(self) -> dict[str, Spec]:
-        """Every spec by its folder below results/{scale}."""
+        """Every spec of the experiments by its folder below results/{scale}."""
         kinds: dict[str, Mapping[str, Spec]] = {
             "runs": self.runs,
             "models": self.models,
@@ -92,6 +106,11 @@ class Grid:
         for task, test in self.tests.items():
             found[f"data/{task}/test"] = test
         return found | {"exact_toy": self.exact_toy}
+
+    @property
+    def all_specs(self) -> dict[str, Spec]:
+        """Every spec, those of released checkpoints too, by its folder below results/{scale}."""
+        return self.specs | {f"checkpoints/{name}": one.spec for name, one in self.checkpoints.items()}
 
     def evaluated(self, run: str, evaluation: str) -> str:
         """Return the digest of everything that affects a run's samples in an evaluation: run, evaluation, test data."""

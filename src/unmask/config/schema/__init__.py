@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import Field
 
+from unmask.config.schema.checkpoints import Checkpoint
 from unmask.config.schema.exact_toy import Curve, ExactToy
 from unmask.config.schema.experiments import Diagnosis, Evaluation, Experiment
 from unmask.config.schema.introspection import declared_names, method_defaults, method_file
@@ -53,6 +54,9 @@ class Config(Section):
     scales: dict[Name, Scale] = Field(description="size and cost of the runs")
     experiments: dict[Name, Experiment] = Field(description="questions, each with the runs that answer it")
     exact_toy: ExactToy = Field(description="experiment on a table of logits, whose responses are all enumerated")
+    checkpoints: dict[Name, Checkpoint] = Field(
+        default={}, description="released checkpoints that the target `checkpoints` evaluates"
+    )
 
     def at(self, fidelity: str, scale: str) -> Config:
         """Return the same configuration with another fidelity and scale in use."""

@@ -39,6 +39,7 @@ def wrong_names(parsed: Parsed) -> list[str]:
         if isinstance(model, ScratchModel):
             lines += unknown_names(model.pretraining, config.tasks, f"models.{name}.pretraining")
     lines += _in_experiments(config)
+    lines += _in_checkpoints(config)
     lines += _in_layers(config)
     return lines
 
@@ -194,6 +195,21 @@ def _in_experiments(config: Config) -> list[str]:
     return lines
 
 
+def _in_checkpoints(config: Config) -> list[str]:
+    lines = []
+    for name, checkpoint in config.checkpoints.items():
+        where = f"checkpoints.{name}"
+        base = config.models.get(checkpoint.base)
+        lines += unknown_name(checkpoint.base, config.models, f"{where}.base")
+        if isinstance(base, ScratchModel):
+            lines.append(f"{where}.base: {checkpoint.base} is trained from scratch; name a published model")
+        lines += _tasks(checkpoint.tasks, config, f"{where}.tasks")
+        lines += unknown_name(checkpoint.evaluation, config.evaluations, f"{where}.evaluation")
+        for number, printed in enumerate(checkpoint.printed):
+            lines += unknown_names(printed.accuracy, checkpoint.tasks, f"{where}.printed.{number}.accuracy")
+    return lines
+
+
 def _in_layers(config: Config) -> list[str]:
     """Return lines on samplers named in settings and on methods named in the exact toy."""
     lines = []
@@ -208,5 +224,6 @@ def _in_layers(config: Config) -> list[str]:
 
 def _rules() -> set[str]:
     """Return the names of the workflow's rules: one per script in src/, and those without a script of that name."""
-    more = {"tune", "tuning", "all", "everything", "exact_toy", "plan", "so_far", "pilot", "prepare_test_dataset"}
+    more = {"tune", "tuning", "all", "everything", "exact_toy", "plan", "so_far", "pilot"}
+    more |= {"prepare_test_dataset", "checkpoints"}
     return more | {path.stem for path in LIBRARY.parent.glob("*.py")}
