@@ -34,7 +34,7 @@ def test_plain_values_come_back_as_they_were(value):
 
 def test_contents_of_the_standard_librarys_containers_are_plain():
     assert decode(encode(collections.Counter("aab"))) == {"a": 2, "b": 1}
-    assert decode(encode(collections.namedtuple("Pair", "a b")(1, 2))) == (1, 2)  # noqa: PYI024
+    assert decode(encode(collections.namedtuple("Pair", "a b")(1, 2))) == (1, 2)
     assert list(decode(encode(x * x for x in range(3)))) == [0, 1, 4]
 
 
@@ -93,7 +93,7 @@ def test_a_check_function_becomes_a_case_for_each_statement_that_tests_the_progr
 @pytest.mark.parametrize("tests", [Tests("asserts", ()), Tests("asserts", ("f(1)",)), Tests("asserts", ("assert (",)),
                                    Tests("check", ("x = 1",), "f"), Tests("module", ("def f(): pass",))])  # fmt: skip
 def test_texts_without_a_test_are_refused(tests):
-    with pytest.raises(ValueError, match="no test|no assert|no Python|no function check"):
+    with pytest.raises(ValueError, match=r"no test|no assert|no Python|no function check"):
         _ = tests.cases
 
 
@@ -143,9 +143,8 @@ def test_a_test_that_ends_its_process_fails_alone(backend):
 
 def test_verdicts_do_not_depend_on_luck(backend):
     program = "import random\ndef f():\n    return random.random(), list({'a', 'b', 'c', 'd'})"
-    first, second = (run_cases(backend, program, (CallCase("f()", None), CheckCase("print(f()); assert f() == f()", ("f",))))
-                     for _ in range(2))  # fmt: skip
-    assert first.passed == second.passed == (False, True)
+    for case in (CallCase("f()[0] == f()[0]", True), CheckCase("assert f() == f()", ("f",))):
+        assert run_cases(backend, program, (case,)).solved
 
 
 @pytest.mark.parametrize(("text", "x", "value"), [("a=x+3;b=a*2;c=b-1", 2, 9), ("a=x*x", 5, 25), ("a=1-x;", 4, -3)])
@@ -165,10 +164,7 @@ def test_straight_line_programs_run_in_the_same_sandbox():
     assert run_tests("a=x*3;b=a+3", tests, "straight_line").passed == (False, True)
     assert not run_tests("a=x*3;b=", tests, "straight_line").parses
     big = "a=x*999;" + ";".join("a=a*a" for _ in range(60))
-    assert (
-        run_tests(big, tests, "straight_line").passed == (False, True)
-        or "OverflowError" in run_tests(big, tests, "straight_line").note
-    )
+    assert "OverflowError" in run_tests(big, tests, "straight_line").note
 
 
 def test_without_a_sandbox_nothing_runs(monkeypatch):
