@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from unmask.analysis.scores import RUN, SAMPLE, collect
+from unmask.analysis.scores import HACK, RUN, SAMPLE, collect
 from unmask.common.atomic import atomic_write
 from unmask.common.errors import run_step
 from unmask.common.parquet import read_rows
@@ -26,7 +26,7 @@ def main() -> None:
         scores = pd.concat([read_rows(file) for file in args.samples], ignore_index=True)
     else:
         # Columns that are not averaged, above all the generated text, are not read.
-        scores = collect([read_rows(file, [*RUN, *SAMPLE]) for file in args.samples])
+        scores = collect([read_rows(file, [*RUN, *SAMPLE], optional=[HACK]) for file in args.samples])
     with atomic_write(args.scores) as temporary:
         scores.to_csv(temporary, index=False)
 

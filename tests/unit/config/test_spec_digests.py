@@ -17,6 +17,7 @@ from unmask.config.loading import load_config
 from unmask.config.spec_file import digest_of_values
 
 REFERENCE = yaml.safe_load((ROOT / "tests/data/before_the_move.yaml").read_text(encoding="utf-8"))
+ADDED = ("straight_line", "mbpp", "humaneval")  # tasks since then; what they add may change nothing else
 BEFORE, NOW = REFERENCE["spec_digests"], REFERENCE["renamed_spec_digests"]
 
 
@@ -40,5 +41,6 @@ def chosen(choice, monkeypatch, tmp_path):
 
 
 def overall(digests):
-    """The number of digests, and a hash over all of them."""
+    """The number of digests of the tasks of that time, and a hash over all of them."""
+    digests = {place: digest for place, digest in digests.items() if not set(ADDED) & set(place.split("/"))}
     return f"{len(digests)} {hashlib.sha256(repr(sorted(digests.items())).encode()).hexdigest()[:16]}"
