@@ -58,6 +58,7 @@ shell.prefix(
     f"set -euo pipefail; export UNMASK_WORKFLOW=1; SRC={shlex.quote(SRC)}; "
     f"CHECKPOINT_MINUTES={GRID.runtime.checkpoint_minutes}; "
     f"ACTIVATION_CHECKPOINTING={str(GRID.runtime.activation_checkpointing).lower()}; "
+    f"export UNMASK_SANDBOX={GRID.runtime.sandbox}; "
     f"OVERWRITE_ABOVE={'inf' if OVERWRITE else GRID.runtime.overwrite_above}; "
 )
 # If the profile limits the resource `gpu`, local jobs share one machine's GPUs through locks (common/gpu_locks.py).

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from unmask.analysis import diversity
-from unmask.analysis.scores import RUN, SAMPLE, collect
+from unmask.analysis.scores import HACK, RUN, SAMPLE, collect
 from unmask.common.atomic import atomic_write
 from unmask.common.errors import run_step
 from unmask.common.parquet import read_rows, schema
@@ -37,7 +37,7 @@ def _samples(file: Path) -> pd.DataFrame:
     columns = [*RUN, *SAMPLE]
     if "sample" in schema(file):
         columns += diversity.SAMPLED
-    return read_rows(file, columns)
+    return read_rows(file, columns, optional=[HACK])
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from unmask.analysis.claims import Finding
 from unmask.analysis.decoding_protocol import Protocol
 from unmask.analysis.figures import FIGURES
 from unmask.analysis.figures.style import plt, save
-from unmask.analysis.scores import RUN, SAMPLE, collect, read_metrics
+from unmask.analysis.scores import HACK, RUN, SAMPLE, collect, read_metrics
 from unmask.analysis.so_far import Found, find
 from unmask.common.atomic import atomic_write, remove
 from unmask.common.errors import InputError, run_step
@@ -73,7 +73,7 @@ def part_of(grid: Grid, name: str, found: Found) -> Part:
     if grid.experiments[name].rows == "steps":
         steps = found.read(found.samples, read_rows)
         return Part(name, found, steps, steps, metrics)
-    samples = found.read(found.samples, lambda path: read_rows(path, COLUMNS))
+    samples = found.read(found.samples, lambda path: read_rows(path, COLUMNS, optional=[HACK]))
     return Part(name, found, samples, collect([samples]), metrics)
 
 

@@ -17,6 +17,7 @@ STEPS = sorted(name for name in FILES if not name.startswith("unmask"))
 ORDER = [
     {"common"},
     {"config"},
+    {"sandbox"},
     {"models"},
     {"scoring"},
     {"samplers"},

@@ -32,6 +32,7 @@ POLICY = ["task", "method", "variant"]
 CELL = ["task", "sampler", "method", "variant", "length"]
 PROTOCOLS = ("published", "strict")
 SAMPLE = [*PROTOCOLS, "points", "nfe", "tokens", "seconds"]  # columns read of a sample
+HACK = "hack"  # column that samples of code tasks have: 1 for a program that tried what no solution needs
 Interval = tuple[float, float, float]  # mean, low, high
 
 
@@ -79,6 +80,8 @@ def collect(samples: Sequence[pd.DataFrame]) -> pd.DataFrame:
     of_samples = _summed_errors(frame, scores, "strict", 1.0)
     scores["strict_error"] = of_samples / counts
 
+    if HACK in frame:
+        scores["hack_rate"] = groups[HACK].mean()
     scores = scores.drop(columns="points").join(counts.rename("n"))
     if several:
         scores = scores.join(found)
@@ -136,6 +139,8 @@ def _averaged(group: pd.DataFrame) -> dict[str, float | str]:
     once = first.method == "base" and seeds == planned == 1
 
     row: dict[str, float | str] = {}
+    if "hack_rate" in group:
+        row["hack_rate"] = group["hack_rate"].mean()
     for protocol in PROTOCOLS:
         if once:
             mean, low, high = _over_problems(group, protocol)

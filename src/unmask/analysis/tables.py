@@ -156,9 +156,12 @@ def note(cells: pd.DataFrame, temperature: float = 0.0) -> str:
     if once.any():
         said.append(_once(cells[once], temperature))
     examples = _several(cells["n"])
+    hacks = ""
+    if "hack_rate" in cells:
+        hacks = " The hack rate is the share of programs that tried what no solution needs; they count as wrong."
     return (
         f"Percent, {'; '.join(said)}; {examples} test examples a run; NFE is the mean number of forward passes for a "
-        "response."
+        f"response.{hacks}"
     )
 
 
@@ -194,6 +197,8 @@ def _body(group: pd.DataFrame, label: str, protocol: str) -> pd.DataFrame:
         for length, cell in zip(line.length, cells, strict=True):
             row[f"L = {length}"] = _score(cell, protocol)
         row["NFE"] = " / ".join(f"{passes:.1f}" for passes in line.nfe)
+        if "hack_rate" in line and line["hack_rate"].notna().any():
+            row["hack rate"] = " / ".join(f"{100 * rate:.1f}" for rate in line["hack_rate"])
         if with_papers:
             for length, printed in zip(line.length, line.printed, strict=True):
                 row[f"paper, L = {length}"] = printed

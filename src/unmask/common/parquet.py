@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,11 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         parquet.write_table(table.replace_schema_metadata(metadata), temporary)
 
 
-def read_rows(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
-    """Read columns (default: all) of a file written by `write_rows`. Raises InputError if missing or corrupted."""
+def read_rows(path: Path, columns: list[str] | None = None, optional: Iterable[str] = ()) -> pd.DataFrame:
+    """Read columns (default: all) of a file written by `write_rows`, and of `optional` ones those that it has.
+
+    Raises InputError if the file or one of `columns` is missing, or if it is corrupted.
+    """
     table = checked(path)
     lacking = set(columns or ()) - set(table.column_names)
     if lacking:
@@ -38,7 +41,7 @@ def read_rows(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
 
     # Drop pandas' own metadata: the hash does not cover it, and a corrupted copy could rename a column.
     if columns:
-        table = table.select(columns)
+        table = table.select([*columns, *(name for name in optional if name in table.column_names)])
     return table.replace_schema_metadata().to_pandas()
 
 

@@ -238,6 +238,7 @@ def _graded(policy: Policy, task: Task, examples: list[Example], made: Completio
             "nfe": nfe[row],
             "tokens": tokens[row],
             "gamma": gammas[row],
+            **grade.columns,
         }
 
 

@@ -2,8 +2,8 @@
 
 `published` follows the scripts behind the papers' tables, including their quirks, so that numbers are comparable;
 `strict` accepts what a careful reader would accept. Each has one pure function per benchmark,
-`(response, gold) -> Verdict`, for any text: nothing that a model wrote is ever executed, and no answer takes more than
-a second. docs/method/scoring.md compares the protocols.
+`(response, gold) -> Verdict`, for any text: nothing that a model wrote is executed here (programs run in
+unmask.sandbox only), and no answer takes more than a second. docs/method/scoring.md compares the protocols.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import math
 import random
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -35,16 +35,18 @@ class Grade:
     strict: float  # 1.0 if the whole answer is correct to a careful reader, else 0.0
     note: str = ""  # remark of the strict protocol
     points: int = 1  # weight of `published` in an accuracy: the papers pool the blank cells of all Sudoku boards
+    columns: Mapping[str, float | str] = field(default_factory=dict)  # further columns of the task's samples
 
     @classmethod
-    def of(cls, published: Verdict, strict: Verdict) -> Grade:
-        """Combine the verdicts of the two protocols."""
+    def of(cls, published: Verdict, strict: Verdict, **columns: float | str) -> Grade:
+        """Combine the verdicts of the two protocols; a task gives all its samples the same further columns."""
         return cls(
             answer=published.answer,
             published=published.share,
             strict=strict.share,
             note=strict.note,
             points=published.total,
+            columns=columns,
         )
 
 

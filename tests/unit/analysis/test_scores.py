@@ -181,3 +181,15 @@ def test_labels_leave_out_what_all_variants_share():
     assert without_common(["sampler~adaptive", "learn~joint+sampler~adaptive"]) == ["default", "learn~joint"]
     assert without_common(["default", "learn~joint+sampler~adaptive"]) == ["default", "learn~joint+sampler~adaptive"]
     assert without_common(["learn~joint", "learn~joint"]) == ["learn~joint", "learn~joint"]
+
+
+def test_a_hack_rate_is_a_column_where_samples_have_it(scores):
+    """Two of ten programs in each run, against no such column in the scores of other tasks."""
+    assert "hack_rate" not in scores
+    hacked = [1.0, 1.0, *[0.0] * 8]
+    rated = collect([samples("base", seed, [0.0] * 10).assign(hack=hacked) for seed in range(2)])
+    assert rated["hack_rate"].tolist() == pytest.approx([0.2, 0.2])
+    cells = over_seeds(rated)
+    assert cells["hack_rate"].tolist() == pytest.approx([0.2])
+    assert "hack rate" in tables.note(cells)
+    assert "hack rate" not in tables.note(over_seeds(scores))

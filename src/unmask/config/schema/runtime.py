@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from unmask.config.schema.types import NonNegative, Section
@@ -23,4 +25,9 @@ class Runtime(Section):
         default=False,
         description="recompute activations inside a layer in the backward pass instead of storing them: less memory, "
         "and one more forward pass for each gradient",
+    )
+    sandbox: Literal["namespaces", "rlimits"] = Field(
+        default="namespaces",
+        description="isolation of programs that a policy writes: namespaces of their own, or, where a machine allows "
+        "none, limits only (docs/code_tasks.md says what these do not guarantee)",
     )

@@ -1,0 +1,86 @@
+"""Countdown with several right answers: all of them are enumerated, and a right answer's class is a column of samples.
+
+A class is an expression up to order and grouping (scoring/expression_classes.py), so that the entropy over classes
+measures whether a policy keeps more than one solution.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from unmask.config.schema.types import Count
+from unmask.scoring import Verdict, strict
+from unmask.scoring.arithmetic import evaluate
+from unmask.scoring.expression_classes import class_of, classes
+from unmask.scoring.extraction import final_answer
+from unmask.tasks import Example, Grade, Task, distinct
+from unmask.tasks._prompts import Messages, format_prompt
+from unmask.tasks.countdown import INSTRUCTIONS
+
+
+@dataclass(frozen=True)
+class CountdownMany(Task):
+    """Puzzles with at least `min_solutions` classes of right expressions; no puzzle is in two splits."""
+
+    test_only = ("test", "evaluation_prompt_file")
+    training_only = ("prompt_file",)
+    question_fields = ("question", "numbers", "target")
+
+    prompt_file: str  # for training; "" for our own wording
+    evaluation_prompt_file: str  # for test puzzles; `same` for that of training
+    count: Count  # numbers of a puzzle; four or less, because all expressions are enumerated
+    largest: Count  # largest number
+    largest_target: Count  # largest target
+    min_solutions: Count  # fewest classes of right expressions of a puzzle
+    train: Count  # training puzzles
+    validation: Count  # validation puzzles
+    test: Count  # test puzzles
+    seed: int  # of the generator
+
+    def splits(self) -> dict[str, list[Example]]:
+        """Draw sorted numbers and a target; the difficulty is the number of classes."""
+        return distinct(self._example, self.train, self.validation, self.test, random.Random(self.seed))
+
+    def _example(self, rng: random.Random) -> Example | None:
+        # Sorted, so that the same numbers in another order are the same question. Shuffling is left to the wording.
+        numbers = sorted(rng.randint(1, self.largest) for _ in range(self.count))
+        every = classes(numbers)
+        targets = [
+            value for value in range(1, self.largest_target + 1) if len(every.get(value, {})) >= self.min_solutions
+        ]
+        if not targets:
+            return None
+        target = rng.choice(targets)
+        found = every[target]
+        return {
+            "question": f"Numbers: {numbers}\nTarget: {target}",
+            "answer": next(iter(found.values())),
+            "difficulty": len(found),
+            "numbers": numbers,
+            "target": target,
+            "solutions": list(found),
+            "expressions": list(found.values()),
+        }
+
+    def messages(self, example: Example) -> Messages:
+        """Pose the numbers and the target in Countdown's words."""
+        return format_prompt(INSTRUCTIONS, example, self.prompt_file, self.question_fields)
+
+    def reward(self, response: str, example: Example) -> dict[str, float]:
+        """Return 1.0 for any right expression; there is no part for the right numbers alone."""
+        return {"correct": self.grade(response, example).strict}
+
+    def grade(self, response: str, example: Example) -> Grade:
+        """Accept any right expression, under both protocols; `solution` is its class, "" for a wrong answer."""
+        answer = final_answer(response)
+        numbers = [int(number) for number in example["numbers"]]
+        sides = strict.expressions(answer or "", numbers)
+        right = [side for side in sides if evaluate(side) == example["target"]]
+        verdict = Verdict(answer, int(bool(right)))
+        return Grade.of(verdict, verdict, solution=(class_of(right[0]) or "") if right else "")
+
+    def demonstration(self, example: Example, length: int, right: bool, rng: random.Random) -> str:
+        """Write an expression of a random class, or the sum of all numbers; regardless of `length`."""
+        expression = rng.choice(example["expressions"]) if right else "+".join(map(str, example["numbers"]))
+        return f"\n{expression} = {evaluate(expression)}\n</reasoning>\n<answer>\n\\boxed{{{expression}}}\n</answer>"

@@ -1,0 +1,79 @@
+"""Tasks with many right answers: all of them are enumerated, all are accepted, and each is told from the others."""
+
+import itertools
+import random
+
+import pytest
+
+from unmask.scoring.arithmetic import evaluate
+from unmask.scoring.expression_classes import class_of, classes
+from unmask.scoring.sudoku_grids import solutions
+from unmask.tasks import load
+
+COUNTDOWN = {"prompt_file": "", "count": 3, "largest": 9, "largest_target": 30, "min_solutions": 2, "train": 4,
+             "validation": 2, "test": 2, "seed": 0}  # fmt: skip
+SUDOKU = {"prompt": "terse", "prompt_file": "", "min_blanks": 11, "max_blanks": 14, "min_solutions": 10, "train": 4,
+          "validation": 2, "test": 2, "seed": 0}  # fmt: skip
+
+
+@pytest.mark.parametrize("same", [
+    ["3+4*5", "5*4+3", "4*5+3", "3-(-4)*5", "(3)+((5*4))"], ["8-(3-2)", "8+2-3", "(8-3)+2", "2-(3-8)"],
+    ["6*2/3", "6/3*2", "6/(3/2)", "2*(6/3)"], ["(1-2)*(3-4)", "(2-1)*(4-3)", "(4-3)*(2-1)"], ["-3+5", "5-3"],
+])  # fmt: skip
+def test_order_and_grouping_do_not_make_a_class(same):
+    (name,) = {class_of(text) for text in same}
+    assert evaluate(name) == evaluate(same[0])
+    assert class_of(name) == name
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("2*(3+4)", "2*3+4"), ("8-3+2", "8-(3+2)"), ("6/2*3", "6/(2*3)"), ("1*2", "2/1"), ("3-2", "2-3")]
+)
+def test_other_expressions_are_other_classes(one, other):
+    assert class_of(one) != class_of(other)
+
+
+@pytest.mark.parametrize("text", ["", "3+", "a", "1/0", "2**3", "1//2"])
+def test_what_has_no_value_has_no_class(text):
+    assert class_of(text) is None
+
+
+@pytest.mark.parametrize(("numbers", "target"), [([1, 2, 3], 6), ([2, 3, 5], 1), ([4, 4, 2], 6), ([1, 1, 1], 1)])
+def test_all_classes_of_three_numbers_are_found(numbers, target):
+    """Against every order, sign and grouping, written out as text."""
+    wanted = set()
+    for (a, b, c), x, y in itertools.product(itertools.permutations(numbers), "+-*/", "+-*/"):
+        for text in (f"({a}{x}{b}){y}{c}", f"{a}{x}({b}{y}{c})"):
+            if evaluate(text) == target:
+                wanted.add(class_of(text))
+    found = classes(numbers).get(target, {})
+    assert set(found) == wanted
+    for name, text in found.items():
+        assert (class_of(text), evaluate(text), evaluate(name)) == (name, target, target)
+
+
+def test_every_solution_of_a_puzzle_is_right_and_told_from_the_others():
+    task, rng = load("countdown_many", COUNTDOWN), random.Random(0)
+    for example in task.splits()["train"]:
+        assert example["difficulty"] == len(example["solutions"]) >= 2
+        for name, expression in zip(example["solutions"], example["expressions"], strict=True):
+            grade = task.grade(f"<answer>\\boxed{{{expression}}}</answer>", example)
+            assert (grade.strict, grade.columns) == (1.0, {"solution": name})
+        right = task.demonstration(example, 0, True, rng)
+        assert task.reward(right, example) == {"correct": 1.0}
+        wrong = task.grade("<answer>\\boxed{1+1}</answer>", example)
+        assert (wrong.strict, wrong.columns) == (0.0, {"solution": ""})
+
+
+def test_every_completion_of_a_board_is_right_and_told_from_the_others():
+    task, rng = load("sudoku_many", SUDOKU), random.Random(0)
+    for example in task.splits()["train"][:5]:
+        assert example["solutions"] == solutions(example["question"])
+        assert example["difficulty"] == len(example["solutions"]) >= 10
+        for board in example["solutions"]:
+            grade = task.grade(f"<answer>{board}</answer>", example)
+            assert (grade.strict, grade.columns) == (1.0, {"solution": board})
+        for right in (True, False):
+            text = task.demonstration(example, 24, right, rng)
+            assert task.reward(text, example) == {"correct": float(right)}
+            assert len(text.replace("</reasoning>", "1").replace("<answer>", "1").replace("</answer>", "1")) == 23
