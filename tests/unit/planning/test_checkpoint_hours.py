@@ -48,7 +48,8 @@ def test_hours_by_hand(papers):
     grid = expand(papers)
     (one,) = checkpoint_hours(grid, ["espo-countdown"])
     # LLaDA-8B: 32 layers of 4 · 4096² attention, 3 · 4096 · 12288 MLP and 2 · 4096 norm weights, two FLOPs each; 256
-    # puzzles with prompts of 200 tokens; L and L/2 passes over the whole sequence at L 128, 256, 512; twice, for the base model.
+    # puzzles with prompts of 200 tokens; L and L/2 passes over the whole sequence at L 128, 256, 512; twice, because
+    # the base model is evaluated, too.
     weights = 32 * (4 * 4096**2 + 3 * 4096 * 12288 + 2 * 4096) + 4096
     tokens = sum((length + length // 2) * (200 + length) for length in (128, 256, 512))
     assert one.hours == pytest.approx(2 * 2 * weights * 256 * tokens / (0.3 * 989e12) / 3600)
