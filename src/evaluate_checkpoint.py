@@ -83,7 +83,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--scale", default="llada-8b", help="whose problems, prompts and block length are used")
     parser.add_argument("--examples", type=int, help="use the first test problems only")
     parser.add_argument("--rows-per-batch", type=int, default=32, help="examples decoded at once")
-    parser.add_argument("--data", type=Path, help="prepared test problems, with --test-spec; else made here")
+    parser.add_argument("--data", type=Path, help="prepared test problems, with --test-spec; else generated")
     parser.add_argument("--test-spec", type=Path, help="spec.yaml of --data")
     parser.add_argument("--dtype", default="auto", choices=["auto", "float32", "bfloat16"])
     parser.add_argument("--quantisation", default="none", choices=["none", "nf4"])
