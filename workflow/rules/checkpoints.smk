@@ -9,17 +9,11 @@
 from unmask.analysis.released_description import descriptions
 
 
-def base_of(wildcards):
-    """Return the folder of the weights of a checkpoint's base model."""
-    model = GRID.checkpoints[wildcards.released].spec.model
-    return f"results/{wildcards.scale}/models/{model}/weights"
-
-
 rule prepare_checkpoint:
     """Fetch a released checkpoint, check that it fits its base model, and link its files."""
     input:
         spec=CHECKPOINT.input("results/{scale}/checkpoints/{released}/spec.yaml"),
-        base=CHECKPOINT.input(base_of),
+        base=CHECKPOINT.input(base_of_checkpoint),
     output:
         weights=update(directory("results/{scale}/checkpoints/{released}/weights")),
         manifest=update("results/{scale}/checkpoints/{released}/manifest.json"),
@@ -49,7 +43,7 @@ rule evaluate_checkpoint:
     """
     input:
         weights=RELEASED.input("results/{scale}/checkpoints/{released}/weights"),
-        base=RELEASED.input(base_of),
+        base=RELEASED.input(base_of_checkpoint),
         evaluation=RELEASED.input(
             lambda w: f"results/{w.scale}/evaluations/{GRID.checkpoints[w.released].evaluation}/spec.yaml"
         ),
@@ -110,9 +104,7 @@ rule render_checkpoints:
         "../../envs/analysis.yaml"
     params:
         digest=RELEASED_TABLE.parameter,
-        checkpoints=lambda w, output: json.dumps(
-            descriptions(GRID, in_catalogue(GRID))
-        ),
+        checkpoints=lambda w, output: json.dumps(descriptions(GRID, in_catalogue(GRID))),
     shell:
         r"""
         exec &> >(tee {log:q})
@@ -141,7 +133,9 @@ use rule render_checkpoints as render_checkpoint with:
 rule checkpoints:
     """Evaluate the released checkpoints whose base model this scale uses."""
     input:
-        f"results/{GRID.place}/tables/released_checkpoints.md" if in_catalogue(GRID) else [],
+        f"results/{GRID.place}/tables/released_checkpoints.md"
+        if in_catalogue(GRID)
+        else [],
 
 
 # One target per checkpoint, so that `snakemake checkpoints/NAME` works, also for those apart.

@@ -9,7 +9,7 @@ import subprocess
 from snakemake.cli import parse_args
 from unmask.planning.checkpoint_hours import plan_lines
 from unmask.planning.overwriting import endangered, unmigrated
-from unmask.planning.readiness import idle_gpus, lacking
+from unmask.planning.readiness import idle_gpus, lacking, unfair
 from unmask.planning.slurm_probe import slurm_lacks
 from unmask.planning.targets import asked, checkpoints_of, unknown_targets
 
@@ -42,6 +42,12 @@ def again(path):
 def base_model(wildcards):
     """Return the folder of a run's base model."""
     return f"results/{wildcards.scale}/models/{GRID.runs[wildcards.run].model}"
+
+
+def base_of_checkpoint(wildcards):
+    """Return the folder of the weights of a checkpoint's base model."""
+    model = GRID.checkpoints[wildcards.released].spec.model
+    return f"results/{wildcards.scale}/models/{model}/weights"
 
 
 def training_gpus(wildcards, resources):
@@ -167,7 +173,8 @@ def check_before_start(options):
     missing = [
         f"{file_of(line, config)}: {line}" for line in lacking(GRID, work, config)
     ]
-    if lines := missing + idle_gpus(GRID, work, gpus):
+    uneven = unfair(GRID) if "tune" in targets else []
+    if lines := missing + uneven + idle_gpus(GRID, work, gpus):
         listed = "".join(f"\n  - {line}" for line in lines)
         raise WorkflowError(
             f"not ready for {' '.join(targets)} at scale {GRID.scale}, {len(lines)} to fix:{listed}"

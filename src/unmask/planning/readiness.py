@@ -16,7 +16,7 @@ from unmask.config.data_files import SUFFIXES, source_file
 from unmask.config.grid.grid import Grid
 from unmask.config.loading import RawConfig, block_at
 from unmask.config.schema.checkpoints import UNCONFIRMED, LocalPlace
-from unmask.config.schema.introspection import question_fields
+from unmask.config.schema.introspection import method_class, question_fields
 from unmask.config.schema.models import HubModel, LocalModel
 from unmask.config.schema.types import HubData, LocalData, prompt_path, source_from
 from unmask.config.spec_file import Spec
@@ -57,6 +57,27 @@ def lacking(grid: Grid, asked: Asked, raw: RawConfig) -> list[str]:
 
     # Tasks often share sources and prompts: drop repeated lines, keep their order.
     return list(dict.fromkeys(lines))
+
+
+def unfair(grid: Grid) -> list[str]:
+    """Return a line for each tuned method without validation, and one if the budgets of responses differ."""
+    place = f"scales.{grid.scale}.tuning.candidates"
+    lines = []
+    budgets: dict[str, int] = {}
+    for name, candidates in grid.tuning.items():
+        run = grid.runs[candidates[0].runs[0]]
+        training = run.training
+        if not training.validate_every:
+            how = "candidates are compared on validation problems, and validate_every is 0"
+            lines.append(f"{place}.{run.method}: {how} on {run.task}; set it above 0")
+        # Demonstrations are no responses.
+        if not method_class(run.algorithm).demonstrations:
+            budgets[name] = training.buffers * training.prompts_per_buffer * training.group_size
+    if len(set(budgets.values())) > 1:
+        listed = ", ".join(f"{name} {budget:,}" for name, budget in budgets.items())
+        how = "give all the same number of buffers, prompts and responses per prompt"
+        lines.append(f"{place}: budgets of responses differ ({listed}); {how}")
+    return lines
 
 
 def idle_gpus(grid: Grid, asked: Asked, gpus: int | None) -> list[str]:

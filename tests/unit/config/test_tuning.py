@@ -6,6 +6,7 @@ import pytest
 
 from unmask.config.errors import ConfigError
 from unmask.config.grid.expand import expand
+from unmask.planning.readiness import unfair
 
 CANDIDATES = {
     "diffu_grpo": {"settings": [{"learning_rate": 1e-3}, {"learning_rate": 3e-4}]},
@@ -82,19 +83,26 @@ WRONG = {
         lambda t: t["candidates"]["dmpo"].update(tasks=["sudoko"]),
         "tuning.candidates.dmpo.tasks: unknown 'sudoko'; did you mean 'sudoku'?",
     ),
-    "unequal budgets": (
-        lambda t: [one.update(group_size=8) for one in t["candidates"]["dmpo"]["settings"]],
-        "tuning.candidates: budgets of responses differ",
-    ),
-    "no validation": (
-        lambda t: [one.update(validate_every=0) for one in t["candidates"]["dmpo"]["settings"]],
-        "dmpo has validate_every 0 on sudoku; set it above 0",
-    ),
     "base model": (
         lambda t: t["candidates"].update(base={"settings": [{"dtype": "float32"}, {"dtype": "auto"}]}),
         "tuning.candidates.base: the base model has no settings to choose",
     ),
 }
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"group_size": 8}, "tuning.candidates: budgets of responses differ (diffu_grpo/sudoku 16, "),
+        ({"validate_every": 0}, "tuning.candidates.dmpo: candidates are compared on validation problems, and "),
+    ],
+)
+def test_an_unfair_budget_stops_the_search_but_nothing_else(tuned, change, said):
+    assert unfair(expand(tuned)) == []
+    for settings in tuned["scales"]["smoke"]["tuning"]["candidates"]["dmpo"]["settings"]:
+        settings.update(change)
+    (line,) = unfair(expand(tuned))
+    assert said in line
 
 
 @pytest.mark.parametrize("mistake", WRONG)

@@ -151,7 +151,8 @@ def test_a_run_resumes_to_the_same_adapter(config, sudoku, policy, tmp_path):
     again = trainer("stopped", False)
     metrics = again.train()
     assert [row["step"] for row in metrics] == [1, 2, 3, 4]
-    assert metrics[0]["kl"] == 0  # a fresh adapter does nothing yet, with dropout or without
+    # A fresh adapter does nothing yet, with dropout or without; on some processors sums round differently.
+    assert metrics[0]["kl"] == pytest.approx(0, abs=1e-4)
     for name, value in whole.policy.trainable().items():
         assert value.any()
         assert torch.equal(value, again.policy.trainable()[name])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from unmask.config.schema import Config
 from unmask.config.schema.exact_toy import ExactToy
-from unmask.config.schema.introspection import method_class
 from unmask.config.schema.models import BaseModelSettings, ScratchModel
 from unmask.config.validation.messages import problems
 
@@ -65,7 +64,7 @@ def _untrained(config: Config, name: str, tasks: list[str], asker: str) -> list[
 
 
 def _of_tuning(config: Config) -> list[str]:
-    """Return lines on a tuning with seeds of results, tasks without a base model, no validation, or unequal budgets."""
+    """Return lines on a tuning with seeds of results, or tasks without a base model."""
     scale, tuning = config.scales[config.scale], config.tuning
     if tuning is None:
         return []
@@ -75,27 +74,11 @@ def _of_tuning(config: Config) -> list[str]:
     if both := sorted(used & set(tuning.seeds)):
         lines.append(f"{where}.seeds: {both} are seeds of results as well; choose others")
 
-    budgets: dict[str, int] = {}
     for method, block in tuning.candidates.items():
         place = f"{where}.candidates.{method}"
-        tasks = block.tasks or scale.tasks
-        lines += _untrained(config, scale.model, tasks, place)
+        lines += _untrained(config, scale.model, block.tasks or scale.tasks, place)
         if config.algorithm(method) == "base":
             lines.append(f"{place}: the base model has no settings to choose; remove it")
-            continue
-        for task in tasks:
-            settings = config.settings(method, task) | block.settings[0]
-            if not settings["validate_every"]:
-                how = f"candidates are compared on validation problems, but {method} has validate_every 0 on {task}"
-                lines.append(f"{place}: {how}; set it above 0")
-            # Demonstrations are no responses.
-            if method_class(config.algorithm(method)).demonstrations:
-                continue
-            responses = settings["buffers"] * settings["prompts_per_buffer"] * settings["group_size"]
-            budgets[f"{method} on {task} {responses:,}"] = responses
-    if len(set(budgets.values())) > 1:
-        how = "give all the same number of buffers, prompts and responses per prompt"
-        lines.append(f"{where}.candidates: budgets of responses differ ({', '.join(budgets)}); {how}")
     return lines
 
 
