@@ -24,7 +24,7 @@ def test_the_learning_rate_of_dmpo_on_countdown_is_set_by_the_laptop():
     (row,) = [line.split() for line in done.stdout.splitlines() if line.startswith("learning_rate ")]
     assert row[1:3] == ["0.0005", "scales.laptop.methods.dmpo.by_task.countdown"]
     assert row[3].startswith("workflow/config/tuned/laptop.yaml:")
-    assert "countdown: {learning_rate: 2e-4}" in line_at(row[3])
+    assert "learning_rate: 0.0005" in line_at(row[3])
     assert row[4:6] == ["training", "(3e-06),"]  # what it overrides, in order
 
 
