@@ -65,19 +65,21 @@ def unfair(grid: Grid) -> list[str]:
     lines = []
     budgets: dict[str, int] = {}
     for name, candidates in grid.tuning.items():
-        run = grid.runs[candidates[0].runs[0]]
-        training = run.training
-        if not training.validate_every:
-            how = "candidates are compared on validation problems, and validate_every is 0"
-            lines.append(f"{place}.{run.method}: {how} on {run.task}; set it above 0")
-        # Demonstrations are no responses.
-        if not method_class(run.algorithm).demonstrations:
-            budgets[name] = training.buffers * training.prompts_per_buffer * training.group_size
+        for number, candidate in enumerate(candidates, 1):
+            run = grid.runs[candidate.runs[0]]
+            training = run.training
+            if not training.validate_every:
+                how = "candidates are compared on validation problems, and validate_every is 0"
+                lines.append(f"{place}.{run.method}: {how} on {run.task}; set it above 0")
+            # Demonstrations are no responses.
+            if not method_class(run.algorithm).demonstrations:
+                budget = training.buffers * training.prompts_per_buffer * training.group_size
+                budgets[f"{name} candidate {number}"] = budget
     if len(set(budgets.values())) > 1:
         listed = ", ".join(f"{name} {budget:,}" for name, budget in budgets.items())
         how = "give all the same number of buffers, prompts and responses per prompt"
         lines.append(f"{place}: budgets of responses differ ({listed}); {how}")
-    return lines
+    return list(dict.fromkeys(lines))
 
 
 def idle_gpus(grid: Grid, asked: Asked, gpus: int | None) -> list[str]:

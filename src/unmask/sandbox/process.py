@@ -20,7 +20,7 @@ from unmask.sandbox.inside.frames import HEADER, pack
 from unmask.sandbox.limits import STARTUP, Limits
 
 Message = dict[str, Any]
-SLACK = 4096  # bytes of a message beside the answer in it
+SLACK = 4096  # bytes that a message may have in addition to the answer in it
 PIECE = 1 << 16  # bytes of one read
 PATIENCE = 2.0  # seconds in which a process ends on SIGTERM
 KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)  # exit codes of a process that was killed, and of its launcher

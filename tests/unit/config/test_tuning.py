@@ -93,7 +93,7 @@ WRONG = {
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"group_size": 8}, "tuning.candidates: budgets of responses differ (diffu_grpo/sudoku 16, "),
+        ({"group_size": 8}, "tuning.candidates: budgets of responses differ (diffu_grpo/sudoku candidate 1 16, "),
         ({"validate_every": 0}, "tuning.candidates.dmpo: candidates are compared on validation problems, and "),
     ],
 )
@@ -103,6 +103,13 @@ def test_an_unfair_budget_stops_the_search_but_nothing_else(tuned, change, said)
         settings.update(change)
     (line,) = unfair(expand(tuned))
     assert said in line
+
+
+def test_every_candidate_has_the_same_budget(tuned):
+    settings = tuned["scales"]["smoke"]["tuning"]["candidates"]["dmpo"]["settings"]
+    settings[0]["group_size"], settings[1]["group_size"] = 4, 8
+    (line,) = unfair(expand(tuned))
+    assert "dmpo/sudoku candidate 1 16, dmpo/sudoku candidate 2 32" in line
 
 
 @pytest.mark.parametrize("mistake", WRONG)
