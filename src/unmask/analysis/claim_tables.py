@@ -42,7 +42,8 @@ def markdown(findings: list[Finding], scale: str, experiments: Sequence[str] = (
         "`contradicted`; else `equivalent` if the 90 % interval is within ± 2 points, or the claim's own margin, and "
         "`inconclusive` if not. For a claim that nothing is lost, a margin replaces zero. A claim of several parts is "
         "supported only if every part is. Detectable: a true difference this large is shown with a power of 80 % "
-        "(docs/method/statistics.md). Intervals are not corrected for the number of claims; the last column says which "
+        "(docs/method/statistics.md). Seeds needed: as many make the 90 % interval narrower than ± the margin, at this "
+        "spread and on these problems; `–` if no number of seeds does. Intervals are not corrected for the number of claims; the last column says which "
         "differences survive Holm's correction for the tested claims of their paper. At laptop scale a verdict is "
         "about tiny models on tiny tasks, not about the papers' models.",
         f"{', '.join(counted)}. {_decided(tested)}",
@@ -70,9 +71,11 @@ def _row(found: Finding) -> dict[str, str]:
     claim = found.claim
     effects = []
     detectable = []
+    needed = []
     for part, effect in zip(claim.parts, found.effects, strict=True):
         effects.append(_effect(part, effect))
         detectable.append(_detectable(part, effect))
+        needed.append(_needed(part, effect))
 
     text = claim.claim
     if claim.note:
@@ -84,6 +87,7 @@ def _row(found: Finding) -> dict[str, str]:
         "Effect": "; ".join(effects),
         "Detectable": "; ".join(detectable),
         "Seeds × problems": found.size,
+        "Seeds needed": "; ".join(needed),
         "Verdict": found.verdict,
     }
 
@@ -209,6 +213,15 @@ def _detectable(part: Measure, effect: Estimate) -> str:
     if np.isnan(effect.error):
         return ""
     return _number(part, effect.detectable())
+
+
+def _needed(part: Measure, effect: Estimate) -> str:
+    """Format the number of seeds that would decide whether a difference is within the margin."""
+    margin = part.equal_within
+    if margin is None or np.isnan(effect.error):
+        return ""
+    seeds = effect.seeds_within(margin)
+    return "–" if seeds is None else str(seeds)
 
 
 def _number(part: Measure, value: float, sign: str = "") -> str:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import optimize, stats
 
 RESAMPLES = 2000
+MOST_SEEDS = 1000  # up to which `seeds_within` looks
 Values = NDArray[np.float64]  # [seeds] or [examples]
 Grades = NDArray[np.float64]  # [seeds, examples]
 Part = tuple[float, int]  # independent part of a variance, and the degrees of freedom that it was estimated from
@@ -74,6 +75,20 @@ class Estimate:
         of_interval = self._quantile((1 + level) / 2)
         of_power = self._quantile(power)
         return (of_interval + of_power) * self.error
+
+    def seeds_within(self, margin: float, level: float = 0.9) -> int | None:
+        """Return the fewest seeds whose interval would lie within mean ± `margin`, at this spread and these problems.
+
+        The first part has to be that of the seeds. None if the other parts alone are too wide for any number of seeds.
+        """
+        (of_seeds, freedom), *others = self.parts
+        spread = of_seeds * (freedom + 1)
+        for seeds in range(2, MOST_SEEDS + 1):
+            planned = Estimate(self.mean, ((spread / seeds, seeds - 1), *others))
+            _, high = planned.interval(level)
+            if high - self.mean < margin:
+                return seeds
+        return None
 
     def _quantile(self, share: float) -> float:
         # Without spread the interval is the mean, without parts the error is NaN; both need a finite quantile.

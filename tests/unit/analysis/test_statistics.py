@@ -8,6 +8,7 @@ from scipy import stats
 from helpers import false_verdicts
 from unmask.analysis import comparisons
 from unmask.analysis.statistics import (
+    Estimate,
     holm,
     mcnemar,
     over_seeds,
@@ -65,6 +66,19 @@ def test_seeds_and_examples_by_hand():
     assert found.error == pytest.approx(1 / 3)
     assert found.interval() == pytest.approx((0.5 - 6.4035 / 3, 0.5 + 6.4035 / 3), abs=1e-3)
     assert found.detectable() == pytest.approx((6.4035 + (1.3764 + 3 * 1.0607) / 4) / 3, abs=1e-3)
+
+
+def test_seeds_within_is_where_students_t_over_the_square_root_of_n_falls_below_the_margin():
+    """With a standard deviation of 2: 1.796 · 2/√12 = 1.04 and 1.782 · 2/√13 = 0.99, from a table of Student's t."""
+    values = np.sqrt(2) * np.array([1.0, -1.0])
+    assert over_seeds(values).seeds_within(1.0) == 13
+
+
+def test_no_number_of_seeds_makes_up_for_too_few_problems():
+    """The part of 100 problems alone, 1.66 · 0.1, is wider than ± 0.1; of 0.2 a few seeds stay below."""
+    effect = Estimate(0.0, ((0.0001, 7), (0.01, 99)))
+    assert effect.seeds_within(0.1) is None
+    assert effect.seeds_within(0.2) is not None
 
 
 def test_shared_examples_are_not_taken_for_new_ones():
