@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from unmask.analysis.claim_entries import read
 from unmask.analysis.claim_tables import differences, markdown
-from unmask.analysis.claims import COLUMNS, Finding, check, read
+from unmask.analysis.claims import COLUMNS, Finding, check
 from unmask.common.atomic import atomic_write
 from unmask.common.errors import run_step
 from unmask.common.parquet import read_csv, read_rows

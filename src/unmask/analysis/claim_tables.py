@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from unmask.analysis.claims import DECIDED, SHARES, Claim, Finding, Measure, judged, survivors
+from unmask.analysis.claim_entries import SHARES, Claim, Measure
+from unmask.analysis.claims import DECIDED, Finding, judged, survivors
 from unmask.analysis.frames import select
 from unmask.analysis.statistics import Estimate
 from unmask.common.catalogue import SAMPLERS, sampler_name, task_name
@@ -37,15 +38,15 @@ def markdown(findings: list[Finding], scale: str, experiments: Sequence[str] = (
     parts = [
         f"# Claims, checked at scale `{scale}`",
         "Effect: mean paired difference with its 95 % interval, in points for shares. The interval is for other seeds "
-        "on other test problems (crossed random effects); where no problems are named, over seeds alone (Student's t). "
-        "The verdict follows from the interval alone: on the claimed side of zero `supported`, on the other "
+        "on other test problems (crossed random effects); where no problems are named, over seeds alone (Student's "
+        "t). The verdict follows from the interval alone: on the claimed side of zero `supported`, on the other "
         "`contradicted`; else `equivalent` if the 90 % interval is within ± 2 points, or the claim's own margin, and "
         "`inconclusive` if not. For a claim that nothing is lost, a margin replaces zero. A claim of several parts is "
         "supported only if every part is. Detectable: a true difference this large is shown with a power of 80 % "
-        "(docs/method/statistics.md). Seeds needed: as many make the 90 % interval narrower than ± the margin, at this "
-        "spread and on these problems; `–` if no number of seeds does. Intervals are not corrected for the number of claims; the last column says which "
-        "differences survive Holm's correction for the tested claims of their paper. At laptop scale a verdict is "
-        "about tiny models on tiny tasks, not about the papers' models.",
+        "(docs/method/statistics.md). Seeds needed: as many make the 90 % interval narrower than ± the margin, at "
+        "this spread and on these problems; `–` if no number of seeds does. Intervals are not corrected for the "
+        "number of claims; the last column says which differences survive Holm's correction for the tested claims of "
+        "their paper. At laptop scale a verdict is about tiny models on tiny tasks, not about the papers' models.",
         f"{', '.join(counted)}. {_decided(tested)}",
     ]
     if any(found.base_once for found in tested):

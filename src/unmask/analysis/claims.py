@@ -19,106 +19,18 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import Field, model_validator
 
+from unmask.analysis.claim_entries import BY_EXAMPLE, Claim, Measure
 from unmask.analysis.frames import distinct, select
 from unmask.analysis.learning_speed import at_equal_flops
 from unmask.analysis.scores import RUN, SAMPLE, quarters, to_come
 from unmask.analysis.statistics import Estimate, Grades, holm, over_seeds, over_seeds_and_examples
-from unmask.analysis.yaml_entries import read_entries
-from unmask.config.schema.types import Count, Name, NonNegative, Positive, Section, refuse
 
-# Metrics of samples, with a value per test problem; all others are of training or of a diagnosis.
-BY_EXAMPLE = {"published", "strict", "nfe", "tokens"}
-SHARES = {"published", "strict", "accuracy", "validation", "clamped", "clipped"}  # between 0 and 1, printed in points
-EQUIVALENCE = 0.02  # margin of shares, fixed before the runs
 DECIDED = ("supported", "contradicted", "equivalent")
 COLUMNS = [*RUN, "example", *SAMPLE]
-
-
-class Measure(Section):
-    """Metric to compare, and the direction in which it should differ."""
-
-    metric: str = Field(description="a column of the samples, or else of the training metrics or the diagnosis")
-    direction: Literal["higher", "lower"] = "higher"
-    margin: NonNegative = Field(default=0.0, description="how much `better` may lose, for claims of no loss")
-    equivalence: Positive | None = Field(
-        default=None,
-        description="differences below this count as none; default: 2 points for shares, else nothing is `equivalent`",
-    )
-
-    @property
-    def equal_within(self) -> float | None:
-        """Margin of equivalence; None if the measure cannot be `equivalent`."""
-        if self.margin:
-            return None
-        return self.equivalence or (EQUIVALENCE if self.metric in SHARES else None)
-
-
-class Claim(Measure):
-    """Entry of claims.yaml: on `task`, `better` has a better `metric` than `worse`."""
-
-    claim: str
-    note: str = Field(default="", description="what readers of the verdict need to know")
-    source: str
-    experiment: Name
-    task: Name
-    better: str = Field(description="method or method/variant; then @surrogate for `kl`, or @sampler")
-    worse: str
-    also: list[Measure] = Field(default=[], description="further parts, which have to hold too")
-    sampler: Name | None = Field(default=None, description="the step mode; needed unless both policies name theirs")
-    length: Literal["mean"] | Count | None = Field(default=None, description="a length, or the mean over all")
-    equal: Literal["responses", "flops"] = Field(
-        default="responses",
-        description="of training metrics: the whole of training, or up to the FLOPs of the cheaper policy",
-    )
-    quarter: Annotated[int, Field(ge=1, le=4)] | None = Field(
-        default=None,
-        description="of the updates, or of the denoising steps; all when absent",
-    )
-
-    @property
-    def parts(self) -> list[Measure]:
-        """Parts of the claim, the main one first."""
-        main = Measure(
-            metric=self.metric,
-            direction=self.direction,
-            margin=self.margin,
-            equivalence=self.equivalence,
-        )
-        return [main, *self.also]
-
-    @property
-    def paper(self) -> str:
-        """Paper that makes the claim: its source without table, section and version."""
-        name, _, place = self.source.partition(", arXiv ")
-        number, _, _ = place.partition(",")
-        return f"{name}, arXiv {number.partition('v')[0]}" if place else name
-
-    @model_validator(mode="after")
-    def _one_step_mode_and_length(self) -> Claim:
-        """Require a sampler and a length, or `mean`, for metrics of samples, and neither for others."""
-        # All parts are read from one frame, and samples and training metrics are different frames.
-        of_samples = [part.metric in BY_EXAMPLE for part in self.parts]
-        if any(of_samples) and not all(of_samples):
-            raise refuse("metrics of samples and of training cannot be parts of one claim; make two")
-
-        # A verdict is about one step mode: it never averages over samplers.
-        both_name_theirs = "@" in self.better and "@" in self.worse
-        sampler_is_known = self.sampler is not None or both_name_theirs
-        complete = sampler_is_known and self.length is not None
-        if all(of_samples) and not complete:
-            raise refuse(f"{self.metric} needs `sampler` and `length`: name one step mode, and a length or `mean`")
-        if any(of_samples) and self.equal == "flops":
-            raise refuse(f"{self.metric} is of samples, which cost no training; remove `equal`")
-        if not any(of_samples) and (self.sampler or self.length):
-            raise refuse(f"{self.metric} has no sampler and no length; remove them")
-        return self
 
 
 @dataclass(frozen=True)
@@ -147,12 +59,6 @@ class Finding:
         if self.claim.metric in BY_EXAMPLE:
             return f"{seeds} × {problems}"
         return f"{seeds}"
-
-
-def read(path: Path) -> list[Claim]:
-    """Read the claims of a YAML file. Raises InputError that names each wrong entry."""
-    entries = read_entries(path, Claim, lambda i, entry: f"claim {i}")
-    return [Claim(**entry) for entry in entries]
 
 
 def check(claim: Claim, samples: pd.DataFrame | None, metrics: pd.DataFrame | None = None) -> Finding:

@@ -7,7 +7,7 @@ from scipy import stats
 
 from helpers import planted
 from helpers.paths import ROOT
-from unmask.analysis import claim_tables, claims, comparisons, paper_results, tables
+from unmask.analysis import claim_entries, claim_tables, claims, comparisons, paper_results, tables
 from unmask.analysis.figures.accuracy import accuracy_by_length
 from unmask.analysis.scores import collect, for_every_seed, over_seeds, shared_base
 from unmask.analysis.statistics import over_seeds_and_examples, problem_interval
@@ -156,7 +156,7 @@ def test_figures_draw_the_interval_over_problems(frames):
 
 def test_a_claim_pairs_the_one_evaluation_with_each_seed(frames):
     samples = pd.concat(frames, ignore_index=True)
-    claim = claims.Claim(
+    claim = claim_entries.Claim(
         claim="c", source="s", experiment="main", task="countdown", better="dmpo", worse="base", metric="strict",
         sampler="top1", length="mean",
     )  # fmt: skip
@@ -181,7 +181,7 @@ def test_a_base_with_seeds_to_come_is_the_base_of_its_own_seed_only(frames):
     cells = over_seeds(collect([samples]))
     base = cells[cells["method"] == "base"]
     assert base["strict_low"].isna().all()
-    claim = claims.Claim(
+    claim = claim_entries.Claim(
         claim="c", source="s", experiment="main", task="countdown", better="dmpo", worse="base", metric="strict",
         sampler="top1", length="mean",
     )  # fmt: skip

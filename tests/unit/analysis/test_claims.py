@@ -8,15 +8,15 @@ import pytest
 import yaml
 from scipy import stats
 
-from unmask.analysis import claim_tables, claims
+from unmask.analysis import claim_entries, claim_tables, claims
 from unmask.analysis.statistics import over_seeds_and_examples
 from unmask.common.errors import InputError
 
 
 def claim(better="dmpo", worse="base", metric="strict", task="sudoku", **others):
-    if metric in claims.BY_EXAMPLE:
+    if metric in claim_entries.BY_EXAMPLE:
         others = {"sampler": None if "@" in better else "top1", "length": "mean"} | others
-    return claims.Claim(
+    return claim_entries.Claim(
         claim="c", source="s", experiment="main", task=task, better=better, worse=worse, metric=metric, **others
     )
 
@@ -197,7 +197,7 @@ def test_stand_ins_are_called_what_they_are():
 def test_a_wrong_entry_is_named(tmp_path):
     (tmp_path / "claims.yaml").write_text(yaml.safe_dump([{"claim": "c", "direction": "up"}]), encoding="utf-8")
     with pytest.raises(InputError, match=r"claim 1\.metric: missing; add it"):
-        claims.read(tmp_path / "claims.yaml")
+        claim_entries.read(tmp_path / "claims.yaml")
 
 
 def answered(method, right, points=1, **others):
@@ -252,7 +252,7 @@ def test_one_step_mode_is_compared_and_lengths_are_averaged():
 def test_a_claim_of_two_parts_needs_both(passes, right, verdict):
     base = scored([0.3, 0.4, 0.5], method="base").assign(nfe=10.0)
     scores = pd.concat([base, scored(right, method="dmpo").assign(nfe=passes)])
-    also = [claims.Measure(metric="strict", margin=0.05)]
+    also = [claim_entries.Measure(metric="strict", margin=0.05)]
     found = claims.check(claim(metric="nfe", direction="lower", also=also), scores)
     assert (found.verdict, len(found.effects)) == (verdict, 2)
     text = claim_tables.markdown([found], "laptop")
@@ -276,7 +276,7 @@ def test_a_claim_names_its_step_mode_and_length(entry, message, tmp_path):
     fields = {"claim": "c", "source": "s", "experiment": "main", "task": "sudoku", "better": "dmpo", "worse": "base"}
     (tmp_path / "claims.yaml").write_text(yaml.safe_dump([fields | entry]), encoding="utf-8")
     with pytest.raises(InputError, match=re.escape(message)):
-        claims.read(tmp_path / "claims.yaml")
+        claim_entries.read(tmp_path / "claims.yaml")
 
 
 def test_verdicts_follow_again_from_the_stored_differences(tmp_path):
@@ -287,7 +287,7 @@ def test_verdicts_follow_again_from_the_stored_differences(tmp_path):
         for method, gain in (("base", 0), ("dmpo", 1))
     ])  # fmt: skip
     metrics = pd.concat([trained("dmpo", [0, 1]), trained("base", [1, 1])])
-    also = [claims.Measure(metric="nfe", direction="lower")]
+    also = [claim_entries.Measure(metric="nfe", direction="lower")]
     given = [claim(metric="published"), claim(metric="reward"), claim("d1"), claim(metric="published", also=also)]
     found = [claims.check(one, samples, metrics) for one in given]
     claim_tables.differences(found).to_csv(tmp_path / "claims.csv", index=False)

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from helpers.paths import ROOT
-from unmask.analysis import claim_tables, claims, paper_results
+from unmask.analysis import claim_entries, claim_tables, paper_results
 from unmask.config.grid.expand import expand
 
 RESOURCE = ROOT / "workflow/resources/claims.yaml"
@@ -16,7 +16,7 @@ RESOURCE = ROOT / "workflow/resources/claims.yaml"
 def test_every_claim_is_about_runs_that_there_are(config, scale, absent):
     """The papers' scale has all of them; the others lack tasks, and methods of `main`."""
     grid, without = expand(config | {"scale": scale}), 0
-    for one in claims.read(RESOURCE):
+    for one in claim_entries.read(RESOURCE):
         experiment = grid.experiments[one.experiment]
         runs = [grid.runs[name] for name in experiment.runs]
         policies = {
@@ -41,7 +41,7 @@ def test_every_claim_is_about_runs_that_there_are(config, scale, absent):
 
 
 def test_the_papers_scale_tests_claims_on_all_of_its_tasks(config):
-    tasks = {one.task for one in claims.read(RESOURCE)}
+    tasks = {one.task for one in claim_entries.read(RESOURCE)}
     assert set(config["scales"]["llada-8b"]["tasks"]) <= tasks
 
 
@@ -49,7 +49,7 @@ def test_claims_about_accuracies_follow_from_the_printed_numbers():
     """Of claims without variants on `main` and `dream`: the mean over lengths in the table that the claim names."""
     numbers, checked = paper_results.read(ROOT / "workflow/resources/published_results.yaml"), 0
     models = {"main": "llada-8b-instruct", "dream": "dream-7b-instruct"}
-    for one in claims.read(RESOURCE):
+    for one in claim_entries.read(RESOURCE):
         if one.metric != "published" or one.experiment not in models or "against d1" in one.source:
             continue
         printed = numbers[(numbers["model"] == models[one.experiment]) & (numbers["task"] == one.task)]
@@ -68,7 +68,7 @@ def test_claims_about_accuracies_follow_from_the_printed_numbers():
 
 @pytest.mark.parametrize("table", sorted((ROOT / "docs/results").glob("*claims.csv")), ids=lambda path: path.name)
 def test_published_verdicts_follow_from_the_published_differences(table):
-    found = claim_tables.from_differences(claims.read(RESOURCE), pd.read_csv(table))
+    found = claim_tables.from_differences(claim_entries.read(RESOURCE), pd.read_csv(table))
     lines = [line for line in claim_tables.markdown(found, "laptop").splitlines() if line.startswith("|")]
     published_lines = table.with_suffix(".md").read_text(encoding="utf-8").splitlines()
     assert lines == [line for line in published_lines if line.startswith("|")]

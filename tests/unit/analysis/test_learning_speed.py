@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from unmask.analysis import claims, learning_speed
+from unmask.analysis import claim_entries, claims, learning_speed
 from unmask.common.errors import InputError
 
 
@@ -64,7 +64,7 @@ def test_claims_may_compare_at_equal_flops(metrics):
         "metric": "validation",
     }
     found = {
-        equal: claims.check(claims.Claim(**asked, equal=equal), None, metrics).effects[0].mean
+        equal: claims.check(claim_entries.Claim(**asked, equal=equal), None, metrics).effects[0].mean
         for equal in ("responses", "flops")
     }
     assert found == {"responses": pytest.approx(0.25), "flops": pytest.approx(0.0)}
@@ -77,4 +77,4 @@ def test_a_metric_of_samples_has_no_equal_flops(tmp_path):
         "length: 24, equal: flops}\n"
     )
     with pytest.raises(InputError, match="cost no training; remove `equal`"):
-        claims.read(file)
+        claim_entries.read(file)
