@@ -121,7 +121,7 @@ def random_weights(kind):
         f"{names['norm']}.weight": gains(),
     }
     if kind in TIED:  # and stored nevertheless
-        weights["model.embed_tokens.weight"] *= 0.3
+        weights["model.embed_tokens.weight"] *= 0.2
         weights["lm_head.weight"] = weights["model.embed_tokens.weight"].clone()
     queries, keys = HEADS * HEAD[kind], KV_HEADS * HEAD[kind]
     shapes = {"q": (queries, WIDTH), "k": (keys, WIDTH), "v": (keys, WIDTH), "o": (WIDTH, queries),
