@@ -1,4 +1,4 @@
-"""Small checkpoints in the layouts of LLaDA, Dream and dLLM's Qwen models, and what these compute, written out once more.
+"""Small checkpoints in the layouts of LLaDA, Dream and dLLM's Qwen models, and what these compute, written out again.
 
 The folders have what the published ones have: config.json with all its keys, weights in two shards with an index, and
 the tokenizer's files. The forward pass shares nothing with the library's: it works on the stored tensors by their

@@ -9,7 +9,7 @@ as the published model does. Source: LLaDA, arXiv 2502.09992.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -40,7 +40,7 @@ class LladaForMaskedDiffusion(LlamaPreTrainedModel):
     """
 
     config_class = LladaConfig
-    _tied_weights_keys = {HEAD_WEIGHT: EMBEDDING_WEIGHT}  # one parameter where the configuration has tie_word_embeddings
+    _tied_weights_keys: ClassVar = {HEAD_WEIGHT: EMBEDDING_WEIGHT}  # in effect where tie_word_embeddings is true
     activation_checkpointing = False  # recompute every layer in the backward pass
     is_loaded_in_4bit = False  # set by quantization.py; PEFT looks for this name
     is_sharded = False  # set by sharding.py: with gradients, layers are called, and gather their parameters then

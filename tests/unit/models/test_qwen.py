@@ -1,4 +1,4 @@
-"""dLLM's Qwen models: against transformers' own Qwen with a full mask, the tied head, the mask token, and what is refused.
+"""dLLM's Qwen models against transformers' own Qwen with a full mask; tied head, mask token, and what is refused.
 
 That their logits are those of a plain forward pass is in test_published_forward.py.
 """

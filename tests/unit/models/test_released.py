@@ -18,7 +18,9 @@ Q = "base_model.model.model.transformer.blocks.1.q_proj.lora_A.weight"
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-@pytest.mark.parametrize(("kind", "head"), [("llada", False), ("llada", True), ("dream", False), ("qwen2", False), ("qwen3", False)])
+@pytest.mark.parametrize(
+    ("kind", "head"), [("llada", False), ("llada", True), ("dream", False), ("qwen2", False), ("qwen3", False)]
+)
 def test_an_adapter_of_the_released_code_gives_that_codes_logits(kind, head, dtype, ids, tmp_path):
     weights = write_checkpoint(tmp_path / "base", kind)
     matrices = write_adapter(tmp_path / "adapter", tmp_path / "base", kind, head, dtype)

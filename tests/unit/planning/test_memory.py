@@ -63,7 +63,9 @@ def test_what_is_kept_for_the_gradient_is_what_autograd_keeps(config, shape, ran
         policy.model.hidden_states(ids, None, slice(prompt, None)).sum()
     t = settings(config, lora_rank=rank, lora_dropout=0.0, generation_length=length, lora_targets=ALL)
     size = dtype.itemsize
-    one_layer = rows * ids.shape[1] * sum(kept_by_layer(shape, t, size)) if checkpointing else 0  # comes later, backward
+    one_layer = 0
+    if checkpointing:  # comes later, backward
+        one_layer = rows * ids.shape[1] * sum(kept_by_layer(shape, t, size))
     estimated = activations(shape, t, rows, rows, ids.shape[1], size, checkpointing) - one_layer
     estimated += 0 if checkpointing else casts(shape, t, 1, size, checkpointing)
     rotations = 0 if checkpointing else 2 * ids.shape[1] * shape.query_width // shape.heads * 4  # shared by all layers
