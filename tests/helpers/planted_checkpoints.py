@@ -4,16 +4,23 @@ The adapter is written as PEFT saves it on the released code's model: by its mod
 """
 
 import json
+import shutil
 
 import torch
 from safetensors.torch import load_file, save_file
 
-from helpers.published_checkpoints import BLOCK_NAMES, CONFIGS, NAMES, change_json, write_puzzle_checkpoint
+from helpers.published_checkpoints import BLOCK_NAMES, CONFIGS, NAMES, TIED, change_json, write_puzzle_checkpoint
 
 RANK, ALPHA = 4, 8
 TARGETS = sorted(BLOCK_NAMES.values())  # LLaDA's seven projections; ff_out is also its head's name
-BASES = {"llada": "GSAI-ML/LLaDA-8B-Instruct", "dream": "Dream-org/Dream-v0-Instruct-7B"}
-MODULES = {"llada": BLOCK_NAMES, "dream": {name: name for name in BLOCK_NAMES}}
+BASES = {
+    "llada": "GSAI-ML/LLaDA-8B-Instruct",
+    "dream": "Dream-org/Dream-v0-Instruct-7B",
+    "qwen2": "dllm-hub/Qwen2.5-Coder-0.5B-Instruct-diffusion-mdlm-v0.1",
+    "qwen3": "dllm-hub/Qwen3-0.6B-diffusion-mdlm-v0.1",
+}
+OURS = {name: name for name in BLOCK_NAMES}
+MODULES = {"llada": BLOCK_NAMES, "dream": OURS, "qwen2": OURS, "qwen3": OURS}
 
 
 def write_adapter(folder, base, kind="llada", head=False, dtype=torch.float32, scale=0.1, **settings):
@@ -57,6 +64,10 @@ def write_full(folder, base, kind="llada", files=1):
     weights = {name: value + 0.02 * torch.randn(value.shape, generator=generator) for name, value in stored.items()}
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(CONFIGS[kind]), encoding="utf-8")
+    if kind in TIED:  # trainers save the tokenizer too, which has the mask token
+        weights["lm_head.weight"] = weights["model.embed_tokens.weight"].clone()
+        for name in ("tokenizer.json", "tokenizer_config.json"):
+            shutil.copyfile(base / name, folder / name)
     if files == 1:
         save_file(weights, folder / "model.safetensors", {"format": "pt"})
         return weights

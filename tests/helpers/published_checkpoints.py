@@ -1,4 +1,4 @@
-"""Small checkpoints in the layouts of LLaDA and Dream, and what these models compute, written out once more.
+"""Small checkpoints in the layouts of LLaDA, Dream and dLLM's Qwen models, and what these compute, written out again.
 
 The folders have what the published ones have: config.json with all its keys, weights in two shards with an index, and
 the tokenizer's files. The forward pass shares nothing with the library's: it works on the stored tensors by their
@@ -17,6 +17,10 @@ from transformers import PreTrainedTokenizerFast
 from unmask.models.loading import load_model
 
 CHAT = "{% for m in messages %}<|user|>{{ m['content'] }}{% endfor %}{% if add_generation_prompt %}<|bot|>{% endif %}"
+QWEN_CHAT = (
+    "{% for m in messages %}<|im_start|>{{ m['content'] }}<|im_end|>{% endfor %}{% if add_generation_prompt %}"
+    "<|im_start|>{% if enable_thinking is defined and enable_thinking is false %}<think></think>{% endif %}{% endif %}"
+)
 LLADA_CONFIG = {
     "activation_type": "silu", "alibi": False, "alibi_bias_max": 8.0, "architectures": ["LLaDAModelLM"],
     "attention_dropout": 0.0, "attention_layer_norm": False, "attention_layer_norm_with_affine": True,
@@ -41,7 +45,22 @@ DREAM_CONFIG = {
     "tie_word_embeddings": False, "torch_dtype": "bfloat16", "transformers_version": "4.46.2", "use_cache": True,
     "use_sliding_window": False, "vocab_size": 64,
 }  # fmt: skip
-CONFIGS = {"llada": LLADA_CONFIG, "dream": DREAM_CONFIG}
+# As transformers 4.57 writes Qwen2's and Qwen3's configuration under dLLM's model types: without the mask token's id.
+QWEN2_CONFIG = {
+    "attention_dropout": 0.0, "architectures": ["A2DQwen2LMHeadModel"],
+    "auto_map": {"AutoConfig": "modeling_qwen2.A2DQwen2Config", "AutoModel": "modeling_qwen2.A2DQwen2LMHeadModel"},
+    "bos_token_id": 1, "dtype": "bfloat16", "eos_token_id": 59, "hidden_act": "silu", "hidden_size": 24,
+    "initializer_range": 0.02, "intermediate_size": 40, "layer_types": ["full_attention"] * 3,
+    "max_position_embeddings": 128, "max_window_layers": 3, "model_type": "a2d-qwen2", "num_attention_heads": 4,
+    "num_hidden_layers": 3, "num_key_value_heads": 2, "pad_token_id": 1, "rms_norm_eps": 1e-06, "rope_scaling": None,
+    "rope_theta": 30.0, "sliding_window": None, "tie_word_embeddings": True, "transformers_version": "4.57.0",
+    "use_cache": True, "use_sliding_window": False, "vocab_size": 64,
+}  # fmt: skip
+QWEN3_CONFIG = QWEN2_CONFIG | {
+    "attention_bias": False, "architectures": ["A2DQwen3LMHeadModel"], "head_dim": 10, "model_type": "a2d-qwen3",
+    "auto_map": {"AutoConfig": "modeling_qwen3.A2DQwen3Config", "AutoModel": "modeling_qwen3.A2DQwen3LMHeadModel"},
+}  # fmt: skip
+CONFIGS = {"llada": LLADA_CONFIG, "dream": DREAM_CONFIG, "qwen2": QWEN2_CONFIG, "qwen3": QWEN3_CONFIG}
 LLADA_NAMES = {
     "embed": "model.transformer.wte", "norm": "model.transformer.ln_f", "head": "model.transformer.ff_out",
     "attn_norm": "attn_norm", "mlp_norm": "ff_norm", "q": "q_proj", "k": "k_proj", "v": "v_proj", "o": "attn_out",
@@ -58,9 +77,12 @@ BLOCK_NAMES = {
     "self_attn.q_proj": "q_proj", "self_attn.k_proj": "k_proj", "self_attn.v_proj": "v_proj",
     "self_attn.o_proj": "attn_out", "mlp.gate_proj": "ff_proj", "mlp.up_proj": "up_proj", "mlp.down_proj": "ff_out",
 }  # fmt: skip
-NAMES = {"llada": LLADA_NAMES, "dream": DREAM_NAMES}
-WIDTH, MLP, HEADS, KV_HEADS, HEAD, VOCABULARY, LAYERS = 24, 40, 4, 2, 6, 64, 3
-kinds = pytest.mark.parametrize("kind", ["llada", "dream"])
+QWEN3_NAMES = DREAM_NAMES | {"q_norm": "self_attn.q_norm", "k_norm": "self_attn.k_norm"}
+NAMES = {"llada": LLADA_NAMES, "dream": DREAM_NAMES, "qwen2": DREAM_NAMES, "qwen3": QWEN3_NAMES}
+TIED = ("qwen2", "qwen3")
+WIDTH, MLP, HEADS, KV_HEADS, VOCABULARY, LAYERS = 24, 40, 4, 2, 64, 3
+HEAD = {"llada": 6, "dream": 6, "qwen2": 6, "qwen3": 10}
+kinds = pytest.mark.parametrize("kind", ["llada", "dream", "qwen2", "qwen3"])
 
 
 def load(folder, dtype=torch.float32):
@@ -80,7 +102,7 @@ def write_checkpoint(folder, kind, dtype=torch.float32):
     places = {name: shard for shard, part in shards.items() for name in part}
     size = sum(w.numel() * w.element_size() for w in weights.values())
     write_json(folder / "model.safetensors.index.json", {"metadata": {"total_size": size}, "weight_map": places})
-    {"llada": write_llada_tokenizer, "dream": write_dream_tokenizer}[kind](folder)
+    {"llada": write_llada_tokenizer, "dream": write_dream_tokenizer}.get(kind, write_qwen_tokenizer)(folder)
     return weights
 
 
@@ -90,23 +112,29 @@ def random_weights(kind):
     def noise(*shape):
         return torch.randn(shape, generator=generator) / shape[-1] ** 0.5
 
-    def gains():
-        return 1 + 0.3 * torch.randn(WIDTH, generator=generator)
+    def gains(width=WIDTH):
+        return 1 + 0.3 * torch.randn(width, generator=generator)
 
     weights = {
         f"{names['embed']}.weight": noise(VOCABULARY, WIDTH) * WIDTH**0.5,
         f"{names['head']}.weight": noise(VOCABULARY, WIDTH),
         f"{names['norm']}.weight": gains(),
     }
-    shapes = {"q": (WIDTH, WIDTH), "k": (KV_HEADS * HEAD, WIDTH), "v": (KV_HEADS * HEAD, WIDTH), "o": (WIDTH, WIDTH),
+    if kind in TIED:  # and stored nevertheless
+        weights["model.embed_tokens.weight"] *= 0.2
+        weights["lm_head.weight"] = weights["model.embed_tokens.weight"].clone()
+    queries, keys = HEADS * HEAD[kind], KV_HEADS * HEAD[kind]
+    shapes = {"q": (queries, WIDTH), "k": (keys, WIDTH), "v": (keys, WIDTH), "o": (WIDTH, queries),
               "gate": (MLP, WIDTH), "up": (MLP, WIDTH), "down": (WIDTH, MLP)}  # fmt: skip
     for layer in range(LAYERS):
         block = f"{names['block']}.{layer}"
         weights |= {f"{block}.{names[part]}.weight": noise(*shape) for part, shape in shapes.items()}
         weights |= {f"{block}.{names[part]}.weight": gains() for part in ("attn_norm", "mlp_norm")}
         weights[f"{block}.{names['q']}.weight"] *= 4  # heads that look somewhere: else positions hardly matter
-        if kind == "dream":
+        if kind in ("dream", "qwen2"):
             weights |= {f"{block}.{names[p]}.bias": noise(shapes[p][0]) for p in "qkv"}
+        if kind == "qwen3":
+            weights |= {f"{block}.{names[p]}.weight": gains(HEAD[kind]) for p in ("q_norm", "k_norm")}
     return weights
 
 
@@ -135,11 +163,13 @@ def plain_logits(kind, weights, ids, positions=None):
     for layer in range(LAYERS):
         part = {key: f"{names['block']}.{layer}.{name}" for key, name in names.items()}
         y = norm(x, part["attn_norm"])
-        q, k, v = (linear(y, part[p]).split(HEAD, -1) for p in "qkv")
+        q, k, v = (linear(y, part[p]).split(HEAD[kind], -1) for p in "qkv")
+        if kind == "qwen3":
+            q, k = ([norm(one, part[name]) for one in some] for some, name in ((q, "q_norm"), (k, "k_norm")))
         heads = []
         for h in range(HEADS):
             shared = h * KV_HEADS // HEADS
-            scores = rotate(q[h]) @ rotate(k[shared]).T / math.sqrt(HEAD)
+            scores = rotate(q[h]) @ rotate(k[shared]).T / math.sqrt(HEAD[kind])
             heads.append(scores.softmax(-1) @ v[shared])
         x = x + linear(torch.cat(heads, -1), part["o"])
         y = norm(x, part["mlp_norm"])
@@ -182,6 +212,24 @@ def write_dream_tokenizer(folder):
             "split_special_tokens": False, "tokenizer_class": "DreamTokenizer", "unk_token": None,
         },
     )  # fmt: skip
+
+
+def write_qwen_tokenizer(folder):
+    """tokenizer.json of whole words, whose mask token is among the added ones; an answer begins after no thoughts."""
+    words = {f"w{i}": i for i in range(64)} | {"<|endoftext|>": 1, "[UNK]": 2, "<|im_end|>": 59, "<|mask|>": 60}
+    words |= {"<|im_start|>": 61, "<think>": 62, "</think>": 63}
+    taken = {i for token, i in words.items() if not token.startswith("w")}
+    words = {token: i for token, i in words.items() if not token.startswith("w") or i not in taken}
+    core = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
+    core.pre_tokenizer = pre_tokenizers.Whitespace()
+    core.add_special_tokens(["<|endoftext|>", "<|im_end|>", "<|mask|>", "<|im_start|>"])
+    core.add_tokens(["<think>", "</think>"])
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core, eos_token="<|im_end|>", pad_token="<|endoftext|>", unk_token="[UNK]",
+        mask_token="<|mask|>",
+    )  # fmt: skip
+    tokenizer.chat_template = QWEN_CHAT
+    tokenizer.save_pretrained(folder, save_jinja_files=False)
 
 
 def write_json(file, values):

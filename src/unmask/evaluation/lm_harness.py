@@ -84,6 +84,7 @@ class HarnessModel(LM):
             tokenize=False,
             add_generation_prompt=add_generation_prompt,
             continue_final_message=not add_generation_prompt,
+            enable_thinking=False,  # as in `Tokenization.prompt_ids`
         )
         return text
 

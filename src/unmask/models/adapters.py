@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unmask.models.adapter_files import CONFIG, TENSORS, Place, read_settings, read_tensors
+from unmask.models.adapter_files import CONFIG, HEAD, TENSORS, Place, read_settings, read_tensors
 from unmask.models.llada import LladaForMaskedDiffusion
 
 FRESH = "fresh"  # PEFT name of the adapter trained on top of a loaded one, which is called "default"
@@ -47,11 +47,14 @@ def load_adapter(model: LladaForMaskedDiffusion, folder: Path) -> Any:
 
 
 def projections(model: LladaForMaskedDiffusion) -> dict[str, nn.Linear]:
-    """Return the modules that an adapter may change, by name: the projections of the layers, and the head."""
+    """Return the modules that an adapter may change, by name: the projections of the layers, and an untied head."""
     modules = {}
     for name, module in model.named_modules():
         if isinstance(module, nn.Linear):
             modules[name] = module
+    # What is added to a tied head would be added to the embedding too.
+    if model.config.tie_word_embeddings:
+        del modules[HEAD]
     return modules
 
 

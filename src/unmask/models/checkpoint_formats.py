@@ -1,10 +1,10 @@
 """Checkpoint layouts: translate config.json and weight names of a checkpoint folder to ours.
 
-Three layouts are supported: our own, which is transformers' Llama as `save_pretrained` writes it; LLaDA's; and Dream's,
-whose weights have our names. The class is chosen by `model_type`; code in the folder is never run. Architecture options
-that our forward pass does not implement are rejected by key.
+Our own layout is transformers' Llama as `save_pretrained` writes it. LLaDA's is translated. The weights of Dream and of
+dLLM's Qwen models have our names. The class is chosen by `model_type`; code in the folder is never run. Architecture
+options that our forward pass does not implement are rejected by key.
 Sources: config.json and model.safetensors.index.json of GSAI-ML/LLaDA-8B-Instruct (LLaDA-8B-Base and LLaDA-1.5 have
-the same layout) and of Dream-org/Dream-v0-Instruct-7B.
+the same layout) and of Dream-org/Dream-v0-Instruct-7B; for Qwen see docs/models.md.
 """
 
 from __future__ import annotations
@@ -21,10 +21,16 @@ from huggingface_hub.errors import StrictDataclassError
 from unmask.common.errors import InputError
 from unmask.models.dream import DreamForMaskedDiffusion
 from unmask.models.llada import LladaConfig, LladaForMaskedDiffusion
+from unmask.models.qwen import Qwen2ForMaskedDiffusion, Qwen3ForMaskedDiffusion
 from unmask.models.shapes import LLADA_KEYS
 
 Values = dict[str, Any]  # a JSON object, of whatever code wrote it
-MODELS = {"llada": LladaForMaskedDiffusion, "Dream": DreamForMaskedDiffusion}
+MODELS = {
+    "llada": LladaForMaskedDiffusion,
+    "Dream": DreamForMaskedDiffusion,
+    "a2d-qwen2": Qwen2ForMaskedDiffusion,
+    "a2d-qwen3": Qwen3ForMaskedDiffusion,
+}
 
 # Our names -> LLaDA's. LLaDA uses "ff_out" twice: for the head and, within a block, for the down projection.
 WHOLE = {"model.embed_tokens": "wte", "model.norm": "ln_f", "lm_head": "ff_out"}
@@ -57,11 +63,16 @@ LLADA_SWITCHES = {
     "scale_logits": False,
     "weight_tying": False,
 }
-DREAM_SWITCHES = {
+QWEN_SWITCHES = {
     "hidden_act": "silu",
     "rope_scaling": False,
-    "tie_word_embeddings": False,
     "use_sliding_window": False,
+}
+SWITCHES = {
+    "llada": {},  # of our own checkpoints; the published ones are checked by LLADA_SWITCHES
+    "Dream": QWEN_SWITCHES | {"tie_word_embeddings": False},
+    "a2d-qwen2": QWEN_SWITCHES,
+    "a2d-qwen3": QWEN_SWITCHES | {"attention_bias": False},
 }
 
 
@@ -87,8 +98,10 @@ class Layout:
         llada_names = "d_model" in values
         if llada_names:
             values = _from_llada(values, file)
-        elif kind == "Dream":
-            _check_switches(values, DREAM_SWITCHES, file)
+        else:
+            _check_switches(values, SWITCHES[kind], file)
+        if values.get("mask_token_id") is None and kind.startswith("a2d-"):
+            values = values | {"mask_token_id": _mask_token_id(file.parent)}
         # nn.Embedding gives its padding row no gradient. These models pad with the end-of-text token, which must be
         # trained like any other, so no padding row is declared.
         values = values | {"pad_token_id": None}
@@ -97,6 +110,8 @@ class Layout:
         except StrictDataclassError as error:
             on_one_line = " ".join(str(error).split())
             raise InputError(f"{file}: {on_one_line}; correct the file") from error
+        if config.rope_parameters["rope_type"] != "default":
+            raise InputError(f"{file}: unsupported architecture: rope_type {config.rope_parameters['rope_type']!r}")
         if config.mask_token_id is None or not 0 <= config.mask_token_id < config.vocab_size:
             raise InputError(
                 f"{file}: mask_token_id {config.mask_token_id} is not below vocab_size {config.vocab_size}; correct it"
@@ -111,6 +126,30 @@ class Layout:
     def stored_name(self, name: str) -> str:
         """Translate a weight name of ours to the name used in the folder."""
         return llada_name(name) if self.llada_names else name
+
+
+def _mask_token_id(folder: Path) -> int:
+    """Return the id of the tokenizer's mask token, for a config.json that does not say it. Raises InputError."""
+    file = folder / "tokenizer_config.json"
+    settings = read_json(file)
+    token = settings.get("mask_token")
+    if isinstance(token, dict):
+        token = token.get("content")
+
+    # The same files as load_tokenizer: without tokenizer.json the special tokens are in tokenizer_config.json.
+    added = {}
+    if (folder / "tokenizer.json").exists():
+        for entry in read_json(folder / "tokenizer.json").get("added_tokens") or []:
+            added[entry["content"]] = entry["id"]
+    else:
+        for number, entry in (settings.get("added_tokens_decoder") or {}).items():
+            added[entry["content"]] = int(number)
+    if token not in added:
+        raise InputError(
+            f"{file}: mask_token {token!r} is not among the added tokens, and config.json has no mask_token_id; add "
+            "mask_token_id to config.json, the id of the token that stands for a masked position"
+        )
+    return added[token]
 
 
 def llada_name(name: str) -> str:

@@ -1,8 +1,8 @@
 """Dream: a Qwen2 body with full attention, adapted from an autoregressive model whose one-token shift it keeps.
 
-The hidden state at a position predicts the next token, so token d is predicted at d − 1. Apart from the biases of the
-query, key and value projections, this is the only difference from LLaDA here. The shift is applied in `hidden_states`,
-which returns the states that predict the requested columns, so samplers and likelihoods need not know about it.
+The hidden state at a position predicts the next token, so token d is predicted at d − 1. The shift is applied in
+`hidden_states`, which returns the states that predict the requested columns, so samplers and likelihoods need not know
+about it.
 The published code applies rotary embeddings in the dtype of the weights; we use fp32, as for LLaDA.
 Source: Dream 7B, arXiv 2508.15487.
 """
@@ -13,26 +13,19 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig
 
-from unmask.models.llada import LladaConfig, LladaForMaskedDiffusion
+from unmask.models.qwen import Qwen2Config, Qwen2ForMaskedDiffusion
 
 
-class DreamConfig(LladaConfig):
-    """Llama's configuration with attention biases, plus the id of [MASK], which is never predicted."""
+class DreamConfig(Qwen2Config):
+    """Qwen2's configuration under Dream's name."""
 
     model_type = "Dream"
-    attention_bias: bool = True
 
 
-class DreamForMaskedDiffusion(LladaForMaskedDiffusion):
+class DreamForMaskedDiffusion(Qwen2ForMaskedDiffusion):
     """Masked diffusion language model that predicts token d at position d − 1; same interface as LLaDA."""
 
     config_class = DreamConfig
-
-    def __init__(self, config: DreamConfig) -> None:
-        super().__init__(config)
-        # Llama's attention_bias also adds a bias to the output projection, which Qwen2 does not have.
-        for layer in self.model.layers:
-            layer.self_attn.o_proj.register_parameter("bias", None)
 
     def hidden_states(
         self,

@@ -9,7 +9,7 @@ as the published model does. Source: LLaDA, arXiv 2502.09992.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ from transformers.models.llama.modeling_llama import LlamaModel, LlamaPreTrained
 from unmask.models.fused_logprobs import target_log_probs
 
 VECTOR = 32  # values that torch's vectorised loops on a CPU take at once
+EMBEDDING_WEIGHT, HEAD_WEIGHT = "model.embed_tokens.weight", "lm_head.weight"
 
 
 class LladaConfig(LlamaConfig):
@@ -39,6 +40,7 @@ class LladaForMaskedDiffusion(LlamaPreTrainedModel):
     """
 
     config_class = LladaConfig
+    _tied_weights_keys: ClassVar = {HEAD_WEIGHT: EMBEDDING_WEIGHT}  # in effect where tie_word_embeddings is true
     activation_checkpointing = False  # recompute every layer in the backward pass
     is_loaded_in_4bit = False  # set by quantization.py; PEFT looks for this name
     is_sharded = False  # set by sharding.py: with gradients, layers are called, and gather their parameters then
@@ -49,6 +51,13 @@ class LladaForMaskedDiffusion(LlamaPreTrainedModel):
         del self.model.rotary_emb  # `_rope` computes the angles, in fp32
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()
+
+    def take(self, weights: dict[str, Tensor]) -> None:
+        """Make these tensors the parameters of the model, by name; a tied head comes with the embedding."""
+        if self.config.tie_word_embeddings:
+            weights = weights | {HEAD_WEIGHT: weights[EMBEDDING_WEIGHT]}
+        self.load_state_dict(weights, assign=True)
+        self.tie_weights()
 
     def hidden_states(
         self,
@@ -159,7 +168,10 @@ def _block(
     def heads(y: Tensor) -> Tensor:  # [B, t, H * d] -> [B, t, H, d]
         return y.unflatten(-1, (-1, attention.head_dim))
 
-    key = _rotate(heads(attention.k_proj(normed)), *rope)
+    key = heads(attention.k_proj(normed))
+    if hasattr(attention, "k_norm"):  # Qwen3
+        key = attention.k_norm(key)
+    key = _rotate(key, *rope)
     value = heads(attention.v_proj(normed))
     # A full pass fills the cache. A windowed pass updates its columns and attends to the whole cache.
     if store is not None and window is None:
@@ -177,7 +189,10 @@ def _block(
     if asked.dtype != torch.float32:
         asked = asked.contiguous()
     cos, sin = (select(part, columns) for part in rope)
-    query = _rotate(heads(attention.q_proj(asked)), cos, sin)
+    query = heads(attention.q_proj(asked))
+    if hasattr(attention, "q_norm"):
+        query = attention.q_norm(query)
+    query = _rotate(query, cos, sin)
     query = query.transpose(1, 2)
     key = key.transpose(1, 2)
     value = value.transpose(1, 2)

@@ -18,7 +18,7 @@ from unmask.common import distributed
 from unmask.common.checksums import SUMS, verify_checksums
 from unmask.common.errors import InputError
 from unmask.models.checkpoint_formats import Layout, read_json
-from unmask.models.llada import LladaConfig, LladaForMaskedDiffusion
+from unmask.models.llada import EMBEDDING_WEIGHT, HEAD_WEIGHT, LladaConfig, LladaForMaskedDiffusion
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
@@ -48,7 +48,7 @@ def load_model(folder: Path, device: torch.device | str, dtype: torch.dtype) -> 
     for file, header in headers.items():
         for name in header:
             weights[ours[name]] = _read_weight(file, name, device, dtype)
-    model.load_state_dict(weights, assign=True)
+    model.take(weights)
     model.config.dtype = dtype
     model.config.name_or_path = model.name_or_path = str(folder)  # PEFT stores it in adapter_config.json
     return model.eval()
@@ -161,6 +161,9 @@ def _check_weights(folder: Path, layout: Layout, model: LladaForMaskedDiffusion)
     found: Header = {}
     for header in headers.values():
         found |= header
+    # A tied head is in the file or not.
+    if layout.config.tie_word_embeddings and HEAD_WEIGHT not in found:
+        del wanted[HEAD_WEIGHT]
 
     misshapen = set()
     quantised = set()
@@ -183,7 +186,25 @@ def _check_weights(folder: Path, layout: Layout, model: LladaForMaskedDiffusion)
         raise InputError(
             f"{folder}: weights do not match config.json: {'; '.join(said)}. Download or copy the complete checkpoint."
         )
+    if layout.config.tie_word_embeddings and HEAD_WEIGHT in found:
+        _check_tied(headers)
+        for header in headers.values():
+            header.pop(HEAD_WEIGHT, None)  # it is read with the embedding
     return headers
+
+
+def _check_tied(headers: dict[Path, Header]) -> None:
+    """Raise InputError if a stored head is not the embedding although config.json ties the two."""
+    ends = {}
+    for file, header in headers.items():
+        for name in header.keys() & {EMBEDDING_WEIGHT, HEAD_WEIGHT}:
+            with safe_open(file, "pt") as shard:
+                ends[name] = shard.get_tensor(name)
+    if not torch.equal(ends[EMBEDDING_WEIGHT], ends[HEAD_WEIGHT]):
+        raise InputError(
+            f"{file.parent / 'config.json'}: tie_word_embeddings is true, but the stored {HEAD_WEIGHT} is not "
+            f"{EMBEDDING_WEIGHT}; set tie_word_embeddings to false in a copy of the folder to use the stored head"
+        )
 
 
 def _some(names: set[str]) -> str:

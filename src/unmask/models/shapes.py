@@ -1,6 +1,7 @@
 """Model sizes and the parameter counts that follow from them. No torch import, because `plan` runs without it.
 
-Sources of the published sizes: config.json of GSAI-ML/LLaDA-8B-Instruct and of Dream-org/Dream-v0-Instruct-7B.
+Sources of the published sizes: config.json of GSAI-ML/LLaDA-8B-Instruct and of Dream-org/Dream-v0-Instruct-7B; for the
+Qwen models see docs/models.md.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ TINY_VOCABULARY = 55  # number of tokens in models/tiny.py, which needs torch
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes of a Llama body with an untied head; `biases` refers to queries, keys and values."""
+    """Sizes of a Llama body; `biases` and `head_norms` refer to what a layer adds to queries and keys (and values)."""
 
     hidden: int
     layers: int
@@ -42,20 +43,34 @@ class Shape:
     mlp: int
     vocabulary: int
     biases: bool = False
+    head_width: int = 0  # of an attention head; 0: hidden / heads
+    head_norms: bool = False  # the queries and keys of every head are normalised
+    tied: bool = False  # the output head is the embedding
+
+    @property
+    def query_width(self) -> int:
+        """Width of a token's queries, and of the attention output, in one layer."""
+        return self.heads * (self.head_width or self.hidden // self.heads)
 
     @property
     def kv_width(self) -> int:
         """Width of a token's keys, and of its values, in one layer."""
-        return self.hidden // self.heads * self.kv_heads
+        return self.query_width // self.heads * self.kv_heads
+
+    @property
+    def ends(self) -> int:
+        """Parameters of embedding and output head."""
+        matrices = 1 if self.tied else 2
+        return matrices * self.vocabulary * self.hidden
 
     @property
     def projections(self) -> dict[str, tuple[int, int]]:
         """Input and output width of every matrix of a layer, by name."""
         return {
-            "q_proj": (self.hidden, self.hidden),
+            "q_proj": (self.hidden, self.query_width),
             "k_proj": (self.hidden, self.kv_width),
             "v_proj": (self.hidden, self.kv_width),
-            "o_proj": (self.hidden, self.hidden),
+            "o_proj": (self.query_width, self.hidden),
             "gate_proj": (self.hidden, self.mlp),
             "up_proj": (self.hidden, self.mlp),
             "down_proj": (self.mlp, self.hidden),
@@ -64,16 +79,17 @@ class Shape:
     @property
     def body(self) -> int:
         """Parameters of the layers and the final norm: all except embedding and head."""
-        biases = self.biases * (self.hidden + 2 * self.kv_width)
+        biases = self.biases * (self.query_width + 2 * self.kv_width)
+        head_norms = self.head_norms * 2 * (self.query_width // self.heads)
         # The last term of each sum is RMSNorm weights: two per layer, one at the end.
         matrices = sum(inputs * outputs for inputs, outputs in self.projections.values())
-        layer = matrices + biases + 2 * self.hidden
+        layer = matrices + biases + head_norms + 2 * self.hidden
         return self.layers * layer + self.hidden
 
     @property
     def parameters(self) -> int:
         """Parameters of the whole model."""
-        return self.body + 2 * self.vocabulary * self.hidden
+        return self.body + self.ends
 
     def adapter(self, rank: int, targets: Iterable[str]) -> int:
         """Count the parameters of a LoRA adapter."""
@@ -106,11 +122,34 @@ DREAM_7B = Shape(
     vocabulary=152064,
     biases=True,
 )
+QWEN3_06B = Shape(
+    hidden=1024,
+    layers=28,
+    heads=16,
+    kv_heads=8,
+    mlp=3072,
+    vocabulary=151936,
+    head_width=128,
+    head_norms=True,
+    tied=True,
+)
+QWEN2_05B = Shape(
+    hidden=896,
+    layers=24,
+    heads=14,
+    kv_heads=2,
+    mlp=4864,
+    vocabulary=151936,
+    biases=True,
+    tied=True,
+)
 PUBLISHED = {
     "GSAI-ML/LLaDA-8B-Instruct": LLADA_8B,
     "GSAI-ML/LLaDA-8B-Base": LLADA_8B,
     "GSAI-ML/LLaDA-1.5": LLADA_8B,
     "Dream-org/Dream-v0-Instruct-7B": DREAM_7B,
+    "dllm-hub/Qwen3-0.6B-diffusion-mdlm-v0.1": QWEN3_06B,
+    "dllm-hub/Qwen2.5-Coder-0.5B-Instruct-diffusion-mdlm-v0.1": QWEN2_05B,
 }
 
 
@@ -156,7 +195,10 @@ def _read(values: Mapping[str, Any]) -> Shape:
         kv_heads=values["num_key_value_heads"] or values["num_attention_heads"],
         mlp=values["intermediate_size"],
         vocabulary=values["vocab_size"],
-        biases=values.get("model_type") == "Dream",
+        biases=values.get("model_type") in ("Dream", "a2d-qwen2"),
+        head_width=values.get("head_dim") or 0,
+        head_norms=values.get("model_type") == "a2d-qwen3",
+        tied=bool(values.get("tie_word_embeddings")),
     )
 
 

@@ -117,7 +117,7 @@ def whole_model(model: LladaForMaskedDiffusion) -> LladaForMaskedDiffusion:
     original = next(kind for kind in type(model).__mro__ if not issubclass(kind, FSDPModule))
     with torch.device("meta"):
         copy = original(model.config)
-    copy.load_state_dict({name: whole(p.detach()) for name, p in model.named_parameters()}, assign=True)
+    copy.take({name: whole(p.detach()) for name, p in model.named_parameters()})
     copy.name_or_path = model.name_or_path
     return copy.eval()
 

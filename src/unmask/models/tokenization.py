@@ -33,6 +33,7 @@ class Tokenization:
             messages,
             tokenize=False,
             add_generation_prompt=True,
+            enable_thinking=False,  # dLLM's Qwen models begin after an empty <think>; other templates ignore it
         )
         text = conversation + prefill
         tokens = self.tokenizer(text, add_special_tokens=False).input_ids

@@ -129,9 +129,8 @@ def gathered_weights(shape: Shape) -> tuple[Parts, Parts]:
     of one layer, with the weights of the next layer under way. Without gradients it is the whole model, and a buffer
     for its largest unit.
     """
-    ends = 2 * shape.vocabulary * shape.hidden
     layer = shape.body / shape.layers
-    return {"gathered": 4 * (3 * ends + 4 * layer)}, {"gathered": 4 * (shape.parameters + ends)}
+    return {"gathered": 4 * (3 * shape.ends + 4 * layer)}, {"gathered": 4 * (shape.parameters + shape.ends)}
 
 
 def evaluation_memory(shape: Shape, run: RunSpec, evaluation: EvaluationSpec, cost: Hardware) -> Parts:
@@ -242,10 +241,15 @@ def kept_by_layer(shape: Shape, training: Training, size: int) -> tuple[int, int
     keys_and_values = 2 * size * shape.kv_width
     always = norm_input + keys_and_values
 
-    queries_and_output = 2 * size * shape.hidden
+    queries_and_output = 2 * size * shape.query_width
     normaliser = 4 * shape.heads
     gated_product = 3 * size * shape.mlp
     asked = queries_and_output + normaliser + norm_input + gated_product
+    # Norms of the heads keep their input like the others, and if they are trained what they scale too.
+    if shape.head_norms:
+        per_number = 4 if training.lora_rank else 8
+        always += per_number * shape.kv_width
+        asked += per_number * shape.query_width
 
     # Trained matrices keep their input, trained norms what they scale.
     if training.lora_rank == 0:

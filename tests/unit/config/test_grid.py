@@ -9,7 +9,7 @@ from unmask.config.grid.expand import expand
 from unmask.config.specs import ModelSpec, RunSpec
 
 
-@pytest.mark.parametrize("scale", ["laptop", "smoke", "one-gpu", "llada-8b"])
+@pytest.mark.parametrize("scale", ["laptop", "smoke", "one-gpu", "one-gpu-0.6b", "llada-8b"])
 def test_every_scale_expands(config, scale):
     config["scale"] = scale
     grid = expand(config)

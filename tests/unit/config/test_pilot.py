@@ -16,7 +16,7 @@ def snakemake(folder, *words):
     return done.returncode, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("scale", ["smoke", "laptop", "one-gpu", "llada-8b"])
+@pytest.mark.parametrize("scale", ["smoke", "laptop", "one-gpu", "one-gpu-0.6b", "llada-8b"])
 def test_every_scale_has_one(config, scale):
     grid = expand(config | {"scale": f"{scale}-pilot"})
     assert grid.scale == f"{scale}-pilot"

@@ -113,7 +113,7 @@ def test_d1_may_lose_its_start_where_a_preset_merges_it(config):
 def test_a_setting_that_only_a_broken_scale_uses_is_no_mistake(config):
     config["scale"] = "laptop"
     put(config, "methods.dmpo.rollout_dropout", True)  # the laptop has no dropout
-    for name in ("smoke", "one-gpu", "llada-8b"):
+    for name in ("smoke", "one-gpu", "one-gpu-0.6b", "llada-8b"):
         config["scales"][name]["lenghts"] = [1]
     grid = expand(config)
     assert grid.runs

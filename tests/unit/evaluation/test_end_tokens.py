@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from helpers.published_checkpoints import change_json, kinds, write_checkpoint
+from helpers.published_checkpoints import change_json, write_checkpoint
 from unmask import tasks
 from unmask.evaluation.evaluate import _graded
 from unmask.models.policy import Policy
@@ -49,7 +49,7 @@ def gsm8k():
     return tasks.load("gsm8k", GSM8K)
 
 
-@kinds
+@pytest.mark.parametrize("kind", ["llada", "dream"])
 @pytest.mark.parametrize("closing", ["<|eot_id|>", "<|im_end|>", "<end_of_turn>"])
 def test_a_perfect_answer_earns_all_whatever_closes_its_turn(kind, closing, policy, gsm8k):
     one = policy(kind, closing)
@@ -67,7 +67,7 @@ def test_the_published_families_ends_need_no_tokenizer(closing, gsm8k):
     assert tasks.total_reward(gsm8k, PERFECT + closing + "more", EXAMPLE) == 4.0
 
 
-@kinds
+@pytest.mark.parametrize("kind", ["llada", "dream"])
 def test_a_template_that_closes_no_turn_leaves_the_end_of_text(kind, tmp_path):
     write_checkpoint(tmp_path, kind)
     assert Policy.load(tmp_path, device="cpu").end_tokens == {"<|endoftext|>"}

@@ -104,14 +104,15 @@ def test_merged_weights_compute_the_same(kind, rslora, trained, ids, tmp_path):
         stored |= load_file(file)
     with torch.no_grad():
         wanted = policy.model(ids)
-        torch.testing.assert_close(merged.model(ids), wanted, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(merged.model(ids), wanted, atol=3e-5, rtol=1e-5)
         torch.testing.assert_close(
-            torch.stack([plain_logits(kind, stored, row) for row in ids]), wanted, atol=1e-5, rtol=1e-5
+            torch.stack([plain_logits(kind, stored, row) for row in ids]), wanted, atol=3e-5, rtol=1e-5
         )
     index = json.loads((tmp_path / "out/model.safetensors.index.json").read_text())
     assert index["metadata"]["total_size"] == sum(4 * value.numel() for value in stored.values())
-    assert json.loads((tmp_path / "out/config.json").read_text())["torch_dtype"] == "float32"
-    assert CONFIGS[kind]["torch_dtype"] == "bfloat16"
+    (key,) = CONFIGS[kind].keys() & {"torch_dtype", "dtype"}
+    assert json.loads((tmp_path / "out/config.json").read_text())[key] == "float32"
+    assert CONFIGS[kind][key] == "bfloat16"
 
 
 def test_the_step_writes_both_and_replaces_nothing(trained, tmp_path):

@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from helpers.cost_fixtures import ALL, DUAL, PREFIX, TINY, TOP1, run_of, tiny_policy
-from helpers.published_checkpoints import write_checkpoint
+from helpers.published_checkpoints import kinds, write_checkpoint
 from helpers.streams import streams
 from unmask import methods
 from unmask.config.grid.expand import expand
 from unmask.config.schema.samplers import Threshold, TopK
 from unmask.config.schema.scales import Hardware
 from unmask.models.checkpoint_formats import Layout
-from unmask.models.shapes import DREAM_7B, LLADA_8B, TINY_VOCABULARY, flops_per_token, shape_of
+from unmask.models.shapes import DREAM_7B, LLADA_8B, QWEN2_05B, QWEN3_06B, TINY_VOCABULARY, flops_per_token, shape_of
 from unmask.models.tiny import build_tokenizer
 from unmask.planning.flops import decoded_tokens, evaluation_flops, forward_passes, hours, training_flops
 from unmask.planning.memory import training_memory
@@ -23,14 +23,15 @@ from unmask.training.trainer import Trainer
 # --- parameters -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["llada", "dream"])
+@kinds
 def test_parameters_are_those_of_a_checkpoint_of_each_layout(tmp_path, kind):
-    write_checkpoint(tmp_path, kind)  # 4 heads, 2 key-value heads; Dream with biases
+    write_checkpoint(tmp_path, kind)  # 4 heads, 2 key-value heads; Dream and Qwen2 with biases, both Qwens tied
     model = Layout.read(tmp_path).empty_model()
     local = model_spec("local", path=str(tmp_path))
     shape = shape_of(local, Path("not there"))
     assert shape.parameters == sum(p.numel() for p in model.parameters())
-    assert shape.body == shape.parameters - 2 * model.lm_head.weight.numel()
+    outside = {model.lm_head.weight, model.model.embed_tokens.weight}
+    assert shape.body == shape.parameters - sum(p.numel() for p in outside)
     assert shape_of(model_spec("hub", repository="who/what", revision="0" * 40), tmp_path) == shape
     assert shape_of(model_spec("hub", repository="who/what", revision="0" * 40), Path("not there")) is None
 
@@ -46,6 +47,8 @@ def test_parameters_of_the_published_models():
     """Counted from the models themselves in tests/unit/models/test_published_forward.py."""
     assert LLADA_8B.parameters == 8_015_581_184
     assert DREAM_7B.parameters == 7_615_616_512
+    assert QWEN3_06B.parameters == 596_049_920
+    assert QWEN2_05B.parameters == 494_032_768
     assert shape_of(model_spec("hub", repository="GSAI-ML/LLaDA-1.5", revision="0" * 40), Path("not there")) is LLADA_8B
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from helpers.cost_fixtures import ALL, DUAL, TINY, TOP1, run_of, tiny_policy
+from helpers.cost_fixtures import ALL, DUAL, QWEN3, TINY, TOP1, run_of, tiny_policy
 from unmask.config.grid.expand import expand
 from unmask.models.logit_chunks import CPU_LOGITS, GPU_LOGITS, logit_chunk_rows
 from unmask.models.shapes import LLADA_8B, TINY_VOCABULARY
@@ -39,11 +39,12 @@ def test_what_a_layer_keeps_by_hand(config, targets, dropout, always, asked):
 @pytest.mark.parametrize("rank", [0, 8])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_what_is_kept_for_the_gradient_is_what_autograd_keeps(config, rank, dtype, checkpointing):
+@pytest.mark.parametrize("shape", [TINY, QWEN3], ids=["llada", "qwen3"])
+def test_what_is_kept_for_the_gradient_is_what_autograd_keeps(config, shape, rank, dtype, checkpointing):
     """Without dropout, whose mask is larger on a processor; within 5 %: the first norm of a frozen model keeps none."""
     if rank == 0 and dtype == torch.bfloat16:
         pytest.skip("every weight is trained in fp32 only")
-    policy = tiny_policy(dtype=dtype)
+    policy = tiny_policy(shape, dtype)
     policy.make_trainable(rank=rank, alpha=8, dropout=0.0, targets=ALL, seed=0)
     policy.model.train()
     policy.model.activation_checkpointing = checkpointing
@@ -62,10 +63,12 @@ def test_what_is_kept_for_the_gradient_is_what_autograd_keeps(config, rank, dtyp
         policy.model.hidden_states(ids, None, slice(prompt, None)).sum()
     t = settings(config, lora_rank=rank, lora_dropout=0.0, generation_length=length, lora_targets=ALL)
     size = dtype.itemsize
-    one_layer = rows * ids.shape[1] * sum(kept_by_layer(TINY, t, size)) if checkpointing else 0  # comes later, backward
-    estimated = activations(TINY, t, rows, rows, ids.shape[1], size, checkpointing) - one_layer
-    estimated += 0 if checkpointing else casts(TINY, t, 1, size, checkpointing)
-    rotations = 0 if checkpointing else 2 * ids.shape[1] * TINY.hidden // TINY.heads * 4  # shared by all layers
+    one_layer = 0
+    if checkpointing:  # comes later, backward
+        one_layer = rows * ids.shape[1] * sum(kept_by_layer(shape, t, size))
+    estimated = activations(shape, t, rows, rows, ids.shape[1], size, checkpointing) - one_layer
+    estimated += 0 if checkpointing else casts(shape, t, 1, size, checkpointing)
+    rotations = 0 if checkpointing else 2 * ids.shape[1] * shape.query_width // shape.heads * 4  # shared by all layers
     assert sum(size for size, _ in kept.values()) - rotations == pytest.approx(estimated, rel=0.05)
 
 
