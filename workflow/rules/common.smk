@@ -34,9 +34,11 @@ def told(experiment):
 
 
 def again(path):
-    """Return the command that makes a file of this scale and fidelity again."""
-    chosen = f"scale={config['scale']} fidelity={config['fidelity']}"
-    return f"snakemake --cores 2 {path} --config {chosen}"
+    """Return the command that makes a file of this scale and fidelity again, with what the command line overrides."""
+    words = [f"scale={config['scale']}", f"fidelity={config['fidelity']}"]
+    chosen = ("scale=", "fidelity=")
+    words += [f"set={word}" for word in OVERRIDES if not word.startswith(chosen)]
+    return f"snakemake --cores 2 {path} --config {shlex.join(words)}"
 
 
 def base_model(wildcards):
@@ -171,7 +173,8 @@ def check_before_start(options):
     given = (options.set_resources or {}).get("train_policy", {}).get("gpu")
     gpus = given.value if given and isinstance(given.value, int) else None
     missing = [
-        f"{file_of(line, config)}: {line}" for line in lacking(GRID, work, config)
+        f"{file_of(line, config, GIVEN)}: {line}"
+        for line in lacking(GRID, work, config)
     ]
     uneven = unfair(GRID) if "tune" in targets else []
     if lines := missing + uneven + idle_gpus(GRID, work, gpus):
