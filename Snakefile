@@ -117,12 +117,12 @@ for name in GRID.experiments:
 
     rule:
         name:
-            name
+            name.removesuffix(GRID.ending)
         input:
             GRID.targets(name),
 
     # A docstring cannot be an expression; `snakemake --list` shows it.
-    workflow.get_rule(name).docstring = GRID.experiments[name].question
+    workflow.get_rule(name.removesuffix(GRID.ending)).docstring = GRID.experiments[name].question
 
 
 include: "workflow/rules/common.smk"

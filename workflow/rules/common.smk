@@ -11,7 +11,7 @@ from unmask.planning.checkpoint_hours import plan_lines
 from unmask.planning.overwriting import endangered, unmigrated
 from unmask.planning.readiness import idle_gpus, lacking, unfair
 from unmask.planning.slurm_probe import slurm_lacks
-from unmask.planning.targets import asked, checkpoints_of, unknown_targets
+from unmask.planning.targets import asked, checkpoints_of, unknown_targets, unlimited
 
 
 def reported(wildcards):
@@ -160,7 +160,7 @@ def check_before_start(options):
         sys.exit(subprocess.run(answer, check=False).returncode)
 
     known = [rule.name for rule in workflow.rules]
-    if lines := unknown_targets(GRID, targets, known):
+    if lines := unknown_targets(GRID, targets, known) + unlimited(GRID, targets):
         raise WorkflowError("\n".join(lines))
 
     # Before what is missing, because revisions may be pinned after a look at the cost.

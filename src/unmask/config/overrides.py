@@ -25,7 +25,9 @@ EXAMPLE = "write KEY=VALUE with the dotted path of the key, such as training.buf
 
 def add_option(parser: argparse.ArgumentParser) -> None:
     """Give a script the option --set, which may be repeated."""
-    what = "override a setting, as snakemake's `--config set=KEY=VALUE`; several separated by commas, or repeat the option"
+    what = (
+        "override a setting, as snakemake's `--config set=KEY=VALUE`; several separated by commas, or repeat the option"
+    )
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=what)
 
 
@@ -81,7 +83,7 @@ def assignments(text: str) -> list[tuple[str, Any]]:
 
 
 def _first_value(key: str, text: str) -> tuple[Any, str]:
-    """Return the value that a text begins with, and the text of the pairs after it; raises InputError if there is none."""
+    """Return the value that a text begins with, and the text of the pairs after it. Raises InputError without one."""
     ends = [found.start() for found in re.finditer(rf",\s*{KEY}\s*=", text)]
     wrong = ""
     for end in [*ends, len(text)]:
