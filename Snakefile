@@ -63,7 +63,8 @@ except InputError as broken:
     raise WorkflowError(str(broken)) from None
 
 for line in GRID.warnings if workflow.is_main_process else ():
-    logger.warning(f"{file_of(line, config, GIVEN)}, in a scale that is not in use: {line}")
+    place = file_of(line, config, GIVEN)
+    logger.warning(f"{place}, in a scale that is not in use: {line}")
 
 SRC = f"{workflow.basedir}/src"
 # Rules use $SRC and shell variables for paths and runtime settings: moving the clone, `--directory` or another runtime
@@ -114,15 +115,16 @@ rule everything:
 
 # One target rule per experiment, so that `snakemake NAME` works.
 for name in GRID.experiments:
+    target = name.removesuffix(GRID.ending)
 
     rule:
         name:
-            name.removesuffix(GRID.ending)
+            target
         input:
             GRID.targets(name),
 
     # A docstring cannot be an expression; `snakemake --list` shows it.
-    workflow.get_rule(name.removesuffix(GRID.ending)).docstring = GRID.experiments[name].question
+    workflow.get_rule(target).docstring = GRID.experiments[name].question
 
 
 include: "workflow/rules/common.smk"
