@@ -100,10 +100,11 @@ def _unknown(grid: Grid, target: str, rules: list[str]) -> str:
         return f"scale {grid.scale} has no run {run}{_near(run, grid.runs)}"
     if kind in SHOWN:
         name = rest.partition("/")[0].rpartition(".")[0] or rest.partition("/")[0]
+        name = name.removesuffix("-comparisons")
         known = [*grid.experiments, *OTHERS]
         if grid.ending and f"{name}{grid.ending}" in known:
             return f"is of all test problems; with this limit it is {name}{grid.ending}"
-        if name.removesuffix("-comparisons") not in known:
+        if name not in known:
             return f"there is no experiment {name}{_near(name, known)}"
     folder, _, name = target.partition("/")
     if folder == "checkpoints" and name and name not in grid.checkpoints:

@@ -139,7 +139,7 @@ def repaired(config, line):
     else:
         value = block.pop(name)
         if other:
-            block[other] = value
+            block[other] = merge(block.get(other), value)
         elif home:
             merged = {name: value}
             keys = [] if home == "the top level" else home.replace("scales.NAME", "scales.smoke").split(".")
