@@ -52,7 +52,8 @@ def with_overrides(config: RawConfig, texts: Iterable[str]) -> tuple[RawConfig, 
 
     A block is merged key by key, as in a file. Raises InputError for text that is no override, or one given twice.
     """
-    changed, alone = copy.deepcopy(config), {}
+    changed = copy.deepcopy(config)
+    alone: RawConfig = {}
     seen: set[str] = set()
     for text in texts:
         for place, value in assignments(text):
