@@ -2,6 +2,7 @@
 #
 #   snakemake --profile laptop all            every table and figure of the laptop scale
 #   snakemake --profile laptop main           one experiment of config.yaml
+#   snakemake --profile laptop --config set=methods.dmpo.alpha=0.1 -- main      with another value of a setting
 #   snakemake --profile laptop results/laptop/runs/dmpo/sudoku/default/seed-0/adapter      one run
 #   snakemake --profile slurm -n all          dry run of the papers' scale
 #   snakemake --profile slurm plan            progress and cost of its runs (plan_main: of one experiment)
@@ -10,46 +11,60 @@
 import json
 import shlex
 import sys
+from pathlib import Path
 
+from snakemake.common.configfile import load_configfile
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
 sys.path.insert(0, f"{workflow.basedir}/src")
 from unmask.common.errors import InputError
 from unmask.config.loading import syntax_error, with_defaults
+from unmask.config.overrides import COMMAND_LINE, of_snakemake, with_overrides
 
 # Parsed before Snakemake does it, so that a YAML syntax error is reported with its line.
-if (wrong := syntax_error(f"{workflow.basedir}/config.yaml")) is not None:
-    raise WorkflowError(wrong)
+CONFIGFILES = [str(file) for file in workflow.config_settings.configfiles]
+for file in [f"{workflow.basedir}/config.yaml", *CONFIGFILES]:
+    if not file.endswith(".json") and (wrong := syntax_error(file)) is not None:
+        raise WorkflowError(wrong)
 
 
 configfile: f"{workflow.basedir}/config.yaml"
 
 
+# `--config overwrite=true` allows replacing expensive finished runs. Neither is a key of config.yaml, hence pop().
+OVERWRITE = str(config.pop("overwrite", False)).lower() == "true"
+config.pop("set", None)
+# Snakemake reads the values of `--config` as text, so its words are read again, as YAML.
+OVERRIDES = of_snakemake(workflow.config_settings.config_args or [])
+
 # What neither config.yaml nor the command line sets comes from workflow/config/.
 try:
-    config.update(with_defaults(config))
+    complete, overridden = with_overrides(with_defaults(config), OVERRIDES)
+    config.update(complete)
 except InputError as broken:
     raise WorkflowError(str(broken)) from None
 
 from unmask.common.gpu_locks import lend_cards
-from unmask.config.blame import by_file, file_of
+from unmask.config.blame import by_file, file_of, shown
 from unmask.config.grid.expand import expand
 from unmask.config.errors import ConfigError
 
-# `--config overwrite=true` allows replacing expensive finished runs. It is not a key of config.yaml, hence pop().
-OVERWRITE = str(config.pop("overwrite", False)).lower() == "true"
+# What is not in the project's own files, the strongest first: messages name where a wrong value is from.
+GIVEN = [(COMMAND_LINE, overridden)]
+GIVEN += [(shown(Path(file)), load_configfile(file)) for file in reversed(CONFIGFILES)]
 
 # Every mistake in these files is found here, before any job starts, also in a dry run.
 try:
     GRID = expand(config)
 except ConfigError as mistakes:
-    raise WorkflowError(by_file(mistakes.lines, config)) from None
+    raise WorkflowError(by_file(mistakes.lines, config, GIVEN)) from None
 except InputError as broken:
     raise WorkflowError(str(broken)) from None
 
 for line in GRID.warnings if workflow.is_main_process else ():
-    logger.warning(f"{file_of(line, config)}, in a scale that is not in use: {line}")
+    place = file_of(line, config, GIVEN)
+    logger.warning(f"{place}, in a scale that is not in use: {line}")
 
 SRC = f"{workflow.basedir}/src"
 # Rules use $SRC and shell variables for paths and runtime settings: moving the clone, `--directory` or another runtime
@@ -100,15 +115,16 @@ rule everything:
 
 # One target rule per experiment, so that `snakemake NAME` works.
 for name in GRID.experiments:
+    target = name.removesuffix(GRID.ending)
 
     rule:
         name:
-            name
+            target
         input:
             GRID.targets(name),
 
     # A docstring cannot be an expression; `snakemake --list` shows it.
-    workflow.get_rule(name).docstring = GRID.experiments[name].question
+    workflow.get_rule(target).docstring = GRID.experiments[name].question
 
 
 include: "workflow/rules/common.smk"

@@ -27,9 +27,12 @@ from unmask.common.errors import InputError, run_step
 from unmask.common.lock import locked
 from unmask.common.manifest import device_name, identity, write_manifest
 from unmask.common.parquet import write_rows
+from unmask.config.blame import by_file
+from unmask.config.errors import ConfigError
 from unmask.config.grid.expand import expand
 from unmask.config.grid.grid import Grid
 from unmask.config.loading import load_config
+from unmask.config.overrides import COMMAND_LINE, add_option, with_overrides
 from unmask.config.schema.models import HubModel, ScratchModel, base_model_from
 from unmask.config.schema.samplers import TopK
 from unmask.config.spec_file import joined
@@ -81,6 +84,7 @@ def parse_arguments() -> argparse.Namespace:
     how.add_argument("--lengths", type=int, nargs="+", help="generation lengths L [tokens]")
     parser.add_argument("--steps", nargs="+", choices=STEPS, default=["L", "L/2"], help="denoising steps")
     parser.add_argument("--scale", default="llada-8b", help="whose problems, prompts and block length are used")
+    add_option(parser)
     parser.add_argument("--examples", type=int, help="use the first test problems only")
     parser.add_argument("--rows-per-batch", type=int, default=32, help="examples decoded at once")
     parser.add_argument("--data", type=Path, help="prepared test problems, with --test-spec; else generated")
@@ -98,7 +102,7 @@ def evaluate_both(args: argparse.Namespace, parts: Path) -> list[dict[str, Any]]
     """Return the rows of base model and checkpoint; empty except on rank 0."""
     torch.set_num_threads(1)  # fixed summation order, whatever the number of cores
     args.began = time.monotonic()
-    grid = None if args.evaluation and args.data else grid_of(args.scale)
+    grid = None if args.evaluation and args.data else grid_of(args.scale, args.set)
     task, examples, test_digest = problems(args, grid)
     spec = EvaluationSpec.read(args.evaluation) if args.evaluation else by_hand(args, grid)
 
@@ -141,12 +145,15 @@ def write_outputs(args: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
         write_manifest(args.manifest, args.digest, inputs, [args.samples], args.began, **facts)
 
 
-def grid_of(scale: str) -> Grid:
-    """Return the grid of a scale of the project's configuration."""
-    config = load_config()
+def grid_of(scale: str, changes: list[str]) -> Grid:
+    """Return the grid of a scale of the project's configuration, with changes from the command line."""
+    config, given = with_overrides(load_config(), changes)
     if scale not in config["scales"]:
         raise InputError(f"--scale: {scale!r} is none of {', '.join(config['scales'])}")
-    return expand(config | {"scale": scale})
+    try:
+        return expand(config | {"scale": scale})
+    except ConfigError as error:
+        raise InputError(by_file(error.lines, config, [(COMMAND_LINE, given)])) from error
 
 
 def problems(args: argparse.Namespace, grid: Grid | None) -> tuple[Task, list[Example], str]:
@@ -190,7 +197,8 @@ def base_of(args: argparse.Namespace) -> tuple[Path, str | None]:
     """Return the folder of the base model, and its repository if that is known."""
     if Path(args.base).is_dir():
         return Path(args.base), None
-    blocks = load_config()["models"]
+    config, _ = with_overrides(load_config(), args.set)
+    blocks = config["models"]
     if args.base in blocks:
         model = base_model_from(blocks[args.base])
         if isinstance(model, ScratchModel):

@@ -72,7 +72,7 @@ def evaluate_run(args: argparse.Namespace, parts: Path, lock: Lock | None) -> No
     # Shards of an interrupted evaluation are reused only if spec, weights, adapter and data are unchanged.
     kept = ShardStore(parts, identity(run.digest, inputs))
     task = tasks.load_for_test(run.task, DataSpec.read(args.test_spec))
-    examples = read_examples(args.data)
+    examples = read_examples(args.data)[: spec.limit or None]
 
     # Tokenise every prompt now, so that one that is too long fails before hours of decoding.
     encode_prompts(policy, task, examples, max(spec.lengths))

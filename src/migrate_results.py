@@ -17,6 +17,7 @@ from pathlib import Path
 
 from unmask.analysis.lineage import Lineage, content_of
 from unmask.common.errors import InputError, run_step
+from unmask.config import overrides
 from unmask.config.blame import by_file
 from unmask.config.errors import ConfigError
 from unmask.config.grid.expand import expand
@@ -38,6 +39,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="rewrite the files; without it nothing is changed")
     configfile = "as given to snakemake; once for each of several files"
     parser.add_argument("--configfile", type=Path, action="append", default=[], help=configfile)
+    overrides.add_option(parser)
     args = parser.parse_args()
     plan = plan_migration(args.results)
     if not (plan.folder / "runs").is_dir():
@@ -45,7 +47,7 @@ def main() -> None:
 
     refuse_while_running(plan)
     if not plan.is_empty and (plan.work / METADATA).is_dir():
-        grid = grid_of(plan.folder, args.configfile)
+        grid = grid_of(plan.folder, args.configfile, args.set)
         add_analysis_records(plan, grid)
     show(plan)
     if plan.is_empty:
@@ -91,16 +93,16 @@ def counted(number: int, noun: str) -> str:
 # --- tables, figures and claims ---------------------------------------------------------------------------------------
 
 
-def grid_of(results: Path, configfiles: list[Path]) -> Grid:
-    """Return the grid of a results folder, an absolute path, from config.yaml and the files that snakemake is given."""
-    config = with_defaults(merged_config(configfiles))
+def grid_of(results: Path, configfiles: list[Path], changes: list[str]) -> Grid:
+    """Return the grid of a results folder, an absolute path, from config.yaml and what snakemake is given over it."""
+    config, given = overrides.with_overrides(with_defaults(merged_config(configfiles)), changes)
     chosen = chosen_of(results.name, config)
     # Local data files are named relative to the folder of the workflow.
     with contextlib.chdir(results.parents[1]):
         try:
             return expand(config | chosen)
         except ConfigError as mistakes:
-            raise InputError(by_file(mistakes.lines, config)) from None
+            raise InputError(by_file(mistakes.lines, config, [(overrides.COMMAND_LINE, given)])) from None
 
 
 def chosen_of(place: str, config: RawConfig) -> dict[str, str]:

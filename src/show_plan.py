@@ -14,9 +14,11 @@ from tabulate import tabulate
 
 from unmask.common.errors import InputError, run_step
 from unmask.common.provenance import STEP, code_of
+from unmask.config.blame import by_file
 from unmask.config.errors import ConfigError
 from unmask.config.grid.expand import expand
 from unmask.config.grid.grid import Grid
+from unmask.config.overrides import COMMAND_LINE, add_option, with_overrides
 from unmask.planning.estimates import Estimate, estimates, shape
 from unmask.planning.memory_fit import EVALUATION, misfits
 from unmask.planning.outlook import days, disk, jobs_to_go
@@ -28,9 +30,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("config", type=json.loads, help="the workflow's configuration as JSON")
     parser.add_argument("--experiments", nargs="*", required=True)
+    add_option(parser)
     args = parser.parse_args()
-
-    grid = expand(args.config)
+    args.config, given = with_overrides(args.config, args.set)
+    try:
+        grid = expand(args.config)
+    except ConfigError as error:
+        raise InputError(by_file(error.lines, args.config, [(COMMAND_LINE, given)])) from error
     evaluations = evaluations_of(grid, args.experiments)
     found = statuses(grid, evaluations)
     costs = estimates(grid, evaluations, found)

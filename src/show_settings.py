@@ -2,6 +2,7 @@
 
 python src/show_settings.py dmpo/countdown --scale laptop
 python src/show_settings.py dmpo/countdown --scale llada-8b --fidelity released --all
+python src/show_settings.py dmpo/countdown --set methods.dmpo.alpha=0.1,training.buffers=8
 """
 
 import argparse
@@ -11,10 +12,11 @@ from typing import Any
 from tabulate import tabulate
 
 from unmask.common.errors import InputError, run_step
-from unmask.config.blame import by_file
+from unmask.config import overrides
+from unmask.config.blame import by_file, shown
 from unmask.config.errors import ConfigError
 from unmask.config.grid.expand import checked, grid_of
-from unmask.config.loading import CONFIG, default_files, merged_config, with_defaults
+from unmask.config.loading import CONFIG, default_files, merged_config, read_settings, with_defaults
 from unmask.config.origins import Origin, origins
 from unmask.config.schema import Config, Layer
 
@@ -30,17 +32,19 @@ def main() -> None:
     parser.add_argument(
         "--configfile", type=Path, nargs="+", default=[], help="over config.yaml, as given to snakemake"
     )
+    overrides.add_option(parser)
     parser.add_argument("--all", action="store_true", help="also list the layers whose value was overridden")
     args = parser.parse_args()
 
-    raw = with_defaults(merged_config(args.configfile))
-    chosen = {"scale": args.scale, "fidelity": args.fidelity}
-    raw |= {key: value for key, value in chosen.items() if value is not None}
+    chosen = [f"{key}={value}" for key in ("scale", "fidelity") if (value := getattr(args, key)) is not None]
+    raw, given = overrides.with_overrides(with_defaults(merged_config(args.configfile)), [*chosen, *args.set])
+    sources = [(overrides.COMMAND_LINE, given)]
+    sources += [(shown(file), read_settings(file)) for file in reversed(args.configfile)]
     try:
         config, warnings = checked(raw)
         grid_of(config, warnings)  # also finds contradictions in merged settings: what is printed is what would run
     except ConfigError as error:
-        raise InputError(by_file(error.lines, raw)) from error
+        raise InputError(by_file(error.lines, raw, sources)) from error
 
     method, _, task = args.run.partition("/")
     for kind, name, known in (("method", method, config.methods), ("task", task, config.tasks)):
@@ -48,14 +52,14 @@ def main() -> None:
             raise InputError(f"{args.run}: no {kind} {name!r}; choose one of {', '.join(known)}")
 
     files, scale = [*default_files(), CONFIG, *args.configfile], config.scales[config.scale]
-    found = origins(config.layers_of(method, config.corpus(method) or task), files)
+    found = origins(config.layers_of(method, config.corpus(method) or task), files, given)
     show(f"{args.run} at scale {config.scale}, fidelity {config.fidelity}", found, args)
-    show(f"task {task}", origins(config.task_layers_of(task, method), files), args)
+    show(f"task {task}", origins(config.task_layers_of(task, method), files, given), args)
     layers = [("runtime", config.runtime.model_dump()), (f"scales.{config.scale}.runtime", scale.runtime)]
-    show("runtime, which affects no result", origins(layers, files), args)
+    show("runtime, which affects no result", origins(layers, files, given), args)
     if "sampler" in found:
         sampler = str(found["sampler"].value)
-        show(f"sampler {sampler} of the rollouts", origins(sampler_layers(config, sampler), files), args)
+        show(f"sampler {sampler} of the rollouts", origins(sampler_layers(config, sampler), files, given), args)
 
 
 def sampler_layers(config: Config, name: str) -> list[Layer]:

@@ -11,7 +11,7 @@ from unmask.planning.checkpoint_hours import plan_lines
 from unmask.planning.overwriting import endangered, unmigrated
 from unmask.planning.readiness import idle_gpus, lacking, unfair
 from unmask.planning.slurm_probe import slurm_lacks
-from unmask.planning.targets import asked, checkpoints_of, unknown_targets
+from unmask.planning.targets import asked, checkpoints_of, unknown_targets, unlimited
 
 
 def reported(wildcards):
@@ -34,9 +34,11 @@ def told(experiment):
 
 
 def again(path):
-    """Return the command that makes a file of this scale and fidelity again."""
-    chosen = f"scale={config['scale']} fidelity={config['fidelity']}"
-    return f"snakemake --cores 2 {path} --config {chosen}"
+    """Return the command that makes a file of this scale and fidelity again, with what the command line overrides."""
+    words = [f"scale={config['scale']}", f"fidelity={config['fidelity']}"]
+    chosen = ("scale=", "fidelity=")
+    words += [f"set={word}" for word in OVERRIDES if not word.startswith(chosen)]
+    return f"snakemake --cores 2 {path} --config {shlex.join(words)}"
 
 
 def base_model(wildcards):
@@ -158,7 +160,7 @@ def check_before_start(options):
         sys.exit(subprocess.run(answer, check=False).returncode)
 
     known = [rule.name for rule in workflow.rules]
-    if lines := unknown_targets(GRID, targets, known):
+    if lines := unknown_targets(GRID, targets, known) + unlimited(GRID, targets):
         raise WorkflowError("\n".join(lines))
 
     # Before what is missing, because revisions may be pinned after a look at the cost.
@@ -171,7 +173,8 @@ def check_before_start(options):
     given = (options.set_resources or {}).get("train_policy", {}).get("gpu")
     gpus = given.value if given and isinstance(given.value, int) else None
     missing = [
-        f"{file_of(line, config)}: {line}" for line in lacking(GRID, work, config)
+        f"{file_of(line, config, GIVEN)}: {line}"
+        for line in lacking(GRID, work, config)
     ]
     uneven = unfair(GRID) if "tune" in targets else []
     if lines := missing + uneven + idle_gpus(GRID, work, gpus):

@@ -4,7 +4,7 @@
 PLANS = {
     "plan": GRID.wanted,
     "plan_everything": GRID.everything,
-    **{f"plan_{name}": [name] for name in GRID.experiments},
+    **{f"plan_{name.removesuffix(GRID.ending)}": [name] for name in GRID.experiments},
 }
 
 for name, experiments in PLANS.items():

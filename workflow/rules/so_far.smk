@@ -3,7 +3,7 @@
 
 SO_FAR = {
     "so_far": GRID.wanted,
-    **{f"so_far_{name}": [name] for name in GRID.experiments},
+    **{f"so_far_{name.removesuffix(GRID.ending)}": [name] for name in GRID.experiments},
 }
 
 for name, experiments in SO_FAR.items():

@@ -65,7 +65,7 @@ class Protocol:
         problems = {}
         prompts = {}
         for task, data in grid.tests.items():
-            problems[task] = problems_of(data)
+            problems[task] = f"{problems_of(data)}{grid.ending}"
             prompts[task] = prompt_of(data)
             if isinstance(data.test_source, GeneratedData):
                 generated.append(task)

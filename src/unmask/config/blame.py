@@ -1,9 +1,13 @@
-"""Files of mistakes: a mistake is in config.yaml, unless the setting in question comes from workflow/config/."""
+"""Files of mistakes: a mistake is in config.yaml, unless the setting in question comes from another file.
+
+Others are those of workflow/config/, files given as `--configfile`, and the command line itself.
+"""
 
 from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +16,23 @@ from unmask.config.loading import KINDS, ROOT, RawConfig, default_files, read_se
 
 TOP = "config.yaml"  # stands for the top level in lines about it
 ABSENT = object()
+Given = Sequence[tuple[str, RawConfig]]  # source of settings, and the settings
 
 
-def by_file(lines: list[str], config: RawConfig) -> str:
+def by_file(lines: list[str], config: RawConfig, given: Given = ()) -> str:
     """Return the message for all mistakes of a configuration, with a heading for each file that has some."""
     groups: dict[str, list[str]] = {}
     for line in lines:
-        file = file_of(line, config)
+        file = file_of(line, config, given)
         groups.setdefault(file, []).append(re.sub(f"^{TOP}:", f"{file}:", line))
     return "\n".join(listed(file, of_file) for file, of_file in groups.items())
 
 
-def file_of(line: str, config: RawConfig) -> str:
-    """Return the file to correct for a line about a mistake, such as `models.tiny: unknown 'layer'; …`."""
+def file_of(line: str, config: RawConfig, given: Given = ()) -> str:
+    """Return the file to correct for a line about a mistake, such as `models.tiny: unknown 'layer'; …`.
+
+    `given` has what was given on the command line, the strongest first.
+    """
     place, _, text = line.partition(": ")
     # A pilot has no block of its own: its settings are those of its scale.
     place = re.sub(r"^(scales\.[^.]+)-pilot(?=\.|$)", r"\1", place)
@@ -35,6 +43,10 @@ def file_of(line: str, config: RawConfig) -> str:
     if text == "missing; add it":
         candidates = [path.rpartition(".")[0]]
 
+    for source, settings in given:
+        if _is_from(settings, config, candidates, is_of_whole=bool(unknown) or text == "missing; add it"):
+            return source
+
     # A default counts only if it is in use: config.yaml and the command line may have replaced all or part of it.
     for candidate in candidates:
         value = value_at(config, candidate)
@@ -42,6 +54,30 @@ def file_of(line: str, config: RawConfig) -> str:
             if value is not ABSENT and value_at(settings, candidate) == value:
                 return file
     return TOP
+
+
+def _is_from(settings: RawConfig, config: RawConfig, candidates: list[str], is_of_whole: bool) -> bool:
+    """Return True if what is given on the command line has the setting in question.
+
+    If it has only a part of a block, that part is what has changed, and so at fault, unless the line is about the whole
+    block. Lines on merged settings name the method's block, whichever layer has the setting.
+    """
+    for candidate in filter(None, candidates):
+        value, found = value_at(config, candidate), value_at(settings, candidate)
+        if found is not ABSENT and (found == value or not is_of_whole):
+            return True
+        _, is_nested, key = candidate.rpartition(".")
+        if value is ABSENT and is_nested and not is_of_whole and key in _keys_in(settings):
+            return True
+    return False
+
+
+def _keys_in(values: Any) -> set[str]:
+    """Return the keys of all nested blocks."""
+    found: set[str] = set()
+    for key, value in values.items() if isinstance(values, dict) else ():
+        found |= {str(key)} | _keys_in(value)
+    return found
 
 
 @functools.cache

@@ -74,11 +74,13 @@ def block_at(values: Any, *keys: str) -> RawConfig:
 
 def read_settings(path: Path) -> RawConfig:
     """Return the settings of a YAML file. Raises InputError with the file, and the line if it is no valid YAML."""
+    if (wrong := syntax_error(path)) is not None:
+        raise InputError(wrong)
     try:
         settings = yaml.load(path.read_text(encoding="utf-8"), Loader=LOADER)
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error}); correct the path or the permissions") from error
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); correct the path or the permissions") from error
+    except yaml.YAMLError as error:
         raise InputError(_wording(path, error)) from error
     if not isinstance(settings, dict):
         raise InputError(f"{path}: has no settings; write them as `key: value`, or remove the file")
@@ -86,15 +88,40 @@ def read_settings(path: Path) -> RawConfig:
 
 
 def syntax_error(path: Path | str) -> str | None:
-    """Return the first syntax error of a YAML file, with line and column; None if it is valid or missing."""
+    """Return the first syntax error of a YAML file, with line and column; None if it is valid or cannot be read.
+
+    A key that a block has twice counts as one: YAML would silently take the last.
+    """
     try:
         with open(path, encoding="utf-8") as file:
-            yaml.compose(file, Loader=LOADER)
-    except FileNotFoundError:
+            root = yaml.compose(file, Loader=LOADER)
+    except OSError:
         return None
     except (UnicodeDecodeError, yaml.YAMLError) as error:
         return _wording(path, error)
-    return None
+    return _repetition(path, root, set())
+
+
+def _repetition(path: Path | str, node: yaml.Node | None, seen: set[int]) -> str | None:
+    """Return the line for the first key that a block below a node has twice; None if there is none."""
+    # An alias refers to a node that was looked at, and may even refer to the block that it is in.
+    if node is None or id(node) in seen:
+        return None
+    seen.add(id(node))
+    if isinstance(node, yaml.SequenceNode):
+        inner = node.value
+    elif isinstance(node, yaml.MappingNode):
+        inner = [value for _, value in node.value]
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            mark = key.start_mark
+            if isinstance(key, yaml.ScalarNode) and key.value in lines:
+                first = f"'{key.value}' is in this block twice, first in line {lines[key.value]}"
+                return f"{path}, line {mark.line + 1}, column {mark.column + 1}: {first}; join the two, or remove one"
+            lines[str(key.value)] = mark.line + 1
+    else:
+        inner = []
+    return next((found for one in inner if (found := _repetition(path, one, seen))), None)
 
 
 def _wording(path: Path | str, error: UnicodeDecodeError | yaml.YAMLError) -> str:

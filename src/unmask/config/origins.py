@@ -8,8 +8,9 @@ from typing import Any
 
 import yaml
 
-from unmask.config.blame import shown
-from unmask.config.loading import LOADER
+from unmask.config.blame import ABSENT, shown, value_at
+from unmask.config.loading import LOADER, RawConfig
+from unmask.config.overrides import COMMAND_LINE
 from unmask.config.schema import Layer
 from unmask.config.schema.introspection import declared_fields
 
@@ -20,12 +21,15 @@ class Origin:
 
     value: Any
     place: str  # dotted path of the layer that set it, or the method's file for a default
-    line: str  # file and line, as in config.yaml:12; empty if no file gives the value
+    line: str  # file and line, as in config.yaml:12, or the command line; empty if neither gives the value
     overridden: tuple[str, ...]  # earlier layers that set it to another value
 
 
-def origins(layers: list[Layer], files: list[Path]) -> dict[str, Origin]:
-    """Return the origin of every setting of the layers; later layers, and later files, override earlier ones."""
+def origins(layers: list[Layer], files: list[Path], overrides: RawConfig | None = None) -> dict[str, Origin]:
+    """Return the origin of every setting of the layers; later layers, and later files, override earlier ones.
+
+    `overrides` are the settings given on the command line, which are stronger than all files.
+    """
     roots = {shown(file): yaml.compose(file.read_text(encoding="utf-8"), Loader=LOADER) for file in files}
     found: dict[str, Origin] = {}
     for place, settings in layers:
@@ -35,7 +39,8 @@ def origins(layers: list[Layer], files: list[Path]) -> dict[str, Origin]:
             lost = () if before is None else before.overridden
             if before is not None and before.value != value:
                 lost = (*lost, f"{before.place} ({before.value})")
-            found[key] = Origin(value, place, _line(roots, place, key), lost)
+            is_given = value_at(overrides or {}, f"{place}.{key}") is not ABSENT
+            found[key] = Origin(value, place, COMMAND_LINE if is_given else _line(roots, place, key), lost)
     return found
 
 

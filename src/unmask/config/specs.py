@@ -207,6 +207,7 @@ class EvaluationSpec(Spec):
     task_settings: Values | None = None
     mask_padding: bool = True
     samples_per_problem: int = 1
+    limit: int = 0  # test problems, the first ones; 0: all
 
 
 @dataclass(frozen=True)

@@ -147,7 +147,7 @@ def _evaluation_hours(grid: Grid, name: str, evaluation: str) -> float | None:
         grid.runs[name],
         grid.evaluations[evaluation],
         grid.cost.prompt_tokens,
-        examples,
+        min(examples, grid.evaluations[evaluation].limit or examples),
     )
     return hours({"sampling": flops}, grid.cost)
 

@@ -99,7 +99,7 @@ def disk(grid: Grid, evaluations: dict[str, list[str]]) -> str:
             test = grid.tests[spec.task or run.task]
             examples = test.test_examples or grid.cost.test_examples.get(run.task, 0)
             # Every sample is counted at full length; responses that end early take less.
-            tokens += examples * sum(spec.lengths) * len(spec.samplers)
+            tokens += min(examples, spec.limit or examples) * sum(spec.lengths) * len(spec.samplers)
 
     samples = tokens * BYTES_A_TOKEN
     return (

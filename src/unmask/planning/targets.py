@@ -13,6 +13,9 @@ from unmask.config.grid.grid import Grid
 
 WANTED = ("claims.md", "report.html")
 EVERYTHING = ("all_claims.md", "all_report.html")
+SHOWN = ("tables", "figures", "scores", "metrics")  # folders of files that are named after experiments
+OTHERS = ("exact_toy", "released_checkpoints", "tuning")  # names there that are no experiments
+SUMMARIES = ("all", "everything", "tune", "so_far")  # targets of several experiments that need all test problems
 
 
 @dataclass
@@ -71,16 +74,38 @@ def unknown_targets(grid: Grid, targets: Iterable[str], rules: Iterable[str]) ->
     return lines
 
 
+def unlimited(grid: Grid, targets: Iterable[str]) -> list[str]:
+    """Return a line for each target that a limit cannot apply to: claims, the report, released checkpoints."""
+    lines = []
+    for target in targets if grid.ending else ():
+        kind, _ = _place(grid, target)
+        if target in SUMMARIES or target.startswith("so_far_") or kind in (*WANTED, *EVERYTHING):
+            lines.append(f"{target}: needs all test problems; remove the limit, or name an experiment, such as main")
+        elif checkpoints_of(grid, target):
+            how = "remove the limit, or use `src/evaluate_checkpoint.py --examples`"
+            lines.append(f"{target}: released checkpoints are evaluated on all test problems; {how}")
+    return lines
+
+
 def _unknown(grid: Grid, target: str, rules: list[str]) -> str:
     """Return why no rule makes a target, with the closest existing name; "" if one may."""
     kind, rest = _place(grid, target)
     is_name = "/" not in target and "." not in target
     if is_name and target not in rules:
-        known = [*grid.experiments, "all", "everything", "plan", "exact_toy", *rules]
+        named = [name.removesuffix(grid.ending) for name in grid.experiments]
+        known = [*named, "all", "everything", "plan", "exact_toy", *rules]
         return f"no such target{_near(target, known)}; `snakemake --list` shows all"
     if kind == "runs" and _named(rest, grid.runs) is None:
         run = "/".join(rest.split("/")[:4])
         return f"scale {grid.scale} has no run {run}{_near(run, grid.runs)}"
+    if kind in SHOWN:
+        name = rest.partition("/")[0].rpartition(".")[0] or rest.partition("/")[0]
+        name = name.removesuffix("-comparisons")
+        known = [*grid.experiments, *OTHERS]
+        if grid.ending and f"{name}{grid.ending}" in known:
+            return f"is of all test problems; with this limit it is {name}{grid.ending}"
+        if name not in known:
+            return f"there is no experiment {name}{_near(name, known)}"
     folder, _, name = target.partition("/")
     if folder == "checkpoints" and name and name not in grid.checkpoints:
         return f"scale {grid.scale} evaluates no checkpoint {name}{_near(name, grid.checkpoints)}"
@@ -133,7 +158,8 @@ def _experiments(grid: Grid, target: str) -> list[str]:
     if kind in ("tables", "figures", "scores", "metrics"):
         folder, _, _ = rest.partition("/")
         shown, _, _ = folder.partition(".")
-    for name in (shown, shown.removesuffix("-comparisons")):
+    # A limited experiment has the target of the whole one.
+    for name in (shown, shown.removesuffix("-comparisons"), f"{shown}{grid.ending}"):
         if name in grid.experiments:
             return [name]
     return []

@@ -71,7 +71,10 @@ WRONG = {  # path: (value, the line that says so)
     "scales.smoke.tasks": (["gsm8k"], "models.smoke.pretraining.gsm8k: missing; scales.smoke.tasks has gsm8k"),
     "scales.smoke.exact_toy.curves": ({"x": {"method": "dmpoo"}}, "scales.smoke.exact_toy.curves.x.method: unknown "),
     "scales.smoke.exact_toy.methods": ({"dmpo": {"alhpa": 1}}, "scales.smoke.exact_toy.methods.dmpo: unknown 'alhpa'"),
-    "scales.smoke.methods.d1": ({"start_from": "sft"}, "scales.smoke.methods.d1: unknown 'start_from'; remove it"),
+    "scales.smoke.methods.d1": (
+        {"start_from": "sft"},
+        "scales.smoke.methods.d1: unknown 'start_from'; it belongs to methods.d1",
+    ),
     "scales.smoke.exact_toy.modes": (82, "scales.smoke.exact_toy: modes 82 is more than vocabulary**length, 81"),
     "exact_toy.group_sizes": ([4, 5], "exact_toy: samples_per_buffer 64 is not a multiple of group size 5"),
     "exact_toy.curves.group.learning_rate": (0.1, "exact_toy.curves.group.dmpo: unknown 'learning_rate'; "),

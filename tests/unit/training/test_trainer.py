@@ -1,6 +1,7 @@
 """The trainer: a killed training resumes to the same weights, bit for bit; rewards move the policy."""
 
 import os
+import re
 import shutil
 import signal
 import time
@@ -11,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from helpers.columns import described
 from helpers.small_trainer import sudoku_trainer
 from unmask.analysis.scores import RUN, collect
 from unmask.tasks import Grade
@@ -114,6 +116,8 @@ def test_every_method_trains_through_its_checkpoints(config, policy, sudoku, tmp
     assert [row["step"] for row in metrics] == [1, 2, 3, 4]
     assert len(list(tmp_path.glob("step-*"))) == 2
     assert all(torch.isfinite(torch.tensor(row["loss"])) for row in metrics)
+    names = {re.sub("^weight_from_.*", "weight_from_X", name) for row in metrics for name in row}
+    assert names <= described("metrics.csv"), "describe it in docs/columns.md"
 
 
 def test_a_damaged_checkpoint_is_removed_and_the_one_before_it_used(config, policy, sudoku, tmp_path, capsys):

@@ -53,11 +53,15 @@ def model_spec(config: Config, run: RunSpec) -> ModelSpec:
     return ModelSpec(run.model, model.source, model, task, task_settings, seed, scale.block_length, scale.lengths)
 
 
-def evaluation_spec(config: Config, name: str, task: str | None = None) -> EvaluationSpec:
-    """Return the spec of an evaluation; with `task`, of runs that were trained on another task."""
+def evaluation_spec(config: Config, name: str, task: str | None = None, limit: int = 0) -> EvaluationSpec:
+    """Return the spec of an evaluation; with `task`, of runs that were trained on another task.
+
+    With a limit it has another name, so that its samples are in another file than those of the whole evaluation.
+    """
     scale, evaluation = config.scales[config.scale], config.evaluation(name)
+    named = f"{name}{config.ending if limit else ''}"
     return EvaluationSpec(
-        name=f"{name}-on-{task}" if task else name,
+        name=f"{named}-on-{task}" if task else named,
         samplers={s: config.sampler(s) for s in evaluation.samplers},
         lengths=scale.lengths,
         block_length=scale.block_length,
@@ -67,18 +71,19 @@ def evaluation_spec(config: Config, name: str, task: str | None = None) -> Evalu
         task_settings=test_settings(config, task) if task else None,
         mask_padding=evaluation.mask_padding,
         samples_per_problem=evaluation.samples_per_problem,
+        limit=limit,
     )
 
 
-def diagnosis_spec(config: Config, name: str) -> DiagnosisSpec:
-    """Return the spec of a diagnosis."""
+def diagnosis_spec(config: Config, name: str, limit: int = 0) -> DiagnosisSpec:
+    """Return the spec of a diagnosis; with a limit it has another name and no more examples than that."""
     # Length, block and padding are those of training, where the surrogates replace the policy's likelihood.
     one, training = config.diagnoses[name], config.training_at_scale
     return DiagnosisSpec(
-        name=name,
+        name=f"{name}{config.ending if limit else ''}",
         sampler=config.sampler(one.sampler),
         temperature=one.temperature,
-        examples=one.examples,
+        examples=min(one.examples, limit) if limit else one.examples,
         generation_length=training.generation_length,
         block_length=config.scales[config.scale].block_length,
         micro_batch_size=training.micro_batch_size,

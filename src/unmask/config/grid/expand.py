@@ -18,7 +18,7 @@ from unmask.config.loading import RawConfig
 from unmask.config.normalize import normalise
 from unmask.config.schema import Config
 from unmask.config.schema.introspection import is_corpus
-from unmask.config.specs import RunSpec
+from unmask.config.specs import EvaluationSpec, RunSpec
 from unmask.config.validation import check, check_scale
 
 
@@ -40,11 +40,12 @@ def grid_of(config: Config, warnings: list[str]) -> Grid:
     scale = config.scales[config.scale]
     grid = Grid(
         scale=config.scale,
-        wanted=scale.experiments,
+        wanted=[f"{name}{config.ending}" for name in scale.experiments],
         exact_toy=toy_spec(config),
         cost=scale.cost,
         runtime=config.runtime_at_scale,
         fidelity=config.other_fidelity,
+        ending=config.ending,
         warnings=warnings,
     )
     for name in config.evaluations:
@@ -104,8 +105,13 @@ def _add_data(grid: Grid, config: Config, task: str) -> None:
 
 
 def _add_experiment(grid: Grid, config: Config, name: str, runs: list[RunSpec]) -> Experiment:
-    """Add an experiment over these runs to the grid, with the evaluations on other tasks that it needs."""
+    """Add an experiment over these runs to the grid, with the evaluations that it needs on other tasks or limited."""
     block = config.experiments[name]
+    if config.limit and block.evaluation:
+        _add_evaluation(grid, config, evaluation_spec(config, block.evaluation, limit=config.limit))
+    if config.limit and block.diagnosis:
+        diagnosis = diagnosis_spec(config, block.diagnosis, limit=config.limit)
+        grid.diagnoses[diagnosis.name] = diagnosis
     tasks = config.tasks_of(name)
     for task in tasks:
         _add_data(grid, config, task)
@@ -118,19 +124,20 @@ def _add_experiment(grid: Grid, config: Config, name: str, runs: list[RunSpec]) 
 
     # Transfer to another task is a separate evaluation: its spec has the other task's prompt settings.
     for task in itertools.chain(*transfers.values()):
-        spec = evaluation_spec(config, block.evaluation or "", task)
-        if spec.name in config.evaluations:
-            raise ConfigError([f"evaluations.{spec.name}: reserved for transfers between tasks; rename it"])
-        grid.evaluations[spec.name] = spec
+        _add_evaluation(grid, config, evaluation_spec(config, block.evaluation or "", task, config.limit))
 
-    stem = f"samples-{block.evaluation}"
+    stem = f"samples-{block.evaluation}{config.ending}"
     rows: str = block.rows
     if block.diagnosis:
-        stem = f"diagnosis-{block.diagnosis}"
+        stem = f"diagnosis-{block.diagnosis}{config.ending}"
         rows = "steps"
-    grid.experiments[name] = Experiment(
-        name=name,
-        question=block.question,
+    # The files of a limited experiment are its own, and its question, the title of its tables, says what it is.
+    question = block.question
+    if config.limit:
+        question += f" (trial: only the first {config.limit} test problems of each task)"
+    made = Experiment(
+        name=f"{name}{config.ending}",
+        question=question,
         runs=list(dict.fromkeys(run.name for run in runs)),
         evaluation_stem=stem,
         transfers=transfers,
@@ -139,7 +146,15 @@ def _add_experiment(grid: Grid, config: Config, name: str, runs: list[RunSpec]) 
         section=block.section,
         apart=block.apart,
     )
-    return grid.experiments[name]
+    grid.experiments[made.name] = made
+    return made
+
+
+def _add_evaluation(grid: Grid, config: Config, spec: EvaluationSpec) -> None:
+    """Add an evaluation whose name is not that of a block. Raises ConfigError if there is such a block."""
+    if spec.name in config.evaluations:
+        raise ConfigError([f"evaluations.{spec.name}: reserved for transfers between tasks and for limits; rename it"])
+    grid.evaluations[spec.name] = spec
 
 
 def _add_inputs(grid: Grid) -> None:

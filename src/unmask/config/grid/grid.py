@@ -58,6 +58,7 @@ class Grid:
     cost: Hardware
     runtime: Runtime
     fidelity: str = ""  # empty for the default
+    ending: str = ""  # of the names of limited experiments and evaluations; empty without a limit
     warnings: list[str] = field(default_factory=list)  # mistakes in scales that are not in use
     runs: dict[str, RunSpec] = field(default_factory=dict)
     models: dict[str, ModelSpec] = field(default_factory=dict)

@@ -21,7 +21,7 @@ from unmask.config.schema.samplers import Sampler
 from unmask.config.schema.scales import ExperimentChange, Overrides, Scale
 from unmask.config.schema.training import Training
 from unmask.config.schema.tuning import Tuning
-from unmask.config.schema.types import Name, Section, Values
+from unmask.config.schema.types import Name, Section, Values, Whole
 
 Layer = tuple[str, Values]  # dotted path of a block in config.yaml, and the settings that it gives
 
@@ -39,6 +39,11 @@ class Config(Section):
 
     scale: Name = Field(description="a name under `scales`; set by the profile")
     fidelity: Name = Field(description="a name under `fidelities`: which settings to use where papers and codes differ")
+    limit: Whole = Field(
+        default=0,
+        description="test problems of each task that are evaluated, the first ones, for a quick trial: tables and "
+        "samples have names such as `main-first8`; 0: all",
+    )
     runtime: Runtime = Field(description="affects no result, so a change repeats no run")
     training: Values = Field(description="settings of every training run")
     samplers: dict[Name, Sampler] = Field(description="how responses are decoded")
@@ -149,6 +154,11 @@ class Config(Section):
     def other_fidelity(self) -> str:
         """Name of the fidelity in use; empty for the default, which is the first of `fidelities`."""
         return "" if self.fidelity == next(iter(self.fidelities)) else self.fidelity
+
+    @property
+    def ending(self) -> str:
+        """Ending of the names of limited experiments and evaluations, such as `-first8`; empty without a limit."""
+        return f"-first{self.limit}" if self.limit else ""
 
     @property
     def training_layers(self) -> list[Layer]:

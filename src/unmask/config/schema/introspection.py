@@ -12,6 +12,7 @@ import copy
 import dataclasses
 import functools
 import importlib
+import traceback
 from pathlib import Path
 from typing import Any, Literal
 
@@ -40,6 +41,8 @@ def declared_class(kind: Literal["methods", "tasks"], name: str) -> ast.ClassDef
         tree = ast.parse((LIBRARY / kind / f"{name}.py").read_text(encoding="utf-8"))
     except SyntaxError as error:
         raise InputError(f"{file}, line {error.lineno}: {error.msg}; correct the syntax") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file}: not UTF-8 text ({error}); save it as UTF-8") from error
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
     owner = next((c for c in classes if {"Method", "Task", "Corpus"} & set(bases(c))), None)
     if owner is None:
@@ -77,7 +80,9 @@ def method_class(name: str) -> Any:
     try:
         module = importlib.import_module(f"unmask.methods.{name}")
     except Exception as error:
-        raise InputError(f"{file}: cannot be imported: {type(error).__name__}: {error}; correct the file") from error
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename.endswith(file)]
+        place = f"{file}, line {lines[-1]}" if lines else file
+        raise InputError(f"{place}: cannot be imported: {type(error).__name__}: {error}; correct the file") from error
     classes = [value for value in vars(module).values() if isinstance(value, type) and issubclass(value, method)]
     own = [one for one in classes if one.__module__ == module.__name__]
     if len(own) != 1:

@@ -5,6 +5,7 @@ The path is what messages name, so it is that of the layer itself, not of what t
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -107,10 +108,15 @@ def _axes(config: Config, methods: list[str], grid: dict[str, list[Any]], where:
     for key, choices in grid.items():
         blocks = [settings_of(algorithm) for algorithm in algorithms]
         owners = [block for block in blocks if key in block.model_fields]
-        # A key that no method has is checked against the first method, which reports it as unknown.
-        for owner in owners or blocks[:1]:
+        # A key that no method has is checked against the method with the most similar key, which is then suggested.
+        for owner in owners or sorted(blocks, key=lambda block: -_likeness(key, block))[:1]:
             for choice in choices:
                 yield Layer(where, {key: choice}, owner)
+
+
+def _likeness(key: str, block: type[Section]) -> float:
+    """Return how much the most similar key of a block is like a key, 1 for an equal one."""
+    return max((difflib.SequenceMatcher(a=name, b=key).ratio() for name in block.model_fields), default=0.0)
 
 
 def _candidate_layers(config: Config) -> Iterator[Layer]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from unmask.config.renames import RENAMED, TO_RUNTIME
+from unmask.config.validation.places import belongs
 
 
 def problems(model: type[BaseModel], values: Any, where: str) -> list[str]:
@@ -34,17 +35,27 @@ def mistakes(errors: ValidationError, where: str) -> list[str]:
     return lines
 
 
-def unknown(name: str, known: Any, where: str) -> str:
-    """Return the line for an unknown name, with its new name, the closest known name or a short list of all."""
-    names = sorted(known)
+def unknown(name: str, known: Iterable[str], where: str, is_key: bool = False) -> str:
+    """Return the line for an unknown name, with its new name, the closest known name or a short list of all.
+
+    A key may also belong to another block.
+    """
+    names = sorted(set(known) - {name})
     if RENAMED.get(name) in names:
         return f"{where}: '{name}' has been renamed; write '{RENAMED[name]}' (CHANGELOG.md, Upgrade)"
     # Only blocks with the settings of `training` have ever had such a key.
     if name in TO_RUNTIME and set(RENAMED.values()) <= set(names):
         return f"{where}: '{name}' has moved; set it in `runtime`, or in that of a scale (CHANGELOG.md, Upgrade)"
-    close = difflib.get_close_matches(name, names, n=1)
+    # YAML reads `{alpha:1}` as a key without a value.
+    if ":" in name:
+        return f"{where}: unknown '{shown(name)}'; write a space after the colon"
+    elsewhere = belongs(name, where) if is_key else ""
+    # A known key is rarely a misspelling of another one.
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.85 if elsewhere else 0.6)
     if close:
         hint = f"did you mean '{close[0]}'?"
+    elif elsewhere:
+        hint = elsewhere
     elif 0 < len(names) <= 12:
         hint = f"known: {', '.join(names)}"
     else:
@@ -56,7 +67,7 @@ def _one_line(model: type[BaseModel], error: Any, where: str) -> str:
     # pydantic locates an unknown key below its block; the line should name the block and the closest key.
     if error["type"] == "extra_forbidden":
         *parents, key = error["loc"]
-        return unknown(str(key), _keys(model, parents), _dotted(where, *parents))
+        return unknown(str(key), _keys(model, parents), _dotted(where, *parents), is_key=True)
 
     path = _dotted(where, *error["loc"])
     if error["type"] == "missing":
