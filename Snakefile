@@ -14,16 +14,22 @@ import sys
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
-sys.path.insert(0, f"{workflow.basedir}/src")
+# The folder of this file: also if workflow/Snakefile includes it, unlike workflow.basedir.
+CLONE = str(workflow.current_basedir)
+sys.path.insert(0, f"{CLONE}/src")
 from unmask.common.errors import InputError
 from unmask.config.loading import syntax_error, with_defaults
 
 # Parsed before Snakemake does it, so that a YAML syntax error is reported with its line.
-if (wrong := syntax_error(f"{workflow.basedir}/config.yaml")) is not None:
+if (wrong := syntax_error(f"{CLONE}/config.yaml")) is not None:
     raise WorkflowError(wrong)
 
 
-configfile: f"{workflow.basedir}/config.yaml"
+configfile: f"{CLONE}/config.yaml"
+
+
+# Used only with `--sdm apptainer`; built from envs/unmask.def (docs/cluster.md).
+container: f"{CLONE}/unmask.sif"
 
 
 # What neither config.yaml nor the command line sets comes from workflow/config/.
@@ -51,7 +57,7 @@ except InputError as broken:
 for line in GRID.warnings if workflow.is_main_process else ():
     logger.warning(f"{file_of(line, config)}, in a scale that is not in use: {line}")
 
-SRC = f"{workflow.basedir}/src"
+SRC = f"{CLONE}/src"
 # Rules use $SRC and shell variables for paths and runtime settings: moving the clone, `--directory` or another runtime
 # setting then changes no rule and reruns nothing. UNMASK_WORKFLOW makes a step mark refused input (failures.smk).
 shell.prefix(
