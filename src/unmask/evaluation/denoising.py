@@ -163,7 +163,7 @@ def denoise(
     share = slice(problem, problem + 1)
     made, (text,) = respond(policy, loaded.task, examples, settings, streams, share)
 
-    example = examples[problem]
+    example, (judged,) = examples[problem], policy.judged([text])
     return Denoising(
         question=question_of(example),
         gold=str(example["answer"]),
@@ -171,7 +171,7 @@ def denoise(
         step=made.unmask_step[0].tolist(),
         passes=int(made.nfe[0]),
         text=text,
-        grade=grade_response(loaded.task, *policy.judged([text]), example),
+        grade=grade_response(loaded.task, judged, example),
     )
 
 
