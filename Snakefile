@@ -17,19 +17,25 @@ from snakemake.common.configfile import load_configfile
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
-sys.path.insert(0, f"{workflow.basedir}/src")
+# The folder of this file: also if workflow/Snakefile includes it, unlike workflow.basedir.
+CLONE = str(workflow.current_basedir)
+sys.path.insert(0, f"{CLONE}/src")
 from unmask.common.errors import InputError
 from unmask.config.loading import syntax_error, with_defaults
 from unmask.config.overrides import COMMAND_LINE, of_snakemake, with_overrides
 
 # Parsed before Snakemake does it, so that a YAML syntax error is reported with its line.
 CONFIGFILES = [str(file) for file in workflow.config_settings.configfiles]
-for file in [f"{workflow.basedir}/config.yaml", *CONFIGFILES]:
+for file in [f"{CLONE}/config.yaml", *CONFIGFILES]:
     if not file.endswith(".json") and (wrong := syntax_error(file)) is not None:
         raise WorkflowError(wrong)
 
 
-configfile: f"{workflow.basedir}/config.yaml"
+configfile: f"{CLONE}/config.yaml"
+
+
+# Used only with `--sdm apptainer`; built from envs/unmask.def (docs/cluster.md).
+container: f"{CLONE}/unmask.sif"
 
 
 # `--config overwrite=true` allows replacing expensive finished runs. Neither is a key of config.yaml, hence pop().
@@ -66,7 +72,7 @@ for line in GRID.warnings if workflow.is_main_process else ():
     place = file_of(line, config, GIVEN)
     logger.warning(f"{place}, in a scale that is not in use: {line}")
 
-SRC = f"{workflow.basedir}/src"
+SRC = f"{CLONE}/src"
 # Rules use $SRC and shell variables for paths and runtime settings: moving the clone, `--directory` or another runtime
 # setting then changes no rule and reruns nothing. UNMASK_WORKFLOW makes a step mark refused input (failures.smk).
 shell.prefix(

@@ -8,10 +8,9 @@ import argparse
 import time
 from pathlib import Path
 
-import torch
-
 from unmask import tasks
 from unmask.common.atomic import forget
+from unmask.common.determinism import fix_order
 from unmask.common.errors import run_step
 from unmask.common.manifest import write_manifest
 from unmask.common.parquet import write_rows
@@ -41,7 +40,7 @@ def main() -> None:
     args = parser.parse_args()
 
     began = time.monotonic()
-    torch.set_num_threads(1)  # fixed summation order, whatever the number of cores
+    fix_order()
     run, spec = RunSpec.read(args.spec), DiagnosisSpec.read(args.diagnosis)
     check_base(args.weights)
     policy = Policy.load(args.weights, args.adapter, **run.numbers)

@@ -17,12 +17,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from unmask import tasks
 from unmask.common import distributed
 from unmask.common.atomic import forget, remove
 from unmask.common.checksums import SUMS
+from unmask.common.determinism import fix_order
 from unmask.common.errors import InputError, run_step
 from unmask.common.lock import locked
 from unmask.common.manifest import device_name, identity, write_manifest
@@ -100,7 +99,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def evaluate_both(args: argparse.Namespace, parts: Path) -> list[dict[str, Any]]:
     """Return the rows of base model and checkpoint; empty except on rank 0."""
-    torch.set_num_threads(1)  # fixed summation order, whatever the number of cores
+    fix_order()
     args.began = time.monotonic()
     grid = None if args.evaluation and args.data else grid_of(args.scale, args.set)
     task, examples, test_digest = problems(args, grid)

@@ -12,11 +12,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from unmask import tasks
 from unmask.common import distributed
 from unmask.common.atomic import forget, remove
+from unmask.common.determinism import fix_order
 from unmask.common.errors import run_step
 from unmask.common.lock import Lock, locked
 from unmask.common.manifest import device_name, identity, write_manifest
@@ -60,7 +59,7 @@ def evaluate_run(args: argparse.Namespace, parts: Path, lock: Lock | None) -> No
     Raises InputError if a prompt does not fit the model or an input is damaged, TransientError if the lock is lost.
     """
     began = time.monotonic()
-    torch.set_num_threads(1)  # fixed summation order, whatever the number of cores
+    fix_order()
     spec = EvaluationSpec.read(args.evaluation)
     run = RunSpec.read(args.spec).for_evaluation(spec)
     inputs = {"evaluation": args.evaluation, "weights": args.weights, "data": args.data, "test_spec": args.test_spec}

@@ -8,12 +8,11 @@ import argparse
 import time
 from pathlib import Path
 
-import torch
-
 from unmask import tasks
 from unmask.common import distributed
 from unmask.common.atomic import atomic_write, forget
 from unmask.common.checksums import write_checksums
+from unmask.common.determinism import fix_order
 from unmask.common.errors import InputError, run_step
 from unmask.common.manifest import Manifest, write_manifest
 from unmask.common.seeding import Seeds
@@ -40,7 +39,7 @@ def main() -> None:
     args = parser.parse_args()
 
     began = time.monotonic()
-    torch.set_num_threads(1)  # fixed summation order, whatever the number of cores
+    fix_order()
     spec = ModelSpec.read(args.spec)
     inputs = {f"{file.parent.name}/{file.stem}": file for file in args.data or ()}
 

@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pandas as pd
-import torch
 
 from unmask import methods
 from unmask.common.atomic import atomic_write
+from unmask.common.determinism import fix_order
 from unmask.common.errors import run_step
 from unmask.common.seeding import Seeds
 from unmask.config.schema.exact_toy import ToySettings
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("curves", type=Path)
     args = parser.parse_args()
 
-    torch.set_num_threads(1)  # fixed summation order, whatever the number of cores
+    fix_order()
     spec = ToySpec.read(args.spec)
     settings = spec.settings
     rows = []

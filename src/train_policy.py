@@ -13,12 +13,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
-import torch
 
 from unmask import methods, tasks
 from unmask.common import distributed
 from unmask.common.atomic import atomic_write, forget, remove
 from unmask.common.checksums import sha256
+from unmask.common.determinism import fix_order
 from unmask.common.errors import InputError, TransientError, run_step
 from unmask.common.lock import Lock, locked
 from unmask.common.manifest import device_name, identity, write_manifest
@@ -77,7 +77,7 @@ def train(args: argparse.Namespace, lock: Lock | None, asked: Callable[[], bool]
         return asked()
 
     began = time.monotonic()
-    torch.set_num_threads(1)  # fixed summation order, whatever the number of cores
+    fix_order()
     run = RunSpec.read(args.spec)
     base = ModelSpec.read(args.base) if args.base else None
     if run.training.validate_every and not args.validation:

@@ -25,7 +25,7 @@ from unmask.config.spec_file import digest_of
 FileBackupMixin.backup_output = lambda self, path: None
 FileBackupMixin.restore_output = lambda self, path: True
 
-LINEAGE = Lineage(GRID, Path(workflow.basedir))
+LINEAGE = Lineage(GRID, Path(CLONE))
 # A parameter that differs from any recorded one, so that Snakemake repeats the job.
 NONCE = uuid.uuid4().hex
 # Cached, because many jobs ask for the same manifest while the workflow is planned.

@@ -20,7 +20,7 @@ for name, experiments in SO_FAR.items():
         params:
             config=json.dumps(config),
             experiments=experiments,
-            resources=f"{workflow.basedir}/workflow/resources",
+            resources=f"{CLONE}/workflow/resources",
             out=f"results/{GRID.place}/so_far",
         shell:
             r"""

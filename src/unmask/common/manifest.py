@@ -78,6 +78,7 @@ def write_manifest(
         "python": platform.python_version(),
         "seconds": round(time.monotonic() - began, 1),
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "deterministic": os.environ.get("UNMASK_DETERMINISTIC") == "1",  # common/determinism.py
         "slurm_job": os.environ.get("SLURM_JOB_ID"),
     }
     with atomic_write(path) as temporary:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unmask.common.determinism import running_sum
 from unmask.rl.rollouts import Rollouts
 
 Row = dict[str, Any]
@@ -110,7 +111,7 @@ def _weighted_quantiles(values: Tensor, weight: Tensor) -> dict[str, float]:
     """Return the QUANTILES of the values under these weights."""
     order = values.argsort()
     ordered = values[order]
-    below = weight[order].cumsum(0) / weight.sum()
+    below = running_sum(weight[order], 0) / weight.sum()
     found = {}
     for name, quantile in QUANTILES.items():
         # Rounding may leave the last cumulative weight below the quantile.

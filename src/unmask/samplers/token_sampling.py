@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from unmask.common.determinism import running_sum
 from unmask.common.random_streams import Streams, as_uniform
 from unmask.models.logit_chunks import logit_chunk_rows
 from unmask.samplers.unmasking_rules import Candidates
@@ -123,7 +124,7 @@ def nucleus(weight: Tensor, top_p: float) -> Tensor:
     """
     ordered, index = weight.sort(dim=1, descending=True, stable=True)
     # float64, because an fp32 sum over a large vocabulary loses the rarest tokens.
-    share = ordered.cumsum(1, dtype=torch.float64)
+    share = running_sum(ordered, 1, torch.float64)
     before = nn.functional.pad(share[:, :-1], (1, 0))
     inside = before <= top_p * share[:, -1:]
     nothing = torch.zeros_like(weight, dtype=torch.bool)
@@ -150,14 +151,14 @@ def pick_token(weight: Tensor, noise: Tensor) -> Tensor:
     """
     rows, width = weight.shape
     if width <= GROUP:
-        below = weight.cumsum(1, dtype=torch.float64)
+        below = running_sum(weight, 1, torch.float64)
         return _column(below, noise)[:, 0]
     # LLaDA's 126,464 tokens are whole groups and need no padding.
     if width % GROUP:
         weight = nn.functional.pad(weight, (0, -width % GROUP))
     groups = weight.view(rows, -1, GROUP)
     size = groups.sum(2)
-    below = size.cumsum(1, dtype=torch.float64)
+    below = running_sum(size, 1, torch.float64)
     chosen = _column(below, noise)
 
     # Within the interval of the chosen group the noise is uniform again, so its place there draws the token.
@@ -166,7 +167,7 @@ def pick_token(weight: Tensor, noise: Tensor) -> Tensor:
     rest = 1 - (end - noise * below[:, -1]) / width_of_chosen
     chosen = chosen[:, 0]
     inside = groups[torch.arange(rows, device=weight.device), chosen]
-    below_inside = inside.cumsum(1, dtype=torch.float64)
+    below_inside = running_sum(inside, 1, torch.float64)
     return chosen * GROUP + _column(below_inside, rest.clamp(0, 1))[:, 0]
 
 

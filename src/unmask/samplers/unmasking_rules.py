@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from unmask.common.determinism import running_sum
 from unmask.config.schema.samplers import (
     Adaptive,
     EntropyBound,
@@ -82,7 +83,7 @@ def entropy_bound(masked: Tensor, found: Candidates, noise: Noise, *, gamma: flo
     errors = {"entropy": found.entropy, "confidence": -found.log_prob, "margin": -found.margin}
     order = _order(errors[proxy], masked)
     entropy = found.entropy.gather(1, order)
-    excess = entropy.cumsum(1) - entropy.cummax(1).values
+    excess = running_sum(entropy, 1) - entropy.cummax(1).values
     if not isinstance(gamma, Tensor):
         return _first(order, _leading(excess < gamma), masked)
 
