@@ -1,7 +1,6 @@
 """A stand-in for the Hugging Face hub: it answers what huggingface_hub asks to upload files to a model, and no more.
 
-After the hub's API: https://huggingface.co/docs/hub/api, and Git LFS's batch API for large files,
-https://github.com/git-lfs/git-lfs/blob/main/docs/api/batch.md
+After the hub's API (https://huggingface.co/docs/hub/api) and, for large files, the batch API of Git LFS.
 """
 
 import base64

@@ -116,7 +116,7 @@ class Trackers:
             self.working.pop(name, None)
             print(
                 f"{self.run}: warning: {name} is left out from here on, because it failed "
-                f"({type(error).__name__}: {error}); training goes on, and metrics.csv will have all updates",
+                f"({type(error).__name__}: {error}); training continues, and metrics.csv will have all updates",
                 flush=True,
             )
 
