@@ -80,6 +80,7 @@ shell.prefix(
     f"CHECKPOINT_MINUTES={GRID.runtime.checkpoint_minutes}; "
     f"ACTIVATION_CHECKPOINTING={str(GRID.runtime.activation_checkpointing).lower()}; "
     f"export UNMASK_SANDBOX={GRID.runtime.sandbox}; "
+    f"TRACKERS='{' '.join(GRID.runtime.trackers)}'; "
     f"OVERWRITE_ABOVE={'inf' if OVERWRITE else GRID.runtime.overwrite_above}; "
 )
 # If the profile limits the resource `gpu`, local jobs share one machine's GPUs through locks (common/gpu_locks.py).

@@ -10,9 +10,11 @@ from pathlib import Path
 import torch
 
 from unmask.common.atomic import atomic_write
+from unmask.common.checksums import write_checksums
 from unmask.common.errors import InputError, run_step
 from unmask.models.adapter_export import export, merge
 from unmask.models.threshold_head import FILE as HEAD
+from unmask.training.model_card import CARD, exported_card
 
 
 def main() -> None:
@@ -37,7 +39,16 @@ def main() -> None:
             print(f"{args.out}: {count} matrices with the adapter added, in {args.dtype}")
         else:
             modules = export(args.adapter, args.base, temporary, args.base_name or str(args.base))
+            seal(args.adapter, temporary)
             print(f"{args.out}: an adapter on {len(modules)} modules, such as {modules[0]}")
+
+
+def seal(adapter: Path, out: Path) -> None:
+    """Add the adapter's model card, if it has one, and the hashes of all files to an export."""
+    card = adapter / CARD
+    if card.exists():
+        (out / CARD).write_text(exported_card(card.read_text(encoding="utf-8")), encoding="utf-8")
+    write_checksums(out)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from unmask.planning.overwriting import lost
 from unmask.tasks._examples import read_examples
 from unmask.training import preemption
 from unmask.training.model_card import model_card
+from unmask.training.trackers import Trackers, check_trackers
 from unmask.training.trainer import Trainer
 
 
@@ -43,6 +44,7 @@ def main() -> None:
     parser.add_argument("--init-adapter", type=Path, help="adapter of the run to start from (start_from)")
     parser.add_argument("--checkpoint-minutes", type=float, default=10.0, help="minutes between two checkpoints")
     parser.add_argument("--activation-checkpointing", choices=("true", "false"), default="false", help="saves memory")
+    parser.add_argument("--trackers", nargs="*", default=[], choices=("tensorboard", "wandb"), help="log metrics there")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--validation", type=Path, help="validation split for keeping the best policy; else the last")
     parser.add_argument("--base", type=Path, help="spec.yaml of the base model, for the model card")
@@ -82,6 +84,7 @@ def train(args: argparse.Namespace, lock: Lock | None, asked: Callable[[], bool]
     base = ModelSpec.read(args.base) if args.base else None
     if run.training.validate_every and not args.validation:
         raise InputError(f"{args.spec}: validate_every needs the validation split; pass --validation")
+    check_trackers(args.trackers)
     why = lost(args.manifest, run, args.overwrite_above)
     if why:
         raise InputError(f"{args.adapter}: {why}. Nothing was touched. Pass --overwrite-above inf to replace it.")
@@ -93,7 +96,8 @@ def train(args: argparse.Namespace, lock: Lock | None, asked: Callable[[], bool]
     if args.validation:
         inputs["validation"] = args.validation
     check_base(args.weights)
-    checkpoints = args.adapter.parent / "checkpoints"
+    folder = args.adapter.parent
+    checkpoints, known_as = folder / "checkpoints", identity(run.digest, inputs)
     trainer = Trainer(
         run=run,
         policy=Policy.load(args.weights, args.init_adapter, **run.numbers),
@@ -101,11 +105,12 @@ def train(args: argparse.Namespace, lock: Lock | None, asked: Callable[[], bool]
         task=tasks.load(run.task, run.task_settings),
         examples=read_examples(args.data),
         folder=checkpoints,
-        identity=identity(run.digest, inputs),
+        identity=known_as,
         asked_to_stop=asked_to_stop,
         held_back=read_examples(args.validation) if args.validation else [],
         checkpoint_minutes=args.checkpoint_minutes,
         activation_checkpointing=args.activation_checkpointing == "true",
+        trackers=Trackers(args.trackers, folder, run.name, args.scale, known_as, run.values()),
     )
     metrics = trainer.train()
     if lock is None:

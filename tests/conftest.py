@@ -103,7 +103,7 @@ def on_disk(policy, sudoku, tmp_path):
 
 @pytest.fixture
 def job(config, on_disk):
-    """A run of some 24 updates with its base model and data on disk; `start(name)` begins it in a process."""
+    """A run of some 24 updates with its base model and data on disk; `start(name, *words)` begins it in a process."""
     config["scales"]["smoke"]["training"] |= {
         "buffers": 8,
         "updates_per_buffer": 3,
@@ -112,14 +112,14 @@ def job(config, on_disk):
     }
     expand(config).runs["dmpo/sudoku/default/seed-0"].write(on_disk / "spec.yaml")
 
-    def start(name):
+    def start(name, *words):
         out = on_disk / name
         out.mkdir(exist_ok=True)
         command = [
             sys.executable, ROOT / "src" / "train_policy.py", on_disk / "spec.yaml", "--weights", on_disk / "weights",
             "--data", on_disk / "train.parquet", "--adapter", out / "adapter", "--metrics", out / "metrics.csv",
             "--manifest", out / "manifest.json", "--validation", on_disk / "validation.parquet",
-            "--checkpoint-minutes", "0",
+            "--checkpoint-minutes", "0", *words,
         ]  # fmt: skip
         return out, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 

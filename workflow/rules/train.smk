@@ -67,7 +67,7 @@ rule train_policy:
             --data {input.data:q} \
             --base {input.base:q} --scale {wildcards.scale} --fidelity {params.fidelity:q} \
             --checkpoint-minutes "$CHECKPOINT_MINUTES" --overwrite-above "$OVERWRITE_ABOVE" \
-            --activation-checkpointing "$ACTIVATION_CHECKPOINTING" \
+            --activation-checkpointing "$ACTIVATION_CHECKPOINTING" --trackers $TRACKERS \
             --adapter {output.adapter:q} \
             --metrics {output.metrics:q} \
             --manifest {output.manifest:q}

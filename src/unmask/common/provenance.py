@@ -31,6 +31,7 @@ APART = {
     "training.flop_counter",
     "training.model_card",
     "training.preemption",
+    "training.trackers",
 }
 
 

@@ -3,21 +3,26 @@
 The card says what the adapter was trained from and how to reproduce it. It contains nothing that differs between two
 identical runs, such as times or host names. It has no test scores: they are computed from the finished adapter, whose
 files, this one included, are sealed by hash.
+
+An exported adapter and an uploaded one have this card with changes, which the last functions make.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
 
 from unmask.common.catalogue import task_name
+from unmask.common.errors import InputError
 from unmask.config.schema.introspection import method_class, method_file
 from unmask.config.schema.models import HubModel
 from unmask.config.specs import ModelSpec, RunSpec
 from unmask.methods import method_name
 
+CARD = "README.md"  # where PEFT and the hub look for a card
 # Columns of metrics.csv that the card shows, with their labels.
 FIGURES = {
     "reward": "mean reward of a response",
@@ -26,6 +31,35 @@ FIGURES = {
     "nfe": "forward passes a response",
     "tokens": "tokens a response",
 }
+# The base model in a card, if it is from the hub: repository and revision. TEMPLATE and `_origin` write this line.
+ON_HUB = re.compile(r"^\| Base model \| `([^`\n]+)` at revision `([^`\n]+)` \|$", re.MULTILINE)
+USE_EXPORTED = """
+The modules have the names of the base model's own code, so that stock PEFT applies the adapter to it:
+
+```
+from peft import PeftModel
+model = PeftModel.from_pretrained(base, "{place}")   # base: the base model, loaded with its own code
+```
+"""
+USE_UPLOADED = """
+The modules have the names of unmask. After `hf download {repository} --local-dir adapter`:
+
+```
+from unmask.models.policy import Policy
+policy = Policy.load("weights", "adapter")   # weights: folder of the base model
+```
+
+`src/export_adapter.py` writes an adapter of LoRA under the module names of the base model's own code.
+"""
+NOT_ON_HUB = """
+**The base model is not on the hub.** It is `{base}`, {origin}.{use}
+"""
+UPLOADED = """
+## This repository
+
+`SHA256SUMS` has the hashes of all files. Paths in this card are those of the folder in which the workflow ran; its
+other files are not here.
+"""
 TEMPLATE = """\
 ---
 {front}---
@@ -174,3 +208,55 @@ def _validation(metrics: Sequence[Mapping[str, Any]]) -> str:
         return "not measured in this training"
     how = "accuracy under the papers' scoring, greedy answers"
     return f"{max(seen):.4g} ({how}), the best of {len(seen)}, the latest of equals; this is the policy of that moment"
+
+
+def hub_base(card: str) -> tuple[str, str] | None:
+    """Return repository and revision of the base model that a card names; None if it is not on the hub."""
+    found = ON_HUB.search(card)
+    return (found[1], found[2]) if found else None
+
+
+def exported_card(card: str) -> str:
+    """Return the card of an adapter for its export under the module names of the base model's own code."""
+    return _with_use(card, USE_EXPORTED.format(place="this folder"))
+
+
+def uploaded_card(card: str, repository: str) -> str:
+    """Return a card for the hub's `repository`: how to use it from there, and whether its base model is there, too.
+
+    Raises InputError if the text is no card of this module.
+    """
+    parts = card.split("---\n", 2)
+    if len(parts) < 3 or parts[0] or "\n## Use\n" not in card or "| Base model | " not in card:
+        raise InputError("README.md is not a model card that a training run has written")
+    front, text = yaml.safe_load(parts[1]), parts[2]
+    exported = USE_EXPORTED.format(place="this folder")
+    use = USE_UPLOADED.format(repository=repository)
+    if exported in card:
+        use = USE_EXPORTED.format(place=repository)
+    text = _with_use(text, use)
+
+    # On the hub `base_model` is a link; the name of a local model would lead nowhere, or to a model of someone else.
+    if hub_base(card) is None:
+        title, heading, rest = text.partition("\n| | |\n|---|---|\n| Base model ")
+        told = _base_not_on_hub(card, str(front.pop("base_model")), is_adapter="library_name" in front)
+        text = f"{title}{told}{heading}{rest}"
+    text = text.replace("\n## Repeat\n", f"{UPLOADED}\n## Repeat\n", 1)
+    return f"---\n{yaml.safe_dump(front, sort_keys=False)}---\n{text}"
+
+
+def _with_use(card: str, use: str) -> str:
+    """Return the card with another section "Use"; unchanged if it has none."""
+    before, heading, after = card.partition("\n## Use\n")
+    _, next_heading, rest = after.partition("\n## ")
+    return f"{before}{heading}{use}{next_heading}{rest}" if heading else card
+
+
+def _base_not_on_hub(card: str, base: str, *, is_adapter: bool) -> str:
+    """State that a card's base model is not on the hub, and what follows from that."""
+    made = "made by this workflow" in card
+    origin = "which the workflow trained" if made else "a checkpoint on the disk of the machine that trained this"
+    use = " Without its weights this adapter cannot be used" if is_adapter else ""
+    if use:
+        use += "; the command under Repeat makes both." if made else "."
+    return NOT_ON_HUB.format(base=base, origin=origin, use=use)

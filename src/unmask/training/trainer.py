@@ -39,6 +39,7 @@ from unmask.training.nonfinite import MOST_SKIPPED, SPOILT, given_up, skipped_in
 from unmask.training.optimizer import adamw, clip, schedule, set_rates
 from unmask.training.preemption import Preempted
 from unmask.training.sharing import check_equal, check_shares
+from unmask.training.trackers import Trackers
 from unmask.training.validation import BestCheckpoint
 
 
@@ -57,6 +58,7 @@ class Trainer:
     held_back: list[Example] = field(default_factory=list)  # validation split, used to keep the best policy
     checkpoint_minutes: float = 10.0  # between two checkpoints; 0: after every update
     activation_checkpointing: bool = False  # recompute activations in the backward pass; changes no bit of the result
+    trackers: Trackers = field(default_factory=Trackers)  # where metrics are logged while training runs
 
     def __post_init__(self) -> None:
         self.settings = self.run.training
@@ -89,7 +91,7 @@ class Trainer:
         optimizer = adamw(parameters, s)
 
         self.writer = CheckpointWriter(self.folder, self.identity, self.checkpoint_minutes)
-        with self.writer:
+        with self.writer, self.trackers:
             self._updates(parameters, optimizer)
         self.validation.restore_best(self.policy)
         distributed.barrier()  # rank 0 may have written a checkpoint for longer than a gathering waits
@@ -103,6 +105,7 @@ class Trainer:
         done = self.metrics[-1]["flops"] if self.metrics and distributed.rank() == 0 else 0.0
         compute = FlopCounter(self.policy.model, done)
         progress = Progress(self.run.name, self.updates, start)
+        self.trackers.start(self.metrics)
         for update in range(start, self.updates):
             began = time.monotonic()
             buffer, inner = divmod(update, s.updates_per_buffer)
@@ -120,6 +123,7 @@ class Trainer:
             row["flops"] = distributed.total(compute.flops)  # cumulative over the run, rollouts and validation included
             row["seconds"] = round(time.monotonic() - began, 3)
             self.metrics.append(row)
+            self.trackers.log(row)
             progress.show(update + 1, reward=row["reward"], loss=row["loss"])
 
             if skipped_in_a_row(self.metrics) >= MOST_SKIPPED:

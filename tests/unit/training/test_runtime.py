@@ -34,7 +34,7 @@ def test_runtime_settings_are_in_no_spec(config):
     assert not Runtime.model_fields.keys() & Training.model_fields.keys()
     before = {name: spec.digest for name, spec in expand(config).specs.items()}
     changes = {"checkpoint_minutes": 3.0, "activation_checkpointing": True, "overwrite_above": 7.0}
-    changes["sandbox"] = "rlimits"
+    changes |= {"sandbox": "rlimits", "trackers": ["tensorboard"]}
     assert changes.keys() == Runtime.model_fields.keys()
     config["scales"]["smoke"]["runtime"] = changes
     grid = expand(config)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from unmask.config.schema.types import NonNegative, Section
+from unmask.config.schema.types import Distinct, NonNegative, Section
 
 
 class Runtime(Section):
@@ -30,4 +30,8 @@ class Runtime(Section):
         default="namespaces",
         description="isolation of programs that a policy writes: namespaces of their own, or, where a machine allows "
         "none, limits only (docs/code_tasks.md says what these do not guarantee)",
+    )
+    trackers: Annotated[list[Literal["tensorboard", "wandb"]], Distinct] = Field(
+        default=[],
+        description="where training also logs its metrics while it runs (docs/trackers_and_hub.md)",
     )
