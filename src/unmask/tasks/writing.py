@@ -126,7 +126,7 @@ class Writing(Task):
     test_only = ("test", "evaluation_prompt_file")
     training_only = ("prompt_file",)
 
-    prompt: Literal["terse", "chat"]  # terse: requirements in 15 characters, for tiny models
+    prompt: Literal["terse", "chat"]  # terse: requirements in 13 characters, for tiny models
     prompt_file: str  # for training with `chat`; "" for our own wording
     evaluation_prompt_file: str  # for test problems; `same` for that of training
     min_words: Count  # fewest words of a text
