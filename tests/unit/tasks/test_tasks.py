@@ -22,6 +22,8 @@ COUNTDOWN = {"prompt": "chat", "prompt_file": "", "train_source": GENERATED, "te
              "rewards": "corrected"}  # fmt: skip
 CHAIN = {"min_steps": 2, "max_steps": 6, "train": 64, "validation": 16, "test": 16, "seed": 0}
 SIMPLIFY = {"largest": 9, "min_terms": 3, "max_terms": 6, "train": 64, "validation": 16, "test": 16, "seed": 0}
+WRITING = {"prompt": "chat", "prompt_file": "", "min_words": 15, "max_words": 40, "train": 64, "validation": 16,
+           "test": 16, "seed": 0}  # fmt: skip
 
 BEGIN, JOIN, END = "\nwork\n</reasoning>\n<answer>\n", "\n</reasoning>\n<answer>\n", "\n</answer>"
 GSM8K_REWARDS = [  # what follows <reasoning>; its tags, loose format, exact format, whole number, right
@@ -161,7 +163,7 @@ def test_prompts_are_what_they_were():
     """A change of wording changes every result; tests/data/golden_prompts.json says what the models were asked."""
     tasks = {"gsm8k": gsm8k(), "math500": math500(), "sudoku": load("sudoku", SUDOKU),
              "countdown": load("countdown", COUNTDOWN), "chain": load("chain", CHAIN),
-             "simplify": load("simplify", SIMPLIFY)}  # fmt: skip
+             "simplify": load("simplify", SIMPLIFY), "writing": load("writing", WRITING)}  # fmt: skip
     golden = json.loads((DATA / "golden_prompts.json").read_text(encoding="utf-8"))
     for name, task in tasks.items():
         question = "3+4-5" if name == "chain" else "QUESTION"
