@@ -23,7 +23,11 @@ from unmask.config.grid.grid import Grid
 from unmask.config.spec_file import joined
 
 # Code behind all scores, tables, figures and claims. An edit redraws all of them, which takes seconds.
-SHARED = ("src/unmask/common/catalogue.py", "src/unmask/tasks/_released_prompts.py")
+SHARED = (
+    "src/unmask/common/alarms.py",
+    "src/unmask/common/catalogue.py",
+    "src/unmask/tasks/_released_prompts.py",
+)
 RELEASED = ("released_checkpoints.py", "released_description.py")  # only their own table depends on these
 APART = ("so_far.py", "lineage.py", *RELEASED)  # no other output of the workflow depends on these
 
