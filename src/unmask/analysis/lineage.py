@@ -81,6 +81,11 @@ class Lineage:
         """Return the digest of the figure and tables of the exact toy."""
         return joined(self._code("render_exact_toy"), self.grid.exact_toy.digest)
 
+    def surrogates(self) -> str:
+        """Return the digest of the figure, tables and verdicts of the experiment `surrogates`."""
+        made = self._code("render_surrogates", "workflow/resources/surrogate_claims.yaml")
+        return joined(made, self.grid.surrogates.digest)
+
     def claims(self, claims: str) -> str:
         """Return the digest of the verdicts on the claims, `claims` or `all_claims`."""
         made = self._code("check_claims", "workflow/resources/claims.yaml")

@@ -76,7 +76,7 @@ def _unknown(grid: Grid, target: str, rules: list[str]) -> str:
     kind, rest = _place(grid, target)
     is_name = "/" not in target and "." not in target
     if is_name and target not in rules:
-        known = [*grid.experiments, "all", "everything", "plan", "exact_toy", *rules]
+        known = [*grid.experiments, "all", "everything", "plan", "exact_toy", "surrogates", *rules]
         return f"no such target{_near(target, known)}; `snakemake --list` shows all"
     if kind == "runs" and _named(rest, grid.runs) is None:
         run = "/".join(rest.split("/")[:4])
