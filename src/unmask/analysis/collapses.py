@@ -1,4 +1,4 @@
-"""Collapsed runs: how many trainings of each policy raised the collapse alarm, and for which causes. Torch-free."""
+"""Collapsed runs: how many training runs of each policy raised the collapse alarm, and for which causes. Torch-free."""
 
 from __future__ import annotations
 
@@ -55,10 +55,11 @@ def markdown(metrics: pd.DataFrame) -> str:
 
     title = "## Collapsed runs"
     if not any(line["Causes"] for line in lines):
-        return f"{title}\n\nNo training of {watched.groupby([*POLICY, 'seed']).ngroups} raised the collapse alarm.\n"
+        runs = watched.groupby([*POLICY, "seed"]).ngroups
+        return f"{title}\n\nNone of {runs} training runs raised the collapse alarm.\n"
     table = pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True)
     how = (
-        "Trainings that raised the collapse alarm at some update, with the 95 % interval of the share "
+        "Training runs that raised the collapse alarm at some update, with the 95 % interval of the share "
         "(Clopper–Pearson), and how many of them by each cause."
     )
     meanings = pd.DataFrame([{"Cause": name_of(cause), "Meaning": text} for cause, text in MEANINGS.items()])

@@ -42,7 +42,7 @@ def test_shares_by_hand():
 
 def test_without_alarms_one_line_and_without_the_column_nothing():
     healthy = METRICS.assign(alarm=0)
-    assert collapses.markdown(healthy) == "## Collapsed runs\n\nNo training of 4 raised the collapse alarm.\n"
+    assert collapses.markdown(healthy) == "## Collapsed runs\n\nNone of 4 training runs raised the collapse alarm.\n"
     old = METRICS.drop(columns="alarm")
     assert collapses.markdown(old) == ""
     assert collapses.mark(old) == ""
