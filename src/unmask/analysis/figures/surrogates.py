@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from unmask.analysis.figures.style import plt
 from unmask.analysis.frames import select
@@ -47,6 +48,8 @@ def surrogates(errors: pd.DataFrame) -> Figure:
     path = select(of_target(errors, "path"), kl=middle(errors))
     _families(right, path, "relative")
     right.set(xlabel="forward passes", ylabel="error / SD of the true value", title="Log-ratio on the sampler's order")
+    for ax in (centre, right):
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     for ax in (left, centre, right):
         ax.legend(fontsize=7, frameon=False)
     return figure
