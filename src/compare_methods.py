@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from unmask.analysis import comparisons, learning_speed
+from unmask.analysis import collapses, comparisons, learning_speed
 from unmask.analysis.scores import read_metrics
 from unmask.common.atomic import atomic_write
 from unmask.common.errors import run_step
@@ -16,11 +16,11 @@ from unmask.common.parquet import read_rows
 
 
 def main() -> None:
-    """Write the tables of comparisons and learning speed as Markdown, and every single comparison as CSV."""
+    """Write tables of comparisons, learning speed and collapsed runs as Markdown, and every comparison as CSV."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("samples", type=Path, nargs="+")
     parser.add_argument(
-        "--metrics", type=Path, nargs="*", default=[], help="of the trained runs, for their learning speed"
+        "--metrics", type=Path, nargs="*", default=[], help="of the trained runs, for learning speed and collapses"
     )
     parser.add_argument("--title", required=True)
     parser.add_argument("--md", type=Path, required=True)
@@ -33,7 +33,7 @@ def main() -> None:
     said = comparisons.markdown(args.title, compared, samples)
     if args.metrics:
         metrics = pd.concat([read_metrics(file) for file in args.metrics], ignore_index=True)
-        said = "\n".join(filter(None, [said, learning_speed.markdown(metrics)]))
+        said = "\n".join(filter(None, [said, learning_speed.markdown(metrics), collapses.markdown(metrics)]))
     texts = {
         args.md: said,
         args.csv: compared.to_csv(index=False),

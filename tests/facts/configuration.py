@@ -25,6 +25,7 @@ from unmask.config.schema.models import HubModel, LocalModel, Pretraining, Scrat
 from unmask.config.schema.runtime import Runtime
 from unmask.config.schema.samplers import Decoding, Sampler
 from unmask.config.schema.scales import ExperimentChange, Hardware, Overrides, Scale
+from unmask.config.schema.surrogates import Surrogates
 from unmask.config.schema.training import Training
 from unmask.config.schema.types import FirstRows, GeneratedData, HubData, LocalData, NumpyChoice
 
@@ -74,6 +75,7 @@ def all_tables() -> list[Table]:
         Table("`checkpoints.*.printed`", Printed),
         Table("`exact_toy`", ExactToy),
         Table("`exact_toy.curves.*`", Curve),
+        Table("`surrogates`", Surrogates),
     ]
 
 

@@ -213,6 +213,10 @@ TOY = Job(
     lambda w: f"results/{w.scale}/exact_toy/curves.csv",
     lambda w: GRID.exact_toy.digest,
 )
+SURROGATES = Job(
+    lambda w: f"results/{w.scale}/surrogates/errors.csv",
+    lambda w: GRID.surrogates.digest,
+)
 
 
 CHECKPOINT = Job(
@@ -293,6 +297,11 @@ TOY_FIGURE = Job(
     lambda w: f"results/{w.scale}/figures/exact_toy.png",
     lambda w: LINEAGE.toy(),
     reads=lambda w: [f"results/{w.scale}/exact_toy/curves.csv"],
+)
+SURROGATES_FIGURE = Job(
+    lambda w: f"results/{w.scale}/figures/surrogates.png",
+    lambda w: LINEAGE.surrogates(),
+    reads=lambda w: [f"results/{w.scale}/surrogates/errors.csv"],
 )
 CLAIMS = Job(
     lambda w: f"results/{w.scale}/{w.claims}.md",

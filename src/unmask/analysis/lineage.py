@@ -23,7 +23,11 @@ from unmask.config.grid.grid import Grid
 from unmask.config.spec_file import joined
 
 # Code behind all scores, tables, figures and claims. An edit redraws all of them, which takes seconds.
-SHARED = ("src/unmask/common/catalogue.py", "src/unmask/tasks/_released_prompts.py")
+SHARED = (
+    "src/unmask/common/alarms.py",
+    "src/unmask/common/catalogue.py",
+    "src/unmask/tasks/_released_prompts.py",
+)
 RELEASED = ("released_checkpoints.py", "released_description.py")  # only their own table depends on these
 APART = ("so_far.py", "lineage.py", *RELEASED)  # no other output of the workflow depends on these
 
@@ -76,6 +80,11 @@ class Lineage:
     def toy(self) -> str:
         """Return the digest of the figure and tables of the exact toy."""
         return joined(self._code("render_exact_toy"), self.grid.exact_toy.digest)
+
+    def surrogates(self) -> str:
+        """Return the digest of the figure, tables and verdicts of the experiment `surrogates`."""
+        made = self._code("render_surrogates", "workflow/resources/surrogate_claims.yaml")
+        return joined(made, self.grid.surrogates.digest)
 
     def claims(self, claims: str) -> str:
         """Return the digest of the verdicts on the claims, `claims` or `all_claims`."""

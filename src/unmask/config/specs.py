@@ -14,6 +14,7 @@ from unmask.config.schema.checkpoints import Place, place_from
 from unmask.config.schema.exact_toy import ToySettings
 from unmask.config.schema.models import BaseModelSettings, base_model_from
 from unmask.config.schema.samplers import Sampler, sampler_from
+from unmask.config.schema.surrogates import Surrogates
 from unmask.config.schema.training import Training, training_from
 from unmask.config.schema.types import Source, Subset, Values, prompt_path, source_from, subset_from
 from unmask.config.spec_file import Spec, typed_block
@@ -189,6 +190,15 @@ class ToySpec(Spec):
 
     settings: ToySettings
     curves: dict[str, CurveSpec]
+
+
+@dataclass(frozen=True)
+class SurrogatesSpec(Spec):
+    """Experiment `surrogates`."""
+
+    readers: ClassVar = {"settings": lambda values: Surrogates(**values)}
+
+    settings: Surrogates
 
 
 @dataclass(frozen=True)

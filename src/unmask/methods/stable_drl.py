@@ -37,6 +37,7 @@ class StableDrlUpdate:
     drop: Tensor  # [B, K, P] masked prompt tokens of each copy
     log_weight: Tensor  # [B] Ē_θ − Ē_old, before the clamp
     weight: Tensor  # [B] v, which sums to 1 over a group
+    effective_sample_size: Tensor  # [B] of the weights of the row's group, a share of its responses
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,10 @@ class StableDrl(Method):
         """Draw the masked copies of this update and compute the weights, which need all responses of a group."""
         masked, drop = self._draw(rollouts, seeds)
         log_weight = self._lower(policy, rollouts, masked, drop) - buffer_data.old
-        weight = rl.losses.clamped_softmax(log_weight, rollouts.group_size, self.clamp)
-        return StableDrlUpdate(masked, drop, log_weight, weight)
+        size = rollouts.group_size
+        weight = rl.losses.clamped_softmax(log_weight, size, self.clamp)
+        effective = rl.losses.effective_sample_size(size * weight, size)
+        return StableDrlUpdate(masked, drop, log_weight, weight, effective)
 
     def loss(
         self, policy: Policy, rollouts: Rollouts, buffer_data: StableDrlBuffer, update_data: StableDrlUpdate
@@ -95,6 +98,7 @@ class StableDrl(Method):
             "log_ratio": update_data.log_weight,
             "clamped": rl.losses.above(update_data.log_weight, self.clamp),
             "largest_weight": weight,
+            "effective_sample_size": update_data.effective_sample_size,
         }
         return -weight * advantage * bound / groups, metrics
 

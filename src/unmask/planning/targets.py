@@ -93,7 +93,7 @@ def _unknown(grid: Grid, target: str, rules: list[str]) -> str:
     is_name = "/" not in target and "." not in target
     if is_name and target not in rules:
         named = [name.removesuffix(grid.ending) for name in grid.experiments]
-        known = [*named, "all", "everything", "plan", "exact_toy", *rules]
+        known = [*named, "all", "everything", "plan", "exact_toy", "surrogates", *rules]
         return f"no such target{_near(target, known)}; `snakemake --list` shows all"
     if kind == "runs" and _named(rest, grid.runs) is None:
         run = "/".join(rest.split("/")[:4])

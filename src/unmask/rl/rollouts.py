@@ -88,6 +88,14 @@ class Rollouts:
         equal = (groups == groups[:, :1]).all(1)
         return equal.float().mean().item()
 
+    @property
+    def partial_credit(self) -> float:
+        """Share of responses with a reward above 0 that `strict` grades as wrong; NaN for a corpus, without rewards."""
+        if bool(self.reward.isnan().any()):
+            return math.nan
+        paid = (self.reward > 0) & (self.correct < 1)
+        return paid.float().mean().item()
+
     def tensors(self) -> dict[str, Tensor]:
         """Return the tensors by name, for a checkpoint."""
         return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}

@@ -31,6 +31,7 @@ from unmask.rl.buffer_data import leaves, restore, take
 from unmask.rl.rollouts import Rollouts, RolloutSettings
 from unmask.rl.row_checks import check_buffer_data, check_losses, check_update_data
 from unmask.tasks import Example, Task
+from unmask.training import alarm
 from unmask.training.checkpoint import Checkpoint, flatten, optimizer_state, restore_optimizer_state, unflatten
 from unmask.training.checkpoint_writer import CheckpointWriter
 from unmask.training.epochs import examples_of
@@ -123,6 +124,7 @@ class Trainer:
             row["flops"] = distributed.total(compute.flops)  # cumulative over the run, rollouts and validation included
             row["seconds"] = round(time.monotonic() - began, 3)
             self.metrics.append(row)
+            alarm.mark(self.run, self.metrics)
             self.trackers.log(row)
             progress.show(update + 1, reward=row["reward"], loss=row["loss"])
 
@@ -217,6 +219,7 @@ class Trainer:
             "entropy": rollouts.mean_entropy(),
             "skipped": int(not sound),
             "flat_groups": rollouts.zero_variance_groups,
+            "partial_credit": rollouts.partial_credit,
             **({} if rollouts.cut is None else {"prompts_cut": rollouts.cut.float().mean().item()}),
             **{key: (value / len(rollouts)).item() for key, value in sums.items()},
         }

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from unmask.analysis import collapses
 from unmask.analysis.frames import select
 from unmask.analysis.html_report.page import read
 from unmask.analysis.scores import read_metrics
@@ -46,6 +47,7 @@ class Row:
     right: float | None = None  # strict accuracy over all lengths and samplers of its evaluation
     hours: float | None = None
     commit: str = ""
+    alarm: str = ""  # causes of the collapse alarm, each with its first update
     curves: tuple[Curve, ...] = ()
     answers: tuple[dict[str, object], ...] = ()
 
@@ -147,6 +149,7 @@ def _with_training(row: Row, folder: Path) -> Row:
         reward=last_reward,
         hours=seconds_of(made) / 3600,
         commit=commit,
+        alarm=collapses.mark(metrics),
         curves=tuple(curves),
     )
 

@@ -18,7 +18,7 @@ from unmask.config.loading import RawConfig
 from unmask.config.normalize import normalise
 from unmask.config.schema import Config
 from unmask.config.schema.introspection import is_corpus
-from unmask.config.specs import EvaluationSpec, RunSpec
+from unmask.config.specs import EvaluationSpec, RunSpec, SurrogatesSpec
 from unmask.config.validation import check, check_scale
 
 
@@ -42,6 +42,7 @@ def grid_of(config: Config, warnings: list[str]) -> Grid:
         scale=config.scale,
         wanted=[f"{name}{config.ending}" for name in scale.experiments],
         exact_toy=toy_spec(config),
+        surrogates=SurrogatesSpec(config.surrogates),
         cost=scale.cost,
         runtime=config.runtime_at_scale,
         fidelity=config.other_fidelity,

@@ -10,7 +10,16 @@ from unmask.config.schema.runtime import Runtime
 from unmask.config.schema.scales import Hardware
 from unmask.config.schema.types import Values
 from unmask.config.spec_file import Spec, joined
-from unmask.config.specs import CheckpointSpec, DataSpec, DiagnosisSpec, EvaluationSpec, ModelSpec, RunSpec, ToySpec
+from unmask.config.specs import (
+    CheckpointSpec,
+    DataSpec,
+    DiagnosisSpec,
+    EvaluationSpec,
+    ModelSpec,
+    RunSpec,
+    SurrogatesSpec,
+    ToySpec,
+)
 
 
 @dataclass(frozen=True)
@@ -55,6 +64,7 @@ class Grid:
     scale: str
     wanted: list[str]  # experiments of the target `all`
     exact_toy: ToySpec
+    surrogates: SurrogatesSpec
     cost: Hardware
     runtime: Runtime
     fidelity: str = ""  # empty for the default
@@ -110,8 +120,9 @@ class Grid:
 
     @property
     def all_specs(self) -> dict[str, Spec]:
-        """Every spec, those of released checkpoints too, by its folder below results/{scale}."""
-        return self.specs | {f"checkpoints/{name}": one.spec for name, one in self.checkpoints.items()}
+        """Every spec, those of released checkpoints and of `surrogates` too, by its folder below results/{scale}."""
+        released = {f"checkpoints/{name}": one.spec for name, one in self.checkpoints.items()}
+        return self.specs | released | {"surrogates": self.surrogates}
 
     def evaluated(self, run: str, evaluation: str) -> str:
         """Return the digest of everything that affects a run's samples in an evaluation: run, evaluation, test data."""

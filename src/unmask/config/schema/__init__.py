@@ -19,6 +19,7 @@ from unmask.config.schema.models import BaseModelSettings
 from unmask.config.schema.runtime import Runtime
 from unmask.config.schema.samplers import Sampler
 from unmask.config.schema.scales import ExperimentChange, Overrides, Scale
+from unmask.config.schema.surrogates import Surrogates
 from unmask.config.schema.training import Training
 from unmask.config.schema.tuning import Tuning
 from unmask.config.schema.types import Name, Section, Values, Whole
@@ -59,6 +60,7 @@ class Config(Section):
     scales: dict[Name, Scale] = Field(description="size and cost of the runs")
     experiments: dict[Name, Experiment] = Field(description="questions, each with the runs that answer it")
     exact_toy: ExactToy = Field(description="experiment on a table of logits, whose responses are all enumerated")
+    surrogates: Surrogates = Field(description="experiment that holds every surrogate against enumerated log-ratios")
     checkpoints: dict[Name, Checkpoint] = Field(
         default={}, description="released checkpoints that the target `checkpoints` evaluates"
     )

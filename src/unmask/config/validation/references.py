@@ -224,6 +224,6 @@ def _in_layers(config: Config) -> list[str]:
 
 def _rules() -> set[str]:
     """Return the names of the workflow's rules: one per script in src/, and those without a script of that name."""
-    more = {"tune", "tuning", "all", "everything", "exact_toy", "plan", "so_far", "pilot"}
+    more = {"tune", "tuning", "all", "everything", "exact_toy", "surrogates", "plan", "so_far", "pilot"}
     more |= {"prepare_test_dataset", "checkpoints"}
     return more | {path.stem for path in LIBRARY.parent.glob("*.py")}
