@@ -101,21 +101,22 @@ function chart(column, shown, last) {
   const down = value => (high > low ? HEIGHT * (high - value) / (high - low) : HEIGHT / 2).toFixed(1);
   const text = (x, y, anchor, words) => draw("text", {x, y, "text-anchor": anchor}, words);
   const ends = lines.map(line => `${line.run.name} ends at ${line.y.at(-1)}`).join(", ");
-  const picture = draw("svg", {viewBox: `-46 -8 ${WIDTH + 50} ${HEIGHT + 24}`, role: "img", "aria-label": `${column}: ${ends}`},
+  const drawing = draw("svg", {viewBox: `-46 -8 ${WIDTH + 50} ${HEIGHT + 24}`, role: "img", "aria-label": `${column}: ${ends}`},
     draw("path", {d: `M0,0 V${HEIGHT} H${WIDTH}`, fill: "none", stroke: "#59636e", "stroke-width": .75}),
     text(-4, 6, "end", short(high)), text(-4, HEIGHT, "end", short(low)),
     text(0, HEIGHT + 12, "start", "1"), text(WIDTH, HEIGHT + 12, "end", `update ${last}`));
   lines.forEach(line => {
     const points = line.x.map((step, i) => [right(step), down(line.y[i])]);
-    picture.append(draw("polyline", {points: points.map(point => point.join()).join(" "), ...stroke(line.run)}));
+    drawing.append(draw("polyline", {points: points.map(point => point.join()).join(" "), ...stroke(line.run)}));
     // A line of few points, such as a validation, shows where they are.
-    if (points.length <= 12) points.forEach(([cx, cy]) => picture.append(draw("circle", {cx, cy, r: 2, fill: line.run.colour})));
+    if (points.length <= 12) points.forEach(([cx, cy]) => drawing.append(draw("circle", {cx, cy, r: 2, fill: line.run.colour})));
   });
   const said = lines.map(line => short(line.y.at(-1))).join(" and ");
-  return make("figure", {}, make("figcaption", {}, make("strong", {}, column), ` ends at ${said}`), picture);
+  return make("figure", {}, make("figcaption", {}, make("strong", {}, column), ` ends at ${said}`), drawing);
 }
 
-const short = value => String(Number(value.toPrecision(3)));
+// Three digits; counts such as FLOPs with an exponent.
+const short = value => Math.abs(value) < 1e5 ? String(Number(value.toPrecision(3))) : value.toExponential(2);
 
 function showSettings(shown) {
   at("specs").replaceChildren(...shown.map(run => make("div", {}, make("h5", {}, run.name), make("pre", {tabindex: 0}, run.spec))));

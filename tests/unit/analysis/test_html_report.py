@@ -149,7 +149,7 @@ def test_the_result_stands_first_and_tested_claims_before_the_others(page):
         "Base one token a step 50.0",
         "DMPO one token a step 75.0",
         "Main results",
-        "Claims Tested How to read it",
+        "Claims Tested How effects and verdicts are formed How to read it",
         "It needs fewer passes d1,",
         "Not tested Claims without numbers here: 1",
         "It is better elsewhere DMPO, arXiv 2510.08233v3 needs the experiment far",
