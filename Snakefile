@@ -1,7 +1,7 @@
 # unmask: reinforcement learning for masked diffusion language models, from config.yaml to tables, figures and claims.
 #
 #   snakemake --profile laptop all            every table and figure of the laptop scale
-#   snakemake --profile laptop main           one experiment of config.yaml
+#   snakemake --profile laptop main           one experiment of config.yaml (report_main: its report, too)
 #   snakemake --profile laptop --config set=methods.dmpo.alpha=0.1 -- main      with another value of a setting
 #   snakemake --profile laptop results/laptop/runs/dmpo/sudoku/default/seed-0/adapter      one run
 #   snakemake --profile slurm -n all          dry run of the papers' scale

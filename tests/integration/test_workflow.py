@@ -134,7 +134,33 @@ def test_the_command_in_the_report_has_nothing_to_do(finished):
 def test_snakemake_makes_its_own_report_too(finished):
     code, output = snakemake(finished, "main", "--report", "report.html")
     assert code == 0, output
-    assert (finished / "report.html").stat().st_size > 100_000
+    page = (finished / "report.html").read_text(encoding="utf-8")
+    # Its categories and labels, and captions that know the figure of their job.
+    for text in ("Tables", "Figures", "accuracy_by_length", "main, comparisons"):
+        assert text in page
+    for caption in (
+        "Right answers (strict scoring) against",
+        "Mean reward of the rollouts against",
+        "Scores of experiment",
+    ):
+        assert caption in page
+
+
+def test_an_experiment_has_a_report_of_its_own(finished):
+    code, output = snakemake(finished, "report_main")
+    assert code == 0, output
+    folder = finished / "results/smoke/reports/main"
+    assert sorted(file.name for file in folder.iterdir()) == [
+        "claims.csv", "claims.md", "report.html", "speed.csv", "speed.md"
+    ]  # fmt: skip
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "unmask: main at scale smoke" in page
+    assert page.count("data-run=") == 12
+    links = re.findall(r'href="([^#:"]+)"', page)
+    assert len(links) > 10
+    assert [link for link in links if not (folder / link).exists()] == []
+    code, output = snakemake(finished, "-n", "report_main")
+    assert "Nothing to be done" in output
 
 
 def test_the_papers_scale_plans_where_its_files_and_commits_are(tmp_path):

@@ -19,6 +19,13 @@ def reported(wildcards):
     return LINEAGE.experiments_of(f"{wildcards.extent}claims")
 
 
+def toy_of(wildcards, *paths):
+    """Return files of the exact toy if a report shows it."""
+    if not LINEAGE.shows_toy(wildcards.extent):
+        return []
+    return [f"results/{wildcards.scale}/{path}" for path in paths]
+
+
 def told(experiment):
     """Return the files of an experiment that a report reads: tables, figures, scores, specs, manifests, samples."""
     one, root = GRID.experiments[experiment], f"results/{GRID.place}"

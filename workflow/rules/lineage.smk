@@ -314,7 +314,7 @@ REPORT = Job(
     lambda w: LINEAGE.report(w.extent),
     lambda w: all_current(reported(w)),
     lambda w: [
-        f"results/{w.scale}/exact_toy/curves.csv",
+        *toy_of(w, "exact_toy/curves.csv"),
         *LINEAGE.all_read(reported(w)),
     ],
 )

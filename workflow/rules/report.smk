@@ -7,6 +7,22 @@
 #                   results/{scale}/claims.{md,csv}, all_claims.{md,csv}
 #                   results/{scale}/report.html, all_report.html
 #                   results/{scale}/speed.{md,csv}, all_speed.{md,csv}
+#                   results/{scale}/reports/{experiment}/: report.html, claims.{md,csv}, speed.{md,csv} of one experiment
+
+# Folder of the report on one experiment, below results/{scale}.
+OWN_REPORT = f"reports/({'|'.join(map(re.escape, GRID.experiments))})/"
+
+# One target rule per experiment: `snakemake report_NAME` makes the page of an experiment of one's own.
+for name in GRID.experiments:
+
+    rule:
+        name:
+            f"report_{name}"
+        input:
+            GRID.targets(name),
+            f"results/{GRID.place}/reports/{name}/report.html",
+
+    workflow.get_rule(f"report_{name}").docstring = f"Report on {name} alone."
 
 
 rule render_table:
@@ -139,7 +155,7 @@ rule check_claims:
     log:
         "logs/check_claims/{scale}/{claims}.log",
     wildcard_constraints:
-        claims="claims|all_claims",
+        claims=f"(all_|{OWN_REPORT})?claims",
     localrule: True
     conda:
         "../../envs/analysis.yaml"
@@ -159,11 +175,13 @@ rule check_claims:
 
 
 rule render_report:
-    """Render tables, figures, claims and runs as one HTML page, for the experiments of `all` or of `everything`."""
+    """Render tables, figures, claims and runs as one HTML page: of `all`, of `everything` or of one experiment."""
     input:
         claims=REPORT.input("results/{scale}/{extent}claims.md"),
-        toy=REPORT.input("results/{scale}/figures/exact_toy.png"),
-        toy_table=REPORT.input("results/{scale}/tables/exact_toy.md"),
+        differences=REPORT.input("results/{scale}/{extent}claims.csv"),
+        toy=REPORT.input(
+            lambda w: toy_of(w, "figures/exact_toy.png", "tables/exact_toy.md")
+        ),
         results=REPORT.input(
             lambda w: [path for name in reported(w) for path in told(name)]
         ),
@@ -174,7 +192,7 @@ rule render_report:
     log:
         "logs/render_report/{scale}/{extent}report.log",
     wildcard_constraints:
-        extent="|all_",
+        extent=f"|all_|{OWN_REPORT}",
     localrule: True
     conda:
         "../../envs/analysis.yaml"
@@ -183,14 +201,19 @@ rule render_report:
         config=lambda w, output: json.dumps(config),
         experiments=lambda w, output: reported(w),
         command=lambda w, output: again(output.page),
+        toy=lambda w, input: "--exact-toy" if input.toy else "",
+        results=lambda w, output: f"results/{w.scale}",
     shell:
         r"""
         exec &> >(tee {log:q})
         python "$SRC/render_report.py" {params.config:q} \
             --experiments {params.experiments:q} \
+            --results {params.results:q} \
             --claims {input.claims:q} \
+            --differences {input.differences:q} \
+            --resource "$SRC/../workflow/resources/claims.yaml" \
             --templates "$SRC/../workflow/report" \
-            --command {params.command:q} \
+            --command {params.command:q} {params.toy} \
             --speed-md {output.speed:q} \
             --speed-csv {output.speed_numbers:q} \
             --out {output.page:q}

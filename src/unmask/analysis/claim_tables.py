@@ -52,7 +52,7 @@ def markdown(findings: list[Finding], scale: str, experiments: Sequence[str] = (
     if any(found.base_once for found in tested):
         parts.append(ONCE)
     if tested:
-        rows = pd.DataFrame([_row(found) for found in tested])
+        rows = pd.DataFrame([row(found) for found in tested])
         rows["Survives Holm"] = [{True: "yes", False: "no", None: ""}[one] for one in survivors(tested)]
         parts.append(rows.to_markdown(index=False, disable_numparse=True))
     if untested:
@@ -67,7 +67,7 @@ def _decided(tested: list[Finding]) -> str:
     return f"Decided: {count} of {len(tested)} tests{share}."
 
 
-def _row(found: Finding) -> dict[str, str]:
+def row(found: Finding) -> dict[str, str]:
     """Return the row of a tested claim."""
     claim = found.claim
     effects = []

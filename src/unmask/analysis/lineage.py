@@ -29,6 +29,9 @@ SHARED = (
     "src/unmask/tasks/_released_prompts.py",
 )
 RELEASED = ("released_checkpoints.py", "released_description.py")  # only their own table depends on these
+OWN = "reports/"  # folder of the reports on single experiments
+# What the report's page is made of, besides its Python modules.
+PAGE = ("page.html.j2", "page.css", "tables.js", "browser.js", "figure.rst", "exact_toy.rst")
 APART = ("so_far.py", "lineage.py", *RELEASED)  # no other output of the workflow depends on these
 
 
@@ -87,7 +90,7 @@ class Lineage:
         return joined(made, self.grid.surrogates.digest)
 
     def claims(self, claims: str) -> str:
-        """Return the digest of the verdicts on the claims, `claims` or `all_claims`."""
+        """Return the digest of verdicts on claims: `claims`, `all_claims` or `reports/EXPERIMENT/claims`."""
         made = self._code("check_claims", "workflow/resources/claims.yaml")
         names = self.experiments_of(claims)
         digests = []
@@ -96,18 +99,23 @@ class Lineage:
         return joined(made, *names, *digests)
 
     def report(self, extent: str) -> str:
-        """Return the digest of the report; `extent` is empty, or `all_` for the report of `everything`."""
-        modules = ("page", "runs", "speed", "speed_tables")
-        library = [f"src/unmask/analysis/html_report/{name}.py" for name in modules]
-        pages = [f"workflow/report/{name}" for name in ("page.html.j2", "figure.rst", "exact_toy.rst")]
+        """Return the digest of the report; `extent` is empty, `all_` for `everything`, or `reports/EXPERIMENT/`."""
+        library = sorted((self.project / "src/unmask/analysis/html_report").glob("*.py"))
+        templates = [self.project / "workflow/report" / name for name in PAGE]
+        sources = [file.relative_to(self.project).as_posix() for file in (*library, *templates)]
         shown = []
         for name in self.experiments_of(f"{extent}claims"):
             one = self.grid.experiments[name]
             shown += [self.table(name), self.comparison(name), self.metrics(name)]
             shown += [self.figure(name, figure) for figure in one.figures]
             shown.append(one.section)
-        made = self._code("render_report", *library, *pages)
-        return joined(made, self.claims(f"{extent}claims"), self.toy(), *shown)
+        made = self._code("render_report", *sources)
+        toy = [self.toy()] if self.shows_toy(extent) else []
+        return joined(made, self.claims(f"{extent}claims"), *toy, *shown)
+
+    def shows_toy(self, extent: str) -> bool:
+        """Return True if a report shows the exact toy: that of a scale does, that of one experiment does not."""
+        return not extent.startswith(OWN)
 
     def choice(self, name: str) -> str:
         """Return the digest of the choice among the candidates of METHOD/TASK."""
@@ -126,7 +134,9 @@ class Lineage:
         return joined(made, json.dumps(descriptions(self.grid, checkpoints)), *digests)
 
     def experiments_of(self, claims: str) -> list[str]:
-        """Return the experiments that claims are tested on: those of `all` or, for all_claims, of `everything`."""
+        """Return the experiments that claims are tested on: of `all`, of `everything` (all_claims), or a single one."""
+        if claims.startswith(OWN):
+            return [claims.removeprefix(OWN).removesuffix("/claims")]
         return self.grid.wanted if claims == "claims" else self.grid.everything
 
     def protocol_arguments(self, experiment: str) -> list[str]:
@@ -167,13 +177,13 @@ class Lineage:
                 drawn = [f"{root}/figures/{name}/{figure}.{end}" for end in ("pdf", "png")]
                 yield AnalysisJob(drawn, self.figure(name, figure), everything)
 
-        for extent in ("", "all_"):
+        for extent in ("", "all_", *(f"{OWN}{name}/" for name in self.grid.experiments)):
             claims = f"{extent}claims"
             everything = self.all_read(self.experiments_of(claims))
             yield AnalysisJob([f"{root}/{claims}.md", f"{root}/{claims}.csv"], self.claims(claims), everything)
-            toy = f"{root}/exact_toy/curves.csv"
+            toy = [f"{root}/exact_toy/curves.csv"] if self.shows_toy(extent) else []
             reported = [f"{root}/{extent}{name}" for name in ("report.html", "speed.md", "speed.csv")]
-            yield AnalysisJob(reported, self.report(extent), [toy, *everything])
+            yield AnalysisJob(reported, self.report(extent), [*toy, *everything])
 
     def _code(self, step: str, *more: str) -> str:
         """Return the digest of a step's code: its script, the library behind it, and further files."""

@@ -154,6 +154,11 @@ def _experiments(grid: Grid, target: str) -> list[str]:
         return grid.everything
 
     shown = target
+    # The report on one experiment: the target report_NAME, and the files in reports/NAME.
+    if kind == "reports":
+        shown, _, _ = rest.partition("/")
+    elif target.startswith("report_"):
+        shown = target.removeprefix("report_")
     # Folders (figures/main/…) and files (tables/main.md, tables/main-comparisons.csv) begin with the experiment's name.
     if kind in ("tables", "figures", "scores", "metrics"):
         folder, _, _ = rest.partition("/")

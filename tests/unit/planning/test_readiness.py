@@ -177,6 +177,15 @@ def test_unknown_targets_get_a_suggestion(raw):
     ]
 
 
+def test_the_report_on_one_experiment_needs_its_runs(raw):
+    grid = expand(raw)
+    runs = set(grid.experiments["dream"].runs)
+    page = "results/llada-8b/reports/dream/report.html"
+    # Some of its runs may start from others, which are needed, too.
+    assert runs <= asked(grid, [page]).runs == asked(grid, ["report_dream"]).runs == asked(grid, ["dream"]).runs
+    assert asked(grid, ["report_dream"]).runs != asked(grid, ["all"]).runs
+
+
 def snakemake(*words, profile="slurm"):
     command = [
         "snakemake",

@@ -1,38 +1,25 @@
-"""Runs of the HTML report: one row per run with its settings, results, training curves and some answers."""
+"""Runs of the HTML report: one row per run with its settings, results, curves, some answers and its files."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
 
 from unmask.analysis import collapses
 from unmask.analysis.frames import select
+from unmask.analysis.html_report.answers import Answers, read_answers
+from unmask.analysis.html_report.curves import Curve, curves, sampled, smoothed
+from unmask.analysis.html_report.links import File, Folders
 from unmask.analysis.html_report.page import read
 from unmask.analysis.scores import read_metrics
 from unmask.common.catalogue import setting_name
 from unmask.common.manifest import read_manifest, seconds_of
-from unmask.common.parquet import read_csv, read_rows
+from unmask.common.parquet import read_csv
 from unmask.config.grid.grid import Experiment, Grid
 from unmask.config.specs import RunSpec
 from unmask.methods import method_colour
-
-WIDTH, HEIGHT = 320, 100  # of a curve, in units of its SVG
-POINTS = 100  # at most, in a curve
-ANSWERS = 3
-
-
-@dataclass(frozen=True)
-class Curve:
-    """Line in a box of WIDTH × HEIGHT, from update 1 at the left to `last` at the right."""
-
-    title: str
-    points: str  # "x,y x,y …", the points of an SVG polyline
-    low: float
-    high: float
-    last: int
 
 
 @dataclass(frozen=True)
@@ -48,11 +35,12 @@ class Row:
     hours: float | None = None
     commit: str = ""
     alarm: str = ""  # causes of the collapse alarm, each with its first update
-    curves: tuple[Curve, ...] = ()
-    answers: tuple[dict[str, object], ...] = ()
+    curves: dict[str, Curve] = field(default_factory=dict)  # by column of metrics.csv
+    answers: Answers | None = None
+    files: tuple[File, ...] = ()
 
 
-def rows(root: Path, grid: Grid, experiments: list[Experiment]) -> list[Row]:
+def rows(folders: Folders, grid: Grid, experiments: list[Experiment]) -> list[Row]:
     """Return every run of the experiments once, in their order."""
     # A run of several experiments is shown with the first that evaluates samples, since a diagnosis has no answers.
     evaluated: dict[str, Experiment] = {}
@@ -65,12 +53,11 @@ def rows(root: Path, grid: Grid, experiments: list[Experiment]) -> list[Row]:
     scores = {}
     for experiment in experiments:
         if experiment.rows != "steps":
-            scores[experiment.name] = read_scores(root, grid, experiment)
+            scores[experiment.name] = read_scores(folders.results, grid, experiment)
 
     found = []
     for name, experiment in evaluated.items():
-        folder = root / "runs" / name
-        row = _row(folder, grid, experiment, scores.get(experiment.name))
+        row = _row(folders, grid, experiment, name, scores.get(experiment.name))
         found.append(row)
     return found
 
@@ -106,11 +93,13 @@ def _address(method: str, task: str, variant: str, seed: int) -> str:
 
 
 def _row(
-    folder: Path,
+    folders: Folders,
     grid: Grid,
     experiment: Experiment,
+    name: str,
     scores: pd.DataFrame | None,
 ) -> Row:
+    folder = folders.results / "runs" / name
     file = folder / "spec.yaml"
     run = RunSpec.read(file)
     row = Row(
@@ -121,49 +110,47 @@ def _row(
     )
     if run.trains:
         row = _with_training(row, folder)
+    # The files that every run of its kind has; a run after a corpus is evaluated on every task.
+    measured = grid.measured(experiment.name, name)
+    trained = ["metrics.csv", "manifest.json"] if run.trains else []
+    names = ["spec.yaml", *trained, *(f"{stem}.parquet" for stem in measured)]
+    row = replace(row, files=tuple(folders.files(*(f"runs/{name}/{one}" for one in names))))
     if scores is not None:
-        # A run after a corpus is evaluated on every task: the first one is shown.
-        first, *_ = grid.measured(experiment.name, run.name)
-        row = _with_answers(row, folder, scores, first)
+        row = _with_answers(row, folder, scores, measured[0])
     return row
 
 
 def _with_training(row: Row, folder: Path) -> Row:
     """Add the training of a run, read from its metrics and its manifest."""
-    metrics = read_metrics(folder / "metrics.csv")
+    file = folder / "metrics.csv"
+    metrics = read_metrics(file)
     made = read_manifest(folder / "manifest.json")
-    reward = curve(metrics, "reward", "mean reward of rollouts")
-    accuracy = curve(metrics, "accuracy", "right rollouts")
 
-    # The last smoothed value, which is where the curve ends. SFT has no rollouts and no curve.
+    # The last smoothed value, which is where the curve ends. SFT has no rollouts and no reward.
     last_reward = None
-    if reward:
-        of_rollouts = smoothed(sampled(metrics)["reward"])
-        last_reward = float(of_rollouts.iloc[-1])
+    rewards = sampled(metrics)["reward"].dropna()
+    if len(rewards):
+        last_reward = float(smoothed(rewards).iloc[-1])
     commit = ""
     if made["git"]:
         commit = made["git"]["commit"][:7]
-    curves = [one for one in (reward, accuracy) if one]
     return replace(
         row,
         reward=last_reward,
         hours=seconds_of(made) / 3600,
         commit=commit,
         alarm=collapses.mark(metrics),
-        curves=tuple(curves),
+        curves=curves(read_csv(file)),
     )
 
 
 def _with_answers(row: Row, folder: Path, scores: pd.DataFrame, stem: str) -> Row:
     """Add the accuracy of a run and its first answers, read from the samples in `stem`.parquet."""
     strict = select(scores, run=row.run.name)["strict"]
-    columns = ["sampler", "length", "prompt", "completion", "gold", "strict"]
-    samples = read_rows(folder / f"{stem}.parquet", columns)
     right = None
     if len(strict):
         right = float(strict.mean())
-    answers = samples.head(ANSWERS).to_dict("records")
-    return replace(row, right=right, answers=tuple(answers))
+    return replace(row, right=right, answers=read_answers(folder / f"{stem}.parquet"))
 
 
 def changed(grid: Grid, name: str) -> str:
@@ -188,35 +175,3 @@ def changed(grid: Grid, name: str) -> str:
     own = run.training.values() | run.method_settings
     names = [setting_name(key, value) for key, value in own.items() if value != usual[key]]
     return ", ".join(names)
-
-
-def sampled(metrics: pd.DataFrame) -> pd.DataFrame:
-    """Return the updates on rollouts; those of SFT, on demonstrations, have no forward passes."""
-    return metrics[metrics["nfe"] > 0]
-
-
-def smoothed(values: pd.Series) -> pd.Series:
-    """Average over the last eighth of the updates, as in the figures, because a buffer has few prompts."""
-    updates = max(1, len(values) // 8)
-    return values.rolling(updates, min_periods=1).mean()
-
-
-def curve(metrics: pd.DataFrame, column: str, title: str) -> Curve | None:
-    """Return a column of the metrics against updates as a curve; None if it has no values."""
-    kept = sampled(metrics)[["step", column]].dropna()
-    if kept.empty:
-        return None
-
-    steps = kept["step"]
-    last = int(steps.max())
-    values = smoothed(kept[column])
-    low = float(values.min())
-    high = float(values.max())
-    # Thinned out to at most POINTS, since the page holds the curves of all runs. SVG counts y from the top.
-    every = math.ceil(len(kept) / POINTS)
-    x = WIDTH * (steps - 1) / max(1, last - 1)
-    span = (high - low) or 1.0  # of a constant curve
-    y = HEIGHT * (high - values) / span
-    thinned = zip(x[::every], y[::every], strict=True)
-    points = [f"{right:.1f},{down:.1f}" for right, down in thinned]
-    return Curve(title, " ".join(points), low, high, last)

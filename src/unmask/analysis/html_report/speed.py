@@ -11,7 +11,8 @@ from typing import Any
 
 import pandas as pd
 
-from unmask.analysis.html_report.runs import read_scores, sampled
+from unmask.analysis.html_report.curves import sampled
+from unmask.analysis.html_report.runs import read_scores
 from unmask.analysis.scores import read_metrics
 from unmask.common.manifest import Manifest, read_manifest, seconds_of
 from unmask.config.grid.grid import Experiment, Grid
