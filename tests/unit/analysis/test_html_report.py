@@ -17,6 +17,7 @@ from unmask.common.manifest import signed
 from unmask.common.parquet import write_rows
 from unmask.config.grid.expand import expand
 from unmask.config.loading import load_config
+from unmask.methods import method_colour
 
 EVIL = """</pre></script><script>alert(1)</script><img src=x onerror='alert(2)'>&amp;"{{ 7 * 7 }}"""
 LINK = "![x](https://example.org/x.png) [y](javascript:alert(3)) <https://example.org>"
@@ -135,7 +136,9 @@ def test_every_figure_is_in_the_page_at_one_scale(page):
     names = ("main/accuracy_by_length", "main/training_curves", "steps/kl_per_step", "exact_toy")
     assert data == [PNG + name.encode() for name in names]
     assert {image["width"] for image in images} == {"130"}
-    assert images[0]["alt"].startswith("accuracy by length: Right answers (strict scoring) against generation length,")
+    assert images[0]["alt"].startswith(
+        "accuracy by length: Correct answers (strict scoring) against generation length,"
+    )
 
 
 def test_nothing_is_loaded_from_outside(page):
@@ -199,7 +202,7 @@ def test_the_speed_of_older_runs_has_empty_cells(page):
 def test_curves_are_drawn_from_the_metrics(page):
     lines = Page(page).all("polyline")  # accuracy is NaN here: one curve for each of four trained runs
     assert [line["points"] for line in lines] == ["0.0,100.0 160.0,0.0 320.0,50.0"] * 4
-    assert {line["stroke"] for line in lines} == {"#0072B2"}
+    assert {line["stroke"] for line in lines} == {method_colour("dmpo")}
 
 
 def test_a_long_curve_is_thinned_and_a_flat_one_is_drawn():

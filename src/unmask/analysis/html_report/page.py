@@ -15,6 +15,7 @@ from jinja2 import Environment
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
+from unmask.analysis.html_report.png import description
 from unmask.common.errors import InputError
 from unmask.config.grid.grid import Experiment
 
@@ -121,7 +122,10 @@ def without_title(text: str) -> str:
 
 
 def read_figure(file: Path, caption: str) -> Figure:
-    """Read a PNG file as a data URI, scaled so that fonts have one size in the page. Raises InputError if missing."""
+    """Read a PNG file as a data URI, scaled so that fonts have one size in the page, with its counts in the caption.
+
+    Raises InputError if it is missing.
+    """
     try:
         data = file.read_bytes()
     except OSError as error:
@@ -133,7 +137,7 @@ def read_figure(file: Path, caption: str) -> Figure:
         name=file.stem,
         source=f"data:image/png;base64,{encoded}",
         width=round(SHRINK * pixels),
-        caption=caption,
+        caption=f"{caption} {description(data)}".rstrip(),
     )
 
 
