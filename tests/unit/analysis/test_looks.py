@@ -6,8 +6,13 @@ distances are CIEDE2000. Both come from the package colour-science, and are held
 
 import itertools
 
-import colour
 import numpy as np
+
+# The package changes how numpy prints numbers, in all tests of the process, and so what CSV files hold.
+PRINTED = np.get_printoptions()
+import colour
+
+np.set_printoptions(**PRINTED)
 import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
