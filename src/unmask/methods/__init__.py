@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from unmask import rl
 from unmask.config.schema.introspection import declared_names, method_class
@@ -23,6 +23,26 @@ if TYPE_CHECKING:
     from unmask.models.policy import Policy
     from unmask.rl.rollouts import Rollouts, RolloutSettings
     from unmask.tasks import Example, Task
+
+
+Dash = Literal[
+    "solid",
+    "dashed",
+    "dotted",
+    "dash-dotted",
+    "long-dashed",
+    "dash-dot-dotted",
+    "sparsely dotted",
+]
+
+
+class Look(NamedTuple):
+    """Name of a method in tables and figures, and what tells its line apart: by colour, and without any colour."""
+
+    label: str
+    colour: str = "#666666"
+    marker: str = "<"  # of matplotlib; the defaults are those of no method that ships with the project
+    dash: Dash = "dash-dotted"
 
 
 @dataclass(frozen=True)
@@ -47,10 +67,13 @@ class Method:
     # --- facts --------------------------------------------------------------------------------------------------------
 
     label: ClassVar[str] = ""  # name in tables and figures; empty: that of the file
-    colour: ClassVar[str] = "#666666"  # in figures
+    # In figures: choose what tests/unit/analysis/test_looks.py can tell apart from the other methods.
+    colour: ClassVar[str] = Look("").colour
+    marker: ClassVar[str] = Look("").marker
+    dash: ClassVar[Dash] = Look("").dash
     citation: ClassVar[str] = ""  # in model cards
-    # Other blocks of config.yaml that run this file, such as this method after SFT: name -> (label, colour).
-    recipes: ClassVar[dict[str, tuple[str, str]]] = {}
+    # Other blocks of config.yaml that run this file, such as this method after SFT: name -> the fields of its look.
+    recipes: ClassVar[dict[str, tuple[str, ...]]] = {}
     # Setting -> what it needs to have an effect, an expression of other settings as in USED_IF of schema/training.py.
     # config.yaml may not set what has no effect (validation/unused.py).
     used_if: ClassVar[dict[str, str]] = {}
@@ -131,7 +154,7 @@ def load(name: str, settings: dict[str, Any]) -> Method:
 
 def method_name(method: str, variant: str = "default") -> str:
     """Format a method and its variant: `dmpo`, `baseline~none` -> `DMPO (baseline none)`."""
-    label, _ = _looks().get(method, (method, ""))
+    label = method_look(method).label
     if variant == "default":
         return label
     settings = variant.replace("~", " ").replace("_", " ").split("+")
@@ -140,16 +163,21 @@ def method_name(method: str, variant: str = "default") -> str:
 
 def method_colour(method: str) -> str:
     """Return the colour of a method in figures; grey if no file declares one."""
-    _, colour = _looks().get(method, ("", Method.colour))
-    return colour
+    return method_look(method).colour
+
+
+def method_look(method: str) -> Look:
+    """Return how figures show a method; its name and the defaults of `Look` if no file declares more."""
+    return _looks().get(method, Look(method))
 
 
 @functools.cache
-def _looks() -> dict[str, tuple[str, str]]:
-    """Return label and colour of every method and recipe, by name."""
-    found: dict[str, tuple[str, str]] = {}
+def _looks() -> dict[str, Look]:
+    """Return the look of every method and recipe, by name."""
+    found: dict[str, Look] = {}
     for name in sorted(declared_names("methods")):
         method = method_class(name)
-        found[name] = (method.label or name, method.colour)
-        found |= method.recipes
+        found[name] = Look(method.label or name, method.colour, method.marker, method.dash)
+        for recipe, look in method.recipes.items():
+            found[recipe] = Look(*look)
     return found

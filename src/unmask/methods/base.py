@@ -14,3 +14,5 @@ class Base(Method):
 
     label: ClassVar = "Base"
     colour: ClassVar = "#000000"
+    marker: ClassVar = "o"
+    dash: ClassVar = "dotted"

@@ -30,7 +30,9 @@ class CoupledGrpo(Method):
     """Clipped policy gradient on the coupled surrogate with leave-one-out advantages; the prompt is never masked."""
 
     label: ClassVar = "coupled-GRPO"
-    colour: ClassVar = "#009E73"
+    colour: ClassVar = "#446600"
+    marker: ClassVar = "P"
+    dash: ClassVar = "dash-dot-dotted"
     citation: ClassVar = (
         "Shansan Gong, Ruixiang Zhang, Huangjie Zheng, Jiatao Gu, Navdeep Jaitly, Lingpeng Kong, Yizhe Zhang: "
         "arXiv 2506.20639 (DiffuCoder)"

@@ -42,7 +42,9 @@ class Diffpo(Method):
     """Clipped loss on the surrogate policy, weighted by min(C, π_sur,old / π_true,old)."""
 
     label: ClassVar = "DiFFPO"
-    colour: ClassVar = "#CC79A7"
+    colour: ClassVar = "#FF3388"
+    marker: ClassVar = "X"
+    dash: ClassVar = "long-dashed"
     citation: ClassVar = "Hanyang Zhao, Dawen Liang, Wenpin Tang, David Yao, Nathan Kallus: arXiv 2510.02212 (DiFFPO)"
     used_if: ClassVar = {
         "kl_penalty": "learn != 'sampler'",

@@ -28,9 +28,11 @@ class DiffuGrpo(Method):
     """Clipped policy gradient on the mean-field surrogate with group advantages and a KL penalty to the reference."""
 
     label: ClassVar = "diffu-GRPO"
-    colour: ClassVar = "#E69F00"
+    colour: ClassVar = "#BB8833"
+    marker: ClassVar = "s"
+    dash: ClassVar = "dashed"
     citation: ClassVar = "Siyan Zhao, Devaansh Gupta, Qinqing Zheng, Aditya Grover: arXiv 2504.12216 (d1)"
-    recipes: ClassVar = {"d1": ("d1", "#D55E00")}
+    recipes: ClassVar = {"d1": ("d1", "#990055", "^", "sparsely dotted")}
     used_if: ClassVar = {
         "micro_steps": "mask_index == 'micro_step'",
         "reference_sync": "kl_penalty > 0",

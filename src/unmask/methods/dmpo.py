@@ -62,11 +62,13 @@ class Dmpo(Method):
     """Distribution matching by WDCE or WDDO, with weight baselines."""
 
     label: ClassVar = "DMPO"
-    colour: ClassVar = "#0072B2"
+    colour: ClassVar = "#1155BB"
+    marker: ClassVar = "D"
+    dash: ClassVar = "solid"
     citation: ClassVar = (
         "Yuchen Zhu, Wei Guo, Jaemoo Choi, Petr Molodyk, Bo Yuan, Molei Tao, Yongxin Chen: arXiv 2510.08233 (DMPO)"
     )
-    recipes: ClassVar = {"dmpo_sft": ("DMPO from SFT", "#56B4E9")}
+    recipes: ClassVar = {"dmpo_sft": ("DMPO from SFT", "#AA77FF", "p", "dash-dotted")}
     # WDDO has no baseline. reward_only replaces w by advantages, so it needs neither likelihoods nor a reference.
     used_if: ClassVar = {
         "eta": "alpha == 0 and loss_kind != 'reward_only'",

@@ -54,16 +54,18 @@ class Egspo(Method):
     """Clipped policy gradient on chosen steps, or on merged segments, of the trajectory of the rollouts."""
 
     label: ClassVar = "EGSPO"
-    colour: ClassVar = "#882255"
+    colour: ClassVar = "#990055"
+    marker: ClassVar = "^"
+    dash: ClassVar = "solid"
     citation: ClassVar = (
         "Vishnu Teja Kunde, Fatemeh Doudi, Mahdi Farahbakhsh, Dileep Kalathil, Krishna Narayanan, "
         "Jean-Francois Chamberland: arXiv 2603.12554 (EGSPO)"
     )
     recipes: ClassVar = {
-        "egspo_sa": ("EGSPO-SA", "#AA4499"),
-        "d2": ("d2-StepMerge", "#117733"),
-        "cj_grpo": ("cj-GRPO", "#999933"),
-        "trace_rl": ("TraceRL", "#661100"),
+        "egspo_sa": ("EGSPO-SA", "#FF3388", "v", "sparsely dotted"),
+        "d2": ("d2-StepMerge", "#446600", "P", "dash-dotted"),
+        "cj_grpo": ("cj-GRPO", "#009988", "X", "dotted"),
+        "trace_rl": ("TraceRL", "#AA77FF", "h", "dash-dot-dotted"),
     }
     used_if: ClassVar = {
         "choice": "surrogate == 'steps'",

@@ -28,7 +28,9 @@ class Espo(Method):
     """Clipped gradient of exp((Ê_θ − Ê_old)/L) with leave-one-out advantages and a k2 penalty on Ê_θ − Ê_ref."""
 
     label: ClassVar = "ESPO"
-    colour: ClassVar = "#882255"
+    colour: ClassVar = "#990055"
+    marker: ClassVar = "^"
+    dash: ClassVar = "dash-dotted"
     citation: ClassVar = (
         "Jingyang Ou, Jiaqi Han, Minkai Xu, Shaoxuan Xu, Jianwen Xie, Stefano Ermon, Yi Wu, Chongxuan Li: "
         "arXiv 2512.03759 (ESPO)"

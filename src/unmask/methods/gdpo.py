@@ -28,7 +28,9 @@ class Gdpo(Method):
     """Clipped gradient of exp((Ê_θ − Ê_old)/L) with group advantages, Ê by quadrature; no reference by default."""
 
     label: ClassVar = "GDPO"
-    colour: ClassVar = "#44AA99"
+    colour: ClassVar = "#009988"
+    marker: ClassVar = "P"
+    dash: ClassVar = "sparsely dotted"
     citation: ClassVar = (
         "Kevin Rojas, Jiahe Lin, Kashif Rasul, Anderson Schneider, Yuriy Nevmyvaka, Molei Tao, Wei Deng: "
         "arXiv 2510.08554 (GDPO)"

@@ -29,7 +29,9 @@ class Gdsd(Method):
     """Squared error of (Ê_θ − Ê_old)/L against ψA, with leave-one-out advantages and a k2 penalty."""
 
     label: ClassVar = "GDSD"
-    colour: ClassVar = "#332288"
+    colour: ClassVar = "#442200"
+    marker: ClassVar = "p"
+    dash: ClassVar = "dotted"
     citation: ClassVar = (
         "Xiaohang Tang, Keyue Jiang, Che Liu, Qifang Zhao, Xiaoxiao Xu, Sangwoong Yoon, Ilija Bogunovic: "
         "arXiv 2605.29398 (GDSD)"

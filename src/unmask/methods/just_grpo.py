@@ -46,7 +46,9 @@ class JustGrpo(Method):
     """Clipped policy gradient on exact left-to-right probabilities, with advantages divided by their deviation."""
 
     label: ClassVar = "JustGRPO"
-    colour: ClassVar = "#332288"
+    colour: ClassVar = "#442200"
+    marker: ClassVar = "p"
+    dash: ClassVar = "long-dashed"
     citation: ClassVar = (
         "Zanlin Ni, Shenzhi Wang, Yang Yue, Tianyu Yu, Weilin Zhao, Yeguo Hua, Tianyi Chen, Jun Song, Cheng Yu, "
         "Bo Zheng, Gao Huang: arXiv 2601.15165 (JustGRPO)"

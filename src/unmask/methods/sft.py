@@ -33,7 +33,9 @@ class Sft(Method):
     """Cross-entropy on masked demonstration tokens, weighted by 1/t."""
 
     label: ClassVar = "SFT"
-    colour: ClassVar = "#999999"
+    colour: ClassVar = "#009988"
+    marker: ClassVar = "v"
+    dash: ClassVar = "dash-dotted"
     citation: ClassVar = (
         "Shen Nie, Fengqi Zhu, Zebin You, Xiaolu Zhang, Jingyang Ou, Jun Hu, Jun Zhou, Yankai Lin, Ji-Rong Wen, "
         "Chongxuan Li: arXiv 2502.09992 (LLaDA)"

@@ -42,7 +42,9 @@ class Spg(Method):
     """Sandwiched policy gradient: L⁺ where A > 0, else a mix of the upper bound and L⁺."""
 
     label: ClassVar = "SPG"
-    colour: ClassVar = "#AA4499"
+    colour: ClassVar = "#FF3388"
+    marker: ClassVar = "X"
+    dash: ClassVar = "dash-dot-dotted"
     citation: ClassVar = (
         "Chenyu Wang, Paria Rashidinejad, DiJia Su, Song Jiang, Sid Wang, Siyan Zhao, Cai Zhou, Shannon Zejiang Shen, "
         "Feiyu Chen, Tommi Jaakkola, Yuandong Tian, Bo Liu: arXiv 2510.09541 (SPG)"

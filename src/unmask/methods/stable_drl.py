@@ -45,7 +45,9 @@ class StableDrl(Method):
     """Gradient of Σ v A · bound with v = softmax(min(log C, Ē_θ − Ē_old)) over the group."""
 
     label: ClassVar = "StableDRL"
-    colour: ClassVar = "#DDCC77"
+    colour: ClassVar = "#AA77FF"
+    marker: ClassVar = "h"
+    dash: ClassVar = "dashed"
     citation: ClassVar = (
         "Stabilizing Reinforcement Learning for Diffusion Language Models: arXiv 2603.06743 (StableDRL)"
     )

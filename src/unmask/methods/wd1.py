@@ -40,7 +40,9 @@ class Wd1(Method):
     """Raise the likelihood of responses by softmax(ψA) and lower it by softmax(−ψA)."""
 
     label: ClassVar = "wd1"
-    colour: ClassVar = "#117733"
+    colour: ClassVar = "#446600"
+    marker: ClassVar = "v"
+    dash: ClassVar = "long-dashed"
     citation: ClassVar = "Xiaohang Tang, Rares Dolga, Sangwoong Yoon, Ilija Bogunovic: arXiv 2507.08838 (wd1)"
     used_if: ClassVar = {"reference_sync": "False", "reference_mix": "False"}
     buffer_type: ClassVar = Wd1Buffer

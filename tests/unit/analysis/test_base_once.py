@@ -149,9 +149,9 @@ def test_the_bases_luck_is_in_the_interval_over_seeds_and_examples(frames):
 def test_figures_draw_the_interval_over_problems(frames):
     cells = over_seeds(collect(frames))
     figure = accuracy_by_length(collect(frames), pd.DataFrame())
-    band = figure.axes[0].collections[0].get_paths()[0].vertices[:, 1]
+    bars = np.concatenate(figure.axes[0].collections[0].get_segments())[:, 1]
     first = cells[(cells["method"] == "base") & (cells["task"] == "sudoku") & (cells["sampler"] == "top1")]
-    assert band.max() == pytest.approx(100 * first["strict_high"].max())
+    assert bars.max() == pytest.approx(100 * first["strict_high"].max())
 
 
 def test_a_claim_pairs_the_one_evaluation_with_each_seed(frames):

@@ -17,6 +17,7 @@ from unmask.analysis.html_report.page import markdown
 from unmask.analysis.html_report.runs import changed
 from unmask.analysis.html_report.verdicts import summary
 from unmask.config.grid.expand import expand
+from unmask.methods import method_colour
 
 VOID = {"meta", "img", "br", "input", "hr", "link"}
 
@@ -233,7 +234,7 @@ def test_every_logged_column_with_a_value_has_a_curve(page):
         "loss": {"x": [2, 3], "y": [1, 2]},
         "validation": {"x": [2], "y": [0.25]},
     }
-    assert run["colour"] == "#0072B2"
+    assert run["colour"] == method_colour("dmpo")
 
 
 def test_a_long_curve_is_smoothed_and_thinned_but_ends_where_the_run_does():

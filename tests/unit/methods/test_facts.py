@@ -152,7 +152,7 @@ class Mine(Method):
 '''
 USE_OF_NEW_METHOD = """
 import json
-from unmask.analysis.figures.style import method_colour
+from unmask.methods import method_colour
 from unmask.analysis.tables import method_name
 from unmask.config.errors import ConfigError
 from unmask.config.grid.expand import expand

@@ -6,49 +6,58 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from unmask.analysis.figures.style import end_of, labels, line_of, means, panels
+from unmask.analysis.figures.counts import of_gaps, of_samples
+from unmask.analysis.figures.drawing import ASIDE, line_of, means, points_of, seeds_of, side_by_side
+from unmask.analysis.figures.looks import Line, lines_of
+from unmask.analysis.figures.style import finish, handles_of, panels
 from unmask.analysis.frames import by_policy, distinct, select
 from unmask.common.catalogue import task_name
-from unmask.methods import method_colour, method_name
+from unmask.methods import Look
+
+# Surrogate -> its line. Its colour is not that of a method, which is the title of the panel.
+SURROGATES = {
+    "mean_field": Line("mean field", Look("mean field", "#BB8833", "s", "dashed")),
+    "two_stage": Line("two stages", Look("two stages", "#1155BB", "o", "solid")),
+}
 
 
 def threshold_by_difficulty(scores: pd.DataFrame, metrics: pd.DataFrame, samples: pd.DataFrame) -> Figure:
     """Plot the mean threshold γ of an adaptive sampler against the difficulty of the prompt, a panel per task."""
     # Other samplers choose no threshold.
     samples = samples.dropna(subset="gamma")
+    lines = lines_of(samples, metrics)
     tasks = distinct(samples, "task")
     figure, axes = panels(1, len(tasks))
     for ax, task in zip(axes[0], tasks, strict=True):
-        ends = []
-        policies = by_policy(select(samples, task=task))
-        for number, (method, variant, runs) in enumerate(policies):
+        of_task = select(samples, task=task)
+        policies = list(by_policy(of_task))
+        shifts = side_by_side(of_task["difficulty"], len(policies))
+        for (method, variant, runs), shift in zip(policies, shifts, strict=True):
             gamma = runs.pivot_table(index="difficulty", columns="seed", values="gamma")
-            x = gamma.index.to_numpy()
-            y = means(gamma)
-            line_of(ax, x, y, method, style=number)
-            ends.append(end_of(x, y, method, variant))
+            x = gamma.index.to_numpy() + shift
+            look = lines[method, variant].look
+            points_of(ax, x, means(gamma), look)
+            if gamma.shape[1] > 1:
+                seeds_of(ax, x, gamma, look, ASIDE)
         ax.set(title=task_name(task), xlabel="difficulty", ylim=(0, None))
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-        labels(ax, ends)
     axes[0, 0].set_ylabel("threshold γ (nats)")
-    return figure
+    return finish(figure, handles_of(lines.values()), of_samples(samples))
 
 
 def kl_per_step(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
     """Plot KL(true conditional ‖ surrogate) against the denoising step, a panel per method [DiFFPO, Figure 2c]."""
     policies = list(by_policy(scores))
+    names = lines_of(scores, metrics)
     figure, axes = panels(1, len(policies))
     for ax, (method, variant, panel) in zip(axes[0], policies, strict=True):
-        colour = method_colour(method)
-        surrogates = panel.groupby("surrogate", sort=False)
-        for (surrogate, runs), style in zip(surrogates, ("--", "-"), strict=True):
+        for number, (surrogate, line) in enumerate(SURROGATES.items()):
+            runs = select(panel, surrogate=surrogate)
             kl = runs.pivot_table(index="step", columns="seed", values="kl")
-            mean, low, high = means(kl).T
-            name = surrogate.replace("_", " ")
-            ax.plot(kl.index, mean, style, color=colour, label=name)
-            ax.fill_between(kl.index, low, high, color=colour, alpha=0.15, linewidth=0)
-        title = method_name(method, variant)
-        ax.set(title=title, xlabel="denoising step", ylim=(0, None))
-        ax.legend(frameon=False)
-    axes[0, 0].set_ylabel("KL(true ‖ surrogate), nats a token")
-    return figure
+            steps = kl.index.to_numpy()
+            line_of(ax, steps, means(kl), line.look, number)
+            if kl.shape[1] > 1:
+                seeds_of(ax, steps, kl, line.look)
+        ax.set(title=names[method, variant].name, xlabel="denoising step", ylim=(0, None))
+    axes[0, 0].set_ylabel("KL(true ‖ surrogate), nats per token")
+    return finish(figure, handles_of(SURROGATES.values()), of_gaps(scores))

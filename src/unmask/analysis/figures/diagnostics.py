@@ -6,60 +6,60 @@ import itertools
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from unmask.analysis.figures.style import curves, heading, labels, line_of, means, panels, plt, smooth
+from unmask.analysis.figures.counts import of_metrics
+from unmask.analysis.figures.drawing import beyond, curves, line_of, means, no_ticks_beyond, seeds_of, smooth
+from unmask.analysis.figures.looks import lines_of
+from unmask.analysis.figures.style import finish, handles_of, heading, panels, plt
 from unmask.analysis.scores import POLICY
 from unmask.common.catalogue import task_name
 from unmask.common.errors import InputError
-from unmask.methods import method_name
+from unmask.methods import Look
 
+# Rows of panels of `importance_ratios`, column -> title. Weights of tokens and of responses are different quantities.
+WEIGHTS = (
+    {"token_variance": "variance of the weights of tokens", "clamped": "share of tokens at the clamp C"},
+    {
+        "response_variance": "variance of the weights of responses",
+        "largest_weight": "largest response's share of a group",
+    },
+)
+EDGE = "#555555"  # between two areas, whose colours alone would be hard to tell apart
 BIN = "weight_from_"  # prefix of metrics columns with the share of weights in a bin; its lower edge follows
 
 
 def importance_ratios(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
-    """Plot the variance of the importance weights (mean about 1), and the clamped or the largest share, in two panels.
+    """Plot the variance of importance weights (mean about 1), and how uneven or clamped they are, by gradient update.
 
-    DiFFPO: weights of tokens, and the share of them at the clamp C. DMPO: weights of responses, whose variance is
-    1 / ESS − 1, and the share of a group's weight that its largest response has. Raises InputError if no run has them.
+    A row of panels has the weights of tokens (DiFFPO) and the share of them at the clamp C. Another has the weights of
+    responses (DMPO), whose variance is 1 / ESS − 1, and the share of a group's weight that its largest response has.
+    Raises InputError if no run has weights.
     """
-    found = metrics.assign(variance=_variance(metrics), limit=_share_at_limit(metrics))
-    if found[["variance", "limit"]].isna().all(axis=None):
+    token_variance = _logged(metrics, "importance_squared") - _logged(metrics, "importance_mean") ** 2
+    response_variance = 1 / _logged(metrics, "effective_sample_size") - 1
+    # Other methods log columns of these names for other weights.
+    found = metrics.assign(
+        token_variance=token_variance,
+        clamped=_logged(metrics, "clamped").where(token_variance.notna()),
+        response_variance=response_variance,
+        largest_weight=_logged(metrics, "largest_weight").where(response_variance.notna()),
+    )
+    rows = [row for row in WEIGHTS if found[list(row)].notna().any(axis=None)]
+    if not rows:
         raise InputError("no run in the metrics has importance weights")
 
-    figure, axes = panels(1, 2, same="none")
-    left, right = axes[0]
-    _panel(left, found, "variance", "variance of importance weights")
-    _panel(right, found, "limit", "clamped share (DMPO: largest share)")
-    return figure
-
-
-def _panel(ax: Axes, metrics: pd.DataFrame, column: str, title: str) -> None:
-    """Draw the curves of a column, of the runs that have it."""
-    logged = metrics.dropna(subset=column)
-    ends = curves(ax, logged, column)
-    ax.set(title=title, xlabel="gradient updates", ylim=(0, None))
-    labels(ax, ends)
-
-
-def _variance(metrics: pd.DataFrame) -> pd.Series:
-    """Return the variance of the weights, of tokens (DiFFPO) or else of responses (DMPO)."""
-    mean = _logged(metrics, "importance_mean")
-    mean_of_squares = _logged(metrics, "importance_squared")
-    of_tokens = mean_of_squares - mean**2
-
-    effective_size = _logged(metrics, "effective_sample_size")
-    of_responses = 1 / effective_size - 1
-    return of_tokens.fillna(of_responses)
-
-
-def _share_at_limit(metrics: pd.DataFrame) -> pd.Series:
-    """Return the share of weights at the clamp (DiFFPO), or else the share of the largest weight (DMPO)."""
-    clamped = _logged(metrics, "clamped")
-    largest = _logged(metrics, "largest_weight")
-    return clamped.fillna(largest)
+    figure, axes = panels(len(rows), 2, same="none")
+    drawn = found.dropna(subset=[column for row in rows for column in row], how="all")
+    lines = lines_of(drawn, metrics)
+    for row, row_axes in zip(rows, axes, strict=True):
+        for ax, (column, title) in zip(row_axes, row.items(), strict=True):
+            curves(ax, found.dropna(subset=column), column, lines)
+            ax.set(title=title, xlabel="gradient updates", ylim=(0, None))
+    return finish(figure, handles_of(lines.values()), of_metrics(drawn))
 
 
 def _logged(metrics: pd.DataFrame, column: str) -> pd.Series:
@@ -82,40 +82,42 @@ def weight_distribution(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
         raise InputError("no weights in the metrics: made by older code; delete the adapters and run snakemake again")
 
     logged = metrics.dropna(subset=bins)
+    names = lines_of(logged, metrics)
     policies = list(logged.groupby(POLICY, sort=False))
     figure, axes = panels(2, len(policies))
     shades = np.linspace(0.05, 0.95, len(bins))
     colours = plt.get_cmap("RdBu_r")(shades)
     for (above, below), (policy, rows) in zip(axes.T, policies, strict=True):
         task, method, variant = policy
-        title = heading(task_name(task), method_name(method, variant))
+        title = heading(task_name(task), names[method, variant].name)
         # Means over seeds: a stacked area has no room for bands. The effective sample size below has them.
         shares = smooth(rows.groupby("step")[bins].mean())
-        above.stackplot(shares.index, shares.to_numpy().T, colors=colours, linewidth=0)
+        above.stackplot(shares.index, shares.to_numpy().T, colors=colours, edgecolor=EDGE, linewidth=0.5)
         above.set(title=title, ylim=(0, 1))
-
-        by_seed = rows.pivot(index="step", columns="seed", values="effective_sample_size")
-        effective_size = smooth(by_seed)
-        steps = effective_size.index.to_numpy()
-        line_of(below, steps, means(effective_size), method, marker="")
-        below.set(xlabel="gradient updates", ylim=(0, 1.02))
+        _effective_size(below, rows)
     axes[0, 0].set_ylabel("share of the responses")
     axes[1, 0].set_ylabel("effective sample size / G")
 
     # One legend for all columns, whose bins are the same.
     edges = [_edge(column) for column in bins]
     ranges = itertools.pairwise([*edges, np.inf])
-    handles = []
+    handles: list[Artist] = []
     for colour, (low, high) in zip(colours, ranges, strict=True):
-        handles.append(Patch(color=colour, label=_bin_name(low, high)))
-    figure.legend(
-        handles=handles,
-        loc="outside lower center",
-        ncols=len(handles),
-        frameon=False,
-        title="weight",
-    )
-    return figure
+        handles.append(Patch(facecolor=colour, edgecolor=EDGE, linewidth=0.5, label=f"weight {_bin_name(low, high)}"))
+    return finish(figure, handles, of_metrics(logged))
+
+
+def _effective_size(ax: Axes, rows: pd.DataFrame) -> None:
+    """Draw the effective sample size of one policy, with the last value of each seed at the right."""
+    by_seed = rows.pivot(index="step", columns="seed", values="effective_sample_size")
+    effective_size = smooth(by_seed)
+    # Black: what is drawn is in the title, and no colour of a method is among those of the weights above.
+    look = Look("", "#000000", "o", "solid")
+    line_of(ax, effective_size.index.to_numpy(), means(effective_size), look)
+    if effective_size.shape[1] > 1:
+        seeds_of(ax, np.array([beyond(ax, 0)]), effective_size.ffill().iloc[[-1]], look)
+    no_ticks_beyond(ax)
+    ax.set(xlabel="gradient updates", ylim=(0, 1.02))
 
 
 def _edge(column: str) -> float:

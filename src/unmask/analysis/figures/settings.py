@@ -12,10 +12,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from unmask.analysis.figures.style import End, bars_of, end_of, heading, labels, line_of, means, panels
+from unmask.analysis.figures.counts import of_scores
+from unmask.analysis.figures.drawing import ASIDE, means, points_of, seeds_of
+from unmask.analysis.figures.looks import DASHES, Line, Policy, looks_of
+from unmask.analysis.figures.style import finish, handles_of, heading, panels
 from unmask.common.catalogue import sampler_name, setting_name, task_name
 from unmask.common.errors import InputError
-from unmask.methods import method_colour
+from unmask.methods import method_name
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ def accuracy_by_setting(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
     """Plot strict accuracy, averaged over lengths, against one setting of a grid, a panel per task and sampler.
 
     The x axis is the setting with most values. Each choice of the other settings is a line, or points if the values are
-    not numbers. Policies without the setting, such as the base model, are dotted lines. Raises InputError if no run
+    not numbers. Policies without the setting, such as the base model, are horizontal lines. Raises InputError if no run
     varies a setting.
     """
     varied = _varied(scores["variant"])
@@ -69,15 +72,36 @@ def accuracy_by_setting(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
     placed = _placed(scores, settings, axis, varied)
     cells = list(placed.groupby(["task", "sampler"], sort=False))
 
+    lines = _named(placed)
     figure, axes = panels(1, len(cells))
     for ax, ((task, sampler), panel) in zip(axes[0], cells, strict=True):
-        ends = _lines(ax, panel, axis) + _dotted_lines(ax, panel)
+        _lines(ax, panel, axis, lines)
+        _horizontal_lines(ax, panel, lines)
         title = heading(task_name(task), sampler_name(sampler))
         ax.set(title=title, ylim=(0, 101))
         axis.draw(ax, panel["at"])
-        labels(ax, ends)
-    axes[0, 0].set_ylabel("right answers (%)")
-    return figure
+    axes[0, 0].set_ylabel("correct answers (%)")
+    return finish(figure, handles_of(lines.values()), of_scores(scores))
+
+
+def _named(placed: pd.DataFrame) -> dict[Policy, Line]:
+    """Return the line of each method and choice of the settings that are not on the axis."""
+    policies: list[Policy] = []
+    own: dict[str, Policy] = {}
+    for (method, choice), _ in placed.groupby(["method", "choice"], sort=False):
+        policies.append((method, choice))
+        own.setdefault(method, (method, choice))
+    looks = looks_of(policies, list(own.values()))
+    # Policies without the setting have no points.
+    with_points = set(placed.dropna()[["method", "choice"]].itertuples(index=False, name=None))
+    lines = {}
+    for method, choice in policies:
+        name = f"{method_name(method)} ({choice})" if choice else method_name(method)
+        look = looks[method, choice]
+        if (method, choice) not in with_points:
+            look = look._replace(marker="")
+        lines[method, choice] = Line(name, look)
+    return lines
 
 
 def _varied(variants: pd.Series) -> list[str]:
@@ -132,30 +156,24 @@ def _placed(
     return mean.assign(at=places, choice=choices)
 
 
-def _lines(ax: Axes, panel: pd.DataFrame, axis: SettingAxis) -> list[End]:
-    """Draw a line, or points, per method and choice of the other settings; return their ends."""
-    ends = []
+def _lines(ax: Axes, panel: pd.DataFrame, axis: SettingAxis, lines: Mapping[Policy, Line]) -> None:
+    """Draw a line, or points, per method and choice of the other settings."""
     groups = panel.dropna().groupby(["method", "choice"], sort=False)
-    for number, ((method, choice), line) in enumerate(groups):
+    for number, (policy, line) in enumerate(groups):
         accuracy = 100 * line.pivot(index="at", columns="seed", values="strict")
-        x = accuracy.index.to_numpy()
-        y = means(accuracy)
-        if axis.numeric:
-            line_of(ax, x, y, method, style=number)
-        else:
-            x = x + 0.08 * number  # next to each other
-            bars_of(ax, x, y, method, joined=False)
-        ends.append(end_of(x, y, method, choice or "default"))
-    return ends
+        x = accuracy.index.to_numpy(dtype=float)
+        # Next to each other: by a factor on a logarithmic axis, by a step between two names of values.
+        x = x * 1.03**number if axis.numeric else x + 0.08 * number
+        look = lines[policy].look
+        points_of(ax, x, means(accuracy), look, joined=axis.numeric)
+        if accuracy.shape[1] > 1:
+            seeds_of(ax, x, accuracy, look, ASIDE)
 
 
-def _dotted_lines(ax: Axes, panel: pd.DataFrame) -> list[End]:
-    """Draw the mean of each method without the setting as a horizontal line; return their ends."""
-    ends = []
-    right = panel["at"].max()
+def _horizontal_lines(ax: Axes, panel: pd.DataFrame, lines: Mapping[Policy, Line]) -> None:
+    """Draw the mean of each method without the setting as a horizontal line."""
     without = panel[panel["at"].isna()]
-    for method, runs in without.groupby("method", sort=False):
+    for policy, runs in without.groupby(["method", "choice"], sort=False):
         y = 100 * runs["strict"].mean()
-        ax.axhline(y, color=method_colour(method), linestyle=":", linewidth=1)
-        ends.append(End(right, y, method, "default"))
-    return ends
+        look = lines[policy].look
+        ax.axhline(y, color=look.colour, linestyle=DASHES[look.dash], linewidth=1.2)

@@ -7,21 +7,22 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from unmask.analysis.figures.style import plt
+from unmask.analysis.figures.drawing import beyond, line_of, means, no_ticks_beyond, seeds_of
+from unmask.analysis.figures.looks import Line
+from unmask.analysis.figures.style import finish, handles_of, plt
 from unmask.analysis.frames import distinct, select
 from unmask.analysis.scores import interval
-from unmask.methods import method_colour, method_name
+from unmask.methods import Look, method_look, method_name
 
-BLUE = method_colour("dmpo")
-# Curve -> (label, colour, line style). DMPO's kinds are shades of its blue, except for the baseline that diverges.
+# Curve -> its line. DMPO at its default baseline and coupled-GRPO look as in all figures.
 CURVES = {
-    "none": ("DMPO, no baseline", "#7F97AA", "-"),
-    "group": ("DMPO, group", BLUE, "-"),
-    "model": ("DMPO, model", BLUE, (0, (4, 1.5))),
-    "elbo": ("DMPO, group (ELBO)", BLUE, ":"),
-    "individual": ("DMPO, individual", "#882255", "-"),
-    "wddo": ("WDDO", "#56B4E9", "-"),
-    "coupled_grpo": (method_name("coupled_grpo"), method_colour("coupled_grpo"), "-"),
+    "none": Line("DMPO (no baseline)", Look("", "#AA77FF", "v", "dashed")),
+    "group": Line("DMPO (group baseline)", method_look("dmpo")),
+    "model": Line("DMPO (model baseline)", Look("", "#009988", "s", "long-dashed")),
+    "elbo": Line("DMPO (group baseline, ELBO)", Look("", "#BB8833", "o", "dotted")),
+    "individual": Line("DMPO (individual baseline)", Look("", "#990055", "X", "dash-dotted")),
+    "wddo": Line("DMPO (WDDO)", Look("", "#442200", "^", "sparsely dotted")),
+    "coupled_grpo": Line(method_name("coupled_grpo"), method_look("coupled_grpo")),
 }
 # Column -> (title, axis limits)
 MEASURES = {
@@ -35,7 +36,8 @@ TABLE = {"kl": r"KL(p* to p)", "modes": "Modes", "entropy": "Entropy", "reward":
 def exact_toy(curves: pd.DataFrame) -> Figure:
     """Plot means over seeds with 95 % bands, a row of panels per group size, a panel per measure.
 
-    The divergence has a logarithmic axis and is averaged in logarithms.
+    The last value of each seed is a point right of the curves. Means and intervals are those of the table, also on the
+    logarithmic axis of the divergence.
     """
     sizes = sorted(distinct(curves, "group_size"))
     figure, axes = plt.subplots(
@@ -50,7 +52,6 @@ def exact_toy(curves: pd.DataFrame) -> Figure:
         of_size = select(curves, group_size=size)
         for ax, (measure, (title, limits)) in zip(row, MEASURES.items(), strict=True):
             scale = "log" if measure == "kl" else "linear"
-            # Limits come first: labels are spread in heights of the axes.
             ax.set(ylim=limits, yscale=scale)
             _panel(ax, of_size, measure)
             if size == sizes[0]:
@@ -58,16 +59,32 @@ def exact_toy(curves: pd.DataFrame) -> Figure:
         row[0].set_ylabel(f"groups of {size}", fontweight="bold")
     for ax in axes[-1]:
         ax.set_xlabel("gradient updates")
-    return figure
+    handles = handles_of(CURVES[name] for name in _present(curves))
+    counts = f"{_seeds(curves)} seeds; every response is enumerated, so that only training is random."
+    return finish(figure, handles, counts)
+
+
+def _seeds(curves: pd.DataFrame) -> int:
+    """Return the number of seeds of a curve; they all have the same."""
+    return int(curves["seed"].nunique())
 
 
 def _panel(ax: Axes, curves: pd.DataFrame, measure: str) -> None:
-    """Draw a measure of all curves of one group size, with their labels."""
-    ends = {}
-    for name in _present(curves):
+    """Draw a measure of all curves of one group size."""
+    names = _present(curves)
+    tables = {}
+    for number, name in enumerate(names):
         runs = select(curves, curve=name)
-        ends[name] = _line(ax, runs, measure, name)
-    _labels(ax, ends)
+        tables[name] = runs.pivot(index="update", columns="seed", values=measure)
+        # Clipped, because an interval of few seeds may reach far beyond the axis.
+        y = means(tables[name])
+        y[:, 1:] = np.clip(y[:, 1:], *ax.get_ylim())
+        line_of(ax, tables[name].index.to_numpy(), y, CURVES[name].look, number)
+
+    places = [beyond(ax, number) for number in range(len(names))]
+    for place, name in zip(places, names, strict=True):
+        seeds_of(ax, np.array([place]), tables[name].iloc[[-1]], CURVES[name].look)
+    no_ticks_beyond(ax)
     if measure == "kl":
         ax.set_yticks([0.1, 1], ["0.1", "1"])
     if measure == "entropy":
@@ -82,8 +99,7 @@ def table(curves: pd.DataFrame) -> pd.DataFrame:
     for size, of_size in last.groupby("group_size"):
         for name in names:
             runs = select(of_size, curve=name)
-            method, _, _ = CURVES[name]
-            row = {"G": str(size), "Method": method}
+            row = {"G": str(size), "Method": CURVES[name].name}
             for column, label in TABLE.items():
                 mean, _, high = interval(runs[column].to_numpy())
                 half = high - mean
@@ -102,66 +118,3 @@ def _goal(ax: Axes, height: float) -> None:
     """Mark the value of p*."""
     ax.axhline(height, color="#444444", linewidth=0.9, linestyle=":")
     ax.annotate("p*", (0, height), xytext=(2, 3), textcoords="offset points", fontsize=8)
-
-
-def _line(ax: Axes, runs: pd.DataFrame, measure: str, name: str) -> tuple[float, float]:
-    """Draw one curve with its band; return the point where it ends."""
-    logarithmic = ax.get_yscale() == "log"
-    x, mean, low, high = _by_update(runs, measure, logarithmic=logarithmic)
-    _, colour, style = CURVES[name]
-    ax.plot(x, mean, color=colour, linestyle=style)
-    # Clipped, because an interval of few seeds may reach far beyond the axis.
-    bottom, top = ax.get_ylim()
-    low = np.clip(low, bottom, top)
-    high = np.clip(high, bottom, top)
-    ax.fill_between(x, low, high, color=colour, alpha=0.13, linewidth=0)
-    return float(x[-1]), float(mean[-1])
-
-
-def _by_update(runs: pd.DataFrame, measure: str, *, logarithmic: bool) -> tuple[np.ndarray, ...]:
-    """Return the measured updates, and mean, low and high over seeds at each."""
-    updates = []
-    intervals = []
-    for update, values in runs.groupby("update")[measure]:
-        seeds = values.to_numpy()
-        # On a logarithmic axis the interval is formed in logarithms, so that its lower end stays positive.
-        if logarithmic:
-            seeds = np.log(seeds)
-        updates.append(update)
-        intervals.append(interval(seeds))
-
-    ends = np.array(intervals)
-    if logarithmic:
-        ends = np.exp(ends)
-    mean, low, high = ends.T
-    return np.array(updates), mean, low, high
-
-
-def _labels(ax: Axes, ends: dict[str, tuple[float, float]], gap: float = 0.085) -> None:
-    """Label the ends of curves, moved apart (in heights of the axes) until no labels overlap."""
-    to_height = ax.transData + ax.transAxes.inverted()
-    placed = []
-    for name, end in ends.items():
-        _, height = to_height.transform(end)
-        placed.append((float(height), name))
-    placed.sort()
-
-    # Push neighbours apart by equal amounts, so that a cluster stays centred on its lines.
-    heights = np.array([height for height, _ in placed])
-    for _ in range(200):
-        overlaps = np.clip(gap - np.diff(heights), 0, None)
-        heights[:-1] -= overlaps / 2
-        heights[1:] += overlaps / 2
-        heights = np.clip(heights, 0.02, 0.95)
-
-    for height, (_, name) in zip(heights, placed, strict=True):
-        label, colour, _ = CURVES[name]
-        ax.annotate(
-            label,
-            (1.02, height),
-            xycoords="axes fraction",
-            va="center",
-            color=colour,
-            fontsize=8,
-            annotation_clip=False,
-        )

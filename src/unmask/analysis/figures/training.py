@@ -1,15 +1,18 @@
 """Figures of training runs: functions of scores and training metrics. SFT has no rollouts and is left out.
 
-Runs are smoothed by a moving average over an eighth of the updates, because a buffer has few prompts.
+Runs are smoothed by a moving average over an eighth of the updates, because a buffer has few prompts. Points at the
+right are the last values of single seeds.
 """
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from unmask.analysis.figures.style import curves, labels, panels
+from unmask.analysis.figures.counts import of_metrics
+from unmask.analysis.figures.drawing import curves, highest
+from unmask.analysis.figures.looks import lines_of
+from unmask.analysis.figures.style import finish, handles_of, panels
 from unmask.analysis.frames import distinct, select
 from unmask.common.catalogue import task_name
 from unmask.common.errors import InputError
@@ -22,21 +25,13 @@ def training_curves(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
 
 def reward_by_compute(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
     """Plot the mean reward of rollouts against FLOPs, those of rollouts included, a panel per task."""
-    figure = _by_task(
-        metrics,
-        "reward",
-        ylabel="mean reward of rollouts",
-        xlabel="FLOPs of the training (estimate)",
-        along="flops",
-    )
-    for ax in figure.axes:
-        ax.set_xscale("log")
-    return figure
+    xlabel = "FLOPs of the training (estimate)"
+    return _by_task(metrics, "reward", ylabel="mean reward of rollouts", xlabel=xlabel, along="flops")
 
 
 def rollout_entropy(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
     """Plot the mean entropy of the distributions that rollouts are drawn from against updates, a panel per task."""
-    return _by_task(metrics, "entropy", ylabel="entropy (nats a token)", xlabel="gradient updates")
+    return _by_task(metrics, "entropy", ylabel="entropy (nats per token)", xlabel="gradient updates")
 
 
 def _by_task(
@@ -49,24 +44,22 @@ def _by_task(
 ) -> Figure:
     """Plot a column of the metrics, a panel per task."""
     metrics = _with_rollouts(metrics, column)
+    lines = lines_of(metrics, metrics)
     tasks = distinct(metrics, "task")
     figure, axes = panels(1, len(tasks))
-    ends = []
-    highest = -np.inf
     for ax, task in zip(axes[0], tasks, strict=True):
-        ends.append(curves(ax, select(metrics, task=task), column, along))
-        for line in ax.lines:
-            highest = max(highest, np.nanmax(line.get_ydata()))
+        # Scale first: the places of single seeds depend on it.
+        ax.set_xscale("log" if along == "flops" else "linear")
+        curves(ax, select(metrics, task=task), column, lines, along)
+        ax.set(title=task_name(task), xlabel=xlabel)
 
-    # A band may reach beyond any possible reward, so the axis ends a little above the highest mean.
-    for ax, task, ends_of_task in zip(axes[0], tasks, ends, strict=True):
-        _, top = ax.get_ylim()
-        if highest > 0:
-            top = min(top, 1.15 * highest)
-        ax.set(title=task_name(task), xlabel=xlabel, ylim=(0, top))
-        labels(ax, ends_of_task)
-    axes[0, 0].set_ylabel(ylabel)
-    return figure
+    # A band may reach beyond any possible reward, so the axis ends a little above the highest mean or seed.
+    most = max(highest(ax) for ax in axes[0])
+    _, top = axes[0, 0].get_ylim()
+    if most > 0:
+        top = min(top, 1.15 * most)
+    axes[0, 0].set(ylim=(0, top), ylabel=ylabel)
+    return finish(figure, handles_of(lines.values()), of_metrics(metrics))
 
 
 def _with_rollouts(metrics: pd.DataFrame, column: str) -> pd.DataFrame:

@@ -7,16 +7,16 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from unmask.analysis.figures.style import panels
+from unmask.analysis.figures.style import finish, panels
 from unmask.analysis.tuning import Choice, text
 from unmask.common.catalogue import task_name
-from unmask.methods import method_colour, method_name
+from unmask.methods import method_look, method_name
 
 
 def candidates(choices: list[Choice]) -> Figure:
     """Plot the validation accuracy during training of every candidate, a panel per task and a row of points per method.
 
-    A small point is a seed, a bar the mean over seeds; the chosen candidate is filled.
+    A stroke is a seed, a marker the mean over seeds; that of the chosen candidate is filled.
     """
     tasks = list(dict.fromkeys(choice.task for choice in choices))
     figure, axes = panels(1, len(tasks), same="none")
@@ -26,22 +26,25 @@ def candidates(choices: list[Choice]) -> Figure:
         for choice in choices:
             if choice.task == task:
                 ticks += _of_method(ax, choice, len(ticks))
-        ax.set_yticks([place for place, _ in ticks], [label for _, label in ticks], fontsize=7)
+        ax.set_yticks([place for place, _ in ticks], [label for _, label in ticks], fontsize=8)
         ax.invert_yaxis()
-        ax.set(title=task_name(task), xlabel="validation accuracy, mean over training (%)")
+        ax.set(title=task_name(task), xlabel="mean validation accuracy (%)")
         most = max(most, len(ticks))
     figure.set_size_inches(5.2 * len(tasks), 1.2 + 0.22 * most)
-    return figure
+    seeds = {len(one.scores) for choice in choices for one in choice.candidates}
+    counts = f"{' or '.join(map(str, sorted(seeds)))} seeds per candidate: strokes; their mean: marker; chosen: filled."
+    return finish(figure, [], counts)
 
 
 def _of_method(ax: Axes, choice: Choice, first: int) -> list[tuple[float, str]]:
     """Draw the candidates of a method from line `first` on; return the tick of each."""
-    colour = method_colour(choice.method)
+    look = method_look(choice.method)
+    colour = look.colour
     ticks: list[tuple[float, str]] = []
     for place, one in enumerate(choice.candidates, first):
         scores = [100 * score for score in one.scores.values()]
         filled: dict[str, Any] = {"facecolors": colour} if one is choice.chosen else {"facecolors": "none"}
-        ax.plot(scores, [place] * len(scores), "|", color=colour, markersize=5)
-        ax.scatter([100 * one.score], [place], s=28, edgecolors=colour, zorder=3, **filled)
+        ax.plot(scores, [place] * len(scores), "|", color=colour, markersize=7)
+        ax.scatter([100 * one.score], [place], s=28, marker=look.marker, edgecolors=colour, zorder=3, **filled)
         ticks.append((place, f"{method_name(choice.method)}, {text(one.settings)}"))
     return ticks

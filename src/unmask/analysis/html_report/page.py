@@ -20,6 +20,7 @@ from markdown_it.token import Token
 from markupsafe import Markup, escape
 
 from unmask.analysis.html_report.links import File, Folders, with_papers
+from unmask.analysis.html_report.png import description
 from unmask.common.errors import InputError
 from unmask.config.grid.grid import Experiment
 
@@ -158,7 +159,7 @@ def without_title(text: str) -> str:
 
 
 def read_figure(folders: Folders, stem: str, caption: str) -> Figure:
-    """Read a figure's PNG file as a data URI, scaled so that fonts have one size in the page.
+    """Read a figure's PNG file as a data URI, scaled so that fonts have one size in the page, with its counts in the caption.
 
     `stem` is its path below the results without the ending. Raises InputError if the PNG or the PDF file is missing.
     """
@@ -174,7 +175,7 @@ def read_figure(folders: Folders, stem: str, caption: str) -> Figure:
         name=file.stem,
         source=f"data:image/png;base64,{encoded}",
         width=round(SHRINK * pixels),
-        caption=caption,
+        caption=f"{caption} {description(data)}".rstrip(),
         pdf=folders.file(f"{stem}.pdf", "PDF"),
     )
 
