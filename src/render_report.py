@@ -14,7 +14,7 @@ from typing import Any
 
 import jinja2
 
-from unmask.analysis import claims
+from unmask.analysis import claim_entries
 from unmask.analysis.claim_tables import from_differences
 from unmask.analysis.html_report import browser, page, runs, speed, speed_tables, verdicts
 from unmask.analysis.html_report.headline import headline
@@ -108,7 +108,7 @@ def title(grid: Grid, experiments: list[Experiment], of_scale: bool) -> str:
 
 def claims_of(args: argparse.Namespace) -> dict[str, Any]:
     """Return what the page says about the claims: verdicts, notes on how to read them, claims that are not tested."""
-    findings = from_differences(claims.read(args.resource), read_csv(args.differences))
+    findings = from_differences(claim_entries.read(args.resource), read_csv(args.differences))
     # The page has the table itself, with links, and a list of the claims that are not tested.
     told = page.without_title(page.read(args.claims))
     notes = re.sub(r"^(\||Not tested:).*\n?", "", told, flags=re.MULTILINE)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from unmask.analysis import claim_tables, claims, comparisons, paper_results, tables
+from unmask.analysis import claim_entries, claim_tables, claims, comparisons, paper_results, tables
 from unmask.analysis.claims import Finding
 from unmask.analysis.decoding_protocol import Protocol
 from unmask.analysis.figures import FIGURES
@@ -141,7 +141,7 @@ def check_claims(resource: Path, scale: str, parts: list[Part], out: Path) -> No
     """Test the claims on the given experiments; claims on others count as not tested."""
     known = {part.name: part for part in parts}
     findings = []
-    for claim in claims.read(resource):
+    for claim in claim_entries.read(resource):
         part = known.get(claim.experiment)
         if part is None:
             findings.append(Finding(claim, "not tested"))

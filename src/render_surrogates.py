@@ -7,7 +7,7 @@ python src/render_surrogates.py results/laptop/surrogates/errors.csv --claims wo
 import argparse
 from pathlib import Path
 
-from unmask.analysis import claim_tables, claims
+from unmask.analysis import claim_entries, claim_tables
 from unmask.analysis.figures.style import save
 from unmask.analysis.figures.surrogates import surrogates
 from unmask.analysis.surrogates import markdown, summary, verdicts
@@ -29,7 +29,7 @@ def main() -> None:
     args = parser.parse_args()
 
     errors = read_csv(args.errors)
-    findings = verdicts(errors, claims.read(args.claims))
+    findings = verdicts(errors, claim_entries.read(args.claims))
     texts = {
         args.md: markdown(errors),
         args.csv: summary(errors).to_csv(index=False, float_format="%.6g"),

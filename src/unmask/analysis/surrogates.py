@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from unmask.analysis import claims
-from unmask.analysis.claims import Claim, Finding
+from unmask.analysis.claim_entries import Claim
+from unmask.analysis.claims import Finding
 from unmask.analysis.frames import select
 from unmask.analysis.scores import interval
 

@@ -159,7 +159,7 @@ def without_title(text: str) -> str:
 
 
 def read_figure(folders: Folders, stem: str, caption: str) -> Figure:
-    """Read a figure's PNG file as a data URI, scaled so that fonts have one size in the page, with its counts in the caption.
+    """Read a figure's PNG file as a data URI, scaled so that fonts have one size, with its counts in the caption.
 
     `stem` is its path below the results without the ending. Raises InputError if the PNG or the PDF file is missing.
     """

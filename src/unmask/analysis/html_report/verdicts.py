@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
+from unmask.analysis.claim_entries import SHARES, Claim
 from unmask.analysis.claim_tables import row
-from unmask.analysis.claims import SHARES, Claim, Finding, survivors
+from unmask.analysis.claims import Finding, survivors
 from unmask.analysis.html_report.links import with_papers
 from unmask.common.catalogue import task_name
 
