@@ -47,8 +47,8 @@ plt.rcParams.update(
 
 def save(figure: Figure, path: Path) -> None:
     """Write a figure atomically, as PDF or PNG by the suffix of its path, with its counts as the description."""
-    (counts,) = figure.findobj(lambda artist: artist.get_gid() == COUNTS) or [None]
-    description = " ".join(counts.get_text().split()) if counts else ""
+    counts = [text.get_text() for text in figure.texts if text.get_gid() == COUNTS]
+    description = " ".join(" ".join(counts).split())
     # Without a date, a figure that is drawn again has the same bytes.
     metadata: dict[str, str | None] = {"Description": description}
     if path.suffix == ".pdf":
