@@ -15,6 +15,7 @@ from helpers.paths import ROOT
 from unmask.analysis.figures import FIGURES
 from unmask.analysis.figures.style import COUNTS, plt, save
 from unmask.analysis.figures.tabular import exact_toy, table
+from unmask.analysis.html_report.links import Folders
 from unmask.analysis.html_report.page import caption, read_figure
 from unmask.analysis.scores import collect
 from unmask.methods import method_look
@@ -132,7 +133,7 @@ def test_counts_are_in_the_files_and_in_the_caption_of_the_report(tmp_path):
     for name in ("one.png", "one.pdf"):
         save(figure, tmp_path / name)
         assert b"3 seeds; 32 responses per buffer." in (tmp_path / name).read_bytes()
-    shown = read_figure(tmp_path / "one.png", "Mean reward.")
+    shown = read_figure(Folders(tmp_path, tmp_path), "one", "Mean reward.")
     assert shown.caption == "Mean reward. 3 seeds; 32 responses per buffer."
     assert base64.b64decode(shown.source.partition(",")[2]) == (tmp_path / "one.png").read_bytes()
 
