@@ -34,8 +34,11 @@ for file in [f"{CLONE}/config.yaml", *CONFIGFILES]:
 configfile: f"{CLONE}/config.yaml"
 
 
-# Used only with `--sdm apptainer`; built from envs/unmask.def (docs/cluster.md).
-container: f"{CLONE}/unmask.sif"
+# Used only with `--sdm apptainer`; built from envs/unmask.def (docs/cluster.md). Snakemake takes no path with a space,
+# and without an image there is nothing to name.
+if Path(CLONE, "unmask.sif").exists():
+
+    container: f"{CLONE}/unmask.sif"
 
 
 # `--config overwrite=true` allows replacing expensive finished runs. Neither is a key of config.yaml, hence pop().

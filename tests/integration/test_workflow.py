@@ -139,7 +139,7 @@ def test_snakemake_makes_its_own_report_too(finished):
     for text in ("Tables", "Figures", "accuracy_by_length", "main, comparisons"):
         assert text in page
     for caption in (
-        "Right answers (strict scoring) against",
+        "Correct answers (strict scoring) against",
         "Mean reward of the rollouts against",
         "Scores of experiment",
     ):

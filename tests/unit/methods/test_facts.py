@@ -248,7 +248,7 @@ MISTAKES = {  # of a method's file: (text, what it becomes, what the message say
     "annotation": ("strength: Fraction", "strength: Share", ", line 27: strength: unknown type Share; use int, "),
     "dataclass": ("@dataclass(frozen=True)\n", "", ": the settings of class Mine are not those of a dataclass; "),
     "subclass": ("(Method)", "(Dmpo)", ": no class derives directly from Method"),
-    "import": ("import Method, Passes", "import Method, Pases", ": cannot be imported: ImportError: "),
+    "import": ("import Method, Passes", "import Method, Pases", ", line 10: cannot be imported: ImportError: "),
     "syntax": ("class Mine(Method):", "class Mine(Method)", ", line 17: expected ':'; correct the syntax"),
     "type": ("= 0.5  #", "= 2.0  #", ": Mine.strength: input should be less than or equal to 1, not 2.0"),
     "key": ('{"strength"', '{"strenght"', ": Mine.used_if: unknown 'strenght'; did you mean 'strength'?"),

@@ -313,7 +313,7 @@ def test_a_wrong_value_in_a_spec_is_one_line(project):
 @pytest.mark.parametrize(
     ("place", "said"),
     [("diagnoses.surrogates.rows_per_forward", "unknown 'rows_per_forward'; known: examples, sampler, temperature"),
-     ("diagnoses.surrogates.activation_checkpointing", "unknown 'activation_checkpointing'; known: examples, "),
+     ("diagnoses.surrogates.activation_checkpointing", "unknown 'activation_checkpointing'; it belongs to runtime"),
      ("samplers.top1.warmup", "unknown 'warmup'; "),
      ("training.activation_checkpointing", "'activation_checkpointing' has moved; set it in `runtime`")],
 )  # fmt: skip
@@ -365,7 +365,7 @@ def test_a_path_with_dots_and_files_before_it_are_understood(project, monkeypatc
     asked = []
     monkeypatch.setattr(migrate_results, "grid_of", lambda *given: asked.append(given) or grid)
     call(monkeypatch, "--configfile", "a.yaml", "--configfile", "b.yaml", "results/x/../smoke", "--write")
-    assert [(folder, list(map(str, files))) for folder, files in asked] == [(root, ["a.yaml", "b.yaml"])]
+    assert [(folder, list(map(str, files))) for folder, files, *_ in asked] == [(root, ["a.yaml", "b.yaml"])]
     assert migrated(root, grid)
 
 

@@ -19,6 +19,7 @@ from unmask.config.schema.training import Training
 NAME = "NAME"  # stands for any name in a dotted path
 SHOWN = 3  # places that a message names
 KINDS: tuple[Literal["methods"], Literal["tasks"]] = ("methods", "tasks")  # blocks whose names are those of files
+LABORATORIES = ("exact_toy", "surrogates")  # experiments with settings of their own, which are named last
 GENERAL = MethodBlock.model_fields.keys() - ByTask.model_fields.keys()  # not in the blocks of scales and fidelities
 
 
@@ -57,7 +58,7 @@ def _places() -> dict[str, list[str]]:
     for place, key in _all():
         found.setdefault(key, []).append(place)
     for places in found.values():
-        places.sort(key=lambda place: (place.startswith("exact_toy"), place.count(".")))
+        places.sort(key=lambda place: (place.startswith(LABORATORIES), place.count(".")))
     return found
 
 
