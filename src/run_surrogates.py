@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 
 from unmask.common.atomic import atomic_write
+from unmask.common.determinism import fix_order
 from unmask.common.errors import run_step
 from unmask.common.seeding import Seeds
 from unmask.config.schema.surrogates import Surrogates
@@ -31,7 +32,7 @@ def main() -> None:
     parser.add_argument("errors", type=Path)
     args = parser.parse_args()
 
-    torch.set_num_threads(1)  # fixed summation order, whatever the number of cores
+    fix_order()
     torch.set_grad_enabled(False)
     settings = SurrogatesSpec.read(args.spec).settings
     rows: list[Row] = []

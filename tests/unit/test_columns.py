@@ -13,7 +13,11 @@ from unmask.analysis.scores import collect
 
 LIBRARY = ROOT / "src/unmask"
 # Functions whose literal keys are columns: of metrics.csv besides those of methods, and of the samples.
-METRICS = {"training/trainer.py": {"_updates", "_step", "_validate"}, "training/optimizer.py": {"clip"}}
+METRICS = {
+    "training/trainer.py": {"_updates", "_step", "_validate"},
+    "training/optimizer.py": {"clip"},
+    "training/alarm.py": {"mark"},
+}
 SAMPLES = {"evaluation/evaluate.py": {"_graded_shards", "_graded", "_labels"}}
 MEASURED = "dict[str, Tensor]"  # functions that return metrics say so
 

@@ -60,7 +60,7 @@ def mark(run: RunSpec, rows: list[dict[str, Any]]) -> None:
     new = [f"{name_of(cause)} ({MEANINGS[cause]})" for cause in found & ~known]
     if new and distributed.rank() == 0:
         step = rows[-1]["step"]
-        print(f"{run.name}: collapse alarm after update {step}: {'; '.join(new)}. Training goes on.", flush=True)
+        print(f"{run.name}: collapse alarm after update {step}: {'; '.join(new)}. Training continues.", flush=True)
 
 
 def causes(rows: Rows, updates_per_buffer: int, group_size: int) -> Cause:
