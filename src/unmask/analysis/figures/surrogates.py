@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from unmask.analysis.figures.looks import MARKERS, PALETTE
 from unmask.analysis.figures.style import plt
 from unmask.analysis.frames import select
 from unmask.analysis.scores import interval
@@ -23,8 +24,6 @@ FOLLOWED = {
     "lower_bound": 2,
     "trajectory": 4,
 }
-COLOURS = plt.get_cmap("tab10").colors  # type: ignore[attr-defined]
-MARKERS = "osD^v<>"
 
 
 def surrogates(errors: pd.DataFrame) -> Figure:
@@ -40,6 +39,7 @@ def surrogates(errors: pd.DataFrame) -> Figure:
         if len(rows):
             _line(left, rows, "kl", "correlation", f"{LABELS[name]} ({forwards})", place)
     left.set(xscale="log", xlabel="KL(old ‖ new) in nats", ylabel="correlation", title="Log-ratio of a response")
+    left.set_ylim(bottom=min(0, left.get_ylim()[0]))  # room for the legend
 
     elbos = of_target(errors, "elbo")
     _families(centre, elbos, "mse")
@@ -51,7 +51,7 @@ def surrogates(errors: pd.DataFrame) -> Figure:
     for ax in (centre, right):
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     for ax in (left, centre, right):
-        ax.legend(fontsize=7, frameon=False)
+        ax.legend(fontsize=8, frameon=False)
     return figure
 
 
@@ -66,5 +66,5 @@ def _line(ax: Axes, rows: pd.DataFrame, along: str, measure: str, label: str, pl
     """Draw the mean over seeds with its interval against a column."""
     found = [(x, *interval(group[measure].to_numpy())) for x, group in rows.groupby(along)]
     x, mean, low, high = np.array(found, dtype=float).T
-    style = {"color": COLOURS[place], "marker": MARKERS[place], "markersize": 4}
+    style = {"color": PALETTE[place], "marker": MARKERS[place], "markersize": 4}
     ax.errorbar(x, mean, yerr=np.stack((mean - low, high - mean)), label=label, capsize=2, elinewidth=0.8, **style)
