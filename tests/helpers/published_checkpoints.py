@@ -130,7 +130,7 @@ def random_weights(kind):
         block = f"{names['block']}.{layer}"
         weights |= {f"{block}.{names[part]}.weight": noise(*shape) for part, shape in shapes.items()}
         weights |= {f"{block}.{names[part]}.weight": gains() for part in ("attn_norm", "mlp_norm")}
-        weights[f"{block}.{names['q']}.weight"] *= 4  # heads that look somewhere: else positions hardly matter
+        weights[f"{block}.{names['q']}.weight"] *= 2  # heads that look somewhere: else positions hardly matter
         if kind in ("dream", "qwen2"):
             weights |= {f"{block}.{names[p]}.bias": noise(shapes[p][0]) for p in "qkv"}
         if kind == "qwen3":

@@ -100,17 +100,18 @@ def test_an_adapter_loads_with_peft_on_the_published_weights(kind, dtype, ids, t
     assert len(policy.trainable()) == 3 * len(LORA["targets"]) * 2
     with torch.no_grad():
         before = policy.model(ids)
+        generator = torch.Generator().manual_seed(0)
         for parameter in policy.trainable().values():
-            parameter.add_(0.1)
+            parameter.normal_(std=0.1, generator=generator)
         moved = policy.model(ids)
-        assert not torch.equal(moved, before)
+        assert (moved - before).abs().mean() > 0.2  # twice what rounding may add below
         policy.save(tmp_path / "adapter")
         assert torch.equal(
             Policy.load(tmp_path / "base", tmp_path / "adapter", dtype=dtype, device="cpu").model(ids), moved
         )
         base = load(tmp_path / "base", getattr(torch, dtype))
         loaded = PeftModel.from_pretrained(base, tmp_path / "adapter").eval()
-        exactness = {"float32": 0.0, "bfloat16": 0.2}[dtype]  # PEFT by itself multiplies LoRA in fp32
+        exactness = {"float32": 0.0, "bfloat16": 0.1}[dtype]  # PEFT by itself multiplies LoRA in fp32
         torch.testing.assert_close(loaded.get_base_model()(ids), moved, rtol=exactness, atol=exactness)
     assert {str(v.dtype) for v in load_file(tmp_path / "adapter/adapter_model.safetensors").values()} == {
         "torch.float32"
