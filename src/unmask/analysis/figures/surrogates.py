@@ -66,5 +66,7 @@ def _line(ax: Axes, rows: pd.DataFrame, along: str, measure: str, label: str, pl
     """Draw the mean over seeds with its interval against a column."""
     found = [(x, *interval(group[measure].to_numpy())) for x, group in rows.groupby(along)]
     x, mean, low, high = np.array(found, dtype=float).T
-    style = {"color": PALETTE[place], "marker": MARKERS[place], "markersize": 4}
-    ax.errorbar(x, mean, yerr=np.stack((mean - low, high - mean)), label=label, capsize=2, elinewidth=0.8, **style)
+    color, marker, spread = PALETTE[place], MARKERS[place], np.stack((mean - low, high - mean))
+    ax.errorbar(
+        x, mean, yerr=spread, label=label, capsize=2, elinewidth=0.8, color=color, marker=marker, markersize=4
+    )
