@@ -66,7 +66,7 @@ use rule prepare_dataset as prepare_test_dataset with:
 
 
 rule prepare_model:
-    """Provide a base model: train a tiny one from scratch, or fetch, verify and link a published one."""
+    """Provide a base model: copy or train a tiny one, or fetch, verify and link a published one."""
     input:
         spec=MODEL.input("results/{scale}/models/{model}/spec.yaml"),
         data=MODEL.input(lambda w: GRID.model_data(w.model)),
@@ -87,10 +87,15 @@ rule prepare_model:
         runtime=minutes,
     params:
         digest=MODEL.parameter,
+        pretrained=lambda w, input: (
+            ["--pretrained", f"{SRC}/../workflow/resources/pretrained/{w.model}"]
+            if GRID.models[w.model].pretrained
+            else []
+        ),
     shell:
         r"""
         exec &> >(tee {log:q})
-        python "$SRC/prepare_model.py" {input.spec:q} \
+        python "$SRC/prepare_model.py" {input.spec:q} {params.pretrained:q} \
             --weights {output.weights:q} \
             --data {input.data:q} \
             --manifest {output.manifest:q}

@@ -71,6 +71,7 @@ class ModelSpec(Spec):
     seed: int | None = None
     block_length: int | None = None
     lengths: list[int] | None = None
+    pretrained: str | None = None  # hash of the project's own weights, to be used in place of training
 
     @classmethod
     def of(cls, values: Values) -> ModelSpec:
@@ -84,11 +85,17 @@ class ModelSpec(Spec):
     def values(self) -> Values:
         """Return the fields that differ from their default; of the settings those that do."""
         # A new setting with a default thus leaves the digests of existing models unchanged.
-        # The model's seed is a field of its own: which runs share the model does not affect its weights.
-        settings = self.settings.model_dump(exclude={"source", "seed"}, exclude_defaults=True)
+        # The model's seed is a field of its own: which runs share the model does not affect its weights. So is the hash
+        # of the project's own weights, where there are some.
+        settings = self.settings.model_dump(exclude={"source", "seed", "pretrained"}, exclude_defaults=True)
         if self.task:
             settings |= {"pretraining": settings["pretraining"][self.task]}
         return super().values() | {"settings": settings}
+
+    @property
+    def recipe(self) -> str:
+        """Digest of what trains the weights, whether they are trained here or come with the project."""
+        return replace(self, pretrained=None).digest
 
     @property
     def tasks(self) -> dict[str, Values]:

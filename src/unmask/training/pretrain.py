@@ -112,12 +112,24 @@ def pretrain(
             optimizer.zero_grad(set_to_none=True)
         progress.show(update + 1, loss=loss.item())
 
+    return accept(policy, lessons, lengths, block_length, name, competence) | {"updates": common.updates}
+
+
+def accept(
+    policy: Policy,
+    lessons: list[TaskData],
+    lengths: list[int],
+    block_length: int,
+    name: str,
+    competence: dict[str, float],
+) -> dict[str, Any]:
+    """Measure the quality of a finished model; return it with its competence. Raises InputError outside the gates."""
     quality = {}
     for lesson in lessons:
         quality[name_of(lesson.task)] = measure(policy, lesson, lengths, block_length)
     competence = quality | competence  # a task that never switched is only measured at the end
     _check_gates(name, lessons, competence, quality)
-    return {"competence": _rounded(competence), "quality": _rounded(quality), "updates": common.updates}
+    return {"competence": _rounded(competence), "quality": _rounded(quality)}
 
 
 def _check_gates(name: str, lessons: list[TaskData], competence: dict[str, float], quality: dict[str, float]) -> None:

@@ -27,7 +27,7 @@ ONE_GPU = ["sudoku", "countdown", "chain", "simplify"]
 def made(spec, seed=0):
     """An untrained model of a spec, and its lessons."""
     tokenizer = build_tokenizer()
-    shape = spec.settings.model_dump(exclude={"source", "pretraining", "shared", "seed"})
+    shape = spec.settings.model_dump(exclude={"source", "pretraining", "pretrained", "shared", "seed"})
     policy = Policy(build_model(**shape, vocabulary=len(tokenizer), seed=seed), tokenizer)
     lessons = []
     for name, settings in spec.tasks.items():

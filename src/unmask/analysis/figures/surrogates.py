@@ -67,6 +67,4 @@ def _line(ax: Axes, rows: pd.DataFrame, along: str, measure: str, label: str, pl
     found = [(x, *interval(group[measure].to_numpy())) for x, group in rows.groupby(along)]
     x, mean, low, high = np.array(found, dtype=float).T
     color, marker, spread = PALETTE[place], MARKERS[place], np.stack((mean - low, high - mean))
-    ax.errorbar(
-        x, mean, yerr=spread, label=label, capsize=2, elinewidth=0.8, color=color, marker=marker, markersize=4
-    )
+    ax.errorbar(x, mean, yerr=spread, label=label, capsize=2, elinewidth=0.8, color=color, marker=marker, markersize=4)

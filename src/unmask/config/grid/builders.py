@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from unmask.config.grid.content import with_content
+from unmask.config.pretrained import pretrained_weights
 from unmask.config.schema import Config
 from unmask.config.schema.exact_toy import ToySettings
 from unmask.config.schema.introspection import declared_settings, narrow_settings
@@ -50,7 +53,8 @@ def model_spec(config: Config, run: RunSpec) -> ModelSpec:
         model = model.model_copy(update={"pretraining": {task: model.pretraining[task]}})
     scale = config.scales[config.scale]
     seed = run.seed if model.seed is None else model.seed
-    return ModelSpec(run.model, model.source, model, task, task_settings, seed, scale.block_length, scale.lengths)
+    spec = ModelSpec(run.model, model.source, model, task, task_settings, seed, scale.block_length, scale.lengths)
+    return replace(spec, pretrained=pretrained_weights(spec)) if model.pretrained else spec
 
 
 def evaluation_spec(config: Config, name: str, task: str | None = None, limit: int = 0) -> EvaluationSpec:

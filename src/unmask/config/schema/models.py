@@ -74,6 +74,11 @@ class ScratchModel(Section):
     source: Literal["scratch"]
     family: Literal["llada", "dream"] = Field(default="llada", description="dream predicts position d at d − 1")
     shared: bool = Field(default=False, description="train one model on all tasks under `pretraining`")
+    pretrained: bool = Field(
+        default=False,
+        description="use the weights in workflow/resources/pretrained if they were trained with the same settings; "
+        "otherwise, and where there are none, train",
+    )
     seed: Whole | None = Field(
         default=None,
         description="train the model with this seed, for the runs of all seeds, as the papers have one base model; "
