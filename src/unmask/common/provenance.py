@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -74,36 +74,27 @@ def _imported(file: Path) -> tuple[Path, ...]:
 
 def _imported_names(file: Path) -> set[str]:
     """Return the names, without `unmask.`, of what a file imports from the library: modules, and objects in them."""
-    tree = ast.parse(file.read_text(encoding="utf-8"))
     names: set[str] = set()
-    for node in _executed(tree):
-        if not isinstance(node, ast.ImportFrom) or node.module is None:
-            continue
-        package, _, _ = node.module.partition(".")
-        if package != "unmask":
-            continue
-        # `from unmask.common import lock` names a module, `from unmask.common.lock import Lock` an object.
-        names.add(node.module)
-        for alias in node.names:
-            names.add(f"{node.module}.{alias.name}")
+    attributes: list[tuple[str, str]] = []
+    left: list[ast.AST] = [ast.parse(file.read_text(encoding="utf-8"))]
+    while left:
+        node = left.pop()
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            continue  # no result depends on it
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            attributes.append((node.value.id, node.attr))
+        elif isinstance(node, ast.ImportFrom) and node.module and node.module.partition(".")[0] == "unmask":
+            # `from unmask.common import lock` names a module, `from unmask.common.lock import Lock` an object.
+            names.add(node.module)
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+        left.extend(ast.iter_child_nodes(node))
 
     # Modules of a package that loads them on first use, as in `rl.losses.k3`.
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            package = f"unmask.{node.value.id}"
-            if package in names:
-                names.add(f"{package}.{node.attr}")
+    for package, name in attributes:
+        if f"unmask.{package}" in names:
+            names.add(f"unmask.{package}.{name}")
     names.discard("unmask")
     return {name.removeprefix("unmask.") for name in names}
-
-
-def _executed(tree: ast.AST) -> Iterator[ast.AST]:
-    """Yield the nodes of a file except those under `if TYPE_CHECKING`, on which no result depends."""
-    for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            continue
-        yield node
-        yield from _executed(node)
 
 
 @functools.cache
