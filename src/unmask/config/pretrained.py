@@ -2,7 +2,7 @@
 
 Training amplifies rounding, and rounding depends on the processor: the same recipe and seed give another base model on
 another kind of processor, and other accuracies after RL. Papers compare methods on one published checkpoint; these
-weights are that checkpoint at the laptop scale. src/adopt_pretrained.py copies them from finished trainings.
+weights are that checkpoint at the laptop scale. src/adopt_pretrained.py copies them from finished training runs.
 """
 
 from __future__ import annotations
