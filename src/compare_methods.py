@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from unmask.analysis import collapses, comparisons, learning_speed
+from unmask.analysis import collapses, comparisons, learning_speed, selection
 from unmask.analysis.scores import read_metrics
 from unmask.common.atomic import atomic_write
 from unmask.common.errors import run_step
@@ -16,7 +16,7 @@ from unmask.common.parquet import read_rows
 
 
 def main() -> None:
-    """Write tables of comparisons, learning speed and collapsed runs as Markdown, and every comparison as CSV."""
+    """Write comparisons, learning speed, collapsed runs and chosen checkpoints as Markdown, comparisons as CSV too."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("samples", type=Path, nargs="+")
     parser.add_argument(
@@ -27,13 +27,14 @@ def main() -> None:
     parser.add_argument("--csv", type=Path, required=True)
     args = parser.parse_args()
 
-    frames = [read_rows(file, comparisons.COLUMNS) for file in args.samples]
+    frames = [read_rows(file, [*comparisons.COLUMNS, *selection.GRADES]) for file in args.samples]
     samples = pd.concat(frames, ignore_index=True)
     compared = comparisons.compare(samples)
     said = comparisons.markdown(args.title, compared, samples)
     if args.metrics:
         metrics = pd.concat([read_metrics(file) for file in args.metrics], ignore_index=True)
-        said = "\n".join(filter(None, [said, learning_speed.markdown(metrics), collapses.markdown(metrics)]))
+        sections = [learning_speed.markdown(metrics), collapses.markdown(metrics), selection.markdown(samples, metrics)]
+        said = "\n".join(filter(None, [said, *sections]))
     texts = {
         args.md: said,
         args.csv: compared.to_csv(index=False),

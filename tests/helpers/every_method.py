@@ -55,6 +55,7 @@ RL = {
     "dmpo-alpha_0": replace(DMPO, alpha=0.0),
     "dmpo-micro_batches": replace(DMPO, micro_batch_rows=5),
     "dmpo-trajectory": replace(DMPO, likelihood="trajectory"),
+    "dmpo-mask_order": replace(DMPO, masks="confidence"),
     "diffu_grpo": DIFFU,
     "diffu_grpo-micro_batches": replace(DIFFU, mask_index="micro_step", micro_batch_rows=5),
     "coupled_grpo": COUPLED,

@@ -7,12 +7,19 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from unmask.analysis.collapses import COLLAPSED, COLLAPSED_TIME
+from unmask.analysis.selection import GAIN
 from unmask.analysis.yaml_entries import read_entries
 from unmask.config.schema.types import Count, Name, NonNegative, Positive, Section, refuse
 
 # Metrics of samples, with a value per test problem; all others are of training or of a diagnosis.
 BY_EXAMPLE = {"published", "strict", "nfe", "tokens"}
-SHARES = {"published", "strict", "accuracy", "validation", "clamped", "clipped"}  # between 0 and 1, printed in points
+OF_SAMPLES = BY_EXAMPLE | {GAIN}
+# Of each run 0 or 1. Few runs never show that two shares are equal, so these have no margin of equivalence.
+BINARY = {COLLAPSED}
+# Between 0 and 1, printed in points.
+SHARES = {"published", "strict", "accuracy", "validation", "clamped", "clipped", "partial_credit", GAIN, COLLAPSED_TIME}
+SHARES |= BINARY
 EQUIVALENCE = 0.02  # margin of shares, fixed before the runs
 
 
@@ -32,7 +39,7 @@ class Measure(Section):
         """Margin of equivalence; None if the measure cannot be `equivalent`."""
         if self.margin:
             return None
-        return self.equivalence or (EQUIVALENCE if self.metric in SHARES else None)
+        return self.equivalence or (EQUIVALENCE if self.metric in SHARES - BINARY else None)
 
 
 class Claim(Measure):
@@ -44,13 +51,16 @@ class Claim(Measure):
     experiment: Name
     task: Name
     better: str = Field(description="method or method/variant; then @surrogate for `kl`, or @sampler")
-    worse: str
+    worse: str | float = Field(description="the same, or a number that the metric is compared with")
     also: list[Measure] = Field(default=[], description="further parts, which have to hold too")
     sampler: Name | None = Field(default=None, description="the step mode; needed unless both policies name theirs")
     length: Literal["mean"] | Count | None = Field(default=None, description="a length, or the mean over all")
     equal: Literal["responses", "flops"] = Field(
         default="responses",
         description="of training metrics: the whole of training, or up to the FLOPs of the cheaper policy",
+    )
+    inner: Count | None = Field(
+        default=None, description="of training metrics: only this update of each buffer, from 1; all when absent"
     )
     quarter: Annotated[int, Field(ge=1, le=4)] | None = Field(
         default=None,
@@ -79,18 +89,25 @@ class Claim(Measure):
     def _one_step_mode_and_length(self) -> Claim:
         """Require a sampler and a length, or `mean`, for metrics of samples, and neither for others."""
         # All parts are read from one frame, and samples and training metrics are different frames.
-        of_samples = [part.metric in BY_EXAMPLE for part in self.parts]
+        of_samples = [part.metric in OF_SAMPLES for part in self.parts]
         if any(of_samples) and not all(of_samples):
             raise refuse("metrics of samples and of training cannot be parts of one claim; make two")
 
+        # A number has no grades of problems, and no pair of runs.
+        is_paired = {part.metric for part in self.parts} & (BY_EXAMPLE | BINARY)
+        if is_paired and isinstance(self.worse, float):
+            raise refuse(f"{', '.join(sorted(is_paired))}: compared with those of another policy; name one as `worse`")
+
         # A verdict is about one step mode: it never averages over samplers.
-        both_name_theirs = "@" in self.better and "@" in self.worse
+        both_name_theirs = all("@" in str(who) for who in (self.better, self.worse))
         sampler_is_known = self.sampler is not None or both_name_theirs
         complete = sampler_is_known and self.length is not None
         if all(of_samples) and not complete:
             raise refuse(f"{self.metric} needs `sampler` and `length`: name one step mode, and a length or `mean`")
         if any(of_samples) and self.equal == "flops":
             raise refuse(f"{self.metric} is of samples, which cost no training; remove `equal`")
+        if any(of_samples) and self.inner:
+            raise refuse(f"{self.metric} is of samples, which have no updates; remove `inner`")
         if not any(of_samples) and (self.sampler or self.length):
             raise refuse(f"{self.metric} has no sampler and no length; remove them")
         return self

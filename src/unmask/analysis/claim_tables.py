@@ -158,7 +158,8 @@ def _distinct(names: list[str]) -> str:
 
 def _test(claim: Claim) -> str:
     """Format the comparison as `DMPO − Base, Sudoku, one token a step, mean over lengths, published`."""
-    pair = f"{_name(claim.better)} − {_name(claim.worse)}"
+    worse = _name(claim.worse) if isinstance(claim.worse, str) else _number(claim.parts[0], claim.worse)
+    pair = f"{_name(claim.better)} − {worse}"
     said = [pair, task_name(claim.task)]
     if claim.sampler:
         said.append(sampler_name(claim.sampler))
@@ -169,6 +170,8 @@ def _test(claim: Claim) -> str:
     if claim.quarter:
         whole = "the steps" if claim.metric == "kl" else "training"
         said.append(f"quarter {claim.quarter} of {whole}")
+    if claim.inner:
+        said.append(f"update {claim.inner} of a buffer")
     if claim.equal == "flops":
         said.append("at equal FLOPs")
     said.append(" and ".join(map(_measure, claim.parts)))

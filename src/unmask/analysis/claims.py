@@ -4,7 +4,7 @@ Both policies of a seed start from the same base model and answer the same test 
 seed and by problem, with one sampler, and averaged over lengths. The 95 % interval generalises to other seeds and other
 problems (`over_seeds_and_examples`); an interval over seeds only would mistake the luck of the test problems, which all
 seeds share, for a difference between the methods. Training metrics and diagnoses have no values per problem: their
-interval is over seeds.
+interval is over seeds. A claim may also compare a policy with a number.
 
 The verdict follows from the interval: above zero `supported`, below `contradicted`. An interval that contains zero is
 `equivalent` if the 90 % interval lies within the margin of equivalence, which is the test of two one-sided hypotheses
@@ -23,11 +23,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from unmask.analysis.claim_entries import BY_EXAMPLE, Claim, Measure
+from unmask.analysis.claim_entries import BINARY, BY_EXAMPLE, Claim, Measure
+from unmask.analysis.collapses import COLLAPSED, COLLAPSED_TIME, with_collapses
 from unmask.analysis.frames import distinct, select
 from unmask.analysis.learning_speed import at_equal_flops
 from unmask.analysis.scores import RUN, SAMPLE, quarters, to_come
-from unmask.analysis.statistics import Estimate, Grades, holm, over_seeds, over_seeds_and_examples
+from unmask.analysis.selection import GAIN, choices
+from unmask.analysis.statistics import Estimate, Grades, holm, over_pairs, over_seeds, over_seeds_and_examples
 
 DECIDED = ("supported", "contradicted", "equivalent")
 COLUMNS = [*RUN, "example", *SAMPLE]
@@ -63,22 +65,26 @@ class Finding:
 
 def check(claim: Claim, samples: pd.DataFrame | None, metrics: pd.DataFrame | None = None) -> Finding:
     """Test a claim on an experiment's samples (or its diagnosis) and training metrics."""
-    frame = _frame_with(claim, samples, metrics)
+    frame = _frame_with(claim, samples, *_derived(claim, samples, metrics), metrics)
     if frame is None:
         return Finding(claim, "not tested")
 
     if claim.equal == "flops":
-        frame = at_equal_flops(pd.concat([_of_policy(frame, claim, who) for who in (claim.better, claim.worse)]))
+        policies = [who for who in (claim.better, claim.worse) if isinstance(who, str)]
+        frame = at_equal_flops(pd.concat([_of_policy(frame, claim, who) for who in policies]))
     bases = select(frame, method="base", task=claim.task)
     base_once = _evaluated_once(bases)
     differences = []
     repeated = False
     for part in claim.parts:
         better = values(frame, claim, part.metric, claim.better)
-        worse = values(frame, claim, part.metric, claim.worse)
+        if isinstance(claim.worse, float):
+            worse = 0 * better + claim.worse
+        else:
+            worse = values(frame, claim, part.metric, claim.worse)
         if base_once and _method(claim.better) == "base":
             better, repeated = _for_seeds_of(worse, better)
-        elif base_once and _method(claim.worse) == "base":
+        elif base_once and _method(str(claim.worse)) == "base":
             worse, repeated = _for_seeds_of(better, worse)
 
         # Pandas aligns seeds and problems. Keep the seeds of both policies and the problems that all of these answered.
@@ -102,6 +108,15 @@ def _frame_with(claim: Claim, *frames: pd.DataFrame | None) -> pd.DataFrame | No
     return None
 
 
+def _derived(claim: Claim, samples: pd.DataFrame | None, metrics: pd.DataFrame | None) -> list[pd.DataFrame]:
+    """Return the frame of a metric that no file has, but that follows from samples and training metrics."""
+    if claim.metric == GAIN and samples is not None:
+        return [choices(samples, metrics)]
+    if claim.metric in (COLLAPSED, COLLAPSED_TIME) and metrics is not None:
+        return [with_collapses(metrics)]
+    return []
+
+
 def _evaluated_once(bases: pd.DataFrame) -> bool:
     """Return True if the base model has one evaluation and none to come; it then serves all seeds."""
     return len(distinct(bases, "seed")) == 1 and not to_come(bases)
@@ -112,7 +127,7 @@ def judged(claim: Claim, differences: Sequence[pd.DataFrame], base_once: bool = 
     effects = []
     verdicts = []
     for part, difference in zip(claim.parts, differences, strict=True):
-        effect = _estimate(difference.to_numpy())
+        effect = _estimate(difference.to_numpy(), part.metric)
         effects.append(effect)
         verdicts.append(_verdict(part, effect))
     return Finding(
@@ -141,8 +156,10 @@ def _pooled(difference: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
     return (difference - ratio) * weight + ratio
 
 
-def _estimate(values: Grades) -> Estimate:
+def _estimate(values: Grades, metric: str) -> Estimate:
     """Estimate the mean of differences [seeds, problems]; it has no error where there is a single seed."""
+    if metric in BINARY and len(values) > 1:
+        return over_pairs(values[:, 0])
     if values.shape[1] == 1:
         return over_seeds(values[:, 0])
     if len(values) == 1:
@@ -216,6 +233,8 @@ def values(frame: pd.DataFrame, claim: Claim, metric: str, who: str) -> pd.DataF
     frame = _of_policy(frame, claim, who)
     if claim.quarter:
         frame = frame[_quarters(frame) == claim.quarter]
+    if claim.inner:
+        frame = frame[frame["inner"] == claim.inner]
     if metric in BY_EXAMPLE and "example" in frame:
         return frame.pivot_table(index="seed", columns="example", values=metric)
 

@@ -7,11 +7,31 @@ from collections import Counter
 import pandas as pd
 from scipy import stats
 
-from unmask.common.alarms import MEANINGS, Cause, name_of
+from unmask.common.alarms import MEANINGS, OUTCOMES, Cause, name_of
 from unmask.common.catalogue import task_name
 from unmask.methods import method_name
 
 POLICY = ["task", "method", "variant"]
+# Columns of `with_collapses`: 1 in all rows of a run that collapsed; 1 from the update on at which it did.
+COLLAPSED = "collapsed"
+COLLAPSED_TIME = "collapsed_time"
+
+
+def with_collapses(metrics: pd.DataFrame) -> pd.DataFrame:
+    """Add the columns `collapsed` and `collapsed_time` to metrics; a mean of the second says how early runs collapse.
+
+    A run collapses at the first update at which the alarm has a cause that is seen in its responses. Causes about
+    weights do not count: some methods have none. Runs of older code, without alarms, have NaN.
+    """
+    if "alarm" not in metrics:
+        return metrics.assign(**{COLLAPSED: float("nan"), COLLAPSED_TIME: float("nan")})
+    ordered = metrics.sort_values("step", kind="stable")
+    seen = (ordered["alarm"].fillna(0).astype(int) & int(OUTCOMES)) > 0
+    runs = [ordered[name] for name in (*POLICY, "seed")]
+    known = ordered["alarm"].notna()
+    time = seen.astype(float).groupby(runs).cummax().where(known)
+    run = seen.astype(float).groupby(runs).transform("max").where(known)
+    return ordered.assign(**{COLLAPSED: run, COLLAPSED_TIME: time}).sort_index()
 
 
 def first_alarms(metrics: pd.DataFrame) -> dict[Cause, int]:

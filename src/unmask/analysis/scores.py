@@ -25,6 +25,7 @@ from unmask.analysis.frames import distinct, select
 from unmask.analysis.statistics import problem_interval
 from unmask.common.errors import InputError
 from unmask.common.parquet import read_csv
+from unmask.config.schema.introspection import narrow_settings
 from unmask.config.specs import RunSpec
 
 RUN = ["method", "task", "variant", "seed", "sampler", "length"]
@@ -39,7 +40,8 @@ Interval = tuple[float, float, float]  # mean, low, high
 def read_metrics(file: Path) -> pd.DataFrame:
     """Read a run's training metrics, with its names and settings (JSON) from the spec in the same folder.
 
-    Raises InputError if a column is missing.
+    The column `inner` is the number of an update among those on its buffer, from 1. Raises InputError if a column is
+    missing.
     """
     run = RunSpec.read(file.with_name("spec.yaml"))
     metrics = read_csv(file)
@@ -48,12 +50,15 @@ def read_metrics(file: Path) -> pd.DataFrame:
         names = ", ".join(sorted(missing))
         raise InputError(f"{file}: no column {names}. Delete it and run snakemake again.")
 
+    of_reward = narrow_settings(run.task)["reward_only"]
+    rewards = {key: value for key, value in run.task_settings.items() if key in of_reward}
     return metrics.assign(
+        inner=(metrics["step"] - 1) % run.training.updates_per_buffer + 1,
         method=run.method,
         task=run.task,
         variant=run.variant,
         seed=run.seed,
-        settings=json.dumps(run.training.values() | run.method_settings),
+        settings=json.dumps(run.training.values() | run.method_settings | rewards),
     )
 
 

@@ -19,6 +19,9 @@ class Cause(IntFlag):
     CLIPPED = 32
 
 
+# Causes that are seen in the responses, so that every method can have them; the others are about its own weights.
+OUTCOMES = Cause.REWARD_FELL | Cause.ACCURACY_FELL | Cause.LENGTH | Cause.PARTIAL_CREDIT
+
 MEANINGS = {
     Cause.REWARD_FELL: "the mean reward has lost half of what it had gained, or has fallen below its start",
     Cause.ACCURACY_FELL: "the accuracy has lost half of what it had gained, but the reward has not fallen: wrong "

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from unmask.rl.likelihoods import Copies
     from unmask.rl.rollouts import Rollouts
 
+PHASES = 8  # passes in which `masks: confidence` reveals a response, as in DPRM
+
 
 @dataclass(frozen=True)
 class Likelihoods:
@@ -46,6 +48,7 @@ class DmpoBuffer:
     likelihoods: Likelihoods | None = None
     wddo_copies: rl.likelihoods.Copies | None = None  # masked [B, sets, R, L], two sets per update
     wddo_old: Tensor | None = None  # [B, sets] old ELBO on each set
+    mask_rank: Tensor | None = None  # [B, L] order in which the policy reveals the tokens, for `masks: confidence`
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,8 @@ class Dmpo(Method):
     wddo_beta: Positive = 1.0  # scale of WDDO's log-ratios: β in log σ(β · Δ)
     wddo_negative: NonNegative = 1.0  # weight of WDDO's second term, log σ(−β · Δ)
     likelihood: Literal["elbo", "trajectory"] = "elbo"  # in the weights; trajectory is exact for random_order rollouts
-    masks: Literal["uniform", "bernoulli"] = "bernoulli"  # masking scheme of the copies
+    # Masking scheme of the copies. confidence: as bernoulli, but copies of the loss mask the least confident tokens.
+    masks: Literal["uniform", "bernoulli", "confidence"] = "bernoulli"
     elbo_copies: EvenInt = 4  # K, masked copies per log-probability, in antithetic pairs
     copies: EvenInt = 4  # R, masked copies of each response in the loss, in antithetic pairs
     # Rows per device in the released code, which sets the scale of its WDCE loss; 0: a mean over all rows.
@@ -103,17 +107,18 @@ class Dmpo(Method):
     def passes(self, updates: int, steps: int) -> Passes:
         """Count old and reference log-probabilities, the current ones of the model baseline, and the loss copies."""
         copies = self.copies
+        ordering = PHASES if self.masks == "confidence" else 0
         if self.loss_kind == "reward_only":
-            return Passes(update=copies, copies=copies, apart=True)
+            return Passes(update=copies, prepare=ordering, copies=copies, apart=True)
 
         # A likelihood is an ELBO over masked copies or exact, a pass per denoising step.
         exact = self.likelihood == "trajectory"
         likelihood, scored = (steps, 1) if exact else (self.elbo_copies, self.elbo_copies)
 
         # The exact old log-probabilities were recorded while sampling: only the reference remains to be scored.
-        prepare = 0
+        prepare = ordering
         if self._needs_likelihoods:
-            prepare = likelihood if exact else 2 * likelihood
+            prepare += likelihood if exact else 2 * likelihood
 
         # WDDO has two terms, each on separate masks, and needs the old ELBO on both sets of each update.
         if self.loss_kind == "wddo":
@@ -124,7 +129,10 @@ class Dmpo(Method):
         return Passes(update=copies, prepare=prepare, refresh=refresh, copies=copies, scored=scored, apart=True)
 
     def check(self, run: RunSpec) -> Iterator[tuple[str, str]]:
-        """Refuse exact likelihoods of rollouts that were not drawn from plain forward passes."""
+        """Refuse exact likelihoods of rollouts that were not drawn from plain forward passes, and ordered ELBOs."""
+        if self.masks == "confidence" and self.loss_kind == "wddo":
+            how = "confidence orders the masks of WDCE's loss, and those of WDDO are an ELBO's; choose bernoulli"
+            yield "masks", how
         # A trajectory's likelihood is recomputed with plain forward passes. With a cache, guidance or forbidden tokens
         # the sampler drew from other distributions.
         bent = [key for key in ("cache", "guidance", "forbidden") if key in run.rollout_sampler.changed]
@@ -140,18 +148,12 @@ class Dmpo(Method):
 
     def prepare(self, policy: Policy, rollouts: Rollouts, updates: int, seeds: Seeds) -> DmpoBuffer:
         """Compute weights and baselines of the buffer; for WDDO also the old ELBOs on each update's masks."""
-        if self.loss_kind == "reward_only":
-            advantage = rl.losses.group_advantages(rollouts.reward, rollouts.group_size)
-            return DmpoBuffer(advantage, weight_base=advantage.new_zeros(advantage.shape))
-
-        # Likelihoods take many forward passes, so they are computed only if the weights or the baseline use them.
-        likelihoods = None
-        if self._needs_likelihoods:
-            likelihoods = self._likelihoods(policy, rollouts, seeds)
-        buffer_data = self._weights(rollouts, likelihoods)
+        buffer_data = self._weighted(policy, rollouts, seeds)
+        if self.masks == "confidence":
+            return replace(buffer_data, mask_rank=rl.mask_orders.confidence_ranks(policy, rollouts, PHASES))
         if self.loss_kind == "wddo":
             copies, old = self._old_on_masks(policy, rollouts, 2 * updates, seeds)
-            buffer_data = replace(buffer_data, wddo_copies=copies, wddo_old=old)
+            return replace(buffer_data, wddo_copies=copies, wddo_old=old)
         return buffer_data
 
     def refresh(
@@ -169,6 +171,8 @@ class Dmpo(Method):
             now = self._log_likelihood(policy, rollouts, old.copies)
             weight_base = rl.losses.group_softmax(now - old.log_old, rollouts.group_size)
         copies = self._draw(rollouts, self.copies, seeds)
+        if self.masks == "confidence":
+            copies = rl.mask_orders.in_order(copies, buffer_data.mask_rank)
         return DmpoUpdate(
             weight_real=buffer_data.weight - self.baseline_strength * weight_base,
             copies=replace(copies, weight=copies.weight / rollouts.length),
@@ -222,6 +226,18 @@ class Dmpo(Method):
 
     # --- weights ------------------------------------------------------------------------------------------------------
 
+    def _weighted(self, policy: Policy, rollouts: Rollouts, seeds: Seeds) -> DmpoBuffer:
+        """Compute the weights of the responses, or their advantages for `reward_only`."""
+        if self.loss_kind == "reward_only":
+            advantage = rl.losses.group_advantages(rollouts.reward, rollouts.group_size)
+            return DmpoBuffer(advantage, weight_base=advantage.new_zeros(advantage.shape))
+
+        # Likelihoods take many forward passes, so they are computed only if the weights or the baseline use them.
+        likelihoods = None
+        if self._needs_likelihoods:
+            likelihoods = self._likelihoods(policy, rollouts, seeds)
+        return self._weights(rollouts, likelihoods)
+
     def _weights(self, rollouts: Rollouts, likelihoods: Likelihoods | None) -> DmpoBuffer:
         """Compute the weights w = G · softmax(ℓ) [B] over each group and w_base [B]; the model baseline starts at 1."""
         size = rollouts.group_size
@@ -274,7 +290,9 @@ class Dmpo(Method):
         return rl.response_likelihoods.elbo(policy, rollouts, copies)
 
     def _draw(self, rollouts: Rollouts, count: int, seeds: Seeds) -> Copies:
-        return rl.response_likelihoods.draw_copies(rollouts, count, self.masks, seeds)
+        # How many tokens a copy masks is random for every scheme, and so is which of them in a likelihood.
+        scheme = "bernoulli" if self.masks == "confidence" else self.masks
+        return rl.response_likelihoods.draw_copies(rollouts, count, scheme, seeds)
 
     # --- WDDO ---------------------------------------------------------------------------------------------------------
 

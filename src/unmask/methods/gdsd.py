@@ -36,6 +36,7 @@ class Gdsd(Method):
         "Xiaohang Tang, Keyue Jiang, Che Liu, Qifang Zhao, Xiaoxiao Xu, Sangwoong Yoon, Ilija Bogunovic: "
         "arXiv 2605.29398 (GDSD)"
     )
+    recipes: ClassVar = {"gdsd_released": ("GDSD as released", "#446600", "v", "dotted")}
     used_if: ClassVar = {"reference_sync": "kl_penalty > 0"}
     buffer_type: ClassVar = SequenceBuffer
 

@@ -49,6 +49,7 @@ class Spg(Method):
         "Chenyu Wang, Paria Rashidinejad, DiJia Su, Song Jiang, Sid Wang, Siyan Zhao, Cai Zhou, Shannon Zejiang Shen, "
         "Feiyu Chen, Tommi Jaakkola, Yuandong Tian, Bo Liu: arXiv 2510.09541 (SPG)"
     )
+    recipes: ClassVar = {"spg_eubo": ("SPG, upper bound alone", "#BB8833", "P", "dotted")}
     used_if: ClassVar = {
         "power": "mix > 0 and negatives",
         "mix": "negatives",

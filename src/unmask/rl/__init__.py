@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         generation,
         likelihoods,
         losses,
+        mask_orders,
         response_likelihoods,
         rollouts,
         row_checks,

@@ -15,7 +15,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from unmask.config.schema.types import Count, Rewards, Source, Whole
+from unmask.config.schema.types import Count, Source, Whole
 from unmask.scoring import published, released, strict
 from unmask.scoring.arithmetic import evaluate
 from unmask.scoring.extraction import LEADING_ZEROS, boxed_terse, cut, final_answer
@@ -72,7 +72,8 @@ class Countdown(Task):
     validation: Count  # validation puzzles
     test: Count  # test puzzles
     seed: int  # of generated puzzles, and of the split
-    rewards: Rewards  # reward function: ours, or that of a released code
+    # Reward function: ours, ours without partial credit (exact), or that of a released code.
+    rewards: Literal["corrected", "exact", "released_d1", "released_dmpo"]
 
     def splits(self) -> dict[str, list[Example]]:
         """Return puzzles in random order; the difficulty is the number of operations other than + in the solution.
@@ -147,7 +148,10 @@ class Countdown(Task):
         return format_prompt(INSTRUCTIONS, example, self.prompt_file, self.question_fields)
 
     def reward(self, response: str, example: Example) -> dict[str, float]:
-        """Return 1.0 for the correct value, 0.1 for the right numbers (released: for any closed answer tag), else 0."""
+        """Return 1.0 for the correct value, 0.1 for the right numbers (released: for any closed answer tag), else 0.
+
+        With `exact`, the right numbers alone earn nothing.
+        """
         numbers = [int(number) for number in example["numbers"]]
         is_terse = self.prompt == "terse"
 
@@ -168,7 +172,7 @@ class Countdown(Task):
         values = [evaluate(expression) for expression in expressions]
         if example["target"] in values:
             return {"value": 1.0}
-        if any(value is not None for value in values):
+        if self.rewards != "exact" and any(value is not None for value in values):
             return {"value": 0.1}
         return {"value": 0.0}
 

@@ -305,3 +305,49 @@ def test_two_samplers_of_one_policy_are_compared():
     assert (found.effects[0].mean, found.verdict) == (pytest.approx(-0.4), "contradicted")
     text = claim_tables.markdown([found], "laptop")
     assert "DMPO, adaptive threshold − DMPO, entropy bound 0.1, Sudoku, mean over lengths, strict |" in text
+
+
+def collapsing(method, alarms):
+    """Training metrics of four updates, in two buffers; the alarm of each seed rings at the third, if at all."""
+    return pd.DataFrame([
+        {"method": method, "task": "sudoku", "variant": "default", "seed": seed, "step": step, "inner": 2 - step % 2,
+         "clamped": [0.0, 0.9, 0.1, 1.0][step - 1], "alarm": alarm if step >= 3 else 0}
+        for seed, alarm in enumerate(alarms) for step in (1, 2, 3, 4)
+    ])  # fmt: skip
+
+
+def test_shares_of_collapsed_runs_are_compared_by_pairs():
+    """Six of six against none: (7 − 1)/8 and an interval above zero; none against none decides nothing."""
+    metrics = pd.concat([collapsing("spg", [1] * 6), collapsing("dmpo", [0] * 6), collapsing("espo", [32] * 6)])
+    found = claims.check(claim("dmpo", "spg", "collapsed", direction="lower"), None, metrics.reset_index(drop=True))
+    assert (found.verdict, found.effects[0].mean) == ("supported", pytest.approx(-6 / 8))
+    assert "| -75.0 [" in claim_tables.markdown([found], "laptop")
+    same = claims.check(claim("dmpo", "espo", "collapsed"), None, metrics.reset_index(drop=True))
+    assert (same.verdict, same.effects[0].mean) == ("inconclusive", 0.0)
+
+
+def test_how_early_runs_collapse_is_a_share_of_the_training():
+    metrics = pd.concat([collapsing("spg", [1, 1, 8]), collapsing("dmpo", [0, 0, 0])], ignore_index=True)
+    found = claims.check(claim("dmpo", "spg", "collapsed_time", direction="lower"), None, metrics)
+    assert found.effects[0].mean == pytest.approx(-0.5)
+
+
+def test_one_update_of_a_buffer_is_compared_with_a_number():
+    """The second updates have 0.9 and 1.0."""
+    metrics = collapsing("gdsd", [0, 0, 0])
+    found = claims.check(claim("gdsd", 0.9, "clamped", inner=2), None, metrics)
+    assert (found.verdict, found.effects[0].mean) == ("supported", pytest.approx(0.05))
+    text = claim_tables.markdown([found], "laptop")
+    assert "GDSD − 90.0, Sudoku, update 2 of a buffer, clamped |" in text
+    assert claims.check(claim("gdsd", 0.99, "clamped", inner=2), None, metrics).verdict == "contradicted"
+
+
+@pytest.mark.parametrize("metric", ["strict", "collapsed"])
+def test_paired_metrics_are_compared_with_a_policy(metric):
+    with pytest.raises(ValueError, match="compared with those of another policy"):
+        claim("dmpo", 0.5, metric)
+
+
+def test_samples_have_no_updates():
+    with pytest.raises(ValueError, match="remove `inner`"):
+        claim(inner=1)

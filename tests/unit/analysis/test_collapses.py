@@ -62,3 +62,17 @@ def test_the_report_marks_a_run(grid, tmp_path):
     (tmp_path / "manifest.json").write_text(json.dumps(signed(manifest)), encoding="utf-8")
     row = runs._with_training(runs.Row(spec, "", method_colour("dmpo"), ""), tmp_path)
     assert row.alarm == "reward fell from update 2"
+
+
+def test_a_run_has_collapsed_from_its_first_alarm_about_responses_on():
+    """16 and 32 are about weights; the order of the rows does not matter."""
+    metrics = pd.concat([run("spg", 0, 0, 36, 0, 32), run("spg", 1, 16, 32, 0, 0)], ignore_index=True)
+    found = collapses.with_collapses(metrics.iloc[::-1]).sort_values(["seed", "step"])
+    assert found["collapsed"].tolist() == [1.0] * 4 + [0.0] * 4
+    assert found["collapsed_time"].tolist() == [0.0, 1.0, 1.0, 1.0] + [0.0] * 4
+
+
+def test_runs_without_alarms_are_unknown():
+    joined = pd.concat([run("spg", 0, 4), run("spg", 1, 0).drop(columns="alarm")], ignore_index=True)
+    assert collapses.with_collapses(joined)["collapsed"].isna().tolist() == [False, True]
+    assert collapses.with_collapses(METRICS.drop(columns="alarm"))["collapsed_time"].isna().all()

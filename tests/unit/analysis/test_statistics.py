@@ -11,6 +11,7 @@ from unmask.analysis.statistics import (
     Estimate,
     holm,
     mcnemar,
+    over_pairs,
     over_seeds,
     over_seeds_and_examples,
     paired_interval,
@@ -30,6 +31,21 @@ def test_mcnemar_by_hand():
     worse = np.array([0.0, 0, 0, 1, 1, 0])
     assert mcnemar(better, worse) == (3, 1, 0.625)
     assert mcnemar(better, better) == (0, 0, 1.0)
+
+
+def test_pairs_by_hand():
+    """Of ten pairs 5 : 0. With one more of each kind: 6/12 − 1/12, and a variance of (7/12 − (5/12)²)/12."""
+    found = over_pairs(np.array([1.0] * 5 + [0.0] * 5))
+    assert found.mean == pytest.approx(5 / 12)
+    assert found.variance == pytest.approx((7 / 12 - 25 / 144) / 12)
+    low, high = found.interval()
+    assert (high - low) / 2 == pytest.approx(stats.norm.ppf(0.975) * found.error)
+    assert low > 0 > over_pairs(np.array([1.0] * 4 + [0.0] * 6)).interval()[0]
+
+
+def test_equal_pairs_have_an_error():
+    low, high = over_pairs(np.zeros(10)).interval()
+    assert (low, high) == pytest.approx((-0.231, 0.231), abs=1e-3)
 
 
 def test_holm_by_hand():

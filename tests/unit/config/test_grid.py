@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from unmask.config.errors import ConfigError
 from unmask.config.grid.expand import expand
 from unmask.config.specs import ModelSpec, RunSpec
 
@@ -285,3 +286,24 @@ def test_another_revision_of_the_model_changes_its_runs(config):
     changed = {name for name in before.runs if before.runs[name] != after.runs[name]}
     assert changed == {name for name, run in before.runs.items() if run.model == "llada-8b-instruct"}
     assert changed
+
+
+def test_a_grid_may_vary_the_reward_of_a_task(config):
+    """Only runs that are trained have the axis; the data and the test problems are the same."""
+    grid = expand(config | {"scale": "laptop"})
+    runs = grid.experiments["partial_credit"].runs
+    own, other = (grid.runs[f"dmpo/countdown/{name}/seed-0"] for name in ("default", "rewards~exact"))
+    assert {own.name, other.name, "base/countdown/default/seed-0"} <= set(runs)
+    assert own.name in grid.experiments["main"].runs
+    assert (own.task_settings["rewards"], other.task_settings["rewards"]) == ("corrected", "exact")
+    assert own.method_settings == other.method_settings
+    assert own.training == other.training
+    assert own.model == other.model
+    assert own.digest != other.digest
+    assert all("rewards" not in data.settings for data in (grid.datasets["countdown"], grid.tests["countdown"]))
+
+
+def test_a_reward_that_no_task_has_is_a_mistake(config):
+    config["experiments"]["partial_credit"]["grid"] = {"rewards": ["corrected", "exacts"]}
+    with pytest.raises(ConfigError, match=r"experiments\.partial_credit\.grid\.rewards"):
+        expand(config)

@@ -146,6 +146,8 @@ def test_sudoku_rewards(response, cells, prompt):
 def test_countdown_rewards(response, reward):
     example = {"question": "", "answer": "", "difficulty": 1, "numbers": [5, 3, 4], "target": 23}
     assert load("countdown", COUNTDOWN).reward(response, example) == {"value": reward}
+    exact = load("countdown", COUNTDOWN | {"rewards": "exact"})
+    assert exact.reward(response, example) == {"value": float(reward == 1.0)}
 
 
 @pytest.mark.parametrize("length", [24, 32, 48])

@@ -12,9 +12,21 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from unmask.analysis.figures.counts import of_metrics
-from unmask.analysis.figures.drawing import beyond, curves, line_of, means, no_ticks_beyond, seeds_of, smooth
+from unmask.analysis.figures.drawing import (
+    ASIDE,
+    beyond,
+    curves,
+    line_of,
+    means,
+    no_ticks_beyond,
+    points_of,
+    seeds_of,
+    side_by_side,
+    smooth,
+)
 from unmask.analysis.figures.looks import lines_of
 from unmask.analysis.figures.style import finish, handles_of, heading, panels, plt
+from unmask.analysis.frames import by_policy, distinct, select
 from unmask.analysis.scores import POLICY
 from unmask.common.catalogue import task_name
 from unmask.common.errors import InputError
@@ -60,6 +72,36 @@ def importance_ratios(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
             curves(ax, found.dropna(subset=column), column, lines)
             ax.set(title=title, xlabel="gradient updates", ylim=(0, None))
     return finish(figure, handles_of(lines.values()), of_metrics(drawn))
+
+
+def clipped_by_inner_update(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
+    """Plot the share of ratios, weights or targets at their limit against the update of a buffer, a panel per task.
+
+    It is `clipped` of methods with a clipped ratio, else `clamped`; GDSD's clamp and a clip leave no gradient there.
+    Raises InputError if no run has logged either.
+    """
+    found = metrics.assign(limited=_logged(metrics, "clipped").fillna(_logged(metrics, "clamped")))
+    found = found.dropna(subset="limited")
+    if found.empty:
+        raise InputError("no run in the metrics has a clip or a clamp")
+    lines = lines_of(found, metrics)
+    tasks = distinct(found, "task")
+    figure, axes = panels(1, len(tasks))
+    for ax, task in zip(axes[0], tasks, strict=True):
+        panel = select(found, task=task)
+        policies = list(by_policy(panel))
+        shifts = side_by_side(panel["inner"], len(policies))
+        for (method, variant, rows), shift in zip(policies, shifts, strict=True):
+            by_seed = 100 * rows.pivot_table(index="inner", columns="seed", values="limited")
+            x = by_seed.index.to_numpy() + shift
+            look = lines[method, variant].look
+            points_of(ax, x, means(by_seed), look)
+            if by_seed.shape[1] > 1:
+                seeds_of(ax, x, by_seed, look, ASIDE)
+        ax.set(title=task_name(task), xlabel="update of a buffer", ylim=(-2, 102))
+        ax.set_xticks(sorted(panel["inner"].unique()))
+    axes[0, 0].set_ylabel("at the limit of clip or clamp (%)")
+    return finish(figure, handles_of(lines.values()), of_metrics(found))
 
 
 def _logged(metrics: pd.DataFrame, column: str) -> pd.Series:

@@ -1,8 +1,9 @@
-"""Figure of strict accuracy against one setting of an experiment's grid."""
+"""Figures of accuracy against one setting of an experiment's grid, and by how the checkpoint is chosen."""
 
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +15,10 @@ from matplotlib.figure import Figure
 
 from unmask.analysis.figures.counts import of_scores
 from unmask.analysis.figures.drawing import ASIDE, means, points_of, seeds_of
-from unmask.analysis.figures.looks import DASHES, Line, Policy, looks_of
+from unmask.analysis.figures.looks import DASHES, Line, Policy, lines_of, looks_of
 from unmask.analysis.figures.style import finish, handles_of, heading, panels
+from unmask.analysis.frames import by_policy
+from unmask.analysis.selection import WAYS, choices
 from unmask.common.catalogue import sampler_name, setting_name, task_name
 from unmask.common.errors import InputError
 from unmask.methods import method_name
@@ -82,6 +85,32 @@ def accuracy_by_setting(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
         axis.draw(ax, panel["at"])
     axes[0, 0].set_ylabel("correct answers (%)")
     return finish(figure, handles_of(lines.values()), of_scores(scores))
+
+
+def checkpoint_choice(scores: pd.DataFrame, metrics: pd.DataFrame, samples: pd.DataFrame) -> Figure:
+    """Plot test accuracy by how the moment of training is chosen, averaged over lengths, a panel per task and sampler.
+
+    Points are means with their intervals over seeds, and single seeds. Raises InputError if no run differs from another
+    in the number of buffers alone.
+    """
+    found = choices(samples, metrics)
+    if found.empty:
+        raise InputError("no runs differ in `buffers` alone, each validated: there are no moments to choose among")
+    lines = lines_of(found, metrics)
+    cells = list(found.groupby(["task", "sampler"], sort=False))
+    figure, axes = panels(1, len(cells))
+    for ax, ((task, sampler), panel) in zip(axes[0], cells, strict=True):
+        for number, (method, variant, rows) in enumerate(by_policy(panel)):
+            by_seed = 100 * rows.groupby("seed")[list(WAYS)].mean().T
+            x = np.arange(len(WAYS)) + 0.12 * number
+            look = lines[method, variant].look
+            points_of(ax, x, means(by_seed), look, joined=False)
+            if by_seed.shape[1] > 1:
+                seeds_of(ax, x, by_seed, look, ASIDE)
+        ax.set(title=heading(task_name(task), sampler_name(sampler)))
+        ax.set_xticks(range(len(WAYS)), [textwrap.fill(name, 14) for name in WAYS.values()], fontsize=7)
+    axes[0, 0].set_ylabel("test accuracy (%)")
+    return finish(figure, handles_of(lines.values()), of_scores(scores[scores["method"] != "base"]))
 
 
 def _named(placed: pd.DataFrame) -> dict[Policy, Line]:

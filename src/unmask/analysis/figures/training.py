@@ -34,6 +34,11 @@ def rollout_entropy(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
     return _by_task(metrics, "entropy", ylabel="entropy (nats per token)", xlabel="gradient updates")
 
 
+def partial_credit(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
+    """Plot the share of rollouts that earn a reward although they are wrong against updates, a panel per task."""
+    return _by_task(metrics, "partial_credit", ylabel="wrong rollouts with a reward (share)", xlabel="gradient updates")
+
+
 def _by_task(
     metrics: pd.DataFrame,
     column: str,

@@ -10,7 +10,7 @@ from typing import Any
 
 from unmask.config.grid.builders import test_settings, training_settings
 from unmask.config.schema import Config
-from unmask.config.schema.introspection import settings_of
+from unmask.config.schema.introspection import narrow_settings, settings_of
 from unmask.config.schema.models import ScratchModel
 from unmask.config.schema.training import Training
 from unmask.config.schema.types import Values
@@ -30,10 +30,10 @@ def runs_of(config: Config, name: str) -> list[RunSpec]:
         once = is_base and _serves_all_seeds(config, model) and config.deterministic(name)
         seeds = config.seeds_of(name)[:1] if once else config.seeds_of(name)
 
-        choices = list(_choices(config, name, method))
-        for task, choice, seed in itertools.product(config.tasks_of(name), choices, seeds):
-            run = resolve(config, method, task, choice, model=model, seed=seed, equal_updates=equal_updates)
-            found.append(run)
+        for task in config.tasks_of(name):
+            for choice, seed in itertools.product(_choices(config, name, method, task), seeds):
+                run = resolve(config, method, task, choice, model=model, seed=seed, equal_updates=equal_updates)
+                found.append(run)
     return found
 
 
@@ -57,10 +57,13 @@ def tuning_runs(config: Config) -> dict[str, list[tuple[Values, list[RunSpec]]]]
     return found
 
 
-def _choices(config: Config, experiment: str, method: str) -> Iterator[Values]:
-    """Yield every combination of grid values of an experiment for one of its methods."""
+def _choices(config: Config, experiment: str, method: str, task: str) -> Iterator[Values]:
+    """Yield every combination of grid values of an experiment for one of its methods on one of its tasks."""
     algorithm = config.algorithm(method)
-    known = settings_of(algorithm).model_fields if algorithm != "base" else {}
+    known: set[str] = set()
+    if algorithm != "base":
+        learnt = config.corpus(method) or task
+        known = {*settings_of(algorithm).model_fields, *narrow_settings(learnt)["reward_only"]}
     # Methods ignore axes that they do not have, so one grid can compare methods with different settings.
     axes = {key: values for key, values in config.grid_of(experiment).items() if key in known}
     for values in itertools.product(*axes.values()):
@@ -101,25 +104,28 @@ def resolve(
     task = corpus or task
 
     # Only grid values other than the default go into the name, so experiments share their default runs.
+    trains = config.algorithm(method) != "base"
+    task_settings = training_settings(config, task, method) if trains else test_settings(config, task)
     default = config.settings(method, task)
-    changed = {key: value for key, value in choice.items() if default[key] != value}
+    known = task_settings | default
+    changed = {key: value for key, value in choice.items() if known[key] != value}
     variant = _variant(choice if name_all else changed)
 
+    # Settings of the reward are the task's, all others those of the method.
     scale = config.scales[config.scale]
-    trains = config.algorithm(method) != "base"
-    values = default | changed
+    rewards = {key: value for key, value in changed.items() if key in narrow_settings(task)["reward_only"]}
+    task_settings = task_settings | rewards
+    values = default | {key: value for key, value in changed.items() if key not in rewards}
     if trains:
         training = _training(values)
         sampler = config.sampler(training.sampler)
         own = {key: value for key, value in values.items() if key not in Training.model_fields}
-        task_settings = training_settings(config, task, method)
     else:
         # A base model keeps only the settings that affect its samples: a change of training settings must not repeat
         # its evaluations.
         training = Training.number_format(values)
         sampler = None
         own = {}
-        task_settings = test_settings(config, task)
     if trains and equal_updates:
         training = _with_equal_updates(training, _training(default))
 

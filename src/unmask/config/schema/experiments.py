@@ -47,7 +47,9 @@ class Experiment(Section):
     question: str = Field(description="what the experiment is to answer; the title of its tables")
     methods: Names = Field(description="names under `methods`")
     tasks: Names | None = Field(default=None, description="default: all tasks of the scale")
-    grid: Axes = Field(default={}, description="setting -> values; all combinations are run")
+    grid: Axes = Field(
+        default={}, description="setting, of the methods or of the tasks' reward -> values; all combinations are run"
+    )
     equal_updates: bool = Field(
         default=False, description="keep the total number of updates: more per buffer means fewer buffers, rounded up"
     )

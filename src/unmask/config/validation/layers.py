@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from unmask.config.schema import Config
 from unmask.config.schema.exact_toy import Curve, ExactToy
 from unmask.config.schema.experiments import Evaluation
-from unmask.config.schema.introspection import declared_names, declared_settings, settings_of
+from unmask.config.schema.introspection import declared_names, declared_settings, narrow_settings, settings_of
 from unmask.config.schema.methods import ByTask
 from unmask.config.schema.runtime import Runtime
 from unmask.config.schema.scales import Overrides
@@ -89,29 +89,39 @@ def _grid_layers(config: Config) -> Iterator[Layer]:
     # mistake is reported at the part that was changed.
     for name, experiment in config.experiments.items():
         own = f"experiments.{name}.grid"
-        yield from _axes(config, experiment.methods, experiment.grid, own)
+        tasks = experiment.tasks or list(config.tasks)
+        yield from _axes(config, experiment.methods, tasks, experiment.grid, own)
         for scale, block in config.scales.items():
             change = block.experiment_changes.get(name)
             if change is None:
                 continue
             methods = change.methods or experiment.methods
             if change.grid is None:
-                yield from _axes(config, methods, experiment.grid, own)
+                yield from _axes(config, methods, change.tasks or tasks, experiment.grid, own)
             else:
                 place = f"scales.{scale}.experiment_changes.{name}.grid"
-                yield from _axes(config, methods, change.grid, place)
+                yield from _axes(config, methods, change.tasks or tasks, change.grid, place)
 
 
-def _axes(config: Config, methods: list[str], grid: dict[str, list[Any]], where: str) -> Iterator[Layer]:
-    """Yield each value of each axis with the settings class of every method that has the setting."""
+def _axes(
+    config: Config, methods: list[str], tasks: list[str], grid: dict[str, list[Any]], where: str
+) -> Iterator[Layer]:
+    """Yield each value of each axis with the settings class of every method, or task's reward, that has the setting."""
     algorithms = trainers(config, methods)
     for key, choices in grid.items():
         blocks = [settings_of(algorithm) for algorithm in algorithms]
         owners = [block for block in blocks if key in block.model_fields]
+        owners += [declared_settings("tasks", task) for task in _rewarded(tasks, key)]
         # A key that no method has is checked against the method with the most similar key, which is then suggested.
         for owner in owners or sorted(blocks, key=lambda block: -_likeness(key, block))[:1]:
             for choice in choices:
                 yield Layer(where, {key: choice}, owner)
+
+
+def _rewarded(tasks: list[str], key: str) -> list[str]:
+    """Return the tasks whose reward has a setting of this name."""
+    known = [task for task in tasks if task in declared_names("tasks")]
+    return [task for task in known if key in narrow_settings(task)["reward_only"]]
 
 
 def _likeness(key: str, block: type[Section]) -> float:

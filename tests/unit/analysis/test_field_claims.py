@@ -1,0 +1,71 @@
+"""field_claims.yaml at the laptop scale: every entry finds its policies, its metric and all seeds."""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from helpers.paths import ROOT
+from unmask.analysis import claim_entries, claim_tables, claims
+from unmask.config.grid.expand import expand
+from unmask.config.loading import load_config
+
+ENTRIES = claim_entries.read(ROOT / "workflow/resources/field_claims.yaml")
+EXPERIMENTS = ("mask_order", "partial_credit", "selection", "stability")
+LENGTHS = (24, 32)
+
+
+@pytest.fixture(scope="module")
+def grid():
+    return expand(load_config() | {"scale": "laptop"})
+
+
+def planted(grid, experiment):
+    """Random samples and training metrics of all runs of an experiment, with the columns of the real files."""
+    rng = np.random.default_rng(0)
+    evaluation = grid.evaluations[grid.experiments[experiment].evaluation_stem.removeprefix("samples-")]
+    samples, metrics = [], []
+    for name in grid.experiments[experiment].runs:
+        run = grid.runs[name]
+        labels = {"method": run.method, "task": run.task, "variant": run.variant, "seed": run.seed}
+        for sampler, length, example in itertools.product(evaluation.samplers, LENGTHS, range(6)):
+            cell = {"sampler": sampler, "length": length, "example": example, "points": 1}
+            samples.append(labels | cell | {"published": rng.integers(2)})
+        updates = range(1, run.training.buffers * run.training.updates_per_buffer + 1) if run.trains else ()
+        for step in updates:
+            measured = {"clamped": rng.random(), "partial_credit": rng.random(), "validation": rng.random()}
+            inner = (step - 1) % run.training.updates_per_buffer + 1
+            metrics.append(labels | {"step": step, "inner": inner, "alarm": int(rng.integers(60)) // 59} | measured)
+    return pd.DataFrame(samples), pd.DataFrame(metrics)
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_claim_is_tested_with_all_seeds(grid, experiment):
+    samples, metrics = planted(grid, experiment)
+    seeds = 10 if experiment == "stability" else 8
+    entries = [one for one in ENTRIES if one.experiment == experiment]
+    assert entries
+    for one in entries:
+        found = claims.check(one, samples, metrics)
+        assert found.verdict != "not tested", one.claim
+        assert len(found.differences[0]) == seeds, one.claim
+        assert found.effects[0].error > 0, one.claim
+        assert one.claim in claim_tables.row(found)["Claim"]
+
+
+def test_the_experiments_are_run_by_name_only(grid):
+    assert not set(EXPERIMENTS) & set(grid.everything)
+
+
+def test_moments_are_beginnings_of_the_same_training(grid):
+    """Settings that depend on the number of buffers would make another training of a shorter one."""
+    runs = [grid.runs[name] for name in grid.experiments["selection"].runs]
+    trained = [run for run in runs if run.trains]
+    assert {run.training.schedule for run in trained} == {"constant"}
+    for method in ("diffu_grpo", "dmpo"):
+        own = [run.training for run in trained if run.method == method]
+        assert {one.buffers for one in own} == {4, 8, 12, 16, 20, 24, 28, 32}
+        assert len({one.model_copy(update={"buffers": 1}).model_dump_json() for one in own}) == 1
+        assert all(one.warmup_ratio * one.buffers * one.updates_per_buffer < 1 for one in own)
+        assert all(one.validate_every >= one.buffers for one in own)
