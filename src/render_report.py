@@ -153,6 +153,9 @@ def papers_of(
     known = paper_entries.read(args.papers)
     files = [findings]
     for claims, *differences in args.further:
+        # A report on one experiment may be on claims of a further file already.
+        if claims.samefile(args.resource):
+            continue
         files.append(papers.findings_of(claims, differences[0] if differences else None))
     printed = paper_results.read(args.published, known)
     printed = papers.printed_by_checkpoints(args.config.get("checkpoints", {}), printed, known)

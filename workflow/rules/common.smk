@@ -46,9 +46,10 @@ def further_claims(wildcards):
     for claims, differences in LINEAGE.further().items():
         words += ["--further", f"{CLONE}/{claims}"]
         # Made by another version, the differences could be of other claims.
-        surrogates = differences.endswith("surrogates-claims.csv")
-        current = not surrogates or SURROGATES_FIGURE.is_done(wildcards)
-        if os.path.exists(differences) and current:
+        name = Path(differences).stem
+        job = SURROGATES_FIGURE if name == "surrogates-claims" else CLAIMS
+        of_file = SimpleNamespace(scale=wildcards.scale, claims=name)
+        if os.path.exists(differences) and job.is_done(of_file):
             words.append(differences)
     return shlex.join(words)
 

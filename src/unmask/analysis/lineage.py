@@ -116,7 +116,7 @@ class Lineage:
             shown += [self.figure(name, figure) for figure in one.figures]
             shown.append(one.section)
         made = self._code("render_report", *sources, *PRINTED, *self.further())
-        shown.append(self.surrogates())
+        shown += [self.surrogates() if "surrogate" in name else self.claims(Path(name).stem) for name in self.further()]
         toy = [self.toy()] if self.shows_toy(extent) else []
         return joined(made, self.claims(f"{extent}claims"), *toy, *shown)
 
