@@ -14,6 +14,7 @@ from unmask.common.manifest import Manifest, read_manifest, summary
 
 # Verdicts on the experiments of `all` and on all experiments, each with the differences by seed and problem as CSV.
 CLAIMS = ("claims.md", "claims.csv", "all_claims.md", "all_claims.csv")
+PAPERS = ("papers.md", "all_papers.md")  # the same by paper
 
 
 def main() -> None:
@@ -36,7 +37,12 @@ def main() -> None:
     files = published(args.results)
     for name, source in sorted(files.items()):
         with atomic_write(args.target / name) as temporary:
-            shutil.copyfile(source, temporary)
+            if name in PAPERS:
+                # Its links to the documentation are the only ones that the copy would break.
+                text = source.read_text(encoding="utf-8").replace("](../../docs/", "](../")
+                temporary.write_text(text, encoding="utf-8")
+            else:
+                shutil.copyfile(source, temporary)
     text = description(args.results, files, manifests)
     with atomic_write(args.target / "README.md") as temporary:
         temporary.write_text(text, encoding="utf-8")
@@ -49,7 +55,7 @@ def published(results: Path) -> dict[str, Path]:
     for figure in results.rglob("figures/**/*.png"):
         parts = figure.relative_to(results / "figures").parts
         files["-".join(parts)] = figure
-    for name in CLAIMS:
+    for name in (*CLAIMS, *PAPERS):
         if (results / name).exists():
             files[name] = results / name
     return files
@@ -58,7 +64,7 @@ def published(results: Path) -> dict[str, Path]:
 def description(results: Path, files: dict[str, Path], manifests: list[Manifest]) -> str:
     """Return the README: provenance of the runs, and a table of experiments with links to their files."""
     own: defaultdict[str, list[str]] = defaultdict(list)
-    for name in sorted(files.keys() - set(CLAIMS)):
+    for name in sorted(files.keys() - {*CLAIMS, *PAPERS}):
         experiment = experiment_of(files[name])
         own[experiment].append(name)
 
@@ -67,7 +73,7 @@ def description(results: Path, files: dict[str, Path], manifests: list[Manifest]
     for name, made in own.items():
         table = files.get(f"{name}.md")
         rows.append(f"| {name} | {question(table)} | {links(name, made)} |")
-    claims = [f"[{name}]({name})" for name in CLAIMS if name in files]
+    claims, papers = ([f"[{name}]({name})" for name in names if name in files] for names in (CLAIMS, PAPERS))
     lines = [
         "# Results of a run",
         "",
@@ -83,6 +89,8 @@ def description(results: Path, files: dict[str, Path], manifests: list[Manifest]
         "",
         f"Claims: {', '.join(claims)}.",
     ]
+    if papers:
+        lines += ["", f"By paper, with what each prints and how its checkpoint was chosen: {', '.join(papers)}."]
     return "\n".join(lines) + "\n"
 
 

@@ -2,7 +2,10 @@
 
 python src/render_report.py "$(cat config.json)" --experiments main methods --results results/laptop \
     --claims results/laptop/claims.md --differences results/laptop/claims.csv \
-    --resource workflow/resources/claims.yaml --templates workflow/report --command "make reproduce" --exact-toy \
+    --resource workflow/resources/claims.yaml --further workflow/resources/surrogate_claims.yaml \
+    results/laptop/tables/surrogates-claims.csv --papers workflow/resources/papers.yaml \
+    --published workflow/resources/published_results.yaml --papers-md results/laptop/papers.md \
+    --templates workflow/report --command "make reproduce" --exact-toy \
     --speed-md results/laptop/speed.md --speed-csv results/laptop/speed.csv --out results/laptop/report.html
 """
 
@@ -14,15 +17,14 @@ from typing import Any
 
 import jinja2
 
-from unmask.analysis import claim_entries
-from unmask.analysis.claim_tables import from_differences
-from unmask.analysis.html_report import browser, page, runs, speed, speed_tables, verdicts
+from unmask.analysis import paper_entries, paper_results
+from unmask.analysis.claims import Finding
+from unmask.analysis.html_report import browser, page, papers, runs, speed, speed_tables, verdicts
 from unmask.analysis.html_report.headline import headline
 from unmask.analysis.html_report.links import Folders
 from unmask.common.atomic import atomic_write
 from unmask.common.errors import run_step
 from unmask.common.manifest import git_state, read_manifest, summary
-from unmask.common.parquet import read_csv
 from unmask.config.grid.expand import expand
 from unmask.config.grid.grid import Experiment, Grid
 
@@ -40,9 +42,17 @@ def main() -> None:
     write(args.speed_md, speed_tables.markdown(speeds))
     write(args.speed_csv, speed_tables.csv(training, evaluation))
     folders = Folders(args.results, args.out.parent)
+    findings = papers.findings_of(args.resource, args.differences)
+    about = papers_of(args, findings, grid, folders)
+    write(args.papers_md, papers.markdown(about, grid.place))
     listed = runs.rows(folders, grid, experiments)
     links = {}
-    for name, files in {"claims": (args.claims, args.differences), "speed": (args.speed_md, args.speed_csv)}.items():
+    made_beside = {
+        "claims": (args.claims, args.differences),
+        "papers": (args.papers_md,),
+        "speed": (args.speed_md, args.speed_csv),
+    }
+    for name, files in made_beside.items():
         links[name] = folders.files(*(file.relative_to(args.results).as_posix() for file in files))
     html = (
         environment(args.templates)
@@ -53,7 +63,9 @@ def main() -> None:
             headline=headline(args.results, grid, experiments),
             sections=page.SECTIONS,
             parts=page.parts(folders, experiments, environment(args.templates), args.exact_toy),
-            claims=claims_of(args),
+            claims=claims_of(args, findings, grid),
+            papers=about,
+            papers_notes={"introduction": papers.INTRODUCTION, "compared": papers.COMPARED},
             links=links,
             speed=speeds,
             runs=listed,
@@ -76,6 +88,18 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--claims", type=Path, required=True, help="the verdicts on the claims, as Markdown")
     parser.add_argument("--differences", type=Path, required=True, help="the differences that they follow from, as CSV")
     parser.add_argument("--resource", type=Path, required=True, help="claims.yaml")
+    parser.add_argument(
+        "--further",
+        type=Path,
+        nargs="+",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="another file of claims, and the differences that its verdicts follow from if it was tested",
+    )
+    parser.add_argument("--papers", type=Path, required=True, help="papers.yaml")
+    parser.add_argument("--published", type=Path, required=True, help="published_results.yaml")
+    parser.add_argument("--papers-md", type=Path, required=True, help="file for the pages on the papers as Markdown")
     parser.add_argument("--templates", type=Path, required=True, help="folder with page.html.j2 and the captions")
     parser.add_argument("--command", required=True, help="command that renders the page again, shown on it")
     parser.add_argument("--exact-toy", action="store_true", help="show the exact toy, too")
@@ -106,9 +130,8 @@ def title(grid: Grid, experiments: list[Experiment], of_scale: bool) -> str:
     return f"unmask: {names} at scale {grid.scale}"
 
 
-def claims_of(args: argparse.Namespace) -> dict[str, Any]:
+def claims_of(args: argparse.Namespace, findings: list[Finding], grid: Grid) -> dict[str, Any]:
     """Return what the page says about the claims: verdicts, notes on how to read them, claims that are not tested."""
-    findings = from_differences(claim_entries.read(args.resource), read_csv(args.differences))
     # The page has the table itself, with links, and a list of the claims that are not tested.
     told = page.without_title(page.read(args.claims))
     notes = re.sub(r"^(\||Not tested:).*\n?", "", told, flags=re.MULTILINE)
@@ -116,8 +139,27 @@ def claims_of(args: argparse.Namespace) -> dict[str, Any]:
         "summary": verdicts.summary(findings),
         "lines": verdicts.lines(findings),
         "notes": page.markdown(notes, "claims"),
-        "untested": verdicts.untested(findings, args.experiments),
+        "untested": verdicts.untested(findings, grid, args.experiments),
     }
+
+
+def papers_of(
+    args: argparse.Namespace,
+    findings: list[Finding],
+    grid: Grid,
+    folders: Folders,
+) -> list[papers.PaperPage]:
+    """Return the pages on the papers, from all files of claims and all printed numbers."""
+    known = paper_entries.read(args.papers)
+    files = [findings]
+    for claims, *differences in args.further:
+        # A report on one experiment may be on claims of a further file already.
+        if claims.samefile(args.resource):
+            continue
+        files.append(papers.findings_of(claims, differences[0] if differences else None))
+    printed = paper_results.read(args.published, known)
+    printed = papers.printed_by_checkpoints(args.config.get("checkpoints", {}), printed, known)
+    return papers.pages(known, files, printed, grid, args.experiments, folders)
 
 
 def made(results: Path, grid: Grid, experiments: list[Experiment]) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """Draw tables, figures and claims of experiments from the runs finished so far, and name the missing ones.
 
-python src/render_so_far.py "$(cat config.json)" --experiments main --published … --claims … --out results/laptop/so_far
+python src/render_so_far.py "$(cat config.json)" --experiments main --published … --papers … --claims … --out so_far
 """
 
 import argparse
@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from unmask.analysis import claim_entries, claim_tables, claims, comparisons, paper_results, tables
+from unmask.analysis import claim_entries, claim_tables, claims, comparisons, paper_entries, paper_results, tables
 from unmask.analysis.claims import Finding
 from unmask.analysis.decoding_protocol import Protocol
 from unmask.analysis.figures import FIGURES
@@ -46,12 +46,13 @@ def main() -> None:
     parser.add_argument("config", type=json.loads, help="the workflow's configuration as JSON")
     parser.add_argument("--experiments", nargs="*", required=True)
     parser.add_argument("--published", type=Path, required=True)
+    parser.add_argument("--papers", type=Path, required=True)
     parser.add_argument("--claims", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
 
     grid = expand(args.config)
-    printed = paper_results.read(args.published)
+    printed = paper_results.read(args.published, paper_entries.read(args.papers))
     parts = []
     for name in args.experiments:
         found = find(grid, name)

@@ -1,7 +1,7 @@
 """Draw the errors of surrogates as PDF and PNG, and write their tables and the verdicts on claims.
 
 python src/render_surrogates.py results/laptop/surrogates/errors.csv --claims workflow/resources/surrogate_claims.yaml
---scale laptop --figures a.pdf a.png --md a.md --csv a.csv --verdicts b.md
+--scale laptop --figures a.pdf a.png --md a.md --csv a.csv --verdicts b.md --differences b.csv
 """
 
 import argparse
@@ -26,6 +26,7 @@ def main() -> None:
     parser.add_argument("--md", type=Path, required=True)
     parser.add_argument("--csv", type=Path, required=True)
     parser.add_argument("--verdicts", type=Path, required=True)
+    parser.add_argument("--differences", type=Path, required=True, help="by seed, as CSV")
     args = parser.parse_args()
 
     errors = read_csv(args.errors)
@@ -34,6 +35,7 @@ def main() -> None:
         args.md: markdown(errors),
         args.csv: summary(errors).to_csv(index=False, float_format="%.6g"),
         args.verdicts: claim_tables.markdown(findings, args.scale),
+        args.differences: claim_tables.differences(findings).to_csv(index=False),
     }
     figure = surrogates(errors)
     for path in args.figures:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from unmask.analysis import paper_results, tables
+from unmask.analysis import paper_entries, paper_results, tables
 from unmask.analysis.decoding_protocol import Protocol
 from unmask.common.atomic import atomic_write
 from unmask.common.errors import run_step
@@ -22,7 +22,10 @@ def main() -> None:
     parser.add_argument("scores", type=Path)
     parser.add_argument("--question", required=True)
     parser.add_argument("--rows", choices=("methods", "samplers", "steps"), default="methods")
-    parser.add_argument("--published", type=Path, help="papers' numbers to show next to ours; with --protocol")
+    parser.add_argument(
+        "--published", type=Path, help="papers' numbers to show next to ours; with --papers, --protocol"
+    )
+    parser.add_argument("--papers", type=Path, help="papers.yaml, which knows how their checkpoints were chosen")
     parser.add_argument("--protocol", type=json.loads, help="evaluation protocol of our samples, as JSON")
     parser.add_argument("--md", type=Path, required=True)
     parser.add_argument("--tex", type=Path, required=True)
@@ -34,7 +37,7 @@ def main() -> None:
     printed = pd.DataFrame()
     if args.rows != "steps":
         protocol = Protocol(**args.protocol)
-        printed = paper_results.read(args.published)
+        printed = paper_results.read(args.published, paper_entries.read(args.papers))
 
     scores = read_csv(args.scores)
     texts = tables.texts(

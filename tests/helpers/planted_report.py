@@ -32,6 +32,26 @@ CLAIMS = [
     CLAIM | {"claim": "It needs fewer passes", "source": "d1, arXiv 2504.12216", "metric": "nfe", "direction": "lower"},
     CLAIM | {"claim": "It is better elsewhere", "source": f"DMPO, {DMPO}", "metric": "strict", "experiment": "far"},
 ]
+SURROGATE = {"experiment": "surrogates", "task": "elbo", "better": "a/forwards~2", "worse": "b/forwards~2"}
+FURTHER = [
+    SURROGATE | {"claim": "Nodes are better", "source": "d1, arXiv 2504.12216, Section 4", "metric": "correlation"}
+]
+PAPERS = [
+    {"name": "DMPO", "arxiv": "2510.08233", "title": f"Matching {EVIL}", "code": "a/b", "methods": ["dmpo"]},
+    {
+        "name": "d1",
+        "arxiv": "2504.12216",
+        "title": "Scaling",
+        "methods": ["diffu_grpo", "sft"],
+        "fidelity": "diffu-GRPO and d1",
+    },
+]
+PAPERS[0] |= {"fidelity": "DMPO", "selection": "by chance", "selection_source": "run.sh:3 at 0123456"}
+# The protocol of `main` is another than that of the papers, so that no difference is formed.
+PUBLISHED = [
+    {"source": f"DMPO, {DMPO}, Table 1", "model": "tiny", "methods": {"dmpo": {"sudoku": {24: 63.8, 256: 60.1}}}},
+    {"source": "d1, arXiv 2504.12216", "model": "m", "steps": "L", "methods": {"base": {"gsm8k": {"unstated": 46.6}}}},
+]
 # Differences by seed and problem: the first claim holds for all of them, the second for none.
 DIFFERENCES = """claim,metric,seed,0,1,2,3
 1,strict,0,0.5,0.4,0.6,0.5
@@ -74,6 +94,8 @@ def plant(results):
     write(results / "claims.md", f"# Claims\n\nHow to read it: {EVIL}\n\n{table}\n\nNot tested: 1 of x.\n")
     write(results / "claims.csv", DIFFERENCES)
     write(results / "claims.yaml", yaml.safe_dump(CLAIMS))
+    for name, content in {"further": FURTHER, "papers": PAPERS, "published": PUBLISHED}.items():
+        write(results / f"{name}.yaml", yaml.safe_dump(content))
     scores = []
     for name in dict.fromkeys(run for one in grid.experiments.values() for run in one.runs):
         run, folder = grid.runs[name], results / "runs" / name
@@ -108,6 +130,8 @@ def render(results, out="report.html", experiments=("main", "steps"), options=("
     command = [sys.executable, str(ROOT / "src/render_report.py"), json.dumps(config()), "--experiments", *experiments]
     command += ["--results", str(results), "--claims", str(results / "claims.md"), *options]
     command += ["--differences", str(results / "claims.csv"), "--resource", str(results / "claims.yaml")]
+    command += ["--further", str(results / "further.yaml"), "--papers-md", str(page.with_name("papers.md"))]
+    command += ["--papers", str(results / "papers.yaml"), "--published", str(results / "published.yaml")]
     command += ["--templates", str(ROOT / "workflow/report"), "--command", "snakemake <x>", "--out", str(page)]
     command += ["--speed-md", str(page.with_name("speed.md")), "--speed-csv", str(page.with_name("speed.csv"))]
     return subprocess.run(command, capture_output=True, text=True, check=False)

@@ -86,6 +86,7 @@ def arguments(name, made, out):
                             "--out", out / "diagnosis-surrogates.parquet"],
         "collect_scores": [samples, "--scores", out / "main.csv"],
         "render_table": [scores, "--question", "?", "--published", published,
+                         "--papers", published.with_name("papers.yaml"),
                          "--protocol", (made / "protocol.json").read_text(encoding="utf-8"),
                          "--md", out / "main.md", "--tex", out / "main.tex", "--csv", out / "main.csv"],
         "render_figure": ["training_curves", "--scores", scores, "--metrics", run / "metrics.csv",

@@ -71,8 +71,10 @@ def test_at_400_pixels_only_tables_scroll_and_verdicts_are_in_sight(visit):
     assert [True, "auto"] in boxes  # so that the test would see a box that cannot be scrolled
     page.wait_for_function("[...document.querySelectorAll('.wide')].every(box => "
         "box.scrollWidth <= box.clientWidth || box.tabIndex === 0)")  # fmt: skip
-    cells = page.locator(".verdict, td[data-heading=Effect], td[data-heading=Source]")
-    assert cells.count() == 2 * 2 + 2 * 2 + 2 + 1
+    names = (".verdict", ".stack td[data-heading=Effect]", ".claims td[data-heading=Source]", ".counts th a")
+    cells = page.locator(", ".join([*names, ".counts td:not(:empty)"]))
+    # Two claims in short, among the claims and with their papers; the sources of three; the list of two papers.
+    assert cells.count() == 3 * (2 + 2) + 3 + 2 * 3
     for box in (cell.bounding_box() for cell in cells.all()):
         assert box["x"] >= 0
         assert box["x"] + box["width"] <= 400
@@ -117,6 +119,46 @@ def test_every_control_is_reached_by_keyboard_and_shows_it(visit):
         assert outline != "none", page.evaluate("document.activeElement.outerHTML")
     assert expected > 50
     assert reached == set(range(expected))
+
+
+@pytest.mark.parametrize("width", [1440, 400])
+def test_the_list_of_papers_leads_to_each_by_keyboard_and_back(visit, width):
+    page = visit(width)
+    assert page.locator("nav a[href='#papers']").count() == 1
+    page.locator("nav a[href='#papers']").focus()
+    page.keyboard.press("Enter")
+    assert page.locator("#papers .counts tbody tr").count() == 2
+    for name, anchor, verdict in (("DMPO", "paper-dmpo", "supported"), ("d1", "paper-d1", "contradicted")):
+        row = page.locator(".counts tbody tr", has=page.get_by_role("link", name=name, exact=True))
+        assert row.locator(f"td[data-heading='{verdict}']").inner_text().endswith("1")
+        row.get_by_role("link").focus()
+        page.keyboard.press("Enter")
+        assert page.evaluate("location.hash") == f"#{anchor}"
+        heading = page.locator(f"h3#{anchor}")
+        assert heading.inner_text() == name
+        # In sight, below the bar of the sections where it stays on top.
+        assert -1 < heading.bounding_box()["y"] < 450
+        assert heading.evaluate("one => document.elementFromPoint(...(box => [box.x + 5, box.y + 5])"
+            "(one.getBoundingClientRect())).closest('h3')?.id") == anchor  # fmt: skip
+        # The rest of a paper follows its heading, up to the link back; what is folded opens by keyboard.
+        folded = heading.locator("xpath=following-sibling::details[1]")
+        folded.locator("summary").focus()
+        page.keyboard.press("Enter")
+        assert folded.evaluate("one => one.open")
+        assert folded.locator("td[data-heading=Why]").first.is_visible()
+        heading.locator("xpath=following-sibling::p[a[@href='#papers']][1]").get_by_role("link").focus()
+        page.keyboard.press("Enter")
+        assert page.evaluate("location.hash") == "#papers"
+
+
+def test_an_address_leads_to_one_paper_with_its_verdict_and_choice(visit):
+    page = visit(fragment="#paper-dmpo")
+    assert -1 < page.locator("#paper-dmpo").bounding_box()["y"] < 450
+    text = page.locator("#papers").inner_text()
+    assert "How its printed checkpoint was chosen: by chance. Source: run.sh:3 at 0123456." in text
+    table = page.get_by_role("region", name="DMPO, tested claims")
+    assert table.locator(".verdict").all_inner_texts() == ["supported"]
+    assert "+50.0 [" in table.locator("td[data-heading=Effect]").inner_text()
 
 
 def test_sorting_by_keyboard_orders_the_runs(visit):

@@ -151,7 +151,7 @@ def test_an_experiment_has_a_report_of_its_own(finished):
     assert code == 0, output
     folder = finished / "results/smoke/reports/main"
     assert sorted(file.name for file in folder.iterdir()) == [
-        "claims.csv", "claims.md", "report.html", "speed.csv", "speed.md"
+        "claims.csv", "claims.md", "papers.md", "report.html", "speed.csv", "speed.md"
     ]  # fmt: skip
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert "unmask: main at scale smoke" in page

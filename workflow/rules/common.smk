@@ -40,6 +40,20 @@ def told(experiment):
     return [*shown, f"{root}/scores/{experiment}.csv", *specs, *made]
 
 
+def further_claims(wildcards):
+    """Return the CLI arguments with further claims, and with their differences if these are there and up to date."""
+    words = []
+    for claims, differences in LINEAGE.further().items():
+        words += ["--further", f"{CLONE}/{claims}"]
+        # Made by another version, the differences could be of other claims.
+        name = Path(differences).stem
+        job = SURROGATES_FIGURE if name == "surrogates-claims" else CLAIMS
+        of_file = SimpleNamespace(scale=wildcards.scale, claims=name)
+        if os.path.exists(differences) and job.is_done(of_file):
+            words.append(differences)
+    return shlex.join(words)
+
+
 def again(path):
     """Return the command that makes a file of this scale and fidelity again, with what the command line overrides."""
     words = [f"scale={config['scale']}", f"fidelity={config['fidelity']}"]

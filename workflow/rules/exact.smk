@@ -2,7 +2,7 @@
 # OUTPUTS:          results/{scale}/exact_toy/curves.csv
 #                   results/{scale}/figures/exact_toy.{pdf,png}, results/{scale}/tables/exact_toy.{md,tex,csv}
 #                   results/{scale}/surrogates/{spec.yaml,errors.csv}, results/{scale}/figures/surrogates.{pdf,png}
-#                   results/{scale}/tables/surrogates.{md,csv}, results/{scale}/tables/surrogates-claims.md
+#                   results/{scale}/tables/{surrogates,surrogates-claims}.{md,csv}
 
 
 rule exact_toy:
@@ -105,6 +105,7 @@ rule render_surrogates:
         md="results/{scale}/tables/surrogates.md",
         csv="results/{scale}/tables/surrogates.csv",
         verdicts="results/{scale}/tables/surrogates-claims.md",
+        differences="results/{scale}/tables/surrogates-claims.csv",
     log:
         "logs/render_surrogates/{scale}.log",
     localrule: True
@@ -117,5 +118,5 @@ rule render_surrogates:
         exec &> >(tee {log:q})
         python "$SRC/render_surrogates.py" {input.errors:q} --claims "$SRC/../workflow/resources/surrogate_claims.yaml" \
             --scale {wildcards.scale:q} --figures {output.figures:q} \
-            --md {output.md:q} --csv {output.csv:q} --verdicts {output.verdicts:q}
+            --md {output.md:q} --csv {output.csv:q} --verdicts {output.verdicts:q} --differences {output.differences:q}
         """

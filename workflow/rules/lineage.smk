@@ -316,5 +316,6 @@ REPORT = Job(
     lambda w: [
         *toy_of(w, "exact_toy/curves.csv"),
         *LINEAGE.all_read(reported(w)),
+        *LINEAGE.further().values(),
     ],
 )

@@ -5,9 +5,9 @@
 #                   results/{scale}/tables/{experiment}-comparisons.{md,csv}
 #                   results/{scale}/figures/{experiment}/{figure}.{pdf,png}
 #                   results/{scale}/claims.{md,csv}, all_claims.{md,csv}
-#                   results/{scale}/report.html, all_report.html
+#                   results/{scale}/report.html, all_report.html, papers.md, all_papers.md
 #                   results/{scale}/speed.{md,csv}, all_speed.{md,csv}
-#                   results/{scale}/reports/{experiment}/: report.html, claims.{md,csv}, speed.{md,csv} of one experiment
+#                   results/{scale}/reports/{experiment}/: report.html, papers.md, claims.{md,csv}, speed.{md,csv} of one experiment
 
 # Folder of the report on one experiment, below results/{scale}.
 OWN_REPORT = f"reports/({'|'.join(map(re.escape, GRID.experiments))})/"
@@ -60,6 +60,7 @@ rule render_table:
             --question={params.question:q} \
             --rows {params.rows} \
             --published "$SRC/../workflow/resources/published_results.yaml" \
+            --papers "$SRC/../workflow/resources/papers.yaml" \
             {params.protocol:q} \
             --md {output.md:q} \
             --tex {output.tex:q} \
@@ -187,6 +188,7 @@ rule render_report:
         ),
     output:
         page="results/{scale}/{extent}report.html",
+        papers="results/{scale}/{extent}papers.md",
         speed="results/{scale}/{extent}speed.md",
         speed_numbers="results/{scale}/{extent}speed.csv",
     log:
@@ -202,6 +204,7 @@ rule render_report:
         experiments=lambda w, output: reported(w),
         command=lambda w, output: again(output.page),
         toy=lambda w, input: "--exact-toy" if input.toy else "",
+        further=lambda w, output: further_claims(w),
         results=lambda w, output: f"results/{w.scale}",
     shell:
         r"""
@@ -211,7 +214,10 @@ rule render_report:
             --results {params.results:q} \
             --claims {input.claims:q} \
             --differences {input.differences:q} \
-            --resource "$SRC/../workflow/resources/claims.yaml" \
+            --resource "$SRC/../workflow/resources/claims.yaml" {params.further} \
+            --papers "$SRC/../workflow/resources/papers.yaml" \
+            --published "$SRC/../workflow/resources/published_results.yaml" \
+            --papers-md {output.papers:q} \
             --templates "$SRC/../workflow/report" \
             --command {params.command:q} {params.toy} \
             --speed-md {output.speed:q} \

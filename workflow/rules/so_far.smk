@@ -27,6 +27,7 @@ for name, experiments in SO_FAR.items():
             python "$SRC/render_so_far.py" {params.config:q} \
                 --experiments {params.experiments:q} \
                 --published {params.resources:q}/published_results.yaml \
+                --papers {params.resources:q}/papers.yaml \
                 --claims {params.resources:q}/claims.yaml \
                 --out {params.out:q} 2>&1 | tee {log:q}
             """

@@ -12,6 +12,7 @@ from unmask.analysis.claims import DECIDED, Finding, judged, survivors
 from unmask.analysis.frames import select
 from unmask.analysis.statistics import Estimate
 from unmask.common.catalogue import SAMPLERS, sampler_name, task_name
+from unmask.common.errors import InputError
 from unmask.methods import method_name
 
 # Added to the table where a base model has a single evaluation.
@@ -115,7 +116,13 @@ def differences(findings: list[Finding]) -> pd.DataFrame:
 
 
 def from_differences(claims: list[Claim], rows: pd.DataFrame) -> list[Finding]:
-    """Return the findings on `claims` from stored differences."""
+    """Return the findings on `claims` from stored differences. Raises InputError for differences of other claims."""
+    known = {(number, part.metric) for number, claim in enumerate(claims, 1) for part in claim.parts}
+    stored = set(zip(rows["claim"], rows["metric"], strict=True))
+    if not stored <= known:
+        raise InputError(
+            f"differences of other claims than these, such as {min(stored - known)}: test the claims again"
+        )
     findings = []
     for number, claim in enumerate(claims, 1):
         of_claim = select(rows, claim=number).drop(columns="claim")

@@ -29,6 +29,12 @@ SHARED = (
     "src/unmask/tasks/_released_prompts.py",
 )
 RELEASED = ("released_checkpoints.py", "released_description.py")  # only their own table depends on these
+PRINTED = ("workflow/resources/published_results.yaml", "workflow/resources/papers.yaml")
+# Further claims, tested by targets of their own, and their differences: on the papers' pages once they are tested.
+FURTHER = {
+    "workflow/resources/surrogate_claims.yaml": "tables/surrogates-claims.csv",
+    "workflow/resources/field_claims.yaml": "field_claims.csv",
+}
 OWN = "reports/"  # folder of the reports on single experiments
 # What the report's page is made of, besides its Python modules.
 PAGE = ("page.html.j2", "page.css", "tables.js", "browser.js", "figure.rst", "exact_toy.rst")
@@ -67,7 +73,7 @@ class Lineage:
         """Return the digest of an experiment's table of scores."""
         one = self.grid.experiments[experiment]
         said = json.dumps([one.question, one.rows, self.protocol_arguments(experiment)])
-        made = self._code("render_table", "workflow/resources/published_results.yaml")
+        made = self._code("render_table", *PRINTED)
         return joined(made, said, self.scores(experiment))
 
     def comparison(self, experiment: str) -> str:
@@ -109,9 +115,18 @@ class Lineage:
             shown += [self.table(name), self.comparison(name), self.metrics(name)]
             shown += [self.figure(name, figure) for figure in one.figures]
             shown.append(one.section)
-        made = self._code("render_report", *sources)
+        made = self._code("render_report", *sources, *PRINTED, *self.further())
+        shown += [self.surrogates() if "surrogate" in name else self.claims(Path(name).stem) for name in self.further()]
         toy = [self.toy()] if self.shows_toy(extent) else []
         return joined(made, self.claims(f"{extent}claims"), *toy, *shown)
+
+    def further(self) -> dict[str, str]:
+        """Return the files of further claims that there are, with the paths of their differences."""
+        found = {}
+        for claims, differences in FURTHER.items():
+            if (self.project / claims).exists():
+                found[claims] = f"results/{self.grid.place}/{differences}"
+        return found
 
     def shows_toy(self, extent: str) -> bool:
         """Return True if a report shows the exact toy: that of a scale does, that of one experiment does not."""
@@ -182,8 +197,9 @@ class Lineage:
             everything = self.all_read(self.experiments_of(claims))
             yield AnalysisJob([f"{root}/{claims}.md", f"{root}/{claims}.csv"], self.claims(claims), everything)
             toy = [f"{root}/exact_toy/curves.csv"] if self.shows_toy(extent) else []
-            reported = [f"{root}/{extent}{name}" for name in ("report.html", "speed.md", "speed.csv")]
-            yield AnalysisJob(reported, self.report(extent), [*toy, *everything])
+            reported = [f"{root}/{extent}{name}" for name in ("report.html", "papers.md", "speed.md", "speed.csv")]
+            read = [*toy, *everything, *self.further().values()]
+            yield AnalysisJob(reported, self.report(extent), read)
 
     def _code(self, step: str, *more: str) -> str:
         """Return the digest of a step's code: its script, the library behind it, and further files."""

@@ -10,7 +10,7 @@ models get a separate table. Each number comes with how its checkpoint was chose
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,10 +19,12 @@ import pandas as pd
 from pydantic import Field
 
 from unmask.analysis.decoding_protocol import Protocol
-from unmask.analysis.frames import distinct, select
+from unmask.analysis.frames import select
+from unmask.analysis.paper_entries import Paper, paper_of
 from unmask.analysis.paper_evaluations import EVALUATIONS
 from unmask.analysis.yaml_entries import read_entries
 from unmask.common.catalogue import task_name
+from unmask.common.errors import InputError
 from unmask.config.schema.types import Name, NonNegative, Section
 from unmask.methods import method_name
 
@@ -61,16 +63,22 @@ class Entry(Section):
     first_stage: Name | None = None
     evaluation: Literal["d1", "dmpo_dream"] | None = None
     metric: Literal["accuracy", "reward", "pass@k"] = "accuracy"
-    selection: str = "not stated"
     differs: dict[Name, str] = Field(default={})
     methods: dict[Name, dict[Name, Lengths]] = Field(min_length=1)
 
 
-def read(path: Path) -> pd.DataFrame:
-    """Read published_results.yaml, one row per number [percent]. Raises InputError that names each wrong entry."""
+def read(path: Path, papers: Sequence[Paper]) -> pd.DataFrame:
+    """Read published_results.yaml, one row per number [percent]; `papers` know how checkpoints were chosen.
+
+    Raises InputError that names each wrong entry, and each source that is none of the papers.
+    """
     rows: list[Row] = []
-    for entry in read_entries(path, Entry, _place):
-        rows += _rows(Entry(**entry))
+    for values in read_entries(path, Entry, _place):
+        entry = Entry(**values)
+        paper = paper_of(entry.source, papers)
+        if paper is None:
+            raise InputError(f"{path}: {entry.source} is none of the papers; add it to workflow/resources/papers.yaml")
+        rows += _rows(entry, paper)
     return pd.DataFrame(rows)
 
 
@@ -82,14 +90,14 @@ def _place(number: int, entry: Any) -> str:
             return f"entry {number}"
 
 
-def _rows(entry: Entry) -> Iterator[Row]:
-    """Yield a row for each number of an entry."""
+def _rows(entry: Entry, paper: Paper) -> Iterator[Row]:
+    """Yield a row for each number of an entry, which is of a paper."""
     for method, tasks in entry.methods.items():
         for task, lengths in tasks.items():
             # What differs on one task replaces what differs on all.
             differs = entry.differs.get(task) or entry.differs.get("all", "")
             # A base model has no checkpoints to choose from.
-            selection = "" if method == "base" else entry.selection
+            selection = "" if method == "base" else paper.selection
             for length, accuracy in lengths.items():
                 yield Row(
                     source=entry.source,
@@ -237,26 +245,31 @@ def apart(cells: pd.DataFrame, printed: pd.DataFrame, protocol: Protocol) -> tup
     others = printed[same_task & same_method & other_model]
     if others.empty:
         return None
-    named = others.assign(
-        Source=others.source,
-        Model=others.model,
-        Steps=others.steps.replace("", "not stated"),
-        Checkpoint=others.selection.replace("", "–"),
-        Task=others.task.map(task_name),
-        Method=others.method.map(method_name),
-        Column=others.length.map(_column),
-    )
-
-    # Numbers without a stated length get a column, too. Rows keep the order of the file within task and method.
-    labels = ["Task", "Method", "Model", "Steps", "Checkpoint", "Source"]
-    columns = distinct(named, "Column")
-    rows = named[labels].drop_duplicates()
-    rows = rows.sort_values(["Task", "Method"], kind="stable")
-    wide = named.pivot(index=labels, columns="Column", values="paper")
-    in_order = wide[columns].reindex(pd.MultiIndex.from_frame(rows))
-    body = in_order.map(_percent).reset_index()
+    body = wide(others, ["Task", "Method", "Model", "Steps", "Checkpoint", "Source"])
     heading = f"Published: models of 7 to 8 billion parameters, not `{protocol.model}`, so no differences are formed"
     return heading, body
+
+
+def wide(printed: pd.DataFrame, labels: list[str]) -> pd.DataFrame:
+    """Return printed numbers as text, a row for each combination of the labels and a column for each length."""
+    named = printed.assign(
+        Source=printed.source,
+        Model=printed.model,
+        Steps=printed.steps.replace("", "not stated"),
+        Checkpoint=printed.selection.replace("", "–"),
+        Task=printed.task.map(task_name),
+        Method=printed.method.map(method_name),
+        Column=printed.length.map(_column),
+    )
+
+    # Numbers without a stated length get a column, too, the last. Rows keep the file's order within task and method.
+    lengths = sorted(set(printed.length), key=lambda length: math.inf if length == "unstated" else length)
+    columns = [_column(length) for length in lengths]
+    rows = named[labels].drop_duplicates()
+    rows = rows.sort_values(["Task", "Method"], kind="stable")
+    pivoted = named.pivot(index=labels, columns="Column", values="paper")
+    in_order = pivoted[columns].reindex(pd.MultiIndex.from_frame(rows))
+    return in_order.map(_percent).reset_index()
 
 
 def _column(length: int | str) -> str:

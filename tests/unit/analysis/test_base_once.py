@@ -7,7 +7,7 @@ from scipy import stats
 
 from helpers import planted
 from helpers.paths import ROOT
-from unmask.analysis import claim_entries, claim_tables, claims, comparisons, paper_results, tables
+from unmask.analysis import claim_entries, claim_tables, claims, comparisons, paper_entries, paper_results, tables
 from unmask.analysis.figures.accuracy import accuracy_by_length
 from unmask.analysis.scores import collect, for_every_seed, over_seeds, shared_base
 from unmask.analysis.statistics import over_seeds_and_examples, problem_interval
@@ -17,7 +17,9 @@ GOLDEN = ROOT / "tests/data/golden_analysis"
 
 def rendered(frames):
     """The files of an experiment's tables, by name."""
-    printed = paper_results.read(ROOT / "workflow/resources/published_results.yaml")
+    printed = paper_results.read(
+        ROOT / "workflow/resources/published_results.yaml", paper_entries.read(ROOT / "workflow/resources/papers.yaml")
+    )
     cells = tables.with_printed(paper_results.join_published(over_seeds(collect(frames)), printed, planted.PROTOCOL))
     note, blocks = tables.blocks(cells)
     blocks.append(paper_results.apart(cells, printed, planted.PROTOCOL))

@@ -71,7 +71,7 @@ def data(page):
 
 def test_sections_stand_in_order(page):
     ids = [attrs["id"] for attrs in Page(page).all("section")]
-    assert ids == ["short", "main", "diagnostics", "claims", "speed", "runs", "made"]
+    assert ids == ["short", "main", "diagnostics", "claims", "papers", "speed", "runs", "made"]
     links = [attrs["href"] for attrs in Page(page).all("a")]
     assert links[: len(ids) + 1] == ["#short", *(f"#{name}" for name in ids)]
 
@@ -95,7 +95,7 @@ def test_nothing_is_loaded_from_outside(page):
         assert not attrs.keys() & {"srcset", "action", "onerror", "onclick", "xlink:href"}
         assert re.match(r"data:image/png;", attrs.get("src", "data:image/png;"))
         # Followed by a click only: places in the page, files next to it, papers.
-        assert re.match(r"#|[\w./~-]+$|https://arxiv\.org/abs/[\d.]+(v\d+)?$", attrs.get("href", "#"))
+        assert re.match(r"#|[\w./~-]+(#[\w-]+)?$|https://arxiv\.org/abs/[\d.]+(v\d+)?$", attrs.get("href", "#"))
     style = re.search(r"<style>(.*?)</style>", page, re.DOTALL).group(1)
     assert "url(" not in style
     assert "@import" not in style
@@ -108,14 +108,16 @@ def test_every_link_to_a_file_leads_to_one(results, page):
     files += [file["href"] for run in data(page)["runs"].values() for file in run["files"]]
     assert {"tables/main.tex", "figures/main/training_curves.pdf", "claims.csv", "speed.md"} <= set(files)
     assert "runs/dmpo/sudoku/alpha~0.2/seed-0/metrics.csv" in files
-    assert [file for file in files if not (results / unquote(file)).is_file()] == []
+    assert "papers.md" in files
+    assert [file for file in files if not (results / unquote(file).partition("#")[0]).is_file()] == []
 
 
 def test_papers_are_linked_and_nothing_else_becomes_a_link(page):
-    # In the sources of the tested and the untested claims, and in a heading of the exact toy's table.
+    # In the sources of the tested and the untested claims, at the head of two papers, and in the exact toy's table.
     outside = [attrs["href"] for attrs in Page(page).all("a") if ":" in attrs["href"]]
     paper = "https://arxiv.org/abs/2510.08233v3"
-    assert outside == [paper, paper, "https://arxiv.org/abs/2504.12216", paper]
+    other = "https://arxiv.org/abs/2504.12216"
+    assert outside == [paper, paper, other, paper, paper.removesuffix("v3"), other]
     assert with_papers("<arXiv 2510.1> arXiv 2510.12345x") == (
         '&lt;arXiv 2510.1&gt; <a href="https://arxiv.org/abs/2510.12345">arXiv 2510.12345</a>x'
     )
@@ -123,10 +125,11 @@ def test_papers_are_linked_and_nothing_else_becomes_a_link(page):
 
 def test_text_from_files_stays_text(page):
     seen = Page(page)
-    # The question above the scores and above the figures, a cell of each of four tables, a claim twice, its notes.
+    # The question above the scores and above the figures, a cell of each of four tables, a claim three times, its
+    # notes, and the title of its paper.
     text = "".join(seen.text)
     stored = json.dumps(data(page))
-    assert text.replace(stored, "").count(EVIL) == 2 + 4 + 2 + 1
+    assert text.replace(stored, "").count(EVIL) == 2 + 4 + 3 + 1 + 1
     assert LINK in text
     assert "cpu <b>" in text
     assert "snakemake <x>" in text
@@ -153,12 +156,12 @@ def test_the_result_stands_first_and_tested_claims_before_the_others(page):
         "Claims Tested How effects and verdicts are formed How to read it",
         "It needs fewer passes d1,",
         "Not tested Claims without numbers here: 1",
-        "It is better elsewhere DMPO, arXiv 2510.08233v3 needs the experiment far",
+        "It is better elsewhere DMPO, arXiv 2510.08233v3 not tested at this scale: it has no experiment far",
     ]
     places = [text.find(words) for words in order]
     assert -1 not in places, [words for words in order if words not in text]
     assert places == sorted(places)
-    assert text.count("+50.0 [") == 2
+    assert text.count("+50.0 [") == 3
 
 
 def test_without_a_claim_the_page_says_so():
@@ -172,7 +175,7 @@ def test_tables_can_be_sorted_and_say_what_they_are(page):
     assert [("sortable" in names) for names in tables].count(False) == 2
     assert all(attrs["scope"] in ("col", "row") for attrs in seen.all("th"))
     regions = [attrs for attrs in seen.all("div") if attrs.get("class") == "wide"]
-    assert len(regions) == len(tables) == 13
+    assert len(regions) == len(tables) == 20
     assert all(attrs["role"] == "region" and attrs["aria-label"] for attrs in regions)
     assert 'heading.setAttribute("aria-sort"' in page
 
@@ -291,6 +294,7 @@ def test_a_report_on_one_experiment_links_up_to_its_files(results):
         "short",
         "diagnostics",
         "claims",
+        "papers",
         "speed",
         "runs",
         "made",
@@ -299,4 +303,4 @@ def test_a_report_on_one_experiment_links_up_to_its_files(results):
     assert "exact_toy" not in page
     files = [attrs["href"] for attrs in Page(page).all("a") if not re.match("#|https:", attrs["href"])]
     assert {"speed.md", "../../tables/steps.md", "../../claims.md"} <= set(files)
-    assert [file for file in files if not (folder / unquote(file)).is_file()] == []
+    assert [file for file in files if not (folder / unquote(file).partition("#")[0]).is_file()] == []

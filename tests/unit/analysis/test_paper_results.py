@@ -11,7 +11,7 @@ import yaml
 
 from helpers import planted
 from helpers.paths import ROOT, SHARED
-from unmask.analysis import paper_results, tables
+from unmask.analysis import paper_entries, paper_results, tables
 from unmask.analysis.decoding_protocol import Protocol
 from unmask.analysis.paper_evaluations import EVALUATIONS, PROBLEMS
 from unmask.common.errors import InputError
@@ -27,7 +27,7 @@ OURS = planted.PROTOCOL
 
 @pytest.fixture(scope="module")
 def printed():
-    return paper_results.read(RESOURCE)
+    return paper_results.read(RESOURCE, paper_entries.read(RESOURCE.with_name("papers.yaml")))
 
 
 def cells(method="dmpo", task="countdown", sampler="top1", length=256, variant="default", accuracy=0.75):
@@ -173,7 +173,7 @@ def test_a_wrong_entry_is_named(tmp_path, key):
     entry = {"source": "A", "model": "m", "steps": "L", "methods": {"dmpo": {"sudoku": {128: 1.0}}}, key: value}
     (tmp_path / "printed.yaml").write_text(yaml.safe_dump([entry]), encoding="utf-8")
     with pytest.raises(InputError, match=message):
-        paper_results.read(tmp_path / "printed.yaml")
+        paper_results.read(tmp_path / "printed.yaml", [])
 
 
 @pytest.fixture

@@ -31,6 +31,7 @@ def test_old_files_go_and_new_ones_say_what_made_them(tmp_path):
         "all_claims.csv",
     ):
         (results / name).write_text(name)
+    (results / "papers.md").write_text("[DMPO](../../docs/method/fidelity.md#dmpo), [x](../../src/x.py)")
     (results / "tables/main.md").write_text("# main\n\nWhich one?\n")
     (results / "tables/main-comparisons.md").write_text("# main: comparisons\n\nStrict.\n")
     for seed in (0, 1):
@@ -48,6 +49,7 @@ def test_old_files_go_and_new_ones_say_what_made_them(tmp_path):
         "main-the_curves.png": "figures/main/the_curves.png", "exact_toy.png": "figures/exact_toy.png",
         "exact_toy.md": "tables/exact_toy.md", "claims.md": "claims.md", "all_claims.md": "all_claims.md",
         "all_claims.csv": "all_claims.csv",
+        "papers.md": "[DMPO](../method/fidelity.md#dmpo), [x](../../src/x.py)",
     }  # fmt: skip
     assert "training runs: 2, 1.0 hours" in text
     assert "commit: 0123456\n" in text
@@ -56,6 +58,7 @@ def test_old_files_go_and_new_ones_say_what_made_them(tmp_path):
     assert "[table](main.md) |\n" in text
     assert text.endswith(
         "Claims: [claims.md](claims.md), [all_claims.md](all_claims.md), [all_claims.csv](all_claims.csv).\n"
+        "\nBy paper, with what each prints and how its checkpoint was chosen: [papers.md](papers.md).\n"
     )
 
 

@@ -45,6 +45,7 @@ def render(folder, *experiments):
     resources = ROOT / "workflow/resources"
     command = [sys.executable, "-W", "error", str(ROOT / "src/render_so_far.py"), json.dumps(config())]
     command += ["--experiments", *experiments, "--published", str(resources / "published_results.yaml")]
+    command += ["--papers", str(resources / "papers.yaml")]
     command += ["--claims", str(resources / "claims.yaml"), "--out", "results/smoke/so_far"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert not done.stderr, done.stderr

@@ -13,6 +13,7 @@ from helpers.by_hand import even_policy, say
 from helpers.enumeration import consistent_model
 from helpers.paths import ROOT
 from helpers.streams import streams
+from unmask.analysis import claim_entries, claim_tables
 from unmask.analysis.surrogates import LABELS
 from unmask.common.seeding import Seeds
 from unmask.config.errors import ConfigError
@@ -230,6 +231,7 @@ def test_both_steps(tmp_path):
     subprocess.run(step, cwd=tmp_path, check=True, stdout=subprocess.DEVNULL)
     step = [sys.executable, str(ROOT / "src/render_surrogates.py"), "errors.csv", "--claims", str(claims)]
     step += ["--scale", "smoke", "--figures", "a.pdf", "a.png", "--md", "a.md", "--csv", "a.csv", "--verdicts", "b.md"]
+    step += ["--differences", "b.csv"]
     subprocess.run(step, cwd=tmp_path, check=True, stdout=subprocess.DEVNULL)
 
     rows = pd.read_csv(tmp_path / "errors.csv")
@@ -243,6 +245,8 @@ def test_both_steps(tmp_path):
     assert "| merge(N), equal" in table.split("sampler's order")[1]
     verdicts = (tmp_path / "b.md").read_text(encoding="utf-8")
     assert "not tested" not in verdicts.split("\n\n")[2]
+    found = claim_tables.from_differences(claim_entries.read(claims), pd.read_csv(tmp_path / "b.csv"))
+    assert claim_tables.markdown(found, "smoke") == verdicts
 
 
 MISTAKES = {

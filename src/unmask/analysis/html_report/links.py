@@ -36,9 +36,17 @@ class Folders:
         target = self.results / path
         if not target.exists():
             raise InputError(f"{target}: missing, but the report links to it. Run snakemake for its experiment again.")
+        return File(name or target.name, self._address(target))
+
+    def outside(self, target: Path) -> File:
+        """Return the link to a file of the project. Raises InputError if it does not exist."""
+        if not target.exists():
+            raise InputError(f"{target}: missing, but workflow/resources/papers.yaml names it")
+        return File(target.name, self._address(target))
+
+    def _address(self, target: Path) -> str:
         # Names of runs have characters that an address may not have, such as the + between two settings.
-        address = quote(Path(os.path.relpath(target, self.page)).as_posix(), safe="/~")
-        return File(name or target.name, address)
+        return quote(Path(os.path.relpath(target, self.page)).as_posix(), safe="/~")
 
     def files(self, *paths: str) -> list[File]:
         """Return the links to several files."""

@@ -14,6 +14,7 @@ from unmask.analysis.claim_tables import row
 from unmask.analysis.claims import Finding, survivors
 from unmask.analysis.html_report.links import with_papers
 from unmask.common.catalogue import task_name
+from unmask.config.grid.grid import Experiment, Grid
 
 # In the order of the sentence that counts them.
 VERDICTS = ("supported", "contradicted", "equivalent", "inconclusive")
@@ -108,13 +109,35 @@ def _intervals(findings: Sequence[Finding]) -> list[Interval | None]:
     return placed
 
 
-def untested(findings: Sequence[Finding], experiments: Sequence[str]) -> list[Untested]:
+def untested(findings: Sequence[Finding], grid: Grid, experiments: Sequence[str]) -> list[Untested]:
     """Return the claims without numbers and why they have none; `experiments` are those of the report."""
     claims = [found.claim for found in findings if found.verdict == "not tested"]
-    return [Untested(one.claim, with_papers(one.source), _reason(one, experiments)) for one in claims]
+    return [Untested(one.claim, with_papers(one.source), reason(one, grid, experiments)) for one in claims]
 
 
-def _reason(claim: Claim, experiments: Sequence[str]) -> str:
-    if claim.experiment not in experiments:
-        return f"needs the experiment {claim.experiment}"
-    return f"{claim.experiment} does not have both of its policies on {task_name(claim.task)} here"
+def reason(claim: Claim, grid: Grid, experiments: Sequence[str]) -> str:
+    """Say why a claim has no numbers: its policies are not at this scale, or the target that makes them was not run."""
+    name = claim.experiment
+    planned = grid.experiments.get(name)
+    # Enumerated claims need no run, so that their target is at every scale.
+    if planned is None and name != "surrogates":
+        return f"not tested at this scale: it has no experiment {name}"
+    if planned is not None and not _has_both(claim, grid, planned):
+        return f"not tested at this scale: {name} does not have both policies on {task_name(claim.task)}"
+    if name not in experiments:
+        return f"target {name} not run for this report"
+    return f"{name} has no problems that both policies answered"
+
+
+def _has_both(claim: Claim, grid: Grid, planned: Experiment) -> bool:
+    """Return True if an experiment runs both policies of a claim on its task."""
+    there = set()
+    for address in planned.runs:
+        run = grid.runs[address]
+        tasks = planned.transfers.get(address, []) if run.corpus else [run.task]
+        there |= {(run.method, run.variant, task) for task in tasks}
+    for who in (claim.better, claim.worse):
+        method, _, variant = who.partition("@")[0].partition("/")
+        if (method, variant or "default", claim.task) not in there:
+            return False
+    return True
