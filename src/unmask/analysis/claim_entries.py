@@ -11,8 +11,9 @@ from unmask.analysis.yaml_entries import read_entries
 from unmask.config.schema.types import Count, Name, NonNegative, Positive, Section, refuse
 
 # Metrics of samples, with a value per test problem; all others are of training or of a diagnosis.
-BY_EXAMPLE = {"published", "strict", "nfe", "tokens"}
-SHARES = {"published", "strict", "accuracy", "validation", "clamped", "clipped"}  # between 0 and 1, printed in points
+OF_SEVERAL = {"pass_at_1", "pass_at_16", "gain_at_16"}  # of evaluations with 16 samples per problem, see diversity.py
+BY_EXAMPLE = {"published", "strict", "nfe", "tokens", *OF_SEVERAL}
+SHARES = {"published", "strict", "accuracy", "validation", "clamped", "clipped", *OF_SEVERAL}  # printed in points
 EQUIVALENCE = 0.02  # margin of shares, fixed before the runs
 
 
