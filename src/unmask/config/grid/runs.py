@@ -38,7 +38,7 @@ def runs_of(config: Config, name: str) -> list[RunSpec]:
 
 
 def tuning_runs(config: Config) -> Iterator[tuple[str, str, list[tuple[Values, list[RunSpec]]]]]:
-    """Yield the sweep and the name of each METHOD/TASK that the scale tunes, and its candidates, with a run per seed."""
+    """Yield the sweep and name of each METHOD/TASK that the scale tunes, and its candidates, with a run per seed."""
     scale, tuning = config.scales[config.scale], config.tuning
     if tuning is None:
         return

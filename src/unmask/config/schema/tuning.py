@@ -1,4 +1,4 @@
-"""Tuning: the candidates that a scale compares for each method, in one or several sweeps with the same budget for all."""
+"""Tuning: the candidates that a scale compares for each method, in one or more sweeps, with one budget for all."""
 
 from __future__ import annotations
 
