@@ -30,9 +30,9 @@ data: $(READY)   ## fetch d1's test sets and prompts, at one commit of its repos
 pin: $(READY)    ## put the hub's newest commit where the configuration says that a revision is to be pinned
 	python src/pin_revisions.py
 
-adopt-tuning: $(READY) ## copy the settings that `snakemake --profile laptop tune` chose to workflow/config/tuned, and its table to docs/results
-	python src/adopt_tuning.py results/laptop/tuning workflow/config/tuned/laptop.yaml --scale laptop
-	mkdir -p docs/results && cp -r results/laptop/tuning docs/results/
+adopt-tuning: $(READY) ## publish what `tune` or `tune_NAME` chose in docs/results/tuning, and put the settings to use that follow from all sweeps there
+	python src/adopt_tuning.py results/laptop/tuning docs/results/tuning workflow/config/tuned/laptop.yaml --scale laptop
+	python src/render_tuning.py docs/results/tuning/*/*.yaml --figures docs/results/tuning/tuning.png --tables docs/results/tuning/README.md
 
 pin-checkpoints: $(READY)    ## the same for the released checkpoints of workflow/config/checkpoints.yaml
 	python src/pin_revisions.py --checkpoints

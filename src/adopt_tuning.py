@@ -1,9 +1,13 @@
-"""Copy the chosen settings of a finished tuning to workflow/config/tuned/SCALE.yaml, where the workflow reads them.
+"""Publish the choices of finished sweeps, and derive workflow/config/tuned/SCALE.yaml from all that are published.
 
-python src/adopt_tuning.py results/laptop/tuning workflow/config/tuned/laptop.yaml --scale laptop
+The workflow reads that file. A sweep may be of some methods only: what was published of the others stays, and so do the
+settings that follow from it.
+
+python src/adopt_tuning.py results/laptop/tuning docs/results/tuning workflow/config/tuned/laptop.yaml --scale laptop
 """
 
 import argparse
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +25,10 @@ HEADER = """\
 
 
 def main() -> None:
-    """Write the file. Raises InputError if there is no finished tuning."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("tuning", type=Path)
+    """Copy the choices and write the file. Raises InputError if there is no finished tuning."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tuning", type=Path, help="METHOD/TASK.yaml of finished sweeps")
+    parser.add_argument("published", type=Path, help="where those of all sweeps are kept")
     parser.add_argument("target", type=Path)
     parser.add_argument("--scale", required=True)
     args = parser.parse_args()
@@ -31,7 +36,15 @@ def main() -> None:
     files = sorted(args.tuning.glob("*/*.yaml"))
     if not files:
         raise InputError(f"{args.tuning}: no finished tuning; run `snakemake --profile {args.scale} tune` first")
-    content = adopted(args.scale, [Choice.read(file) for file in files])
+    for file in files:
+        Choice.read(file)  # refuses an edited choice before it replaces a published one
+        copy = args.published / file.relative_to(args.tuning)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(copy) as temporary:
+            shutil.copyfile(file, temporary)
+
+    published = [Choice.read(file) for file in sorted(args.published.glob("*/*.yaml"))]
+    content = adopted(args.scale, published)
     with atomic_write(args.target) as temporary:
         temporary.write_text(content, encoding="utf-8")
     print(content)

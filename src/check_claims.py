@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pandas as pd
 
+from unmask.analysis import diversity
 from unmask.analysis.claim_entries import read
 from unmask.analysis.claim_tables import differences, markdown
 from unmask.analysis.claims import COLUMNS, Finding, check
+from unmask.analysis.scores import RUN
 from unmask.common.atomic import atomic_write
 from unmask.common.errors import run_step
-from unmask.common.parquet import read_csv, read_rows
+from unmask.common.parquet import read_csv, read_rows, schema
 from unmask.config.grid.expand import expand
 from unmask.config.grid.grid import Grid
 
@@ -53,13 +55,20 @@ def main() -> None:
 
 def numbers(grid: Grid, experiment: str) -> tuple[pd.DataFrame, pd.DataFrame | None]:
     """Return an experiment's samples (or diagnosis rows) and its training metrics, None if it trains nothing."""
-    # Diagnoses have their own columns; of samples, skip the generated text.
+    files = [Path(file) for file in grid.samples(experiment)]
+    # Diagnoses have their own columns; of samples, skip the generated text unless answers are to be told apart.
     columns = None if grid.experiments[experiment].rows == "steps" else COLUMNS
-    frames = [read_rows(Path(file), columns) for file in grid.samples(experiment)]
+    several = columns is not None and "sample" in schema(files[0])
+    if several:
+        columns = list(dict.fromkeys([*COLUMNS, *diversity.SAMPLED]))
+    frame = pd.concat([read_rows(file, columns) for file in files], ignore_index=True)
+    if several:
+        frame = diversity.with_pass_at_k(frame, RUN)
+
     metrics = None
     if grid.metrics(experiment):
         metrics = read_csv(Path(f"results/{grid.place}/metrics/{experiment}.csv"))
-    return pd.concat(frames, ignore_index=True), metrics
+    return frame, metrics
 
 
 if __name__ == "__main__":

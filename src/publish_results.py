@@ -12,8 +12,8 @@ from unmask.common.atomic import atomic_write
 from unmask.common.errors import InputError, run_step
 from unmask.common.manifest import Manifest, read_manifest, summary
 
-# Verdicts on the experiments of `all` and on all experiments, each with the differences by seed and problem as CSV.
-CLAIMS = ("claims.md", "claims.csv", "all_claims.md", "all_claims.csv")
+# Verdicts of `all`, of `everything` and on the field's claims, each with the differences by seed and problem as CSV.
+CLAIMS = ("claims.md", "claims.csv", "all_claims.md", "all_claims.csv", "field_claims.md", "field_claims.csv")
 PAPERS = ("papers.md", "all_papers.md")  # the same by paper
 
 

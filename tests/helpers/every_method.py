@@ -75,6 +75,7 @@ RL = {
     "wd1-micro_batches": replace(WD1, micro_batch_rows=5),
     "gdpo": GDPO,
     "gdpo-penalty": replace(GDPO, kl_penalty=0.01),
+    "gdpo-uniform": replace(GDPO, levels="uniform"),
     "spg": SPG,
     "spg-eubo": replace(SPG, mix=1.0),
     "spg-uniform": replace(SPG, masks="uniform"),

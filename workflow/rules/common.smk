@@ -11,7 +11,13 @@ from unmask.planning.checkpoint_hours import plan_lines
 from unmask.planning.overwriting import endangered, unmigrated
 from unmask.planning.readiness import idle_gpus, lacking, unfair
 from unmask.planning.slurm_probe import slurm_lacks
-from unmask.planning.targets import asked, checkpoints_of, unknown_targets, unlimited
+from unmask.planning.targets import (
+    asked,
+    checkpoints_of,
+    tuned_by,
+    unknown_targets,
+    unlimited,
+)
 
 
 def reported(wildcards):
@@ -60,6 +66,15 @@ def again(path):
     chosen = ("scale=", "fidelity=")
     words += [f"set={word}" for word in OVERRIDES if not word.startswith(chosen)]
     return f"snakemake --cores 2 {path} --config {shlex.join(words)}"
+
+
+def without_claims(targets):
+    """Replace the field's claims among targets by the experiments that they name, which the grid does not know."""
+    found = []
+    for target in targets:
+        is_claims = target.rpartition("/")[2].partition(".")[0] == "field_claims"
+        found += LINEAGE.experiments_of("field_claims") if is_claims else [target]
+    return found
 
 
 def base_model(wildcards):
@@ -190,14 +205,14 @@ def check_before_start(options):
         logger.info("\n".join(plan_lines(GRID, list(dict.fromkeys(named)))))
 
     # Missing files, unpinned revisions and idle GPUs, in one list instead of one failed job after the other.
-    work = asked(GRID, targets)
+    work = asked(GRID, without_claims(targets))
     given = (options.set_resources or {}).get("train_policy", {}).get("gpu")
     gpus = given.value if given and isinstance(given.value, int) else None
     missing = [
         f"{file_of(line, config, GIVEN)}: {line}"
         for line in lacking(GRID, work, config)
     ]
-    uneven = unfair(GRID) if "tune" in targets else []
+    uneven = unfair(GRID) if any(tuned_by(GRID, target) for target in targets) else []
     if lines := missing + uneven + idle_gpus(GRID, work, gpus):
         listed = "".join(f"\n  - {line}" for line in lines)
         raise WorkflowError(

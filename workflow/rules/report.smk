@@ -4,7 +4,7 @@
 # OUTPUTS:          results/{scale}/tables/{experiment}.{md,tex,csv}
 #                   results/{scale}/tables/{experiment}-comparisons.{md,csv}
 #                   results/{scale}/figures/{experiment}/{figure}.{pdf,png}
-#                   results/{scale}/claims.{md,csv}, all_claims.{md,csv}
+#                   results/{scale}/claims.{md,csv}, all_claims.{md,csv}, field_claims.{md,csv}
 #                   results/{scale}/report.html, all_report.html, papers.md, all_papers.md
 #                   results/{scale}/speed.{md,csv}, all_speed.{md,csv}
 #                   results/{scale}/reports/{experiment}/: report.html, papers.md, claims.{md,csv}, speed.{md,csv} of one experiment
@@ -129,8 +129,14 @@ rule render_figure:
         """
 
 
+rule field_claims:
+    """Test the claims of the field's other papers, and our own questions, on all experiments that they name."""
+    input:
+        f"results/{GRID.place}/field_claims.md",
+
+
 rule check_claims:
-    """Test the papers' claims on our samples and training metrics."""
+    """Test the claims of a file on our samples and training metrics."""
     input:
         samples=CLAIMS.input(
             lambda w: [
@@ -156,7 +162,7 @@ rule check_claims:
     log:
         "logs/check_claims/{scale}/{claims}.log",
     wildcard_constraints:
-        claims=f"(all_|{OWN_REPORT})?claims",
+        claims=f"(all_|field_|{OWN_REPORT})?claims",
     localrule: True
     conda:
         "../../envs/analysis.yaml"
@@ -164,12 +170,13 @@ rule check_claims:
         digest=CLAIMS.parameter,
         config=lambda w, output: json.dumps(config),
         experiments=lambda w, output: LINEAGE.experiments_of(w.claims),
+        resource=lambda w, output: LINEAGE.claims_file(w.claims),
     shell:
         r"""
         exec &> >(tee {log:q})
         python "$SRC/check_claims.py" {params.config:q} \
             --experiments {params.experiments:q} \
-            --resource "$SRC/../workflow/resources/claims.yaml" \
+            --resource "$SRC/../"{params.resource:q} \
             --claims {output.md:q} \
             --differences {output.differences:q}
         """
@@ -202,6 +209,7 @@ rule render_report:
         digest=REPORT.parameter,
         config=lambda w, output: json.dumps(config),
         experiments=lambda w, output: reported(w),
+        resource=lambda w, output: LINEAGE.claims_file(f"{w.extent}claims"),
         command=lambda w, output: again(output.page),
         toy=lambda w, input: "--exact-toy" if input.toy else "",
         further=lambda w, output: further_claims(w),
@@ -214,7 +222,7 @@ rule render_report:
             --results {params.results:q} \
             --claims {input.claims:q} \
             --differences {input.differences:q} \
-            --resource "$SRC/../workflow/resources/claims.yaml" {params.further} \
+            --resource "$SRC/../"{params.resource:q} {params.further} \
             --papers "$SRC/../workflow/resources/papers.yaml" \
             --published "$SRC/../workflow/resources/published_results.yaml" \
             --papers-md {output.papers:q} \

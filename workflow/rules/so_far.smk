@@ -20,6 +20,9 @@ for name, experiments in SO_FAR.items():
         params:
             config=json.dumps(config),
             experiments=experiments,
+            claims=LINEAGE.claims_file(
+                "claims" if name == "so_far" else f"reports/{experiments[0]}/claims"
+            ),
             resources=f"{CLONE}/workflow/resources",
             out=f"results/{GRID.place}/so_far",
         shell:
@@ -28,6 +31,6 @@ for name, experiments in SO_FAR.items():
                 --experiments {params.experiments:q} \
                 --published {params.resources:q}/published_results.yaml \
                 --papers {params.resources:q}/papers.yaml \
-                --claims {params.resources:q}/claims.yaml \
+                --claims "$SRC/../"{params.claims:q} \
                 --out {params.out:q} 2>&1 | tee {log:q}
             """

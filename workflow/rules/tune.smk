@@ -1,23 +1,46 @@
 # REQUIRED INPUTS:  results/{scale}/runs/{run}/metrics.csv
 # OUTPUTS:          results/{scale}/tuning/{tuned}.yaml
 #                   results/{scale}/tables/tuning.{md,csv}, results/{scale}/figures/tuning.{pdf,png}
+#                   the same named tuning-NAME for a further sweep of the scale
 
 TUNING = Job(
     lambda w: f"results/{w.scale}/tuning/{w.tuned}.yaml",
     lambda w: LINEAGE.choice(w.tuned),
     reads=lambda w: LINEAGE.candidates_read(w.tuned),
 )
+# A file of a sweep has its name after a hyphen.
+SWEEPS = {f"-{sweep}".rstrip("-"): sweep for sweep in GRID.sweeps}
 TUNING_TABLE = Job(
-    lambda w: f"results/{w.scale}/tables/tuning.md",
-    lambda w: LINEAGE.tuning(),
-    reads=lambda w: [f"results/{w.scale}/tuning/{name}.yaml" for name in GRID.tuning],
+    lambda w: f"results/{w.scale}/tables/tuning{w.of}.md",
+    lambda w: LINEAGE.tuning(SWEEPS[w.of]),
+    reads=lambda w: choices_of(w),
 )
+
+
+def choices_of(wildcards):
+    """Return the files with the choices of a sweep."""
+    names = GRID.sweeps[SWEEPS[wildcards.of]]
+    return [f"results/{wildcards.scale}/tuning/{name}.yaml" for name in names]
 
 
 rule tune:
     """Compare the candidates of every method that the scale tunes; `make adopt-tuning` then puts the choice to use."""
     input:
         f"results/{GRID.place}/figures/tuning.png" if GRID.tuning else [],
+
+
+for of, sweep in SWEEPS.items():
+    if of:
+
+        rule:
+            name:
+                f"tune_{sweep}"
+            input:
+                f"results/{GRID.place}/figures/tuning{of}.png",
+
+        workflow.get_rule(
+            f"tune_{sweep}"
+        ).docstring = f"Compare the candidates of the sweep {sweep}, and repeat no other one."
 
 
 rule choose_settings:
@@ -46,16 +69,16 @@ rule choose_settings:
 
 
 rule render_tuning:
-    """Tabulate and draw the candidates of all tuned methods."""
+    """Tabulate and draw the candidates of a sweep."""
     input:
-        choices=TUNING_TABLE.input(
-            lambda w: [f"results/{w.scale}/tuning/{name}.yaml" for name in GRID.tuning]
-        ),
+        choices=TUNING_TABLE.input(choices_of),
     output:
-        figures=multiext("results/{scale}/figures/tuning", ".pdf", ".png"),
-        tables=multiext("results/{scale}/tables/tuning", ".md", ".csv"),
+        figures=multiext("results/{scale}/figures/tuning{of}", ".pdf", ".png"),
+        tables=multiext("results/{scale}/tables/tuning{of}", ".md", ".csv"),
     log:
-        "logs/render_tuning/{scale}.log",
+        "logs/render_tuning/{scale}{of}.log",
+    wildcard_constraints:
+        of="|".join(map(re.escape, SWEEPS)) or "none",
     localrule: True
     conda:
         "../../envs/analysis.yaml"

@@ -13,13 +13,14 @@ from unmask.analysis.yaml_entries import read_entries
 from unmask.config.schema.types import Count, Name, NonNegative, Positive, Section, refuse
 
 # Metrics of samples, with a value per test problem; all others are of training or of a diagnosis.
-BY_EXAMPLE = {"published", "strict", "nfe", "tokens"}
+OF_SEVERAL = {"pass_at_1", "pass_at_16", "gain_at_16"}  # of evaluations with 16 samples per problem, see diversity.py
+BY_EXAMPLE = {"published", "strict", "nfe", "tokens", *OF_SEVERAL}
 OF_SAMPLES = BY_EXAMPLE | {GAIN}
 # Of each run 0 or 1. Few runs never show that two shares are equal, so these have no margin of equivalence.
 BINARY = {COLLAPSED}
 # Between 0 and 1, printed in points.
 SHARES = {"published", "strict", "accuracy", "validation", "clamped", "clipped", "partial_credit", GAIN, COLLAPSED_TIME}
-SHARES |= BINARY
+SHARES |= BINARY | OF_SEVERAL
 EQUIVALENCE = 0.02  # margin of shares, fixed before the runs
 
 

@@ -75,6 +75,14 @@ def per_problem(frame: pd.DataFrame, run: list[str]) -> pd.DataFrame:
     return kept.groupby([*run, PROBLEM], sort=False).mean().reset_index()
 
 
+def with_pass_at_k(frame: pd.DataFrame, run: list[str]) -> pd.DataFrame:
+    """Return a row for each run and problem: means over its samples, pass@k, and `gain_at_16`, pass@16 − pass@1."""
+    found = of_problems(frame, run)
+    if {"pass_at_1", "pass_at_16"} <= set(found):
+        found["gain_at_16"] = found["pass_at_16"] - found["pass_at_1"]
+    return per_problem(frame, run).merge(found, on=[*run, PROBLEM])
+
+
 def over_problems(name: str, mean: float, error: float, problems: int) -> tuple[float, float]:
     """Return the ends of the 95 % interval over problems: Wilson's of a pass@k, the normal one of a number."""
     if name != DISTINCT:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from unmask.analysis import claim_entries
 from unmask.analysis.decoding_protocol import Protocol
 from unmask.analysis.released_description import descriptions
 from unmask.common.errors import InputError
@@ -36,6 +37,8 @@ FURTHER = {
     "workflow/resources/field_claims.yaml": "field_claims.csv",
 }
 OWN = "reports/"  # folder of the reports on single experiments
+RESOURCES = "workflow/resources"
+PAPERS, FIELD = f"{RESOURCES}/claims.yaml", f"{RESOURCES}/field_claims.yaml"  # claims of the two papers, of the field
 # What the report's page is made of, besides its Python modules.
 PAGE = ("page.html.j2", "page.css", "tables.js", "browser.js", "figure.rst", "exact_toy.rst")
 APART = ("so_far.py", "lineage.py", *RELEASED)  # no other output of the workflow depends on these
@@ -96,8 +99,8 @@ class Lineage:
         return joined(made, self.grid.surrogates.digest)
 
     def claims(self, claims: str) -> str:
-        """Return the digest of verdicts on claims: `claims`, `all_claims` or `reports/EXPERIMENT/claims`."""
-        made = self._code("check_claims", "workflow/resources/claims.yaml")
+        """Return the digest of verdicts: `claims`, `all_claims`, `field_claims` or `reports/EXPERIMENT/claims`."""
+        made = self._code("check_claims", self.claims_file(claims))
         names = self.experiments_of(claims)
         digests = []
         for name in names:
@@ -136,9 +139,9 @@ class Lineage:
         """Return the digest of the choice among the candidates of METHOD/TASK."""
         return joined(self._code("choose_settings"), self.grid.tuning_digest(name))
 
-    def tuning(self) -> str:
-        """Return the digest of the table and figure of all candidates."""
-        return joined(self._code("render_tuning"), *map(self.choice, self.grid.tuning))
+    def tuning(self, sweep: str) -> str:
+        """Return the digest of the table and figure of the candidates of a sweep."""
+        return joined(self._code("render_tuning"), *map(self.choice, self.grid.sweeps[sweep]))
 
     def released(self, checkpoints: list[str]) -> str:
         """Return the digest of a table of released checkpoints."""
@@ -149,10 +152,29 @@ class Lineage:
         return joined(made, json.dumps(descriptions(self.grid, checkpoints)), *digests)
 
     def experiments_of(self, claims: str) -> list[str]:
-        """Return the experiments that claims are tested on: of `all`, of `everything` (all_claims), or a single one."""
+        """Return the experiments that claims are tested on.
+
+        They are those of `all` (claims), of `everything` (all_claims), those that the field's claims name, or one.
+        """
         if claims.startswith(OWN):
             return [claims.removeprefix(OWN).removesuffix("/claims")]
+        if claims == "field_claims":
+            return [name for name in self.grid.experiments if name in self._named_in(FIELD)]
         return self.grid.wanted if claims == "claims" else self.grid.everything
+
+    def claims_file(self, claims: str) -> str:
+        """Return the file with the claims to test.
+
+        The field's for `field_claims`, and for an experiment that its claims name and the papers' do not.
+        """
+        own = claims.removeprefix(OWN).removesuffix("/claims").removesuffix(self.grid.ending)
+        if claims == "field_claims" or own in self._named_in(FIELD) - self._named_in(PAPERS):
+            return FIELD
+        return PAPERS
+
+    def _named_in(self, file: str) -> set[str]:
+        """Return the experiments that a file of claims names."""
+        return _experiments_in(self.project / file)
 
     def protocol_arguments(self, experiment: str) -> list[str]:
         """Return the CLI arguments with the evaluation protocol behind a table; none for a diagnosis."""
@@ -192,10 +214,12 @@ class Lineage:
                 drawn = [f"{root}/figures/{name}/{figure}.{end}" for end in ("pdf", "png")]
                 yield AnalysisJob(drawn, self.figure(name, figure), everything)
 
-        for extent in ("", "all_", *(f"{OWN}{name}/" for name in self.grid.experiments)):
-            claims = f"{extent}claims"
+        extents = ("", "all_", *(f"{OWN}{name}/" for name in self.grid.experiments))
+        for claims in ("field_claims", *(f"{extent}claims" for extent in extents)):
             everything = self.all_read(self.experiments_of(claims))
             yield AnalysisJob([f"{root}/{claims}.md", f"{root}/{claims}.csv"], self.claims(claims), everything)
+        for extent in extents:
+            everything = self.all_read(self.experiments_of(f"{extent}claims"))
             toy = [f"{root}/exact_toy/curves.csv"] if self.shows_toy(extent) else []
             reported = [f"{root}/{extent}{name}" for name in ("report.html", "papers.md", "speed.md", "speed.csv")]
             read = [*toy, *everything, *self.further().values()]
@@ -209,6 +233,12 @@ class Lineage:
         algorithms |= {curve.method for curve in self.grid.exact_toy.curves.values()}
         methods = [f"src/unmask/methods/{name}.py" for name in ("__init__", *sorted(algorithms))]
         return _code(self.project, step, (*methods, *more))
+
+
+@functools.cache
+def _experiments_in(file: Path) -> set[str]:
+    # Cached, because every report asks for the same two files.
+    return {claim.experiment for claim in claim_entries.read(file)}
 
 
 def _manifest_of(metrics: str) -> str:

@@ -7,7 +7,7 @@ each take the place of random ones. Settings that the text leaves open are those
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from unmask import rl
 from unmask.config.schema.types import Count, NonNegative, Positive
@@ -41,6 +41,7 @@ class Gdpo(Method):
     clip: Positive = 0.5  # ε, the ratio is clipped to 1 ± this
     kl_penalty: NonNegative = 0.0  # β, weight of the k2 divergence from the reference
     nodes: Count = 3  # N, levels of the quadrature, with one masked copy each
+    levels: Literal["quadrature", "uniform"] = "quadrature"  # of the copies; N uniform random ones are an ablation
 
     def passes(self, updates: int, steps: int) -> Passes:
         """Count the copies of each update, scored by old policy and, with a penalty, reference beforehand."""
@@ -75,4 +76,7 @@ class Gdpo(Method):
         return rows / length / rollouts.buffer_rows, metrics
 
     def _draw(self, rollouts: Rollouts, seeds: Seeds, update: int) -> Copies:
-        return rl.elbo_masks.draw_quadrature(self.nodes, rollouts.length, rollouts.streams(seeds, "copies", update))
+        streams = rollouts.streams(seeds, "copies", update)
+        if self.levels == "uniform":
+            return rl.likelihoods.draw_copies(self.nodes, rollouts.length, "uniform", streams, antithetic=False)
+        return rl.elbo_masks.draw_quadrature(self.nodes, rollouts.length, streams)

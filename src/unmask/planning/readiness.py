@@ -61,7 +61,10 @@ def lacking(grid: Grid, asked: Asked, raw: RawConfig) -> list[str]:
 
 def unfair(grid: Grid) -> list[str]:
     """Return a line for each tuned method without validation, and one if the budgets of responses differ."""
-    place = f"scales.{grid.scale}.tuning.candidates"
+    place = f"scales.{grid.scale}.tuning"
+    sweep_of = {}
+    for sweep, names in grid.sweeps.items():
+        sweep_of |= dict.fromkeys(names, f"sweeps.{sweep}" if sweep else "candidates")
     lines = []
     budgets: dict[str, int] = {}
     for name, candidates in grid.tuning.items():
@@ -70,7 +73,7 @@ def unfair(grid: Grid) -> list[str]:
             training = run.training
             if not training.validate_every:
                 how = "candidates are compared on validation problems, and validate_every is 0"
-                lines.append(f"{place}.{run.method}: {how} on {run.task}; set it above 0")
+                lines.append(f"{place}.{sweep_of[name]}.{run.method}: {how} on {run.task}; set it above 0")
             # Demonstrations are no responses.
             if not method_class(run.algorithm).demonstrations:
                 budget = training.buffers * training.prompts_per_buffer * training.group_size

@@ -13,8 +13,9 @@ from unmask.config.grid.grid import Grid
 
 WANTED = ("claims.md", "report.html")
 EVERYTHING = ("all_claims.md", "all_report.html")
+FIELD = ("field_claims", "field_claims.md", "field_claims.csv")  # of experiments that are named in a resource
 SHOWN = ("tables", "figures", "scores", "metrics")  # folders of files that are named after experiments
-OTHERS = ("exact_toy", "released_checkpoints", "tuning")  # names there that are no experiments
+OTHERS = ("exact_toy", "released_checkpoints")  # names there that are no experiments; nor are those of sweeps
 SUMMARIES = ("all", "everything", "tune", "so_far")  # targets of several experiments that need all test problems
 
 
@@ -38,9 +39,8 @@ def asked(grid: Grid, targets: Iterable[str]) -> Asked:
             found.runs.update(experiment.runs)
             found.tasks.update(*experiment.transfers.values())
         _add_files_of(grid, target, found)
-        if target == "tune":
-            for candidates in grid.tuning.values():
-                found.runs.update(*(candidate.runs for candidate in candidates))
+        for name in tuned_by(grid, target):
+            found.runs.update(*(candidate.runs for candidate in grid.tuning[name]))
         for name in checkpoints_of(grid, target):
             found.checkpoints.add(name)
             found.tests.update(grid.checkpoints[name].tasks)
@@ -61,6 +61,12 @@ def asked(grid: Grid, targets: Iterable[str]) -> Asked:
     return found
 
 
+def tuned_by(grid: Grid, target: str) -> list[str]:
+    """Return the METHOD/TASK of a target that compares candidates: `tune`, or `tune_NAME` for a sweep of that name."""
+    kind, _, sweep = target.partition("_")
+    return grid.sweeps.get(sweep, []) if kind == "tune" else []
+
+
 def unknown_targets(grid: Grid, targets: Iterable[str], rules: Iterable[str]) -> list[str]:
     """Return a line for each target that no rule makes, with the closest existing name."""
     rule_names = sorted(set(rules))
@@ -79,7 +85,8 @@ def unlimited(grid: Grid, targets: Iterable[str]) -> list[str]:
     lines = []
     for target in targets if grid.ending else ():
         kind, _ = _place(grid, target)
-        if target in SUMMARIES or target.startswith("so_far_") or kind in (*WANTED, *EVERYTHING):
+        whole = target in (*SUMMARIES, *FIELD) or target.startswith(("so_far_", "tune_"))
+        if whole or kind in (*WANTED, *EVERYTHING, *FIELD):
             lines.append(f"{target}: needs all test problems; remove the limit, or name an experiment, such as main")
         elif checkpoints_of(grid, target):
             how = "remove the limit, or use `src/evaluate_checkpoint.py --examples`"
@@ -101,7 +108,8 @@ def _unknown(grid: Grid, target: str, rules: list[str]) -> str:
     if kind in SHOWN:
         name = rest.partition("/")[0].rpartition(".")[0] or rest.partition("/")[0]
         name = name.removesuffix("-comparisons")
-        known = [*grid.experiments, *OTHERS]
+        tunings = [f"tuning-{sweep}".rstrip("-") for sweep in grid.sweeps]
+        known = [*grid.experiments, *OTHERS, *tunings]
         if grid.ending and f"{name}{grid.ending}" in known:
             return f"is of all test problems; with this limit it is {name}{grid.ending}"
         if name not in known:

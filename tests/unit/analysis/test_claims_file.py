@@ -1,4 +1,4 @@
-"""claims.yaml against the runs there are, the papers' numbers and the published verdicts."""
+"""claims.yaml and field_claims.yaml against the runs there are, the papers' numbers and the published verdicts."""
 
 import re
 
@@ -7,16 +7,30 @@ import pytest
 
 from helpers.paths import ROOT
 from unmask.analysis import claim_entries, claim_tables, paper_entries, paper_results
+from unmask.analysis.lineage import Lineage
 from unmask.config.grid.expand import expand
 
 RESOURCE = ROOT / "workflow/resources/claims.yaml"
 
 
-@pytest.mark.parametrize(("scale", "absent"), [("laptop", 23), ("one-gpu", 22), ("llada-8b", 0)])
-def test_every_claim_is_about_runs_that_there_are(config, scale, absent):
-    """The papers' scale has all of them; the others lack tasks, and methods of `main`."""
+FIELD = ROOT / "workflow/resources/field_claims.yaml"
+
+
+@pytest.mark.parametrize(
+    ("resource", "scale", "absent"),
+    [
+        (RESOURCE, "laptop", 23),
+        (RESOURCE, "one-gpu", 22),
+        (RESOURCE, "llada-8b", 0),
+        (FIELD, "laptop", 0),
+        (FIELD, "one-gpu", 0),
+    ],
+    ids=lambda value: getattr(value, "stem", value),
+)
+def test_every_claim_is_about_runs_that_there_are(config, resource, scale, absent):
+    """The papers' scale has all claims of the two papers; the others lack tasks, and methods of `main`."""
     grid, without = expand(config | {"scale": scale}), 0
-    for one in claim_entries.read(RESOURCE):
+    for one in claim_entries.read(resource):
         experiment = grid.experiments[one.experiment]
         runs = [grid.runs[name] for name in experiment.runs]
         policies = {
@@ -67,9 +81,32 @@ def test_claims_about_accuracies_follow_from_the_printed_numbers():
     assert checked > 20
 
 
+def test_claims_of_the_field_name_sources_experiments_and_margins(config):
+    """Each has a margin, a source (arXiv number or "own question"), and an experiment with at least five seeds."""
+    grid = expand(config | {"scale": "laptop"})
+    for one in claim_entries.read(FIELD):
+        assert all(part.margin or part.equivalence for part in one.parts), one.claim
+        assert one.source == "own question" or re.match(r"\w+, arXiv \d{4}\.\d{5}", one.source), one.source
+        experiment = grid.experiments[one.experiment]
+        assert experiment.apart, one.experiment
+        assert len({grid.runs[name].seed for name in experiment.runs}) >= 5, one.experiment
+
+
+def test_the_fields_claims_are_tested_on_what_they_name_and_in_no_other_table(config):
+    lineage = Lineage(expand(config | {"scale": "laptop"}), ROOT)
+    named = {one.experiment for one in claim_entries.read(FIELD)}
+    assert set(lineage.experiments_of("field_claims")) == named
+    assert lineage.claims_file("field_claims") == lineage.claims_file("reports/field/claims")
+    assert ROOT / lineage.claims_file("field_claims") == FIELD
+    for other in ("claims", "all_claims", "reports/main/claims"):
+        assert ROOT / lineage.claims_file(other) == RESOURCE
+    assert not named & set(lineage.experiments_of("all_claims"))
+
+
 @pytest.mark.parametrize("table", sorted((ROOT / "docs/results").glob("*claims.csv")), ids=lambda path: path.name)
 def test_published_verdicts_follow_from_the_published_differences(table):
-    found = claim_tables.from_differences(claim_entries.read(RESOURCE), pd.read_csv(table))
+    resource = FIELD if table.name == "field_claims.csv" else RESOURCE
+    found = claim_tables.from_differences(claim_entries.read(resource), pd.read_csv(table))
     lines = [line for line in claim_tables.markdown(found, "laptop").splitlines() if line.startswith("|")]
     published_lines = table.with_suffix(".md").read_text(encoding="utf-8").splitlines()
     assert lines == [line for line in published_lines if line.startswith("|")]

@@ -6,7 +6,7 @@ import math
 import pandas as pd
 import pytest
 
-from unmask.analysis import diversity, tables
+from unmask.analysis import claim_entries, claims, diversity, tables
 from unmask.analysis.diversity import pass_at_k
 from unmask.analysis.scores import RUN, collect, over_seeds
 
@@ -128,3 +128,28 @@ def test_problems_with_different_numbers_of_samples_are_an_error():
     frame = samples("dmpo", 0, [right("a", "b"), right("a")])
     with pytest.raises(ValueError, match="different numbers of samples"):
         diversity.of_problems(frame, RUN)
+
+
+def test_rows_of_claims_are_problems_with_pass_at_k_and_the_gain_from_more_samples():
+    """Of 16 samples one is right: pass@1 is 1/16 and pass@16 is 1. A problem that is never solved gains nothing."""
+    frame = samples("base", 0, [right("1+2") + wrong(15), wrong(16)])
+    rows = diversity.with_pass_at_k(frame, RUN).set_index("example")
+    assert list(rows["pass_at_16"]) == [1, 0]
+    assert list(rows["gain_at_16"]) == pytest.approx([15 / 16, 0])
+    assert list(rows["strict"]) == pytest.approx([1 / 16, 0])
+    assert set(rows) >= claim_entries.OF_SEVERAL
+
+
+def test_the_orders_of_decoding_are_compared_by_problem():
+    """Left to right solves one of two problems more, in each seed."""
+    claim = claim_entries.Claim(
+        claim="more", source="own question", experiment="base_orders", task="countdown", better="base@left_to_right",
+        worse="base@top1", length="mean", metric="pass_at_16", equivalence=0.02,
+    )  # fmt: skip
+    parts = []
+    for seed in range(3):
+        better = samples("base", seed, [right("1+2") + wrong(15), right("2+1") + wrong(15)])
+        parts += [better.assign(sampler="left_to_right"), samples("base", seed, [right("1+2") + wrong(15), wrong(16)])]
+    found = claims.check(claim, diversity.with_pass_at_k(pd.concat(parts), RUN))
+    assert found.effects[0].mean == pytest.approx(0.5)
+    assert found.size == "3 × 2"

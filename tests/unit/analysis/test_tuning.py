@@ -78,15 +78,42 @@ def test_table_figure_and_adopted_settings(choice, tmp_path, monkeypatch):
     assert "| DMPO     | Sudoku | learning rate 0.0003 | 40.0             | 50.0 / 30.0 | yes" in out["md"].read_text()
     assert list(pd.read_csv(out["csv"])["chosen"]) == [False, True]
 
-    target = tmp_path / "laptop.yaml"
-    monkeypatch.setattr(sys, "argv", ["adopt_tuning.py", str(choice.parents[1]), str(target), "--scale", "laptop"])
+    assert adopt(choice, tmp_path, monkeypatch) == {"dmpo": {"by_task": {"sudoku": {"learning_rate": 3e-4}}}}
+
+
+def adopt(choice, tmp_path, monkeypatch):
+    """The settings of methods that follow from this choice and from what is published already."""
+    words = [choice.parents[1], tmp_path / "published", tmp_path / "laptop.yaml", "--scale", "laptop"]
+    monkeypatch.setattr(sys, "argv", ["adopt_tuning.py", *map(str, words)])
     adopt_tuning.main()
-    methods = yaml.safe_load(target.read_text())["scales"]["laptop"]["methods"]
-    assert methods == {"dmpo": {"by_task": {"sudoku": {"learning_rate": 3e-4}}}}
+    return yaml.safe_load((tmp_path / "laptop.yaml").read_text())["scales"]["laptop"]["methods"]
+
+
+def test_adopting_a_sweep_keeps_the_choices_of_methods_that_were_not_swept(choice, tmp_path, monkeypatch):
+    for task in ("sudoku", "countdown"):
+        candidates = [Scored({"learning_rate": 1e-3}, {1000: 0.2}), Scored({"learning_rate": 2e-3}, {1000: 0.1})]
+        for method in ("dmpo", "sft"):
+            file = tmp_path / f"published/{method}/{task}.yaml"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Choice(method, task, candidates).write(file)
+    kept = {"learning_rate": 1e-3}
+    methods = adopt(choice, tmp_path, monkeypatch)
+    assert methods["dmpo"]["by_task"] == {"countdown": kept, "sudoku": {"learning_rate": 3e-4}}
+    assert methods["sft"]["by_task"] == {"countdown": kept, "sudoku": kept}
+    assert (tmp_path / "published/dmpo/sudoku.yaml").read_bytes() == choice.read_bytes()
+
+
+def test_an_edited_choice_replaces_no_published_one(choice, tmp_path, monkeypatch):
+    edited = choice.read_text().replace("chosen:\n  learning_rate: 0.0003", "chosen:\n  learning_rate: 0.0001")
+    choice.write_text(edited)
+    with pytest.raises(InputError, match="not the candidate with the highest score"):
+        adopt(choice, tmp_path, monkeypatch)
+    assert not (tmp_path / "published").exists()
 
 
 def test_nothing_is_adopted_from_an_unfinished_tuning(tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["adopt_tuning.py", str(tmp_path), str(tmp_path / "x.yaml"), "--scale", "laptop"])
+    words = [tmp_path, tmp_path / "published", tmp_path / "x.yaml", "--scale", "laptop"]
+    monkeypatch.setattr(sys, "argv", ["adopt_tuning.py", *map(str, words)])
     with pytest.raises(InputError, match="no finished tuning; run `snakemake --profile laptop tune` first"):
         adopt_tuning.main()
 

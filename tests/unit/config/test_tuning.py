@@ -7,6 +7,7 @@ import pytest
 from unmask.config.errors import ConfigError
 from unmask.config.grid.expand import expand
 from unmask.planning.readiness import unfair
+from unmask.planning.targets import asked, tuned_by
 
 CANDIDATES = {
     "diffu_grpo": {"settings": [{"learning_rate": 1e-3}, {"learning_rate": 3e-4}]},
@@ -53,6 +54,23 @@ def test_other_specs_do_not_change_with_a_tuning(config, tuned):
     assert {name: grid.runs[name].digest for name in plain.runs} == {n: one.digest for n, one in plain.runs.items()}
 
 
+def test_a_sweep_of_its_own_is_a_target_and_leaves_the_others_as_they_are(tuned):
+    """`tune` names the same runs with the same digests, and METHOD/TASK of the new sweep are found by its name."""
+    before = expand(tuned)
+    more = {"espo": {"tasks": ["sudoku"], "settings": [{"learning_rate": 1e-3}, {"learning_rate": 3e-4}]}}
+    tuned["scales"]["smoke"]["tuning"]["sweeps"] = {"field": more}
+    grid = expand(tuned)
+    assert tuned_by(grid, "tune") == list(before.tuning)
+    assert tuned_by(grid, "tune_field") == ["espo/sudoku"]
+    assert tuned_by(grid, "tune_other") == tuned_by(grid, "main") == []
+    assert grid.tuning.keys() == before.tuning.keys() | {"espo/sudoku"}
+    assert {name: grid.tuning_digest(name) for name in before.tuning} == {
+        name: before.tuning_digest(name) for name in before.tuning
+    }
+    swept = asked(grid, ["tune_field"]).runs
+    assert swept == {run for candidate in grid.tuning["espo/sudoku"] for run in candidate.runs}
+
+
 def _without(scale):
     return {key: value for key, value in scale.items() if key != "tuning"}
 
@@ -83,6 +101,22 @@ WRONG = {
         lambda t: t["candidates"]["dmpo"].update(tasks=["sudoko"]),
         "tuning.candidates.dmpo.tasks: unknown 'sudoko'; did you mean 'sudoku'?",
     ),
+    "unknown method in a sweep": (
+        lambda t: t.update(sweeps={"field": {"espp": t["candidates"]["dmpo"]}}),
+        "tuning.sweeps.field: unknown 'espp'; did you mean 'espo'?",
+    ),
+    "unknown setting in a sweep": (
+        lambda t: t.update(sweeps={"field": {"espo": {"settings": [{"ratioo": 1}, {"ratioo": 2}]}}}),
+        "tuning.sweeps.field.espo.settings: unknown 'ratioo'; did you mean 'ratio'?",
+    ),
+    "unequal numbers in a sweep": (
+        lambda t: t.update(sweeps={"field": {"espo": {"settings": [{"learning_rate": 1e-3}]}}}),
+        "methods have different numbers of candidates (diffu_grpo 2, dmpo 2, sweeps.field.espo 1)",
+    ),
+    "method and task twice": (
+        lambda t: t.update(sweeps={"field": {"dmpo": t["candidates"]["dmpo"]}}),
+        "tuning.sweeps.field.dmpo: another sweep tunes dmpo on sudoku; remove the task from one of them",
+    ),
     "base model": (
         lambda t: t["candidates"].update(base={"settings": [{"dtype": "float32"}, {"dtype": "auto"}]}),
         "tuning.candidates.base: the base model has no settings to choose",
@@ -93,7 +127,7 @@ WRONG = {
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"group_size": 8}, "tuning.candidates: budgets of responses differ (diffu_grpo/sudoku candidate 1 16, "),
+        ({"group_size": 8}, "tuning: budgets of responses differ (diffu_grpo/sudoku candidate 1 16, "),
         ({"validate_every": 0}, "tuning.candidates.dmpo: candidates are compared on validation problems, and "),
     ],
 )

@@ -71,3 +71,17 @@ def test_each_update_has_one_mask_per_node_and_its_own():
     assert torch.all(buffer_data.masked.sum(-1) == tensor([1, 3, 5]))  # t = 0.113, 0.5, 0.887 of 6 tokens
     assert not torch.equal(buffer_data.masked[:, 0], buffer_data.masked[:, 1])
     assert buffer_data.reference is None
+
+
+def test_random_levels_are_an_unbiased_elbo_with_as_many_copies():
+    """Weights L/m of uniform subsets with m ≥ 1, in place of the fixed sizes of the quadrature."""
+    rollouts = pair_of_responses()
+    method = replace(GDPO, nodes=3, levels="uniform")
+    buffer_data = method.prepare(even_policy(), rollouts, 40, SEEDS)
+    masked = buffer_data.masked
+    count = masked.sum(-1)
+    assert masked.shape[2] == 3
+    assert set(count.flatten().tolist()) == {1, 2}
+    assert_close(buffer_data.weight, rollouts.length / count)
+    # Every token of the even policy has −log 2, so that each copy's term is L times that.
+    assert_close(buffer_data.old, torch.full_like(buffer_data.old, -2 * LN2))

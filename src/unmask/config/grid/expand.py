@@ -65,7 +65,8 @@ def grid_of(config: Config, warnings: list[str]) -> Grid:
         experiment = _add_experiment(grid, config, name, runs)
         lines += undrawable(name, block.figures, config.grid_of(name), runs)
         lines += too_long(experiment, config.scale, runs)
-    for name, candidates in tuning_runs(config).items():
+    for sweep, name, candidates in tuning_runs(config):
+        grid.sweeps.setdefault(sweep, []).append(name)
         grid.tuning[name] = []
         for settings, runs in candidates:
             made += _add_runs(grid, config, runs)

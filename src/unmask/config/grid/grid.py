@@ -78,6 +78,7 @@ class Grid:
     diagnoses: dict[str, DiagnosisSpec] = field(default_factory=dict)
     experiments: dict[str, Experiment] = field(default_factory=dict)
     tuning: dict[str, list[Candidate]] = field(default_factory=dict)  # method/task -> candidates
+    sweeps: dict[str, list[str]] = field(default_factory=dict)  # name, empty for `tune` -> its method/task
     checkpoints: dict[str, ReleasedCheckpoint] = field(default_factory=dict)
 
     @property

@@ -37,13 +37,12 @@ def runs_of(config: Config, name: str) -> list[RunSpec]:
     return found
 
 
-def tuning_runs(config: Config) -> dict[str, list[tuple[Values, list[RunSpec]]]]:
-    """Return the candidates of each METHOD/TASK that the scale tunes, with their runs, one per seed."""
+def tuning_runs(config: Config) -> Iterator[tuple[str, str, list[tuple[Values, list[RunSpec]]]]]:
+    """Yield the sweep and name of each METHOD/TASK that the scale tunes, and its candidates, with a run per seed."""
     scale, tuning = config.scales[config.scale], config.tuning
-    found: dict[str, list[tuple[Values, list[RunSpec]]]] = {}
     if tuning is None:
-        return found
-    for method, block in tuning.candidates.items():
+        return
+    for sweep, _, method, block in tuning.blocks:
         for task in block.tasks or scale.tasks:
             candidates = []
             for settings in block.settings:
@@ -53,8 +52,7 @@ def tuning_runs(config: Config) -> dict[str, list[tuple[Values, list[RunSpec]]]]
                     for seed in tuning.seeds
                 ]
                 candidates.append((settings, runs))
-            found[f"{method}/{task}"] = candidates
-    return found
+            yield sweep, f"{method}/{task}", candidates
 
 
 def _choices(config: Config, experiment: str, method: str, task: str) -> Iterator[Values]:

@@ -72,7 +72,10 @@ class Scale(Overrides):
         min_length=1, description="generation lengths of evaluations, multiples of block_length"
     )
     experiments: Names = Field(description="experiments of the target `all`")
-    tuning: Tuning | None = Field(default=None, description="candidates of the target `tune`; absent: nothing is tuned")
+    tuning: Tuning | None = Field(
+        default=None,
+        description="candidates of the target `tune`, and of a target for each further sweep; absent: nothing is tuned",
+    )
     exact_toy: Values = Field(default={}, description="overrides of `exact_toy`")
     cost: Hardware = Field(description="assumptions of `plan`")
     runtime: Values = Field(default={}, description="overrides of `runtime`")

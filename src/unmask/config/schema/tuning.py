@@ -1,8 +1,8 @@
-"""Tuning: the candidates that a scale compares for each method, with the same budget for all."""
+"""Tuning: the candidates that a scale compares for each method, in one or more sweeps, with one budget for all."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from pydantic import Field, model_validator
 
@@ -27,6 +27,15 @@ class Candidates(Section):
         return self
 
 
+class Block(NamedTuple):
+    """Candidates of one method in a sweep."""
+
+    sweep: str  # empty for the target `tune`
+    place: str  # below `tuning`
+    method: str
+    candidates: Candidates
+
+
 class Tuning(Section):
     """Search for the settings of each method: candidates are compared by their mean accuracy on validation problems.
 
@@ -36,11 +45,24 @@ class Tuning(Section):
     seeds: Annotated[list[Whole], Field(min_length=1), Distinct] = Field(
         description="of the candidates' runs; none may be a seed of results"
     )
-    candidates: dict[Name, Candidates] = Field(min_length=1, description="method -> settings to choose from")
+    candidates: dict[Name, Candidates] = Field(
+        min_length=1, description="method -> settings to choose from, of the target `tune`"
+    )
+    sweeps: dict[Name, dict[Name, Candidates]] = Field(
+        default={}, description="name -> candidates of further methods or tasks, each a target `tune_NAME` of its own"
+    )
+
+    @property
+    def blocks(self) -> list[Block]:
+        """Candidates of every method in every sweep, those of the target `tune` first."""
+        found = [Block("", f"candidates.{method}", method, one) for method, one in self.candidates.items()]
+        for name, candidates in self.sweeps.items():
+            found += [Block(name, f"sweeps.{name}.{method}", method, one) for method, one in candidates.items()]
+        return found
 
     @model_validator(mode="after")
     def _same_budget(self) -> Tuning:
-        counts = {method: len(one.settings) for method, one in self.candidates.items()}
+        counts = {one.place.removeprefix("candidates."): len(one.candidates.settings) for one in self.blocks}
         if len(set(counts.values())) > 1:
             listed = ", ".join(f"{method} {count}" for method, count in counts.items())
             raise refuse(f"methods have different numbers of candidates ({listed}); give each the same number")

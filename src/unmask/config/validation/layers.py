@@ -132,11 +132,10 @@ def _likeness(key: str, block: type[Section]) -> float:
 def _candidate_layers(config: Config) -> Iterator[Layer]:
     """Yield the candidates of each scale's tuning."""
     for name, scale in config.scales.items():
-        candidates = scale.tuning.candidates if scale.tuning else {}
-        for method, block in candidates.items():
-            place = f"scales.{name}.tuning.candidates.{method}.settings"
-            for algorithm in trainers(config, [method]):
-                for settings in block.settings:
+        for block in scale.tuning.blocks if scale.tuning else []:
+            place = f"scales.{name}.tuning.{block.place}.settings"
+            for algorithm in trainers(config, [block.method]):
+                for settings in block.candidates.settings:
                     yield Layer(place, settings, settings_of(algorithm))
 
 

@@ -171,10 +171,12 @@ def _in_scale(config: Config, scale: Scale, where: str) -> list[str]:
         if change.tasks:
             lines += _tasks(change.tasks, config, f"{place}.tasks")
     if scale.tuning:
-        candidates = scale.tuning.candidates
-        lines += unknown_names(candidates, config.methods, f"{where}.tuning.candidates")
-        for name, block in candidates.items():
-            lines += _tasks(block.tasks or [], config, f"{where}.tuning.candidates.{name}.tasks")
+        sweeps = {"candidates": scale.tuning.candidates}
+        sweeps |= {f"sweeps.{name}": candidates for name, candidates in scale.tuning.sweeps.items()}
+        for place, candidates in sweeps.items():
+            lines += unknown_names(candidates, config.methods, f"{where}.tuning.{place}")
+        for block in scale.tuning.blocks:
+            lines += _tasks(block.candidates.tasks or [], config, f"{where}.tuning.{block.place}.tasks")
     lines += unknown_names(scale.cost.test_examples, config.tasks, f"{where}.cost.test_examples")
     return lines
 
@@ -190,7 +192,7 @@ def _in_experiments(config: Config) -> list[str]:
         lines += unknown_names(experiment.figures, declared_figures(), f"{where}.figures")
 
         # Each experiment becomes a Snakemake rule of its name.
-        if name in _rules() or name.startswith(("plan_", "so_far_")):
+        if name in _rules() or name.startswith(("plan_", "so_far_", "tune_")):
             lines.append(f"experiments: '{name}' is a target of the workflow; choose another name")
     return lines
 
@@ -225,5 +227,5 @@ def _in_layers(config: Config) -> list[str]:
 def _rules() -> set[str]:
     """Return the names of the workflow's rules: one per script in src/, and those without a script of that name."""
     more = {"tune", "tuning", "all", "everything", "exact_toy", "surrogates", "plan", "so_far", "pilot"}
-    more |= {"prepare_test_dataset", "checkpoints"}
+    more |= {"prepare_test_dataset", "checkpoints", "field_claims"}
     return more | {path.stem for path in LIBRARY.parent.glob("*.py")}

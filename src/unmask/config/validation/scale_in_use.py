@@ -64,7 +64,7 @@ def _untrained(config: Config, name: str, tasks: list[str], asker: str) -> list[
 
 
 def _of_tuning(config: Config) -> list[str]:
-    """Return lines on a tuning with seeds of results, or tasks without a base model."""
+    """Return lines on a tuning with seeds of results, tasks without a base model, or a method and task twice."""
     scale, tuning = config.scales[config.scale], config.tuning
     if tuning is None:
         return []
@@ -74,11 +74,19 @@ def _of_tuning(config: Config) -> list[str]:
     if both := sorted(used & set(tuning.seeds)):
         lines.append(f"{where}.seeds: {both} are seeds of results as well; choose others")
 
-    for method, block in tuning.candidates.items():
-        place = f"{where}.candidates.{method}"
-        lines += _untrained(config, scale.model, block.tasks or scale.tasks, place)
-        if config.algorithm(method) == "base":
+    tuned: set[tuple[str, str]] = set()
+    for block in tuning.blocks:
+        place = f"{where}.{block.place}"
+        tasks = block.candidates.tasks or scale.tasks
+        lines += _untrained(config, scale.model, tasks, place)
+        if config.algorithm(block.method) == "base":
             lines.append(f"{place}: the base model has no settings to choose; remove it")
+
+        # Two sweeps of a method on a task would write the same file.
+        for task in tasks:
+            if (block.method, task) in tuned:
+                lines.append(f"{place}: another sweep tunes {block.method} on {task}; remove the task from one of them")
+            tuned.add((block.method, task))
     return lines
 
 
