@@ -32,7 +32,7 @@ RELEASED = ("released_checkpoints.py", "released_description.py")  # only their 
 OWN = "reports/"  # folder of the reports on single experiments
 # What the report's page is made of, besides its Python modules.
 PAGE = ("page.html.j2", "page.css", "tables.js", "browser.js", "figure.rst", "exact_toy.rst")
-APART = ("so_far.py", "lineage.py", *RELEASED)  # no other output of the workflow depends on these
+APART = ("so_far.py", "lineage.py", "publication.py", *RELEASED)  # no other output of the workflow depends on these
 
 
 @dataclass(frozen=True)
