@@ -49,6 +49,7 @@ class Page:
     files: dict[str, str]  # name of the copy -> path below results/SCALE
     settings: str  # digest of all settings that affect the results
     jobs: tuple[Job, ...] = ()
+    reads: tuple[str, ...] = ()  # further files below results/SCALE that verdicts on claims follow from
     spec: str = ""  # below results/SCALE, of a page without jobs
 
 
@@ -132,7 +133,8 @@ def _of_experiment(grid: Grid, name: str) -> Page:
         jobs.append(Job(manifest, grid.made_from(path), run.model, trained_by=training))
     # A run has several evaluations; its training counts once.
     distinct = tuple(dict.fromkeys(jobs))
-    return Page(name, grid.experiments[name].question, files, grid.samples_digest(name), distinct)
+    reads = (f"metrics/{name}.csv",) if grid.metrics(name) else ()
+    return Page(name, grid.experiments[name].question, files, grid.samples_digest(name), distinct, reads)
 
 
 def _of_checkpoints(grid: Grid) -> Page:
@@ -152,34 +154,30 @@ def lacking(page: Page, results: Path) -> str:
         return f"{len(open_jobs)} of {len(page.jobs)} runs and evaluations are missing or have other settings"
     if page.spec and digest_of(results / page.spec) != page.settings:
         return f"{page.spec} is missing or has other settings"
-    absent = [path for path in page.files.values() if not (results / path).exists()]
+    made = [*page.files.values(), *page.reads]
+    absent = [path for path in made if not (results / path).exists()]
     if absent:
         return f"no {', '.join(absent)}"
 
     # A run that is repeated with the same settings may have another adapter.
     manifests = {job.manifest: read_manifest(results / job.manifest) for job in page.jobs}
     for job in page.jobs:
-        if job.trained_by and _adapter(manifests[job.trained_by], "outputs") != _adapter(
-            manifests[job.manifest], "inputs"
-        ):
+        if not job.trained_by:
+            continue
+        trained, evaluated_with = manifests[job.trained_by]["outputs"], manifests[job.manifest]["inputs"]
+        if trained["adapter"] != evaluated_with["adapter"]:
             return f"{job.manifest} is about another adapter than the run has now"
     if manifests:
         last = max(_finished(manifest) for manifest in manifests.values())
-        old = [path for path in page.files.values() if (results / path).stat().st_mtime < last.timestamp()]
+        old = [path for path in made if (results / path).stat().st_mtime < last.timestamp()]
         if old:
             return f"older than the runs: {', '.join(old)}"
     return ""
 
 
 def begun(page: Page, results: Path) -> bool:
-    """Return True if a folder of results has anything of a page."""
-    places = [*page.files.values(), *(job.manifest for job in page.jobs)]
-    return any((results / place).exists() for place in places)
-
-
-def _adapter(manifest: Manifest, kind: str) -> str | None:
-    found: str | None = manifest.get(kind, {}).get("adapter")
-    return found
+    """Return True if a folder of results has a table or figure of a page; runs may be there for other experiments."""
+    return any((results / path).exists() for path in page.files.values())
 
 
 def _finished(manifest: Manifest) -> datetime:

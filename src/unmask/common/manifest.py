@@ -177,7 +177,7 @@ def processor_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
     else:
         flags = set(found.get("flags", "").split())
         instructions = next((label for label, needed in INSTRUCTIONS.items() if needed <= flags), "")
-    return f"{name} ({instructions or platform.machine()})"
+    return f"{name} ({instructions if instructions not in ('', 'DEFAULT') else platform.machine()})"
 
 
 def sha256_of_source() -> str:
