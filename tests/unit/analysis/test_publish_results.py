@@ -77,7 +77,7 @@ def publish(tmp_path, monkeypatch, capsys):
     """Runs the step on a folder of results; returns its output and why it refused, empty if it did not."""
 
     def run(folder, *options):
-        results, target = tmp_path / folder / "smoke", tmp_path / "docs"
+        results, target = tmp_path / folder / "smoke", tmp_path / "target"
         monkeypatch.setattr(sys, "argv", [str(STEP), str(results), str(target), *options])
         why = ""
         try:
@@ -103,7 +103,7 @@ def contents(folder):
 def test_an_experiment_is_published_next_to_earlier_ones(tmp_path, publish):
     plant(tmp_path / "first/smoke", "main")
     assert publish("first") == ("published: main\n", "")
-    docs = tmp_path / "docs"
+    docs = tmp_path / "target"
     first = contents(docs)
     plant(tmp_path / "second/smoke", "entropy", NEW)
     assert publish("second") == ("published: entropy\nkept: main\n", "")
@@ -136,10 +136,10 @@ def test_a_repeated_experiment_replaces_its_verdicts_alone(tmp_path, publish):
     plant(tmp_path / "first/smoke", "main")
     plant(tmp_path / "first/smoke", "entropy")
     publish("first")
-    before = verdicts(tmp_path / "docs/all_claims.md")
+    before = verdicts(tmp_path / "target/all_claims.md")
     plant(tmp_path / "second/smoke", "main", NEW, gain=-0.2)
     publish("second")
-    after = verdicts(tmp_path / "docs/all_claims.md")
+    after = verdicts(tmp_path / "target/all_claims.md")
     of_dmpo = [one["Verdict"] for one in after if one["Claim"].startswith("DMPO improves")]
     assert of_dmpo == ["contradicted"] * 4
     assert {one["Verdict"] for one in before if one["Claim"].startswith("DMPO improves")} == {"supported"}
@@ -151,20 +151,20 @@ def test_publishing_twice_changes_nothing(tmp_path, publish):
     for folder in ("first", "second"):
         plant(tmp_path / folder / "smoke", "main" if folder == "first" else "entropy")
         publish(folder)
-    before = contents(tmp_path / "docs")
+    before = contents(tmp_path / "target")
     publish("second")
-    assert contents(tmp_path / "docs") == before
+    assert contents(tmp_path / "target") == before
 
 
 def test_other_weights_of_a_base_model_are_refused(tmp_path, publish):
     plant(tmp_path / "first/smoke", "main")
     publish("first")
-    before = contents(tmp_path / "docs")
+    before = contents(tmp_path / "target")
     plant(tmp_path / "second/smoke", "entropy", NEW, weights="2")
     out, why = publish("second")
     assert (out, why.count("\n")) == ("", 0)
     assert "smoke/sudoku/seed-0, the base model of main and entropy, has different weights in their runs" in why
-    assert contents(tmp_path / "docs") == before
+    assert contents(tmp_path / "target") == before
 
     # The same experiment may have other weights than before, and nothing is mixed where all is replaced.
     assert publish("second", "--replace-all") == (
@@ -175,8 +175,8 @@ def test_other_weights_of_a_base_model_are_refused(tmp_path, publish):
         + "published: entropy\n",
         "",
     )
-    assert not any(name.startswith("main") for name in contents(tmp_path / "docs"))
-    assert {one["Commit"] for one in verdicts(tmp_path / "docs/all_claims.md")} == {NEW}
+    assert not any(name.startswith("main") for name in contents(tmp_path / "target"))
+    assert {one["Commit"] for one in verdicts(tmp_path / "target/all_claims.md")} == {NEW}
     plant(tmp_path / "second/smoke", "entropy", NEW, weights="3")
     assert publish("second")[1] == ""
 
@@ -192,7 +192,7 @@ def test_different_weights_within_an_experiment_are_refused(tmp_path, publish):
 def test_files_that_nothing_makes_any_more_are_removed(tmp_path, publish):
     plant(tmp_path / "first/smoke", "main")
     publish("first")
-    docs = tmp_path / "docs"
+    docs = tmp_path / "target"
     for name in ("old.md", "old.csv", "main-a_figure_of_old.png"):
         (docs / name).write_text("old")
     record = json.loads((docs / "provenance.json").read_text())
@@ -211,7 +211,7 @@ def test_files_that_nothing_makes_any_more_are_removed(tmp_path, publish):
 
 
 def test_pages_without_a_record_stay_and_say_so(tmp_path, publish):
-    docs = tmp_path / "docs"
+    docs = tmp_path / "target"
     docs.mkdir()
     for name in PAGES["dream"].files:
         (docs / name).write_text("as it was")
@@ -229,7 +229,7 @@ def test_pages_without_a_record_stay_and_say_so(tmp_path, publish):
 def test_results_of_other_settings_are_marked(tmp_path, publish, change):
     plant(tmp_path / "first/smoke", "main")
     publish("first")
-    docs = tmp_path / "docs"
+    docs = tmp_path / "target"
     record = json.loads((docs / "provenance.json").read_text())
     record["experiments"]["main"] |= change
     (docs / "provenance.json").write_text(json.dumps(record))
@@ -248,8 +248,8 @@ def test_tables_without_an_experiment_are_published(tmp_path, publish):
         write(results / path, "toy")
     GRID.exact_toy.write(results / "exact_toy/spec.yaml")
     assert publish("first") == ("published: exact_toy\n", "")
-    assert "[table](exact_toy.md), [figure](exact_toy.png)" in (tmp_path / "docs/README.md").read_text()
-    assert "47 not tested" in (tmp_path / "docs/all_claims.md").read_text()
+    assert "[table](exact_toy.md), [figure](exact_toy.png)" in (tmp_path / "target/README.md").read_text()
+    assert "47 not tested" in (tmp_path / "target/all_claims.md").read_text()
 
 
 def test_what_is_not_finished_is_not_published(tmp_path, publish):
@@ -275,12 +275,12 @@ def test_what_is_not_finished_is_not_published(tmp_path, publish):
     out, why = publish(".")
     assert out == "not finished: main: no figures/main/training_curves.png\n"
     assert "no finished experiment in this folder" in why
-    assert not (tmp_path / "docs").exists()
+    assert not (tmp_path / "target").exists()
 
 
 def test_results_of_another_scale_are_refused(tmp_path, publish):
     plant(tmp_path / "first/smoke", "main")
-    docs = tmp_path / "docs"
+    docs = tmp_path / "target"
     docs.mkdir()
     (docs / "provenance.json").write_text(Publication(scale="laptop").text())
     assert "has results of laptop, not of smoke" in publish("first")[1]
