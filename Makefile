@@ -42,8 +42,8 @@ docs: $(READY)   ## the documentation as a site in results/docs; a broken link f
 	NO_MKDOCS_2_WARNING=1 mkdocs build
 	@echo "Open $(CURDIR)/results/docs/index.html in a browser."
 
-docs-results: $(READY) ## copy what results/laptop holds to docs/results
-	python src/publish_results.py results/laptop docs/results
+docs-results: $(READY) ## publish in docs/results what results/laptop has finished, next to what is there; PUBLISH=--replace-all keeps nothing
+	python src/publish_results.py results/laptop docs/results $(PUBLISH)
 
 fidelity: $(READY)  ## write the tables of docs/method/fidelity.md from tests/facts and the configuration
 	PYTHONPATH=src:tests python -m facts.render

@@ -12,7 +12,7 @@ from unmask import tasks
 from unmask.common.atomic import forget
 from unmask.common.determinism import fix_order
 from unmask.common.errors import run_step
-from unmask.common.manifest import write_manifest
+from unmask.common.manifest import device_name, write_manifest
 from unmask.common.parquet import write_rows
 from unmask.common.seeding import Seeds
 from unmask.config.specs import DataSpec, DiagnosisSpec, RunSpec
@@ -77,7 +77,7 @@ def main() -> None:
         forget(args.manifest)
     write_rows(args.out, [labels | row for row in rows])
     if args.manifest:
-        write_manifest(args.manifest, args.digest, inputs, [args.out], began)
+        write_manifest(args.manifest, args.digest, inputs, [args.out], began, device=device_name(policy.model.device))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Copy the tables, claims and figures of a finished scale to docs/results, with a README on their provenance.
+"""Publish the experiments that a folder of results has finished; what was published of others stays.
 
 python src/publish_results.py results/laptop docs/results
 """
@@ -8,121 +8,283 @@ import shutil
 from collections import defaultdict
 from pathlib import Path
 
+import pandas as pd
+
+from unmask.analysis import claim_entries
+from unmask.analysis.claim_numbers import check_all
+from unmask.analysis.claim_tables import differences, from_differences, markdown, merged
+from unmask.analysis.claims import Finding
+from unmask.analysis.publication import (
+    PROVENANCE,
+    Page,
+    Provenance,
+    Publication,
+    begun,
+    check_base_models,
+    lacking,
+    pages,
+    provenance,
+    read_publication,
+)
 from unmask.common.atomic import atomic_write
 from unmask.common.errors import InputError, run_step
-from unmask.common.manifest import Manifest, read_manifest, summary
+from unmask.common.parquet import read_csv
+from unmask.config import overrides
+from unmask.config.errors import ConfigError
+from unmask.config.grid.expand import expand
+from unmask.config.grid.grid import Grid
+from unmask.config.loading import ROOT, merged_config, with_defaults
 
-# Verdicts of `all`, of `everything` and on the field's claims, each with the differences by seed and problem as CSV.
-CLAIMS = ("claims.md", "claims.csv", "all_claims.md", "all_claims.csv", "field_claims.md", "field_claims.csv")
-PAPERS = ("papers.md", "all_papers.md")  # the same by paper
+PAPERS = "all_claims"
+# Tables of verdicts, each with the differences that it follows from as CSV; claims.md is a part of the first.
+RESOURCES = {
+    PAPERS: ROOT / "workflow/resources/claims.yaml",
+    "field_claims": ROOT / "workflow/resources/field_claims.yaml",
+}
+OLDER = (
+    "**older recipe**: made with settings that the configuration does not have any more, so that these numbers are not "
+    "to be compared with those of other experiments."
+)
 
 
 def main() -> None:
-    """Replace the Markdown, PNG and CSV files of the target folder; raises InputError if no run is finished."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("results", type=Path)
+    """Replace the finished experiments in the target folder, and remove files that no experiment makes any more.
+
+    Raises InputError if no experiment is finished, or if its base models differ from those of published ones.
+    """
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", type=Path, help="results/SCALE")
     parser.add_argument("target", type=Path)
+    parser.add_argument("--replace-all", action="store_true", help="keep nothing of what was published before")
+    parser.add_argument("--scale", help="default: the name of the folder of results")
+    parser.add_argument("--fidelity", help="default: that of config.yaml")
+    parser.add_argument(
+        "--configfile", type=Path, nargs="+", default=[], help="over config.yaml, as given to snakemake"
+    )
+    overrides.add_option(parser)
     args = parser.parse_args()
 
-    finished = sorted(args.results.glob("runs/*/*/*/*/manifest.json"))
-    manifests = [read_manifest(file) for file in finished]
-    if not manifests:
-        raise InputError(f"{args.results}: no finished run in this folder. `make reproduce` makes results/laptop.")
+    grid = grid_of(args)
+    known = pages(grid)
+    new = finished(known, args.results)
+    before = Publication(scale=grid.place) if args.replace_all else published(args.target, grid)
+    # Pages of a folder that has no record of them are kept, too.
+    kept = {} if args.replace_all else kept_pages(before, known, new, args.target)
+    made = {name: new.get(name) or kept.get(name) for name in known}
+    after = Publication(scale=grid.place, experiments={name: one for name, one in made.items() if one})
+    check_base_models(after.experiments)
 
-    # Delete first: files of experiments that no longer exist would otherwise stay and look current.
-    for suffix in ("md", "png", "csv"):
-        for old in args.target.glob(f"*.{suffix}"):
-            old.unlink()
+    # Everything is read before anything is written.
+    texts = claim_texts(grid, known, after, new, args)
+    texts[PROVENANCE] = after.text()
+    files = [name for page in after.experiments for name in known[page].files]
+    present = {name for name in files if (args.target / name).exists()}
+    copied = {name: args.results / path for page in new for name, path in known[page].files.items()}
+    texts["README.md"] = readme(grid, known, after, present | copied.keys() | texts.keys(), args)
 
-    files = published(args.results)
-    for name, source in sorted(files.items()):
+    remove_others(args.target, {*files, *texts})
+    for name, source in copied.items():
         with atomic_write(args.target / name) as temporary:
-            if name in PAPERS:
-                # Its links to the documentation are the only ones that the copy would break.
-                text = source.read_text(encoding="utf-8").replace("](../../docs/", "](../")
-                temporary.write_text(text, encoding="utf-8")
-            else:
-                shutil.copyfile(source, temporary)
-    text = description(args.results, files, manifests)
-    with atomic_write(args.target / "README.md") as temporary:
-        temporary.write_text(text, encoding="utf-8")
+            shutil.copyfile(source, temporary)
+    for name, text in texts.items():
+        with atomic_write(args.target / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    print(f"published: {', '.join(new)}")
+    if kept:
+        print(f"kept: {', '.join(kept)}")
 
 
-def published(results: Path) -> dict[str, Path]:
-    """Return the files to copy by the name of their copy."""
-    files = {table.name: table for table in results.glob("tables/*.md")}
-    # The target is flat, so the experiment's folder becomes a prefix: figures/main/x.png -> main-x.png.
-    for figure in results.rglob("figures/**/*.png"):
-        parts = figure.relative_to(results / "figures").parts
-        files["-".join(parts)] = figure
-    for name in (*CLAIMS, *PAPERS):
-        if (results / name).exists():
-            files[name] = results / name
-    return files
+def grid_of(args: argparse.Namespace) -> Grid:
+    """Return the grid that the results were made from. Raises InputError if they are of another scale."""
+    place = args.results.resolve().name
+    chosen = [f"scale={args.scale or place}"]
+    if args.fidelity:
+        chosen.append(f"fidelity={args.fidelity}")
+    raw, _ = overrides.with_overrides(with_defaults(merged_config(args.configfile)), [*chosen, *args.set])
+    try:
+        grid = expand(raw)
+    except ConfigError as error:
+        raise InputError(str(error)) from error
+    if grid.place != place:
+        raise InputError(f"{args.results}: not results/{grid.place}; pass --scale and --fidelity of these results")
+    return grid
 
 
-def description(results: Path, files: dict[str, Path], manifests: list[Manifest]) -> str:
-    """Return the README: provenance of the runs, and a table of experiments with links to their files."""
-    own: defaultdict[str, list[str]] = defaultdict(list)
-    for name in sorted(files.keys() - {*CLAIMS, *PAPERS}):
-        experiment = experiment_of(files[name])
-        own[experiment].append(name)
+def finished(known: dict[str, Page], results: Path) -> dict[str, Provenance]:
+    """Return what made each finished page; print what the others lack. Raises InputError if none is finished."""
+    found = {}
+    for name, page in known.items():
+        missing = lacking(page, results)
+        if not missing:
+            found[name] = provenance(page, results)
+        elif begun(page, results):
+            print(f"not finished: {name}: {missing}")
+    if not found:
+        raise InputError(f"{results}: no finished experiment in this folder. `make reproduce` makes results/laptop.")
+    return found
 
-    provenance = [f"- {label}: {text}" for label, text in summary(manifests).items()]
+
+def published(target: Path, grid: Grid) -> Publication:
+    """Return what was published before. Raises InputError if it is of another scale."""
+    before = read_publication(target) or Publication(scale=grid.place)
+    if before.scale != grid.place:
+        raise InputError(f"{target}: has results of {before.scale}, not of {grid.place}; choose another folder")
+    return before
+
+
+def kept_pages(
+    before: Publication, known: dict[str, Page], new: dict[str, Provenance], target: Path
+) -> dict[str, Provenance]:
+    """Return the pages that stay: published before, in the configuration, and not made again."""
+    kept = {}
+    for name, page in known.items():
+        if name not in new and any((target / file).exists() for file in page.files):
+            kept[name] = before.experiments.get(name) or Provenance()
+    return kept
+
+
+def claim_texts(
+    grid: Grid, known: dict[str, Page], after: Publication, new: dict[str, Provenance], args: argparse.Namespace
+) -> dict[str, str]:
+    """Return the differences of all published experiments, and the tables of verdicts that follow from them.
+
+    Those of the field's claims only once one of their experiments is published.
+    """
+    commits = {name: made.commit(known[name]) for name, made in after.experiments.items()}
+    texts = {}
+    for table, resource in RESOURCES.items():
+        claims = claim_entries.read(resource)
+        rows = differences_of(claims, f"{table}.csv", grid, after, new, args)
+        findings = from_differences(claims, rows)
+        # Pages of an older recipe may have been published without their claims.
+        with_numbers = {found.claim.experiment for found in findings if found.verdict != "not tested"}
+        named = {claim.experiment for claim in claims}
+        measured = [
+            name
+            for name, made in after.experiments.items()
+            if name in with_numbers or (made.settings and (table == PAPERS or name in named))
+        ]
+        if table != PAPERS and not with_numbers:
+            continue
+        texts[f"{table}.csv"] = rows.to_csv(index=False)
+        texts[f"{table}.md"] = markdown(findings, grid.place, measured, commits)
+        if table == PAPERS:
+            main = [name for name in measured if name in grid.wanted]
+            texts["claims.md"] = markdown([_only(found, main) for found in findings], grid.place, main, commits)
+    return texts
+
+
+def differences_of(
+    claims: list[claim_entries.Claim],
+    name: str,
+    grid: Grid,
+    after: Publication,
+    new: dict[str, Provenance],
+    args: argparse.Namespace,
+) -> pd.DataFrame:
+    """Return the differences of claims: those of finished experiments, and of others as they were published."""
+    experiments = [experiment for experiment in new if experiment in grid.experiments]
+    rows = differences(check_all(claims, grid, experiments, args.results))
+    stored = args.target / name
+    if not stored.exists() or args.replace_all:
+        return rows
+    gone = [claim.experiment for claim in claims if claim.experiment not in after.experiments]
+    return merged(claims, read_csv(stored), rows, [*experiments, *gone])
+
+
+def _only(found: Finding, experiments: list[str]) -> Finding:
+    """Return a finding, as not tested if it is on none of the experiments."""
+    return found if found.claim.experiment in experiments else Finding(found.claim, "not tested")
+
+
+def remove_others(target: Path, files: set[str]) -> None:
+    """Delete the Markdown, PNG and CSV files that are none of `files`: they would stay and look current."""
+    for suffix in ("md", "png", "csv"):
+        for old in sorted(target.glob(f"*.{suffix}")):
+            if old.name not in files:
+                old.unlink()
+                print(f"removed: {old}")
+
+
+def readme(grid: Grid, known: dict[str, Page], after: Publication, present: set[str], args: argparse.Namespace) -> str:
+    """Return the README: a table of experiments with links to their files and what made them."""
     rows = []
-    for name, made in own.items():
-        table = files.get(f"{name}.md")
-        rows.append(f"| {name} | {question(table)} | {links(name, made)} |")
-    claims, papers = ([f"[{name}]({name})" for name in names if name in files] for names in (CLAIMS, PAPERS))
+    for name, made in after.experiments.items():
+        page = known[name]
+        cells = [name, page.question, links(page, present), *effort(page, made)]
+        rows.append(f"| {' | '.join(cells)} |")
+
     lines = [
-        "# Results of a run",
+        f"# Results at scale `{grid.place}`",
         "",
-        f"Copied from `{results}` by `make docs-results`. Each experiment NAME is made by `snakemake --profile "
-        f"{results.name} NAME`; `main`, `exact_toy` and claims.md by `make reproduce`, all of them but those set "
-        "apart in config.yaml (`four_tasks`) and all_claims.md by `make reproduce-all`.",
+        f"Written by `src/publish_results.py`: experiments that `{grid.root}` has finished replace what was published "
+        f"of them, the others stay. Each experiment NAME is made by `snakemake --profile {grid.place} NAME`. "
+        f"[{PROVENANCE}]({PROVENANCE}) says for programs what made each. Remarks on the runs are in "
+        "[laptop](../laptop.md#what-is-published) and the [lab log](../develop/lab_log.md).",
         "",
-        *provenance,
+        "Claims: [claims.md](claims.md) on the experiments of `all`, [all_claims.md](all_claims.md); both follow from "
+        "the differences in [all_claims.csv](all_claims.csv)."
+        + (" The field's: [field_claims.md](field_claims.md)." if "field_claims.md" in present else ""),
         "",
-        "| experiment | question | files |",
-        "|---|---|---|",
+        "| experiment | question | files | commit | training runs | last finished | device |",
+        "|---|---|---|---|---|---|---|",
         *rows,
         "",
-        f"Claims: {', '.join(claims)}.",
+        "Hours are the sum of all jobs, and a run that two experiments share counts in both. `–`: not recorded. The "
+        "commit of pages without runs, such as `exact_toy`, is that of the code that published them.",
     ]
-    if papers:
-        lines += ["", f"By paper, with what each prints and how its checkpoint was chosen: {', '.join(papers)}."]
+    if any(made.is_older(known[name]) for name, made in after.experiments.items()):
+        lines += ["", OLDER]
+    lines += ["", *base_models(after), "", *packages(after)]
+    if (args.target / "tuning/README.md").exists():
+        lines += ["", "[Tuning](tuning/README.md): the sweep of learning rates."]
     return "\n".join(lines) + "\n"
 
 
-def experiment_of(file: Path) -> str:
-    """Return NAME for tables/NAME.md, tables/NAME-comparisons.md, figures/NAME/….png and figures/NAME.png."""
-    folder = file.parent.name
-    if folder in ("tables", "figures"):
-        return file.stem.removesuffix("-comparisons")
-    return folder
-
-
-def question(table: Path | None) -> str:
-    """Return an experiment's question, below the heading of its table; the exact toy's table has neither."""
-    if table is None:
-        return ""
-    match table.read_text(encoding="utf-8").splitlines():
-        case [heading, _, text, *_] if heading.startswith("# "):
-            return text
-        case _:
-            return ""
-
-
-def links(experiment: str, files: list[str]) -> str:
-    """Return Markdown links to an experiment's table, comparisons and figures, labelled by file name."""
+def links(page: Page, present: set[str]) -> str:
+    """Return Markdown links to those files of a page that there are, labelled by file name."""
     said = []
-    for file in files:
+    for file in page.files:
+        if file not in present:
+            continue
         name, _, kind = file.rpartition(".")
-        label = name.removeprefix(experiment).removeprefix("-").replace("_", " ")
+        label = name.removeprefix(page.name).removeprefix("-").replace("_", " ")
         if not label:
             label = "table" if kind == "md" else "figure"
         said.append(f"[{label}]({file})")
     return ", ".join(said)
+
+
+def effort(page: Page, made: Provenance) -> list[str]:
+    """Return the cells on commit, runs, date and device of a page."""
+    commit = made.commit(page).replace("older recipe", "**older recipe**")
+    runs = "–"
+    if made.runs is not None and made.seconds is not None and made.evaluation_seconds is not None:
+        runs = f"{made.runs}, {made.seconds / 3600:.1f} h; evaluations {made.evaluation_seconds / 3600:.1f} h"
+    return [commit, runs, made.finished or "–", ", ".join(made.devices) or "–"]
+
+
+def base_models(after: Publication) -> list[str]:
+    """Return a table of the base models that the experiments start from."""
+    users: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+    for name, made in after.experiments.items():
+        for model, weights in made.base_models.items():
+            users[model, weights].append(name)
+    if not users:
+        return ["The weights of the base models were not recorded."]
+    rows = [f"| {model} | {weights[:12]} | {', '.join(names)} |" for (model, weights), names in sorted(users.items())]
+    return ["| base model | weights | experiments |", "|---|---|---|", *rows]
+
+
+def packages(after: Publication) -> list[str]:
+    """Return a list of the versions that experiments ran with."""
+    users: defaultdict[str, list[str]] = defaultdict(list)
+    for name, made in after.experiments.items():
+        if made.packages:
+            versions = [f"Python {', '.join(made.python)}"]
+            versions += [f"{package} {version}" for package, version in made.packages.items()]
+            users[", ".join(versions)].append(name)
+    return [f"- {versions}: {', '.join(names)}" for versions, names in users.items()]
 
 
 if __name__ == "__main__":

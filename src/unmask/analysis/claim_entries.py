@@ -80,6 +80,22 @@ class Claim(Measure):
         return [main, *self.also]
 
     @property
+    def key(self) -> str:
+        """Name of the claim's numbers, such as `main sudoku dmpo base sampler=top1 length=mean metric=published`.
+
+        Text, source, margins and directions are not part of it: they can change without a change of the numbers.
+        """
+        words = [self.experiment, self.task, self.better, str(self.worse)]
+        for name in ("sampler", "length", "inner", "quarter"):
+            value = getattr(self, name)
+            if value is not None:
+                words.append(f"{name}={value}")
+        if self.equal != "responses":
+            words.append(f"equal={self.equal}")
+        metrics = "+".join(part.metric for part in self.parts)
+        return " ".join([*words, f"metric={metrics}"])
+
+    @property
     def paper(self) -> str:
         """Paper that makes the claim: its source without table, section and version."""
         name, _, place = self.source.partition(", arXiv ")

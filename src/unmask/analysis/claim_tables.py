@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
 from unmask.analysis.claim_entries import SHARES, Claim, Measure
 from unmask.analysis.claims import DECIDED, Finding, judged, survivors
-from unmask.analysis.frames import select
+from unmask.analysis.frames import distinct, select
 from unmask.analysis.statistics import Estimate
 from unmask.common.catalogue import SAMPLERS, sampler_name, task_name
 from unmask.common.errors import InputError
@@ -20,13 +20,20 @@ ONCE = (
     "Where the base model is evaluated once, every seed is compared with that evaluation. Its uncertainty over test "
     "problems is the same for all seeds; intervals over seeds and problems include it."
 )
+# Added to the table where experiments were run at different times.
+COMMITS = "Commit: of the runs that a claim's numbers are from; each experiment is published by itself."
 KEY = ["claim", "metric", "seed"]
 
 
-def markdown(findings: list[Finding], scale: str, experiments: Sequence[str] = ()) -> str:
+def markdown(
+    findings: list[Finding],
+    scale: str,
+    experiments: Sequence[str] = (),
+    commits: Mapping[str, str] | None = None,
+) -> str:
     """Render the findings as Markdown; `experiments` are those that have numbers.
 
-    Untested claims are counted in one line below the table and have no row.
+    Untested claims are counted in one line below the table and have no row. `commits`, by experiment, adds a column.
     """
     tested = [found for found in findings if found.verdict != "not tested"]
     untested = [found.claim for found in findings if found.verdict == "not tested"]
@@ -52,9 +59,13 @@ def markdown(findings: list[Finding], scale: str, experiments: Sequence[str] = (
     ]
     if any(found.base_once for found in tested):
         parts.append(ONCE)
+    if commits is not None:
+        parts.append(COMMITS)
     if tested:
         rows = pd.DataFrame([row(found) for found in tested])
         rows["Survives Holm"] = [{True: "yes", False: "no", None: ""}[one] for one in survivors(tested)]
+        if commits is not None:
+            rows["Commit"] = [commits[found.claim.experiment] for found in tested]
         parts.append(rows.to_markdown(index=False, disable_numparse=True))
     if untested:
         parts.append(_untested(untested, experiments))
@@ -95,38 +106,41 @@ def row(found: Finding) -> dict[str, str]:
 
 
 def differences(findings: list[Finding]) -> pd.DataFrame:
-    """Return a row for each claim (from 1 on), metric and seed, with a column for each test problem.
+    """Return a row for each claim (by its key), metric and seed, with a column for each test problem.
 
     Verdicts follow from these numbers: `from_differences` derives the findings from them again.
     """
+    # Claims with equal keys have equal numbers, which are stored once.
+    by_key = {found.claim.key: found for found in findings}
     parts = []
-    for number, found in enumerate(findings, 1):
+    for key, found in by_key.items():
         # An untested claim has no differences, hence no strict zip. Columns are positions, because claims are about
         # different test problems; those with fewer problems are padded with NaN.
         for part, values in zip(found.claim.parts, found.differences, strict=False):
-            positions = range(values.shape[1])
+            positions = [str(number) for number in range(values.shape[1])]
             renamed = values.round(6).set_axis(positions, axis=1)
             rows = renamed.reset_index(names="seed")
-            parts.append(rows.assign(claim=number, metric=part.metric))
+            parts.append(rows.assign(claim=key, metric=part.metric, base_once=found.base_once))
 
     if not parts:
-        return pd.DataFrame(columns=KEY)
+        return pd.DataFrame(columns=[*KEY, "base_once"])
     joined = pd.concat(parts, ignore_index=True)
-    return joined.set_index(KEY).reset_index()  # the key columns first
+    return joined.set_index([*KEY, "base_once"]).reset_index()  # what names a row first
 
 
 def from_differences(claims: list[Claim], rows: pd.DataFrame) -> list[Finding]:
-    """Return the findings on `claims` from stored differences. Raises InputError for differences of other claims."""
-    known = {(number, part.metric) for number, claim in enumerate(claims, 1) for part in claim.parts}
-    stored = set(zip(rows["claim"], rows["metric"], strict=True))
-    if not stored <= known:
-        raise InputError(
-            f"differences of other claims than these, such as {min(stored - known)}: test the claims again"
-        )
+    """Return the findings on `claims` from stored differences.
+
+    Raises InputError if the rows are about other claims, such as those of a version that numbered them.
+    """
+    unknown = set(distinct(rows, "claim")) - {claim.key for claim in claims}
+    if unknown:
+        raise InputError(f"differences of claims that there are not: {_distinct(sorted(map(str, unknown)))}")
+
     findings = []
-    for number, claim in enumerate(claims, 1):
-        of_claim = select(rows, claim=number).drop(columns="claim")
-        by_metric = of_claim.set_index("metric")
+    for claim in claims:
+        of_claim = select(rows, claim=claim.key)
+        by_metric = of_claim.drop(columns=["claim", "base_once"]).set_index("metric")
         values = []
         for part in claim.parts:
             if part.metric in by_metric.index:
@@ -134,10 +148,28 @@ def from_differences(claims: list[Claim], rows: pd.DataFrame) -> list[Finding]:
                 # Columns without any value are the padding of claims on fewer problems.
                 values.append(of_part.dropna(axis=1, how="all"))
         if values:
-            findings.append(judged(claim, values))
+            findings.append(judged(claim, values, bool(of_claim["base_once"].all())))
         else:
             findings.append(Finding(claim, "not tested"))
     return findings
+
+
+def merged(claims: list[Claim], kept: pd.DataFrame, new: pd.DataFrame, replaced: Collection[str]) -> pd.DataFrame:
+    """Return the differences of two publications in the order of `claims`.
+
+    `new` has all numbers of the experiments in `replaced`, so that their rows in `kept` are dropped; so are rows of
+    claims that there are no longer.
+    """
+    others = [claim.key for claim in claims if claim.experiment not in replaced]
+    rows = pd.concat([kept[kept["claim"].isin(others)], new], ignore_index=True)
+    order = {claim.key: number for number, claim in enumerate(claims)}
+    rows = rows.sort_values("claim", key=lambda keys: keys.map(order), kind="stable")
+
+    # Reading a table may change the last digit of a number, and the other table may have more problems.
+    numbers = [name for name in rows if name.isdecimal()]
+    rows[numbers] = rows[numbers].astype(float).round(6)
+    padding = [name for name in numbers if rows[name].isna().all()]
+    return rows.drop(columns=padding).reset_index(drop=True)
 
 
 def _untested(claims: list[Claim], experiments: Sequence[str]) -> str:

@@ -11,7 +11,9 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any, TypedDict
@@ -35,6 +37,11 @@ PACKAGES = (
     "math-verify",
     "snakemake",
 )
+# Flags of the processor for the vector instructions that torch distinguishes, under torch's names, the widest first.
+INSTRUCTIONS = {
+    "AVX512": {"avx512f", "avx512bw", "avx512dq", "avx512vl"},
+    "AVX2": {"avx2", "fma"},
+}
 
 
 class GitState(TypedDict):
@@ -144,12 +151,33 @@ def commit_name(git: GitState) -> str:
 
 
 def device_name(device: Any = None) -> str:
-    """Return the name of the GPU that a torch device is, or of the CPU architecture."""
+    """Return the name of the GPU that a torch device is, else of the processor and its vector instructions."""
     if device is not None and device.type == "cuda":
         import torch  # not at the top: most users of manifests work without torch
 
         return torch.cuda.get_device_name(device)
-    return f"cpu ({platform.machine()})"
+    return processor_name()
+
+
+def processor_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """Return a name such as `AMD EPYC (AVX2)`; only the architecture where the system does not tell more.
+
+    Rounding, and with it every trained weight, depends on the vector instructions that torch uses.
+    """
+    try:
+        text = cpuinfo.read_text(encoding="utf-8", errors="replace")
+    except OSError:  # only Linux has the file
+        text = ""
+    found = dict(re.findall(r"^(model name|flags)\s*: *(.*)$", text, re.MULTILINE))
+    name = found.get("model name", "cpu").strip()
+
+    # What torch says counts, because it can be set below what the processor has. It names them in the same way.
+    if "torch" in sys.modules:
+        instructions = sys.modules["torch"].backends.cpu.get_cpu_capability()
+    else:
+        flags = set(found.get("flags", "").split())
+        instructions = next((label for label, needed in INSTRUCTIONS.items() if needed <= flags), "")
+    return f"{name} ({instructions if instructions not in ('', 'DEFAULT') else platform.machine()})"
 
 
 def sha256_of_source() -> str:

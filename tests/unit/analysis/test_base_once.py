@@ -169,6 +169,8 @@ def test_a_claim_pairs_the_one_evaluation_with_each_seed(frames):
     assert (found.size, found.base_once) == ("3 × 24", True)
     assert found.effects == (expected,)
     assert "Where the base model is evaluated once" in claim_tables.markdown([found], "llada-8b")
+    again = claim_tables.from_differences([claim], claim_tables.differences([found]))
+    assert claim_tables.markdown(again, "llada-8b") == claim_tables.markdown([found], "llada-8b")
     reverse = claims.check(claim.model_copy(update={"better": "base", "worse": "dmpo"}), samples)
     assert reverse.effects[0].mean == pytest.approx(-found.effects[0].mean)
     between = claims.check(claim.model_copy(update={"worse": "diffu_grpo"}), samples)

@@ -16,9 +16,8 @@ from unmask.common.errors import InputError
 def claim(better="dmpo", worse="base", metric="strict", task="sudoku", **others):
     if metric in claim_entries.BY_EXAMPLE:
         others = {"sampler": None if "@" in better else "top1", "length": "mean"} | others
-    return claim_entries.Claim(
-        claim="c", source="s", experiment="main", task=task, better=better, worse=worse, metric=metric, **others
-    )
+    others = {"experiment": "main"} | others
+    return claim_entries.Claim(claim="c", source="s", task=task, better=better, worse=worse, metric=metric, **others)
 
 
 def scored(values, column="strict", **labels):
@@ -294,6 +293,53 @@ def test_verdicts_follow_again_from_the_stored_differences(tmp_path):
     again = claim_tables.from_differences(given, pd.read_csv(tmp_path / "claims.csv"))
     assert claim_tables.markdown(again, "x") == claim_tables.markdown(found, "x")
     assert {one.verdict for one in again} == {"supported", "not tested", "contradicted"}
+
+
+def test_stored_differences_belong_to_their_claims_wherever_these_are_in_the_file():
+    samples = pd.concat([answered(method, np.full((3, 6), level)) for method, level in (("base", 0.2), ("dmpo", 1.0))])
+    given = [claim(metric="published"), claim(metric="strict")]
+    rows = claim_tables.differences([claims.check(one, samples) for one in given])
+    other_words = given[0].model_copy(update={"claim": "other words", "margin": 0.05, "direction": "lower"})
+    assert other_words.key == given[0].key
+    found = claim_tables.from_differences([claim("d1"), *reversed(given)], rows)
+    assert [one.verdict for one in found] == ["not tested", "supported", "supported"]
+    with pytest.raises(InputError, match=r"claims that there are not: main sudoku dmpo base .*metric=strict"):
+        claim_tables.from_differences(given[:1], rows)
+    with pytest.raises(InputError, match="of claims that there are not: 1"):
+        claim_tables.from_differences(given, rows.assign(claim=1))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"experiment": "methods"}, {"task": "countdown"}, {"better": "d1"}, {"worse": "d1"}, {"sampler": "top2"},
+        {"length": 24}, {"metric": "nfe"}, {"also": [claim_entries.Measure(metric="nfe")]}, {"quarter": 2},
+        {"equal": "flops"},
+    ],
+)  # fmt: skip
+def test_whatever_changes_the_numbers_of_a_claim_changes_its_key(changes):
+    one = claim(metric="published")
+    assert one.model_copy(update=changes).key != one.key
+
+
+def test_differences_of_two_publications_are_merged():
+    def rows_of(frames, of):
+        return claim_tables.differences([claims.check(one, pd.concat(frames)) for one in of])
+
+    given = [
+        claim(metric=metric, experiment=name) for name in ("main", "methods") for metric in ("published", "strict")
+    ]
+    few, many = ([answered("base", np.full((2, n), 0.2)), answered("dmpo", np.full((2, n), 1.0))] for n in (3, 5))
+    old, new = rows_of(few, given), rows_of(many, given[:2])
+    union = claim_tables.merged(given, old, new, ["main"])
+    assert list(dict.fromkeys(union["claim"])) == [one.key for one in given]
+    found = claim_tables.from_differences(given, union)
+    assert [one.size for one in found] == ["2 × 5", "2 × 5", "2 × 3", "2 × 3"]
+    # An experiment without numbers any more has none, and columns that are padding everywhere go.
+    union = claim_tables.merged(given, union, new.iloc[:0], ["main"])
+    assert set(union["claim"]) == {one.key for one in given[2:]}
+    assert list(union.columns) == ["claim", "metric", "seed", "base_once", "0", "1", "2"]
+    pd.testing.assert_frame_equal(claim_tables.merged(given, old.iloc[:0], new, []), new, check_dtype=False)
 
 
 def test_two_samplers_of_one_policy_are_compared():

@@ -137,6 +137,8 @@ def _has_both(claim: Claim, grid: Grid, planned: Experiment) -> bool:
         tasks = planned.transfers.get(address, []) if run.corpus else [run.task]
         there |= {(run.method, run.variant, task) for task in tasks}
     for who in (claim.better, claim.worse):
+        if isinstance(who, float):  # a number to compare with
+            continue
         method, _, variant = who.partition("@")[0].partition("/")
         if (method, variant or "default", claim.task) not in there:
             return False

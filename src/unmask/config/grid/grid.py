@@ -182,14 +182,17 @@ class Grid:
 
     def samples_digest(self, experiment: str) -> str:
         """Return the digest of everything that affects an experiment's samples or diagnoses."""
-        digests = []
-        for path in self.samples(experiment):
-            address = path.removeprefix(f"{self.root}/runs/").removesuffix(".parquet")
-            run, _, stem = address.rpartition("/")
-            kind, _, name = stem.partition("-")
-            digest = self.evaluated(run, name) if kind == "samples" else self.diagnosed(run, name)
-            digests.append(digest)
-        return joined(*digests)
+        return joined(*(self.made_from(path) for path in self.samples(experiment)))
+
+    def made_from(self, path: str) -> str:
+        """Return the digest of everything that affects a file of samples or of a diagnosis."""
+        run = self.run_of(path)
+        kind, _, name = path.rpartition("/")[2].removesuffix(".parquet").partition("-")
+        return self.evaluated(run, name) if kind == "samples" else self.diagnosed(run, name)
+
+    def run_of(self, path: str) -> str:
+        """Return the run whose folder a file is in."""
+        return path.removeprefix(f"{self.root}/runs/").rpartition("/")[0]
 
     def tuning_digest(self, name: str) -> str:
         """Return the digest of everything that affects the choice among the candidates of METHOD/TASK."""
