@@ -16,8 +16,9 @@ from unmask.config.schema.types import Count, Name, NonNegative, Positive, Secti
 OF_SEVERAL = {"pass_at_1", "pass_at_16", "gain_at_16"}  # of evaluations with 16 samples per problem, see diversity.py
 BY_EXAMPLE = {"published", "strict", "nfe", "tokens", *OF_SEVERAL}
 OF_SAMPLES = BY_EXAMPLE | {GAIN}
-# Of each run 0 or 1. Few runs never show that two shares are equal, so these have no margin of equivalence.
-BINARY = {COLLAPSED}
+BINARY = {COLLAPSED}  # of each run 0 or 1
+# Few runs never show that two shares of collapses are equal, so these have no margin of equivalence of their own.
+RARE = BINARY | {COLLAPSED_TIME}
 # Between 0 and 1, printed in points.
 SHARES = {"published", "strict", "accuracy", "validation", "clamped", "clipped", "partial_credit", GAIN, COLLAPSED_TIME}
 SHARES |= BINARY | OF_SEVERAL
@@ -40,7 +41,7 @@ class Measure(Section):
         """Margin of equivalence; None if the measure cannot be `equivalent`."""
         if self.margin:
             return None
-        return self.equivalence or (EQUIVALENCE if self.metric in SHARES - BINARY else None)
+        return self.equivalence or (EQUIVALENCE if self.metric in SHARES - RARE else None)
 
 
 class Claim(Measure):

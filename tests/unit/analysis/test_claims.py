@@ -376,6 +376,8 @@ def test_how_early_runs_collapse_is_a_share_of_the_training():
     metrics = pd.concat([collapsing("spg", [1, 1, 8]), collapsing("dmpo", [0, 0, 0])], ignore_index=True)
     found = claims.check(claim("dmpo", "spg", "collapsed_time", direction="lower"), None, metrics)
     assert found.effects[0].mean == pytest.approx(-0.5)
+    none = pd.concat([collapsing("spg", [0, 0, 0]), collapsing("dmpo", [0, 0, 0])], ignore_index=True)
+    assert claims.check(claim("dmpo", "spg", "collapsed_time"), None, none).verdict == "inconclusive"
 
 
 def test_one_update_of_a_buffer_is_compared_with_a_number():

@@ -146,6 +146,7 @@ def test_figures_are_drawn_from_planted_numbers(scores):
     metrics = pd.DataFrame([
         {"method": "dmpo", "task": "sudoku", "variant": "default", "seed": seed, "step": step, "reward": 0.1 * step,
          "nfe": 8, "flops": 1e6 * step, "entropy": 0.5 / step, "effective_sample_size": 0.5, "largest_weight": 0.25,
+         "inner": step, "partial_credit": 0.2 * step, "clipped": 0.3 * step, "validation": 0.5,
          "weight_from_-inf": 0.1, "weight_from_-1": 0.3, "weight_from_0.25": 0.6,
          "settings": '{"group_size": 8, "baseline": "group"}'}
         for seed in range(3)
@@ -155,10 +156,17 @@ def test_figures_are_drawn_from_planted_numbers(scores):
     small = "baseline~none+group_size~4"
     varied = pd.concat([scores, scores[scores["method"] == "dmpo"].assign(variant=small)])
     chosen = '{"group_size": 4, "baseline": "none"}'
+    # A run of fewer buffers, whose test accuracy is 50 %.
+    whole, short = samples("dmpo", 0, [1.0, 1.0]), samples("dmpo", 0, [1.0, 0.0]).assign(variant="buffers~1")
+    moments = pd.concat([whole, short]).reset_index(names="example")
+    both = pd.concat([metrics, metrics[metrics["step"] == 1].assign(variant="buffers~1")])
     inputs = {  # the last value of a line of the first panel
         "accuracy_by_length": (scores, metrics, -1, 80.0),
         "accuracy_by_setting": (varied, pd.concat([metrics, metrics.assign(variant=small, settings=chosen)]), 0, 80.0),
         "accuracy_by_nfe": (scores, metrics, -1, 80.0),
+        "checkpoint_choice": (scores, both, moments, -1, 100.0),
+        "clipped_by_inner_update": (scores, metrics, -1, 90.0),
+        "partial_credit": (scores, metrics, -1, 0.6),
         "training_curves": (scores, metrics, -1, 0.3),
         "reward_by_compute": (scores, metrics, -1, 0.3),
         "rollout_entropy": (scores, metrics, -1, 0.5 / 3),
