@@ -9,7 +9,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from unmask.analysis import claim_entries
-from unmask.analysis.claim_numbers import check_all
+from unmask.analysis.claim_numbers import check_all, metrics_of_runs
 from unmask.analysis.claim_tables import differences, from_differences, markdown, merged
 from unmask.analysis.claims import Finding
 from unmask.analysis.publication import (
@@ -143,7 +143,7 @@ def claim_texts(
     """Return the differences of all published experiments, and both tables of verdicts that follow from them."""
     claims = claim_entries.read(CLAIMS)
     experiments = [name for name in new if name in grid.experiments]
-    rows = differences(check_all(claims, grid, experiments, args.results))
+    rows = differences(check_all(claims, grid, experiments, args.results, metrics_of_runs))
     stored = args.target / DIFFERENCES
     if stored.exists() and not args.replace_all:
         replaced = [*experiments, *(claim.experiment for claim in claims if claim.experiment not in after.experiments)]
@@ -188,7 +188,7 @@ def readme(grid: Grid, known: dict[str, Page], after: Publication, present: set[
         f"# Results at scale `{grid.place}`",
         "",
         f"Written by `src/publish_results.py`: experiments that `{grid.root}` has finished replace what was published "
-        f"of them, the others stay. Each experiment NAME is made by `snakemake --profile {grid.place} NAME`. "
+        "of them, the others stay. Each experiment NAME is made by `snakemake NAME` with a profile of this scale. "
         f"[{PROVENANCE}]({PROVENANCE}) says for programs what made each. Remarks on the runs are in "
         "[laptop](../laptop.md#what-is-published) and the [lab log](../develop/lab_log.md).",
         "",
