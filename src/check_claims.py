@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 
 from unmask.analysis.claim_entries import read
-from unmask.analysis.claim_numbers import check_all
+from unmask.analysis.claim_numbers import check_all, joined_metrics
 from unmask.analysis.claim_tables import differences, markdown
 from unmask.common.atomic import atomic_write
 from unmask.common.errors import run_step
@@ -28,7 +28,7 @@ def main() -> None:
 
     grid = expand(args.config)
     claims = read(args.resource)
-    findings = check_all(claims, grid, args.experiments, Path(grid.root))
+    findings = check_all(claims, grid, args.experiments, Path(grid.root), joined_metrics)
     text = markdown(findings, grid.place, args.experiments)
     table = differences(findings).to_csv(index=False)
     contents = {args.claims: text, args.differences: table}

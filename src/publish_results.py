@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from unmask.analysis import claim_entries
-from unmask.analysis.claim_numbers import check_all
+from unmask.analysis.claim_numbers import check_all, metrics_of_runs
 from unmask.analysis.claim_tables import differences, from_differences, markdown, merged
 from unmask.analysis.claims import Finding
 from unmask.analysis.publication import (
@@ -184,7 +184,7 @@ def differences_of(
 ) -> pd.DataFrame:
     """Return the differences of claims: those of finished experiments, and of others as they were published."""
     experiments = [experiment for experiment in new if experiment in grid.experiments]
-    rows = differences(check_all(claims, grid, experiments, args.results))
+    rows = differences(check_all(claims, grid, experiments, args.results, metrics_of_runs))
     stored = args.target / name
     if not stored.exists() or args.replace_all:
         return rows
@@ -218,7 +218,7 @@ def readme(grid: Grid, known: dict[str, Page], after: Publication, present: set[
         f"# Results at scale `{grid.place}`",
         "",
         f"Written by `src/publish_results.py`: experiments that `{grid.root}` has finished replace what was published "
-        f"of them, the others stay. Each experiment NAME is made by `snakemake --profile {grid.place} NAME`. "
+        "of them, the others stay. Each experiment NAME is made by `snakemake NAME` with a profile of this scale. "
         f"[{PROVENANCE}]({PROVENANCE}) says for programs what made each. Remarks on the runs are in "
         "[laptop](../laptop.md#what-is-published) and the [lab log](../develop/lab_log.md).",
         "",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import pandas as pd
@@ -10,12 +10,28 @@ import pandas as pd
 from unmask.analysis import diversity
 from unmask.analysis.claim_entries import Claim
 from unmask.analysis.claims import COLUMNS, Finding, check
-from unmask.analysis.scores import RUN
+from unmask.analysis.scores import RUN, read_metrics
 from unmask.common.parquet import read_csv, read_rows, schema
 from unmask.config.grid.grid import Grid
 
+# Reads the training metrics of an experiment with trained runs, from the folder of a scale.
+Reader = Callable[[Grid, str, Path], pd.DataFrame]
 
-def check_all(claims: list[Claim], grid: Grid, experiments: Collection[str], results: Path) -> list[Finding]:
+
+def joined_metrics(grid: Grid, experiment: str, results: Path) -> pd.DataFrame:
+    """Read the table that the workflow joins from the runs of an experiment."""
+    return read_csv(results / f"metrics/{experiment}.csv")
+
+
+def metrics_of_runs(grid: Grid, experiment: str, results: Path) -> pd.DataFrame:
+    """Join the metrics of the runs of an experiment, where the workflow has not joined them yet."""
+    frames = [read_metrics(results / path.removeprefix(f"{grid.root}/")) for path in grid.metrics(experiment)]
+    return pd.concat(frames, ignore_index=True)
+
+
+def check_all(
+    claims: list[Claim], grid: Grid, experiments: Collection[str], results: Path, metrics_of: Reader
+) -> list[Finding]:
     """Test claims on the given experiments in the folder of a scale; those on others count as not tested."""
     findings = [Finding(claim, "not tested") for claim in claims]
     for name in experiments:
@@ -23,14 +39,15 @@ def check_all(claims: list[Claim], grid: Grid, experiments: Collection[str], res
         # Samples are large: skip experiments that no claim refers to.
         if not wanted:
             continue
-        samples, metrics = numbers(grid, name, results)
+        samples = _samples(grid, name, results)
+        metrics = metrics_of(grid, name, results) if grid.metrics(name) else None
         for index in wanted:
             findings[index] = check(claims[index], samples, metrics)
     return findings
 
 
-def numbers(grid: Grid, experiment: str, results: Path) -> tuple[pd.DataFrame, pd.DataFrame | None]:
-    """Return an experiment's samples (or diagnosis rows) and its training metrics, None if it trains nothing."""
+def _samples(grid: Grid, experiment: str, results: Path) -> pd.DataFrame:
+    """Return the samples of an experiment, or the rows of its diagnosis."""
     files = [results / path.removeprefix(f"{grid.root}/") for path in grid.samples(experiment)]
     # Diagnoses have their own columns; of samples, skip the generated text unless answers are to be told apart.
     columns = None if grid.experiments[experiment].rows == "steps" else COLUMNS
@@ -38,10 +55,4 @@ def numbers(grid: Grid, experiment: str, results: Path) -> tuple[pd.DataFrame, p
     if several:
         columns = list(dict.fromkeys([*COLUMNS, *diversity.SAMPLED]))
     frame = pd.concat([read_rows(file, columns) for file in files], ignore_index=True)
-    if several:
-        frame = diversity.with_pass_at_k(frame, RUN)
-
-    metrics = None
-    if grid.metrics(experiment):
-        metrics = read_csv(results / f"metrics/{experiment}.csv")
-    return frame, metrics
+    return diversity.with_pass_at_k(frame, RUN) if several else frame

@@ -49,7 +49,6 @@ class Page:
     files: dict[str, str]  # name of the copy -> path below results/SCALE
     settings: str  # digest of all settings that affect the results
     jobs: tuple[Job, ...] = ()
-    reads: tuple[str, ...] = ()  # further files below results/SCALE that verdicts on claims follow from
     spec: str = ""  # below results/SCALE, of a page without jobs
 
 
@@ -133,8 +132,7 @@ def _of_experiment(grid: Grid, name: str) -> Page:
         jobs.append(Job(manifest, grid.made_from(path), run.model, trained_by=training))
     # A run has several evaluations; its training counts once.
     distinct = tuple(dict.fromkeys(jobs))
-    reads = (f"metrics/{name}.csv",) if grid.metrics(name) else ()
-    return Page(name, grid.experiments[name].question, files, grid.samples_digest(name), distinct, reads)
+    return Page(name, grid.experiments[name].question, files, grid.samples_digest(name), distinct)
 
 
 def _of_checkpoints(grid: Grid) -> Page:
@@ -154,8 +152,7 @@ def lacking(page: Page, results: Path) -> str:
         return f"{len(open_jobs)} of {len(page.jobs)} runs and evaluations are missing or have other settings"
     if page.spec and digest_of(results / page.spec) != page.settings:
         return f"{page.spec} is missing or has other settings"
-    made = [*page.files.values(), *page.reads]
-    absent = [path for path in made if not (results / path).exists()]
+    absent = [path for path in page.files.values() if not (results / path).exists()]
     if absent:
         return f"no {', '.join(absent)}"
 
@@ -169,7 +166,7 @@ def lacking(page: Page, results: Path) -> str:
             return f"{job.manifest} is about another adapter than the run has now"
     if manifests:
         last = max(_finished(manifest) for manifest in manifests.values())
-        old = [path for path in made if (results / path).stat().st_mtime < last.timestamp()]
+        old = [path for path in page.files.values() if (results / path).stat().st_mtime < last.timestamp()]
         if old:
             return f"older than the runs: {', '.join(old)}"
     return ""

@@ -33,17 +33,16 @@ def plant(results, experiment, commit=OLD, gain=0.2, weights="1"):
     for job in page.jobs:
         write(results / job.manifest, json.dumps(signed(manifest(job, commit, weights))))
 
-    metrics = []
     for path in GRID.samples(experiment):
         run = GRID.runs[GRID.run_of(path)]
         policy = {"method": run.method, "task": run.task, "variant": run.variant, "seed": run.seed}
         level = 0.3 + gain * (run.method == "dmpo")
-        place = results / path.removeprefix(f"{GRID.root}/")
-        place.parent.mkdir(parents=True, exist_ok=True)
-        write_rows(place, answers(policy, level))
+        folder = results / "runs" / run.name
+        run.write(folder / "spec.yaml")
+        write_rows(results / path.removeprefix(f"{GRID.root}/"), answers(policy, level))
         rng = np.random.default_rng(run.seed)
-        metrics += [policy | {"step": step, "entropy": level + 0.001 * rng.random()} for step in range(1, STEPS + 1)]
-    write(results / f"metrics/{experiment}.csv", pd.DataFrame(metrics).to_csv(index=False))
+        steps = [{"step": step, "entropy": level + 0.001 * rng.random()} for step in range(1, STEPS + 1)]
+        write(folder / "metrics.csv", pd.DataFrame(steps).assign(reward=0.5, nfe=8.0).to_csv(index=False))
 
 
 def manifest(job, commit, weights):
