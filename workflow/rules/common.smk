@@ -72,9 +72,15 @@ def without_claims(targets):
     """Replace the field's claims among targets by the experiments that they name, which the grid does not know."""
     found = []
     for target in targets:
-        is_claims = target.rpartition("/")[2].partition(".")[0] == "field_claims"
+        is_claims = Path(target).name.partition(".")[0] == "field_claims"
         found += LINEAGE.experiments_of("field_claims") if is_claims else [target]
     return found
+
+
+def choices_of(wildcards):
+    """Return the files with the choices of a sweep."""
+    names = GRID.sweeps[SWEEPS[wildcards.of]]
+    return [f"results/{wildcards.scale}/tuning/{name}.yaml" for name in names]
 
 
 def base_model(wildcards):

@@ -17,12 +17,6 @@ TUNING_TABLE = Job(
 )
 
 
-def choices_of(wildcards):
-    """Return the files with the choices of a sweep."""
-    names = GRID.sweeps[SWEEPS[wildcards.of]]
-    return [f"results/{wildcards.scale}/tuning/{name}.yaml" for name in names]
-
-
 rule tune:
     """Compare the candidates of every method that the scale tunes; `make adopt-tuning` then puts the choice to use."""
     input:
@@ -38,9 +32,9 @@ for of, sweep in SWEEPS.items():
             input:
                 f"results/{GRID.place}/figures/tuning{of}.png",
 
-        workflow.get_rule(
-            f"tune_{sweep}"
-        ).docstring = f"Compare the candidates of the sweep {sweep}, and repeat no other one."
+        workflow.get_rule(f"tune_{sweep}").docstring = (
+            f"Compare the candidates of the sweep {sweep}, and repeat no other one."
+        )
 
 
 rule choose_settings:
