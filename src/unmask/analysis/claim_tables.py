@@ -135,7 +135,8 @@ def from_differences(claims: list[Claim], rows: pd.DataFrame) -> list[Finding]:
     """
     unknown = set(distinct(rows, "claim")) - {claim.key for claim in claims}
     if unknown:
-        raise InputError(f"differences of claims that there are not: {_distinct(sorted(map(str, unknown)))}")
+        names = _distinct(sorted(map(str, unknown)))
+        raise InputError(f"stored differences are of claims that claims.yaml does not have: {names}; make them again")
 
     findings = []
     for claim in claims:

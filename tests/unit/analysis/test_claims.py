@@ -303,9 +303,9 @@ def test_stored_differences_belong_to_their_claims_wherever_these_are_in_the_fil
     assert other_words.key == given[0].key
     found = claim_tables.from_differences([claim("d1"), *reversed(given)], rows)
     assert [one.verdict for one in found] == ["not tested", "supported", "supported"]
-    with pytest.raises(InputError, match=r"claims that there are not: main sudoku dmpo base .*metric=strict"):
+    with pytest.raises(InputError, match=r"does not have: main sudoku dmpo base .*metric=strict"):
         claim_tables.from_differences(given[:1], rows)
-    with pytest.raises(InputError, match="of claims that there are not: 1"):
+    with pytest.raises(InputError, match="does not have: 1; make them again"):
         claim_tables.from_differences(given, rows.assign(claim=1))
 
 
