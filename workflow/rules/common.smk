@@ -19,6 +19,9 @@ from unmask.planning.targets import (
     unlimited,
 )
 
+# A file of a sweep has its name after a hyphen.
+SWEEPS = {f"-{sweep}".rstrip("-"): sweep for sweep in GRID.sweeps}
+
 
 def reported(wildcards):
     """Return the experiments of a report: the same as those of its claims."""
@@ -54,11 +57,17 @@ def again(path):
     return f"snakemake --cores 2 {path} --config {shlex.join(words)}"
 
 
+def choices_of(wildcards):
+    """Return the files with the choices of a sweep."""
+    names = GRID.sweeps[SWEEPS[wildcards.of]]
+    return [f"results/{wildcards.scale}/tuning/{name}.yaml" for name in names]
+
+
 def without_claims(targets):
     """Replace the field's claims among targets by the experiments that they name, which the grid does not know."""
     found = []
     for target in targets:
-        is_claims = target.rpartition("/")[2].partition(".")[0] == "field_claims"
+        is_claims = os.path.basename(target).partition(".")[0] == "field_claims"
         found += LINEAGE.experiments_of("field_claims") if is_claims else [target]
     return found
 

@@ -8,19 +8,11 @@ TUNING = Job(
     lambda w: LINEAGE.choice(w.tuned),
     reads=lambda w: LINEAGE.candidates_read(w.tuned),
 )
-# A file of a sweep has its name after a hyphen.
-SWEEPS = {f"-{sweep}".rstrip("-"): sweep for sweep in GRID.sweeps}
 TUNING_TABLE = Job(
     lambda w: f"results/{w.scale}/tables/tuning{w.of}.md",
     lambda w: LINEAGE.tuning(SWEEPS[w.of]),
-    reads=lambda w: choices_of(w),
+    reads=choices_of,
 )
-
-
-def choices_of(wildcards):
-    """Return the files with the choices of a sweep."""
-    names = GRID.sweeps[SWEEPS[wildcards.of]]
-    return [f"results/{wildcards.scale}/tuning/{name}.yaml" for name in names]
 
 
 rule tune:
@@ -38,9 +30,9 @@ for of, sweep in SWEEPS.items():
             input:
                 f"results/{GRID.place}/figures/tuning{of}.png",
 
-        workflow.get_rule(
-            f"tune_{sweep}"
-        ).docstring = f"Compare the candidates of the sweep {sweep}, and repeat no other one."
+        workflow.get_rule(f"tune_{sweep}").docstring = (
+            f"Compare the candidates of the sweep {sweep}, and repeat no other one."
+        )
 
 
 rule choose_settings:

@@ -62,7 +62,7 @@ def lacking(grid: Grid, asked: Asked, raw: RawConfig) -> list[str]:
 def unfair(grid: Grid) -> list[str]:
     """Return a line for each tuned method without validation, and one if the budgets of responses differ."""
     place = f"scales.{grid.scale}.tuning"
-    sweep_of = {}
+    sweep_of: dict[str, str] = {}
     for sweep, names in grid.sweeps.items():
         sweep_of |= dict.fromkeys(names, f"sweeps.{sweep}" if sweep else "candidates")
     lines = []
