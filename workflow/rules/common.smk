@@ -19,6 +19,9 @@ from unmask.planning.targets import (
     unlimited,
 )
 
+# A file of a sweep has its name after a hyphen.
+SWEEPS = {f"-{sweep}".rstrip("-"): sweep for sweep in GRID.sweeps}
+
 
 def reported(wildcards):
     """Return the experiments of a report: the same as those of its claims."""
@@ -66,6 +69,12 @@ def again(path):
     chosen = ("scale=", "fidelity=")
     words += [f"set={word}" for word in OVERRIDES if not word.startswith(chosen)]
     return f"snakemake --cores 2 {path} --config {shlex.join(words)}"
+
+
+def choices_of(wildcards):
+    """Return the files with the choices of a sweep."""
+    names = GRID.sweeps[SWEEPS[wildcards.of]]
+    return [f"results/{wildcards.scale}/tuning/{name}.yaml" for name in names]
 
 
 def without_claims(targets):

@@ -8,12 +8,10 @@ TUNING = Job(
     lambda w: LINEAGE.choice(w.tuned),
     reads=lambda w: LINEAGE.candidates_read(w.tuned),
 )
-# A file of a sweep has its name after a hyphen.
-SWEEPS = {f"-{sweep}".rstrip("-"): sweep for sweep in GRID.sweeps}
 TUNING_TABLE = Job(
     lambda w: f"results/{w.scale}/tables/tuning{w.of}.md",
     lambda w: LINEAGE.tuning(SWEEPS[w.of]),
-    reads=lambda w: choices_of(w),
+    reads=choices_of,
 )
 
 
