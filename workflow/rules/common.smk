@@ -71,12 +71,6 @@ def again(path):
     return f"snakemake --cores 2 {path} --config {shlex.join(words)}"
 
 
-def choices_of(wildcards):
-    """Return the files with the choices of a sweep."""
-    names = GRID.sweeps[SWEEPS[wildcards.of]]
-    return [f"results/{wildcards.scale}/tuning/{name}.yaml" for name in names]
-
-
 def without_claims(targets):
     """Replace the field's claims among targets by the experiments that they name, which the grid does not know."""
     found = []
