@@ -17,7 +17,7 @@ from unmask.common.determinism import fix_order
 from unmask.common.errors import InputError, run_step
 from unmask.common.manifest import Manifest, read_manifest, write_manifest
 from unmask.common.seeding import Seeds
-from unmask.config.pretrained import MANIFEST, WEIGHTS
+from unmask.config.pretrained import FOLDER, MANIFEST, WEIGHTS
 from unmask.config.schema.models import HubModel, LocalModel, ScratchModel
 from unmask.config.specs import ModelSpec
 from unmask.models.hub import checkpoint_folder, link
@@ -37,7 +37,9 @@ def main() -> None:
         "--data", type=Path, nargs="*", help="train and validation split of each task, for a model trained from scratch"
     )
     parser.add_argument(
-        "--pretrained", type=Path, help="folder with the project's own weights, if the spec has their hash"
+        "--pretrained",
+        type=Path,
+        help="the project's own weights, if they are not in workflow/resources/pretrained",
     )
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--manifest", type=Path, required=True)
@@ -87,11 +89,12 @@ def _copy(spec: ModelSpec, settings: ScratchModel, args: argparse.Namespace) -> 
 
     Raises InputError if they are not those of the spec, or if they fail the model's gates on this machine.
     """
-    weights = args.pretrained / WEIGHTS
+    pretrained = args.pretrained or FOLDER / spec.name
+    weights = pretrained / WEIGHTS
     check_base(weights)
     if fingerprint(weights) != spec.pretrained:
         raise InputError(f"{weights}: not the weights that {args.spec} names; run snakemake again")
-    made = read_manifest(args.pretrained / MANIFEST)
+    made = read_manifest(pretrained / MANIFEST)
     policy = Policy.load(weights, device=distributed.device())
     lessons = _lessons(spec, settings, args.data)
     found = accept(policy, lessons, spec.lengths, spec.block_length, spec.name, made["competence"])

@@ -42,8 +42,8 @@ RESOURCES = {
     "field_claims": ROOT / "workflow/resources/field_claims.yaml",
 }
 OLDER = (
-    "**older recipe**: made with settings that the configuration does not have any more, so that these numbers are not "
-    "to be compared with those of other experiments."
+    "**older recipe**: made with settings or base models that the configuration does not have any more, so that these "
+    "numbers are not to be compared with those of other experiments."
 )
 
 

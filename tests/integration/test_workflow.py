@@ -254,3 +254,12 @@ def test_mistakes_in_the_config_stop_a_dry_run(tmp_path):
 def test_the_tree_is_clean(command):
     done = subprocess.run(command.split(), cwd=ROOT, capture_output=True, text=True, check=False, env=os.environ)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_scale_tunes_without_further_sweeps(tmp_path):
+    """The laptop has both; elsewhere the only sweep has no name, and its files no ending."""
+    settings = "{learning_rate: 1e-3}, {learning_rate: 1e-4}"
+    tuning = f"tuning={{seeds: [1000], candidates: {{dmpo: {{tasks: [sudoku], settings: [{settings}]}}}}}}"
+    code, output = snakemake(tmp_path, "-n", "tune", "--config", f"set=scales.smoke.{tuning}")
+    assert code == 0, output
+    assert "render_tuning" in output

@@ -70,7 +70,8 @@ rule render_tuning:
     log:
         "logs/render_tuning/{scale}{of}.log",
     wildcard_constraints:
-        of="|".join(map(re.escape, SWEEPS)) or "none",
+        # In a group: snakemake ignores an empty pattern, which the sweep without a name has.
+        of=f"(?:{'|'.join(map(re.escape, SWEEPS))})",
     localrule: True
     conda:
         "../../envs/analysis.yaml"

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from unmask.analysis.claim_entries import SHARES, Claim, Measure
+from unmask.analysis.claim_entries import BINARY, SHARES, Claim, Measure
 from unmask.analysis.claims import DECIDED, Finding, judged, survivors
 from unmask.analysis.frames import distinct, select
 from unmask.analysis.statistics import Estimate
@@ -22,6 +22,11 @@ ONCE = (
 )
 # Added to the table where experiments were run at different times.
 COMMITS = "Commit: of the runs that a claim's numbers are from; each experiment is published by itself."
+# Added where shares of collapsed runs are compared.
+OF_SHARES = (
+    "Shares of collapsed runs have the adjusted Wald interval of Bonett and Price: two pairs of runs are added that "
+    "differ in opposite directions, so the effect shown is n / (n + 2) of the difference found in n pairs."
+)
 KEY = ["claim", "metric", "seed"]
 
 
@@ -59,6 +64,8 @@ def markdown(
     ]
     if any(found.base_once for found in tested):
         parts.append(ONCE)
+    if any(part.metric in BINARY for found in tested for part in found.claim.parts):
+        parts.append(OF_SHARES)
     if commits is not None:
         parts.append(COMMITS)
     if tested:
@@ -136,7 +143,10 @@ def from_differences(claims: list[Claim], rows: pd.DataFrame) -> list[Finding]:
     unknown = set(distinct(rows, "claim")) - {claim.key for claim in claims}
     if unknown:
         names = _distinct(sorted(map(str, unknown)))
-        raise InputError(f"stored differences are of claims that claims.yaml does not have: {names}; make them again")
+        raise InputError(
+            f"stored differences are of claims that their file in workflow/resources does not have: {names}; make them "
+            "again with snakemake, or publish them again"
+        )
 
     findings = []
     for claim in claims:
@@ -249,6 +259,8 @@ def _effect(part: Measure, effect: Estimate) -> str:
     if np.isnan(effect.error):  # from one seed
         return f"{mean} (no interval)"
     low, high = effect.interval()
+    if part.metric in BINARY:  # a difference of shares
+        low, high = max(low, -1.0), min(high, 1.0)
     ends = [_number(part, low, "+"), _number(part, high, "+")]
     return f"{mean} [{', '.join(ends)}]"
 

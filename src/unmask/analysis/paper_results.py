@@ -256,6 +256,7 @@ def wide(printed: pd.DataFrame, labels: list[str]) -> pd.DataFrame:
         Source=printed.source,
         Model=printed.model,
         Steps=printed.steps.replace("", "not stated"),
+        Metric=printed.metric.replace("reward", "mean reward"),
         Checkpoint=printed.selection.replace("", "–"),
         Task=printed.task.map(task_name),
         Method=printed.method.map(method_name),

@@ -8,8 +8,9 @@ import pytest
 from helpers.paths import ROOT
 from unmask.analysis import claim_entries, claim_tables, paper_entries, paper_results
 from unmask.analysis.lineage import Lineage
-from unmask.analysis.publication import read_publication
+from unmask.analysis.publication import pages, read_publication
 from unmask.config.grid.expand import expand
+from unmask.config.loading import load_config
 
 RESOURCE = ROOT / "workflow/resources/claims.yaml"
 RESULTS = ROOT / "docs/results"
@@ -125,7 +126,8 @@ def test_published_verdicts_follow_from_the_published_differences(name):
     # claims.md is on the experiments that `make reproduce` makes.
     wanted = {"main"} if name == "claims" else {claim.experiment for claim in claims}
     of_wanted = rows[rows["claim"].str.split().str[0].isin(wanted)]
-    commits = {experiment: ", ".join(made.commits) for experiment, made in record.experiments.items()}
+    known = pages(expand(load_config() | {"scale": "laptop"}))
+    commits = {experiment: made.commit(known[experiment]) for experiment, made in record.experiments.items()}
     text = claim_tables.markdown(claim_tables.from_differences(claims, of_wanted), "laptop", commits=commits)
     # All but the last line, which names the experiments that are not published.
     assert text.splitlines()[:-1] == published.splitlines()[:-1]

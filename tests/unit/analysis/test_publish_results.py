@@ -232,7 +232,7 @@ def test_results_of_other_settings_are_marked(tmp_path, publish, change):
     publish("second")
     text = (docs / "README.md").read_text()
     assert f"| {OLD}, **older recipe** |" in text
-    assert "**older recipe**: made with settings that the configuration does not have any more" in text
+    assert "**older recipe**: made with settings or base models that the configuration does not have any more" in text
     commits = [one["Commit"] for one in verdicts(docs / "all_claims.md")]
     assert commits == [f"{OLD}, older recipe"] * 6 + [NEW] * 2
 

@@ -219,7 +219,7 @@ def numbers(printed: pd.DataFrame, grid: Grid, experiments: Sequence[str], folde
             why[differs] += 1
         else:
             compared.append(_compared(number, *ours, folders))
-    table = paper_results.wide(printed, ["Task", "Method", "Model", "Steps", "Source"])
+    table = paper_results.wide(printed, ["Task", "Method", "Model", "Steps", "Metric", "Source"])
     everything = [{str(heading): str(cell) for heading, cell in row.items()} for row in table.to_dict("records")]
     for row in everything:
         row["Source"] = place_in(row["Source"]) or row["Source"]
