@@ -4,7 +4,7 @@ The policy reveals a response from a fully masked one on, the most confident tok
 masks the tokens that were revealed last. This is the progressive masking that DPRM (arXiv 2604.24357) puts in place of
 the random masks of DMPO's loss (integrations/dmpo of DakeBU/DPRM-DLLM at 5cb9f42: eight phases, by confidence), in the
 order alone. There, a row starts in a random phase with random tokens revealed and advances by one phase per update,
-and the ELBOs behind the weights are progressive too. Here every copy is masked from the end of one order, so that tokens
+and the ELBOs behind the weights are progressive too. Here, every copy masks the end of one order, so that tokens
 revealed first are hardly ever masked, numbers of masks are drawn as for random copies, and the ELBOs stay as they are.
 The confidence is the probability of the response's own token, by which `top_k` decodes, not the largest one of its
 position, and the order is that of the policy that sampled the response, not of the one in training.

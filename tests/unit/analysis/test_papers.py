@@ -156,7 +156,7 @@ def test_the_choice_of_a_checkpoint_has_its_source(pages):
 
 def test_differences_of_other_claims_are_refused(results):
     claims = claim_entries.read(results / "claims.yaml")[:1]
-    with pytest.raises(InputError, match="differences are of claims that .* does not have: main sudoku"):
+    with pytest.raises(InputError, match=r"differences are of claims that .* does not have: main sudoku"):
         from_differences(claims, pd.read_csv(results / "claims.csv"))
 
 
