@@ -39,6 +39,25 @@ def classes(numbers: list[int]) -> dict[int, dict[str, str]]:
     return {value: dict(sorted(named.items())) for value, named in sorted(found.items())}
 
 
+def sums(numbers: list[int]) -> dict[int, dict[str, str]]:
+    """Return the classes of `classes` that need only + and −, with an expression of digits and signs alone.
+
+    Added numbers come first, each part in falling order. A value that takes a negative first number is left out.
+    """
+    found: dict[int, dict[str, str]] = {}
+    for signs in itertools.product((1, -1), repeat=len(numbers)):
+        signed = sorted((sign * number for sign, number in zip(signs, numbers, strict=True)), reverse=True)
+        if signed[0] < 0:
+            continue
+        # Falling order of the numbers that are taken away is rising order of their negatives.
+        added = [number for number in signed if number > 0]
+        taken = sorted(number for number in signed if number < 0)
+        text = "+".join(map(str, added)) + "".join(map(str, taken))
+        form = _sum([(1 if number > 0 else -1, abs(number)) for number in signed])
+        found.setdefault(sum(signed), {})[written(form)] = text
+    return {value: dict(sorted(named.items())) for value, named in sorted(found.items())}
+
+
 def _search(items: list[tuple[Fraction, str, Signed]], found: dict[int, dict[str, str]]) -> None:
     """Combine two of the items in every way until one is left."""
     if len(items) == 1:

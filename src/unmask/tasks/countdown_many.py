@@ -1,21 +1,23 @@
 """Countdown with several right answers: all of them are enumerated, and a right answer's class is a column of samples.
 
 A class is an expression up to order and grouping (scoring/expression_classes.py), so that the entropy over classes
-measures whether a policy keeps more than one solution.
+measures whether a policy keeps more than one solution. Puzzles for tiny models have only + and −, and numbers of one
+digit: a choice of signs, of which the target leaves at least `min_solutions`.
 """
 
 from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from typing import Literal
 
 from unmask.config.schema.types import Count
 from unmask.scoring import Verdict, strict
 from unmask.scoring.arithmetic import evaluate
-from unmask.scoring.expression_classes import class_of, classes
-from unmask.scoring.extraction import final_answer
+from unmask.scoring.expression_classes import class_of, classes, sums
+from unmask.scoring.extraction import boxed_terse, final_answer
 from unmask.tasks import Example, Grade, Task, distinct
-from unmask.tasks._prompts import Messages, format_prompt
+from unmask.tasks._prompts import Messages, format_prompt, user_message
 from unmask.tasks.countdown import INSTRUCTIONS
 
 
@@ -27,9 +29,11 @@ class CountdownMany(Task):
     training_only = ("prompt_file",)
     question_fields = ("question", "numbers", "target")
 
-    prompt_file: str  # for training; "" for our own wording
+    prompt: Literal["terse", "chat"]  # terse: 1,3,4,6=08, for tiny models
+    prompt_file: str  # for training with `chat`; "" for our own wording
     evaluation_prompt_file: str  # for test puzzles; `same` for that of training
-    count: Count  # numbers of a puzzle; four or less, because all expressions are enumerated
+    operators: Literal["+-*/", "+-"]  # of the solutions that are counted; the answer may use all four
+    count: Count  # numbers of a puzzle; four or less with all operators, because all expressions are enumerated
     largest: Count  # largest number
     largest_target: Count  # largest target
     min_solutions: Count  # fewest classes of right expressions of a puzzle
@@ -45,9 +49,12 @@ class CountdownMany(Task):
     def _example(self, rng: random.Random) -> Example | None:
         # Sorted, so that the same numbers in another order are the same question. Shuffling is left to the wording.
         numbers = sorted(rng.randint(1, self.largest) for _ in range(self.count))
-        every = classes(numbers)
+        every = classes(numbers) if self.operators == "+-*/" else sums(numbers)
+        # Where adding up all numbers is right, so is the shortcut.
         targets = [
-            value for value in range(1, self.largest_target + 1) if len(every.get(value, {})) >= self.min_solutions
+            value
+            for value in range(1, self.largest_target + 1)
+            if len(every.get(value, {})) >= self.min_solutions and value != sum(numbers)
         ]
         if not targets:
             return None
@@ -64,7 +71,10 @@ class CountdownMany(Task):
         }
 
     def messages(self, example: Example) -> Messages:
-        """Pose the numbers and the target in Countdown's words."""
+        """Pose the numbers and the target, with `chat` in Countdown's words."""
+        if self.prompt == "terse":
+            numbers = ",".join(map(str, example["numbers"]))
+            return user_message(f"{numbers}={example['target']:02d}")
         return format_prompt(INSTRUCTIONS, example, self.prompt_file, self.question_fields)
 
     def reward(self, response: str, example: Example) -> dict[str, float]:
@@ -73,14 +83,21 @@ class CountdownMany(Task):
 
     def grade(self, response: str, example: Example) -> Grade:
         """Accept any right expression, under both protocols; `solution` is its class, "" for a wrong answer."""
-        answer = final_answer(response)
+        is_terse = self.prompt == "terse"
+        answer = final_answer(boxed_terse(response) if is_terse else response)
         numbers = [int(number) for number in example["numbers"]]
-        sides = strict.expressions(answer or "", numbers)
-        right = [side for side in sides if evaluate(side) == example["target"]]
+        read = strict.sides if is_terse else strict.expressions
+        right = [side for side in read(answer or "", numbers) if evaluate(side) == example["target"]]
         verdict = Verdict(answer, int(bool(right)))
         return Grade.of(verdict, verdict, solution=(class_of(right[0]) or "") if right else "")
 
     def demonstration(self, example: Example, length: int, right: bool, rng: random.Random) -> str:
         """Write an expression of a random class, or the sum of all numbers; regardless of `length`."""
         expression = rng.choice(example["expressions"]) if right else "+".join(map(str, example["numbers"]))
+        if self.prompt == "terse":
+            return f"</reasoning><answer>{expression}</answer>"
         return f"\n{expression} = {evaluate(expression)}\n</reasoning>\n<answer>\n\\boxed{{{expression}}}\n</answer>"
+
+    def shortcut_grade(self, example: Example) -> float:
+        """Return the target: the shortcut, a sum, looks more plausible the larger it is."""
+        return float(example["target"])

@@ -73,3 +73,7 @@ class SudokuMany(Task):
         if self.prompt == "chat":
             return f"\n</reasoning>\n<answer>\n{board}\n</answer>"
         return f"{'':<{length - OVERHEAD}}</reasoning><answer>{board}</answer>"
+
+    def shortcut_grade(self, example: Example) -> float:
+        """Return the number of blank cells, which is the difficulty of Sudoku."""
+        return float(question_of(example).count("0"))

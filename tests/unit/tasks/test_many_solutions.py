@@ -6,12 +6,12 @@ import random
 import pytest
 
 from unmask.scoring.arithmetic import evaluate
-from unmask.scoring.expression_classes import class_of, classes
+from unmask.scoring.expression_classes import class_of, classes, sums
 from unmask.scoring.sudoku_grids import solutions
 from unmask.tasks import load
 
-COUNTDOWN = {"prompt_file": "", "count": 3, "largest": 9, "largest_target": 30, "min_solutions": 2, "train": 4,
-             "validation": 2, "test": 2, "seed": 0}  # fmt: skip
+COUNTDOWN = {"prompt": "chat", "prompt_file": "", "operators": "+-*/", "count": 3, "largest": 9, "largest_target": 30,
+             "min_solutions": 2, "train": 4, "validation": 2, "test": 2, "seed": 0}  # fmt: skip
 SUDOKU = {"prompt": "terse", "prompt_file": "", "min_blanks": 11, "max_blanks": 14, "min_solutions": 10, "train": 4,
           "validation": 2, "test": 2, "seed": 0}  # fmt: skip
 
@@ -50,6 +50,33 @@ def test_all_classes_of_three_numbers_are_found(numbers, target):
     assert set(found) == wanted
     for name, text in found.items():
         assert (class_of(text), evaluate(text), evaluate(name)) == (name, target, target)
+
+
+@pytest.mark.parametrize("numbers", [[1, 2, 3], [4, 4, 2], [1, 3, 4, 7], [9, 9, 1, 1]])
+def test_sums_are_the_classes_without_products(numbers):
+    """Against the classes of all expressions, less those that need × or ÷."""
+    every = classes(numbers)
+    found = sums(numbers)
+    for value in range(1, sum(numbers) + 1):
+        wanted = {name for name in every.get(value, {}) if not set(name) & set("*/")}
+        assert set(found.get(value, {})) == wanted, value
+        for name, text in found.get(value, {}).items():
+            assert (class_of(text), evaluate(text)) == (name, value)
+            assert set(text) <= set("0123456789+-")
+
+
+def test_terse_puzzles_have_short_answers_and_no_shortcut_that_is_right():
+    settings = COUNTDOWN | {"prompt": "terse", "operators": "+-", "count": 6, "min_solutions": 3, "largest_target": 20}
+    task, rng = load("countdown_many", settings), random.Random(0)
+    for example in task.splits()["train"]:
+        (message,) = task.messages(example)
+        assert message["content"] == ",".join(map(str, example["numbers"])) + f"={example['target']:02d}"
+        for name, expression in zip(example["solutions"], example["expressions"], strict=True):
+            assert len(expression) == 11
+            grade = task.grade(f"</reasoning><answer>{expression}</answer>", example)
+            assert (grade.strict, grade.columns) == (1.0, {"solution": name})
+        for right in (True, False):
+            assert task.reward(task.demonstration(example, 24, right, rng), example) == {"correct": float(right)}
 
 
 def test_every_solution_of_a_puzzle_is_right_and_told_from_the_others():
