@@ -37,7 +37,7 @@ def _samples(file: Path) -> pd.DataFrame:
     columns = [*RUN, *SAMPLE]
     if "sample" in schema(file):
         columns += diversity.SAMPLED
-    return read_rows(file, columns, optional=[HACK])
+    return read_rows(file, columns, optional=[HACK, diversity.SOLUTION])
 
 
 if __name__ == "__main__":

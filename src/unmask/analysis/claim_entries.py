@@ -8,12 +8,15 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from unmask.analysis.collapses import COLLAPSED, COLLAPSED_TIME
+from unmask.analysis.diversity import DISTINCT, ENTROPY
 from unmask.analysis.selection import GAIN
 from unmask.analysis.yaml_entries import read_entries
 from unmask.config.schema.types import Count, Name, NonNegative, Positive, Section, refuse
 
 # Metrics of samples, with a value per test problem; all others are of training or of a diagnosis.
-OF_SEVERAL = {"pass_at_1", "pass_at_16", "gain_at_16"}  # of evaluations with 16 samples per problem, see diversity.py
+# Of evaluations with 16 samples per problem, see diversity.py.
+SHARES_OF_SEVERAL = {"pass_at_1", "pass_at_16", "gain_at_16"}
+OF_SEVERAL = SHARES_OF_SEVERAL | {DISTINCT, ENTROPY}
 BY_EXAMPLE = {"published", "strict", "nfe", "tokens", *OF_SEVERAL}
 OF_SAMPLES = BY_EXAMPLE | {GAIN}
 BINARY = {COLLAPSED}  # of each run 0 or 1
@@ -21,7 +24,7 @@ BINARY = {COLLAPSED}  # of each run 0 or 1
 RARE = BINARY | {COLLAPSED_TIME}
 # Between 0 and 1, printed in points.
 SHARES = {"published", "strict", "accuracy", "validation", "clamped", "clipped", "partial_credit", GAIN, COLLAPSED_TIME}
-SHARES |= BINARY | OF_SEVERAL
+SHARES |= BINARY | SHARES_OF_SEVERAL
 EQUIVALENCE = 0.02  # margin of shares, fixed before the runs
 
 

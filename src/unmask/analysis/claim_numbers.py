@@ -54,5 +54,6 @@ def _samples(grid: Grid, experiment: str, results: Path) -> pd.DataFrame:
     several = columns is not None and "sample" in schema(files[0])
     if several:
         columns = list(dict.fromkeys([*COLUMNS, *diversity.SAMPLED]))
-    frame = pd.concat([read_rows(file, columns) for file in files], ignore_index=True)
+    optional = [diversity.SOLUTION] if several else []
+    frame = pd.concat([read_rows(file, columns, optional) for file in files], ignore_index=True)
     return diversity.with_pass_at_k(frame, RUN) if several else frame

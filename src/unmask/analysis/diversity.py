@@ -1,7 +1,8 @@
-"""Diversity of evaluations with several samples per problem: pass@k and the number of distinct right answers.
+"""Diversity of evaluations with several samples per problem: pass@k, distinct right answers, and their entropy.
 
-Both are of strict grades. The unit is the problem: its samples are averaged, or combined, before anything else, because
-they are no independent evidence about other problems.
+All are of strict grades. The unit is the problem: its samples are averaged, or combined, before anything else, because
+they are no independent evidence about other problems. Tasks with several solutions say which one a right answer is, in
+the column `solution`; elsewhere answers are told apart by their text.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ from unmask.analysis.statistics import problem_interval
 
 KS = (1, 2, 4, 8, 16)
 DISTINCT = "distinct_right"
+ENTROPY = "solution_entropy"
+COUNTED = {DISTINCT: ("right answers", 2), ENTROPY: ("entropy (bits)", 2)}  # heading and digits of what is no share
 PROBLEM = "example"
+SOLUTION = "solution"  # column that samples of tasks with several solutions have
 SAMPLED = ["example", "sample", "answer"]  # columns of a file of samples that has several per problem
 
 
@@ -34,7 +38,7 @@ def pass_at_k(right: int, samples: int, k: int) -> float:
 
 def names(samples: int) -> list[str]:
     """Return the columns of an evaluation with so many samples per problem."""
-    return [*(f"pass_at_{k}" for k in KS if k <= samples), DISTINCT]
+    return [*(f"pass_at_{k}" for k in KS if k <= samples), *COUNTED]
 
 
 def found_in(columns: pd.Index) -> list[str]:
@@ -45,17 +49,24 @@ def found_in(columns: pd.Index) -> list[str]:
 def of_problems(frame: pd.DataFrame, run: list[str]) -> pd.DataFrame:
     """Compute the diversity columns of each run and problem, a row for each. `frame` has a row for each sample.
 
-    Answers count as one if they differ in white space only. Raises ValueError if problems have different numbers of
-    samples.
+    Answers count as one if they are the same solution or, in tasks with one solution, differ in white space only. The
+    entropy is that of the solutions among a problem's right samples, 0 for none: −Σ pᵢ log₂ pᵢ with the counted shares
+    pᵢ, which is below the policy's own entropy because the samples are few. Raises ValueError if problems have
+    different numbers of samples.
     """
     rows = []
     for key, group in frame.groupby([*run, PROBLEM], sort=False):
         right = group[group["strict"] == 1]
-        answers = {"".join(str(answer).split()) for answer in right["answer"]}
         values = {f"pass_at_{k}": pass_at_k(len(right), len(group), k) for k in KS if k <= len(group)}
-        rows.append(dict(zip([*run, PROBLEM], key, strict=True)) | values | {DISTINCT: len(answers)})
+        # An experiment may have tasks of both kinds.
+        if SOLUTION in group and group[SOLUTION].notna().all():
+            counts = right[SOLUTION].value_counts().to_numpy()
+            values |= {DISTINCT: len(counts), ENTROPY: float(stats.entropy(counts, base=2)) if len(counts) else 0.0}
+        else:
+            values[DISTINCT] = len({"".join(str(answer).split()) for answer in right["answer"]})
+        rows.append(dict(zip([*run, PROBLEM], key, strict=True)) | values)
     found = pd.DataFrame(rows)
-    if found.isna().any(axis=None):
+    if found.drop(columns=ENTROPY, errors="ignore").isna().any(axis=None):
         raise ValueError("problems have different numbers of samples")
     return found
 
@@ -71,7 +82,7 @@ def of_runs(frame: pd.DataFrame, run: list[str]) -> pd.DataFrame:
 
 def per_problem(frame: pd.DataFrame, run: list[str]) -> pd.DataFrame:
     """Average the samples of each problem, so that what follows counts problems."""
-    kept = frame.drop(columns=["sample", "answer"])
+    kept = frame.drop(columns=["sample", "answer", SOLUTION], errors="ignore")
     return kept.groupby([*run, PROBLEM], sort=False).mean().reset_index()
 
 
@@ -85,7 +96,7 @@ def with_pass_at_k(frame: pd.DataFrame, run: list[str]) -> pd.DataFrame:
 
 def over_problems(name: str, mean: float, error: float, problems: int) -> tuple[float, float]:
     """Return the ends of the 95 % interval over problems: Wilson's of a pass@k, the normal one of a number."""
-    if name != DISTINCT:
+    if name not in COUNTED:
         return problem_interval(mean, error, problems)
     half = float(stats.norm.ppf(0.975)) * error
     return max(0.0, mean - half), mean + half
@@ -93,16 +104,17 @@ def over_problems(name: str, mean: float, error: float, problems: int) -> tuple[
 
 def blocks(group: pd.DataFrame, label: str, heading: str) -> list[tuple[str, pd.DataFrame]]:
     """Return a block for each length with pass@k and distinct right answers; none for one sample per problem."""
-    columns = found_in(group.columns)
+    columns = found_in(group.dropna(axis="columns", how="all").columns)
     made = []
     for length, of_length in group.groupby("length", sort=False):
         body = []
         for cell in of_length.to_dict("records"):
             row = {label: cell[label]}
             for name in columns:
-                # A count is printed as it is, everything else in percent.
-                if name == DISTINCT:
-                    row["right answers"] = spread(cell, name, 1, 2)
+                # Counts and bits are printed as they are, everything else in percent.
+                if name in COUNTED:
+                    head, digits = COUNTED[name]
+                    row[head] = spread(cell, name, 1, digits)
                 else:
                     row[name.replace("pass_at_", "pass@")] = spread(cell, name, 100, 1)
             body.append(row)

@@ -71,6 +71,30 @@ def test_pass_at_k_is_unbiased():
         assert expected == pytest.approx(1 - 0.7**k)
 
 
+def test_solutions_are_told_apart_by_their_class_and_not_by_their_text():
+    """Right samples of three classes, twice, once and once: 3 answers, ½·1 + ¼·2 + ¼·2 = 1.5 bits; none is 0 bits."""
+    frame = samples("base", 0, [right("1+2", "2+1", "4-1", "3") + wrong(0), wrong(4)])
+    frame["solution"] = ["1+2", "1+2", "4-1", "3", "", "", "", ""]
+    found = diversity.of_problems(frame, RUN)
+    assert list(found["distinct_right"]) == [3, 0]
+    assert list(found["solution_entropy"]) == pytest.approx([1.5, 0])
+    (row,) = collect([frame]).to_dict("records")
+    assert row["solution_entropy"] == pytest.approx(0.75)
+    assert row["solution_entropy_error"] == pytest.approx(0.75 / math.sqrt(2))
+
+
+def test_an_experiment_may_have_tasks_with_one_solution_and_with_several():
+    many = samples("base", 0, [right("1+2", "2+1")]).assign(task="countdown_many", solution="1+2")
+    scores = over_seeds(collect([samples("base", 0, [right("1+2", "2+1")]), many])).set_index("task")
+    assert scores.at["countdown", "distinct_right"] == 2
+    assert scores.at["countdown_many", "distinct_right"] == 1
+    assert scores["solution_entropy"].isna().to_dict() == {"countdown": True, "countdown_many": False}
+    headings = dict(tables.blocks(scores.reset_index())[1])
+    one, several = (table for heading, table in headings.items() if "pass@k" in heading)
+    assert "entropy (bits)" not in one
+    assert list(several["entropy (bits)"]) == ["0.00 [0.00, 0.00]"]
+
+
 def test_more_samples_than_there_are_is_an_error():
     with pytest.raises(ValueError, match="pass@8 needs at least 8 samples, not 4"):
         pass_at_k(2, 4, 8)
@@ -133,6 +157,7 @@ def test_problems_with_different_numbers_of_samples_are_an_error():
 def test_rows_of_claims_are_problems_with_pass_at_k_and_the_gain_from_more_samples():
     """Of 16 samples one is right: pass@1 is 1/16 and pass@16 is 1. A problem that is never solved gains nothing."""
     frame = samples("base", 0, [right("1+2") + wrong(15), wrong(16)])
+    frame["solution"] = ["1+2"] + [""] * 31
     rows = diversity.with_pass_at_k(frame, RUN).set_index("example")
     assert list(rows["pass_at_16"]) == [1, 0]
     assert list(rows["gain_at_16"]) == pytest.approx([15 / 16, 0])
