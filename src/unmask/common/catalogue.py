@@ -8,6 +8,12 @@ TASKS = {
     "s1k": "s1K",
     "chain": "Chains (in place of GSM8K)",
     "simplify": "Like terms (in place of MATH500)",
+    "countdown_many": "Countdown, several answers",
+    "sudoku_many": "Sudoku, several answers",
+    "straight_line": "Straight-line programs",
+    "mbpp": "MBPP",
+    "humaneval": "HumanEval",
+    "writing": "Writing",
 }
 SAMPLERS = {
     "top1": "one token a step",

@@ -90,6 +90,15 @@ def test_a_temperature_of_the_fidelity_makes_an_evaluation_random(config):
     assert not Config.model_validate(normalise(config | {"fidelity": "released"})).deterministic("main")
 
 
+def test_an_evaluation_may_have_the_length_of_training_alone(config):
+    config["scales"]["smoke"]["evaluations"] = {"papers": {"lengths": "training"}}
+    found = evaluations(config, "corrected")
+    scale = config["scales"]["smoke"]
+    assert len(scale["lengths"]) > 1
+    assert found["papers"].lengths == [scale["training"]["generation_length"]]
+    assert found["pareto"].lengths == scale["lengths"]
+
+
 def test_defaults_leave_a_spec_as_it_is(config):
     assert "mask_padding" not in evaluations(config, "corrected")["papers"].values()
 

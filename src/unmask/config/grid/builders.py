@@ -64,10 +64,11 @@ def evaluation_spec(config: Config, name: str, task: str | None = None, limit: i
     """
     scale, evaluation = config.scales[config.scale], config.evaluation(name)
     named = f"{name}{config.ending if limit else ''}"
+    of_training = [config.training_at_scale.generation_length]
     return EvaluationSpec(
         name=f"{named}-on-{task}" if task else named,
         samplers={s: config.sampler(s) for s in evaluation.samplers},
-        lengths=scale.lengths,
+        lengths=scale.lengths if evaluation.lengths == "all" else of_training,
         block_length=scale.block_length,
         temperature=evaluation.temperature,
         rows_per_batch=evaluation.rows_per_batch,

@@ -22,6 +22,9 @@ class Evaluation(Section):
     samples_per_problem: Count = Field(
         default=1, description="responses to each problem; with several, tables also have pass@k and distinct answers"
     )
+    lengths: Literal["all", "training"] = Field(
+        default="all", description="generation lengths: all of the scale, or only that of the rollouts of training"
+    )
 
     @model_validator(mode="after")
     def _samples_differ(self) -> Evaluation:
