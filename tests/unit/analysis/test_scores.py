@@ -165,6 +165,7 @@ def test_figures_are_drawn_from_planted_numbers(scores):
     )
     inputs = {  # the last value of a line of the first panel
         "accuracy_by_length": (scores, metrics, -1, 80.0),
+        "accuracy_by_method": (scores, metrics, 1, 0),
         "accuracy_by_setting": (varied, pd.concat([metrics, metrics.assign(variant=small, settings=chosen)]), 0, 80.0),
         "accuracy_by_nfe": (scores, metrics, -1, 80.0),
         "checkpoint_choice": (scores, both, moments, -1, 100.0),

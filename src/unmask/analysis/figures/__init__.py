@@ -6,6 +6,7 @@ from unmask.analysis.figures.accuracy import accuracy_by_length, accuracy_by_nfe
 from unmask.analysis.figures.decoding import kl_per_step, threshold_by_difficulty
 from unmask.analysis.figures.diagnostics import clipped_by_inner_update, importance_ratios, weight_distribution
 from unmask.analysis.figures.diversity import diversity_by_accuracy
+from unmask.analysis.figures.ranking import accuracy_by_method
 from unmask.analysis.figures.settings import accuracy_by_setting, checkpoint_choice
 from unmask.analysis.figures.training import partial_credit, reward_by_compute, rollout_entropy, training_curves
 
@@ -13,6 +14,7 @@ FIGURES = {
     figure.__name__: figure
     for figure in (
         accuracy_by_length,
+        accuracy_by_method,
         accuracy_by_setting,
         checkpoint_choice,
         diversity_by_accuracy,
