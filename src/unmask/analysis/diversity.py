@@ -1,4 +1,4 @@
-"""Diversity of evaluations with several samples per problem: pass@k, distinct right answers, and their entropy.
+"""Diversity of evaluations with several samples per problem: pass@k, and how many right answers differ.
 
 All are of strict grades. The unit is the problem: its samples are averaged, or combined, before anything else, because
 they are no independent evidence about other problems. Tasks with several solutions say which one a right answer is, in
@@ -18,8 +18,10 @@ from unmask.analysis.statistics import problem_interval
 
 KS = (1, 2, 4, 8, 16)
 DISTINCT = "distinct_right"
+PAIRS = "distinct_pairs"
 ENTROPY = "solution_entropy"
-COUNTED = {DISTINCT: ("right answers", 2), ENTROPY: ("entropy (bits)", 2)}  # heading and digits of what is no share
+# Heading, scale and digits of what is no pass@k.
+PRINTED = {DISTINCT: ("right answers", 1, 2), PAIRS: ("distinct pairs (%)", 100, 1), ENTROPY: ("entropy (bits)", 1, 2)}
 PROBLEM = "example"
 SOLUTION = "solution"  # column that samples of tasks with several solutions have
 SAMPLED = ["example", "sample", "answer"]  # columns of a file of samples that has several per problem
@@ -38,7 +40,7 @@ def pass_at_k(right: int, samples: int, k: int) -> float:
 
 def names(samples: int) -> list[str]:
     """Return the columns of an evaluation with so many samples per problem."""
-    return [*(f"pass_at_{k}" for k in KS if k <= samples), *COUNTED]
+    return [*(f"pass_at_{k}" for k in KS if k <= samples), *PRINTED]
 
 
 def found_in(columns: pd.Index) -> list[str]:
@@ -49,30 +51,43 @@ def found_in(columns: pd.Index) -> list[str]:
 def of_problems(frame: pd.DataFrame, run: list[str]) -> pd.DataFrame:
     """Compute the diversity columns of each run and problem, a row for each. `frame` has a row for each sample.
 
-    Answers count as one if they are the same solution or, in tasks with one solution, differ in white space only. The
-    entropy is that of the solutions among a problem's right samples, 0 for none: −Σ pᵢ log₂ pᵢ with the counted shares
-    pᵢ, which is below the policy's own entropy because the samples are few. Raises ValueError if problems have
-    different numbers of samples.
+    Answers count as one if they are the same solution or, in tasks with one solution, differ in white space only. With
+    nᵢ right samples of answer i, n in all: `distinct_pairs` is 1 − Σ nᵢ(nᵢ − 1) / n(n − 1), the share of pairs of right
+    samples that differ [Simpson, Nature 163, 1949], which does not grow with accuracy; NaN for n < 2. The entropy is
+    −Σ pᵢ log₂ pᵢ with pᵢ = nᵢ / n, 0 for n = 0; with few samples it is below that of the policy on average. Raises
+    ValueError if problems have different numbers of samples.
     """
     rows = []
     for key, group in frame.groupby([*run, PROBLEM], sort=False):
         right = group[group["strict"] == 1]
         values = {f"pass_at_{k}": pass_at_k(len(right), len(group), k) for k in KS if k <= len(group)}
         # An experiment may have tasks of both kinds.
-        if SOLUTION in group and group[SOLUTION].notna().all():
-            counts = right[SOLUTION].value_counts().to_numpy()
-            values |= {DISTINCT: len(counts), ENTROPY: float(stats.entropy(counts, base=2)) if len(counts) else 0.0}
-        else:
-            values[DISTINCT] = len({"".join(str(answer).split()) for answer in right["answer"]})
+        has_solutions = SOLUTION in group and group[SOLUTION].notna().all()
+        answers = right[SOLUTION] if has_solutions else right["answer"].map(lambda text: "".join(str(text).split()))
+        counts = answers.value_counts().to_numpy()
+        values |= {DISTINCT: len(counts), PAIRS: distinct_pairs(counts)}
+        if has_solutions:
+            values[ENTROPY] = float(stats.entropy(counts, base=2)) if len(counts) else 0.0
         rows.append(dict(zip([*run, PROBLEM], key, strict=True)) | values)
     found = pd.DataFrame(rows)
-    if found.drop(columns=ENTROPY, errors="ignore").isna().any(axis=None):
+    if found.filter(like="pass_at_").isna().any(axis=None):
         raise ValueError("problems have different numbers of samples")
     return found
 
 
+def distinct_pairs(counts: np.ndarray) -> float:
+    """Return the share of pairs of samples that differ, from how many samples each answer has; NaN without a pair."""
+    total = counts.sum()
+    if total < 2:
+        return math.nan
+    return float(1 - (counts * (counts - 1)).sum() / (total * (total - 1)))
+
+
 def of_runs(frame: pd.DataFrame, run: list[str]) -> pd.DataFrame:
-    """Average the diversity of problems by run, with standard errors over problems in columns `…_error`."""
+    """Average the diversity of problems by run, with standard errors over problems in columns `…_error`.
+
+    Distinct pairs are averaged over the problems that have a pair of right samples.
+    """
     problems = of_problems(frame, run)
     groups = problems.groupby(run, sort=False)[found_in(problems.columns)]
     # As elsewhere in the scores: the root of the mean square deviation over the number of problems.
@@ -95,15 +110,15 @@ def with_pass_at_k(frame: pd.DataFrame, run: list[str]) -> pd.DataFrame:
 
 
 def over_problems(name: str, mean: float, error: float, problems: int) -> tuple[float, float]:
-    """Return the ends of the 95 % interval over problems: Wilson's of a pass@k, the normal one of a number."""
-    if name not in COUNTED:
+    """Return the ends of the 95 % interval over problems: Wilson's of a pass@k, the normal one of the others."""
+    if name not in PRINTED:
         return problem_interval(mean, error, problems)
     half = float(stats.norm.ppf(0.975)) * error
     return max(0.0, mean - half), mean + half
 
 
 def blocks(group: pd.DataFrame, label: str, heading: str) -> list[tuple[str, pd.DataFrame]]:
-    """Return a block for each length with pass@k and distinct right answers; none for one sample per problem."""
+    """Return a block for each length with pass@k and the right answers; none for one sample per problem."""
     columns = found_in(group.dropna(axis="columns", how="all").columns)
     made = []
     for length, of_length in group.groupby("length", sort=False):
@@ -111,15 +126,10 @@ def blocks(group: pd.DataFrame, label: str, heading: str) -> list[tuple[str, pd.
         for cell in of_length.to_dict("records"):
             row = {label: cell[label]}
             for name in columns:
-                # Counts and bits are printed as they are, everything else in percent.
-                if name in COUNTED:
-                    head, digits = COUNTED[name]
-                    row[head] = spread(cell, name, 1, digits)
-                else:
-                    row[name.replace("pass_at_", "pass@")] = spread(cell, name, 100, 1)
+                default = (name.replace("pass_at_", "pass@"), 100, 1)
+                head, scale, digits = PRINTED.get(name, default)
+                row[head] = spread(cell, name, scale, digits)
             body.append(row)
         if columns:
-            made.append(
-                (f"{heading}, L = {length}: pass@k, and distinct right answers per problem", pd.DataFrame(body))
-            )
+            made.append((f"{heading}, L = {length}: pass@k, and how many right answers differ", pd.DataFrame(body)))
     return made

@@ -156,7 +156,9 @@ def _averaged(group: pd.DataFrame) -> dict[str, float | str]:
         row[f"{protocol}_high"] = high
 
     for name in diversity.found_in(group.columns):
-        mean, low, high = interval(group[name].to_numpy())
+        # A seed without two right samples of any problem has no distinct pairs.
+        known = group[name].dropna().to_numpy()
+        mean, low, high = interval(known) if len(known) else (np.nan,) * 3
         if once:
             low, high = diversity.over_problems(name, mean, first[f"{name}_error"], int(first.n))
         row |= {name: mean, f"{name}_low": low, f"{name}_high": high}

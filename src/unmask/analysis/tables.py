@@ -156,12 +156,14 @@ def note(cells: pd.DataFrame, temperature: float = 0.0) -> str:
     if once.any():
         said.append(_once(cells[once], temperature))
     examples = _several(cells["n"])
-    hacks = ""
+    more = ""
     if "hack_rate" in cells:
-        hacks = " The hack rate is the share of programs that tried what no solution needs; they count as wrong."
+        more += " The hack rate is the share of programs that tried what no solution needs; they count as wrong."
+    if diversity.DISTINCT in cells:
+        more += " Right answers are a mean number per problem; intervals of them over problems are normal ones."
     return (
         f"Percent, {'; '.join(said)}; {examples} test examples a run; NFE is the mean number of forward passes for a "
-        f"response.{hacks}"
+        f"response.{more}"
     )
 
 

@@ -40,7 +40,7 @@ class Wd1(Method):
     """Raise the likelihood of responses by softmax(ψA) and lower it by softmax(−ψA)."""
 
     label: ClassVar = "wd1"
-    colour: ClassVar = "#446600"
+    colour: ClassVar = "#AA77FF"
     marker: ClassVar = "v"
     dash: ClassVar = "long-dashed"
     citation: ClassVar = "Xiaohang Tang, Rares Dolga, Sangwoong Yoon, Ilija Bogunovic: arXiv 2507.08838 (wd1)"

@@ -7,6 +7,8 @@ digit: a choice of signs, of which the target leaves at least `min_solutions`.
 
 from __future__ import annotations
 
+import functools
+import itertools
 import random
 from dataclasses import dataclass
 from typing import Literal
@@ -43,23 +45,20 @@ class CountdownMany(Task):
     seed: int  # of the generator
 
     def splits(self) -> dict[str, list[Example]]:
-        """Draw sorted numbers and a target; the difficulty is the number of classes."""
+        """Draw sorted numbers and a target, all puzzles with one probability; the difficulty is the number of classes.
+
+        The numbers of a puzzle may be those of another split, with another target.
+        """
         return distinct(self._example, self.train, self.validation, self.test, random.Random(self.seed))
 
     def _example(self, rng: random.Random) -> Example | None:
         # Sorted, so that the same numbers in another order are the same question. Shuffling is left to the wording.
-        numbers = sorted(rng.randint(1, self.largest) for _ in range(self.count))
-        every = classes(numbers) if self.operators == "+-*/" else sums(numbers)
+        numbers = list(rng.choice(_multisets(self.largest, self.count)))
+        target = rng.randint(1, self.largest_target)
         # Where adding up all numbers is right, so is the shortcut.
-        targets = [
-            value
-            for value in range(1, self.largest_target + 1)
-            if len(every.get(value, {})) >= self.min_solutions and value != sum(numbers)
-        ]
-        if not targets:
+        found = self._solutions(numbers).get(target, {})
+        if len(found) < self.min_solutions or target == sum(numbers):
             return None
-        target = rng.choice(targets)
-        found = every[target]
         return {
             "question": f"Numbers: {numbers}\nTarget: {target}",
             "answer": next(iter(found.values())),
@@ -69,6 +68,9 @@ class CountdownMany(Task):
             "solutions": list(found),
             "expressions": list(found.values()),
         }
+
+    def _solutions(self, numbers: list[int]) -> dict[int, dict[str, str]]:
+        return classes(numbers) if self.operators == "+-*/" else _sums(tuple(numbers))
 
     def messages(self, example: Example) -> Messages:
         """Pose the numbers and the target, with `chat` in Countdown's words."""
@@ -101,3 +103,14 @@ class CountdownMany(Task):
     def shortcut_grade(self, example: Example) -> float:
         """Return the target: the shortcut, a sum, looks more plausible the larger it is."""
         return float(example["target"])
+
+
+@functools.cache
+def _multisets(largest: int, count: int) -> list[tuple[int, ...]]:
+    """Return all choices of `count` numbers up to `largest`, each in rising order."""
+    return list(itertools.combinations_with_replacement(range(1, largest + 1), count))
+
+
+@functools.cache
+def _sums(numbers: tuple[int, ...]) -> dict[int, dict[str, str]]:
+    return sums(list(numbers))

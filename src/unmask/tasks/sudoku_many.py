@@ -6,6 +6,7 @@ choice, or lose it.
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import dataclass
 from typing import Literal
@@ -39,16 +40,24 @@ class SudokuMany(Task):
     seed: int  # of the generator
 
     def splits(self) -> dict[str, list[Example]]:
-        """Blank random cells of random solved boards; the difficulty is the number of completions."""
+        """Draw boards, all with the same probability; the difficulty is the number of completions.
+
+        So the first draws are no other population than the last, even where most boards are drawn.
+        """
         return distinct(self._example, self.train, self.validation, self.test, random.Random(self.seed))
 
     def _example(self, rng: random.Random) -> Example | None:
+        # All sets of blanks are equally likely, and below all boards: a board with n completions comes from n grids.
+        sizes = range(self.min_blanks, self.max_blanks + 1)
+        (size,) = rng.choices(sizes, [math.comb(16, one) for one in sizes])
+        blanks = set(rng.sample(range(16), size))
         grid = rng.choice(all_grids())
-        blanks = set(rng.sample(range(16), rng.randint(self.min_blanks, self.max_blanks)))
         puzzle = "".join("0" if cell in blanks else digit for cell, digit in enumerate(grid))
         found = [board for board in all_grids() if keeps_givens(board, puzzle)]
         # Where counting the columns is a completion, the shortcut would be right.
         if len(found) < self.min_solutions or counted(puzzle) in found:
+            return None
+        if rng.random() > self.min_solutions / len(found):
             return None
         return {"question": puzzle, "answer": found[0], "difficulty": len(found), "solutions": found}
 
@@ -75,5 +84,5 @@ class SudokuMany(Task):
         return f"{'':<{length - OVERHEAD}}</reasoning><answer>{board}</answer>"
 
     def shortcut_grade(self, example: Example) -> float:
-        """Return the number of blank cells, which is the difficulty of Sudoku."""
-        return float(question_of(example).count("0"))
+        """Return the logarithm of the number of completions, which is spread more evenly than the number."""
+        return math.log(example["difficulty"])

@@ -96,7 +96,7 @@ def test_claims_of_the_field_name_sources_experiments_and_margins(config):
     for one in claim_entries.read(FIELD):
         # Few runs never show that shares of collapsed ones are equal.
         assert all(part.margin or part.equal_within or "collapsed" in part.metric for part in one.parts), one.claim
-        assert one.source == "own question" or re.match(r"\w+, arXiv \d{4}\.\d{5}", one.source), one.source
+        assert one.source.startswith("own question") or re.match(r"\w+, arXiv \d{4}\.\d{5}", one.source), one.source
         experiment = grid.experiments[one.experiment]
         assert experiment.apart, one.experiment
         assert len({grid.runs[name].seed for name in experiment.runs}) >= 5, one.experiment

@@ -3,6 +3,7 @@
 import itertools
 import math
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -83,6 +84,31 @@ def test_solutions_are_told_apart_by_their_class_and_not_by_their_text():
     assert row["solution_entropy_error"] == pytest.approx(0.75 / math.sqrt(2))
 
 
+def test_pairs_of_right_samples_by_hand():
+    """Of six pairs of 1, 1, 2 and 3 one is equal; with one right sample there is no pair, and no value."""
+    assert diversity.distinct_pairs(np.array([2, 1, 1])) == pytest.approx(5 / 6)
+    assert diversity.distinct_pairs(np.array([4])) == 0
+    assert math.isnan(diversity.distinct_pairs(np.array([1])))
+    problems = [right("1", "1", "2", "3"), right("1") + wrong(3), right("1", "2") + wrong(2)]
+    frame = samples("base", 0, problems)
+    assert list(diversity.of_problems(frame, RUN)["distinct_pairs"]) == pytest.approx([5 / 6, math.nan, 1], nan_ok=True)
+    (row,) = collect([frame]).to_dict("records")
+    assert row["distinct_pairs"] == pytest.approx(11 / 12)  # over the two problems that have a pair
+    assert row["distinct_pairs_error"] == pytest.approx(1 / 12 / math.sqrt(2))
+
+
+@pytest.mark.parametrize("accuracy", [0.3, 0.9])
+def test_distinct_pairs_do_not_depend_on_accuracy(accuracy):
+    """A policy that is right with this probability, and then each of three answers alike: two differ with 2/3."""
+    rng = np.random.default_rng(0)
+    problems = []
+    for _ in range(2000):
+        grades = rng.random(8) < accuracy
+        problems.append([(float(grade), str(rng.integers(3)) if grade else "no") for grade in grades])
+    found = diversity.of_problems(samples("base", 0, problems), RUN)["distinct_pairs"]
+    assert found.mean() == pytest.approx(2 / 3, abs=4 * found.std() / math.sqrt(found.count()))
+
+
 def test_an_experiment_may_have_tasks_with_one_solution_and_with_several():
     many = samples("base", 0, [right("1+2", "2+1")]).assign(task="countdown_many", solution="1+2")
     scores = over_seeds(collect([samples("base", 0, [right("1+2", "2+1")]), many])).set_index("task")
@@ -136,7 +162,7 @@ def test_a_base_model_that_is_evaluated_once_has_intervals_over_problems():
 def test_the_table_has_a_block_for_each_length():
     runs = [samples("dmpo", seed, PROBLEMS) for seed in range(3)]
     text = tables.markdown("diversity", "?", *tables.blocks(over_seeds(collect(runs)), temperature=1.0))
-    assert "## Countdown, one token a step, L = 24: pass@k, and distinct right answers per problem" in text
+    assert "## Countdown, one token a step, L = 24: pass@k, and how many right answers differ" in text
     assert "| Method   | pass@1     | pass@2     | pass@4     | right answers   |" in text
     assert "| DMPO     | 41.7 ± 0.0 | 61.1 ± 0.0 | 66.7 ± 0.0 | 1.00 ± 0.00     |" in text
 

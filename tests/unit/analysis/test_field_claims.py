@@ -7,13 +7,14 @@ import pandas as pd
 import pytest
 
 from helpers.paths import ROOT
-from unmask.analysis import claim_entries, claim_tables, claims
+from unmask.analysis import claim_entries, claim_tables, claims, diversity
+from unmask.analysis.scores import RUN
 from unmask.config.grid.expand import expand
 from unmask.config.loading import load_config
 
 ENTRIES = claim_entries.read(ROOT / "workflow/resources/field_claims.yaml")
-EXPERIMENTS = ("mask_order", "partial_credit", "selection", "stability")
-LENGTHS = (24, 32)
+EXPERIMENTS = ("mask_order", "partial_credit", "selection", "stability", "diversity")
+LENGTHS = (24, 32)  # of which `diversity` has the second
 
 
 @pytest.fixture(scope="module")
@@ -31,13 +32,20 @@ def planted(grid, experiment):
         labels = {"method": run.method, "task": run.task, "variant": run.variant, "seed": run.seed}
         for sampler, length, example in itertools.product(evaluation.samplers, LENGTHS, range(6)):
             cell = {"sampler": sampler, "length": length, "example": example, "points": 1}
-            samples.append(labels | cell | {"published": rng.integers(2)})
+            for sample in range(evaluation.samples_per_problem):
+                # A hard problem, which is not always solved in 16 samples, and others with many pairs of right ones.
+                grade = int(rng.random() < (0.05 if example == 0 and evaluation.samples_per_problem > 1 else 0.5))
+                cell |= {"sample": sample, "answer": "", "solution": str(rng.integers(3)), "strict": grade}
+                samples.append(labels | cell | {"published": grade})
         updates = range(1, run.training.buffers * run.training.updates_per_buffer + 1) if run.trains else ()
         for step in updates:
             measured = {"clamped": rng.random(), "partial_credit": rng.random(), "validation": rng.random()}
             inner = (step - 1) % run.training.updates_per_buffer + 1
             metrics.append(labels | {"step": step, "inner": inner, "alarm": int(rng.integers(60)) // 59} | measured)
-    return pd.DataFrame(samples), pd.DataFrame(metrics)
+    frame = pd.DataFrame(samples)
+    if evaluation.samples_per_problem > 1:
+        frame = diversity.with_pass_at_k(frame, RUN)
+    return frame, pd.DataFrame(metrics)
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
@@ -52,6 +60,18 @@ def test_every_claim_is_tested_with_all_seeds(grid, experiment):
         assert len(found.differences[0]) == seeds, one.claim
         assert found.effects[0].error > 0, one.claim
         assert one.claim in claim_tables.row(found)["Claim"]
+
+
+def test_policies_of_diversity_differ_in_the_method_alone(grid):
+    """All but JustGRPO, which is about the order, take one token a step, with one temperature and as many responses."""
+    runs = [grid.runs[name] for name in grid.experiments["diversity"].runs]
+    trained = [run for run in runs if run.trains]
+    ways = {(run.training.sampler, run.training.temperature) for run in trained if run.method != "just_grpo"}
+    (way,) = ways
+    assert way == ("top1", 1.0)
+    responses = {run.training.buffers * run.training.prompts_per_buffer * run.training.group_size for run in trained}
+    assert responses == {2048}
+    assert {len(grid.evaluations["diversity"].lengths)} == {1}
 
 
 def test_the_experiments_are_run_by_name_only(grid):

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -146,7 +147,7 @@ def test_every_figure_has_a_caption_that_says_how_seeds_are_shown_and_where_thei
         assert len(text) > 200, name
         assert "single seeds" in text, name
         assert "means over seeds" in text or "mean over seeds" in text, name
-        assert "The line below the legend has the number of seeds" in text, name
+        assert re.search("The (last line|line below the legend) has the number of seeds", text), name
 
 
 # --- one quantity on an axis ------------------------------------------------------------------------------------------

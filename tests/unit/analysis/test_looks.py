@@ -79,8 +79,8 @@ def drawn():
         grid = scale(name)
         for experiment in grid.experiments.values():
             runs = [grid.runs[run] for run in experiment.runs]
-            # These have no line for each value of the setting on the axis, or for each moment of a training.
-            if set(experiment.figures) - {"accuracy_by_setting", "checkpoint_choice"}:
+            # These have no line for each value of the setting on the axis or each moment of a training, or no colours.
+            if set(experiment.figures) - {"accuracy_by_setting", "checkpoint_choice", "accuracy_by_method"}:
                 found[name, experiment.name] = pd.DataFrame({
                     "method": [run.method for run in runs],
                     "variant": [run.variant for run in runs],

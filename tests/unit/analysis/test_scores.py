@@ -160,16 +160,15 @@ def test_figures_are_drawn_from_planted_numbers(scores):
     whole, short = samples("dmpo", 0, [1.0, 1.0]), samples("dmpo", 0, [1.0, 0.0]).assign(variant="buffers~1")
     moments = pd.concat([whole, short]).reset_index(names="example")
     both = pd.concat([metrics, metrics[metrics["step"] == 1].assign(variant="buffers~1")])
-    several = scores.assign(
-        pass_at_1=scores["strict"], pass_at_1_error=0.1, distinct_right=2.5, distinct_right_error=0.1
-    )
+    several = scores.assign(pass_at_1=scores["strict"], distinct_right=2.5, distinct_pairs=0.4)
+    several = several.assign(pass_at_1_error=0.1, distinct_right_error=0.1, distinct_pairs_error=0.1)
     inputs = {  # the last value of a line of the first panel
         "accuracy_by_length": (scores, metrics, -1, 80.0),
         "accuracy_by_method": (scores, metrics, 1, 0),
         "accuracy_by_setting": (varied, pd.concat([metrics, metrics.assign(variant=small, settings=chosen)]), 0, 80.0),
         "accuracy_by_nfe": (scores, metrics, -1, 80.0),
         "checkpoint_choice": (scores, both, moments, -1, 100.0),
-        "diversity_by_accuracy": (several, metrics, -1, 2.5),
+        "diversity_by_accuracy": (several, metrics, -1, 40.0),
         "clipped_by_inner_update": (scores, metrics, -1, 90.0),
         "partial_credit": (scores, metrics, -1, 0.6),
         "training_curves": (scores, metrics, -1, 0.3),

@@ -2,6 +2,7 @@
 
 import itertools
 import random
+from collections import Counter
 
 import pytest
 
@@ -90,6 +91,26 @@ def test_every_solution_of_a_puzzle_is_right_and_told_from_the_others():
         assert task.reward(right, example) == {"correct": 1.0}
         wrong = task.grade("<answer>\\boxed{1+1}</answer>", example)
         assert (wrong.strict, wrong.columns) == (0.0, {"solution": ""})
+
+
+@pytest.mark.parametrize(("name", "settings"), [
+    ("countdown_many", COUNTDOWN | {"operators": "+-", "count": 4, "largest": 5, "largest_target": 6, "train": 20}),
+    ("sudoku_many", SUDOKU | {"min_blanks": 13, "train": 40}),
+])  # fmt: skip
+def test_all_problems_are_equally_likely(name, settings):
+    """A draw of most problems must not take the likely ones first: the first one is each of them equally often."""
+    task, first = load(name, settings), Counter()
+    rng = random.Random(0)
+    for _ in range(3000):
+        if example := task._example(rng):
+            first[example["question"] if name == "countdown_many" else example["question"].count("0")] += 1
+    if name == "countdown_many":
+        mean = sum(first.values()) / len(first)
+        # Chi squared with about as many degrees of freedom as there are puzzles.
+        assert sum((count - mean) ** 2 for count in first.values()) / mean < 2 * len(first)
+    else:
+        # By enumeration 5,248 boards have 13 blanks and 1,696 have 14, without those that the shortcut solves.
+        assert first[13] / first.total() == pytest.approx(5248 / 6944, abs=0.08)
 
 
 def test_every_completion_of_a_board_is_right_and_told_from_the_others():

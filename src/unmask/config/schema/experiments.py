@@ -20,7 +20,8 @@ class Evaluation(Section):
     )
     mask_padding: bool = Field(default=True, description="hide left padding from attention; d1 and DMPO do not")
     samples_per_problem: Count = Field(
-        default=1, description="responses to each problem; with several, tables also have pass@k and distinct answers"
+        default=1,
+        description="responses to each problem; with several, tables have pass@k and how many right answers differ",
     )
     lengths: Literal["all", "training"] = Field(
         default="all", description="generation lengths: all of the scale, or only that of the rollouts of training"
