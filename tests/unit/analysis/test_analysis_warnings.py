@@ -72,7 +72,7 @@ CASES = {
 # What a figure says where it has nothing to draw.
 SAID = (
     "there is no setting to draw against|has rollouts with a|has importance weights|no rows to draw|"
-    "no weights in the metrics|has a clip or a clamp|no moments to choose among"
+    "no weights in the metrics|has a clip or a clamp|no moments to choose among|has one sample per problem"
 )
 
 
