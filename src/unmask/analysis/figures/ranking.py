@@ -1,4 +1,4 @@
-"""Figure of many methods at once: one row each, so that names stand next to their points and no colour has to tell."""
+"""Figure of many methods at once: one row each, labelled with its name, so that no colour has to tell."""
 
 from __future__ import annotations
 
