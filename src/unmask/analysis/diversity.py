@@ -128,7 +128,8 @@ def blocks(group: pd.DataFrame, label: str, heading: str) -> list[tuple[str, pd.
             for name in columns:
                 default = (name.replace("pass_at_", "pass@"), 100, 1)
                 head, scale, digits = PRINTED.get(name, default)
-                row[head] = spread(cell, name, scale, digits)
+                # A policy that is never right twice has no pairs.
+                row[head] = spread(cell, name, scale, digits) if not math.isnan(cell[name]) else "–"
             body.append(row)
         if columns:
             made.append((f"{heading}, L = {length}: pass@k, and how many right answers differ", pd.DataFrame(body)))

@@ -167,6 +167,12 @@ def test_the_table_has_a_block_for_each_length():
     assert "| DMPO     | 41.7 ± 0.0 | 61.1 ± 0.0 | 66.7 ± 0.0 | 1.00 ± 0.00     |" in text
 
 
+def test_a_policy_that_is_never_right_twice_has_no_pairs():
+    runs = [samples("dmpo", 0, PROBLEMS), samples("base", 0, [wrong(4)] * 3)]
+    ((_, table),) = [one for one in tables.blocks(over_seeds(collect(runs)))[1] if "pass@k" in one[0]]
+    assert dict(zip(table["Method"], table["distinct pairs (%)"], strict=True)) == {"DMPO": "33.3", "Base": "–"}
+
+
 def test_one_sample_per_problem_has_no_such_columns():
     once = samples("dmpo", 0, PROBLEMS).drop(columns=["sample", "answer", "example"])
     scores = collect([once])
