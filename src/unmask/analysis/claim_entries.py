@@ -13,10 +13,10 @@ from unmask.analysis.selection import GAIN
 from unmask.analysis.yaml_entries import read_entries
 from unmask.config.schema.types import Count, Name, NonNegative, Positive, Section, refuse
 
-# Metrics of samples, with a value per test problem; all others are of training or of a diagnosis.
 # Of evaluations with 16 samples per problem, see diversity.py.
 SHARES_OF_SEVERAL = {"pass_at_1", "pass_at_16", "gain_at_16", PAIRS}
 OF_SEVERAL = SHARES_OF_SEVERAL | {DISTINCT, ENTROPY}
+# Metrics of samples, with a value per test problem; all others are of training or of a diagnosis.
 BY_EXAMPLE = {"published", "strict", "nfe", "tokens", *OF_SEVERAL}
 OF_SAMPLES = BY_EXAMPLE | {GAIN}
 BINARY = {COLLAPSED}  # of each run 0 or 1
