@@ -11,6 +11,8 @@ import pandas as pd
 import pytest
 
 from helpers.planted_report import EVIL, LINK, PNG, config, plant, render
+from unmask.analysis.claim_entries import Claim
+from unmask.analysis.claims import Finding
 from unmask.analysis.html_report.curves import curve, curves
 from unmask.analysis.html_report.links import with_papers
 from unmask.analysis.html_report.page import markdown
@@ -166,6 +168,22 @@ def test_the_result_stands_first_and_tested_claims_before_the_others(page):
 
 def test_without_a_claim_the_page_says_so():
     assert summary([]) == "No claim of the papers is about these runs."
+
+
+@pytest.mark.parametrize(
+    ("sources", "whose"),
+    [
+        (["DMPO, arXiv 2510.08233", "d1, arXiv 2504.12216"], "the papers' claims"),
+        (["own question"], "our own questions"),
+        (["own question on diversity", "d1, arXiv 2504.12216"], "the papers' claims and our own questions"),
+    ],
+)
+def test_the_first_sentence_says_who_asks(sources, whose):
+    about = {"experiment": "main", "task": "sudoku", "better": "dmpo", "worse": "base"}
+    about |= {"metric": "published", "sampler": "top1", "length": "mean"}
+    tested = [Finding(Claim(claim="more", source=source, **about), "supported") for source in sources]
+    count = {1: "the one test", 2: "2 tests"}[len(tested)]
+    assert summary(tested).startswith(f"Of {count} of {whose}, ")
 
 
 def test_tables_can_be_sorted_and_say_what_they_are(page):

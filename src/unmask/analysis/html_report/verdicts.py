@@ -61,10 +61,19 @@ def summary(findings: Sequence[Finding]) -> str:
         if counts[verdict]:
             parts.append(f"{counts[verdict]} {_is(counts[verdict])} {verdict}")
     of = "the one test" if tested == 1 else f"{tested} tests"
-    text = f"Of {of} of the papers' claims, {', '.join(parts)}."
+    text = f"Of {of} of {_whose(findings)}, {', '.join(parts)}."
     if untested:
         text += f" {untested} {'claim' if untested == 1 else 'claims'} {_is(untested)} not tested here."
     return text
+
+
+def _whose(findings: Sequence[Finding]) -> str:
+    """Return who asks what was tested: papers, we ourselves, or both."""
+    tested = [found.claim.source for found in findings if found.verdict != "not tested"]
+    own = [source.startswith("own question") for source in tested]
+    if all(own):
+        return "our own questions"
+    return "the papers' claims and our own questions" if any(own) else "the papers' claims"
 
 
 def _is(count: int) -> str:
