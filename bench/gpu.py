@@ -49,7 +49,8 @@ from unmask.config.schema.scales import Hardware
 from unmask.config.specs import RunSpec
 from unmask.models.llada import LladaForMaskedDiffusion
 from unmask.models.policy import Policy
-from unmask.planning.memory import Parts, total, training_memory
+from unmask.planning.gradient_memory import Parts
+from unmask.planning.memory import total, training_memory
 
 RUN = "dmpo/gsm8k/default/seed-0"
 # Held throughout, then needed during an update.

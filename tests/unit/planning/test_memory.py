@@ -10,7 +10,8 @@ from helpers.cost_fixtures import ALL, DUAL, QWEN3, TINY, TOP1, run_of, tiny_pol
 from unmask.config.grid.expand import expand
 from unmask.models.logit_chunks import CPU_LOGITS, GPU_LOGITS, logit_chunk_rows
 from unmask.models.shapes import LLADA_8B, TINY_VOCABULARY
-from unmask.planning.memory import activations, casts, evaluation_memory, head, kept_by_layer, total, training_memory
+from unmask.planning.gradient_memory import activations, casts, head, kept_by_layer
+from unmask.planning.memory import evaluation_memory, total, training_memory
 from unmask.planning.memory_fit import memory_by_phase, misfits
 
 STORED = {"activation_checkpointing": False}
