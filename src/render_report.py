@@ -19,7 +19,7 @@ import jinja2
 
 from unmask.analysis import paper_entries, paper_results
 from unmask.analysis.claims import Finding
-from unmask.analysis.html_report import browser, page, papers, runs, speed, speed_tables, verdicts
+from unmask.analysis.html_report import browser, page, papers, printed_numbers, runs, speed, speed_tables, verdicts
 from unmask.analysis.html_report.headline import headline
 from unmask.analysis.html_report.links import Folders
 from unmask.common.atomic import atomic_write
@@ -158,7 +158,7 @@ def papers_of(
             continue
         files.append(papers.findings_of(claims, differences[0] if differences else None))
     printed = paper_results.read(args.published, known)
-    printed = papers.printed_by_checkpoints(args.config.get("checkpoints", {}), printed, known)
+    printed = printed_numbers.printed_by_checkpoints(args.config.get("checkpoints", {}), printed, known)
     return papers.pages(known, files, printed, grid, args.experiments, folders)
 
 

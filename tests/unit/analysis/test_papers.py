@@ -13,6 +13,7 @@ from unmask.analysis import claim_entries, paper_entries, paper_results
 from unmask.analysis.claim_tables import from_differences
 from unmask.analysis.html_report import papers
 from unmask.analysis.html_report.links import Folders
+from unmask.analysis.html_report.printed_numbers import numbers, printed_by_checkpoints
 from unmask.common.errors import InputError
 from unmask.config.grid.expand import expand
 
@@ -187,7 +188,7 @@ def test_a_number_stands_next_to_ours_where_nothing_differs(results, grid, monke
     monkeypatch.setattr(paper_results, "differences", equal)
 
     printed = pd.DataFrame([NUMBER, NUMBER | {"length": 32}, NUMBER | {"method": "d1", "paper": 8.7}])
-    found = papers.numbers(printed, grid, ["steps", "main"], Folders(results, results))
+    found = numbers(printed, grid, ["steps", "main"], Folders(results, results))
     (row,) = found.compared
     assert (row["Printed"], row["Ours"], row["Ours − printed"]) == ("63.8", "75.0 ± 5.0", "+11.2")
     assert (row["Experiment"], row["Decoding"], row["Place"]) == ("main", "one token a step", "v3, Table 2")
@@ -197,7 +198,7 @@ def test_a_number_stands_next_to_ours_where_nothing_differs(results, grid, monke
 
 def test_numbers_of_model_cards_are_added_once_and_never_compared(known, grid, results):
     printed = paper_results.read(RESOURCES / "published_results.yaml", known)
-    added = papers.printed_by_checkpoints(json.loads(json.dumps(config()["checkpoints"])), printed, known)
+    added = printed_by_checkpoints(json.loads(json.dumps(config()["checkpoints"])), printed, known)
     new = added.iloc[len(printed) :]
     cards = new[new["source"].str.startswith("EGSPO")]
     assert set(zip(cards["method"], cards["task"], cards["paper"], strict=True)) >= {("EGSPO-SA", "sudoku", 94.3)}
@@ -205,7 +206,7 @@ def test_numbers_of_model_cards_are_added_once_and_never_compared(known, grid, r
     # Numbers that published_results.yaml has already, and a user's report, which is no paper's.
     assert not new["source"].str.startswith("DMPO").any()
     assert not new["source"].str.startswith("ML-GSAI").any()
-    found = papers.numbers(cards, grid, ["main"], Folders(results, results))
+    found = numbers(cards, grid, ["main"], Folders(results, results))
     assert found.compared == []
     assert f"is formed for {len(cards)} of" in found.note
 
