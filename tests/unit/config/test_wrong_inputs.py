@@ -24,7 +24,7 @@ MISPLACED = {  # YAML of a file over config.yaml: where the key belongs
     "experiments: {main: {seeds: [7]}}": "experiments.main: unknown 'seeds'; it belongs to scales.NAME",
     "seeds: [7]": "unknown 'seeds'; it belongs to scales.NAME",
     "scales: {smoke: {training: {seeds: [7]}}}": "scales.smoke.training: unknown 'seeds'; it belongs to scales.smoke",
-    "methods: {dmpo: {lengths: [24]}}": "methods.dmpo: unknown 'lengths'; it belongs to evaluations.NAME or scales",
+    "methods: {dmpo: {block_length: 4}}": "methods.dmpo: unknown 'block_length'; it belongs to scales.NAME",
     "training: {alpha: 0.1}": "training: unknown 'alpha'; it belongs to methods.dmpo",
     "training: {checkpoint_minutes: 3}": "training: unknown 'checkpoint_minutes'; it belongs to runtime",
     "runtime: {buffers: 3}": "runtime: unknown 'buffers'; it belongs to training",
