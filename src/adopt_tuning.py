@@ -1,7 +1,7 @@
 """Publish the choices of finished sweeps, and derive workflow/config/tuned/SCALE.yaml from all that are published.
 
 The workflow reads that file. A sweep may be of some methods only: what was published of the others stays, and so do the
-settings that follow from it.
+settings that follow from it. Choices of another configuration than today's are skipped.
 
 python src/adopt_tuning.py results/laptop/tuning docs/results/tuning workflow/config/tuned/laptop.yaml --scale laptop
 """
@@ -16,6 +16,9 @@ import yaml
 from unmask.analysis.tuning import Choice
 from unmask.common.atomic import atomic_write
 from unmask.common.errors import InputError, run_step
+from unmask.config.grid.expand import expand
+from unmask.config.grid.grid import Grid
+from unmask.config.loading import load_config
 
 HEADER = """\
 # Settings of scale `{scale}` that were chosen by `snakemake --profile {scale} tune`, written by `make adopt-tuning`.
@@ -25,7 +28,7 @@ HEADER = """\
 
 
 def main() -> None:
-    """Copy the choices and write the file. Raises InputError if there is no finished tuning."""
+    """Copy the choices and write the file. Raises InputError if there is no finished tuning of today's settings."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tuning", type=Path, help="METHOD/TASK.yaml of finished sweeps")
     parser.add_argument("published", type=Path, help="where those of all sweeps are kept")
@@ -36,8 +39,13 @@ def main() -> None:
     files = sorted(args.tuning.glob("*/*.yaml"))
     if not files:
         raise InputError(f"{args.tuning}: no finished tuning; run `snakemake --profile {args.scale} tune` first")
-    for file in files:
-        Choice.read(file)  # refuses an edited choice before it replaces a published one
+    grid = expand(load_config() | {"scale": args.scale})
+    current = [file for file in files if is_current(Choice.read(file), grid)]  # `read` refuses an edited choice
+    for file in set(files) - set(current):
+        print(f"skipped: {file}: of other settings than the configuration's; run `tune` again")
+    if not current:
+        raise InputError(f"{args.tuning}: no tuning with the settings of the configuration; run `tune` again")
+    for file in current:
         copy = args.published / file.relative_to(args.tuning)
         copy.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(copy) as temporary:
@@ -48,6 +56,12 @@ def main() -> None:
     with atomic_write(args.target) as temporary:
         temporary.write_text(content, encoding="utf-8")
     print(content)
+
+
+def is_current(choice: Choice, grid: Grid) -> bool:
+    """Return True if a choice is among the candidates, and from the settings and base models, of the configuration."""
+    name = f"{choice.method}/{choice.task}"
+    return name in grid.tuning and choice.runs == grid.tuning_digest(name)
 
 
 def adopted(scale: str, choices: list[Choice]) -> str:

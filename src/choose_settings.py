@@ -1,6 +1,7 @@
 """Score the candidates of a method on a task by validation accuracy during training, and choose the best.
 
-python src/choose_settings.py dmpo/sudoku '[{"learning_rate": 3e-4}]' results/laptop/runs/…/metrics.csv --out x.yaml
+python src/choose_settings.py dmpo/sudoku '[{"learning_rate": 3e-4}]' results/laptop/runs/…/metrics.csv --runs DIGEST \
+    --out x.yaml
 """
 
 import argparse
@@ -18,6 +19,9 @@ def main() -> None:
     parser.add_argument("name", help="METHOD/TASK")
     parser.add_argument("candidates", type=json.loads, help="settings of each candidate, as a JSON list")
     parser.add_argument("metrics", type=Path, nargs="+", help="of each candidate's runs, candidate by candidate")
+    parser.add_argument(
+        "--runs", required=True, help="digest of the settings of all runs, from which a stale choice is told"
+    )
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
 
@@ -30,7 +34,7 @@ def main() -> None:
         scored.append(Scored(settings, {_seed(file): score(file) for file in files}))
 
     method, task = args.name.split("/")
-    choice = Choice(method, task, scored)
+    choice = Choice(method, task, scored, args.runs)
     with atomic_write(args.out) as temporary:
         choice.write(temporary)
     for one in scored:

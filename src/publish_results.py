@@ -67,7 +67,7 @@ def main() -> None:
     grid = grid_of(args)
     known = pages(grid)
     new = finished(known, args.results)
-    before = Publication(scale=grid.place) if args.replace_all else published(args.target, grid)
+    before = Publication(scale=grid.place) if args.replace_all else published(args.target, grid, known)
     # Pages of a folder that has no record of them are kept, too.
     kept = {} if args.replace_all else kept_pages(before, known, new, args.target)
     made = {name: new.get(name) or kept.get(name) for name in known}
@@ -82,13 +82,13 @@ def main() -> None:
     copied = {name: args.results / path for page in new for name, path in known[page].files.items()}
     texts["README.md"] = readme(grid, known, after, present | copied.keys() | texts.keys(), args)
 
-    remove_others(args.target, {*files, *texts})
     for name, source in copied.items():
         with atomic_write(args.target / name) as temporary:
             shutil.copyfile(source, temporary)
     for name, text in texts.items():
         with atomic_write(args.target / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
+    remove_others(args.target, {*files, *texts})
     print(f"published: {', '.join(new)}")
     if kept:
         print(f"kept: {', '.join(kept)}")
@@ -124,9 +124,18 @@ def finished(known: dict[str, Page], results: Path) -> dict[str, Provenance]:
     return found
 
 
-def published(target: Path, grid: Grid) -> Publication:
-    """Return what was published before. Raises InputError if it is of another scale."""
-    before = read_publication(target) or Publication(scale=grid.place)
+def published(target: Path, grid: Grid, known: dict[str, Page]) -> Publication:
+    """Return what was published before. Raises InputError if it is of another scale or has strange files."""
+    before = read_publication(target)
+    if before is None:
+        # Files that are no results would be removed below as pages that nobody makes any more.
+        strange = [file.name for file in others(target, files_of(known))]
+        if strange:
+            raise InputError(
+                f"{target}: has no {PROVENANCE}, but {strange[0]}, which is no file of results; choose another folder, "
+                "or pass --replace-all to delete all Markdown, PNG and CSV files in it"
+            )
+        before = Publication(scale=grid.place)
     if before.scale != grid.place:
         raise InputError(f"{target}: has results of {before.scale}, not of {grid.place}; choose another folder")
     return before
@@ -199,11 +208,21 @@ def _only(found: Finding, experiments: list[str]) -> Finding:
 
 def remove_others(target: Path, files: set[str]) -> None:
     """Delete the Markdown, PNG and CSV files that are none of `files`: they would stay and look current."""
-    for suffix in ("md", "png", "csv"):
-        for old in sorted(target.glob(f"*.{suffix}")):
-            if old.name not in files:
-                old.unlink()
-                print(f"removed: {old}")
+    for old in others(target, files):
+        old.unlink()
+        print(f"removed: {old}")
+
+
+def others(target: Path, files: set[str]) -> list[Path]:
+    """Return the Markdown, PNG and CSV files of a folder that are none of `files`."""
+    found = [file for suffix in ("md", "png", "csv") for file in target.glob(f"*.{suffix}")]
+    return sorted(file for file in found if file.name not in files)
+
+
+def files_of(known: dict[str, Page]) -> set[str]:
+    """Return the names of all files that are ever published."""
+    tables = {f"{table}.{suffix}" for table in RESOURCES for suffix in ("csv", "md")}
+    return {"README.md", "claims.md", *tables, *(name for page in known.values() for name in page.files)}
 
 
 def readme(grid: Grid, known: dict[str, Page], after: Publication, present: set[str], args: argparse.Namespace) -> str:

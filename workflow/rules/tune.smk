@@ -53,10 +53,12 @@ rule choose_settings:
         candidates=lambda w, output: json.dumps(
             [candidate.settings for candidate in GRID.tuning[w.tuned]]
         ),
+        runs=lambda w: GRID.tuning_digest(w.tuned),
     shell:
         r"""
         exec &> >(tee {log:q})
-        python "$SRC/choose_settings.py" {wildcards.tuned:q} {params.candidates:q} {input.metrics:q} --out {output.choice:q}
+        python "$SRC/choose_settings.py" {wildcards.tuned:q} {params.candidates:q} {input.metrics:q} \
+            --runs {params.runs} --out {output.choice:q}
         """
 
 

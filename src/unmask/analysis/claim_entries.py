@@ -13,6 +13,7 @@ from unmask.analysis.selection import GAIN
 from unmask.analysis.yaml_entries import read_entries
 from unmask.config.schema.types import Count, Name, NonNegative, Positive, Section, refuse
 
+OWN = "own question"  # how the source of a claim begins that no paper makes
 # Of evaluations with 16 samples per problem, see diversity.py.
 SHARES_OF_SEVERAL = {"pass_at_1", "pass_at_16", "gain_at_16", PAIRS}
 OF_SEVERAL = SHARES_OF_SEVERAL | {DISTINCT, ENTROPY}
@@ -101,7 +102,9 @@ class Claim(Measure):
 
     @property
     def paper(self) -> str:
-        """Paper that makes the claim: its source without table, section and version."""
+        """Paper that makes the claim: its source without table, section and version; our own are one."""
+        if self.source.startswith(OWN):
+            return OWN
         name, _, place = self.source.partition(", arXiv ")
         number, _, _ = place.partition(",")
         return f"{name}, arXiv {number.partition('v')[0]}" if place else name

@@ -55,7 +55,7 @@ def markdown(
         "t). The verdict follows from the interval alone: on the claimed side of zero `supported`, on the other "
         "`contradicted`; else `equivalent` if the 90 % interval is within ± 2 points, or the claim's own margin, and "
         "`inconclusive` if not. For a claim that nothing is lost, a margin replaces zero. A claim of several parts is "
-        "supported only if every part is. Detectable: a true difference this large is shown with a power of 80 % "
+        "supported only if every part is. Detectable: a true difference this large is shown with a power of about 80 % "
         "(docs/method/statistics.md). Seeds needed: as many make the 90 % interval narrower than ± the margin, at "
         "this spread and on these problems; `–` if no number of seeds does. Intervals are not corrected for the "
         "number of claims; the last column says which differences survive Holm's correction for the tested claims of "
@@ -272,7 +272,7 @@ def _detectable(part: Measure, effect: Estimate) -> str:
 
 
 def _needed(part: Measure, effect: Estimate) -> str:
-    """Format the number of seeds that would decide whether a difference is within the margin."""
+    """Format the number of seeds that makes the 90 % interval narrower than ± the margin."""
     margin = part.equal_within
     if margin is None or np.isnan(effect.error):
         return ""

@@ -10,8 +10,9 @@ The verdict follows from the interval: above zero `supported`, below `contradict
 `equivalent` if the 90 % interval lies within the margin of equivalence, which is the test of two one-sided hypotheses
 at 5 % (Schuirmann, J. Pharmacokinet. Biopharm. 15, 1987), and `inconclusive` otherwise. A claim that nothing is lost
 has minus its margin in place of zero, and is never `equivalent`. A claim of several parts is supported if every part
-is, and contradicted if any part is (an intersection-union test, which needs no correction). Without numbers a claim is
-`not tested`. A base model that is evaluated once is compared with every seed.
+is (an intersection-union test, which needs no correction), and contradicted if any of the k parts is, which Holm's
+correction counts as k tests. Without numbers a claim is `not tested`. A base model that is evaluated once is compared
+with every seed.
 """
 
 from __future__ import annotations
@@ -47,12 +48,20 @@ class Finding:
 
     @property
     def p(self) -> float:
-        """Two-sided p-value of the verdict `supported` or `contradicted`: the largest of the parts'."""
+        """Two-sided p-value: the largest of the k parts', or k times the smallest one if the verdict is `contradicted`.
+
+        Every part has to hold for `supported`, any of them is enough for `contradicted`. NaN if a part has none.
+        """
         values = []
+        against = []
         for part, effect in zip(self.claim.parts, self.effects, strict=True):
             null = part.margin if part.direction == "lower" else -part.margin
             values.append(effect.p(null))
-        return max(values)
+            if _verdict(part, effect) == "contradicted":
+                against.append(values[-1])
+        if np.isnan(values).any():
+            return float("nan")
+        return min(1.0, len(values) * min(against)) if against else max(values)
 
     @property
     def size(self) -> str:
@@ -94,7 +103,7 @@ def check(claim: Claim, samples: pd.DataFrame | None, metrics: pd.DataFrame | No
             return Finding(claim, "not tested")
         # Only the published protocol pools cells; `strict` is a plain mean over problems.
         if part.metric == "published":
-            difference = _pooled(difference, frame)
+            difference = _pooled(difference, select(frame, task=claim.task))
         differences.append(difference)
     return judged(claim, differences, repeated)
 
@@ -142,6 +151,7 @@ def judged(claim: Claim, differences: Sequence[pd.DataFrame], base_once: bool = 
 def _pooled(difference: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
     """Return differences whose mean is that of pooled cells, as papers score Sudoku: Σ right / Σ cells over all boards.
 
+    `frame` has the samples of one task: examples are numbered from 0 in each.
     The standard error of this ratio is that of the mean of `right − ratio · cells` over boards, since other boards
     would have other numbers of cells. Where every problem counts one point, the differences stay unchanged.
     """

@@ -31,6 +31,7 @@ class Estimate:
 
     mean: float
     parts: tuple[Part, ...]
+    residual: float = 0.0  # what the problems' part has of the residual variance, which falls with the number of seeds
 
     @property
     def variance(self) -> float:
@@ -79,12 +80,15 @@ class Estimate:
     def seeds_within(self, margin: float, level: float = 0.9) -> int | None:
         """Return the fewest seeds whose interval would lie within mean ± `margin`, at this spread and these problems.
 
-        The first part has to be that of the seeds. None if the other parts alone are too wide for any number of seeds.
+        The parts have to be those of seeds and, if any, of problems, as `over_seeds_and_examples` has for one stratum.
+        None if the problems alone make it too wide for any number of seeds.
         """
-        (of_seeds, freedom), *others = self.parts
-        spread = of_seeds * (freedom + 1)
+        (of_seeds, freedom), *of_problems = self.parts
+        now = freedom + 1
         for seeds in range(2, MOST_SEEDS + 1):
-            planned = Estimate(self.mean, ((spread / seeds, seeds - 1), *others))
+            # More seeds leave the spread of the problems as it is, but average the residual in their means.
+            others = [(part - self.residual + self.residual * now / seeds, size) for part, size in of_problems]
+            planned = Estimate(self.mean, ((of_seeds * now / seeds, seeds - 1), *others))
             _, high = planned.interval(level)
             if high - self.mean < margin:
                 return seeds
@@ -138,13 +142,30 @@ def over_seeds_and_examples(strata: Sequence[Grades]) -> Estimate:
     """
     means: list[float] = []
     parts: list[Part] = []
+    residual = 0.0
     for grades in strata:
         means.append(grades.mean())
+        residual += _residual(grades) / len(strata) ** 2
         of_seeds_and_examples = _part(grades.mean(1)) + _part(grades.mean(0))
         # The mean over k strata has 1/k² of the sum of their variances.
         for variance, freedom in of_seeds_and_examples:
             parts.append((variance / len(strata) ** 2, freedom))
-    return Estimate(float(np.mean(means)), tuple(parts))
+    return Estimate(float(np.mean(means)), tuple(parts), residual)
+
+
+def _residual(grades: Grades) -> float:
+    """Return what the variance of the problems' means, divided by their number, has of the residual.
+
+    At most all of it: by chance the estimated residual may be larger.
+    """
+    seeds, problems = grades.shape
+    if min(seeds, problems) < 2:
+        return 0.0
+    of_seeds, of_problems = grades.mean(1, keepdims=True), grades.mean(0, keepdims=True)
+    left = grades - of_seeds - of_problems + grades.mean()
+    square = float(np.sum(left**2)) / ((seeds - 1) * (problems - 1))
+    of_means = float(np.var(of_problems, ddof=1)) / problems
+    return min(square / (seeds * problems), of_means)
 
 
 def _part(values: Values) -> tuple[Part, ...]:

@@ -40,6 +40,7 @@ class Choice:
     method: str
     task: str
     candidates: list[Scored]
+    runs: str = ""  # digest of the settings and base models of all runs; empty for choices from before it was recorded
 
     @property
     def chosen(self) -> Scored:
@@ -56,6 +57,7 @@ class Choice:
             "method": self.method,
             "task": self.task,
             "chosen": dict(self.chosen.settings),  # a copy, or YAML would write an alias
+            "runs": self.runs,
             "candidates": candidates,
         }
         path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
@@ -65,7 +67,7 @@ class Choice:
         """Read what `write` wrote; the choice is made again from the scores. Raises InputError if it differs."""
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
         candidates = [Scored(one["settings"], one["seeds"]) for one in content["candidates"]]
-        found = cls(content["method"], content["task"], candidates)
+        found = cls(content["method"], content["task"], candidates, content.get("runs", ""))
         if found.chosen.settings != content["chosen"]:
             raise InputError(
                 f"{path}: `chosen` is not the candidate with the highest score; delete the file and run `tune`"
@@ -105,7 +107,14 @@ def table(choices: list[Choice]) -> pd.DataFrame:
 
 def text(settings: dict[str, Any]) -> str:
     """Return settings as text: `learning rate 0.0003, clip 0.5`."""
-    return ", ".join(f"{key.replace('_', ' ')} {value:g}" for key, value in settings.items())
+    return ", ".join(f"{key.replace('_', ' ')} {_value(value)}" for key, value in settings.items())
+
+
+def _value(value: Any) -> str:
+    """Format numbers in short, anything else as it is written in YAML."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return f"{value:g}"
+    return str(yaml.safe_dump(value, default_flow_style=True).removesuffix("\n...\n").strip())
 
 
 def markdown(rows: pd.DataFrame) -> str:

@@ -93,6 +93,29 @@ def test_verdicts_survive_holm_among_the_claims_of_their_paper():
     assert claims.survivors([finding(0.04, second)]) == [True]
 
 
+def test_a_claim_of_two_parts_is_contradicted_at_twice_the_smaller_p():
+    """Of parts with p = 0.01 against the claim and p = 0.6; for `supported` the larger p counts."""
+    seeds = np.array([-1.0, 0.0, 1.0])
+    two = claim(metric="reward", also=[{"metric": "kl"}])
+
+    def finding(*signed):
+        rows = [pd.DataFrame(np.sign(p) * stats.t.isf(abs(p) / 2, 2) / np.sqrt(3) + seeds) for p in signed]
+        return claims.judged(two, rows)
+
+    against, held = finding(-0.01, 0.6), finding(0.01, 0.04)
+    assert (against.verdict, round(against.p, 6)) == ("contradicted", 0.02)
+    assert (held.verdict, round(held.p, 6)) == ("supported", 0.04)
+    assert round(finding(-0.01, -0.002).p, 6) == 0.004
+    one_seed = claims.judged(two, [pd.DataFrame([1.0]), pd.DataFrame(seeds)])
+    assert np.isnan(one_seed.p)
+
+
+def test_our_own_questions_are_one_paper():
+    sources = ["own question", "own question on diversity", "DMPO, arXiv 2510.08233v3, Table 1"]
+    papers = [claim().model_copy(update={"source": source}).paper for source in sources]
+    assert papers == ["own question", "own question", "DMPO, arXiv 2510.08233"]
+
+
 def test_one_seed_decides_nothing():
     found = claims.check(claim(), against([0.9], [0.1]))
     assert found.verdict == "inconclusive"
@@ -226,6 +249,18 @@ def test_cells_are_pooled_over_boards():
     excess = np.array([(1 / 2 - 3 / 8) * 2 / 4, (1 / 3 - 3 / 8) * 6 / 4])
     assert found.mean == pytest.approx(3 / 8)
     assert found.error == pytest.approx(excess.std(ddof=1) / np.sqrt(2))
+
+
+def test_boards_have_no_say_in_another_task():
+    """Examples are numbered from 0 in each task: the cells of board 1 are no weight of puzzle 1."""
+    boards = [answered(method, [[0.0, 0.0]] * 2, [2, 6]) for method in ("base", "dmpo")]
+    puzzles = [
+        answered("base", [[0.0, 0.0]] * 2, task="countdown"),
+        answered("dmpo", [[1.0, 0.0]] * 2, task="countdown"),
+    ]
+    found = claims.check(claim(metric="published", task="countdown"), pd.concat([*boards, *puzzles]))
+    assert found.effects[0].mean == 1 / 2
+    assert found.differences[0].to_numpy().tolist() == [[1.0, 0.0]] * 2
 
 
 def test_one_step_mode_is_compared_and_lengths_are_averaged():

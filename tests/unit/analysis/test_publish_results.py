@@ -199,7 +199,7 @@ def test_files_that_nothing_makes_any_more_are_removed(tmp_path, publish):
     plant(tmp_path / "second/smoke", "entropy")
     out, why = publish("second")
     assert why == ""
-    removed = ["old.md", "main-a_figure_of_old.png", "old.csv"]
+    removed = ["main-a_figure_of_old.png", "old.csv", "old.md"]
     assert out == "".join(f"removed: {docs / name}\n" for name in removed) + "published: entropy\nkept: main\n"
     assert set(json.loads((docs / "provenance.json").read_text())["experiments"]) == {"main", "entropy"}
     assert "old" not in set(pd.read_csv(docs / "all_claims.csv")["claim"].str.split().str[0])
@@ -271,6 +271,16 @@ def test_what_is_not_finished_is_not_published(tmp_path, publish):
     assert out == "not finished: main: no figures/main/training_curves.png\n"
     assert "no finished experiment in this folder" in why
     assert not (tmp_path / "target").exists()
+
+
+def test_a_folder_of_other_documents_is_refused(tmp_path, publish):
+    """Such as docs in place of docs/results: pages that nothing makes are removed."""
+    plant(tmp_path / "first/smoke", "main")
+    docs = tmp_path / "target"
+    docs.mkdir()
+    (docs / "index.md").write_text("a page that somebody wrote")
+    assert "has no provenance.json, but index.md, which is no file of results" in publish("first")[1]
+    assert contents(docs) == {"index.md": b"a page that somebody wrote"}
 
 
 def test_results_of_another_scale_are_refused(tmp_path, publish):

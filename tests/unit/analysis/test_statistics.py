@@ -97,6 +97,23 @@ def test_no_number_of_seeds_makes_up_for_too_few_problems():
     assert effect.seeds_within(0.2) is not None
 
 
+def test_more_seeds_average_the_residual_in_the_means_of_problems():
+    """By hand: grades with a residual only, ± 1 in a chessboard of 2 seeds and 4 problems, and problems' effects."""
+    chessboard = np.array([[1.0, -1, 1, -1], [-1, 1, -1, 1]])
+    effect = over_seeds_and_examples([chessboard])
+    # All means are 0, so the estimated residual, 8/3, is more than what there is, and none is taken off.
+    assert (effect.parts, effect.residual) == (((0.0, 1), (0.0, 3)), 0.0)
+
+    problems = np.array([3.0, -3, -1, 1])
+    both = over_seeds_and_examples([chessboard * [1, 1, -1, -1] / 2 + problems])
+    # Means of problems: variance 20/3, over 4 problems 5/3. The residual's square is 8/4/3 = 2/3, over 8 grades 1/12.
+    assert both.parts[1] == pytest.approx((5 / 3, 3))
+    assert both.residual == pytest.approx(1 / 12)
+    # At 8 seeds a quarter of it is left. Without a spread of the seeds the rest decides: t is 2.353 for 3 degrees.
+    half = 2.3534 * np.sqrt(5 / 3 - 1 / 12 + 1 / 48)
+    assert both.seeds_within(half + 1e-3) <= 8 < both.seeds_within(half - 1e-3)
+
+
 def test_shared_examples_are_not_taken_for_new_ones():
     """Ten seeds that answer alike say no more about the examples than one."""
     one = np.random.default_rng(0).integers(0, 2, (1, 100)).astype(float)

@@ -11,8 +11,10 @@ import adopt_tuning
 import choose_settings
 import render_tuning
 from helpers.paths import ROOT
-from unmask.analysis.tuning import Choice, Scored, score
+from unmask.analysis.tuning import Choice, Scored, score, text
 from unmask.common.errors import InputError
+from unmask.config.grid.expand import expand
+from unmask.config.loading import load_config
 
 PUBLISHED = sorted((ROOT / "docs/results/tuning").glob("*/*.yaml"))
 
@@ -26,8 +28,14 @@ def metrics(folder, seed, values):
     return file
 
 
+@pytest.fixture(scope="module")
+def runs():
+    """Digest of the runs that the laptop scale tunes DMPO on Sudoku by."""
+    return expand(load_config() | {"scale": "laptop"}).tuning_digest("dmpo/sudoku")
+
+
 @pytest.fixture
-def choice(tmp_path, monkeypatch):
+def choice(tmp_path, monkeypatch, runs):
     """What the step writes for two candidates with two seeds each: means 0.35 and 0.4."""
     files = [
         metrics(tmp_path / "slow", 1000, [0.2, 0.4]),
@@ -37,7 +45,7 @@ def choice(tmp_path, monkeypatch):
     ]
     candidates = [{"learning_rate": 1e-4}, {"learning_rate": 3e-4}]
     out = tmp_path / "tuning/dmpo/sudoku.yaml"
-    words = ["dmpo/sudoku", json.dumps(candidates), *map(str, files), "--out", str(out)]
+    words = ["dmpo/sudoku", json.dumps(candidates), *map(str, files), "--runs", runs, "--out", str(out)]
     monkeypatch.setattr(sys, "argv", ["choose_settings.py", *words])
     choose_settings.main()
     return out
@@ -109,6 +117,28 @@ def test_an_edited_choice_replaces_no_published_one(choice, tmp_path, monkeypatc
     with pytest.raises(InputError, match="not the candidate with the highest score"):
         adopt(choice, tmp_path, monkeypatch)
     assert not (tmp_path / "published").exists()
+
+
+@pytest.mark.parametrize("stale", ["settings", "method"])
+def test_a_choice_of_other_settings_is_skipped(choice, tmp_path, monkeypatch, capsys, runs, stale):
+    """Such as one from before a pull: it would put the settings of an older sweep to use."""
+    file = choice.parents[1] / "sft/sudoku.yaml"
+    file.parent.mkdir()
+    other = choice.read_text().replace("method: dmpo", "method: sft") if stale == "method" else choice.read_text()
+    file.write_text(other if stale == "method" else other.replace(runs, "0" * len(runs)))
+    assert adopt(choice, tmp_path, monkeypatch) == {"dmpo": {"by_task": {"sudoku": {"learning_rate": 3e-4}}}}
+    assert f"skipped: {file}: of other settings" in capsys.readouterr().out
+    assert not (tmp_path / "published/sft").exists()
+
+    choice.unlink()
+    with pytest.raises(InputError, match="no tuning with the settings of the configuration"):
+        adopt(choice, tmp_path, monkeypatch)
+
+
+def test_candidates_may_be_no_numbers():
+    assert text({"loss_kind": "wddo", "clip": 0.50, "merge": True, "cut": None}) == (
+        "loss kind wddo, clip 0.5, merge true, cut null"
+    )
 
 
 def test_nothing_is_adopted_from_an_unfinished_tuning(tmp_path, monkeypatch):

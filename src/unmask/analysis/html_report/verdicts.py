@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
-from unmask.analysis.claim_entries import SHARES, Claim
+from unmask.analysis.claim_entries import OWN, SHARES, Claim
 from unmask.analysis.claim_tables import row
 from unmask.analysis.claims import Finding, survivors
 from unmask.analysis.html_report.links import with_papers
@@ -70,7 +70,7 @@ def summary(findings: Sequence[Finding]) -> str:
 def _whose(findings: Sequence[Finding]) -> str:
     """Return who asks what was tested: papers, we ourselves, or both."""
     tested = [found.claim.source for found in findings if found.verdict != "not tested"]
-    own = [source.startswith("own question") for source in tested]
+    own = [source.startswith(OWN) for source in tested]
     if all(own):
         return "our own questions"
     return "the papers' claims and our own questions" if any(own) else "the papers' claims"
