@@ -2,7 +2,7 @@
 
 The mean over all evaluations of a run is high for a method that learns early and keeps what it has learnt. Methods
 generate the same number of responses for it, but differ in computing. So it is also taken up to the FLOPs that the
-cheapest method of a task needs in all, with those of rollouts and validation.
+cheapest run of a seed needs in all, with those of rollouts and validation.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def markdown(metrics: pd.DataFrame) -> str:
         return ""
     how = (
         "Validation accuracy (%), averaged over training, with its 95 % interval over seeds (Student's t); differences "
-        "are paired by seed. Equal responses: over the whole of training. Equal computing: up to the FLOPs of the "
-        "cheapest policy of the task."
+        "are paired by seed. Equal responses: over the whole of training. Equal computing: in each seed, up to the FLOPs "
+        "of its cheapest run."
     )
     return "\n\n".join(["## Learning speed", how, *parts]) + "\n"
 
