@@ -45,8 +45,8 @@ def markdown(metrics: pd.DataFrame) -> str:
         return ""
     how = (
         "Validation accuracy (%), averaged over training, with its 95 % interval over seeds (Student's t); differences "
-        "are paired by seed. Equal responses: over the whole of training. Equal computing: in each seed, up to the FLOPs "
-        "of its cheapest run."
+        "are paired by seed. Equal responses: over the whole of training. Equal computing: in each seed, up to the "
+        "FLOPs of its cheapest run."
     )
     return "\n\n".join(["## Learning speed", how, *parts]) + "\n"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable
@@ -25,6 +26,10 @@ def run_step(main: Callable[[], None]) -> None:
 
     If the reader of the output has left, as in `step | head`, the step exits with 1 and no message.
     """
+    # What was imported stays: freezing keeps the collector from looking through it again and again.
+    if not gc.isenabled():
+        gc.freeze()
+        gc.enable()
     try:
         main()
         sys.stdout.flush()
