@@ -127,6 +127,22 @@ def test_a_policy_of_another_task_is_called_so_in_tables_and_figures(scores):
     assert own.get_linestyle() != carried.get_linestyle()
 
 
+def test_panels_that_share_an_axis_show_the_largest_values_of_all(scores):
+    """A limit that is set with the first panel would cut off what is larger in the second."""
+    from unmask.analysis.figures.decoding import kl_per_step, threshold_by_difficulty
+
+    drawn = samples("dmpo", 0, [1.0, 0.0]).assign(gamma=0.2, difficulty=[4, 5])
+    other = drawn.assign(task="countdown", gamma=[0.4, 0.6])
+    further = gaps().assign(method="diffpo", kl=lambda rows: 10 * rows["kl"] + 1)
+    for figure in (
+        threshold_by_difficulty(scores, pd.DataFrame(), pd.concat([drawn, other])),
+        kl_per_step(pd.concat([gaps(), further]), pd.DataFrame()),
+    ):
+        low, high = figure.axes[1].get_ylim()
+        assert (low, len(figure.axes)) == (0, 2)
+        assert all(line.get_ydata().max() < high for line in figure.axes[1].lines)
+
+
 def test_without_logged_weights_their_figure_says_what_to_do(scores):
     from unmask.analysis.figures import FIGURES
 

@@ -39,9 +39,10 @@ def threshold_by_difficulty(scores: pd.DataFrame, metrics: pd.DataFrame, samples
             points_of(ax, x, means(gamma), look)
             if gamma.shape[1] > 1:
                 seeds_of(ax, x, gamma, look, ASIDE)
-        ax.set(title=task_name(task), xlabel="difficulty", ylim=(0, None))
+        ax.set(title=task_name(task), xlabel="difficulty")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes[0, 0].set_ylabel("threshold γ (nats)")
+    # After all panels, which share the axis: a limit ends its scaling.
+    axes[0, 0].set(ylabel="threshold γ (nats)", ylim=(0, None))
     return finish(figure, handles_of(lines.values()), of_samples(samples))
 
 
@@ -58,6 +59,6 @@ def kl_per_step(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
             line_of(ax, steps, means(kl), line.look, number)
             if kl.shape[1] > 1:
                 seeds_of(ax, steps, kl, line.look)
-        ax.set(title=names[method, variant].name, xlabel="denoising step", ylim=(0, None))
-    axes[0, 0].set_ylabel("KL(true ‖ surrogate), nats per token")
+        ax.set(title=names[method, variant].name, xlabel="denoising step")
+    axes[0, 0].set(ylabel="KL(true ‖ surrogate), nats per token", ylim=(0, None))
     return finish(figure, handles_of(SURROGATES.values()), of_gaps(scores))

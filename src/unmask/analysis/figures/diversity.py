@@ -43,8 +43,9 @@ def diversity_by_accuracy(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure
             runs = select(scores, task=task)
             for method, variant, means in by_policy(select(cells, task=task)):
                 _policy(ax, measure, means, select(runs, method=method, variant=variant), lines[method, variant])
-            ax.set(title=task_name(task), xlabel="pass@1 (%)", xlim=(0, None), ylim=(0, None))
-        row[0].set_ylabel(MEASURES[measure][0])
+            ax.set(title=task_name(task), xlabel="pass@1 (%)", xlim=(0, None))
+        # After all panels of the row, which share the axis: a limit ends its scaling.
+        row[0].set(ylabel=MEASURES[measure][0], ylim=(0, None))
     return finish(figure, handles_of(lines.values()), of_scores(scores))
 
 
