@@ -7,7 +7,7 @@ their unit, because both answered the same problems. Resampling has a fixed rand
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,8 @@ class Estimate:
 
     mean: float
     parts: tuple[Part, ...]
-    residual: float = 0.0  # what the problems' part has of the residual variance, which falls with the number of seeds
+    # What the problems' part has of the residual variance, which falls with the number of seeds.
+    residual: float = field(default=0.0, compare=False)
 
     @property
     def variance(self) -> float:
