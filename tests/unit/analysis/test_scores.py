@@ -2,6 +2,7 @@
 
 import math
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -141,6 +142,7 @@ def test_panels_that_share_an_axis_show_the_largest_values_of_all(scores):
         low, high = figure.axes[1].get_ylim()
         assert (low, len(figure.axes)) == (0, 2)
         assert all(line.get_ydata().max() < high for line in figure.axes[1].lines)
+        plt.close(figure)
 
 
 def test_without_logged_weights_their_figure_says_what_to_do(scores):
