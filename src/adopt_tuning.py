@@ -41,7 +41,7 @@ def main() -> None:
         raise InputError(f"{args.tuning}: no finished tuning; run `snakemake --profile {args.scale} tune` first")
     grid = expand(load_config() | {"scale": args.scale})
     current = [file for file in files if is_current(Choice.read(file), grid)]  # `read` refuses an edited choice
-    for file in set(files) - set(current):
+    for file in sorted(set(files) - set(current)):
         print(f"skipped: {file}: of other settings than the configuration's; run `tune` again")
     if not current:
         raise InputError(f"{args.tuning}: no tuning with the settings of the configuration; run `tune` again")
