@@ -33,7 +33,9 @@ def main() -> None:
     said = comparisons.markdown(args.title, compared, samples)
     if args.metrics:
         metrics = pd.concat([read_metrics(file) for file in args.metrics], ignore_index=True)
-        sections = [learning_speed.markdown(metrics), collapses.markdown(metrics), selection.markdown(samples, metrics)]
+        # Moments of one training are validated at their end only: they have no speed.
+        speed = "" if selection.has_moments(metrics) else learning_speed.markdown(metrics)
+        sections = [speed, collapses.markdown(metrics), selection.markdown(samples, metrics)]
         said = "\n".join(filter(None, [said, *sections]))
     texts = {
         args.md: said,

@@ -266,7 +266,7 @@ def _effect(part: Measure, effect: Estimate) -> str:
 
 
 def _detectable(part: Measure, effect: Estimate) -> str:
-    if np.isnan(effect.error):
+    if not effect.error > 0:  # from one seed, or equal in all: nothing is known about the spread
         return ""
     return _number(part, effect.detectable())
 
@@ -274,7 +274,7 @@ def _detectable(part: Measure, effect: Estimate) -> str:
 def _needed(part: Measure, effect: Estimate) -> str:
     """Format the number of seeds that makes the 90 % interval narrower than ± the margin."""
     margin = part.equal_within
-    if margin is None or np.isnan(effect.error):
+    if margin is None or not effect.error > 0:
         return ""
     seeds = effect.seeds_within(margin)
     return "–" if seeds is None else str(seeds)

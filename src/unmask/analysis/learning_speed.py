@@ -44,9 +44,9 @@ def markdown(metrics: pd.DataFrame) -> str:
     if not parts:
         return ""
     how = (
-        "Validation accuracy (%), averaged over training, with its 95 % interval over seeds (Student's t); differences "
-        "are paired by seed. Equal responses: over the whole of training. Equal computing: in each seed, up to the "
-        "FLOPs of its cheapest run."
+        "Validation accuracy (%), decoded as a run decodes its rollouts and averaged over training, with its 95 % "
+        "interval over seeds (Student's t); differences are paired by seed. Equal responses: over the whole of "
+        "training. Equal computing: in each seed, up to the FLOPs of its cheapest run."
     )
     return "\n\n".join(["## Learning speed", how, *parts]) + "\n"
 

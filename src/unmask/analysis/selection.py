@@ -42,14 +42,16 @@ def choices(samples: pd.DataFrame, metrics: pd.DataFrame | None) -> pd.DataFrame
     published ones, weighted by points. Empty if no policy has several moments.
     """
     empty = pd.DataFrame(columns=[*CELL, *WAYS, GAIN])
-    if metrics is None or "validation" not in metrics or not metrics["variant"].str.contains("buffers~").any():
+    if metrics is None or "validation" not in metrics or not has_moments(metrics):
         return empty
     found = samples.merge(_moments(metrics), on=RUN)
     found["variant"] = found["variant"].map(_without_buffers)
 
+    # The best of fewer moments gains less: a seed that lacks some is left out.
+    moments = found.groupby(CELL[:3])["moment"].nunique()
     rows = []
     for cell, group in found.groupby(CELL, sort=False):
-        if group["moment"].nunique() > 1:
+        if group["moment"].nunique() == moments[cell[:3]] > 1:
             rows.append(dict(zip(CELL, cell, strict=True)) | _chosen(group))
     return pd.DataFrame(rows) if rows else empty
 
@@ -60,6 +62,11 @@ def _moments(metrics: pd.DataFrame) -> pd.DataFrame:
     # `last` skips the empty cells between validations.
     found = runs.agg(moment=("step", "max"), at_end=("validation", "last"))
     return found.dropna().reset_index()
+
+
+def has_moments(metrics: pd.DataFrame) -> bool:
+    """Return True if runs of the metrics differ in their number of buffers, so that some are moments of others."""
+    return bool(metrics["variant"].str.contains(BUFFERS).any())
 
 
 def _without_buffers(variant: str) -> str:

@@ -99,8 +99,10 @@ def fell(metric: Values) -> bool:
         return False
     best, last = metric[_window_of_best(metric)], metric[-WINDOW:]
     gain = best.mean() - metric[:WINDOW].mean()
-    # The noise of a buffer from the differences of consecutive ones, which leave out what is learnt in between.
-    noise = np.diff(metric).var() / 2
+    # The noise of a buffer from the differences of consecutive ones, which leave out what is learnt in between. The
+    # largest one is not counted: it is the collapse itself where a policy breaks down within one buffer.
+    differences = np.sort(np.abs(np.diff(metric)))[:-1]
+    noise = (differences**2).mean() / 2
     error = math.sqrt(2 * noise / WINDOW)
     return bool(best.mean() - last.mean() > max(LOST * gain, STANDARD_ERRORS * error))
 

@@ -389,10 +389,11 @@ def test_two_samplers_of_one_policy_are_compared():
 
 
 def collapsing(method, alarms):
-    """Training metrics of four updates, in two buffers; the alarm of each seed rings at the third, if at all."""
+    """Training metrics of four updates, in two buffers; alarms ring at the third, and 1 is that the second lost all."""
     return pd.DataFrame([
         {"method": method, "task": "sudoku", "variant": "default", "seed": seed, "step": step, "inner": 2 - step % 2,
-         "clamped": [0.0, 0.9, 0.1, 1.0][step - 1], "alarm": alarm if step >= 3 else 0}
+         "clamped": [0.0, 0.9, 0.1, 1.0][step - 1], "alarm": alarm if step >= 3 else 0,
+         "reward": 0.0 if alarm == 1 and step >= 2 else 1.0}
         for seed, alarm in enumerate(alarms) for step in (1, 2, 3, 4)
     ])  # fmt: skip
 
@@ -410,7 +411,7 @@ def test_shares_of_collapsed_runs_are_compared_by_pairs():
 def test_how_early_runs_collapse_is_a_share_of_the_training():
     metrics = pd.concat([collapsing("spg", [1, 1, 8]), collapsing("dmpo", [0, 0, 0])], ignore_index=True)
     found = claims.check(claim("dmpo", "spg", "collapsed_time", direction="lower"), None, metrics)
-    assert found.effects[0].mean == pytest.approx(-0.5)
+    assert found.effects[0].mean == pytest.approx(-(0.75 + 0.75 + 0.5) / 3)
     none = pd.concat([collapsing("spg", [0, 0, 0]), collapsing("dmpo", [0, 0, 0])], ignore_index=True)
     assert claims.check(claim("dmpo", "spg", "collapsed_time"), None, none).verdict == "inconclusive"
 

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pandas as pd
 
 from unmask.analysis import collapses
@@ -34,10 +35,18 @@ def test_shares_by_hand():
     text = collapses.markdown(METRICS)
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| S")]
     assert cells == [
-        ["Sudoku", "DMPO", "0 of 2", "0 [0, 84]", ""],
-        ["Sudoku", "SPG", "1 of 2", "50 [1, 99]", "length 1, clipped 1"],
+        ["Sudoku", "DMPO", "0 of 2", "0 [0, 84]", "", ""],
+        ["Sudoku", "SPG", "1 of 2", "50 [1, 99]", "length 1", "clipped 1"],
     ]
     assert [round(1 - p**0.5, 2) for p in (0.025, 0.975)] == [0.84, 0.01]
+
+
+def test_alarms_about_weights_are_no_collapse():
+    """A clip of ±0.0004 is reached by nearly all pairs although the policy learns."""
+    text = collapses.markdown(pd.concat([run("gdsd", 0, 0, 32), run("gdsd", 1, 48, 32)]))
+    row = next(line for line in text.splitlines() if line.startswith("| Sudoku"))
+    cells = [cell.strip() for cell in row.split("|")[1:-1]]
+    assert cells[2:] == ["0 of 2", "0 [0, 84]", "", "effective sample size 1, clipped 2"]
 
 
 def test_without_alarms_one_line_and_without_the_column_nothing():
@@ -64,12 +73,33 @@ def test_the_report_marks_a_run(grid, tmp_path):
     assert row.alarm == "reward fell from update 2"
 
 
-def test_a_run_has_collapsed_from_its_first_alarm_about_responses_on():
-    """16 and 32 are about weights; the order of the rows does not matter."""
+def test_a_run_has_collapsed_if_an_alarm_is_about_its_responses():
+    """16 and 32 are about weights; 36 has 4, the length, too. The order of the rows does not matter."""
     metrics = pd.concat([run("spg", 0, 0, 36, 0, 32), run("spg", 1, 16, 32, 0, 0)], ignore_index=True)
     found = collapses.with_collapses(metrics.iloc[::-1]).sort_values(["seed", "step"])
     assert found["collapsed"].tolist() == [1.0] * 4 + [0.0] * 4
-    assert found["collapsed_time"].tolist() == [0.0, 1.0, 1.0, 1.0] + [0.0] * 4
+
+
+def test_a_collapse_begins_with_the_fall_and_not_with_its_alarm():
+    """The reward falls at the third update, the accuracy at the fourth; both alarms come with the last one."""
+    reward = run("spg", 0, 0, 0, 0, 0, 1).assign(reward=[0.4, 0.5, 0.1, 0.1, 0.1], accuracy=0.0)
+    accuracy = run("spg", 1, 0, 0, 0, 0, 2).assign(reward=0.5, accuracy=[0.4, 0.5, 0.4, 0.0, 0.0])
+    trapped = run("spg", 2, 0, 0, 0, 8, 8).assign(reward=[0.1, 0.1, 0.2, 0.2, 0.2], accuracy=0.0)
+    found = collapses.with_collapses(pd.concat([reward, accuracy, trapped], ignore_index=True))
+    assert found.groupby("seed")["collapsed_time"].apply(list).tolist() == [
+        [0.0, 0.0, 1.0, 1.0, 1.0],
+        [0.0, 0.0, 0.0, 1.0, 1.0],
+        [0.0, 0.0, 0.0, 1.0, 1.0],
+    ]
+
+
+def test_the_fall_by_hand():
+    """Of 1, 3, 3, 0 the splits gain 3·1·(1 − 2)² (a rise), 2·2·(2 − 1.5)² = 1 and 3·1·(7/3)² = 16.3."""
+    assert collapses.fall(np.array([1.0, 3.0, 3.0, 0.0])) == 3
+    assert collapses.fall(np.array([0.0, 1.0, 2.0])) == 3  # never falls
+    assert collapses.fall(np.array([1.0])) == 1
+    rise = np.concatenate((np.linspace(0.1, 0.8, 20), np.full(12, 0.2)))
+    assert collapses.fall(rise) == 20
 
 
 def test_runs_without_alarms_are_unknown():

@@ -13,7 +13,7 @@ from unmask.config.grid.expand import expand
 from unmask.config.loading import load_config
 
 ENTRIES = claim_entries.read(ROOT / "workflow/resources/field_claims.yaml")
-EXPERIMENTS = ("mask_order", "partial_credit", "selection", "stability", "diversity")
+EXPERIMENTS = sorted({one.experiment for one in ENTRIES})
 LENGTHS = (24, 32)  # of which `diversity` has the second
 
 
@@ -39,7 +39,8 @@ def planted(grid, experiment):
                 samples.append(labels | cell | {"published": grade})
         updates = range(1, run.training.buffers * run.training.updates_per_buffer + 1) if run.trains else ()
         for step in updates:
-            measured = {"clamped": rng.random(), "partial_credit": rng.random(), "validation": rng.random()}
+            measured = {name: rng.random() for name in ("reward", "clamped", "partial_credit", "validation")}
+            measured["flops"] = 1e9 * step
             inner = (step - 1) % run.training.updates_per_buffer + 1
             metrics.append(labels | {"step": step, "inner": inner, "alarm": int(rng.integers(60)) // 59} | measured)
     frame = pd.DataFrame(samples)
@@ -51,7 +52,7 @@ def planted(grid, experiment):
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_claim_is_tested_with_all_seeds(grid, experiment):
     samples, metrics = planted(grid, experiment)
-    seeds = 10 if experiment == "stability" else 8
+    seeds = {"stability": 10, "base_orders": 5}.get(experiment, 8)
     entries = [one for one in ENTRIES if one.experiment == experiment]
     assert entries
     for one in entries:

@@ -60,6 +60,12 @@ def test_points_weigh_the_problems():
     assert selection.choices(samples, metrics)["tested"].tolist() == [5 / 8, 5 / 8]
 
 
+def test_a_seed_that_lacks_a_moment_is_left_out():
+    """The best of two moments is chosen among fewer than the best of three."""
+    runs = [run(buffers, seed) for seed in (0, 1) for buffers in MOMENTS if (seed, buffers) != (1, 4)]
+    assert selection.choices(*frames(*runs))["seed"].unique().tolist() == [0]
+
+
 def test_without_several_moments_there_is_nothing_to_choose():
     assert selection.choices(*frames(run(12))).empty
     assert selection.choices(*frames(run(8))).empty

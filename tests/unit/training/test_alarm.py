@@ -36,15 +36,15 @@ def of(*phases, group_size=8, **options):
 def test_a_fall_by_hand():
     """Windows of 0, 1 and x: the gain is 1, and x = 0.4 is a fall by more than half of it; x = 0.5 is not.
 
-    Of 23 differences one is +1 and one −0.6, so the noise has the variance (1.36/23 − (0.4/23)²)/2 = 0.0294, the
-    difference of two windows the standard error √(2 · 0.0294/8) = 0.0857, and six of them are 0.514 < 0.6.
+    Of 23 differences one is +1, which is left out, and one −0.6, so the noise has the variance 0.36/22/2 = 0.00818, the
+    difference of two windows the standard error √(2 · 0.00818/8) = 0.0452, and six of them are 0.271 < 0.6.
     """
     curve = np.repeat([0.0, 1.0, 0.4], 8)
     assert WINDOW == 8
     assert fell(curve)
     assert not fell(np.repeat([0.0, 1.0, 0.5], 8))
-    noise = (1.36 / 23 - (0.4 / 23) ** 2) / 2
-    assert 6 * math.sqrt(2 * noise / 8) == pytest.approx(0.514, abs=1e-3)
+    noise = 0.36 / 22 / 2
+    assert 6 * math.sqrt(2 * noise / 8) == pytest.approx(0.271, abs=1e-3)
     assert not fell(curve[:16])  # no window before the last one is better than the first
 
 
@@ -60,6 +60,14 @@ def test_noise_is_no_fall_and_a_fall_in_noise_is_one():
         assert not any(fell(still[:end]) for end in ends if end <= 300)
         assert not any(fell(grown[:end]) for end in ends if end <= 300)
         assert fell(grown)
+
+
+@pytest.mark.parametrize("healthy", [2, 3, 5, 20])
+def test_a_collapse_within_one_buffer_is_a_fall_however_early(healthy):
+    """The jump is no noise: with it, the noise of a policy that breaks down in its third buffer would hide the fall."""
+    random = np.random.default_rng(healthy)
+    curve = np.concatenate((random.normal(0.5, 0.03, healthy), random.normal(0.05, 0.02, 32 - healthy)))
+    assert any(fell(curve[:end]) for end in range(2 * WINDOW, 33))
 
 
 # --- causes -----------------------------------------------------------------------------------------------------------
@@ -151,6 +159,7 @@ def test_a_cause_is_printed_once_and_rows_of_older_code_have_none(grid, capsys):
 def test_a_resumed_training_raises_the_same_alarm_once(config, make_policy, sudoku, tmp_path, monkeypatch, capsys):
     """Every group counts as concentrated here, and one buffer is a window: the alarm begins after two updates."""
     monkeypatch.setattr(alarm, "WINDOW", 1)
+    monkeypatch.setattr(alarm, "fell", lambda _: False)  # its noise needs three buffers
     monkeypatch.setattr(alarm, "FEWEST_RESPONSES", 99)
     whole = preemptible_trainer(config, make_policy(), sudoku, tmp_path / "whole").train()
     warned = capsys.readouterr().out.count("collapse alarm")
