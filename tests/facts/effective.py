@@ -32,6 +32,7 @@ METHODS = (
     "wd1",
     "gdpo",
     "spg",
+    "spg_eubo",
     "stable_drl",
     "gdsd",
 )  # others have no code to be true to

@@ -23,7 +23,7 @@ SECTIONS = {
     "ESPO": ("espo",),
     "wd1": ("wd1",),
     "GDPO": ("gdpo",),
-    "SPG": ("spg",),
+    "SPG": ("spg", "spg_eubo"),
     "StableDRL": ("stable_drl",),
     "GDSD": ("gdsd",),
     "EGSPO": ("egspo", "egspo_sa"),

@@ -1,8 +1,8 @@
 """GDSD: regression of the log-ratio of current and old policy on the advantage.
 
-Source: GDSD, arXiv 2605.29398; the `released` settings as in gdsd/trainers/gdsd_trainer_tlc.py, lines 190-200, with the
-recipe of scripts/run_gdsd_llada_gsm8k.sh (GaryBall/GDSD at 3fb6780). The optimum of reward maximisation with a penalty
-on KL(θ ‖ old) has log π_θ − log π_old = A/penalty + constant, which the squared error fits.
+Source: GDSD, arXiv 2605.29398; the `released` settings as in gdsd/trainers/gdsd_trainer_batchll.py, lines 191-200, with
+the recipe of scripts/run_gdsd_llada_gsm8k.sh (GaryBall/GDSD at 3fb6780). The optimum of reward maximisation with a
+penalty on KL(θ ‖ old) has log π_θ − log π_old = A/penalty + constant, which the squared error fits.
 """
 
 from __future__ import annotations

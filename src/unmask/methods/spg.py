@@ -6,8 +6,11 @@ lower bound need not lower the likelihood itself, hence the upper bound. There i
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
+
+import torch
 
 from unmask import rl
 from unmask.config.schema.types import Count, Fraction, Positive, Whole
@@ -27,6 +30,8 @@ class SpgBuffer:
 
     advantage: Tensor  # [B]
     row_weight: Tensor  # [B] share of the response's tokens up to the first end of text, |E_i| / Σ |E_i|
+    masked: Tensor | None = None  # [B, N, K, L] the N draws that updates take in turn; None if each has its own
+    drop: Tensor | None = None  # [B, N, K, P]
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,7 @@ class Spg(Method):
     )
     recipes: ClassVar = {"spg_eubo": ("SPG, upper bound alone", "#BB8833", "P", "dotted")}
     used_if: ClassVar = {
+        "micro_steps": "mask_index == 'micro_step'",
         "power": "mix > 0 and negatives",
         "mix": "negatives",
         "block": "masks == 'block'",
@@ -66,6 +72,8 @@ class Spg(Method):
     masks: Literal["block", "uniform"] = "block"  # masks of the copies: blockwise as decoded, or uniform subsets
     block: Count = 32  # tokens of a block of the masks
     perturbed: Fraction = 0.15  # probability that a prompt token, or with blocks one before the block, is masked
+    mask_index: Literal["update", "micro_step"] = "update"  # counter that selects the masks; released code: micro_step
+    micro_steps: Count = 2  # gradient accumulation steps of the released code, for mask_index micro_step
     # Rows of a micro-batch, over whose tokens the released code averages; 0: the whole buffer.
     micro_batch_rows: Whole = 0
 
@@ -76,21 +84,27 @@ class Spg(Method):
     def prepare(self, policy: Policy, rollouts: Rollouts, updates: int, seeds: Seeds) -> SpgBuffer:
         """Compute advantages and the weights of responses by their lengths."""
         advantage = rl.losses.group_advantages(rollouts.reward, rollouts.group_size)
-        weight = rl.clipped_ratio.token_weights(rollouts.loss_mask, self.micro_batch_rows)
-        return SpgBuffer(advantage, weight.sum(1))
+        weight = rl.clipped_ratio.token_weights(rollouts.loss_mask, self.micro_batch_rows).sum(1)
+        if self.mask_index == "update":
+            return SpgBuffer(advantage, weight)
+        # Counted by micro-step, a row meets every gcd-th of its updates' masks, in turn.
+        sets = updates // math.gcd(updates, self.micro_steps)
+        draws = [self._draw(rollouts, seeds.child("masks", number)) for number in range(sets)]
+        masked, drop = zip(*draws, strict=True)
+        return SpgBuffer(advantage, weight, torch.stack(masked, 1), torch.stack(drop, 1))
 
     def refresh(
         self, policy: Policy, rollouts: Rollouts, buffer_data: SpgBuffer, update: int, seeds: Seeds
     ) -> SpgUpdate:
-        """Draw the masked copies of this update."""
-        streams = rollouts.streams(seeds, "masks")
-        if self.masks == "block":
-            masked = rl.bounds.draw_block_masks(self.copies, self.block, rollouts.loss_mask, self.perturbed, streams)
-        else:
-            masked = rl.bounds.draw_uniform_masks(self.copies, rollouts.loss_mask, streams)
-        drop_streams = rollouts.streams(seeds, "drop")
-        drop = rl.bounds.draw_prompt_drops(self.copies, rollouts.prompt_mask, self.perturbed, drop_streams)
-        return SpgUpdate(masked, drop)
+        """Return the masked copies of this update.
+
+        The released code indexes the masks of a buffer by micro-step: with as many micro-steps in an update as there
+        are updates on a buffer, all updates have the same masks.
+        """
+        if buffer_data.masked is None or buffer_data.drop is None:
+            return SpgUpdate(*self._draw(rollouts, seeds))
+        number = update % buffer_data.masked.shape[1]
+        return SpgUpdate(buffer_data.masked[:, number], buffer_data.drop[:, number])
 
     def loss(
         self, policy: Policy, rollouts: Rollouts, buffer_data: SpgBuffer, update_data: SpgUpdate
@@ -102,3 +116,13 @@ class Spg(Method):
         )
         metrics = {"lower_bound": lower.detach(), "gap": (bound - lower).detach()}
         return -advantage * bound * buffer_data.row_weight, metrics
+
+    def _draw(self, rollouts: Rollouts, seeds: Seeds) -> tuple[Tensor, Tensor]:
+        """Draw masked response tokens [B, K, L] and prompt tokens [B, K, P]."""
+        streams = rollouts.streams(seeds, "masks")
+        if self.masks == "block":
+            masked = rl.bounds.draw_block_masks(self.copies, self.block, rollouts.loss_mask, self.perturbed, streams)
+        else:
+            masked = rl.bounds.draw_uniform_masks(self.copies, rollouts.loss_mask, streams)
+        drop_streams = rollouts.streams(seeds, "drop")
+        return masked, rl.bounds.draw_prompt_drops(self.copies, rollouts.prompt_mask, self.perturbed, drop_streams)

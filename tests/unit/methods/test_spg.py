@@ -83,3 +83,16 @@ def test_masked_prompt_tokens_are_masked_in_the_passes_of_their_copies(policy):
         changed = replace(update_data, masked=MASKED, drop=drop.bool())
         losses.append(SPG.loss(policy, rollouts, buffer_data, changed)[0].detach())
     assert not torch.allclose(*losses)
+
+
+@pytest.mark.parametrize(("micro_steps", "sets"), [(1, 4), (2, 2), (4, 1), (3, 4)])
+def test_masks_that_are_counted_by_micro_step_repeat(micro_steps, sets):
+    """Micro-step a of update u has the draw (s·u + a) mod 4 of its buffer: with s = 4 all updates have the same."""
+    policy = even_policy()
+    rollouts = sample(policy.model, torch.rand(4), 3, 4, Seeds((1,)))
+    method = replace(SPG, mask_index="micro_step", micro_steps=micro_steps)
+    buffer_data = method.prepare(policy, rollouts, 4, SEEDS)
+    draws = [method.refresh(policy, rollouts, buffer_data, u, SEEDS.child(u)) for u in range(4)]
+    assert len({(draw.masked.numpy().tobytes(), draw.drop.numpy().tobytes()) for draw in draws}) == sets
+    assert torch.equal(draws[0].masked, draws[sets % 4].masked)
+    assert draws[0].masked.shape == (12, 2, 2)
