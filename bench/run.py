@@ -52,7 +52,7 @@ QUICK: Job = {
 DECODING: Job = {"work": "decoding", "rows": 2, "slots": 2, "tokens_per_step": 2, "cache": "none", "eot": -1}
 TEMPERATURE = 0.2  # as in DMPO's rollouts
 
-# Lowest acceptable time ratio of a cell at full size, nine tenths of the measured one in docs/develop/performance.md.
+# Lowest acceptable time ratio of a cell at full size: nine tenths of the one that was measured when it was set.
 FLOORS = {
     "V126464 uncached step": 8.4,  # measured 9.34
     "V126464 prefix cache, whole generation": 4.4,  # 4.97
