@@ -10,8 +10,6 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-import torch
-
 from unmask import rl
 from unmask.config.schema.types import Count, Fraction, Positive, Whole
 from unmask.methods import Method, Passes
@@ -90,8 +88,7 @@ class Spg(Method):
         # Counted by micro-step, a row meets every gcd-th of its updates' masks, in turn.
         sets = updates // math.gcd(updates, self.micro_steps)
         draws = [self._draw(rollouts, seeds.child("masks", number)) for number in range(sets)]
-        masked, drop = zip(*draws, strict=True)
-        return SpgBuffer(advantage, weight, torch.stack(masked, 1), torch.stack(drop, 1))
+        return SpgBuffer(advantage, weight, *rl.bounds.stack_draws(draws))
 
     def refresh(
         self, policy: Policy, rollouts: Rollouts, buffer_data: SpgBuffer, update: int, seeds: Seeds

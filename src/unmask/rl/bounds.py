@@ -8,6 +8,7 @@ prompt tokens, L response tokens, K masked copies; E are the tokens up to the fi
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -62,6 +63,12 @@ def draw_prompt_drops(copies: int, prompt_mask: Tensor, probability: float, stre
     """Draw the prompt tokens to mask in each copy [B, K, P], iid with `probability`, never padding."""
     drops = [draw_prompt_drop(prompt_mask, probability, streams.child(copy)) for copy in range(copies)]
     return torch.stack(drops, 1)
+
+
+def stack_draws(draws: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Stack masks of N draws: N × ([B, K, L], [B, K, P]) -> [B, N, K, L] and [B, N, K, P]."""
+    masked, drop = zip(*draws, strict=True)
+    return torch.stack(masked, 1), torch.stack(drop, 1)
 
 
 def lower_bound(log_probs: Tensor, scored: Tensor) -> Tensor:
