@@ -25,9 +25,10 @@ from unmask.config.schema.types import ANNOTATIONS, Section
 LIBRARY = Path(__file__).parents[2]
 
 
-def declared_names(kind: Literal["methods", "tasks"]) -> set[str]:
+@functools.cache  # validation asks thousands of times
+def declared_names(kind: Literal["methods", "tasks"]) -> frozenset[str]:
     """Return the names of all methods or tasks: one per file in their folder."""
-    return {path.stem for path in (LIBRARY / kind).glob("*.py") if not path.stem.startswith("_")}
+    return frozenset(path.stem for path in (LIBRARY / kind).glob("*.py") if not path.stem.startswith("_"))
 
 
 @functools.cache
