@@ -66,7 +66,7 @@ def make_old(work, grid, monkeypatch):
 
     former = {spec.digest: digests[place] for place, spec in grid.specs.items()}
     with monkeypatch.context() as patched:
-        digest = Spec.digest.fget
+        digest = Spec.digest.__get__
         patched.setattr(Spec, "digest", property(lambda spec: former.get(digest(spec), digest(spec))))
         for job, parameter in zip(Lineage(grid, ROOT).jobs(), after, strict=True):
             before = job.parameter(lambda file: content_of(work / file))

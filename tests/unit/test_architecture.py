@@ -95,6 +95,15 @@ def test_config_methods_planning_and_analysis_need_no_torch(start):
     assert not reachable(start, anywhere=False) & TENSOR_LIBRARIES
 
 
+def test_the_workflow_starts_without_scipy():
+    """Every call of snakemake imports what the Snakefile and its rules do; scipy alone takes longer than the rest."""
+    files = [ROOT / "Snakefile", *(ROOT / "workflow").rglob("*.smk")]
+    texts = [path.read_text(encoding="utf-8") for path in files]
+    used = {name for text in texts for name in re.findall(r"^ *from (unmask[\w.]*) import", text, flags=re.MULTILINE)}
+    assert len(used) >= 15
+    assert not set().union(*(reachable(name, anywhere=False) for name in used)) & (TENSOR_LIBRARIES | {"scipy"})
+
+
 DISTRIBUTIONS = {
     "yaml": "pyyaml", "markdown_it": "markdown-it-py", "jinja2": "Jinja2", "markupsafe": "MarkupSafe",
     "math_verify": "math-verify", "pydantic_core": "pydantic",  # which requires one version of its core

@@ -7,9 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from unmask.analysis.collapses import COLLAPSED, COLLAPSED_TIME
-from unmask.analysis.diversity import DISTINCT, ENTROPY, PAIRS
-from unmask.analysis.selection import GAIN
+from unmask.analysis.metric_names import COLLAPSED, COLLAPSED_TIME, DISTINCT, ENTROPY, GAIN, PAIRS
 from unmask.analysis.yaml_entries import read_entries
 from unmask.config.schema.types import Count, Name, NonNegative, Positive, Section, refuse
 

@@ -25,11 +25,12 @@ import numpy as np
 import pandas as pd
 
 from unmask.analysis.claim_entries import BINARY, BY_EXAMPLE, Claim, Measure
-from unmask.analysis.collapses import COLLAPSED, COLLAPSED_TIME, with_collapses
+from unmask.analysis.collapses import with_collapses
 from unmask.analysis.frames import distinct, select
 from unmask.analysis.learning_speed import at_equal_flops
+from unmask.analysis.metric_names import COLLAPSED, COLLAPSED_TIME, GAIN
 from unmask.analysis.scores import RUN, SAMPLE, quarters, to_come
-from unmask.analysis.selection import GAIN, choices
+from unmask.analysis.selection import choices
 from unmask.analysis.statistics import Estimate, Grades, holm, over_pairs, over_seeds, over_seeds_and_examples
 
 DECIDED = ("supported", "contradicted", "equivalent")

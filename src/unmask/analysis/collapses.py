@@ -9,14 +9,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
+from unmask.analysis.metric_names import COLLAPSED, COLLAPSED_TIME
 from unmask.common.alarms import MEANINGS, OUTCOMES, Cause, name_of
 from unmask.common.catalogue import task_name
 from unmask.methods import method_name
 
 POLICY = ["task", "method", "variant"]
-# Columns of `with_collapses`: 1 in all rows of a run that collapsed; 1 from the update on at which it did.
-COLLAPSED = "collapsed"
-COLLAPSED_TIME = "collapsed_time"
 
 
 def with_collapses(metrics: pd.DataFrame) -> pd.DataFrame:

@@ -14,12 +14,10 @@ import pandas as pd
 from scipy import stats
 
 from unmask.analysis.formatting import spread
+from unmask.analysis.metric_names import DISTINCT, ENTROPY, PAIRS
 from unmask.analysis.statistics import problem_interval
 
 KS = (1, 2, 4, 8, 16)
-DISTINCT = "distinct_right"
-PAIRS = "distinct_pairs"
-ENTROPY = "solution_entropy"
 # Heading, scale and digits of what is no pass@k.
 PRINTED = {DISTINCT: ("right answers", 1, 2), PAIRS: ("distinct pairs (%)", 100, 1), ENTROPY: ("entropy (bits)", 1, 2)}
 PROBLEM = "example"

@@ -17,11 +17,11 @@ from collections.abc import Sequence
 import pandas as pd
 
 from unmask.analysis.frames import by_policy
+from unmask.analysis.metric_names import GAIN
 from unmask.analysis.statistics import over_seeds
 from unmask.common.catalogue import sampler_name, task_name
 from unmask.methods import method_name
 
-GAIN = "selection_gain"
 GRADES = ["published", "points"]  # columns of samples that are read
 RUN = ["method", "task", "variant", "seed"]
 CELL = ["task", "method", "variant", "seed", "sampler", "length"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
@@ -48,7 +49,7 @@ class Spec:
         """Return a canonical one-line JSON form: equal specs give equal lines."""
         return json.dumps(self.values(), sort_keys=True)
 
-    @property
+    @functools.cached_property  # the lineage of an experiment asks for those of all its runs, once per job
     def digest(self) -> str:
         """Twelve hexadecimal digits that identify this spec. Files count by their hash, not by their path."""
         return digest_of_values(self.values())

@@ -6,12 +6,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from unmask.analysis.diversity import DISTINCT, PAIRS
 from unmask.analysis.figures.counts import of_scores
 from unmask.analysis.figures.drawing import seeds_of
 from unmask.analysis.figures.looks import Line, lines_of
 from unmask.analysis.figures.style import finish, handles_of, panels
 from unmask.analysis.frames import by_policy, distinct, select
+from unmask.analysis.metric_names import DISTINCT, PAIRS
 from unmask.analysis.scores import over_seeds
 from unmask.common.catalogue import task_name
 from unmask.common.errors import InputError

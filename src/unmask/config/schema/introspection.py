@@ -25,10 +25,15 @@ from unmask.config.schema.types import ANNOTATIONS, Section
 LIBRARY = Path(__file__).parents[2]
 
 
-@functools.cache  # validation asks thousands of times
 def declared_names(kind: Literal["methods", "tasks"]) -> frozenset[str]:
     """Return the names of all methods or tasks: one per file in their folder."""
-    return frozenset(path.stem for path in (LIBRARY / kind).glob("*.py") if not path.stem.startswith("_"))
+    return _names_in(LIBRARY, kind)
+
+
+@functools.cache
+def _names_in(library: Path, kind: str) -> frozenset[str]:
+    # Cached, because validation asks thousands of times.
+    return frozenset(path.stem for path in (library / kind).glob("*.py") if not path.stem.startswith("_"))
 
 
 @functools.cache
