@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from unmask.analysis import claim_entries
+from unmask.analysis import claim_entries, paper_entries
 from unmask.analysis.claim_numbers import check_all, metrics_of_runs
 from unmask.analysis.claim_tables import differences, from_differences, markdown, merged
 from unmask.analysis.claims import Finding
+from unmask.analysis.html_report import papers
+from unmask.analysis.html_report.links import Folders
 from unmask.analysis.publication import (
     PROVENANCE,
     Page,
@@ -41,6 +43,12 @@ RESOURCES = {
     PAPERS: ROOT / "workflow/resources/claims.yaml",
     "field_claims": ROOT / "workflow/resources/field_claims.yaml",
 }
+ENUMERATED = ROOT / "workflow/resources/surrogate_claims.yaml"
+ENUMERATED_DIFFERENCES = "surrogates-claims.csv"
+ABOUT_PAPERS = (
+    "What each paper claims, what we find in [all_claims.md](all_claims.md), the claims of the field and those decided "
+    f"by enumeration, and how its printed checkpoint was chosen. {papers.HOW}"
+)
 OLDER = (
     "**older recipe**: made with settings or base models that the configuration does not have any more, so that these "
     "numbers are not to be compared with those of other experiments."
@@ -155,16 +163,18 @@ def kept_pages(
 def claim_texts(
     grid: Grid, known: dict[str, Page], after: Publication, new: dict[str, Provenance], args: argparse.Namespace
 ) -> dict[str, str]:
-    """Return the differences of all published experiments, and the tables of verdicts that follow from them.
+    """Return the differences of all published experiments, and the verdicts that follow, as tables and by paper.
 
-    Those of the field's claims only once one of their experiments is published.
+    The tables of the field's claims only once one of their experiments is published.
     """
     commits = {name: made.commit(known[name]) for name, made in after.experiments.items()}
     texts = {}
+    found_in = []
     for table, resource in RESOURCES.items():
         claims = claim_entries.read(resource)
         rows = differences_of(claims, f"{table}.csv", grid, after, new, args)
         findings = from_differences(claims, rows)
+        found_in.append(findings)
         # Pages of an older recipe may have been published without their claims.
         with_numbers = {found.claim.experiment for found in findings if found.verdict != "not tested"}
         named = {claim.experiment for claim in claims}
@@ -180,7 +190,24 @@ def claim_texts(
         if table == PAPERS:
             main = [name for name in measured if name in grid.wanted]
             texts["claims.md"] = markdown([_only(found, main) for found in findings], grid.place, main, commits)
+    found_in.append(enumerated(known, new, args))
+    texts["papers.md"] = papers_text(found_in, grid, after, args)
     return texts
+
+
+def enumerated(known: dict[str, Page], new: dict[str, Provenance], args: argparse.Namespace) -> list[Finding]:
+    """Return the findings on the claims that are decided by enumeration, `not tested` before they are published."""
+    made = args.results / known["surrogates"].files[ENUMERATED_DIFFERENCES]
+    path = made if "surrogates" in new else args.target / ENUMERATED_DIFFERENCES
+    return papers.findings_of(ENUMERATED, path if path.exists() else None)
+
+
+def papers_text(found_in: list[list[Finding]], grid: Grid, after: Publication, args: argparse.Namespace) -> str:
+    """Return the verdicts by paper; a number that a paper prints is in the tables of experiments."""
+    known = paper_entries.read(ROOT / "workflow/resources/papers.yaml")
+    folders = Folders(args.results, args.target)
+    made = papers.pages(known, found_in, pd.DataFrame(columns=["source"]), grid, list(after.experiments), folders)
+    return papers.markdown(made, grid.place, ABOUT_PAPERS)
 
 
 def differences_of(
@@ -222,7 +249,7 @@ def others(target: Path, files: set[str]) -> list[Path]:
 def files_of(known: dict[str, Page]) -> set[str]:
     """Return the names of all files that are ever published."""
     tables = {f"{table}.{suffix}" for table in RESOURCES for suffix in ("csv", "md")}
-    return {"README.md", "claims.md", *tables, *(name for page in known.values() for name in page.files)}
+    return {"README.md", "claims.md", "papers.md", *tables, *(name for page in known.values() for name in page.files)}
 
 
 def readme(grid: Grid, known: dict[str, Page], after: Publication, present: set[str], args: argparse.Namespace) -> str:
@@ -243,7 +270,8 @@ def readme(grid: Grid, known: dict[str, Page], after: Publication, present: set[
         "",
         "Claims: [claims.md](claims.md) on the experiments of `all`, [all_claims.md](all_claims.md); both follow from "
         "the differences in [all_claims.csv](all_claims.csv)."
-        + (" The field's: [field_claims.md](field_claims.md)." if "field_claims.md" in present else ""),
+        + (" The field's: [field_claims.md](field_claims.md)." if "field_claims.md" in present else "")
+        + " All of them by paper: [papers.md](papers.md).",
         "",
         "| experiment | question | files | commit | training runs | last finished | device |",
         "|---|---|---|---|---|---|---|",

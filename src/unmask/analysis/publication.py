@@ -104,7 +104,7 @@ def pages(grid: Grid) -> dict[str, Page]:
     found = {name: _of_experiment(grid, name) for name in grid.experiments}
     for name, question, settings, kinds in (
         ("exact_toy", TOY, grid.exact_toy.digest, (".md",)),
-        ("surrogates", SURROGATES, grid.surrogates.digest, (".md", "-claims.md")),
+        ("surrogates", SURROGATES, grid.surrogates.digest, (".md", "-claims.md", "-claims.csv")),
     ):
         files = {f"{name}{kind}": f"tables/{name}{kind}" for kind in kinds}
         files[f"{name}.png"] = f"figures/{name}.png"

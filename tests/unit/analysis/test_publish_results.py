@@ -4,13 +4,15 @@ import json
 import os
 import runpy
 import sys
+from collections import Counter
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from helpers.paths import ROOT
-from unmask.analysis import claim_entries, claim_tables
+from unmask.analysis import claim_entries, claim_tables, paper_entries
+from unmask.analysis.paper_entries import paper_of
 from unmask.analysis.publication import Publication, lacking, pages
 from unmask.common.manifest import signed
 from unmask.common.parquet import write_rows
@@ -18,7 +20,10 @@ from unmask.config.grid.expand import expand
 from unmask.config.loading import load_config
 
 STEP = ROOT / "src" / "publish_results.py"
-CLAIMS = claim_entries.read(ROOT / "workflow/resources/claims.yaml")
+RESOURCES = ROOT / "workflow/resources"
+CLAIMS = claim_entries.read(RESOURCES / "claims.yaml")
+ENUMERATED = claim_entries.read(RESOURCES / "surrogate_claims.yaml")
+PAPERS = paper_entries.read(RESOURCES / "papers.yaml")
 OLD, NEW = "aaaaaaa", "bbbbbbb"
 GRID = expand(load_config() | {"scale": "smoke"})
 PAGES = pages(GRID)
@@ -129,6 +134,43 @@ def test_an_experiment_is_published_next_to_earlier_ones(tmp_path, publish):
     assert [one["Commit"] for one in verdicts(docs / "all_claims.md")] == [OLD] * 6 + [NEW] * 2
     assert {one["Commit"] for one in verdicts(docs / "claims.md")} == {OLD}
     assert "1 of experiments without scores here" not in both
+
+
+def test_verdicts_are_published_by_paper(tmp_path, publish):
+    """Of runs and of enumeration; the latter stay when another experiment is published."""
+    for folder, experiment in (("first", "main"), ("second", "entropy")):
+        plant(tmp_path / folder / "smoke", experiment)
+    first = tmp_path / "first/smoke"
+    for path in PAGES["surrogates"].files.values():
+        write(first / path, "enumerated")
+    GRID.surrogates.write(first / "surrogates/spec.yaml")
+    rows = [
+        {"claim": claim.key, "metric": part.metric, "seed": seed, "base_once": False, "0": 1 + seed / 10}
+        for claim in ENUMERATED
+        for part in claim.parts
+        for seed in range(3)
+    ]
+    write(first / "tables/surrogates-claims.csv", pd.DataFrame(rows).to_csv(index=False))
+
+    for folder in ("first", "second"):
+        assert publish(folder)[1] == ""
+        of_runs = pd.read_csv(tmp_path / "target/all_claims.csv")["claim"].unique()
+        sources = [claim.source for claim in CLAIMS if claim.key in of_runs] + [claim.source for claim in ENUMERATED]
+        expected = Counter(paper.name for source in sources if (paper := paper_of(source, PAPERS)))
+        text = (tmp_path / "target/papers.md").read_text()
+        assert text.startswith("# The papers, at scale `smoke`")
+        assert counts_by_paper(text) == expected
+        assert len(expected) > 3
+
+
+def counts_by_paper(text):
+    """Number of tested claims of each paper that has any, from the list at the start of the page."""
+    found = Counter()
+    for line in text.splitlines():
+        if line.startswith("| ["):
+            name, *counts = [cell.strip() for cell in line.split("|")[1:-1]]
+            found[name[1:].partition("]")[0]] = sum(int(count or 0) for count in counts[:-1])
+    return +found
 
 
 def test_a_repeated_experiment_replaces_its_verdicts_alone(tmp_path, publish):

@@ -23,12 +23,14 @@ from unmask.common.errors import InputError
 from unmask.common.parquet import read_csv
 from unmask.config.grid.grid import Grid
 
+HOW = (
+    "Ours is chosen on validation problems; a choice on the test set adds points of its own. Claims that are decided "
+    "by enumeration count, too. Verdicts at the smaller scales are about tiny models on tiny tasks; intervals are of "
+    "95 %, and Holm's correction is for the tested claims of the paper in one file."
+)
 INTRODUCTION = (
     "What each paper claims and what we find; what it prints, next to ours where all of the protocol is the same; and "
-    "how its printed checkpoint was chosen. Ours is chosen on validation problems; a choice on the test set adds "
-    "points of its own. Claims that are decided by enumeration count, too. Verdicts at the smaller scales are about "
-    "tiny models on tiny tasks; intervals are of 95 %, and Holm's correction is for the tested claims of the paper in "
-    "one file."
+    f"how its printed checkpoint was chosen. {HOW}"
 )
 COMPARED = "Ours − printed in points: formed only if base model, problems, prompt, decoding and metric are the same."
 COUNTED = (*VERDICTS, "not tested")
@@ -145,9 +147,9 @@ def _fidelity(paper: Paper, folders: Folders) -> File | None:
     return File(f"settings of {paper.fidelity}", f"{file.href}#{slug(paper.fidelity)}")
 
 
-def markdown(found: Sequence[PaperPage], scale: str) -> str:
+def markdown(found: Sequence[PaperPage], scale: str, introduction: str = INTRODUCTION) -> str:
     """Render the pages as one Markdown file, with a list of the papers first; a paper's heading is its anchor."""
-    parts = [f"# The papers, at scale `{scale}`", INTRODUCTION]
+    parts = [f"# The papers, at scale `{scale}`", introduction]
     index = []
     for page in found:
         name = page.paper.name
