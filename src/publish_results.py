@@ -10,12 +10,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from unmask.analysis import claim_entries, paper_entries
+from unmask.analysis import claim_entries, published_papers
 from unmask.analysis.claim_numbers import check_all, metrics_of_runs
 from unmask.analysis.claim_tables import differences, from_differences, markdown, merged
 from unmask.analysis.claims import Finding
-from unmask.analysis.html_report import papers
-from unmask.analysis.html_report.links import Folders
 from unmask.analysis.publication import (
     PROVENANCE,
     Page,
@@ -43,12 +41,6 @@ RESOURCES = {
     PAPERS: ROOT / "workflow/resources/claims.yaml",
     "field_claims": ROOT / "workflow/resources/field_claims.yaml",
 }
-ENUMERATED = ROOT / "workflow/resources/surrogate_claims.yaml"
-ENUMERATED_DIFFERENCES = "surrogates-claims.csv"
-ABOUT_PAPERS = (
-    "What each paper claims, what we find in [all_claims.md](all_claims.md), the claims of the field and those decided "
-    f"by enumeration, and how its printed checkpoint was chosen. {papers.HOW}"
-)
 OLDER = (
     "**older recipe**: made with settings or base models that the configuration does not have any more, so that these "
     "numbers are not to be compared with those of other experiments."
@@ -190,24 +182,13 @@ def claim_texts(
         if table == PAPERS:
             main = [name for name in measured if name in grid.wanted]
             texts["claims.md"] = markdown([_only(found, main) for found in findings], grid.place, main, commits)
-    found_in.append(enumerated(known, new, args))
-    texts["papers.md"] = papers_text(found_in, grid, after, args)
+
+    made = args.results / known["surrogates"].files[published_papers.DIFFERENCES] if "surrogates" in new else None
+    stored = args.target / published_papers.DIFFERENCES if "surrogates" in after.experiments else None
+    found_in.append(published_papers.enumerated(made, stored))
+    has_field = published_papers.FIELD in texts
+    texts["papers.md"] = published_papers.text(found_in, grid, args.target, commits, field=has_field)
     return texts
-
-
-def enumerated(known: dict[str, Page], new: dict[str, Provenance], args: argparse.Namespace) -> list[Finding]:
-    """Return the findings on the claims that are decided by enumeration, `not tested` before they are published."""
-    made = args.results / known["surrogates"].files[ENUMERATED_DIFFERENCES]
-    path = made if "surrogates" in new else args.target / ENUMERATED_DIFFERENCES
-    return papers.findings_of(ENUMERATED, path if path.exists() else None)
-
-
-def papers_text(found_in: list[list[Finding]], grid: Grid, after: Publication, args: argparse.Namespace) -> str:
-    """Return the verdicts by paper; a number that a paper prints is in the tables of experiments."""
-    known = paper_entries.read(ROOT / "workflow/resources/papers.yaml")
-    folders = Folders(args.results, args.target)
-    made = papers.pages(known, found_in, pd.DataFrame(columns=["source"]), grid, list(after.experiments), folders)
-    return papers.markdown(made, grid.place, ABOUT_PAPERS)
 
 
 def differences_of(
@@ -271,7 +252,7 @@ def readme(grid: Grid, known: dict[str, Page], after: Publication, present: set[
         "Claims: [claims.md](claims.md) on the experiments of `all`, [all_claims.md](all_claims.md); both follow from "
         "the differences in [all_claims.csv](all_claims.csv)."
         + (" The field's: [field_claims.md](field_claims.md)." if "field_claims.md" in present else "")
-        + " All of them by paper: [papers.md](papers.md).",
+        + " The papers' claims, grouped by paper: [papers.md](papers.md).",
         "",
         "| experiment | question | files | commit | training runs | last finished | device |",
         "|---|---|---|---|---|---|---|",
@@ -298,6 +279,7 @@ def links(page: Page, present: set[str]) -> str:
         label = name.removeprefix(page.name).removeprefix("-").replace("_", " ")
         if not label:
             label = "table" if kind == "md" else "figure"
+        label += " (CSV)" if kind == "csv" else ""
         said.append(f"[{label}]({file})")
     return ", ".join(said)
 

@@ -1,4 +1,4 @@
-"""Names of metrics that the analysis computes itself. Imported by the workflow's controller: no pandas, no scipy."""
+"""Names of metrics that the analysis computes itself. Imported by the workflow's controller: no scipy."""
 
 from __future__ import annotations
 

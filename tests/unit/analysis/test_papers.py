@@ -138,7 +138,7 @@ def test_claims_stand_with_their_paper_and_are_counted(pages):
 def test_a_claim_without_numbers_says_what_is_missing(pages, results, grid):
     assert [page.untested[0]["Why"] for page in pages] == [
         "not tested at this scale: it has no experiment far",
-        "target surrogates not run for this report",
+        "no results of target surrogates here",
     ]
     # The same planted claims in a report that leaves out their experiment, and for a task that it does not have.
     claims = claim_entries.read(results / "claims.yaml")[:2]
@@ -146,7 +146,7 @@ def test_a_claim_without_numbers_says_what_is_missing(pages, results, grid):
     findings = from_differences(claims, pd.read_csv(results / "claims.csv").iloc[:0])
     about = paper_entries.read(results / "papers.yaml")
     dmpo, other = papers.pages(about, [findings], pd.DataFrame(), grid, ["steps"], Folders(results, results))
-    assert dmpo.untested[0]["Why"] == "target main not run for this report"
+    assert dmpo.untested[0]["Why"] == "no results of target main here"
     assert other.untested[0]["Why"] == "not tested at this scale: main does not have both policies on GSM8K"
 
 

@@ -163,6 +163,24 @@ def test_verdicts_are_published_by_paper(tmp_path, publish):
         assert len(expected) > 3
 
 
+def test_nothing_is_kept_of_enumerated_claims_if_asked(tmp_path, publish):
+    """A stored row of a claim that is gone is left out; with --replace-all, so are all that are not made again."""
+    plant(tmp_path / "first/smoke", "main")
+    for path in PAGES["surrogates"].files.values():
+        write(tmp_path / "target" / path.rpartition("/")[2], "enumerated")
+    row = {"claim": ENUMERATED[0].key, "metric": ENUMERATED[0].parts[0].metric, "base_once": False, "0": 1.0}
+    rows = [row | {"seed": 0}, row | {"seed": 1, "0": 1.1}, row | {"seed": 0, "claim": "gone"}]
+    write(tmp_path / "target/surrogates-claims.csv", pd.DataFrame(rows).to_csv(index=False))
+    write(tmp_path / "target/provenance.json", Publication(scale="smoke").text())
+    own = paper_of(ENUMERATED[0].source, PAPERS).name
+
+    assert publish("first") == ("published: main\nkept: surrogates\n", "")
+    assert counts_by_paper((tmp_path / "target/papers.md").read_text())[own] == 1 + (own == "DMPO") * 4
+    publish("first", "--replace-all")
+    assert counts_by_paper((tmp_path / "target/papers.md").read_text())[own] == (own == "DMPO") * 4
+    assert not (tmp_path / "target/surrogates-claims.csv").exists()
+
+
 def counts_by_paper(text):
     """Number of tested claims of each paper that has any, from the list at the start of the page."""
     found = Counter()

@@ -6,7 +6,7 @@ The report shows the pages as parts with addresses of their own, and `markdown` 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,13 +24,13 @@ from unmask.common.parquet import read_csv
 from unmask.config.grid.grid import Grid
 
 HOW = (
-    "Ours is chosen on validation problems; a choice on the test set adds points of its own. Claims that are decided "
-    "by enumeration count, too. Verdicts at the smaller scales are about tiny models on tiny tasks; intervals are of "
-    "95 %, and Holm's correction is for the tested claims of the paper in one file."
+    "We select checkpoints on validation problems; selecting on the test set inflates accuracy. Verdicts at the "
+    "smaller scales are about tiny models on tiny tasks. Intervals are 95 % intervals. Holm's correction covers the "
+    "tested claims of one paper, separately for the main list of claims, the field's and the enumerated ones."
 )
 INTRODUCTION = (
-    "What each paper claims and what we find; what it prints, next to ours where all of the protocol is the same; and "
-    f"how its printed checkpoint was chosen. {HOW}"
+    "For each paper: its claims with our verdicts, enumerated ones included; the numbers that it prints, next to ours "
+    f"where the whole protocol is the same; and how its reported checkpoint was selected. {HOW}"
 )
 COMPARED = "Ours − printed in points: formed only if base model, problems, prompt, decoding and metric are the same."
 COUNTED = (*VERDICTS, "not tested")
@@ -73,9 +73,11 @@ def pages(
     grid: Grid,
     experiments: Sequence[str],
     folders: Folders,
+    commits: Mapping[str, str] | None = None,
 ) -> list[PaperPage]:
     """Return a page for each paper, from the findings on each file of claims and the printed numbers.
 
+    `commits`, by experiment, adds a column to the tested claims.
     Raises InputError if a claim names a number of arXiv that no paper has, or if a linked file is missing.
     """
     tested: dict[str, Table] = {paper.name: [] for paper in papers}
@@ -91,7 +93,8 @@ def pages(
             if found.verdict == "not tested":
                 untested[paper.name].append(_untested(found, grid, experiments))
             else:
-                tested[paper.name].append(_tested(found, survives))
+                commit = {"Commit": commits.get(found.claim.experiment, "")} if commits is not None else {}
+                tested[paper.name].append(_tested(found, survives) | commit)
 
     made = []
     for paper in papers:
@@ -175,7 +178,7 @@ def _sections(page: PaperPage) -> Iterator[str]:
         yield f"### {paper.name}: claims without numbers here"
         yield _rendered(page.untested)
     if not page.tested and not page.untested:
-        yield "No claim of this paper has been written down for a test."
+        yield "No claim of this paper is tested here."
     if page.numbers.compared:
         yield f"### {paper.name}: printed next to ours"
         yield COMPARED

@@ -134,7 +134,7 @@ def reason(claim: Claim, grid: Grid, experiments: Sequence[str]) -> str:
     if planned is not None and not _has_both(claim, grid, planned):
         return f"not tested at this scale: {name} does not have both policies on {task_name(claim.task)}"
     if name not in experiments:
-        return f"target {name} not run for this report"
+        return f"no results of target {name} here"
     return f"{name} has no problems that both policies answered"
 
 
