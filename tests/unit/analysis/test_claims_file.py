@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from helpers.paths import ROOT
-from unmask.analysis import claim_entries, claim_tables, paper_entries, paper_results
+from unmask.analysis import claim_entries, claim_tables, paper_entries, paper_results, published_papers
 from unmask.analysis.lineage import Lineage
 from unmask.analysis.publication import pages, read_publication
 from unmask.config.grid.expand import expand
@@ -116,6 +116,18 @@ def test_the_fields_claims_are_tested_on_what_they_name_and_in_no_other_table(co
 def test_no_two_claims_are_about_the_same_numbers():
     keys = [claim.key for claim in claim_entries.read(RESOURCE)]
     assert len(set(keys)) == len(keys)
+
+
+def test_published_verdicts_by_paper_follow_from_the_published_differences():
+    known = pages(expand(load_config() | {"scale": "laptop"}))
+    commits = {name: made.commit(known[name]) for name, made in read_publication(RESULTS).experiments.items()}
+    found = [
+        claim_tables.from_differences(claim_entries.read(resource), pd.read_csv(RESULTS / f"{name}.csv"))
+        for resource, name in ((RESOURCE, "all_claims"), (FIELD, "field_claims"))
+    ]
+    found.append(published_papers.enumerated(None, RESULTS / published_papers.DIFFERENCES))
+    text = published_papers.text(found, expand(load_config() | {"scale": "laptop"}), RESULTS, commits, field=True)
+    assert text == (RESULTS / "papers.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", ["claims", "all_claims"])
