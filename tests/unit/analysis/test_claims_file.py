@@ -119,14 +119,15 @@ def test_no_two_claims_are_about_the_same_numbers():
 
 
 def test_published_verdicts_by_paper_follow_from_the_published_differences():
-    known = pages(expand(load_config() | {"scale": "laptop"}))
+    grid = expand(load_config() | {"scale": "laptop"})
+    known = pages(grid)
     commits = {name: made.commit(known[name]) for name, made in read_publication(RESULTS).experiments.items()}
     found = [
         claim_tables.from_differences(claim_entries.read(resource), pd.read_csv(RESULTS / f"{name}.csv"))
         for resource, name in ((RESOURCE, "all_claims"), (FIELD, "field_claims"))
     ]
     found.append(published_papers.enumerated(None, RESULTS / published_papers.DIFFERENCES))
-    text = published_papers.text(found, expand(load_config() | {"scale": "laptop"}), RESULTS, commits, field=True)
+    text = published_papers.text(found, grid, RESULTS, commits, field=True)
     assert text == (RESULTS / "papers.md").read_text(encoding="utf-8")
 
 

@@ -92,7 +92,7 @@ CHANGES = st.lists(
 )
 
 
-@many(500)
+@many(1000)
 @given(CHANGES)
 def test_a_configuration_works_or_its_mistakes_are_named(changes):
     config = changed(CONFIG, changes)
