@@ -20,7 +20,7 @@ reproduce: $(READY)   ## the main comparison at laptop scale: tables, figures, c
 	snakemake --profile laptop all
 	@echo "Open $(CURDIR)/results/laptop/report.html in a browser."
 
-reproduce-all: $(READY)   ## every experiment at laptop scale, an hour and a quarter; claims and report are all_claims.md, all_report.html
+reproduce-all: $(READY)   ## every experiment that is not marked `apart`, at laptop scale, two to four hours; see all_claims.md, all_report.html
 	snakemake --profile laptop everything
 	@echo "Open $(CURDIR)/results/laptop/all_report.html in a browser."
 
@@ -54,7 +54,7 @@ configuration: $(READY)  ## write the tables of docs/configuration.md from the s
 test: $(READY)   ## the tests
 	pytest -n 2 --dist loadfile
 
-mutants: $(READY) ## some 100 wrong changes of the sources, one at a time: the test named for each has to fail; ten minutes
+mutants: $(READY) ## some 140 wrong changes of the sources, one at a time: the test named for each has to fail; ten minutes
 	python tests/mutants/run.py --jobs 2
 
 test-slurm: $(READY)   ## the tests on a real SLURM that they start themselves (skipped where it is not installed)

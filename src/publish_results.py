@@ -42,8 +42,8 @@ RESOURCES = {
     "field_claims": ROOT / "workflow/resources/field_claims.yaml",
 }
 OLDER = (
-    "**older recipe**: made with settings or base models that the configuration does not have any more, so that these "
-    "numbers are not to be compared with those of other experiments."
+    "**older recipe**: made with settings or base models that the configuration does not have any more, so do not "
+    "compare these numbers with those of other experiments."
 )
 
 
@@ -244,9 +244,10 @@ def readme(grid: Grid, known: dict[str, Page], after: Publication, present: set[
     lines = [
         f"# Results at scale `{grid.place}`",
         "",
-        f"Written by `src/publish_results.py`: experiments that `{grid.root}` has finished replace what was published "
-        "of them, the others stay. Each experiment NAME is made by `snakemake NAME` with a profile of this scale. "
-        f"[{PROVENANCE}]({PROVENANCE}) says for programs what made each. Remarks on the runs are in "
+        f"Written by `src/publish_results.py`: experiments finished in `{grid.root}` replace their published versions, "
+        "and all others are kept. Each experiment NAME is made by `snakemake NAME` with a profile of this scale. "
+        f"[{PROVENANCE}]({PROVENANCE}) records the commits, packages and weights of each, for programs to read. "
+        "Remarks on the runs are in "
         "[laptop](../laptop.md#what-is-published) and the [lab log](../develop/lab_log.md).",
         "",
         "Claims: [claims.md](claims.md) on the experiments of `all`, [all_claims.md](all_claims.md); both follow from "

@@ -30,7 +30,7 @@ def folder(config, on_disk):
     """A base model, data, and specs of runs of several methods that train all weights.
 
     Between them: one, two and three passes per loss, several per micro-batch, recomputed activations, references that
-    stay and that move, and a threshold head that learns along.
+    stay and that move, and a jointly trained threshold head.
     """
     config["scales"]["smoke"]["training"] |= EVERY_WEIGHT
     config["experiments"]["main"] |= {"methods": METHODS, "tasks": ["sudoku"]}
