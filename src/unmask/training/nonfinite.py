@@ -23,9 +23,10 @@ def skipped_in_a_row(metrics: list[dict[str, Any]]) -> int:
 
 def given_up(run: str, step: int, folder: Path) -> InputError:
     """Return the error for too many skipped updates in a row; `folder` is that of the checkpoints."""
-    batch = folder / SPOILT / f"step-{step:06d}" / "buffer.safetensors"
+    state = folder / SPOILT / f"step-{step:06d}"
     return InputError(
         f"{run}: {MOST_SKIPPED} updates in a row, the last of them update {step}, had NaN or infinity in "
-        f"the loss or the gradient and were skipped. Inspect the batch, {batch}: if its rewards and "
-        "log-probabilities are finite, lower learning_rate in config.yaml."
+        f"the loss or the gradient and were skipped. Inspect the batch, {state / 'buffer.safetensors'}: if its rewards "
+        f"and log-probabilities are finite, lower learning_rate in config.yaml. {state / 'state.json'} has the metrics "
+        "of all updates."
     )

@@ -1,5 +1,6 @@
 """Faults in training: NaN and infinity, rewards that raise, groups without a difference, prompts that do not fit."""
 
+import json
 import math
 
 import pytest
@@ -65,6 +66,8 @@ def test_spoilt_updates_in_a_row_stop_the_training_again_and_again(config, polic
         with pytest.raises(InputError, match=f"{RUN}: {MOST_SKIPPED} updates in a row, .* update {last}, .*{batch}"):
             one.train()
         assert load_file(batch)["rollouts.reward"].shape == (8,)
+        metrics = json.loads(batch.with_name("state.json").read_text())["metrics"]
+        assert [row["skipped"] for row in metrics] == [0] * (first - 1) + [1] * MOST_SKIPPED
 
 
 def test_fewer_spoilt_updates_in_a_row_do_not_stop_it(config, policy, sudoku, tmp_path):
