@@ -56,6 +56,7 @@ except InputError as broken:
     raise WorkflowError(str(broken)) from None
 
 from unmask.common.gpu_locks import lend_cards
+from unmask.common.patterns import one_of
 from unmask.config.blame import by_file, file_of, shown
 from unmask.config.grid.expand import expand
 from unmask.config.errors import ConfigError
@@ -102,16 +103,14 @@ lend_cards(getattr(workflow.resource_settings.resources.get("gpu"), "value", Non
 
 wildcard_constraints:
     scale=GRID.place,
-    run="|".join(map(re.escape, GRID.runs)),
-    model="|".join(map(re.escape, GRID.models)),
-    task="|".join(map(re.escape, GRID.datasets)),
-    evaluation="|".join(map(re.escape, GRID.evaluations)),
-    diagnosis="|".join(map(re.escape, GRID.diagnoses)),
-    experiment="|".join(map(re.escape, GRID.experiments)),
-    released="|".join(map(re.escape, GRID.checkpoints)) or "(?!)",  # none: no match
-    figure="|".join(
-        {re.escape(f) for one in GRID.experiments.values() for f in one.figures}
-    ),
+    run=one_of(GRID.runs),
+    model=one_of(GRID.models),
+    task=one_of(GRID.datasets),
+    evaluation=one_of(GRID.evaluations),
+    diagnosis=one_of(GRID.diagnoses),
+    experiment=one_of(GRID.experiments),
+    released=one_of(GRID.checkpoints),
+    figure=one_of(f for one in GRID.experiments.values() for f in one.figures),
 
 
 rule all:

@@ -11,7 +11,7 @@ rule write_spec:
     log:
         "logs/write_spec/{scale}/{item}.log",
     wildcard_constraints:
-        item="|".join(map(re.escape, GRID.all_specs)),
+        item=one_of(GRID.all_specs),
     localrule: True
     conda:
         "../../envs/train.yaml"

@@ -44,7 +44,7 @@ rule choose_settings:
     log:
         "logs/choose_settings/{scale}/{tuned}.log",
     wildcard_constraints:
-        tuned="|".join(map(re.escape, GRID.tuning)) or "none",
+        tuned=one_of(GRID.tuning),
     localrule: True
     conda:
         "../../envs/analysis.yaml"
