@@ -10,7 +10,7 @@
 #                   results/{scale}/reports/{experiment}/: report.html, papers.md, claims.{md,csv}, speed.{md,csv} of one experiment
 
 # Folder of the report on one experiment, below results/{scale}.
-OWN_REPORT = f"reports/({'|'.join(map(re.escape, GRID.experiments))})/"
+OWN_REPORT = f"reports/({one_of(GRID.experiments)})/"
 
 # One target rule per experiment: `snakemake report_NAME` makes the page of an experiment of one's own.
 for name in GRID.experiments:

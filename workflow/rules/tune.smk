@@ -73,7 +73,7 @@ rule render_tuning:
         "logs/render_tuning/{scale}{of}.log",
     wildcard_constraints:
         # In a group: snakemake ignores an empty pattern, which the sweep without a name has.
-        of=f"(?:{'|'.join(map(re.escape, SWEEPS))})",
+        of=one_of(SWEEPS),
     localrule: True
     conda:
         "../../envs/analysis.yaml"
