@@ -14,10 +14,10 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from unmask.common import safe_yaml
 from unmask.common.catalogue import task_name
 from unmask.common.errors import InputError
 from unmask.common.parquet import read_csv
-from unmask.config.loading import LOADER
 from unmask.methods import method_name
 
 
@@ -66,7 +66,7 @@ class Choice:
     @classmethod
     def read(cls, path: Path) -> Choice:
         """Read what `write` wrote; the choice is made again from the scores. Raises InputError if it differs."""
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=LOADER)
+        content = safe_yaml.load(path.read_text(encoding="utf-8"))
         candidates = [Scored(one["settings"], one["seeds"]) for one in content["candidates"]]
         found = cls(content["method"], content["task"], candidates, content.get("runs", ""))
         if found.chosen.settings != content["chosen"]:

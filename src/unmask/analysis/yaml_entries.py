@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
+from unmask.common import safe_yaml
 from unmask.common.errors import InputError
-from unmask.config.loading import LOADER
 from unmask.config.validation.messages import problems
 
 
@@ -19,7 +19,7 @@ def read_entries(path: Path, block: Any, place: Callable[[int, Any], str]) -> li
     Raises InputError that lists every mistake, with the `place` of its entry, numbered from 1.
     """
     try:
-        entries = yaml.load(path.read_text(encoding="utf-8"), Loader=LOADER)
+        entries = safe_yaml.load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
         raise InputError(f"{path}: {error}") from error
     if not isinstance(entries, list):

@@ -7,13 +7,13 @@ from typing import Any
 
 import yaml
 
+from unmask.common import safe_yaml
 from unmask.common.errors import InputError
 
 ROOT = Path(__file__).parents[3]
 CONFIG = ROOT / "config.yaml"
 KINDS = ("source", "rule")  # keys whose value decides which other keys a block may have
 RawConfig = dict[str, Any]  # settings as read from YAML, not yet checked
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # twenty times as fast, if libyaml is installed
 
 
 def default_files() -> list[Path]:
@@ -77,7 +77,7 @@ def read_settings(path: Path) -> RawConfig:
     if (wrong := syntax_error(path)) is not None:
         raise InputError(wrong)
     try:
-        settings = yaml.load(path.read_text(encoding="utf-8"), Loader=LOADER)
+        settings = safe_yaml.load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); correct the path or the permissions") from error
     except yaml.YAMLError as error:
@@ -94,7 +94,7 @@ def syntax_error(path: Path | str) -> str | None:
     """
     try:
         with open(path, encoding="utf-8") as file:
-            root = yaml.compose(file, Loader=LOADER)
+            root = yaml.compose(file, Loader=safe_yaml.LOADER)
     except OSError:
         return None
     except (UnicodeDecodeError, yaml.YAMLError) as error:

@@ -8,8 +8,9 @@ from typing import Any
 
 import yaml
 
+from unmask.common import safe_yaml
 from unmask.config.blame import ABSENT, shown, value_at
-from unmask.config.loading import LOADER, RawConfig
+from unmask.config.loading import RawConfig
 from unmask.config.overrides import COMMAND_LINE
 from unmask.config.schema import Layer
 from unmask.config.schema.introspection import declared_fields
@@ -30,7 +31,7 @@ def origins(layers: list[Layer], files: list[Path], overrides: RawConfig | None 
 
     `overrides` are the settings given on the command line, which are stronger than all files.
     """
-    roots = {shown(file): yaml.compose(file.read_text(encoding="utf-8"), Loader=LOADER) for file in files}
+    roots = {shown(file): yaml.compose(file.read_text(encoding="utf-8"), Loader=safe_yaml.LOADER) for file in files}
     found: dict[str, Origin] = {}
     for place, settings in layers:
         for key, value in settings.items():

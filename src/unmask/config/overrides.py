@@ -14,8 +14,9 @@ from typing import Any
 
 import yaml
 
+from unmask.common import safe_yaml
 from unmask.common.errors import InputError
-from unmask.config.loading import KINDS, LOADER, RawConfig, merge
+from unmask.config.loading import KINDS, RawConfig, merge
 
 COMMAND_LINE = "the command line"  # what messages and tables call the source of an override
 KEY = r"[A-Za-z_][\w.-]*"  # a dotted path
@@ -89,7 +90,7 @@ def _first_value(key: str, text: str) -> tuple[Any, str]:
     wrong = ""
     for end in [*ends, len(text)]:
         try:
-            value = yaml.load(text[:end], Loader=LOADER)
+            value = safe_yaml.load(text[:end])
         except yaml.YAMLError as error:
             wrong = wrong or str(getattr(error, "problem", None) or error)
             continue
