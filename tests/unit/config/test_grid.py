@@ -23,6 +23,7 @@ NAMED = {
     "dream": ("accuracy_by_length", 3 * 8, "tiny-dream", "dream-7b-instruct"),
     "joint_sampler": ("accuracy_by_nfe", 3 * 2 * 8, "tiny", "llada-8b-instruct"),
     "fixed_vs_adaptive": ("accuracy_by_nfe", 2 * 8, "tiny", "llada-8b-instruct"),
+    "joint_threshold": ("accuracy_by_nfe", 2 * 40, "tiny", "llada-8b-instruct"),
     "threshold_transfer": ("threshold_by_difficulty", 2 * (1 + 5), "tiny-shared", "llada-8b-instruct"),
     "weight_distribution": ("weight_distribution", 4 * 8, "tiny", "llada-8b-instruct"),
     "batch_size": ("accuracy_by_setting", 1 + 2 * 5, "tiny", "llada-8b-instruct"),
@@ -73,6 +74,8 @@ def test_runs_are_shared_where_settings_are_the_same(config):
     grid = expand(config | {"scale": "laptop"})
     runs = {name: set(experiment.runs) for name, experiment in grid.experiments.items()}
     assert runs["fixed_vs_adaptive"] < runs["joint_sampler"]
+    first_seeds = {run for run in runs["joint_threshold"] if int(run.rpartition("-")[2]) < 8}
+    assert first_seeds < runs["joint_sampler"]
     assert runs["weight_distribution"] < runs["weight_baselines"]
     assert runs["batch_size"] & runs["main"] == {
         "base/sudoku/default/seed-0",
