@@ -6,6 +6,7 @@ their unit, because both answered the same problems. Resampling has a fixed rand
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -86,14 +87,18 @@ class Estimate:
         """
         (of_seeds, freedom), *of_problems = self.parts
         now = freedom + 1
-        for seeds in range(2, MOST_SEEDS + 1):
+
+        def within(seeds: int) -> bool:
             # More seeds leave the spread of the problems as it is, but average the residual in their means.
             others = [(part - self.residual + self.residual * now / seeds, size) for part, size in of_problems]
             planned = Estimate(self.mean, ((of_seeds * now / seeds, seeds - 1), *others))
             _, high = planned.interval(level)
-            if high - self.mean < margin:
-                return seeds
-        return None
+            return high - self.mean < margin
+
+        # The width falls with the number of seeds.
+        candidates = range(2, MOST_SEEDS + 1)
+        found = bisect_left(candidates, True, key=within)
+        return candidates[found] if found < len(candidates) else None
 
     def _quantile(self, share: float) -> float:
         # Without spread the interval is the mean, without parts the error is NaN; both need a finite quantile.
