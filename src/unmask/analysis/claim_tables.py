@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 
 from unmask.analysis.claim_entries import BINARY, SHARES, Claim, Measure
-from unmask.analysis.claims import DECIDED, Finding, judged, survivors
+from unmask.analysis.claims import DECIDED, LEAST_SOLVED, Finding, judged, survivors
 from unmask.analysis.frames import distinct, select
+from unmask.analysis.metric_names import PAIRS
 from unmask.analysis.statistics import Estimate
 from unmask.common.catalogue import SAMPLERS, sampler_name, task_name
 from unmask.common.errors import InputError
@@ -184,7 +185,7 @@ def merged(claims: list[Claim], kept: pd.DataFrame, new: pd.DataFrame, replaced:
 
 
 def _untested(claims: list[Claim], experiments: Sequence[str]) -> str:
-    """Count the claims without numbers in one line, and name the experiments, methods or tasks that are missing."""
+    """Count the claims without numbers in one line, and name the experiments, methods or tasks that they lack."""
     others = [claim for claim in claims if claim.experiment not in experiments]
     here = [claim for claim in claims if claim.experiment in experiments]
     said = []
@@ -193,7 +194,10 @@ def _untested(claims: list[Claim], experiments: Sequence[str]) -> str:
         said.append(f"{len(others)} of experiments without scores here ({names})")
     if here:
         places = _distinct([_place(claim) for claim in here])
-        said.append(f"{len(here)} of methods or tasks that an experiment does not have here ({places})")
+        few = ""
+        if any(claim.metric == PAIRS for claim in here):
+            few = f", or with fewer than {LEAST_SOLVED} problems that every run solves twice"
+        said.append(f"{len(here)} of methods or tasks that an experiment does not have here{few} ({places})")
     return f"Not tested: {'; '.join(said)}."
 
 

@@ -28,13 +28,14 @@ from unmask.analysis.claim_entries import BINARY, BY_EXAMPLE, Claim, Measure
 from unmask.analysis.collapses import with_collapses
 from unmask.analysis.frames import distinct, select
 from unmask.analysis.learning_speed import at_equal_flops
-from unmask.analysis.metric_names import COLLAPSED, COLLAPSED_TIME, GAIN
+from unmask.analysis.metric_names import COLLAPSED, COLLAPSED_TIME, GAIN, PAIRS
 from unmask.analysis.scores import RUN, SAMPLE, quarters, to_come
 from unmask.analysis.selection import choices
 from unmask.analysis.statistics import Estimate, Grades, holm, over_pairs, over_seeds, over_seeds_and_examples
 
 DECIDED = ("supported", "contradicted", "equivalent")
 COLUMNS = [*RUN, "example", *SAMPLE]
+LEAST_SOLVED = 20  # problems that all runs have to solve twice for a claim on pairs of right answers
 
 
 @dataclass(frozen=True)
@@ -100,13 +101,19 @@ def check(claim: Claim, samples: pd.DataFrame | None, metrics: pd.DataFrame | No
         # Pandas aligns seeds and problems. Keep the seeds of both policies and the problems that all of these answered.
         aligned = better - worse
         difference = aligned.dropna(how="all").dropna(axis=1)
-        if difference.empty:
+        seeds = better.index.intersection(worse.index)
+        if difference.empty or (part.metric == PAIRS and _too_few_pairs(difference, len(seeds))):
             return Finding(claim, "not tested")
         # Only the published protocol pools cells; `strict` is a plain mean over problems.
         if part.metric == "published":
             difference = _pooled(difference, select(frame, task=claim.task))
         differences.append(difference)
     return judged(claim, differences, repeated)
+
+
+def _too_few_pairs(difference: pd.DataFrame, seeds: int) -> bool:
+    """Return whether a run solves no problem twice, or too few problems are solved twice by all runs."""
+    return len(difference) < seeds or difference.shape[1] < LEAST_SOLVED
 
 
 def _frame_with(claim: Claim, *frames: pd.DataFrame | None) -> pd.DataFrame | None:
@@ -247,7 +254,7 @@ def values(frame: pd.DataFrame, claim: Claim, metric: str, who: str) -> pd.DataF
     if claim.inner:
         frame = frame[frame["inner"] == claim.inner]
     if metric in BY_EXAMPLE and "example" in frame:
-        return frame.pivot_table(index="seed", columns="example", values=metric)
+        return frame.pivot_table(index="seed", columns="example", values=metric, dropna=False)
 
     weight = pd.Series(1.0, index=frame.index)
     if "surrogate" in frame:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from unmask.analysis import claim_entries, claims, diversity, tables
+from unmask.analysis import claim_entries, claim_tables, claims, diversity, tables
 from unmask.analysis.diversity import pass_at_k
 from unmask.analysis.scores import RUN, collect, over_seeds
 
@@ -210,3 +210,42 @@ def test_the_orders_of_decoding_are_compared_by_problem():
     found = claims.check(claim, diversity.with_pass_at_k(pd.concat(parts), RUN))
     assert found.effects[0].mean == pytest.approx(0.5)
     assert found.size == "3 × 2"
+
+
+def pairs(method, seeds, values):
+    """Distinct pairs of a policy, one value for each problem in every seed."""
+    labels = {"method": method, "task": "countdown", "variant": "default", "sampler": "top1", "length": 24}
+    rows = [{"seed": seed, "example": i, "distinct_pairs": value} for seed in seeds for i, value in enumerate(values)]
+    return pd.DataFrame(rows).assign(**labels)
+
+
+ON_PAIRS = {"sampler": "top1", "length": 24, "metric": "distinct_pairs", "experiment": "main", "task": "countdown"}
+
+
+@pytest.mark.parametrize(
+    ("rival", "verdict"),
+    [
+        ([0.4] * 20 + [math.nan] * 5, "contradicted"),
+        ([0.4] * 19 + [math.nan] * 6, "not tested"),  # one problem too few that both solve twice
+    ],
+)
+def test_a_claim_on_pairs_needs_enough_problems_that_all_runs_solve_twice(rival, verdict):
+    claim = claim_entries.Claim(claim="c", source="s", better="dmpo", worse="base", **ON_PAIRS)
+    noise = np.random.default_rng(0).normal(0, 0.01, 25)
+    frame = pd.concat([pairs("dmpo", range(3), 0.2 + noise), pairs("base", range(3), rival)])
+    assert claims.check(claim, frame).verdict == verdict
+
+
+def test_a_run_that_solves_nothing_twice_is_not_left_out_of_a_claim_on_pairs():
+    """Leaving it out would compare only the seeds in which the method did not fail."""
+    claim = claim_entries.Claim(claim="c", source="s", better="dmpo", worse="base", **ON_PAIRS)
+    failed = pairs("dmpo", [3], [math.nan] * 25)
+    both_fail = pd.concat([failed, pairs("base", [3], [math.nan] * 25)])
+    noise = np.random.default_rng(0).normal(0, 0.01, 25)
+    rest = pd.concat([pairs("dmpo", range(3), 0.2 + noise), pairs("base", range(3), [0.4] * 25)])
+    assert claims.check(claim, rest).verdict == "contradicted"
+    for more in (pd.concat([failed, pairs("base", [3], [0.4] * 25)]), both_fail):
+        found = claims.check(claim, pd.concat([rest, more]))
+        assert found.verdict == "not tested"
+    text = claim_tables.markdown([found], "laptop", ["main"])
+    assert "1 of methods or tasks that an experiment does not have here, or with fewer than 20 problems that" in text
