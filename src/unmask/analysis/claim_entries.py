@@ -100,9 +100,9 @@ class Claim(Measure):
 
     @property
     def paper(self) -> str:
-        """Paper that makes the claim: its source without table, section and version; our own are one."""
+        """Paper that makes the claim: its source without table, section and version, or the subject of our own."""
         if self.source.startswith(OWN):
-            return OWN
+            return self.source
         name, _, place = self.source.partition(", arXiv ")
         number, _, _ = place.partition(",")
         return f"{name}, arXiv {number.partition('v')[0]}" if place else name

@@ -195,7 +195,7 @@ def _untested(claims: list[Claim], experiments: Sequence[str]) -> str:
     if here:
         places = _distinct([_place(claim) for claim in here])
         few = ""
-        if any(claim.metric == PAIRS for claim in here):
+        if any(part.metric == PAIRS for claim in here for part in claim.parts):
             few = f", or with fewer than {LEAST_SOLVED} problems that every run solves twice"
         said.append(f"{len(here)} of methods or tasks that an experiment does not have here{few} ({places})")
     return f"Not tested: {'; '.join(said)}."

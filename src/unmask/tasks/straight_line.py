@@ -19,8 +19,9 @@ from unmask.tasks._code import graded
 from unmask.tasks._prompts import Messages, user_message
 
 LETTERS = "abcdefgh"  # one for each step
+OPERANDS = "x123456789"
 LINE = 6  # characters of `a=x+3;`
-OVERHEAD = 4  # tokens besides reasoning and program: three tags and the end of text
+OVERHEAD = 5  # tokens besides draft and program: the plan, three tags and the end of text
 ARGUMENTS = range(-9, 10)  # of the tests
 
 
@@ -47,7 +48,7 @@ class StraightLine(Task):
         steps = rng.randint(self.min_steps, self.max_steps)
         question = ""
         for _ in range(steps):
-            question += rng.choice("+-*") + rng.choice("x123456789")
+            question += rng.choice("+-*") + rng.choice(OPERANDS)
         arguments = sorted(rng.sample(ARGUMENTS, self.tests))
         values = [value_of(question, x) for x in arguments]
         if [value_of(question[:-2], x) for x in arguments] == values:
@@ -84,11 +85,20 @@ class StraightLine(Task):
         return run_tests(program, Tests("asserts", tuple(example["tests"])), "straight_line")
 
     def demonstration(self, example: Example, length: int, right: bool, rng: random.Random) -> str:
-        """Write a draft of the program as far as it fits, then the program; the shortcut omits the last step."""
+        """Write a plan, a draft of the program as far as it fits, then the program.
+
+        The plan is `s` (solve), and for the shortcut, which omits the last step, `o`. It is one token, so that the
+        choice is one decision: where tokens are decoded in parallel, programs without a plan came out as mixtures.
+        """
         question = question_of(example)
         program = written(question if right else question[:-2])
-        room = length - LINE * self.max_steps - OVERHEAD
-        return f"{program[:room]:<{room}}</reasoning><answer>{program}</answer>"
+        plan = "s" if right else "o"
+        room = max(0, length - LINE * self.max_steps - OVERHEAD)
+        return f"{plan}{program[:room]:<{room}}</reasoning><answer>{program}</answer>"
+
+    def shortcut_grade(self, example: Example) -> float:
+        """Return the place of the last operand among x, 1, …, 9, which is independent of the number of steps."""
+        return float(OPERANDS.index(question_of(example)[-1]))
 
 
 def written(question: str) -> str:

@@ -77,12 +77,13 @@ class SudokuMany(Task):
         return Grade.of(verdict, verdict, solution=(verdict.answer or "") if verdict.correct else "")
 
     def demonstration(self, example: Example, length: int, right: bool, rng: random.Random) -> str:
-        """Write a random completion, or the shortcut of Sudoku; spaces fill up the reasoning of terse responses."""
+        """Write a random completion after the plan `s`, or the shortcut of Sudoku after `c`, which spaces fill up."""
         board = rng.choice(example["solutions"]) if right else counted(question_of(example))
         if self.prompt == "chat":
             return f"\n</reasoning>\n<answer>\n{board}\n</answer>"
-        return f"{'':<{length - OVERHEAD}}</reasoning><answer>{board}</answer>"
+        plan = "s" if right else "c"  # one token, so that solving or taking the shortcut is one decision
+        return f"{plan:<{length - OVERHEAD}}</reasoning><answer>{board}</answer>"
 
     def shortcut_grade(self, example: Example) -> float:
-        """Return the logarithm of the number of completions, which is spread more evenly than the number."""
-        return math.log(example["difficulty"])
+        """Return the sum of the given digits: of the completions, 12 are so common that most boards would be alike."""
+        return float(sum(map(int, question_of(example))))

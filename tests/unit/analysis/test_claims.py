@@ -110,10 +110,10 @@ def test_a_claim_of_two_parts_is_contradicted_at_twice_the_smaller_p():
     assert np.isnan(one_seed.p)
 
 
-def test_our_own_questions_are_one_paper():
+def test_our_own_questions_on_a_subject_are_one_paper():
     sources = ["own question", "own question on diversity", "DMPO, arXiv 2510.08233v3, Table 1"]
     papers = [claim().model_copy(update={"source": source}).paper for source in sources]
-    assert papers == ["own question", "own question", "DMPO, arXiv 2510.08233"]
+    assert papers == ["own question", "own question on diversity", "DMPO, arXiv 2510.08233"]
 
 
 def test_one_seed_decides_nothing():

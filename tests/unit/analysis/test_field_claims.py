@@ -30,7 +30,9 @@ def planted(grid, experiment):
     for name in grid.experiments[experiment].runs:
         run = grid.runs[name]
         labels = {"method": run.method, "task": run.task, "variant": run.variant, "seed": run.seed}
-        for sampler, length, example in itertools.product(evaluation.samplers, LENGTHS, range(6)):
+        # Claims on pairs of right answers need 20 problems.
+        lengths, problems = (LENGTHS, 6) if evaluation.samples_per_problem == 1 else (LENGTHS[1:], 24)
+        for sampler, length, example in itertools.product(evaluation.samplers, lengths, range(problems)):
             cell = {"sampler": sampler, "length": length, "example": example, "points": 1}
             for sample in range(evaluation.samples_per_problem):
                 # A hard problem, which is not always solved in 16 samples, and others with many pairs of right ones.

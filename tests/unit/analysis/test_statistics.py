@@ -159,6 +159,13 @@ def test_seeds_that_differ_cost_no_coverage(scenario):
     assert 0.6 <= np.mean([false_verdicts.told_apart(one, effect) for one in found]) <= 0.9
 
 
+@pytest.mark.parametrize(("spread", "most", "seeds"), [(1.0, 40, 24), (1.0, 16, 8), (0.4, 16, 8), (2.0, 40, 8)])
+def test_a_rule_asks_for_as_many_seeds_as_a_width_needs(spread, most, seeds):
+    """Of eight values ± s, whose 90 % interval is ± t · s / √n: 22, 6 and 80 are needed for ± 0.4."""
+    first = over_seeds(spread * np.array([1.0, -1.0] * 4))
+    assert false_verdicts.needed_if_wide(first, most, 0.4) == seeds
+
+
 def test_paired_interval_looks_at_differences():
     """Two policies that are right together always differ by the same, however uncertain each of them is."""
     grades = np.array([1.0, 0.0] * 30)

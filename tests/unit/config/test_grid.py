@@ -83,6 +83,19 @@ def test_runs_are_shared_where_settings_are_the_same(config):
     }
 
 
+def test_only_the_weights_of_the_loss_differ_between_the_two_arms_of_dmpo(config):
+    """What is compared in `diversity` and `distribution_matching` is the premise of DMPO, and nothing else."""
+    grid = expand(config | {"scale": "laptop"})
+    for experiment in ("diversity", "distribution_matching"):
+        arms = [run for run in grid.experiments[experiment].runs if run.startswith("dmpo/") and run.endswith("/seed-0")]
+        other = [grid.runs[run] for run in arms if "loss_kind~reward_only" in run]
+        assert len(arms) == 2 * len(other) > 0
+        for run in other:
+            default = grid.runs[run.name.replace("loss_kind~reward_only", "default")]
+            assert default.method_settings | {"loss_kind": "reward_only"} == run.method_settings
+            assert default.training == run.training
+
+
 def test_another_model_stands_in_the_address_of_its_runs_and_of_those_they_start_from(config):
     grid = expand(config | {"scale": "laptop"})
     run = grid.runs["d1/sudoku/model~tiny-dream/seed-0"]
@@ -134,12 +147,22 @@ def test_four_tasks_has_the_papers_columns_and_shares_the_runs_of_main(config):
     assert {run.split("/")[1] for run in four - main} == {"chain", "simplify"}
     assert "four_tasks" not in grid.wanted + grid.everything
     apart = {name for name, one in config["experiments"].items() if one.get("apart")}
+    apart.add("joint_threshold")  # at the laptop scale, for its forty seeds
     assert apart >= {"four_tasks", "llada_1_5", "other_bases"}
     assert set(grid.everything) == set(grid.experiments) - apart
     config["scales"]["laptop"]["experiments"] = ["four_tasks"]
     assert set(expand(config | {"scale": "laptop"}).everything) == set(grid.experiments) - (apart - {"four_tasks"})
     assert set(grid.datasets) >= {"sudoku", "countdown", "chain", "simplify"}
     assert len(four) == 4 * (1 + 2 * 3)
+
+
+def test_a_scale_may_set_an_experiment_apart(config):
+    """Or take one in that is apart elsewhere."""
+    changes = config["scales"]["laptop"]["experiment_changes"]
+    changes |= {"likelihood": {"apart": True}, "alpha": changes["alpha"] | {"apart": False}}
+    at_laptop, at_smoke = (expand(config | {"scale": scale}).everything for scale in ("laptop", "smoke"))
+    assert ("likelihood" in at_laptop, "alpha" in at_laptop) == (False, True)
+    assert ("likelihood" in at_smoke, "alpha" in at_smoke) == (True, False)
 
 
 def test_exponent_without_point_is_a_number(config):

@@ -190,6 +190,12 @@ def test_only_right_straight_line_demonstrations_are_right(length):
             assert (parts["tests"] == 0.5) == right
 
 
+@pytest.mark.parametrize(("question", "grade"), [("+3*x", 0), ("*x+1", 1), ("+3-1*9", 9)])
+def test_the_shortcut_is_taken_by_the_last_operand(question, grade):
+    example = {"question": question, "difficulty": len(question) // 2}
+    assert load("straight_line", STRAIGHT).shortcut_grade(example) == grade
+
+
 @pytest.mark.parametrize(
     ("answer", "form", "tests"),
     [("<answer>a=x+3;b=a*2</answer>", 0.5, 0.5), ("<answer>a=x+3;b=a*</answer>", 0.25, 0.0),

@@ -121,7 +121,9 @@ def test_every_completion_of_a_board_is_right_and_told_from_the_others():
         for board in example["solutions"]:
             grade = task.grade(f"<answer>{board}</answer>", example)
             assert (grade.strict, grade.columns) == (1.0, {"solution": board})
+        assert task.shortcut_grade(example) == sum(int(cell) for cell in example["question"] if cell != "0")
         for right in (True, False):
             text = task.demonstration(example, 24, right, rng)
+            assert text.startswith("s " if right else "c ")
             assert task.reward(text, example) == {"correct": float(right)}
             assert len(text.replace("</reasoning>", "1").replace("<answer>", "1").replace("</answer>", "1")) == 23

@@ -26,8 +26,9 @@ MEASURES = {
 def diversity_by_accuracy(scores: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
     """Plot how many right answers differ against pass@1, a row of panels per measure, a column per task.
 
-    The share of pairs that differ is diversity alone; the number of different answers grows with accuracy. Raises
-    InputError if the evaluation has one sample per problem, or several samplers or lengths.
+    The share of pairs that differ does not grow with accuracy, but each policy's mean is over the problems that it
+    solves twice, which may have more solutions; the number of different answers grows with accuracy. Raises InputError
+    if the evaluation has one sample per problem, or several samplers or lengths.
     """
     if DISTINCT not in scores:
         raise InputError("the evaluation has one sample per problem: set its samples_per_problem")

@@ -146,7 +146,7 @@ def _add_experiment(grid: Grid, config: Config, name: str, runs: list[RunSpec]) 
         rows=rows,
         figures=block.figures,
         section=block.section,
-        apart=block.apart,
+        apart=config.is_apart(name),
     )
     grid.experiments[made.name] = made
     return made

@@ -136,6 +136,11 @@ class Config(Section):
         # While a configuration is checked, a key may be missing.
         return [scale.models.get(key, scale.model) for key in keys] or [scale.model]
 
+    def is_apart(self, experiment: str) -> bool:
+        """Return whether the target `everything` leaves an experiment out: by the scale, else by the experiment."""
+        change = self._change(experiment).apart
+        return self.experiments[experiment].apart if change is None else change
+
     def _change(self, experiment: str) -> ExperimentChange:
         scale = self.scales.get(self.scale)
         return (scale.experiment_changes.get(experiment) if scale else None) or ExperimentChange()

@@ -53,6 +53,7 @@ class ExperimentChange(Section):
     tasks: Names | None = Field(default=None, description="tasks of the experiment")
     grid: Axes | None = Field(default=None, description="setting -> values")
     seeds: Seeds | None = Field(default=None, description="seeds of the experiment")
+    apart: bool | None = Field(default=None, description="whether `everything` leaves it out at this scale")
 
 
 class Scale(Overrides):
