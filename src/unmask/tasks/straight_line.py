@@ -87,8 +87,8 @@ class StraightLine(Task):
     def demonstration(self, example: Example, length: int, right: bool, rng: random.Random) -> str:
         """Write a plan, a draft of the program as far as it fits, then the program.
 
-        The plan is `s` (solve), and for the shortcut, which omits the last step, `o`. It is one token, so that the
-        choice is one decision: where tokens are decoded in parallel, programs without a plan came out as mixtures.
+        The plan is `s` (solve), or `o` for the shortcut, which omits the last step. As one token it makes the choice
+        between them one decision, as in Sudoku.
         """
         question = question_of(example)
         program = written(question if right else question[:-2])

@@ -77,7 +77,7 @@ class SudokuMany(Task):
         return Grade.of(verdict, verdict, solution=(verdict.answer or "") if verdict.correct else "")
 
     def demonstration(self, example: Example, length: int, right: bool, rng: random.Random) -> str:
-        """Write a random completion after the plan `s`, or the shortcut of Sudoku after `c`, which spaces fill up."""
+        """Write the plan `s`, padded with spaces, and a random completion; or `c` and the shortcut of Sudoku."""
         board = rng.choice(example["solutions"]) if right else counted(question_of(example))
         if self.prompt == "chat":
             return f"\n</reasoning>\n<answer>\n{board}\n</answer>"
