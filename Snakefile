@@ -101,6 +101,12 @@ shell.prefix(
 lend_cards(getattr(workflow.resource_settings.resources.get("gpu"), "value", None))
 
 
+# Snakemake 9.27 limits submissions by a timer that it starts at every look for jobs and that leads to the next look, so
+# each finished job adds one that never ends: with hundreds of jobs it keeps a core busy. We need no limit.
+onstart:
+    workflow.scheduler.job_rate_limiter = None
+
+
 wildcard_constraints:
     scale=GRID.place,
     run=one_of(GRID.runs),
