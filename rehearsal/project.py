@@ -52,8 +52,7 @@ class Project:
         """Start snakemake at the papers' scale; its output goes to said/{stage}.log."""
         command = ["snakemake", "--cores", str(self.cores)]
         command += ["--directory", str(self.folder), "-s", str(self.folder / "Snakefile")]
-        # Snakemake schedules new jobs once per finished job and waits this interval in between: far below a second.
-        command += ["--max-jobs-per-timespan", "1000/10s", "--rerun-incomplete", *words]
+        command += ["--rerun-incomplete", *words]
         with (self.said / f"{stage}.log").open("wb") as said:
             return subprocess.Popen(command, cwd=self.folder, env=self.environment, stdout=said, stderr=said)
 

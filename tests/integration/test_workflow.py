@@ -23,9 +23,10 @@ def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("workflow")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_TOKEN", TOKEN)
-        code, output = snakemake(folder, "all")
+        code, output = snakemake(folder, "all", "--verbose")
     assert TOKEN not in output
     assert code == 0, output
+    (folder / "snakemake.txt").write_text(output, encoding="utf-8")
     return folder
 
 
@@ -36,6 +37,13 @@ def test_main_makes_tables_figures_and_claims(finished):
     for figure in ("accuracy_by_length", "training_curves"):
         assert (results / f"figures/main/{figure}.png").read_bytes().startswith(b"\x89PNG")
         assert (results / f"figures/main/{figure}.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_snakemake_looks_for_jobs_only_when_one_has_ended(finished):
+    """Snakemake's limit on submissions would add looks without end, which keep a core busy (Snakefile, onstart)."""
+    output = (finished / "snakemake.txt").read_text(encoding="utf-8")
+    looks, ended = output.count("Ready jobs: "), output.count("Finished jobid: ")
+    assert 0 < looks <= ended + 1
 
 
 def test_no_file_holds_the_token(finished):

@@ -30,7 +30,6 @@ class Workflow:
         profile["config"] = [f"scale={scale}"]
         profile["slurm-init-seconds-before-status-checks"] = 1
         profile["latency-wait"] = 20
-        profile["max-jobs-per-timespan"] = "1000/1s"  # for snakemake waits so long before it exits
         profile["default-resources"] = ["slurm_account=lab", "slurm_partition=gpu"]
         for key, value in changes.items():
             rule, _, name = key.rpartition("__")
