@@ -101,10 +101,13 @@ shell.prefix(
 lend_cards(getattr(workflow.resource_settings.resources.get("gpu"), "value", None))
 
 
-# Snakemake 9.27 limits submissions by a timer that it starts at every look for jobs and that leads to the next look, so
-# each finished job adds one that never ends: with hundreds of jobs it keeps a core busy. We need no limit.
+# To limit submissions, Snakemake 9.27 starts a timer at every look for jobs, and its end triggers the next look. Each
+# finished job so adds a chain of looks that lasts as long as jobs wait, and with hundreds of jobs they fill half a core.
+# We need no limit; one that is set (not 100/1s, Snakemake's default) stays.
 onstart:
-    workflow.scheduler.job_rate_limiter = None
+    limiter = workflow.scheduler.job_rate_limiter
+    if limiter is not None and (limiter.max_jobs, limiter.timespan) == (100, 1):
+        workflow.scheduler.job_rate_limiter = None
 
 
 wildcard_constraints:

@@ -21,7 +21,7 @@ from unmask.config.grid.grid import Grid
 from unmask.config.loading import load_config
 
 HEADER = """\
-# Settings of scale `{scale}` that were chosen by `snakemake --profile {scale} tune`, written by `make adopt-tuning`.
+# Settings of scale `{scale}` that were chosen by its sweeps (`tune`, `tune_NAME`), written by `make adopt-tuning`.
 # The candidates and their scores are in docs/results/tuning; a test derives this file from them.
 
 """

@@ -5,9 +5,13 @@ import re
 import shutil
 import subprocess
 import sys
+import textwrap
+from types import SimpleNamespace
 
 import pytest
 import yaml
+from snakemake.scheduling.job_scheduler import JobRateLimiter
+from snakemake.settings.types import MaxJobsPerTimespan
 
 from helpers.paths import ROOT
 from helpers.workflow import snakemake
@@ -40,10 +44,22 @@ def test_main_makes_tables_figures_and_claims(finished):
 
 
 def test_snakemake_looks_for_jobs_only_when_one_has_ended(finished):
-    """Snakemake's limit on submissions would add looks without end, which keep a core busy (Snakefile, onstart)."""
+    """Snakemake's own limit on submissions would add many more, which keep a core busy (Snakefile, onstart).
+
+    Each look prints a line in verbose mode. No rule starts a snakemake of its own, which would add its looks.
+    """
     output = (finished / "snakemake.txt").read_text(encoding="utf-8")
     looks, ended = output.count("Ready jobs: "), output.count("Finished jobid: ")
-    assert 0 < looks <= ended + 1
+    assert 0 < looks <= ended + 1, f"{looks} looks for jobs, {ended} jobs ended"
+
+
+@pytest.mark.parametrize(("limit", "holds"), [("100/1s", False), ("100/1m", True), ("20/1s", True)])
+def test_only_the_default_limit_on_submissions_is_removed(limit, holds):
+    block = (ROOT / "Snakefile").read_text(encoding="utf-8").split("\nonstart:\n")[1].split("\n\n")[0]
+    limiter = JobRateLimiter(MaxJobsPerTimespan.parse_choice(limit))
+    scheduler = SimpleNamespace(job_rate_limiter=limiter)
+    exec(textwrap.dedent(block), {"workflow": SimpleNamespace(scheduler=scheduler)})
+    assert scheduler.job_rate_limiter is (limiter if holds else None)
 
 
 def test_no_file_holds_the_token(finished):

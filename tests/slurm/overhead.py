@@ -20,6 +20,8 @@ import cluster
 ROOT = Path(__file__).parents[2]
 PROFILE = ROOT / "workflow/profiles/slurm/profile.yaml"
 SNAKEFILE = """\
+onstart:
+    workflow.scheduler.job_rate_limiter = None
 rule all:
     input: expand("made/{number}", number=range(int(config["jobs"])))
 rule trivial:
